@@ -1,4 +1,4 @@
-"""Tables of sines and cosines, for sinusoidal and rotary positions."""
+"""Tables of sines and cosines for sinusoidal and rotary positions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Angles:
 
     They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
     `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
-    section 3.2.2), where `width` is the width of a head. The tables are extended only as far as positions are used: a
-    large `context_length` in a configuration file must not cost memory by itself.
+    section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so that
+    a large `context_length` in a configuration file does not use memory by itself.
 
-    Safe to use from several threads without a lock: a table is never changed in place, only replaced by a longer one,
-    and each call returns a table that is long enough for the call. Two threads may both compute the same entries.
+    Thread-safe without a lock: a table is never changed in place, but replaced with a longer one, and each call returns
+    a table that is long enough. Two threads may compute the same entries.
     """
 
     def __init__(self, width: int, base: float = BASE, scaling: Sequence[float] = ()) -> None:
@@ -49,8 +49,8 @@ class Angles:
     def _block(self, start: int) -> Tensor:
         """Compute the float64 sines and cosines of BLOCK positions, starting at `start`, (2, BLOCK, width / 2).
 
-        In float32, the rounding error of a large angle would be visible in its sine. Every block begins at a multiple
-        of BLOCK, so that each entry has the same bits regardless of the steps in which the table has grown.
+        In float32, the rounding error of a large angle would noticeably change its sine. Every block begins at a
+        multiple of BLOCK, so that each entry is bit-identical regardless of how the table was extended.
         """
         steps = torch.arange(start, start + BLOCK, dtype=torch.float64)
         rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(self._base) / self._width))

@@ -20,7 +20,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig(ConfigFields):
-    """All data needed to build a network, except its weights. `ConfigFields` describes the fields."""
+    """All data needed to build a network, except for its weights. `ConfigFields` describes the fields."""
 
     def __post_init__(self) -> None:
         constraints.check(self)

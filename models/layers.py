@@ -37,7 +37,7 @@ class Places:
 
 @dataclass(slots=True)
 class AttentionPlan:
-    """The data that all attention layers of one call share.
+    """The data shared by all attention layers of one call.
 
     - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
     - `causal`: if true, each step attends to itself and to earlier steps.
@@ -66,9 +66,9 @@ def norm(config: ModelConfig) -> nn.Module:
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Apply rotary positions (Su et al., 2021, section 3.2.2) to every head.
 
-    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, instead of its neighbour as in the paper,
-    because the halves are contiguous. The first half of `sine` (…, T, 1, K) is negated, so that a rotation takes three
-    operations instead of seven.
+    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, because the halves are contiguous. In the
+    paper, neighbouring values are paired. The first half of `sine` (…, T, 1, K) is negated, so that a rotation takes
+    three operations instead of seven.
     """
     first, second = x_BTHK.chunk(2, -1)
     return torch.addcmul(x_BTHK * cosine, torch.cat((second, first), -1), sine)
@@ -95,7 +95,10 @@ class Attention(KernelLayer):
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
-        """Return output_BTD. With a cache, new keys and values are written to it and queries attend to its contents."""
+        """Return output_BTD.
+
+        With a cache, new keys and values are added to the cache, and queries attend to its contents.
+        """
         project, output = self._bound or self._products(reference)
         rows, steps, _ = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
@@ -152,7 +155,7 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
 
 
 def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    """Compute attention for concatenated rows: one call for each span, without a mask and without work for padding."""
+    """Compute attention for concatenated rows, with one call for each span, without masks or padding."""
     mixed_1NHK, start = torch.empty_like(queries_1NHK), 0
     heads, groups, head_width = queries_1NHK.shape[2], keys_1GNK.shape[1], queries_1NHK.shape[3]
     for rows, steps in spans:

@@ -1,4 +1,4 @@
-"""The names and shapes of a network's parameters. They are exactly the tensors in `model.safetensors` of a checkpoint.
+"""The names and shapes of a network's parameters, which are the tensors in `model.safetensors` of a checkpoint.
 
 Imports no torch, so that every program can check, count and convert weights. The names are part of the file format and
 do not change. Matrices are (out, in), as in torch.

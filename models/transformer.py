@@ -37,10 +37,10 @@ class Transformer(nn.Module):
         )
 
     def new_state(self, slots: int) -> State:
-        raise TypeError("an encoder has no state: it reads whole sequences only")
+        raise TypeError("an encoder has no state, because it reads only whole sequences")
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. With a state, the call is for inference: no gradient flows back through the state."""
+        """Return hidden_BTD. A call with a state is for inference only: the state has no gradients."""
         plan, positions, reach = self._plan(x_BTD, context)
         caches = (None,) * len(self.blocks) if context.state is None else context.state.layers
         hidden_BTD = self._blocks(self._with_positions(x_BTD, positions, reach), plan, caches)
@@ -91,7 +91,7 @@ class TransformerEncoder(Transformer):
     causal = False
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. In inference, the padding of shorter rows is left out where that is faster."""
+        """Return hidden_BTD. In inference, padding is left out if this is faster."""
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
@@ -102,7 +102,7 @@ class TransformerEncoder(Transformer):
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """Compute `forward` for inference, with the real steps of all rows concatenated into one row of N steps."""
+        """Compute `forward` for inference. Concatenates the real steps of all rows into one row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
         # Consecutive rows of equal length share one call of attention.
@@ -120,7 +120,7 @@ class TransformerEncoder(Transformer):
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         if context.state is not None:
-            raise TypeError("an encoder has no state: it reads whole sequences only")
+            raise TypeError("an encoder has no state, because it reads only whole sequences")
         steps = x_BTD.shape[1]
         self._check_length(steps)
         time_T = torch.arange(steps, device=x_BTD.device)
@@ -132,7 +132,10 @@ class TransformerEncoder(Transformer):
 
 
 class TransformerDecoder(Transformer):
-    """A decoder: every step attends to itself and to earlier steps of its row. Its state contains keys and values."""
+    """A decoder in which every step attends to itself and to earlier steps of its row.
+
+    The state contains keys and values.
+    """
 
     causal = True
 

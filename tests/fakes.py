@@ -50,6 +50,7 @@ class FakeEngine:
     `burst = n`              send n tokens of a generation at a time
     `eos = id`               end a generation with reason `stop` at this token of its prompt
     `busy_seconds`           reported in heartbeats
+    `work`                   reported in heartbeats for every version
     `cached_tokens = [3]`    report that so many tokens of each choice's prompt were in the prefix cache
     `mute()` / `unmute()`    send no heartbeats, as if the process hung
     `die()`                  close the sockets at once and answer no open request, as after kill -9
@@ -67,6 +68,7 @@ class FakeEngine:
         self.eos: int | None = None
         self.busy_seconds = 0.0
         self.cached_tokens: list[int] = []
+        self.work = wire.VersionWork()
         self.counters: dict[str, float] = {}
         self.instance = os.urandom(8).hex()
         self.pid = NO_PROCESS
@@ -189,7 +191,7 @@ class FakeEngine:
         if self.refuse_requests:
             self._send(peer, wire.Failed(message.id, *self.refuse_requests))
         elif message.digest not in self.loaded:
-            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
+            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded in this engine"))
         elif isinstance(message, wire.Generate):
             self._streams[peer, message.id] = _Stream(peer, message)
         else:
@@ -258,6 +260,8 @@ class FakeEngine:
                 100,
                 running[digest],
                 10 * running[digest],
+                kernel="torch",
+                work=self.work,
             )
             for digest, name in self.loaded.items()
         ]

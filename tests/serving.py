@@ -1,4 +1,4 @@
-"""An API server in a thread, on real sockets, for fake engines; and the registry behind it."""
+"""An API server in a thread, with real sockets and fake engines, and its registry."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def byte_tokenizer() -> Tokenizer:
 
 @dataclass
 class Api:
-    """The API on a free port of this machine, running inside a `with` block."""
+    """The API on a free port, which runs during a `with` block."""
 
     settings: Settings
     app: FastAPI = field(init=False)
@@ -109,7 +109,14 @@ class Shelf:
         self._scratch = scratch
         self._made = 0
 
-    def put(self, name: str, owner: str = "local", alias: str | None = None, **config: Any) -> Version:
+    def put(
+        self,
+        name: str,
+        owner: str = "local",
+        alias: str | None = None,
+        metrics: dict[str, Any] | None = None,
+        **config: Any,
+    ) -> Version:
         self._made += 1
         directory = self._scratch / f"checkpoint-{self._made}"
         config.setdefault("context_length", 64)
@@ -118,7 +125,7 @@ class Shelf:
         make_checkpoint(directory, seed=self._made, **config)
         if config.get("input", "tokens") == "tokens":
             byte_tokenizer().save(directory)
-        return publish(self.registry, directory, name, owner, alias=alias)
+        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {})
 
     def classifier(self, name: str = "mood", **options: Any) -> Version:
         return self.put(name, **{"labels": LABELS, **options})

@@ -20,7 +20,7 @@ DRAIN_SECONDS = 10  # how long open requests may continue after the signal
 
 
 class CannotBind(OstinatoError):
-    """The address cannot be bound. The port may become free later, so the exit status is 1 and not `REFUSED`."""
+    """The address cannot be bound. The exit status is not `REFUSED`, because the port may become free later."""
 
 
 def listen(settings: Settings) -> socket.socket:

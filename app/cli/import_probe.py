@@ -1,4 +1,4 @@
-"""Sends one input to a newly imported version, so that the user can compare its answer with the original program's."""
+"""Sends one input to a newly imported version. The user can compare the answer with that of the original program."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     """Print a probe and its answer."""
     print(
-        f"your program must give the same result for {clean(probe.description)}; otherwise, an answer or assumption "
-        "is wrong:"
+        f"your program must give the same result for {clean(probe.description)}; otherwise, an answer or assumption is "
+        "wrong:"
     )
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:

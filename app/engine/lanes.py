@@ -1,8 +1,10 @@
 """Threads that compute batches in parallel, one core per thread.
 
-Two threads that share every matrix product wait for each other at every product, and wait longer if the API or a client
-needs a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it
-runs in the caller's own thread.
+If two threads share each matrix product, they wait for each other after every product, and longer if the API or a
+client also needs a core. Two threads with separate batches never wait for each other. A single batch still uses all
+cores, because it runs in the caller's thread.
+
+Long work runs in one more thread, on one core, so that a sequence that takes seconds does not delay the others.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ class Lanes:
         self.count, self.running = count, 0
         self._wake = wake
         self._since: dict[object, float] = {}
-        self._finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[bool, Callable[[], None]]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
+        self._long = ThreadPoolExecutor(1, "long", initializer=lambda: torch.set_num_threads(1))
+        self._long_count = 0
 
     @property
     def free(self) -> int:
@@ -54,30 +58,41 @@ class Lanes:
         key = object()
         self._since[key] = time.monotonic()
 
-        def run() -> None:
-            with torch.inference_mode():
-                result = work()
-            del self._since[key]
-            self._finished.put(lambda: then(result))
-            self._wake()
+        self._threads.submit(self._run, key, True, work, then)
 
-        self._threads.submit(run)
+    def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
+        """Run long work, which must not raise, beside the lanes and the caller, after earlier long work."""
+        torch.set_num_threads(1)
+        self._long_count += 1
+        self._long.submit(self._run, object(), False, work, then)
+
+    def _run(self, key: object, lane: bool, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
+        self._since.setdefault(key, time.monotonic())
+        with torch.inference_mode():
+            result = work()
+        del self._since[key]
+        self._finished.put((lane, lambda: then(result)))
+        self._wake()
 
     def collect(self, *, wait: bool = False) -> None:
-        """Pass each ready result to its `then`. If `wait` is true, wait for all running work first."""
-        while self.running and (wait or self.finished):
+        """Pass each ready result to its `then`. If `wait` is true, wait for the work in all lanes first."""
+        while self.finished or (wait and self.running):
             self.collect_one()
 
     def collect_one(self) -> None:
         """Wait for the next result and pass it to its `then` function."""
-        then = self._finished.get()
-        self.running -= 1
+        lane, then = self._finished.get()
+        self.running -= lane
+        self._long_count -= not lane
         then()
 
     def widen(self) -> None:
-        """Allow the caller's thread to use all cores from now on. Must not be called while a lane is running."""
+        """Allow the caller's thread to use all cores from now on, except one while there is long work beside it.
+
+        Must not be called while a lane is running.
+        """
         assert not self.running
-        torch.set_num_threads(self.count)
+        torch.set_num_threads(max(1, self.count - min(1, self._long_count)))
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:

@@ -39,7 +39,7 @@ class LoadedNetwork:
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
     values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
-    copies in a kernel's own layout.
+    copies in a kernel's own layout. `kernel` is the name of the implementation of the matrix products.
     """
 
     digest: str
@@ -52,10 +52,11 @@ class LoadedNetwork:
     eos_id: int | None
     scaling: Scaling | None
     target: Scaling | None
+    kernel: str = choice.PLAIN
 
 
 def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    """Load the checkpoint that `message` names, with weights of `dtype` on `device`.
+    """Load the checkpoint named in `message`, with weights of type `dtype` on `device`.
 
     Raises CheckpointInvalid if the files differ from those that `message` lists, or are not a valid checkpoint.
     """
@@ -67,16 +68,16 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
     if contents.config.ngram_buckets and contents.config.task != "generation":
         network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
     nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
-    kernels = choice.choose(device, dtype)
     # Only for decoding: PyTorch's own matrix products are faster for large classification batches (docs/log.md).
-    if kernels is not None and isinstance(network, tasks.LanguageModel):
+    kernels = choice.choose(device, dtype) if isinstance(network, tasks.LanguageModel) else None
+    if kernels is not None:
         nbytes += choice.bind(network, kernels)
     eos_id = Tokenizer.load(directory).eos_id if contents.config.task == "generation" else None
     scaling, target = contents.raw_config.get("normalization"), contents.raw_config.get("target")
     return LoadedNetwork(
         message.digest, message.name, contents.config, network, nbytes, dtype, device, eos_id,
         Scaling(scaling["mean"], scaling["std"], scaling.get("dtype", "float32")) if scaling else None,
-        Scaling([target["mean"]], [target["std"]]) if target else None,
+        Scaling([target["mean"]], [target["std"]]) if target else None, choice.name_of(kernels),
     )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def _network(config: ModelConfig, weights: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The outcome of a load: a network, or the error that answers `message`. `seconds` is the loading time."""
+    """The outcome of a load: a network, or the error with which to answer `message`. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError

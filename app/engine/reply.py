@@ -1,4 +1,4 @@
-"""Counters, and functions that send and describe failures, for scorers, decoders and the host. Imports no torch."""
+"""Counters and functions that report failures, used by scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """The values of all counters since the start of the process, by name."""
+    """The values of counters by name: of the process since its start, or of one version, as a part of a `whole`."""
+
+    def __init__(self, whole: Counters | None = None) -> None:
+        super().__init__()
+        self._whole = whole
 
     def add(self, name: str, amount: float = 1) -> None:
         self[name] = self.get(name, 0.0) + amount
+        if self._whole is not None:
+            self._whole.add(name, amount)
 
     def observe(self, name: str, amount: int) -> None:
         """Add an amount to the sum of a histogram, and count it in the bucket of the next power of two."""
@@ -40,7 +46,10 @@ def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, mess
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short. On a CPU, torch raises a plain RuntimeError, so its text is searched."""
+    """Whether an error was caused by a lack of memory.
+
+    On a CPU, torch raises a RuntimeError, whose text is searched.
+    """
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 

@@ -30,10 +30,12 @@ class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
     Every version can compute embeddings. In addition, a version may score sequences or generate text.
+    `counters` are the version's own.
     """
 
     loaded: LoadedNetwork
     parts: Mapping[type, Scorer | Decoder]
+    counters: Counters
 
     @property
     def decoder(self) -> Decoder | None:
@@ -56,7 +58,7 @@ class LoadedVersion:
             sum(part.waiting for part in self.parts.values()),
             decoder.scheduler.slots.capacity if decoder else 0,
             state.nbytes if state else 0, running, state.narrow(0, running).nbytes if state else 0,
-            decoder.reuse.nbytes if decoder and decoder.reuse else 0,
+            decoder.reuse.nbytes if decoder and decoder.reuse else 0, loaded.kernel, _work(self.counters),
         )  # fmt: skip
 
 
@@ -68,7 +70,7 @@ def assemble(
     prefixes: Prefixes[Snapshot] | None = None,
 ) -> LoadedVersion:
     """Make a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
-    config = loaded.config
+    config, counters = loaded.config, Counters(counters)
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
         batcher: Batcher[ScoringItem] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else MAX_BATCH_ROWS)
@@ -88,7 +90,21 @@ def assemble(
         )  # fmt: skip
     elif config.task != "embedding":
         parts[wire.Score] = scorer(_head(loaded))
-    return LoadedVersion(loaded, parts)
+    return LoadedVersion(loaded, parts, counters)
+
+
+def _work(counters: Counters) -> wire.VersionWork:
+    def total(*names: str) -> int:
+        return int(sum(counters.get(name, 0.0) for name in names))
+
+    return wire.VersionWork(
+        total("classified", "finished_stop", "finished_length", "finished_abort", "failed"),
+        total("prompt_tokens"),
+        total("generation_tokens"),
+        total("batches", "decode_calls"),
+        total("batch_sequences", "decode_rows"),
+        total("padded_tokens", "prefill_padded_tokens"),
+    )
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
@@ -103,7 +119,7 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """Return the network as a function of rows. The rows of a call must be either all tokens or all numeric."""
+    """Return the network as a function of rows. In each call, all rows must be token ids or all must be numeric."""
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

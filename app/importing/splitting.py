@@ -1,4 +1,4 @@
-"""Splits texts into words as other programs do, with normalizers and pre-tokenizers of the tokenizers library."""
+"""Splits texts into words like other programs, with normalizers and pre-tokenizers of the tokenizers library."""
 
 from __future__ import annotations
 

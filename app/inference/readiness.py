@@ -72,7 +72,10 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the last checks. Names the versions that `principal` may see, and only counts the others."""
+        """The result of the last checks.
+
+        Names the versions that `principal` may see, and gives the number of all others.
+        """
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
@@ -123,7 +126,7 @@ class Readiness:
         return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
 
     async def _check_required(self, aliases: Sequence[Alias]) -> None:
-        """Resolve each required alias, and start to warm up its version."""
+        """Resolve each required alias, and start warming up its version."""
         self._problems = {name: why for name, why in self._problems.items() if name in self._required}
         required = {}
         for alias in aliases:
@@ -146,7 +149,10 @@ class Readiness:
         self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
     def _warm_up(self, name: str, record: VersionRecord) -> None:
-        """Start a task that loads the version and runs it once: this can take minutes, and the checks must continue."""
+        """Start a task that loads the version and runs it once.
+
+        This can take minutes, during which the checks continue.
+        """
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
         if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():

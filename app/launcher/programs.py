@@ -20,8 +20,8 @@ NAME = "programs.json"
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only:
-    its address for programs on this machine.
+    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only.
+    It is the address for programs on this machine.
     """
 
     program: str  # api | engine | worker | trainer
@@ -53,8 +53,9 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether a process is a trainer, judging by its command line. Ids are reused, and they differ between
-    containers.
+    """Whether a process is a trainer according to its command line.
+
+    Process ids are reused and differ between containers.
     """
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,4 +1,4 @@
-"""The bytes that each token of a tokenizer adds to a text, from which a network computes n-grams."""
+"""The bytes that each token adds to a text. A network computes n-grams from them."""
 
 from __future__ import annotations
 

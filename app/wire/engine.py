@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Score, Generate and Embed carry the principal on whose behalf they are sent.
+Score, Generate and Embed contain the principal who sent the request.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Unload(msgspec.Struct, tag=True, frozen=True):
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """Lists the versions that must not be unloaded to make room for others. Replaces the list of the previous Keep."""
+    """Lists the versions that must not be unloaded to make space for others. Replaces the list of the previous Keep."""
 
     digests: list[str]
 
@@ -167,7 +167,7 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
-    """A large `Scored` message as the API process first decodes it, with its lists still encoded.
+    """A large `Scored` message that the API process has partly decoded: its lists are still encoded.
 
     msgspec does not release the GIL during a call. A worker thread therefore decodes the lists one by one, so that
     other threads can run in between.
@@ -229,9 +229,25 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
+class VersionWork(msgspec.Struct, frozen=True, array_like=True):
+    """The work that an engine has done for one version since it was loaded.
+
+    `requests` counts all requests that have ended. `calls` counts scoring batches and decode steps, and `rows` the
+    sequences in them. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    calls: int = 0
+    rows: int = 0
+    padded_tokens: int = 0
+
+
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
-    running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache."""
+    running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache.
+    `kernel` is the name of the implementation of its matrix products."""
 
     digest: str
     name: str
@@ -244,6 +260,8 @@ class VersionStatus(msgspec.Struct, frozen=True):
     slots_used: int = 0
     cache_used: int = 0
     prefix_bytes: int = 0
+    kernel: str = ""
+    work: VersionWork = VersionWork()
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):

@@ -1,4 +1,4 @@
-"""The worker's loop: claims a job, works on it, and claims the next one."""
+"""The worker's main loop, which claims jobs and executes them one after another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def default_name() -> str:
 
 
 class Worker:
-    """Works on one job at a time. `run` returns after `stop` has been called."""
+    """Executes one job at a time. `run` returns after `stop` has been called."""
 
     def __init__(self, resources: Resources, name: str | None = None) -> None:
         self._resources = resources
@@ -38,14 +38,14 @@ class Worker:
         self._retention = Retention(resources)
 
     def stop(self) -> None:
-        """Make `run` return after the trainer has saved and exited and the job has been released.
+        """Stop the worker. `run` returns after the trainer has saved and exited and the job has been released.
 
         May be called from another thread or from a signal handler.
         """
         self._stopping = True  # a `threading.Event` could deadlock: the interrupted thread may hold its lock
 
     def run(self) -> None:
-        """Work until `stop` is called. While the database is unavailable, wait for it."""
+        """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
         log.info("worker %s started", self.name)
         self._resources.trainers.sweep()
         wait = FIRST_WAIT
@@ -64,7 +64,7 @@ class Worker:
         log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
-        """Claim a job and work on it until this worker no longer holds it. Return False if no job can be claimed."""
+        """Claim a job and execute it until this worker no longer holds it. Return False if no job can be claimed."""
         job = self._claim()
         if job is None:
             return False

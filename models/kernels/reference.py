@@ -1,4 +1,4 @@
-"""Differentiable products in plain PyTorch, for every device. Layers use them unless faster kernels are bound."""
+"""Differentiable products in plain PyTorch, for every device. Used by layers without faster kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading: only the registered files are loaded, and their tensors must be those of the configuration."""
+"""Only registered files are loaded, and their tensors must match the configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def saved(tmp_path: Path) -> tuple[Any, wire.Load, Path]:
 
 
 def load_message(directory: Path, name: str = "m:1") -> wire.Load:
-    """The message for the present content of a directory."""
+    """The message for the current content of a directory."""
     manifest = checkpoint.manifest(directory)
     files = {path: entry.sha256 for path, entry in manifest.items()}
     return wire.Load(checkpoint.digest(manifest), str(directory), files, name)
@@ -52,8 +52,9 @@ def test_only_language_models_get_faster_kernels(
 ) -> None:
     monkeypatch.setattr(choice, "KERNELS", (reference,))
     _, message = b.write_checkpoint(tmp_path / "m", b.config("transformer", task))
-    names = set(loader.load(message, b.CPU, torch.float32).network.state_dict())
-    assert ("body.blocks.0.mlp.up.weight" not in names) is bound
+    version = loader.load(message, b.CPU, torch.float32)
+    assert ("body.blocks.0.mlp.up.weight" not in version.network.state_dict()) is bound
+    assert version.kernel == ("reference" if bound else "torch")
 
 
 def test_weights_are_converted_to_bfloat16(saved: tuple[Any, wire.Load, Path]) -> None:

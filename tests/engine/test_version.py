@@ -10,9 +10,11 @@ import torch
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
+from app.engine.scorer import Scorer
 from app.engine.version import assemble
 from app.wire import engine as wire
 from models.config import ModelConfig
+from tests.engine import builders as b
 from tests.engine.builders import CPU
 from tests.models.configurations import built, classifiers, generators, with_branches
 
@@ -28,5 +30,29 @@ def test_every_network_can_be_served(config: ModelConfig) -> None:
     assert not version.busy and version.status().running == 0
 
 
+def test_the_work_of_a_version_is_counted_for_it_alone() -> None:
+    counters = Counters()
+    shapes = {"generation": b.config("gru"), "classification": b.config("gru", "classification")}
+    loaded = {
+        task: LoadedNetwork("d", "n", shape, b.network(shape), 0, torch.float32, CPU, None, None, None, "onednn")
+        for task, shape in shapes.items()
+    }
+    one, other = (assemble(each, StepLimits(4096, 8, 16), _ignore, counters) for each in loaded.values())
+    assert one.decoder is not None
+    one.decoder.add(b.PEER, b.generate("a", [1] * 5, max_tokens=3))
+    one.decoder.add(b.PEER, b.generate("b", [2] * 3, max_tokens=4))
+    b.run(one.decoder)
+    scorer = other.parts[wire.Score]
+    assert isinstance(scorer, Scorer)
+    scorer.add(b.PEER, wire.Score("c", "d", "p", [[1, 2], [3, 4, 5]]))
+    batch = scorer.take()
+    scorer.finish(batch, scorer.attempt(batch))
+    assert one.status().kernel == "onednn"
+    # Two decode steps with both sequences, and one with the longer one. Both prompts are read in one call.
+    assert one.status().work == wire.VersionWork(2, 8, 7, 3, 5, 10)
+    assert other.status().work == wire.VersionWork(1, 5, 0, 1, 2, 6)
+    assert counters["prompt_tokens"] == 13
+
+
 def _ignore(*arguments: Any) -> None:
-    """Replies go nowhere."""
+    """Discard replies."""

@@ -1,4 +1,4 @@
-"""A client's view of jobs, and the resources of a worker, with a fake trainer."""
+"""Jobs as clients see them, and the resources of a worker with a fake trainer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OWNER = "alice"
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until a condition returns something true; return that."""
+    """Wait until a condition returns a true value, and return this value."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "waited too long"
@@ -42,7 +42,7 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 @dataclass
 class Queue:
-    """Creates jobs as a client and looks at them."""
+    """Creates and reads jobs like a client."""
 
     jobs: Jobs
     files: Files
@@ -62,7 +62,7 @@ class Queue:
         return self.jobs.get(job.id, job.owner)
 
     def events(self, job: Job) -> list[JobEvent]:
-        """The events of the job, the oldest first."""
+        """The events of the job, oldest first."""
         return self.jobs.events(job.id, job.owner, limit=1000).items[::-1]
 
     def steps(self, job: Job) -> list[int]:
@@ -70,14 +70,14 @@ class Queue:
 
 
 def refused(queue: Queue, **fields: Any) -> Any:
-    """Create a job that is refused; return the error."""
+    """Create a job that is rejected. Return the error."""
     with pytest.raises((InvalidRequest, NotFound)) as caught:
         queue.create(**fields)
     return caught.value
 
 
 def claim(queue: Queue, worker: str = "w") -> Any:
-    """Claim the next job; None if there is none."""
+    """Claim the next job. Return None if there is none."""
     with queue.database.transaction() as session:
         return JobClaims(queue.database).claim(session, worker, 100.0, 3)
 

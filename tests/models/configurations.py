@@ -1,4 +1,4 @@
-"""Configurations of every architecture and option, and helpers to run networks of them."""
+"""Configurations of every architecture and option, and functions for running their networks."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def built(config: ModelConfig, *, initialised: bool = True) -> TaskNetwork:
 
 
 def batch(config: ModelConfig, lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
-    """Random inputs and their lengths. Padding is random too: no result may depend on it."""
+    """Random inputs and their lengths. Padding is also random, because results must not depend on it."""
     lengths_B = torch.tensor(lengths)
     shape = (len(lengths), max(lengths))
     if config.input == "tokens":
@@ -159,7 +159,7 @@ def loss(
     weights_C: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """The mean loss of a batch, as the trainer computes it; for a language model, over the real steps."""
+    """The mean loss of a batch, as in the trainer. For a language model, the mean is over the real steps."""
     if isinstance(network, LanguageModel):
         targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
         whole = Batch.of_text(inputs, lengths_B, targets)

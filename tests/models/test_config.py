@@ -1,4 +1,4 @@
-"""Configurations as JSON: fields of imported networks are written only where they differ from their defaults."""
+"""Configurations as JSON: fields for imported networks are written only if they differ from their defaults."""
 
 from __future__ import annotations
 

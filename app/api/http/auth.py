@@ -30,8 +30,14 @@ ASSETS = (
 # service accepts no more connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
+CONSOLE = "/console/"  # the prefix of the console's scripts and styles
 log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def is_public(method: str, path: str) -> bool:
+    """Whether a request needs no key. The console may only be read without one, because `POST /` may run a model."""
+    return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 
 def principal_of(request: Request) -> str:
@@ -82,9 +88,9 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """Decides who sent a request, and refuses requests without a valid key and requests from other web sites.
+    """Identifies the sender of a request. Rejects requests without a valid key and requests from other web sites.
 
-    The decision precedes routing, so requests for unknown paths need a key too.
+    Authentication happens before routing, so requests for unknown paths need a key too.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -111,7 +117,7 @@ class Authentication:
     def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise Unauthorized without a key, or Forbidden if the key lacks the scope that the request needs."""
         scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
-        if scope["path"] in PUBLIC:
+        if is_public(scope["method"], scope["path"]):
             return
         if principal is None:
             raise Unauthorized(_complaint(headers.get(b"authorization")))
@@ -121,9 +127,10 @@ class Authentication:
         """Raise Forbidden if the request was sent by a page of another web site.
 
         Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
-        that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
-        configured, the Host header is checked for every method to prevent DNS rebinding: if the domain of a malicious
-        page resolves to this machine, the Origin and Host headers of its requests agree and pass the origin check.
+        that change nothing: without CORS headers, the browser does not let the page read the reply. If no keys are
+        configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which the
+        domain of a malicious page resolves to this machine, so that the Origin and Host headers agree and the origin
+        check passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

@@ -75,7 +75,7 @@ def _decoded(
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice, because the route might read the other one."""
+    """Raise InvalidRequest if a header of the body is sent twice, because the route might use the other value."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

@@ -253,5 +253,6 @@ EMBEDDINGS = OtherFields(
     {},
 )
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})
+MODERATIONS = OtherFields({**OPENAI, **VLLM}, {})
 DECISIONS = OtherFields({**OPENAI, "prompt_cache_options": ANY}, {})
 SYSTEM_ONE = OtherFields({"assets": NONE, "keep_alive": ANY}, {})

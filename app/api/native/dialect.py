@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.api.http.dialects import Dialect
 from app.api.native import (
     classify,
+    console,
     documentation,
     evaluations,
     operations,
@@ -25,5 +26,6 @@ DIALECT = Dialect(
         evaluations.router,
         operations.router,
         documentation.router,
+        console.router,
     ),
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 
 from fastapi import APIRouter
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 router = APIRouter()
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:; "
+    "frame-ancestors 'none'"
 )
 START = b"""window.addEventListener("load", () => {
   window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true,
@@ -27,11 +28,6 @@ REDOC = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ost
 REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 NO_PICTURE = b"data:,"
 TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> Response:
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs", include_in_schema=False)

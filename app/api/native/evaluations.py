@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
-from app.api.http.job_objects import EventList, event_object
+from app.api.http.job_objects import EventList, EventObject, event_object
+from app.api.http.job_stream import STREAMED, Followed, follow
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.native.evaluation_objects import EXAMPLE, EvaluationList, EvaluationObject, evaluation_object
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, bound, reads, replies
-from app.api.openapi.parameters import EVALUATION_EVENT, FILE_ID, MODEL, OTHER, REFERENCE
+from app.api.openapi.parameters import EVALUATION_EVENT, EVALUATION_ID, FILE_ID, MODEL, OTHER, REFERENCE
 from app.jobs.evaluation_request import EvaluationRequest
 from app.jobs.limits import FILE_ID as FILE_PATTERN
 
@@ -23,6 +25,10 @@ _body = JsonBody(EvaluationRequest)
 _A_MODEL = {"minLength": 1, "maxLength": 128, "pattern": f"^{REFERENCE}$"}
 bound(EvaluationRequest, model=_A_MODEL, against=_A_MODEL, file={"pattern": f"^{FILE_PATTERN.pattern}$"})
 
+_STREAM = (
+    f'id: {EVALUATION_EVENT["id"]}\ndata: {{"id":"{EVALUATION_EVENT["id"]}",…}}\n\n'
+    f'event: job\ndata: {{"id":"{EVALUATION_ID}","object":"evaluation",…}}\n\ndata: [DONE]\n\n'
+)
 _FILE_FIRST = "replace file by the id of a file from POST /v1/files or GET /v1/files"
 
 
@@ -124,12 +130,27 @@ def resume(services: ServicesDep, principal: Principal, evaluation_id: str) -> R
     "/{evaluation_id}/events",
     operation_id="list_evaluation_events",
     summary="List the events of an evaluation",
-    description="Returns the newest event first.",
+    description=f"Returns the newest event first. {STREAMED}",
     response_model=None,
-    responses=replies(EventList, {"object": "list", "data": [EVALUATION_EVENT], "has_more": True}, LOOKUP),
+    responses=replies(
+        EventList,
+        {"object": "list", "data": [EVALUATION_EVENT], "has_more": True},
+        (*LOOKUP, 429),
+        stream=_STREAM,
+        event=EventObject,
+    ),
 )
-def events(
-    services: ServicesDep, principal: Principal, evaluation_id: str, after: str | None = None, limit: int = 20
+async def events(
+    request: Request,
+    services: ServicesDep,
+    principal: Principal,
+    evaluation_id: str,
+    after: str | None = None,
+    limit: int = 20,
+    stream: bool = False,
 ) -> Response:
-    page = services.evaluations.jobs.events(evaluation_id, principal, after=after, limit=limit)
+    jobs = services.evaluations.jobs
+    if stream:
+        return await follow(request, services, Followed(jobs, evaluation_id, principal, evaluation_object), after)
+    page = await run_in_threadpool(jobs.events, evaluation_id, principal, after=after, limit=limit)
     return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))

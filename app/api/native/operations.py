@@ -17,14 +17,14 @@ from app.api.native.metrics import exposition
 from app.api.openapi.describe import COMMON, failures, replies
 from app.errors import OstinatoError
 from app.registry.records import LOCAL
-from app.wire.engine import Heartbeat
+from app.wire.engine import Heartbeat, VersionStatus
 
 router = APIRouter(tags=["operations"])
 ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The reply of a running process."""
+    """The reply of the liveness check."""
 
     status: str = "ok"
 
@@ -36,8 +36,27 @@ class Ready(msgspec.Struct, frozen=True):
     checks: dict[str, str]
 
 
+class EngineWork(msgspec.Struct, frozen=True):
+    """The work for one version since it was loaded.
+
+    `requests` counts the requests that have ended, `calls` the scoring batches and decode steps, and `rows` the
+    sequences in these. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    """
+
+    requests: int
+    prompt_tokens: int
+    generated_tokens: int
+    calls: int
+    rows: int
+    padded_tokens: int
+
+
 class EngineVersion(msgspec.Struct, frozen=True):
-    """A version in an engine's memory; `running` and `waiting` count its requests."""
+    """A version in an engine's memory.
+
+    `running` and `waiting` count its requests, `cache_bytes` is the memory for the states of running sequences, and
+    `prefix_bytes` for the states of earlier prompts. `kernel` is the implementation of the matrix products.
+    """
 
     ref: str
     digest: str
@@ -47,10 +66,13 @@ class EngineVersion(msgspec.Struct, frozen=True):
     waiting: int
     slots: int
     cache_bytes: int
+    prefix_bytes: int
+    kernel: str
+    work: EngineWork
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine; `busy_seconds` is the duration of its current step so far."""
+    """An engine. `busy_seconds` is the time since its current step started."""
 
     pid: int
     device: str
@@ -69,7 +91,7 @@ class Engines(msgspec.Struct, frozen=True):
     "/livez",
     operation_id="livez",
     summary="Check that the process runs",
-    description="Returns 200 as long as the API process runs, whatever the state of the engines and the database.",
+    description="Returns 200 as long as the API process runs, regardless of the state of the engines and the database.",
     response_model=None,
     responses=replies(Alive, {"status": "ok"}, ()),
 )
@@ -81,8 +103,8 @@ _READY: dict[str, Any] = {
     "response_model": None,
     "description": (
         "Returns 200 when the database responds, an engine is running, and every version with a required alias is "
-        "loaded and has answered a test request; otherwise 503 with the failed checks. Required versions that the "
-        "caller may not see are reported without their names."
+        "loaded and has answered a test request; otherwise 503 with the failed checks. The reply does not name "
+        "required versions that the caller may not see."
     ),
     "responses": {
         **replies(Ready, {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}, ()),
@@ -204,9 +226,13 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
     """`names` maps the digest of each version to report to a reference that the caller may use."""
-    versions = [
-        EngineVersion(names[v.digest], v.digest, v.dtype, v.bytes, v.running, v.waiting, v.slots, v.cache_bytes)
-        for v in beat.versions
-        if v.digest in names
-    ]
+    versions = [_version(v, names[v.digest]) for v in beat.versions if v.digest in names]
     return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
+
+
+def _version(status: VersionStatus, ref: str) -> EngineVersion:
+    work = EngineWork(**msgspec.structs.asdict(status.work))
+    return EngineVersion(
+        ref, status.digest, status.dtype, status.bytes, status.running, status.waiting, status.slots,
+        status.cache_bytes, status.prefix_bytes, status.kernel, work,
+    )  # fmt: skip

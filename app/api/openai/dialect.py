@@ -1,23 +1,34 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, models, files, uploads and fine-tuning jobs."""
+"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, uploads and fine-tuning."""
 
 from __future__ import annotations
 
 from app.api.http.dialects import Dialect
-from app.api.openai import chat, completions, embeddings, files, fine_tuning, models, responses, uploads
+from app.api.openai import (
+    chat,
+    completions,
+    embeddings,
+    files,
+    fine_tuning,
+    fine_tuning_events,
+    models,
+    moderations,
+    responses,
+    uploads,
+)
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 
 # There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
-    inference=(completions.router, chat.router, responses.router, embeddings.router),
-    management=(models.router, files.router, uploads.router, fine_tuning.router),
+    inference=(completions.router, chat.router, responses.router, embeddings.router, moderations.router),
+    management=(models.router, files.router, uploads.router, fine_tuning.router, fine_tuning_events.router),
+    prefixes=("POST /models/{}/v1",),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",
         "/v1/responses": "responses are not stored, so they cannot be retrieved, cancelled or compacted; send the "
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
-        "/v1/engines": "engines are called models now; GET /v1/models lists all models",
-        "/v1/moderations": "moderations are not supported yet; send the text as `input` to POST /v1/classify",
+        "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
         "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

@@ -14,17 +14,14 @@ from starlette.responses import Response
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import time_limit
-from app.api.http.job_objects import EventList, event_object
 from app.api.http.neutral_fields import SENT_NAMES
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
 from app.api.http.services import Services, ServicesDep
 from app.api.openai.fine_tuning_estimates import ESTIMATE, JobEstimate, estimate_object
 from app.api.openai.fine_tuning_objects import (
-    CheckpointList,
     JobList,
     JobObject,
-    checkpoint_object,
     job_object,
 )
 from app.api.openai.fine_tuning_schemas import write_bounds
@@ -80,25 +77,6 @@ EXAMPLE: dict[str, Any] = {
     "trials": [],
     "reason": None,
 }
-_EVENT = {
-    "id": "ftevent-77a1b2c3d4e5f60718293a4b",
-    "object": "fine_tuning.job.event",
-    "created_at": 1745383070,
-    "level": "info",
-    "message": "Step 100/400: training loss=0.4211",
-    "type": "metrics",
-    "data": {"step": 100, "total_steps": 400, "train_loss": 0.4211},
-}
-_CHECKPOINT = {
-    "id": "ftckpt-19c0d1e2f30415263748596a",
-    "object": "fine_tuning.job.checkpoint",
-    "created_at": 1745383090,
-    "fine_tuned_model_checkpoint": "ftckpt-19c0d1e2f30415263748596a",
-    "fine_tuning_job_id": EXAMPLE["id"],
-    "step_number": 200,
-    "metrics": {"step": 200, "train_loss": 0.39, "valid_loss": 0.44},
-}
-
 _FILE_FIRST = "replace training_file with the id of a file from POST /v1/files or GET /v1/files"
 
 
@@ -116,14 +94,13 @@ async def job_request(request: Request) -> JobRequest:
     summary="Create a training job",
     description=(
         f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}), a model "
-        "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one that "
-        "does best on the validation data or, if several are equally good, the smallest. Only `model` and "
-        "`training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that "
-        "the first one created.\n\n"
-        "With `dry_run=true`, nothing is queued. The reply says what the job would do: the data report, the plan of "
-        "each training run, its memory, and its time, measured with a few steps on the machine of the API. If the "
-        "job would fail because of its data or its settings, the dry run fails with the same error. Only one dry run "
-        "can run at a time."
+        "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one with "
+        "the best results on the validation data. If several are equally good, the smallest is published. Only `model` "
+        "and `training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that the "
+        "first one created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
+        "each training run, its plan, memory and duration, which is estimated from a few steps on the machine of the "
+        "API. If the job would fail because of its data or its settings, the dry run fails with the same error. Only "
+        "one dry run can run at a time."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -177,7 +154,7 @@ async def _estimate(services: Services, body: JobRequest, principal: str, second
     summary="List training jobs",
     description=(
         "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
-        "pairs; `metadata=null` selects those without metadata. The trials of `auto` jobs are left out unless "
+        "pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left out unless "
         "`trials=true`."
     ),
     response_model=None,
@@ -245,40 +222,8 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Resumes a paused job where it stopped. The resulting weights are the same as without the pause."""
+    """Resumes a paused job at the step where it stopped. The pause does not change the resulting weights."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
-
-
-@router.get(
-    "/{job_id}/events",
-    operation_id="list_fine_tuning_events",
-    summary="List the events of a training job",
-    description="Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`).",
-    response_model=None,
-    responses=replies(EventList, {"object": "list", "data": [_EVENT], "has_more": True}, LOOKUP),
-)
-def events(
-    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 20
-) -> Response:
-    page = services.jobs.events(job_id, principal, after=after, limit=limit)
-    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
-
-
-@router.get(
-    "/{job_id}/checkpoints",
-    operation_id="list_fine_tuning_checkpoints",
-    summary="List the checkpoints of a training job",
-    description="Returns the latest checkpoint first. A checkpoint can be used as a model while it is kept.",
-    response_model=None,
-    responses=replies(CheckpointList, {"object": "list", "data": [_CHECKPOINT], "has_more": False}, LOOKUP),
-)
-def checkpoints(
-    services: ServicesDep, principal: Principal, job_id: str, after: str | None = None, limit: int = 10
-) -> Response:
-    page = services.jobs.checkpoints(job_id, principal, after=after, limit=limit)
-    data = [checkpoint_object(item) for item in page.items]
-    ends = (data[0].id, data[-1].id) if data else (None, None)
-    return JsonReply(CheckpointList("list", data, page.has_more, *ends))
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:

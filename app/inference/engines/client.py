@@ -41,7 +41,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class EngineClient:
     """The connection to one engine. Call all methods on the event loop that called `start`.
 
-    When the engine dies, `on_lost` is called with the work that is still open.
+    If the engine dies, `on_lost` is called with the open work.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine accepts requests, which it does if its last heartbeat is at most one second old."""
+        """Whether the engine accepts requests, that is, whether its last heartbeat is at most one second old."""
         return self._requests is not None and not self.liveness.silent
 
     @property
@@ -106,7 +106,7 @@ class EngineClient:
     # --- messages to the engine ---------------------------------------------------------------------------------
 
     async def load(self, message: wire.Load) -> wire.Loaded | wire.LoadFailed:
-        """Load a version. Callers that ask for the same version at the same time share one load.
+        """Load a version. Concurrent calls for the same version share one load.
 
         Raises Unavailable if the engine is not running or does not answer within `LOAD_LIMIT`.
         """
@@ -144,13 +144,16 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests of `work`. No more answers to them arrive in its inbox. Never raises."""
+        """Abort the open requests of `work`. Afterwards, its inbox receives no more answers.
+
+        Never raises an exception.
+        """
         for identity in work.open:
             self._abort(identity)
         work.open.clear()
 
     def abort_one(self, work: Work, tag: int) -> None:
-        """Abort one request of `work`, given its tag; the others continue."""
+        """Abort the request of `work` with this tag. The other requests continue."""
         identity = work.requests[tag].id
         work.open.discard(identity)
         self._abort(identity)
@@ -261,7 +264,7 @@ class EngineClient:
             self._lose(LOST)
 
     def _lose(self, message: str) -> None:
-        """Handle the death of the engine: close its socket, and end every open request and load with a failure."""
+        """Handle the death of the engine: close its socket, and fail all open requests and loads."""
         was_alive = self._requests is not None
         if self._requests is not None:
             self._requests.close()

@@ -1,7 +1,7 @@
 """Finds the engines of this machine by their sockets, and loads versions into them.
 
-A version is loaded by the first request for it. A failed load is remembered for a few seconds, so that further requests
-fail at once instead of waiting for a load that would fail again.
+A version is loaded by the first request for it. A failed load is recorded for a few seconds. During this time, requests
+for the version fail at once instead of loading it again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class EnginePool:
                     client.start()
 
     def _safe(self) -> bool:
-        """Whether only this user can create sockets in the folder. If others can too, the problem is logged once."""
+        """Whether only this user can create sockets in the folder. If others can, the problem is logged once."""
         try:
             socket_folder.check(self.socket_dir)
         except socket_folder.NotPrivate as error:
@@ -108,8 +108,8 @@ class EnginePool:
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
         """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        `prepare` fetches the version's files and makes the Load message. Raises the error with which the load
-        failed, or Unavailable: `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is
+        `prepare` fetches the version's files and makes the Load message. Raises the error of a failed load, or
+        Unavailable: `loading` if the load is not finished by the monotonic time `until`, `engine_lost` if no engine is
         alive.
         """
         await self._heard(until)
@@ -142,7 +142,7 @@ class EnginePool:
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The names of the versions that live engines report as loaded, by digest."""
+        """The names of the versions that running engines report as loaded, by digest."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
@@ -189,7 +189,7 @@ class EnginePool:
         model_load_seconds.labels(message.name).observe(answer.seconds)
 
     def _remember(self, digest: str, error: OstinatoError) -> None:
-        """Remember a failed load, and forget failures that have expired."""
+        """Record a failed load, and delete expired records."""
         now = time.monotonic()
         self._failures[digest] = (now + FAILURE_MEMORY, duplicate(error))  # a copy without the traceback and its frames
         self._failures.move_to_end(digest)

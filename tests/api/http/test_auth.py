@@ -56,7 +56,7 @@ def test_no_path_or_method_avoids_the_key(guarded: Api) -> None:
     paths = [
         "/v1/models/", "//v1/models", "/v1//models", "/V1/models", "/docs/../v1/models", "/livez/../v1/models",
         "/livez/", "/docs/x", "/v1/models%2f", "/readyz;/../v1/models", "/metrics", "/invocations", "/tokenize",
-        "/%2e%2e/v1/models", "/v2/health/live/x", "/nothing", "/",
+        "/%2e%2e/v1/models", "/v2/health/live/x", "/nothing", "/console", "/%2e/console/../v1/models",
     ]  # fmt: skip
     with guarded.client() as client:
         for path in paths:
@@ -65,6 +65,21 @@ def test_no_path_or_method_avoids_the_key(guarded: Api) -> None:
                 assert reply.status_code == 401, (method, path)
         override = client.get("/v1/models", headers={"x-http-method-override": "HEAD", "x-original-url": "/livez"})
         assert override.status_code == 401
+
+
+def test_the_console_is_public_for_reading_only(guarded: Api) -> None:
+    """`POST /` may run a model, and no other route is below the prefix of the console's files."""
+    with guarded.client() as client:
+        assert client.get("/").status_code == 200 and client.head("/").status_code == 200
+        for method, path in [(m, p) for m in ("POST", "PUT", "DELETE", "OPTIONS") for p in ("/", "/console/x/main.js")]:
+            assert client.request(method, path).status_code == 401, (method, path)
+        for path in (
+            "/console/x/y",
+            "/console/../v1/models",
+            "/console/x/../../v1/models",
+            "/console/%2e%2e/v1/models",
+        ):
+            assert client.send(client.build_request("GET", guarded.url + path)).status_code in (401, 404), path
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", f"Basic {ALICE}", f"Bearer{ALICE}", f"Bearer x{ALICE}"])
@@ -119,7 +134,8 @@ def test_other_web_sites_are_refused(settings: Settings) -> None:
 
 
 def test_without_keys_the_host_header_must_name_this_machine(settings: Settings, shelf: Shelf) -> None:
-    """DNS rebinding: a page whose domain resolves to 127.0.0.1 has this service as its own origin."""
+    """In a DNS rebinding attack, the domain of a page resolves to 127.0.0.1, so the service has the origin of the
+    page."""
     shelf.classifier("mood")
     foreign = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "8.8.8.8")
     paths = (

@@ -19,12 +19,6 @@ def test_documentation_loads_nothing_from_other_sites(api: Api) -> None:
                 assert client.get(source).status_code == 200, source
 
 
-def test_the_root_redirects_to_the_documentation(api: Api) -> None:
-    with api.client() as client:
-        reply = client.get("/")
-        assert (reply.status_code, reply.headers["location"]) == (307, "/docs")
-
-
 def test_every_route_is_described(api: Api) -> None:
     document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
     assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -11,6 +11,7 @@ import pytest
 
 from app.api.native import operations
 from app.errors import Unavailable
+from app.wire.engine import VersionWork
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, wait_until
 
@@ -79,16 +80,23 @@ def test_no_content_type_raises_the_size_limit_of_json(api: Api, shelf: Shelf, o
 
 def test_engines_and_metrics(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
     shelf.classifier()
-    engine.counters = {"Odd name": 3.0}
+    engine.counters, engine.work = {"Odd name": 3.0}, VersionWork(2, 30, 4, 5, 6, 40)
     with api.client() as client:
         client.post("/v1/classify", json={"model": "mood", "input": "abc"})
         wait_until(lambda: client.get("/v1/engine").json()["engines"][0]["versions"])
         report = client.get("/v1/engine").json()["engines"][0]
         assert report["device"] == "cpu" and report["versions"][0]["ref"] == "mood:1"
+        assert report["versions"][0]["kernel"] == "torch"
+        assert report["versions"][0]["work"] == {
+            "requests": 2, "prompt_tokens": 30, "generated_tokens": 4, "calls": 5, "rows": 6, "padded_tokens": 40,
+        }  # fmt: skip
         text = client.get("/metrics").text
     for line in (
         'ostinato_engine_up{engine="engine-0"} 1.0',
         'ostinato_engine_odd_name_total{engine="engine-0"} 3.0',
+        'ostinato_engine_version_info{dtype="float32",engine="engine-0",kernel="torch",model_name="mood:1"} 1.0',
+        'ostinato_engine_version_requests_total{engine="engine-0",model_name="mood:1"} 2.0',
+        'ostinato_engine_version_padded_tokens_total{engine="engine-0",model_name="mood:1"} 40.0',
         'ostinato_num_requests_running{model_name="mood:1"} 0.0',
         'ostinato_num_requests_waiting{model_name="mood:1"} 0.0',
         'ostinato_state_cache_bytes{engine="engine-0",model_name="mood:1"} 0.0',
@@ -113,7 +121,7 @@ def test_readiness_without_a_database(api: Api, monkeypatch: pytest.MonkeyPatch)
 def test_probes_and_metrics_answer_while_all_threads_are_blocked(
     api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, engine: FakeEngine
 ) -> None:
-    """When the database hangs, blocking routes may hold every worker thread. Probes must still report that."""
+    """If the database hangs, blocking routes may occupy all worker threads. Probes must still report this."""
     shelf.classifier()
     monkeypatch.setattr(operations, "ALIASES_PATIENCE", 0.05)
     go, blocked = threading.Event(), threading.Semaphore(0)

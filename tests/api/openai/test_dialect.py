@@ -1,4 +1,4 @@
-"""Paths of OpenAI's API that have no route yet: the error says what to call."""
+"""Paths of OpenAI's API without a route: the error names an alternative."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tests.serving import Api
         ("/v1/responses/resp_1", "not stored"),
         ("/v1/responses/compact", "not stored"),
         ("/responses", "did you mean '/v1/responses'?"),
-        ("/v1/moderations", "POST /v1/classify"),
         ("/completions", "did you mean '/v1/completions'?"),
         ("/embeddings", "did you mean '/v1/embeddings'?"),
         ("/v1/embeddings/", "did you mean '/v1/embeddings'?"),

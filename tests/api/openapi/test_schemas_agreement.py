@@ -1,4 +1,4 @@
-"""The documented schema of a request and the struct that decodes it accept and refuse the same bodies."""
+"""The documented schema of a request and the struct that decodes it accept and reject the same bodies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_type(value: Any, name: str) -> bool:
 
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a value fits a schema, for the keywords that the document of these requests uses."""
+    """Whether a value conforms to a schema. Supports the keywords that occur in the document."""
     if "$ref" in schema:
         return fits(value, document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:
@@ -76,7 +76,8 @@ def fits_inside(value: Any, schema: Schema) -> bool:
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """Values near the border of a schema: of its types and enumerations, at and beyond its bounds, and of others."""
+    """Values that test a schema: members of its types and enumerations, values at and beyond its bounds, and other
+    types."""
     if "$ref" in schema:
         return values(document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:

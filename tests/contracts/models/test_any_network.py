@@ -1,4 +1,4 @@
-"""Networks of random configurations are trained briefly, saved, loaded, compared and run in pieces."""
+"""Networks with random configurations are trained briefly, saved, loaded, compared and run in pieces."""
 
 from __future__ import annotations
 

@@ -1,0 +1,87 @@
+"""Streams the events of a job as server-sent events, until the job ends.
+
+Each event of the job is an event with its `id`, so that a client can continue after it with `Last-Event-ID`. An event
+of the type `job` has the job itself, and is sent at the start and whenever the job changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from app.api.http.caller import time_limit
+from app.api.http.job_objects import event_object
+from app.api.http.services import Services
+from app.api.http.sse import DONE, EventStream, json_line
+from app.jobs.records import Job, JobEvent
+from app.jobs.service import Jobs
+
+STREAMED = (
+    "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
+    "type `job` have the job itself; they are sent at the start and whenever the job changes. `after`, or the header "
+    "`Last-Event-ID`, continues a stream after an event."
+)
+PAGE = 500  # events that are read at once
+PAUSE = 0.4  # seconds between two looks at the database
+REREAD = 3.0  # seconds after which the job is read even if the database has not changed: a lease may have expired
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A job that a client follows: where it is read, and how it is shown."""
+
+    jobs: Jobs
+    job_id: str
+    principal: str
+    render: Callable[[Job], Any]
+
+
+async def follow(request: Request, services: Services, followed: Followed, after: str | None) -> Response:
+    """Return a stream of the events after the event with id `after`. Raises NotFound before the first byte."""
+    after = request.headers.get("last-event-id") or after
+    await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, 1)
+    until = time.monotonic() + time_limit(request)
+    services.followers.take()
+
+    async def close() -> None:
+        services.followers.leave()
+
+    return EventStream(_frames(services, followed, after, until), {}, until, end=b"", close=close)
+
+
+async def _frames(
+    services: Services, followed: Followed, after: str | None, until: float
+) -> AsyncGenerator[bytes, None]:
+    """Yield what is new. The job is sent after the events that were read with it, so that its end comes last."""
+    shown, mark, read_at = b"", None, 0.0
+    while time.monotonic() < until:
+        current = await asyncio.to_thread(services.changes.mark)
+        if current is not None and current == mark and time.monotonic() - read_at < REREAD:
+            await asyncio.sleep(PAUSE)
+            continue
+        mark, read_at = current, time.monotonic()
+        job, events = await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, PAGE)
+        if events:
+            after = events[-1].id
+            yield b"".join(map(_event, events))
+        whole = len(events) < PAGE
+        if (line := json_line(followed.render(job))) != shown and (whole or not shown):
+            shown = line
+            yield b"event: job\ndata: " + line + b"\n\n"
+        if whole and job.ended:
+            yield DONE
+            return
+        if whole:
+            await asyncio.sleep(PAUSE)
+        else:
+            mark = None  # there may be more
+
+
+def _event(event: JobEvent) -> bytes:
+    return b"id: " + event.id.encode() + b"\ndata: " + json_line(event_object(event)) + b"\n\n"

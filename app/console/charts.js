@@ -1,0 +1,106 @@
+// Line charts by uPlot, in the page's colours. A table of the last values stands beside each for screen readers.
+
+import { h, replace } from "./dom.js";
+import { number } from "./format.js";
+
+const COLOURS = ["--first", "--second", "--third", "--fourth"];
+const colour = (name) => {
+  const probe = h("span", { style: { color: `var(${name})` } });
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;  // resolves light-dark()
+  probe.remove();
+  return value;
+};
+
+let library;
+function load() {
+  library ||= Promise.all([import("./vendor/uPlot.esm.js"), style()]).then(([module]) => module.default);
+  return library;
+}
+function style() {
+  return new Promise((resolve) => document.head.append(h("link", {
+    rel: "stylesheet", href: new URL("vendor/uPlot.min.css", import.meta.url).pathname, onload: resolve, onerror: resolve })));
+}
+
+// series: [{name, points: [[x, y], …], dashed, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
+export class Chart {
+  constructor(name, { time = false, xName = "Step", format = number, height = 240 } = {}) {
+    Object.assign(this, { name, time, xName, format, height });
+    this.box = h("div", { class: "chart", role: "img", "aria-label": name });
+    this.legend = h("div", { class: "legend" });
+    this.element = h("figure", { class: "stack", style: { margin: 0 } }, this.box, this.legend);
+    this.series = [];
+    window.addEventListener("themechange", () => this.rebuild());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.rebuild());
+    new ResizeObserver(() => this.fit()).observe(this.box);
+  }
+
+  fit() {
+    const width = this.box.clientWidth;
+    if (this.plot && width && Math.abs(width - this.plot.width) > 1) this.plot.setSize({ width, height: this.height });
+  }
+
+  async update(series) {
+    const same = this.plot && series.length === this.series.length && series.every((s, i) => s.name === this.series[i].name);
+    this.series = series;
+    this.describe();
+    if (same) this.plot.setData(aligned(series));
+    else await this.rebuild();
+  }
+
+  describe() {
+    const last = this.series.map((s) => `${s.name} ${this.format(s.level ?? s.points.at(-1)?.[1])}`);
+    this.box.setAttribute("aria-label", `${this.name}. Latest: ${last.join(", ")}`);
+    replace(this.legend, this.series.map((s, i) => h("span", { style: { "--colour": `var(${s.level === undefined ? COLOURS[i % 4] : "--edge"})` } }, last[i])));
+  }
+
+  async rebuild() {
+    if (!this.series.length) return;
+    const UPlot = await load();
+    this.plot?.destroy();
+    if (!this.box.clientWidth) await new Promise(requestAnimationFrame);
+    this.plot = new UPlot(this.options(), aligned(this.series), this.box);
+  }
+
+  options() {
+    const [text, grid] = [colour("--muted"), colour("--grid")];
+    const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    return {
+      width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
+      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time } },
+      axes: [{ ...axis, size: 30 },
+        { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
+      series: [{ label: this.xName }, ...this.series.map((s, i) => ({
+        label: s.name, spanGaps: true, width: 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
+        dash: s.dashed || s.level !== undefined ? [6, 5] : undefined, points: { show: s.points?.length < 40, size: 5 } }))],
+      hooks: { setCursor: [(plot) => this.point(plot)] },
+    };
+  }
+
+  // Shows the values under the pointer in the legend.
+  point(plot) {
+    const index = plot.cursor.idx;
+    if (index === null || index === undefined) return this.describe();
+    const x = plot.data[0][index];
+    [...this.legend.children].forEach((item, i) => {
+      const value = plot.data[i + 1][index];
+      if (value !== null && value !== undefined) item.textContent = `${this.series[i].name} ${this.format(value)}`;
+    });
+    this.legend.title = this.time ? new Date(x * 1000).toLocaleTimeString() : `${this.xName} ${number(x)}`;
+  }
+}
+
+// uPlot takes one list of x, and the y of each series at these x.
+function aligned(series) {
+  const positions = new Set();
+  for (const s of series) for (const [x] of s.points || []) positions.add(x);
+  const xs = [...positions].sort((a, b) => a - b);
+  if (series.every((s) => s.points && s.points.length === xs.length))
+    return [xs, ...series.map((s) => s.points.map(([, y]) => y))];
+  const place = new Map(xs.map((x, i) => [x, i]));
+  return [xs, ...series.map((s) => {
+    const ys = new Array(xs.length).fill(s.level ?? null);
+    for (const [x, y] of s.points || []) ys[place.get(x)] = y;
+    return ys;
+  })];
+}

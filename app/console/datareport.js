@@ -1,0 +1,67 @@
+// What the service says about the data: rows, labels, lengths, remarks, and the plan with its time.
+
+import { h } from "./dom.js";
+import { bytes, compact, counted, duration, number, title } from "./format.js";
+import { bars, facts, stat, table } from "./parts.js";
+
+const LABELS = 12;
+
+export function labelBars(labels, name = "Rows of each label") {
+  const totals = {};
+  for (const counts of Object.values(labels || {}))
+    for (const [label, count] of Object.entries(counts)) totals[label] = (totals[label] || 0) + count;
+  const ranked = Object.entries(totals).sort((a, b) => b[1] - a[1]);
+  if (!ranked.length) return null;
+  const rest = ranked.slice(LABELS).reduce((sum, [, count]) => sum + count, 0);
+  const items = ranked.slice(0, LABELS).map(([label, count]) => ({ name: label, value: count }));
+  if (rest) items.push({ name: `${ranked.length - LABELS} more`, value: rest });
+  return h("div", { class: "stack" }, h("h3", {}, name), bars(items, { label: name }));
+}
+
+export function lengthBars(histogram, name = "Lengths") {
+  const counts = histogram?.counts?.train;
+  if (!counts?.length) return null;
+  const most = Math.max(...counts, 1);
+  const edges = histogram.edges;
+  return h("div", { class: "stack" }, h("h3", {}, `${name} in ${histogram.unit}`),
+    h("div", { class: "histogram", role: "img", "aria-label": `${name}: from ${edges[0]} to ${edges.at(-1)} ${histogram.unit}` },
+      counts.map((count, i) => h("span", { title: `${edges[i]}–${edges[i + 1] ?? ""}: ${number(count)}`, style: { height: `${Math.max(count ? 3 : 0, (count / most) * 100)}%` } }))),
+    h("div", { class: "row small muted", style: { "justify-content": "space-between" } }, h("span", {}, edges[0]), h("span", {}, number(edges.at(-1)))));
+}
+
+export const remarks = (notes) => (notes.length ? h("ul", { class: "remarks" }, notes.map((note) =>
+  h("li", { class: note.level }, note.message))) : null);
+
+export function dataPart({ data, notes, task }) {
+  const splits = Object.entries(Object.keys(data.rows).length ? data.rows : data.characters);
+  const unit = Object.keys(data.rows).length ? "rows" : "characters";
+  return [
+    h("div", { class: "stats" }, stat("Task", title(task)), splits.map(([split, count]) => stat(title(split), compact(count), unit)),
+      Object.keys(data.tokens).length ? stat("Tokens", compact(Object.values(data.tokens).reduce((a, b) => a + b, 0))) : null),
+    h("div", { class: "columns" }, labelBars(data.labels), lengthBars(data.report?.length_histogram)),
+    remarks(notes),
+  ];
+}
+
+const planColumns = [
+  { name: "Model", cell: (plan) => plan.architecture },
+  { name: "Shape", cell: (plan) => (plan.layers ? `${counted(plan.layers, "layer")} of ${plan.width}` : "n-grams") },
+  { name: "Parameters", kind: "number", cell: (plan) => compact(plan.parameters) },
+  { name: "Steps", kind: "number", cell: (plan) => number(plan.steps) },
+  { name: "Memory", kind: "number", cell: (plan) => bytes(plan.memory.total) },
+  { name: "Time", kind: "number", cell: (plan) => duration(plan.seconds.total) },
+];
+
+export function planPart(estimate) {
+  const [plan] = estimate.plans;
+  return [
+    h("div", { class: "stats" }, stat("Time", `up to ${duration(estimate.seconds)}`, plan?.ends_earlier ? "usually ends earlier" : ""),
+      stat("Memory", bytes(estimate.memory_bytes)), stat("Parameters", compact(estimate.parameters))),
+    table(planColumns, estimate.plans, { caption: "Training runs" }),
+    estimate.plans.length === 1 ? h("details", { class: "more" }, h("summary", {}, "All choices"), facts([
+      ["Optimiser", plan.optimizer], ["Schedule", plan.schedule], ["Learning rate", number(plan.learning_rate)],
+      ["Batch size", number(plan.batch_size)], ["Context length", number(plan.context_length)], ["Precision", plan.precision],
+      ["Device", plan.device], ["Vocabulary", number(estimate.vocab_size)], ["Ends earlier", plan.ends_earlier],
+    ])) : null,
+  ];
+}

@@ -1,0 +1,64 @@
+// Numbers, sizes, durations and times as people read them, in the reader's language and zone.
+
+const NARROW = "\u202f";
+
+export function number(value, digits = 4) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US").replaceAll(",", NARROW);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e", " e");
+  return value.toLocaleString("en-US", { maximumSignificantDigits: digits, useGrouping: false });
+}
+
+export const percent = (share, digits = 1) =>
+  share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)}${NARROW}%`;
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  let unit = 0;
+  while (count >= 1000 && unit < UNITS.length - 1) { count /= 1000; unit += 1; }
+  return `${count < 10 && unit > 0 ? count.toFixed(1) : Math.round(count)}${NARROW}${UNITS[unit]}`;
+}
+
+export function compact(count) {
+  if (count === null || count === undefined) return "–";
+  if (count < 10000) return number(count);
+  return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(count);
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || seconds < 0) return "–";
+  if (seconds < 1) return "less than 1" + NARROW + "s";
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = parts.findIndex(([size]) => seconds >= size);
+  let left = Math.round(seconds);
+  return parts.slice(first, first + 2).map(([size, unit]) => {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    return count ? `${count}${NARROW}${unit}` : "";
+  }).filter(Boolean).join(" ");
+}
+
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+export function ago(epoch) {
+  const seconds = epoch - Date.now() / 1000;
+  const size = Math.abs(seconds);
+  if (size < 45) return "just now";
+  for (const [unit, length, until] of [["minute", 60, 2700], ["hour", 3600, 79200], ["day", 86400, 2592000]])
+    if (size < until) return RELATIVE.format(Math.round(seconds / length), unit);
+  return new Date(epoch * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
+}
+
+export const moment = (epoch) =>
+  new Date(epoch * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+export const clock = (epoch) => new Date(epoch * 1000).toLocaleTimeString(undefined, { hour12: false });
+
+export const counted = (count, word, plural = word + "s") => `${number(count)} ${count === 1 ? word : plural}`;
+export const words = (name) => name.replaceAll("_", " ");
+const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", mse: "MSE", mae: "MAE", ece: "ECE", lr: "learning rate" };
+export const title = (name) => {
+  const text = name.split(/[_ ]/).map((word) => ACRONYMS[word] || word).join(" ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};

@@ -1,0 +1,93 @@
+// Classify: bars for each label, prediction sets, several texts, and several versions side by side.
+
+import { post } from "../api.js";
+import { h, replace } from "../dom.js";
+import { number, percent } from "../format.js";
+import { action, badge, bars, card, empty, failure, field, select } from "../parts.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+import { versionOf } from "../views/play.js";
+import { History, modelSelect, references } from "./models.js";
+
+const TASKS = ["classification", "multilabel", "regression"];
+const MOST_BARS = 8;
+
+export function classifyPane(context) {
+  const list = references(context, TASKS);
+  if (!list.length) return empty("No model here classifies yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
+  const state = { others: [] };
+  const history = new History("classify");
+  const model = modelSelect(context, TASKS, () => shape());
+  const also = select([["", "No other version"], ...list], "", () => {});
+  const text = h("textarea", { rows: 4, value: context.text, placeholder: "One text a line" });
+  const pair = h("textarea", { rows: 2, placeholder: "The second text of each pair, one a line" });
+  const coverage = select([["", "None"], ["0.8", "80 %"], ["0.9", "90 %"], ["0.95", "95 %"], ["0.99", "99 %"]], "", () => {});
+  const abstain = h("input", { type: "number", min: 0, max: 1, step: 0.05, placeholder: "never" });
+  const results = h("div", { class: "stack", "aria-live": "polite" });
+  const textField = field("Texts", text, "");
+  const help = h("span", { class: "small muted" });
+  textField.append(help);
+  const pairField = field("Second texts", pair);
+  function shape() {
+    const version = versionOf(context, model.value);
+    const numeric = version?.config.input === "features";
+    help.textContent = numeric ? "JSON: one series as [[step, step, …]], each step a list of numbers." : "One text a line. Ctrl+Enter sends.";
+    text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text a line";
+    return { numeric };
+  }
+  const request = (reference) => {
+    const input = inputOf(text.value, pair.value, shape().numeric);
+    return clean({ model: reference, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
+  };
+  const send = async () => {
+    const chosen = [model.value, also.value].filter(Boolean);
+    replace(results, h("p", { class: "loading" }, "Classifying… the first request loads the model."));
+    const replies = await Promise.all(chosen.map((reference) => post("/v1/classify", request(reference), { signal: context.signal }).catch((error) => ({ error }))));
+    history.push({ text: text.value, pair: pair.value });
+    const texts = shape().numeric ? ["Series"] : text.value.split("\n").filter((line) => line.trim());
+    replace(results, texts.map((line, i) => resultCard(line, chosen, replies, i)));
+  };
+  text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run.click(); });
+  const run = action("Classify", send, "primary");
+  shape();
+  return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
+    h("div", { class: "fields" }, field("Model", model), field("Beside", also), field("Prediction set", coverage, "The labels that contain the truth this often."), field("Abstain below", abstain, "No label below this probability.")),
+    textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
+    history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
+  snippets({
+    curl: () => curl("POST", "/v1/classify", request(model.value)), python: () => python("POST", "/v1/classify", request(model.value)),
+    cli: () => shell("ostinato", "classify", "--model", model.value, ...text.value.split("\n").filter(Boolean)),
+  }));
+}
+
+const clean = (value) => JSON.parse(JSON.stringify(value));
+
+function inputOf(text, pair, numeric) {
+  if (numeric) {
+    const value = JSON.parse(text);
+    return Array.isArray(value[0]?.[0]) ? value : [value];
+  }
+  const lines = text.split("\n").filter((line) => line.trim());
+  const seconds = pair.split("\n").filter((line) => line.trim());
+  if (!lines.length) throw new Error("Write a text first.");
+  if (!seconds.length) return lines;
+  if (seconds.length !== lines.length) throw new Error(`There are ${lines.length} texts and ${seconds.length} second texts.`);
+  return lines.map((line, i) => ({ text: line, text_pair: seconds[i] }));
+}
+
+function resultCard(text, references_, replies, index) {
+  return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns" }, replies.map((reply, i) => h("div", { class: "stack" },
+    references_.length > 1 ? h("h3", {}, references_[i]) : null, reply.error ? failure(reply.error) : resultOf(reply.data[index])))));
+}
+
+function resultOf(item) {
+  if (item.value !== null && item.value !== undefined) return [h("p", { class: "stat" }, h("strong", {}, number(item.value))),
+    item.interval ? h("p", { class: "muted" }, `between ${number(item.interval[0])} and ${number(item.interval[1])}`) : null];
+  const chosen = item.labels || (item.label === null ? [] : [item.label]);
+  const shown = item.scores.slice(0, MOST_BARS).map(({ label, score }) => ({ name: label, value: score, text: percent(score), marked: chosen.includes(label) }));
+  return [
+    item.abstained ? h("p", {}, badge("abstains", "warn"), " no label is probable enough") : null,
+    bars(shown, { most: 1, label: "Probabilities" }),
+    item.scores.length > MOST_BARS ? h("p", { class: "small muted" }, `and ${item.scores.length - MOST_BARS} more labels`) : null,
+    item.set ? h("p", { class: "row" }, h("span", { class: "muted small" }, "Prediction set:"), item.set.map((label) => badge(label, "busy"))) : null,
+  ];
+}

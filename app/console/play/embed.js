@@ -1,0 +1,49 @@
+// Embeddings: how alike the texts of a list are.
+
+import { post } from "../api.js";
+import { h, replace } from "../dom.js";
+import { number } from "../format.js";
+import { action, empty, field } from "../parts.js";
+import { curl, openai, snippets } from "../snippets.js";
+import { modelSelect, references } from "./models.js";
+
+const TASKS = ["classification", "multilabel", "regression", "generation"];
+const MOST = 30;
+
+export function embedPane(context) {
+  if (!references(context, TASKS).length) return empty("There is no model to try yet.");
+  const model = modelSelect(context, TASKS);
+  const text = h("textarea", { rows: 5, value: "", placeholder: "One text a line, at least two" });
+  const result = h("div", { class: "stack", "aria-live": "polite" });
+  const lines = () => text.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
+  const request = () => ({ model: model.value, input: lines() });
+  const run = action("Compare", async () => {
+    if (lines().length < 2) throw new Error("Write at least two texts, one a line.");
+    const { data } = await post("/v1/embeddings", request(), { signal: context.signal });
+    replace(result, matrix(lines(), data.map((item) => item.embedding)));
+  }, "primary");
+  return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" }, h("div", { class: "fields" }, field("Model", model)),
+    field("Texts", text, `The cosine similarity of each pair, up to ${MOST} texts.`), h("div", { class: "row" }, run)), result,
+  snippets({
+    curl: () => curl("POST", "/v1/embeddings", request()),
+    openai: () => openai(`reply = client.embeddings.create(model=${JSON.stringify(model.value)}, input=${JSON.stringify(lines())})\nprint(len(reply.data[0].embedding))`),
+  }));
+}
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+function matrix(texts, vectors) {
+  const shorten = (line) => (line.length > 40 ? line.slice(0, 40) + "…" : line);
+  const cell = (value) => h("td", {}, h("span", { class: "cell", style: shade(Math.max(0, value)) }, number(value, 2)));
+  return h("section", { class: "card" }, h("h2", {}, "Similarity"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Similarity" }, h("table", { class: "matrix" },
+    h("caption", { class: "hidden-visually" }, "Cosine similarity of each pair of texts"),
+    h("thead", {}, h("tr", {}, h("td"), texts.map((_, i) => h("th", { scope: "col" }, i + 1)))),
+    h("tbody", {}, vectors.map((a, i) => h("tr", {}, h("th", { scope: "row", title: texts[i] }, `${i + 1}. ${shorten(texts[i])}`), vectors.map((b) => cell(dot(a, b)))))))));
+}
+
+// The background of a cell whose value is a share from 0 to 1.
+export function shade(share) {
+  const style = { background: `color-mix(in srgb, var(--accent) ${Math.round(share * 100)}%, var(--panel))` };
+  if (share > 0.55) style.color = "var(--accent-text)";
+  return style;
+}

@@ -1,0 +1,100 @@
+// Generate: streamed, with a stop, sampling controls, and the probability of each token on hover.
+
+import { stream } from "../api.js";
+import { announce, h, replace } from "../dom.js";
+import { number, percent } from "../format.js";
+import { button, empty, field, toast } from "../parts.js";
+import { curl, openai, shell, snippets } from "../snippets.js";
+import { History, modelSelect, references } from "./models.js";
+
+const SAMPLING = [
+  ["max_tokens", "Most tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
+  ["repetition_penalty", "Repetition penalty", "", 0.05], ["seed", "Seed", "", 1],
+];
+
+export function generatePane(context) {
+  if (!references(context, ["generation"]).length) return empty("No model here generates text yet.", h("p", {}, "A plain text file trains one."), h("a", { class: "button", href: "#/train" }, "Train one"));
+  const history = new History("generate");
+  const model = modelSelect(context, ["generation"]);
+  const prompt = h("textarea", { rows: 3, value: context.text, placeholder: "The beginning of a text" });
+  const controls = Object.fromEntries(SAMPLING.map(([name, , value, step]) => [name, h("input", { type: "number", value, step, min: 0, placeholder: "default" })]));
+  const stops = h("input", { placeholder: "none" });
+  const output = h("div", { class: "output", tabindex: "0", "aria-label": "Generated text" });
+  const facts = h("p", { class: "small muted", role: "status" });
+  let running = null;
+  const request = () => {
+    const body = { model: model.value, prompt: prompt.value };
+    for (const [name] of SAMPLING) if (controls[name].value !== "") body[name] = Number(controls[name].value);
+    if (stops.value) body.stop = stops.value.replaceAll("\\n", "\n");
+    return body;
+  };
+  const stop = button("Stop", () => running?.abort());
+  const go = button("Generate", generate, "primary");
+  stop.disabled = true;
+
+  async function generate() {
+    running = new AbortController();
+    context.signal.addEventListener("abort", () => running?.abort());
+    [go.disabled, stop.disabled] = [true, false];
+    replace(output, h("span", { class: "prompt" }, prompt.value));
+    replace(facts, "Waiting for the first token… the first request loads the model.");
+    const began = performance.now();
+    const counts = { tokens: 0, first: 0, reason: "" };
+    try {
+      const body = { ...request(), stream: true, logprobs: 3 };
+      await stream("POST", "/v1/completions", { body, signal: running.signal }, ({ data }) => receive(data, counts, began));
+      history.push({ text: prompt.value });
+    } catch (error) {
+      if (error.name === "AbortError") counts.reason = "stopped";
+      else toast(error.message, "bad");
+    }
+    finish(counts, began);
+  }
+
+  function receive(data, counts, began) {
+    if (data === "[DONE]") return;
+    const value = JSON.parse(data);
+    if (value.error) throw new Error(value.error.message);
+    const [choice] = value.choices;
+    if (!choice) return;
+    counts.first ||= performance.now() - began;
+    counts.reason = choice.finish_reason || counts.reason;
+    const tokens = choice.logprobs?.tokens || [];
+    counts.tokens += tokens.length;
+    output.append(tokens.length === 1 || tokens.join("") === choice.text ? fragment(choice) : choice.text);
+    replace(facts, `${counts.tokens} tokens`);
+  }
+
+  function finish(counts, began) {
+    running = null;
+    [go.disabled, stop.disabled] = [false, true];
+    const seconds = (performance.now() - began) / 1000;
+    const reasons = { length: "reached the most tokens", stop: "ended by itself", stopped: "stopped by you" };
+    const text = [`${counts.tokens} tokens in ${number(seconds, 2)} s`, counts.first ? `first after ${Math.round(counts.first)} ms` : "", reasons[counts.reason] || counts.reason].filter(Boolean).join(" · ");
+    replace(facts, text);
+    announce(text);
+  }
+
+  prompt.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) go.click(); });
+  return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
+    h("div", { class: "fields" }, field("Model", model)), field("Prompt", prompt, "Ctrl+Enter sends."),
+    h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "\\n stands for a line end."))),
+    h("div", { class: "row" }, go, stop, facts), output,
+    history.element((item) => { prompt.value = item.text; }, (item) => item.text)),
+  snippets({
+    curl: () => curl("POST", "/v1/completions", { ...request(), stream: true }, " -N"),
+    openai: () => openai(`for chunk in client.completions.create(\n    model=${JSON.stringify(model.value)}, prompt=${JSON.stringify(prompt.value)}, max_tokens=${controls.max_tokens.value || 16}, stream=True\n):\n    print(chunk.choices[0].text, end="", flush=True)`),
+    cli: () => shell("ostinato", "generate", "--model", model.value, "--max-tokens", controls.max_tokens.value || "16", prompt.value),
+  }));
+}
+
+// The tokens of a piece; hovering one shows its probability and what else was likely.
+function fragment(choice) {
+  const { tokens, token_logprobs: chances, top_logprobs: tops } = choice.logprobs;
+  const titled = (i) => {
+    const others = Object.entries(tops?.[i] || {}).sort((a, b) => b[1] - a[1]).map(([token, p]) => `${JSON.stringify(token)} ${percent(Math.exp(p))}`);
+    return `${percent(Math.exp(chances[i] ?? 0))}${others.length ? `  of ${others.join(", ")}` : ""}`;
+  };
+  if (tokens.length === 1) return h("span", { class: "token", title: titled(0) }, choice.text);
+  return h("span", {}, tokens.map((token, i) => h("span", { class: "token", title: titled(i) }, token)));
+}

@@ -1,0 +1,34 @@
+// The sign-in of a service with API keys. The key is kept in this tab's session storage until the tab is closed.
+
+import { get, setKey } from "./api.js";
+import { h, replace } from "./dom.js";
+import { field } from "./parts.js";
+
+export function signIn(done, complaint = "") {
+  const secret = h("input", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
+  const problem = h("p", { class: "problem", role: "alert" }, complaint);
+  const submit = h("button", { type: "submit", class: "button primary" }, "Sign in");
+  const form = h("form", { class: "signin", onsubmit: async (event) => {
+    event.preventDefault();
+    const value = secret.value.trim();
+    setKey(value.includes(":") ? value.slice(value.indexOf(":") + 1) : value);
+    submit.disabled = true;
+    try {
+      await get("/version");
+      done();
+    } catch (error) {
+      setKey("");
+      replace(problem, error.status === 401 ? "The service does not know this key." : error.message);
+      submit.disabled = false;
+      secret.focus();
+      secret.select();
+    }
+  } },
+    h("img", { src: new URL("logo.svg", import.meta.url).pathname, alt: "", width: 44, height: 44 }),
+    h("h1", {}, "Sign in to Ostinato"),
+    field("API key", secret, "The part after the colon of a line in OSTINATO_API_KEYS; ostinato keys makes one. It stays in this tab."),
+    problem, submit,
+    h("p", { class: "small muted" }, h("a", { href: "/docs" }, "API reference")));
+  setTimeout(() => secret.focus());
+  return h("main", { class: "alone" }, form);
+}

@@ -1,0 +1,54 @@
+// How far to trust a version: its calibration, and the threshold above which its answers are good enough.
+
+import { h, replace, svg } from "../dom.js";
+import { number, percent } from "../format.js";
+import { field, stat } from "../parts.js";
+import { curl, snippets } from "../snippets.js";
+
+const SIZE = 240;
+
+export function reliability({ after, rows, method }) {
+  const bins = after.bins.filter((bin) => bin.rows > 0);
+  const most = Math.max(...bins.map((bin) => bin.rows), 1);
+  const [x, y] = [(value) => 30 + value * (SIZE - 40), (value) => SIZE - 30 - value * (SIZE - 40)];
+  const dots = bins.map((bin) => svg("circle", { cx: x(bin.confidence), cy: y(bin.accuracy), r: 3 + 7 * Math.sqrt(bin.rows / most) },
+    svg("title", {}, `Says ${percent(bin.confidence)}, right ${percent(bin.accuracy)}, ${number(bin.rows)} rows`)));
+  const ticks = [0, 0.5, 1].flatMap((value) => [
+    svg("text", { x: x(value), y: SIZE - 12, "text-anchor": "middle" }, percent(value, 0)), svg("text", { x: 26, y: y(value) + 4, "text-anchor": "end" }, percent(value, 0))]);
+  const label = `Calibration: ${bins.map((bin) => `says ${percent(bin.confidence, 0)}, right ${percent(bin.accuracy, 0)}`).join("; ")}`;
+  return [
+    svg("svg", { viewBox: `-8 0 ${SIZE + 16} ${SIZE}`, class: "reliability", role: "img", "aria-label": label },
+      svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks),
+    h("p", { class: "small muted" }, `Across: what the version says. Up: how often it was right. On ${number(rows)} held-out rows (${method}), the expected calibration error is ${percent(after.ece)}. Points on the line mean that its probabilities can be taken at their word.`),
+  ];
+}
+
+// A slider over the risk table: which share is answered, and how many of the answers are wrong.
+export function threshold(calibration, version) {
+  const levels = [...calibration.risk].sort((a, b) => a.score - b.score);
+  const box = h("div", { class: "stats", "aria-live": "polite" });
+  const call = h("p", { class: "small" });
+  let current = levels[0];
+  const slider = h("input", { type: "range", min: 0, max: levels.length - 1, step: 1, value: 0, oninput: () => show(Number(slider.value)) });
+  const goal = h("input", { type: "number", min: 0.1, max: 100, step: 0.5, placeholder: "such as 2", oninput: () => seek(Number(goal.value) / 100) });
+  const note = h("span", { class: "small muted", role: "status" });
+  function show(index) {
+    current = levels[index];
+    slider.setAttribute("aria-valuetext", `${percent(current.answered)} answered, ${percent(current.errors)} wrong`);
+    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong among them", percent(current.errors), `at most ${percent(current.bound)}, with ${percent(calibration.confidence)} confidence`));
+    replace(call, "In a request: ", h("code", {}, `"abstain_below": ${number(current.score, 4)}`));
+  }
+  // The most lenient level whose errors stay within the goal, as they were measured.
+  function seek(risk) {
+    if (!(risk > 0)) return replace(note, "");
+    const index = levels.findIndex((level) => level.errors <= risk);
+    if (index < 0) return replace(note, `No threshold had so few errors; the least was ${percent(Math.min(...levels.map((l) => l.errors)))}.`);
+    slider.value = index;
+    show(index);
+    const sure = levels[index].bound <= risk;
+    replace(note, sure ? "Guaranteed: a request with max_risk may ask for it." : "Measured so, but too few rows to guarantee it: see the bound.");
+  }
+  show(0);
+  return [box, field("Threshold", slider), h("div", { class: "fields" }, h("div", { class: "stack" }, field("At most this share of errors, in %", goal), note)), call,
+    snippets({ curl: () => curl("POST", "/v1/classify", { model: version.id, input: ["some text"], abstain_below: current.score }) })];
+}

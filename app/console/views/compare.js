@@ -1,0 +1,84 @@
+// Compares versions: their figures side by side, a paired test on the same rows, and the promotion of the better one.
+
+import { all, get, post, query } from "../api.js";
+import { h } from "../dom.js";
+import { compact, number, title } from "../format.js";
+import { action, button, card, empty, field, header, later, link, select, status, table, tag, toast } from "../parts.js";
+import { show } from "../quality.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+import { move } from "./model.js";
+
+const HIDDEN = /(rows|\.of|per_class|support)/;
+
+export async function view({ search, signal, show: again }) {
+  const chosen = (search.get("versions") || "").split(",").filter(Boolean);
+  const known = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
+  const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
+  const others = known.filter((v) => !chosen.includes(v.id));
+  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...chosen, id]));
+  const chips = chosen.map((id) => h("span", { class: "row" }, tag(id), button("Remove", () => go(chosen.filter((other) => other !== id)), "small")));
+  return [
+    header("Compare", "Figures side by side, then a test on the same rows, then the decision."),
+    card("Versions", h("div", { class: "row" }, chips, field("Version", adder))),
+    chosen.length < 2 ? empty("Choose two versions or more.") : later(get(`/v1/registry/compare${query({ versions: chosen.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
+    snippets({
+      curl: () => curl("GET", `/v1/registry/compare?versions=${chosen.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${chosen.join(",")}`),
+      cli: () => [shell("ostinato", "models", "compare", ...chosen), chosen.length > 1 ? shell("ostinato", "evaluate", chosen[0], "FILE.csv", "--against", chosen[1]) : ""].filter(Boolean).join("\n"),
+    }),
+  ];
+}
+
+function parts(comparison, signal, again) {
+  const { versions } = comparison;
+  return [card("Figures", figures(comparison)), card("On the same rows", paired(versions, signal)), card("Promote", promotion(versions, again))];
+}
+
+function figures({ versions, figures: values, best, different_rows }) {
+  const plain = [
+    ["Architecture", (v) => v.architecture], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
+  ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
+  const measured = Object.entries(values).filter(([path]) => !HIDDEN.test(path)).map(([path, row]) => ({
+    name: path.split(".").map(title).join(" · "),
+    cells: row.map((value, i) => (value === null ? "–" : best[path] === i ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value))),
+  }));
+  const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
+  return [table(columns, [...plain, ...measured], { caption: "Figures of each version" }),
+    different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} figures were measured on different rows, so they do not say which version is better. Test them on the same rows below.`) : null];
+}
+
+function paired(versions, signal) {
+  const [first, second] = versions;
+  if (first.task !== second.task) return empty(`${first.id} and ${second.id} have different tasks: there is no test for them.`);
+  const made = later(get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }), ({ data }) => {
+    const between = data.filter((e) => e.against_version === second.id);
+    return between.length ? h("ul", { class: "remarks" }, between.map((e) => h("li", {}, e.report.comparison.summary, " ", link("Details", `#/evaluations/${e.id}`)))) : null;
+  });
+  const chooser = later(all("/v1/files", { purpose: "fine-tune" }, 100, { signal }), (files) => {
+    if (!files.length) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
+    const control = select(files.map((f) => [f.id, `${f.filename}${f.rows ? ` – ${number(f.rows)} rows` : ""}`]), files[0].id);
+    return h("div", { class: "row" }, field("File", control), action("Test on the same rows", async () => {
+      const evaluation = await post("/v1/evaluations", { model: first.id, file: control.value, against: second.id });
+      toast("The test is queued");
+      location.hash = `#/evaluations/${evaluation.id}`;
+    }));
+  });
+  return [h("p", { class: "small muted" }, `Measures ${first.id} and ${second.id} on every row of a file, with a paired test (McNemar's, or a t-test for numbers).`), made, chooser];
+}
+
+function promotion(versions, again) {
+  const box = h("div", { class: "slot" });
+  const alias = h("input", { value: "champion" });
+  const target = select(versions.map((v) => [v.id, v.id]), versions[0].id);
+  const promote = async () => {
+    const version = versions.find((v) => v.id === target.value);
+    const base = `/v1/registry/models/${encodeURIComponent(version.model)}`;
+    const model = await get(base);
+    const name = alias.value.trim();
+    const current = model.aliases[name];
+    const question = current ? `${version.model}@${name} answers with version ${current} now. Point it at version ${version.version}?` : `Make the alias ${version.model}@${name} for version ${version.version}?`;
+    if (confirm(question)) await move(base, name, version.version, current ?? null, box, again);
+  };
+  return [box, h("div", { class: "row" }, field("Alias", alias), field("Version", target), action("Promote", promote, "primary")),
+    h("p", { class: "small muted" }, "The model's page shows the history of the alias, and rolls it back. ", [...new Set(versions.map((v) => v.model))].map((name) => [link(name, `#/models/${encodeURIComponent(name)}`), " "]))];
+}
+

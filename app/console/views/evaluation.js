@@ -1,0 +1,75 @@
+// An evaluation: its progress, its figures, the paired test, and the worst mistakes.
+
+import { get, post, save, stream } from "../api.js";
+import { h, replace } from "../dom.js";
+import { percent, title } from "../format.js";
+import { action, badge, card, header, stat, status, table } from "../parts.js";
+import { show } from "../quality.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+import { confusion, perLabel } from "../version/confusion.js";
+import { evidence } from "../version/evidence.js";
+import { versionLink } from "./jobs.js";
+
+const ENDED = ["succeeded", "failed", "cancelled"];
+
+export async function view({ parameters: [id], signal }) {
+  const path = `/v1/evaluations/${id}`;
+  const page = h("div", { class: "stack", style: { gap: "1.4rem" } });
+  const draw = (evaluation) => replace(page, parts(evaluation, path, draw, signal));
+  const first = await get(path, { signal });
+  draw(first);
+  if (!ENDED.includes(first.status)) watch(path, draw, signal);
+  return page;
+}
+
+async function watch(path, draw, signal) {
+  let status_ = "";
+  while (!ENDED.includes(status_) && !signal.aborted) {
+    await stream("GET", `${path}/events?stream=true`, { signal }, ({ type, data }) => {
+      if (type !== "job") return;
+      const evaluation = JSON.parse(data);
+      if (evaluation.status !== status_ || evaluation.phase) draw(evaluation);
+      status_ = evaluation.status;
+    }).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+function parts(evaluation, path, draw, signal) {
+  const { report } = evaluation;
+  const open = !ENDED.includes(evaluation.status);
+  const cancel = open ? action("Cancel", async () => draw(await post(`${path}/cancel`)), "danger") : null;
+  const csv = evaluation.result_files[0];
+  return [
+    header("Evaluation", h("span", { class: "row" }, status(evaluation.status), versionLink(evaluation.version), evaluation.against_version ? ["against ", versionLink(evaluation.against_version)] : null, h("span", { class: "mono small" }, evaluation.id)),
+      ...[cancel, csv ? action("Save the predictions", () => save(`/v1/files/${csv}/content`, "predictions.csv")) : null].filter(Boolean)),
+    evaluation.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, evaluation.error.code), h("p", {}, evaluation.error.message)) : null,
+    open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `It waits for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} before it` : ""}.` : `Running: ${evaluation.phase}.`) : null,
+    report ? results(evaluation, report, signal) : null,
+    snippets({ curl: () => curl("GET", path), python: () => python("GET", path), cli: () => shell("ostinato", "evaluate", evaluation.version, "FILE.csv") }),
+  ];
+}
+
+function results(evaluation, report, signal) {
+  const plain = Object.entries(report.metrics).filter(([, value]) => typeof value === "number");
+  const examples = h("div", { class: "slot", "aria-live": "polite" });
+  const matrix = report.metrics.confusion_matrix;
+  return [
+    card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
+      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, `Measured on the ${report.split === "all" ? "rows" : `${report.split} rows`} of the file, ${evaluation.finished_at ? "" : "so far"}`.replace(/, $/, "."))),
+    matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal)), examples),
+      card("Labels", perLabel(report.metrics.per_class))) : null,
+    report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
+  ];
+}
+
+function mistakes(rows) {
+  const regression = rows[0] && "value" in rows[0];
+  return table([
+    { name: "Text", kind: "long", cell: (row) => row.text },
+    { name: "Truth", cell: (row) => (regression ? row.value : row.labels.map((label) => badge(label))) },
+    { name: "Answer", cell: (row) => (regression ? row.predicted : row.predicted.map((label) => badge(label, "bad"))) },
+    ...(regression ? [] : [{ name: "Certain", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
+    { name: "Row", narrow: false, cell: (row) => row.where },
+  ], rows, { caption: "Worst mistakes", blank: "No mistakes." });
+}

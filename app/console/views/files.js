@@ -1,0 +1,42 @@
+// The uploaded files: data sets and results.
+
+import { call, save, upload } from "../api.js";
+import { h } from "../dom.js";
+import { bytes, number } from "../format.js";
+import { action, header, link, table, toast, when } from "../parts.js";
+import { curl, openai, shell, snippets } from "../snippets.js";
+import { paged } from "./jobs.js";
+import { dropZone } from "./train.js";
+
+export async function view({ signal, show }) {
+  const columns = [
+    { name: "File", kind: "long", cell: (f) => h("div", {}, f.purpose === "fine-tune" ? link(f.filename, `#/train?file=${f.id}`, { title: "Train on this file" }) : f.filename, h("div", { class: "small muted mono" }, f.id)) },
+    { name: "Purpose", narrow: false, cell: (f) => f.purpose }, { name: "Rows", kind: "number", cell: (f) => number(f.rows) },
+    { name: "Columns", narrow: false, cell: (f) => (f.columns ? f.columns.slice(0, 6).join(", ") : "–") },
+    { name: "Size", kind: "number", cell: (f) => bytes(f.bytes) }, { name: "Uploaded", narrow: false, cell: (f) => when(f.created_at) },
+    { name: "", cell: (f) => h("span", { class: "row" }, action("Save", () => save(`/v1/files/${f.id}/content`, f.filename), "small"), action("Delete", () => remove(f, show), "small danger")) },
+  ];
+  const send = async (file) => {
+    try {
+      await upload(file, {}, () => {}, signal);
+      toast(`${file.name} is uploaded`);
+      await show();
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+  };
+  return [
+    header("Files", "Data sets to train and evaluate on, and the results of jobs."), dropZone(send),
+    h("section", { class: "card" }, paged("/v1/files", columns, signal, { caption: "Files", blank: "No files yet. Drop one above." })),
+    snippets({
+      curl: () => curl("GET", "/v1/files"), openai: () => openai('file = client.files.create(file=open("data.csv", "rb"), purpose="fine-tune")\nprint(file.id)'), cli: () => shell("ostinato", "files", "upload", "data.csv"),
+    }),
+  ];
+}
+
+async function remove(file, show) {
+  if (!confirm(`Delete ${file.filename}? Versions that were trained on it stay.`)) return;
+  await call("DELETE", `/v1/files/${file.id}`);
+  toast(`${file.filename} is deleted`);
+  await show();
+}

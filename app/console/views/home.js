@@ -1,0 +1,98 @@
+// What runs, what was made last, and the next step.
+
+import { get } from "../api.js";
+import { h, replace } from "../dom.js";
+import { bytes, counted } from "../format.js";
+import { card, code, empty, facts, failure, header, later, link, table, when } from "../parts.js";
+import { giveFile } from "../handover.js";
+import { quality } from "../quality.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+import { jobColumns, versionLink } from "./jobs.js";
+import { dropZone } from "./train.js";
+
+const EVERY = 3000;
+const maybe = (promise) => promise.catch((error) => ({ error }));
+
+// /readyz answers 503 with the reason: this is data here, not an error.
+async function readiness(signal) {
+  const reply = await fetch("/readyz", { signal, cache: "no-store" });
+  return reply.json();
+}
+
+function healthInWords({ status, checks }) {
+  const wrong = Object.entries(checks || {}).filter(([, state]) => state !== "ok");
+  if (status === "ready") return h("p", { class: "notice good", role: "status" }, "Everything works: the database answers, and an engine is ready.");
+  return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The service cannot answer model requests now"),
+    h("ul", { class: "remarks" }, wrong.map(([name, state]) => h("li", {}, `${name}: ${state}`))));
+}
+
+// Says how the service is, and looks again while the page is visible.
+function health(signal) {
+  const box = h("div", { class: "slot" });
+  let shown = "";
+  async function look() {
+    if (signal.aborted) return;
+    const report = document.hidden && shown ? null : await readiness(signal).catch(() => null);
+    const state = JSON.stringify(report);
+    if (report && state !== shown) {
+      shown = state;
+      replace(box, healthInWords(report));
+    }
+    setTimeout(look, EVERY);
+  }
+  look();
+  return box;
+}
+
+function enginePart({ engines, error }) {
+  if (error) return failure(error);
+  if (!engines.length) return empty("No engine runs.", h("p", {}, "ostinato up starts one; ostinato engine starts another."));
+  return engines.map((engine) => [
+    facts([["Device", engine.device], ["Threads", engine.threads], ["Process", engine.pid],
+      ["Loaded", counted(engine.versions.length, "version")]]),
+    engine.versions.length ? table([
+      { name: "Version", cell: (v) => versionLink(v.ref) },
+      { name: "Running", kind: "number", cell: (v) => v.running }, { name: "Waiting", kind: "number", cell: (v) => v.waiting },
+      { name: "Memory", kind: "number", cell: (v) => bytes(v.bytes + v.cache_bytes) },
+    ], engine.versions, { caption: "Loaded versions" }) : h("p", { class: "muted small" }, "A version is loaded at its first request."),
+  ]);
+}
+
+const versionColumns = [
+  { name: "Version", kind: "long", cell: (v) => versionLink(v.id) },
+  { name: "Task", cell: (v) => v.task }, { name: "Quality", narrow: false, cell: (v) => quality(v) },
+  { name: "Created", cell: (v) => when(v.created_at) },
+];
+
+function queueInWords(jobs) {
+  const count = (...names) => jobs.filter((job) => names.includes(job.status)).length;
+  const [running, waiting, paused] = [count("running", "validating_files"), count("queued"), count("paused")];
+  if (!running && !waiting && !paused) return "No job runs or waits.";
+  return [running && `${running} running`, waiting && `${waiting} waiting`, paused && `${paused} paused`].filter(Boolean).join(", ") + ".";
+}
+
+export async function view({ signal }) {
+  const jobs = maybe(get("/v1/fine_tuning/jobs?limit=20", { signal }));
+  const versions = maybe(get("/v1/registry/versions?limit=6", { signal }));
+  const [{ data: made = [] }, { data: work = [] }] = await Promise.all([versions, jobs]);
+  const start = dropZone((file) => { giveFile(file); location.hash = "#/train"; });
+  const first = !made.length && !work.length;
+  return [
+    header(first ? "Train your first model" : "Home", first ? "A CSV file with the columns text and label is enough. The page shows what is in it before anything starts."
+      : "What runs on this service, and what was made last."),
+    health(signal),
+    first ? [start, h("p", { class: "muted small" }, "No data at hand? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv has 200 messages with labels.")] : null,
+    first ? null : h("div", { class: "columns" },
+      card("Models made last", later(versions, ({ data, error }) => (error ? failure(error) : [
+        table(versionColumns, data, { caption: "Newest versions", blank: "No version yet. The first job will make one." }), data.length ? link("All models", "#/models") : null]))),
+      h("div", { class: "stack" }, start)),
+    first ? null : card("Jobs", later(jobs, ({ data, error }) => (error ? failure(error) : [
+      h("p", { class: "muted" }, queueInWords(data)), table(jobColumns, data.slice(0, 5), { caption: "Newest jobs", blank: "No training jobs yet." }),
+      data.length ? link("All jobs", "#/jobs") : null]))),
+    card("Engines", later(maybe(get("/v1/engine", { signal })), enginePart)),
+    snippets({
+      curl: () => [curl("GET", "/readyz"), curl("GET", "/v1/engine")].join("\n"),
+      python: () => python("GET", "/v1/engine"), cli: () => [shell("ostinato", "ps"), shell("ostinato", "doctor"), shell("ostinato", "jobs")].join("\n"),
+    }),
+  ];
+}

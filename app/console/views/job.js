@@ -1,0 +1,173 @@
+// A training job: its curves while they grow, its log, checkpoints and trials, and its end.
+
+import { get, post, stream } from "../api.js";
+import { Chart } from "../charts.js";
+import { Curves } from "../curves.js";
+import { lengthBars, labelBars } from "../datareport.js";
+import { h, replace } from "../dom.js";
+import { clock, compact, duration, moment, number, percent, title } from "../format.js";
+import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
+import { show as showFigure } from "../quality.js";
+import { curl, openai, shell, snippets } from "../snippets.js";
+import { jobName, versionLink } from "./jobs.js";
+
+const ENDED = ["succeeded", "failed", "cancelled"];
+const RETRY = 1500;
+
+export async function view({ parameters: [id], signal }) {
+  const path = `/v1/fine_tuning/jobs/${id}`;
+  const job = await get(path, { signal });
+  const page = new JobPage(path, job, signal);
+  page.follow();
+  return page.element;
+}
+
+class JobPage {
+  constructor(path, job, signal) {
+    Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, last: "" });
+    this.top = h("div", { class: "stack" });
+    this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Log of the job" });
+    this.data = h("div", { class: "slot" });
+    this.trials = h("div", { class: "slot" });
+    this.loss = new Chart("Loss");
+    this.quality = new Chart("Metrics", { format: (value) => (Math.abs(value) <= 1 ? percent(value, 0) : number(value)) });
+    this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
+    this.noPlots = empty("The curves appear with the first steps.");
+    this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.trials, this.noPlots, this.plots,
+      h("div", { class: "columns" }, card("Log", this.log), this.checkpoints = h("section", { class: "card" })), this.data, this.settings = h("section", { class: "card" }), this.lines());
+    this.plots.hidden = true;
+    this.draw();
+  }
+
+  // Follows the job's events; after an interruption, continues after the last event that was received.
+  async follow() {
+    while (!this.signal.aborted) {
+      try {
+        const headers = this.last ? { "last-event-id": this.last } : {};
+        await stream("GET", `${this.path}/events?stream=true`, { signal: this.signal, headers }, (event) => this.receive(event));
+        if (ENDED.includes(this.job.status)) return;
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        if (error.status && error.status < 500 && error.status !== 429) return this.note({ level: "error", message: error.message, created_at: Date.now() / 1000 });
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY));
+    }
+  }
+
+  receive({ type, id, data }) {
+    if (data === "[DONE]") return;
+    const value = JSON.parse(data);
+    if (type === "job") {
+      this.job = value;
+      this.soon();
+      return;
+    }
+    this.last = id || this.last;
+    if (value.type === "metrics") this.curves.add(value.data);
+    else this.note(value);
+    if (value.data?.length_histogram) this.report = value.data;
+    if (value.data?.splits) this.baseline = value.data.splits;
+    this.soon();
+  }
+
+  note({ level, message, created_at }) {
+    const item = h("li", { class: level }, h("time", { datetime: new Date(created_at * 1000).toISOString(), title: moment(created_at) }, clock(created_at)), h("span", {}, message));
+    const following = this.log.scrollTop + this.log.clientHeight > this.log.scrollHeight - 40;
+    this.log.append(item);
+    if (following) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  // Draws at most a few times a second, however fast the events arrive.
+  soon() {
+    if (this.waiting) return;
+    this.waiting = setTimeout(() => { this.waiting = 0; if (!this.signal.aborted) this.draw(); }, 250);
+  }
+
+  draw() {
+    const { job } = this;
+    replace(this.top, this.header(), job.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, `Failed: ${job.error.code}`), h("p", {}, job.error.message)) : null, this.state());
+    replace(this.trials, job.trials.length || job.model === "auto" ? this.trialsCard() : null);
+    replace(this.settings, h("h2", {}, "Settings"), this.facts());
+    if (this.curves.steps) {
+      this.noPlots.hidden = true;
+      this.plots.hidden = false;
+      this.loss.update(this.curves.losses());
+      this.quality.update([...this.curves.metrics(), ...this.baselineLevels()]);
+    } else this.noPlots.hidden = job.model === "auto" || false;
+    if (this.report && !this.data.firstChild) replace(this.data, card("Data", h("div", { class: "columns" }, labelBars(this.report.labels), lengthBars(this.report.length_histogram))));
+    if (ENDED.includes(job.status) || this.curves.steps !== this.drawnSteps) this.drawCheckpoints();
+  }
+
+  baselineLevels() {
+    const figures = this.baseline.validation || {};
+    const name = ["accuracy", "bits_per_character", "r2", "macro_f1", "micro_f1"].find((key) => typeof figures[key] === "number");
+    return name ? [{ name: `Baseline ${title(name)}`, level: figures[name] }] : [];
+  }
+
+  header() {
+    const { job } = this;
+    const run = (name) => async () => { this.job = await post(`${this.path}/${name}`); this.draw(); };
+    const open = !ENDED.includes(job.status);
+    const buttons = [
+      ["queued", "running", "validating_files"].includes(job.status) && !job.parent_id ? action("Pause", run("pause")) : null,
+      job.status === "paused" ? action("Resume", run("resume"), "primary") : null,
+      open ? action("Cancel", async () => { if (confirm("Cancel this job? It ends without a version.")) await run("cancel")(); }, "danger") : null,
+      job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
+    ].filter(Boolean);
+    return header(jobName(job), h("span", { class: "row" }, status(job.status), h("span", { class: "mono small" }, job.id), job.parent_id ? link("trial of an auto job", `#/jobs/${job.parent_id}`) : null), ...buttons);
+  }
+
+  state() {
+    const { job } = this;
+    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? ` ${duration(job.finished_at - job.started_at)} after it began.` : "."), job.reason ? h("p", {}, job.reason) : null);
+    if (job.status === "queued" && job.attempt) return h("p", { class: "notice warn" }, "Its worker was lost. The job waits for another one, and continues from its last resume point.");
+    if (job.status === "queued") return h("p", { class: "notice" }, job.jobs_before ? `It waits for a worker; ${job.jobs_before} ${job.jobs_before === 1 ? "job is" : "jobs are"} before it.` : "It is next, and waits for a worker.");
+    if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. It continues at the same step, with the same result.");
+    if (!["running", "validating_files"].includes(job.status)) return null;
+    const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
+    return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },
+      stat("Done", percent(job.progress, 0)), stat("Phase", title(job.phase)), stat("Step", number(this.curves.steps)),
+      left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, job.attempt > 1 ? stat("Attempt", job.attempt) : null));
+  }
+
+  trialsCard() {
+    const rows = this.job.trials;
+    const names = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))].slice(0, 2);
+    return card("Trials", this.job.reason ? h("p", {}, this.job.reason) : null, table([
+      { name: "Architecture", cell: (row) => h("span", {}, link(row.model, `#/jobs/${row.id}`), row.chosen ? [" ", h("span", { class: "badge good" }, "chosen")] : null) },
+      { name: "Status", cell: (row) => h("span", { class: "stack" }, h("span", {}, status(row.status)), row.status === "running" ? progress(row.progress, "Progress") : null) },
+      ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => (name in row.metrics ? showFigure(name, row.metrics[name]) : "–") })),
+      { name: "Parameters", kind: "number", cell: (row) => compact(row.parameters) },
+    ], rows, { caption: "Trials", blank: "The trials begin when the data has been read." }));
+  }
+
+  facts() {
+    const { job } = this;
+    const chosen = Object.entries(job.hyperparameters).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
+    return [facts([["Model", job.model], ["Task", job.task], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
+      ["Training file", link(job.training_file, "#/files")], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
+      ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
+      chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen"), facts(chosen)) : null];
+  }
+
+  async drawCheckpoints() {
+    this.drawnSteps = this.curves.steps;
+    const page = await get(`${this.path}/checkpoints?limit=20`, { signal: this.signal }).catch(() => null);
+    if (!page) return;
+    replace(this.checkpoints, h("h2", {}, "Checkpoints"), table([
+      { name: "Step", kind: "number", cell: (c) => number(c.step_number) },
+      { name: "Validation loss", kind: "number", cell: (c) => number(c.metrics.full_valid_loss ?? c.metrics.valid_loss) },
+      { name: "Saved", cell: (c) => when(c.created_at) },
+      { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint of step ${c.step_number}` }) },
+    ], page.data, { caption: "Checkpoints", blank: "A checkpoint is saved when the validation improves." }));
+  }
+
+  lines() {
+    const id = this.job.id;
+    return snippets({
+      curl: () => curl("GET", `${this.path}/events?stream=true`, null, " -N"),
+      openai: () => openai(`job = client.fine_tuning.jobs.retrieve("${id}")\nprint(job.status, job.fine_tuned_model)\nfor event in client.fine_tuning.jobs.list_events("${id}"):\n    print(event.message)`),
+      cli: () => [shell("ostinato", "jobs", "follow", id), shell("ostinato", "jobs", "cancel", id)].join("\n"),
+    });
+  }
+}

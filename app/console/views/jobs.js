@@ -1,0 +1,64 @@
+// The list of training jobs and evaluations.
+
+import { get, query } from "../api.js";
+import { h, replace } from "../dom.js";
+import { duration, percent } from "../format.js";
+import { button, empty, failure, header, later, link, loading, progress, status, table, tabs, when } from "../parts.js";
+import { curl, openai, shell, snippets } from "../snippets.js";
+
+export const jobName = (job) => job.publish?.name || job.suffix || job.id;
+const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
+
+export const jobColumns = [
+  { name: "Job", kind: "long", cell: (job) => h("div", {}, link(jobName(job), `#/jobs/${job.id}`), h("div", { class: "small muted mono" }, job.id)) },
+  { name: "Model", cell: (job) => job.model },
+  { name: "Status", cell: (job) => h("div", { class: "stack", style: { gap: ".3rem" } }, h("span", {}, status(job.status)),
+    job.status === "running" ? progress(job.progress, "Progress") : null,
+    job.jobs_before ? h("span", { class: "small muted" }, `${job.jobs_before} before it`) : null) },
+  { name: "Version", cell: (job) => (job.fine_tuned_model ? versionLink(job.fine_tuned_model) : "–") },
+  { name: "Time", kind: "number", narrow: false, cell: (job) => (job.status === "running" ? percent(job.progress, 0) : took(job)) },
+  { name: "Created", narrow: false, cell: (job) => when(job.created_at) },
+];
+
+export function versionLink(reference) {
+  const [model, version] = reference.split(":");
+  return version ? link(reference, `#/models/${encodeURIComponent(model)}/${version}`) : reference;
+}
+
+const evaluationColumns = [
+  { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
+  { name: "Version", cell: (e) => versionLink(e.version) },
+  { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
+  { name: "Status", cell: (e) => status(e.status) },
+  { name: "Created", cell: (e) => when(e.created_at) },
+];
+
+// A list with a button for the next page.
+export function paged(path, columns, signal, { values = {}, blank, caption } = {}) {
+  const rows = [];
+  const box = h("div", { class: "stack" }, loading());
+  async function next() {
+    const after = rows.length ? rows[rows.length - 1].id : undefined;
+    const page = await get(path + query({ ...values, limit: 50, after }), { signal });
+    rows.push(...page.data);
+    replace(box, table(columns, rows, { caption, blank }), page.has_more ? h("div", {}, button("Show more", next)) : null);
+  }
+  next().catch((error) => error.name !== "AbortError" && replace(box, failure(error, next)));
+  return box;
+}
+
+export async function view({ signal }) {
+  const blank = "No training jobs yet.";
+  return [
+    header("Jobs", "Training jobs and evaluations, newest first.", h("a", { class: "button primary", href: "#/train" }, "New training")),
+    tabs([
+      ["Training", () => h("section", { class: "card" }, paged("/v1/fine_tuning/jobs", jobColumns, signal, { blank, caption: "Training jobs" }))],
+      ["Evaluations", () => h("section", { class: "card" }, paged("/v1/evaluations", evaluationColumns, signal, { blank: "No evaluations yet. A version's page starts one.", caption: "Evaluations" }))],
+    ]),
+    snippets({
+      curl: () => curl("GET", "/v1/fine_tuning/jobs?limit=20"),
+      openai: () => openai("for job in client.fine_tuning.jobs.list():\n    print(job.id, job.status, job.fine_tuned_model)"),
+      cli: () => shell("ostinato", "jobs"),
+    }),
+  ];
+}

@@ -1,0 +1,76 @@
+// A model: its versions, its aliases with their history, and promotion.
+
+import { all, call, get } from "../api.js";
+import { h, replace } from "../dom.js";
+import { compact } from "../format.js";
+import { action, button, card, facts, failure, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
+import { quality } from "../quality.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+
+export async function view({ parameters: [name], signal, show }) {
+  const base = `/v1/registry/models/${encodeURIComponent(name)}`;
+  const [model, versions] = await Promise.all([get(base, { signal }), all(`${base}/versions`, {}, 500, { signal })]);
+  const picked = new Set();
+  const compare = h("a", { class: "button", href: "#/compare", "aria-disabled": "true" }, "Compare");
+  const pick = (version, on) => {
+    picked[on ? "add" : "delete"](version.id);
+    compare.href = `#/compare?versions=${[...picked].map(encodeURIComponent).join(",")}`;
+  };
+  const columns = [
+    { name: "", cell: (v) => h("input", { type: "checkbox", "aria-label": `Pick version ${v.version}`, onchange: (e) => pick(v, e.target.checked) }) },
+    { name: "Version", cell: (v) => link(`${v.version}`, `#/models/${encodeURIComponent(name)}/${v.version}`) },
+    { name: "Aliases", cell: (v) => (v.aliases.length ? v.aliases.map((alias) => [tag(alias), " "]) : "–") },
+    { name: "Architecture", narrow: false, cell: (v) => v.architecture }, { name: "Quality", cell: (v) => quality(v) },
+    { name: "Parameters", kind: "number", narrow: false, cell: (v) => compact(v.parameters) },
+    { name: "Status", narrow: false, cell: (v) => status(v.status) }, { name: "Created", cell: (v) => when(v.created_at) },
+  ];
+  return [
+    header(name, `${model.latest?.task || "No ready version"} · owned by ${model.owner}`, compare, h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(name)}` }, "Try it")),
+    card("Versions", table(columns, versions, { caption: "Versions", blank: "This model has no versions." })),
+    aliasCard(base, model, versions, signal, show),
+    snippets({
+      curl: () => [curl("GET", base), curl("PUT", `${base}/aliases/champion`, { version: versions[0]?.version || 1 }).replace("curl -s", "curl -s -X PUT")].join("\n"),
+      python: () => python("GET", `${base}/versions`),
+      cli: () => [shell("ostinato", "models", "versions", name), shell("ostinato", "models", "alias", name, "champion", String(versions[0]?.version || 1))].join("\n"),
+    }),
+  ];
+}
+
+function aliasCard(base, model, versions, signal, show) {
+  const aliases = Object.entries(model.aliases);
+  const box = h("div", { class: "slot" });
+  const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
+    h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `answers with version ${version}`)),
+    later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), ({ data }) => history(base, alias, version, data, box, show))));
+  const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "champion" });
+  const target = select(versions.filter((v) => v.status === "ready").map((v) => [v.version, `version ${v.version}`]), versions[0]?.version);
+  const set = action("Set alias", () => move(base, name.value.trim(), Number(target.value), model.aliases[name.value.trim()] ?? null, box, show), "primary");
+  return card("Aliases", h("p", { class: "muted small" }, `Clients that ask for ${model.name} get ${model.name}@champion if that alias exists, otherwise the newest version.`),
+    box, rows, versions.length ? h("div", { class: "fields" }, field("Alias", name), field("Points at", target), h("div", { class: "field" }, h("span", { class: "small" }, "\u00a0"), h("div", {}, set))) : null);
+}
+
+function history(base, alias, current, moves, box, show) {
+  const previous = moves[0]?.from_version;
+  const back = previous ? action(`Roll back to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
+  return [table([
+    { name: "When", cell: (m) => when(m.created_at) },
+    { name: "Move", cell: (m) => `${m.from_version ?? "none"} → ${m.to_version ?? "deleted"}` },
+    { name: "By", cell: (m) => m.principal },
+  ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
+}
+
+// Moves an alias only if it still points where the page has shown it: a conflict is shown, and nothing is overwritten.
+export async function move(base, alias, version, expected, box, done) {
+  if (!alias) throw new Error("Give the alias a name, such as champion.");
+  try {
+    await call("PUT", `${base}/aliases/${encodeURIComponent(alias)}`, { body: { version, expected_version: expected } });
+  } catch (error) {
+    if (error.code !== "alias_conflict") throw error;
+    replace(box, h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Somebody else has moved this alias"),
+      h("p", {}, error.message), h("p", {}, "Nothing was changed. Look at its current version, then decide again."), button("Show the current state", done)));
+    return false;
+  }
+  toast(`${alias} now points at version ${version}`);
+  await done();
+  return true;
+}

@@ -1,0 +1,41 @@
+// The list of models, each with its newest version.
+
+import { h, replace } from "../dom.js";
+import { compact } from "../format.js";
+import { header, link, tag, when } from "../parts.js";
+import { curl, python, shell, snippets } from "../snippets.js";
+import { paged } from "./jobs.js";
+import { quality } from "../quality.js";
+
+export const modelLink = (name) => link(name, `#/models/${encodeURIComponent(name)}`);
+export const aliasTags = (aliases) => Object.entries(aliases).map(([alias, version]) => [tag(`${alias} → ${version}`), " "]);
+
+const columns = [
+  { name: "Model", kind: "long", cell: (m) => modelLink(m.name) },
+  { name: "Task", cell: (m) => m.latest?.task || "–" },
+  { name: "Architecture", narrow: false, cell: (m) => m.latest?.architecture || "–" },
+  { name: "Versions", kind: "number", cell: (m) => m.versions },
+  { name: "Aliases", narrow: false, cell: (m) => (Object.keys(m.aliases).length ? aliasTags(m.aliases) : "–") },
+  { name: "Newest", narrow: false, cell: (m) => (m.latest ? quality(m.latest) : "–") },
+  { name: "Parameters", kind: "number", narrow: false, cell: (m) => compact(m.latest?.parameters) },
+  { name: "Updated", narrow: false, cell: (m) => when(m.latest?.created_at || m.created_at) },
+];
+
+export async function view({ signal, search }) {
+  const box = h("section", { class: "card" });
+  const list = (text) => replace(box, paged("/v1/registry/models", columns, signal, {
+    values: { search: text }, caption: "Models", blank: text ? `No model has “${text}” in its name.` : "No models yet. A training job makes one." }));
+  let timer;
+  const input = h("input", { type: "search", placeholder: "Part of a name", "aria-label": "Search models", value: search.get("search") || "",
+    oninput: () => { clearTimeout(timer); timer = setTimeout(() => list(input.value.trim()), 250); } });
+  list(input.value);
+  return [
+    header("Models", "Each training makes a new, immutable version of a model. Aliases say which version answers.", input),
+    box,
+    snippets({
+      curl: () => curl("GET", "/v1/registry/models"),
+      python: () => python("GET", "/v1/registry/models"),
+      cli: () => shell("ostinato", "models"),
+    }),
+  ];
+}

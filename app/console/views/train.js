@@ -1,0 +1,172 @@
+// A new training: a file, what the service reads in it, the model and its options, and the start.
+
+import { all, get, post, upload } from "../api.js";
+import { h, replace } from "../dom.js";
+import { bytes, number } from "../format.js";
+import { action, button, card, failure, field, header, loading, progress, select, table, toast } from "../parts.js";
+import { dataPart, planPart } from "../datareport.js";
+import { ARCHITECTURES, OPTIONS, ROLES, TASKS, read } from "../options.js";
+import { preview } from "../preview.js";
+import { curl, openai, shell, snippets } from "../snippets.js";
+import { takeFile } from "../handover.js";
+
+const nameOf = (filename) => filename.replace(/\..*$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^[^a-z0-9]+/, "").slice(0, 40);
+
+export async function view({ signal, search }) {
+  const page = h("div", { class: "stack" });
+  const state = { file: null, columns: {}, training: {}, signal, version: 0 };
+  const dropped = takeFile();
+  const known = search.get("file");
+  if (known) choose(state, page, await get(`/v1/files/${known}`, { signal }));
+  else {
+    replace(page, fileCard(state, page));
+    if (dropped) send(state, page, dropped);
+  }
+  if (search.get("model")) state.model = search.get("model");
+  return [header("New training", "A file of texts or numbers becomes a model with a name and a version."), page];
+}
+
+function fileCard(state, page) {
+  const older = h("div", { class: "slot" });
+  all("/v1/files", { purpose: "fine-tune" }, 50, { signal: state.signal }).then((files) => {
+    if (!files.length) return;
+    const choices = select([["", "Choose…"], ...files.map((f) => [f.id, `${f.filename} – ${f.rows ? number(f.rows) + " rows" : bytes(f.bytes)}`])], "",
+      (id) => id && choose(state, page, files.find((f) => f.id === id)));
+    replace(older, field("Or a file that was uploaded before", choices));
+  }).catch(() => {});
+  return card("1. The file", dropZone((file) => send(state, page, file)), older);
+}
+
+export function dropZone(onfile, message = "Drop a CSV, TSV, JSONL, parquet, Excel or text file here") {
+  const input = h("input", { type: "file", "aria-label": "Choose a data file", accept: ".csv,.tsv,.jsonl,.ndjson,.json,.parquet,.xlsx,.txt,.gz",
+    onchange: () => input.files[0] && onfile(input.files[0]) });
+  input.classList.add("hidden-visually");
+  const zone = h("div", { class: "drop" }, h("strong", {}, message), h("span", { class: "muted small" }, "or"), h("label", { class: "button primary" }, "Choose a file", input));
+  const over = (event) => { event.preventDefault(); zone.classList.toggle("over", event.type === "dragover"); };
+  zone.addEventListener("dragover", over);
+  zone.addEventListener("dragleave", over);
+  zone.addEventListener("drop", (event) => { over(event); if (event.dataTransfer.files[0]) onfile(event.dataTransfer.files[0]); });
+  return zone;
+}
+
+async function send(state, page, file) {
+  const bar = progress(0, "Upload");
+  const note = h("p", { class: "muted small", role: "status" }, `Uploading ${file.name}, ${bytes(file.size)}…`);
+  state.preview = await preview(file).catch(() => null);
+  replace(page, card("1. The file", h("strong", {}, file.name), bar, note, previewTable(state.preview)));
+  try {
+    choose(state, page, await upload(file, {}, (share) => (bar.value = share), state.signal));
+  } catch (error) {
+    replace(page, failure(error), fileCard(state, page));
+  }
+}
+
+function previewTable(shown) {
+  if (!shown) return h("p", { class: "small muted" }, "The service reads this format; there is no preview of it here.");
+  if (shown.lines) return h("pre", { class: "output small", tabindex: "0" }, shown.lines.join("\n"));
+  const columns = shown.columns.map((name, i) => ({ name, kind: "long", cell: (row) => shorten(row[i] ?? "") }));
+  return table(columns, shown.rows, { caption: "First rows" });
+}
+const shorten = (text) => (text.length > 160 ? text.slice(0, 160) + "…" : text);
+
+function choose(state, page, file) {
+  state.file = file;
+  state.columns = { ...file.column_roles };
+  state.model ||= "auto";
+  state.name = nameOf(file.filename) || "model";
+  const report = h("section", { class: "card" });
+  const check = () => dryRun(state, report);
+  replace(page,
+    card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
+      h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
+      button("Another file", () => replace(page, fileCard(state, page)), "small")), state.preview !== undefined ? previewTable(state.preview) : null),
+    dataCard(state), modelCard(state),
+    h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
+      button("Check data and time", check), action("Start training", () => start(state), "primary"))),
+      h("p", { class: "small muted" }, "The check reads all of the data and times a few steps on this machine. Nothing is queued."), report),
+    lines(state));
+  report.classList.remove("card");
+  check();
+}
+
+function dataCard(state) {
+  const names = state.file.columns || state.preview?.columns || [];
+  const roleField = ([role, title]) => {
+    const options = [["", "Detect"], ...names.map((n) => [n, n])];
+    const control = names.length ? select(options, state.columns[role], (value) => assign(state.columns, role, value))
+      : h("input", { placeholder: "Detect", value: state.columns[role] || "", oninput: (e) => assign(state.columns, role, e.target.value) });
+    return field(title, control);
+  };
+  const task = select(TASKS, "", (value) => (state.task = value));
+  return card("2. Columns and task", h("div", { class: "fields" }, field("Task", task), ROLES.slice(0, 2).map(roleField)),
+    h("details", { class: "more" }, h("summary", {}, "Other columns: pairs, numbers, splits"), h("div", { class: "fields" }, ROLES.slice(2).map(roleField))));
+}
+
+function assign(target, name, value) {
+  if (value === "" || value === undefined) delete target[name];
+  else target[name] = value;
+}
+
+function modelCard(state) {
+  const models = select(ARCHITECTURES, state.model, (value) => (state.model = value));
+  get("/v1/registry/models?limit=100", { signal: state.signal }).then(({ data }) => {
+    if (data.length) models.append(h("optgroup", { label: "Fine-tune a model" }, data.map((m) => h("option", { value: m.name }, m.name))));
+    models.value = state.model;
+  }).catch(() => {});
+  const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
+  const alias = h("input", { placeholder: "none, such as champion", oninput: () => (state.alias = alias.value.trim()) });
+  const groups = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
+    options.map(([key, label, kind, help]) => field(label, optionControl(state, key, kind), help)))));
+  return card("3. The model", h("div", { class: "fields" },
+    field("Architecture", models, "auto trains a linear model and networks, and keeps the best on the validation rows."),
+    field("Name", name, "The model that gets a new version."), field("Alias to move", alias, "Only if you trust the result unseen.")),
+    h("details", { class: "more" }, h("summary", {}, "Options: all are chosen from the data unless you set them"), groups));
+}
+
+function optionControl(state, key, kind) {
+  if (Array.isArray(kind)) return select(kind.map((v) => [v, v || "auto"]), "", (value) => assign(state.training, key, read(key, "", value)));
+  const input = h("input", { placeholder: "auto", inputmode: kind === "text" ? null : "decimal", type: kind === "text" ? "text" : "number",
+    step: kind === "whole" ? 1 : "any", oninput: () => assign(state.training, key, read(key, kind, input.value)) });
+  return input;
+}
+
+function request(state) {
+  return {
+    model: state.model, training_file: state.file.id, suffix: state.name || undefined, task: state.task || undefined,
+    columns: Object.keys(state.columns).length ? state.columns : undefined,
+    publish: state.alias ? { alias: state.alias } : undefined,
+    training: Object.keys(state.training).length ? state.training : undefined,
+  };
+}
+
+async function dryRun(state, report) {
+  const turn = (state.version += 1);
+  const waiting = loading("Reading the data and timing a few steps: ten seconds to a minute…");
+  replace(report, waiting, progress(null, "Checking"));
+  try {
+    const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: state.signal });
+    if (turn === state.version) replace(report, dataPart(estimate), planPart(estimate));
+  } catch (error) {
+    if (error.name === "AbortError" || turn !== state.version) return;
+    if (error.code === "dry_run_busy") setTimeout(() => turn === state.version && dryRun(state, report), 1000 * (error.retryAfter || 3));
+    else replace(report, failure(error, () => dryRun(state, report)));
+  }
+}
+
+async function start(state) {
+  const job = await post("/v1/fine_tuning/jobs", request(state));
+  toast(`${state.name || job.id} is queued`);
+  location.hash = `#/jobs/${job.id}`;
+}
+
+function lines(state) {
+  return snippets({
+    curl: () => curl("POST", "/v1/fine_tuning/jobs", request(state)),
+    openai: () => {
+      const { model, training_file, suffix, ...extra } = JSON.parse(JSON.stringify(request(state)));
+      return openai(`job = client.fine_tuning.jobs.create(\n    model=${JSON.stringify(model)}, training_file=${JSON.stringify(training_file)}, suffix=${JSON.stringify(suffix)},\n    extra_body=${JSON.stringify(extra)},\n)\nprint(job.id)`);
+    },
+    cli: () => shell("ostinato", "train", state.file.filename, "--model", state.model, "--name", state.name,
+      ...Object.entries(state.training).flatMap(([k, v]) => [v === false ? `--no-${k.replaceAll("_", "-")}` : `--${k.replaceAll("_", "-")}`, typeof v === "boolean" ? "" : String(v)])),
+  });
+}

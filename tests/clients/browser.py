@@ -1,0 +1,70 @@
+"""A real Chromium that visits the console, and complains about every violation of its Content-Security-Policy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.clients.fuzzing import TOOLS
+
+AXE = TOOLS.parent / "typescript" / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE = 60_000.0  # milliseconds; on a busy machine, a page may take long
+REFUSALS = "Failed to load resource"  # Chromium logs each reply with an error status, which the page shows by itself
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Debian's Chromium. Skips the test if there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium is missing: the console's tests need the package `chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Visit:
+    """A tab of the browser at a console. `complaints` has the errors of its scripts and of its policy."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._hear)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(REFUSALS):
+            self.complaints.append(message.text)
+
+    def open(self, place: str = "") -> Page:
+        """Go to a view, and wait until it is drawn."""
+        self.page.goto(f"{self.url}/#/{place}")
+        self.page.wait_for_selector("main h1")
+        return self.page
+
+
+@contextmanager
+def visit(browser: Browser, url: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
+    """A tab with storage of its own. At the end, nothing may have gone wrong in its scripts."""
+    dark = scheme == "dark"
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+    )
+    visitor = Visit(context.new_page(), url)
+    try:
+        yield visitor
+    finally:
+        context.close()
+    assert visitor.complaints == []

@@ -1,0 +1,199 @@
+"""The console in a real browser, against the API with a fake engine: what a person sees and does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+import pytest
+from playwright.sync_api import Browser, expect
+
+from app.jobs.claims import JobClaims
+from app.jobs.records import NewEvent
+from app.settings import Settings
+from tests.clients.browser import AXE, PATIENCE, Visit, chromium, visit
+from tests.fakes import FakeEngine
+from tests.serving import Api, Shelf, engine_of, wait_until
+
+EVIL = "<img src=x onerror=window.hacked=1>"
+MATRIX = [[40, 2, 3], [4, 30, 1], [0, 5, 55]]
+expect.set_options(timeout=PATIENCE)
+
+
+def measured(labels: tuple[str, ...]) -> dict[str, object]:
+    """Metrics as a training writes them."""
+    figures = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
+    per_class = dict.fromkeys(labels, figures)
+    return {"validation": {"rows": 140, "accuracy": 0.89, "per_class": per_class, "confusion_matrix": MATRIX}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def console(browser: Browser, api: Api) -> Iterator[Visit]:
+    with visit(browser, api.url) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def job(api: Api) -> str:
+    """A training job that a worker has claimed."""
+    with api.client() as client:
+        file = client.post("/v1/files", files={"file": ("a.csv", b"text,label\na,b\n")}, data={"purpose": "fine-tune"})
+        body = {"model": "lstm", "training_file": file.json()["id"], "suffix": "mood"}
+        id_: str = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]
+    database = api.services.database
+    with database.transaction() as session:
+        JobClaims(database).claim(session, "worker", 600.0, 3)
+    return id_
+
+
+def write_step(api: Api, job: str, step: int, loss: float) -> None:
+    data = {"step": step, "total_steps": 100, "train_loss": loss, "valid_loss": loss + 0.1}
+    event = NewEvent(kind="metrics", step=step, type="metrics", message=f"Step {step}", data=data)
+    with api.services.database.transaction() as session:
+        JobClaims(api.services.database).log(session, job, [event])
+
+
+def test_labels_and_texts_are_shown_as_text(console: Visit, shelf: Shelf) -> None:
+    labels = (EVIL, "neutral", "positive")
+    shelf.put("mood", labels=labels, metrics=measured(labels))
+    page = console.open("models/mood/1")
+    expect(page.get_by_role("rowheader", name=EVIL)).to_be_visible()
+    page = console.open("play?model=mood")
+    page.get_by_label("Texts", exact=True).fill(f"{EVIL}\nsecond")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".bars li").first).to_be_visible()
+    expect(page.locator(".quoted").first).to_have_text(EVIL)
+    expect(page.locator(".bars .name", has_text=EVIL)).to_have_count(2)
+    assert page.evaluate("window.hacked") is None and page.locator("main img").count() == 0
+
+
+def test_a_text_is_generated_as_a_stream_that_can_be_stopped(console: Visit, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.generator("echo")
+    engine.hold_after = 4
+    page = console.open("play?model=echo")
+    page.get_by_label("Prompt").fill("once upon a time there was")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator(".output .token").first).to_be_visible()
+    wait_until(lambda: engine.running == 1)
+    page.get_by_role("button", name="Stop").click()
+    wait_until(lambda: engine.running == 0)
+    expect(page.get_by_text("stopped by you").first).to_be_visible()
+    engine.release()
+    page.get_by_label("Prompt").fill("again")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("reached the most tokens").first).to_be_visible()
+
+
+def test_a_job_is_followed_live_and_cancelled(console: Visit, api: Api, job: str) -> None:
+    page = console.open(f"jobs/{job}")
+    expect(page.get_by_text("The curves appear with the first steps.")).to_be_visible()
+    for step in (1, 2):
+        write_step(api, job, step, 1.0 / step)
+        expect(page.locator(".legend").first).to_contain_text(f"Training loss {1.0 / step:g}")
+    expect(page.locator(".chart canvas").first).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    wait_until(lambda: api.services.jobs.get(job, "local").cancel_requested)
+
+
+def test_an_engine_that_ends_is_reported_and_so_is_its_return(
+    browser: Browser, settings: Settings, shelf: Shelf
+) -> None:
+    shelf.classifier()
+    with Api(settings) as api, visit(browser, api.url) as visitor:
+        with engine_of(settings):
+            api.wait_ready()
+            expect(visitor.open().get_by_text("Everything works")).to_be_visible()
+        expect(visitor.page.get_by_text("cannot answer model requests now")).to_be_visible()
+        with engine_of(settings):
+            expect(visitor.page.get_by_text("Everything works")).to_be_visible()
+
+
+def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: Visit, api: Api, shelf: Shelf) -> None:
+    for _ in range(3):
+        shelf.classifier("mood")
+    shelf.registry.set_alias("mood", "champion", 1, "local")
+    page = console.open("models/mood")
+    shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else
+    page.get_by_label("Alias", exact=True).fill("champion")
+    page.get_by_label("Points at").select_option("3")
+    page.get_by_role("button", name="Set alias").click()
+    expect(page.get_by_text("Somebody else has moved this alias")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
+    page.get_by_role("button", name="Show the current state").click()
+    page.get_by_role("button", name="Roll back to version 1").click()
+    expect(page.get_by_text("answers with version 1")).to_be_visible()
+    assert shelf.registry.model("mood", "local").aliases == {"champion": 1}
+
+
+def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
+    browser: Browser, settings: Settings, engine: FakeEngine
+) -> None:
+    guarded = msgspec.structs.replace(settings, api_keys="ann:secret-of-ann-1")
+    with Api(guarded) as api, visit(browser, api.url) as visitor:
+        api.wait_ready()
+        page = visitor.open()
+        page.get_by_label("API key").fill("wrong-secret")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("The service does not know this key.")).to_be_visible()
+        page.get_by_label("API key").fill("secret-of-ann-1")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Train your first model")).to_be_visible()
+        assert page.evaluate("JSON.stringify(localStorage)").find("secret-of-ann") < 0
+        assert page.context.cookies() == []
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
+
+
+COMPARED = "compare?versions=mood:1,mood:2"
+PLACES = ("", "train", "jobs", "models", "models/mood", "models/mood/1", "play", COMPARED, "files")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (380, "dark")])
+def test_every_view_can_be_read_by_everybody(
+    browser: Browser, api: Api, shelf: Shelf, job: str, width: int, scheme: str
+) -> None:
+    """No view is wider than the screen, and axe has no serious finding: contrast, names, roles, order."""
+    if not AXE.exists():
+        pytest.skip("axe-core is missing: `make tools` installs it where npm can")
+    labels = ("negative", "a label with a rather long name that nobody has shortened", "positive")
+    shelf.put("mood", labels=labels, metrics=measured(labels), alias="champion")
+    shelf.put("mood", labels=labels, metrics=measured(labels))
+    write_step(api, job, 1, 0.5)
+    with visit(browser, api.url, width=width, scheme=scheme) as visitor:
+        for place in (*PLACES, f"jobs/{job}"):
+            page = visitor.open(place)
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+            page.evaluate(AXE.read_text(encoding="utf-8"))
+            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            serious = [
+                (v["id"], v["help"], [n["html"][:200] for n in v["nodes"]])
+                for v in result["violations"]
+                if v["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], place
+
+
+def test_a_file_is_previewed_uploaded_and_trained_on(console: Visit, api: Api, engine: FakeEngine) -> None:
+    api.services.estimates._running.acquire()  # the check is refused as busy: the trainer would take half a minute
+    page = console.open("train")
+    content = b'text,label\n"a, quoted",good\nsecond,bad\n'
+    page.get_by_label("Choose a data file").set_input_files(
+        {"name": "My moods.csv", "mimeType": "text/csv", "buffer": content}
+    )
+    expect(page.get_by_role("cell", name="a, quoted")).to_be_visible()
+    page.get_by_label("Architecture").select_option("gru")
+    page.get_by_text("Options: all are chosen").click()
+    page.get_by_label("Epochs").fill("3")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", name="my-moods")).to_be_visible()
+    [made] = httpx.get(f"{api.url}/v1/fine_tuning/jobs").json()["data"]
+    assert (made["model"], made["training"], made["publish"]["name"]) == ("gru", {"epochs": 3}, "my-moods")
