@@ -1,4 +1,4 @@
-"""The values that the fields of a configuration may have, alone and together. Imports no torch."""
+"""Checks the fields of a configuration and their combinations. Imports no torch."""
 
 from __future__ import annotations
 

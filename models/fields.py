@@ -1,4 +1,4 @@
-"""The fields of a configuration, and the sizes that follow from them. Imports no torch."""
+"""The fields of a configuration, and the sizes derived from them. Imports no torch."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """The base class of the encoder and the decoder: positions, blocks and the norms before and after them."""
+    """The base class of the encoder and the decoder: positions, blocks, and norms before and after the blocks."""
 
     causal: ClassVar[bool]
 

@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: which labels of a multilabel version apply to a text, in OpenAI's format."""
+"""`POST /v1/moderations`: the labels of a multilabel version that apply to a text, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _EXAMPLE: dict[str, Any] = {
     "/v1/moderations",
     operation_id="create_moderation",
     summary="Find the labels that apply to texts",
-    description="Returns the score of every label for each text, and which labels apply, from a multilabel version. "
+    description="Returns the score of every label for each text, and the labels that apply, from a multilabel version. "
     "A text is flagged if a label applies.",
     response_model=None,
     openapi_extra=reads(
@@ -125,7 +125,7 @@ def _part(part: ContentPart, place: str) -> str:
 
 
 def _check(version: ResolvedVersion, texts: int) -> None:
-    """Reject a version with other answers than labels that apply, and a reply that would be too large."""
+    """Reject a version that is not multilabel, and a reply that would be too large."""
     if version.config.task != "multilabel":
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}, but moderation requires a multilabel version, which has an "

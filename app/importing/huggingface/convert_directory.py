@@ -71,7 +71,7 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:
-    """Shorten the context to the length at which the original program cuts texts."""
+    """Limit the context to the length to which the original program cuts texts."""
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": model.modules.longest,

@@ -20,7 +20,7 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True, slots=True)
 class DecoderFamily:
-    """How the models of one `model_type` are read. `tied` is the default of tie_word_embeddings."""
+    """The reader for the models of one `model_type`. `tied` is the default of tie_word_embeddings."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors, Answers], ForeignBody]

@@ -14,7 +14,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """How the models of one `model_type` are read. The tensors of a base model have no `prefix`."""
+    """The reader for the models of one `model_type`. The tensors of a base model have no `prefix`."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
@@ -48,13 +48,13 @@ def _add_head(body: ForeignBody, family: EncoderFamily, model: SourceModel) -> s
     if architecture and not architecture.endswith((*BODIES, CLASSIFIER)):
         raise ForeignFileInvalid(
             f"{model.config.name}: the head of {architecture[:60]} cannot be imported; models for sequence "
-            "classification, and models without a head or with one for masked tokens, can"
+            "classification, and models with a head for masked tokens or without a head, can be imported"
         )
     return heads.add_pooling(body, pooling, model.answers)
 
 
 def _add_types(body: ForeignBody, model: SourceModel) -> None:
-    """Add the token types, or fold the vector of the only type that occurs into the positions."""
+    """Add the token types. If only one type occurs, fold its vector into the positions."""
     types = body.tensors.get("input.types.weight")
     if types is None:
         return

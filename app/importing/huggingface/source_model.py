@@ -44,7 +44,7 @@ class SourceModel:
 
 
 def tokenizer_folder(source: Path, folder: Path) -> Path:
-    """The folder with the tokenizer: that of the network or, in some old directories, the one above it."""
+    """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
     return folder if (folder / FILE).is_file() else source
 
 

@@ -45,15 +45,15 @@ def check_size(tokenizer: Tokenizer, rows: int) -> None:
 
 
 def longest_text(folder: Path) -> int | None:
-    """The maximum number of tokens in tokenizer_config.json, or None if it sets none."""
+    """The maximum number of tokens in tokenizer_config.json, or None if there is none."""
     limit: Any = read_object(folder / "tokenizer_config.json").get("model_max_length")
     return int(limit) if isinstance(limit, int | float) and 0 < limit < MOST_TOKENS else None
 
 
 def separator_of(folder: Path, types: Array) -> int | None:
-    """The token that separates the token types of a pair of texts; None if the tokenizer gives all tokens type 0.
+    """The token that separates the token types of a pair of texts, or None if all tokens have type 0.
 
-    Raises ForeignFileInvalid if the types do not follow from the positions of one token, or have no row in `types`.
+    Raises ForeignFileInvalid if the types do not depend on the positions of one token, or have no row in `types`.
     """
     native = tokenizers.Tokenizer.from_file(str(folder / FILE))  # `read_tokenizer` has checked it
     native.no_truncation()
