@@ -20,6 +20,7 @@ from app.inference.generation import Stops
 from app.inference.items import Item, Steps
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.service import Inference
+from app.inference.ticks import tick
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.registry.records import LOCAL, Alias
 from app.telemetry import model_series
@@ -96,14 +97,13 @@ class Readiness:
 
     async def _keep_looking(self) -> None:
         while True:
-            began = time.monotonic()
             try:
                 await self._look()
             except OstinatoError as error:
                 log.warning("the readiness checks failed: %s", error.message)
             except Exception:
                 log.exception("the readiness checks failed")
-            await asyncio.sleep(max(0.05, PERIOD - (time.monotonic() - began)))
+            await tick(PERIOD)
 
     async def _look(self) -> None:
         pool, versions = self._inference.pool, self._inference.versions

@@ -19,10 +19,11 @@ from app.inference.engines.inbox import Answer
 from app.inference.engines.liveness import Liveness
 from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
+from app.inference.ticks import tick
 from app.wire import engine as wire
 from app.wording import counted
 
-TICK = 0.1  # seconds between two checks of the heartbeats
+TICK = 0.25  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
@@ -248,7 +249,7 @@ class EngineClient:
     async def _watch(self) -> None:
         before = time.monotonic()
         while True:
-            await asyncio.sleep(TICK)
+            await tick(TICK)
             now = time.monotonic()
             late, before = now - before > LATE_TICK, now
             if late:

@@ -23,6 +23,7 @@ from app.inference.engines.failures import failure
 from app.inference.engines.liveness import FROZEN_LIMIT
 from app.inference.engines.work import Work
 from app.inference.shared_tasks import SharedTasks, StillRunning, duplicate
+from app.inference.ticks import tick
 from app.inference.versions import still_loading
 from app.telemetry import engine_losses, model_load_seconds, model_series
 from app.wire import engine as wire
@@ -65,7 +66,7 @@ class EnginePool:
 
     async def _keep_scanning(self) -> None:
         while True:
-            await asyncio.sleep(SCAN_SECONDS)
+            await tick(SCAN_SECONDS)
             try:
                 self._scan()
             except Exception:  # for example, no file descriptor is free; the next scan tries again
