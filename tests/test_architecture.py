@@ -1,4 +1,4 @@
-"""The rules of the code: sizes, types, style, layers, imports, and who may read the environment."""
+"""The rules for the code: sizes, types, style, layers, imports, and access to the environment."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_tests_mirror_the_tree() -> None:
 
 
 def test_tests_of_attacks_carry_the_number_of_the_attack() -> None:
-    """Every attack has a row in docs/security.md, which names its tests or says why there are none."""
+    """Every attack has a row in docs/security.md, which names its tests or explains why there are none."""
     tests = [path.name for path in (ROOT / "tests" / "security").glob("test_*.py")]
     assert [name for name in tests if not re.fullmatch(r"test_sec_\d\d_\w+\.py", name)] == []
     rows = dict(re.findall(r"^\| (SEC-\d\d) \|(.*)$", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE))

@@ -1,7 +1,7 @@
 """`ostinato`: the command line.
 
-Assembles the commands and prints every expected failure as one line. Each command imports its dependencies only when
-it is called, so that the command line starts fast.
+Assembles the commands and prints every expected error as one line. Each command imports its dependencies when it is
+called, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def _is_debugging() -> bool:
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:
-    """Return the options that error messages may mention: those of the command that `arguments` invoke.
+    """Return the options of the command that `arguments` call. Error messages may mention only these options.
 
-    Messages about jobs may also name the options of `train`, with which the job was created.
+    Messages about jobs may also mention the options of `train`, because `train` creates the jobs.
     """
     command: Any = typer.main.get_command(program)
     commands = [command]
@@ -143,7 +143,10 @@ def options_of(arguments: Sequence[str]) -> set[str]:
 
 
 def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
-    """Print the error, with the option concerned if the message does not name it, and exit with status `status`."""
+    """Print the error and exit with `status`.
+
+    The option that caused the error is added if the message does not name it.
+    """
     options = options_of(arguments)
     message, option = in_own_words(error.message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""

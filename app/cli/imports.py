@@ -37,7 +37,8 @@ Source = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option(help="Weights only: the labels in the order of the head's outputs, as a,b,c or as a file.")
+    str | None,
+    typer.Option(help="Weights only: the labels in the order of the network's outputs, as a,b,c or as a file."),
 ]
 Vocabulary = Annotated[
     Path | None,
@@ -52,10 +53,12 @@ Options = Annotated[
 ]
 ProbeInput = Annotated[
     str | None,
-    typer.Option(help="Weights only: the input to compare with your program, a text or a JSON list of steps."),
+    typer.Option(
+        help="Weights only: an input for comparing the answer with your program's, as a text or a JSON list of steps."
+    ),
 ]
 AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file; code in the file is never run.")
+    bool, typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file. Code in the file is never run.")
 ]
 
 
@@ -104,7 +107,7 @@ def import_version(
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
-    """Convert weights, register them, and show the new version's answer to a probe."""
+    """Convert weights, register them, and show the new version's answer to a test request."""
     from app.client import ServiceError
     from app.importing.probe import make_probe
 
@@ -123,7 +126,7 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
             try:
                 answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
             except ServiceError as error:
-                warn(f"{reference} is registered, but did not answer a probe: {error.message}")
+                warn(f"{reference} is registered, but did not answer a test request: {error.message}")
                 _report(version, options.name, as_json)
                 return
     _report(version | {"probe": {"input": probe.input, "answer": answer}}, options.name, as_json)
@@ -140,15 +143,15 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield the tar archive to upload: `source` itself if it is one, otherwise a new archive of the directory `source`.
+    """Yield the tar archive to upload: `source` itself or, if `source` is a directory, a new archive of it.
 
     Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
     """
     if source.is_file():
         if not _is_tar(source):
             raise InvalidRequest(
-                f"{source} is neither a checkpoint directory nor a tar of one; weights must be in a "
-                ".safetensors or .pt file"
+                f"{source} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
+                ".pt file"
             )
         yield source
         return
@@ -163,7 +166,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file starts like a tar archive, gzipped or not."""
+    """Whether the file starts like a tar archive, which may be gzipped."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

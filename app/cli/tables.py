@@ -1,4 +1,4 @@
-"""Reads tables of texts to classify, with the same readers as the trainer, and writes them with their predictions."""
+"""Reads tables of texts with the trainer's readers, and writes them with the predictions."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class InputRow:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table, judging by its name, rather than a text file with one text per line."""
+    """Whether the name of a file is that of a table rather than of a text file with one text per line."""
     return format_of(path.name) in TABLES
 
 
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
-    """The non-blank lines of a file, decoded like training data, or of standard input.
+    """Return the non-blank lines of standard input or of a file, which is decoded like training data.
 
     Raises InvalidRequest if there are none.
     """
@@ -71,7 +71,7 @@ def _decoded(path: Path, encoding: str | None) -> str:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a data file into InvalidRequest."""
+    """Convert errors from reading a data file to InvalidRequest."""
     from app.training.failures import BadData
 
     try:
@@ -83,7 +83,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print the warnings about a file, for example that its encoding is a guess, except for those that are `printed`.
+    """Print the warnings about a file that are not in `printed`, for example that its encoding is a guess.
 
     Returns all warnings about the file so far.
     """
@@ -137,8 +137,8 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
     """Write rows, each with the columns that its prediction adds, as a table. The suffix of `target` sets the format.
 
-    If a row already has a column with the name of a prediction's column, the latter is renamed to `predicted_…`. A row
-    without a prediction is written unchanged. Returns the number of rows written.
+    If a row already has a column with the same name, the prediction's column is renamed to `predicted_…`. A row without
+    a prediction is written unchanged. Returns the number of rows written.
     """
     if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
         raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")

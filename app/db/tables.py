@@ -164,7 +164,7 @@ class JobRow(TableBase):
 
 
 class JobEventRow(TableBase):
-    """An event in a job's log. Unique by (job, kind, step), so an attempt that repeats work adds no event twice."""
+    """An event in a job's log. Unique by (job, kind, step), so repeated work does not add an event twice."""
 
     __tablename__ = "job_events"
     __table_args__ = (UniqueConstraint("job_id", "kind", "step"),)

@@ -32,7 +32,10 @@ LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each pi
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`. While `ready` is true, call `step`. Answers go to `reply`."""
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true.
+
+    Answers are sent with `reply`.
+    """
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.reply, self.lanes = limits, reply, lanes
@@ -64,7 +67,7 @@ class EngineHost:
     def _request(self, peer: bytes, message: wire.Score | wire.Embed | wire.Generate) -> None:
         version = self.versions.get(message.digest)
         if version is None:
-            problem = "model_not_loaded", "this version is not loaded here"
+            problem = "model_not_loaded", "this version is not loaded in this engine"
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
             return
         self.memory.used(message.digest)
@@ -87,7 +90,7 @@ class EngineHost:
         self.memory.required = frozenset(message.digests)
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the requests of peers that are gone."""
+        """Drop the requests of disconnected peers."""
         for part in self._active():
             part.forget(gone)
 
@@ -97,7 +100,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Start serving the versions that the loader has loaded, and answer the peers that asked for them."""
+        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -144,7 +147,7 @@ class EngineHost:
     def step(self) -> None:
         """Run scoring batches, at most one in each lane, and then one step of each decoder that has requests.
 
-        A decoder uses all cores, so it waits until the lanes are empty.
+        Since a decoder uses all cores, it waits until the lanes are empty.
         """
         self._step_started = time.monotonic()
         with torch.inference_mode():
@@ -169,10 +172,10 @@ class EngineHost:
                 return
 
     def _run_batch(self, scorer: Scorer) -> None:
-        """Run the next batch of a scorer: in the lanes, whole or in pieces, or in this thread with all cores.
+        """Run the next batch of a scorer, either in the lanes (whole or in pieces) or in this thread with all cores.
 
-        Lanes are faster only if all of them have work. They are therefore used if some lanes are running already, if
-        more rows are waiting, or if this batch is large enough to be split.
+        Lanes are faster only if all lanes have work. They are therefore used if some lanes are already running, if more
+        rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if lanes:
@@ -190,7 +193,7 @@ class EngineHost:
         scorer.finish(batch, scorer.attempt(batch))
 
     def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
-        """Start the long rows of a batch beside the others, each alone. Return the other rows."""
+        """Start each long row of a batch separately, in parallel with the other work. Return the other rows."""
         others = []
         for item in batch:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
@@ -203,7 +206,10 @@ class EngineHost:
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
-        """Run `work`. If it raises, which is a bug, all requests of the part fail, but the process continues."""
+        """Run `work`.
+
+        If it raises an exception, which is a bug, all requests of the part fail, but the process continues.
+        """
         try:
             work()
         except Exception as error:

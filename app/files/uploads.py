@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are stored as rows of the table `files`; the prefixes of their ids distinguish them from files.
-They expire like files, and garbage collection treats their blobs like those of files. However, they do not appear in
-file listings. The column `status_details` of an upload's row describes, as JSON, the file that the upload will become.
+Uploads and their parts are stored as rows of the table `files`, with different id prefixes. They expire and are
+garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
+contains a JSON description of the resulting file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """Describes the file that an upload will become. Stored as JSON. `file` is the id of that file once it exists."""
+    """Describes the file that results from an upload. Stored as JSON. `file` is the id of that file once it exists."""
 
     purpose: str
     bytes: int
@@ -111,7 +111,7 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order of `part_ids`, into a file; if `md5` is given, verify the file's hash.
+        """Join the parts into a file, in the order of `part_ids`. If `md5` is given, verify the file's hash.
 
         Several parts are copied into a new blob, so they need their size on the disk a second time; a single part
         becomes the file without a copy. Raises InvalidRequest if the upload has ended, or if the parts do not match the
@@ -187,13 +187,13 @@ class Uploads:
         return row
 
     def _check_disk(self, size: int) -> None:
-        """Raise StorageUnavailable if `size` bytes would fill the disk, before anything is written to it."""
+        """Raise StorageUnavailable if `size` bytes would fill the disk. Called before anything is written."""
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
                 f"joining the parts requires {size} bytes of free space on the disk of the service, which has {free}; "
-                "the parts are kept until the upload expires: complete it when there is room, or send the whole file "
-                "to POST /v1/files, which needs its size only once",
+                "the parts are kept until the upload expires: complete it when there is enough space, or send the "
+                "whole file to POST /v1/files, which needs its size only once",
                 retry_after=60.0,
             )
 

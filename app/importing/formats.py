@@ -1,4 +1,4 @@
-"""Identifies files that cannot be imported, by their format."""
+"""Identifies the formats of files that cannot be imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
-KERAS = "a Keras model; its layers arrange their gates differently from PyTorch's, so it cannot be imported"
+KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently than PyTorch"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 SUFFIXES = {
     ".keras": KERAS, ".h5": KERAS, ".hdf5": KERAS,
@@ -26,7 +26,7 @@ MAGIC = {
 
 
 def describe(path: Path) -> str | None:
-    """The format of a file or directory that cannot be imported; None if it may contain weights or a checkpoint."""
+    """The format of a file or directory that cannot be imported, or None if it may contain weights or a checkpoint."""
     if path.is_dir():
         return _describe_directory(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The inference use cases: they accept texts, token ids or numbers, and return scores, vectors or generated text."""
+"""The inference use cases. They accept texts, token ids or numbers, and return scores, vectors or generated text."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Inference:
     async def load(self, version: ResolvedVersion) -> EngineClient:
         """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        Raises Unavailable (`loading`) if the version is not loaded by its `wait_until`.
+        Raises Unavailable (`loading`) if the version is not loaded before its `wait_until`.
         """
         return await self.pool.engine_for(
             version.digest, lambda: self.versions.load_message(version), version.wait_until

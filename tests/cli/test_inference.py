@@ -181,7 +181,7 @@ def test_a_text_file_may_be_a_pipe_or_gzipped(reading: Service, ostinato: Run, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("x", "--encoding", "cp1251"), "--encoding cp1251: is for a --file"),
+        (("x", "--encoding", "cp1251"), "--encoding cp1251: requires a --file"),
         (("--file", "a.txt", "--encoding", "cp9999"), "--encoding cp9999: must be a text encoding"),
         (("x", "--prediction-set", "90"), "--prediction-set 90: must be a number between 0 and 1, such as 0.9 instead"),
         (("x", "--max-risk", "0"), "--max-risk 0: must be a number between 0 and 1\n"),
@@ -222,7 +222,7 @@ def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostin
 
 
 def decided(request: Any) -> tuple[int, Any]:
-    """A text with "odd" in it is not answered."""
+    """A reply that contains no label for texts with "odd"."""
     data = [
         {
             "index": index, "label": None if "odd" in text else "good", "scores": [{"label": "good", "score": 0.5}],

@@ -1,4 +1,4 @@
-"""`ostinato classify --file` and `--output`: tables in, tables out."""
+"""`ostinato classify --file` and `--output`: reading and writing tables."""
 
 from __future__ import annotations
 

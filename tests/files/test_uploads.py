@@ -106,7 +106,7 @@ def test_parts_beyond_the_announced_size_are_refused(uploads: Uploads, files: Fi
 
 
 def test_a_part_that_is_sent_again_is_added_once(uploads: Uploads, files: Files) -> None:
-    """A client repeats a part whose reply was lost; and a file may contain equal parts."""
+    """A client repeats a part if the reply was lost, and a file may contain equal parts."""
     upload = uploads.begin("alice", "x", "fine-tune", 7)
     first = uploads.add_part(upload.id, "alice", [b"abc"], 10)
     assert uploads.add_part(upload.id, "alice", [b"a", b"bc"], 10) == first
@@ -132,7 +132,7 @@ def loaded_rows() -> Iterator[list[str]]:
 
 
 def test_a_part_is_added_without_loading_the_others(uploads: Uploads) -> None:
-    """An upload has up to a thousand parts: loading all of them for each one would be half a million rows."""
+    """An upload has up to a thousand parts. Loading all of them for each new part would read half a million rows."""
     upload = uploads.begin("alice", "x", "fine-tune", 62)
     for number in range(30):
         uploads.add_part(upload.id, "alice", [b"%02d" % number], 10)
@@ -154,7 +154,7 @@ def test_expired_uploads_are_deleted(uploads: Uploads, files: Files) -> None:
 
 
 def test_a_part_whose_blob_was_collected_must_be_uploaded_again(uploads: Uploads, files: Files) -> None:
-    """The garbage collection may run between the upload of the blob and the transaction that adds the row."""
+    """Garbage collection may run between the upload of the blob and the transaction that adds the row."""
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BlobStore, "exists", lambda *_: False)

@@ -1,4 +1,4 @@
-"""Files of other programs are named for what they are."""
+"""Errors name the format of files from other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dry runs with a fake trainer: their results, their errors, and what remains of them."""
+"""Dry runs with a fake trainer: their results, their errors, and the files that they leave behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}
 def make(
     tmp_path: Path, settings: Settings, database: Database, registry: Registry, files: Files, blobs: BlobStore
 ) -> Callable[..., Estimates]:
-    """Estimates whose trainer emits some events, and ends at once unless `wait` is set."""
+    """Make `Estimates` with a trainer that emits some events and ends at once unless `wait` is set."""
 
     def made(*events: TrainEvent, wait: bool = False, code: int = 0) -> Estimates:
         go = tmp_path / "go"
@@ -72,9 +72,9 @@ def _left(settings: Settings) -> list[Path]:
 def test_an_estimate_has_the_notes_of_the_trainer(
     make: Callable[..., Estimates], body: JobRequest, settings: Settings, queue: Queue, tmp_path: Path
 ) -> None:
-    notes = Note("settled", 0, "info", "lstm"), Note("duplicates", 0, "warn", "2 rows repeat")
+    notes = Note("settled", 0, "info", "lstm"), Note("duplicates", 0, "warn", "2 rows are duplicates")
     done = make(*notes, Estimated(PLANNED)).estimate(body, OWNER, 60.0)
-    assert done == msgspec.structs.replace(PLANNED, notes=[EstimateNote("warn", "duplicates", "2 rows repeat")])
+    assert done == msgspec.structs.replace(PLANNED, notes=[EstimateNote("warn", "duplicates", "2 rows are duplicates")])
     assert _left(settings) == [] and queue.jobs.list(OWNER).items == []
     seen: dict[str, Any] = msgspec.json.decode((tmp_path / "seen").read_bytes())
     assert "--estimate" in seen["arguments"] and seen["spec"]["model"] == "lstm"

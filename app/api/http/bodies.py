@@ -24,7 +24,7 @@ class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
-        """`others` describes additional fields, defined by other servers, that are accepted.
+        """`others` describes the fields of other servers' APIs that are also accepted.
 
         `media` are media types that are accepted besides JSON's, because another server's clients send them with JSON.
         """
@@ -34,7 +34,7 @@ class JsonBody(Generic[T]):
     async def read(self, request: Request) -> T:
         """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest.
 
-        Later errors name fields as they were sent (`as_sent`).
+        Error messages use the field names that the client sent (`as_sent`).
         """
         _check_type(request.headers.get("content-type"), self._media)
         names = request.scope[SENT_NAMES] = {}

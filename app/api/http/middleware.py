@@ -1,7 +1,7 @@
 """The middleware for all requests: request ids, timing, authentication, limits of bodies, metrics and the access log.
 
-It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` costs more time per request. It is a single layer
-instead of a stack of them, because each layer costs a coroutine and a closure per request.
+It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` is slower. It is a single layer, because each
+layer would add a coroutine and a closure per request.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ faults = logging.getLogger("ostinato.faults")
 
 
 class Exchange:
-    """A request and its reply, as they pass through the middleware: `send` adds the headers that all replies have."""
+    """A request and its reply in the middleware. `send` adds the headers that all replies have."""
 
     __slots__ = ("_send", "began", "id", "status")
 
@@ -61,9 +61,9 @@ class Exchange:
 
 
 class Envelope:
-    """Gives a request an id, checks who sent it and the size of its body, and passes it to `app` with its principal.
+    """Assigns an id to a request, authenticates it, checks the size of its body, and passes it to `app`.
 
-    Afterwards it counts and logs the reply. Unexpected errors are answered with 500.
+    Then counts and logs the reply. Replies to unexpected errors with status 500.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, authentication: Authentication, log: AccessLog) -> None:

@@ -27,7 +27,7 @@ class MissingScope(Forbidden):
 
 
 def needed(method: str, path: str) -> str | None:
-    """Return the scope that a request needs. None: every key may send it, for example to read models."""
+    """Return the scope that a request needs, or None if every key may send it, such as a request to read models."""
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(f"{method} {path}")), INFER)
     if method in READS and (scope == REGISTRY or path in PLAIN_READS):
         return None

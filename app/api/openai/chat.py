@@ -51,8 +51,8 @@ ASKED = {
     description=(
         "Generates the next answer in a conversation, with a version that was trained on conversations. Returns it in "
         "one reply or, with `stream`, as server-sent events. The texts of all events, joined, equal the text of the "
-        "single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model answers: it reads each message as a line "
-        "`role: text`."
+        "single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each message as a "
+        "line `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
@@ -77,7 +77,7 @@ async def create_chat_completion_of_model(request: Request, name: str) -> Respon
 
 
 async def _answer(request: Request, model: str | None) -> Response:
-    """Answer with the model in the path, or else with the one in the body."""
+    """Answer with the model in the path or, if there is none, with the model in the body."""
     body = await _body.read(request)
     _check(body)
     caller, services = Caller.read(request, model or body.model), services_of(request)

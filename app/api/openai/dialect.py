@@ -28,7 +28,7 @@ DIALECT = Dialect(
         "/v1/responses": "responses are not stored, so they cannot be retrieved, cancelled or compacted; send the "
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
-        "/v1/engines": "engines are called models now; GET /v1/models lists all models",
+        "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
         "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

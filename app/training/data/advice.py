@@ -1,4 +1,4 @@
-"""Advice for tables in which no column is known to contain the texts."""
+"""Advice for tables without a recognised column of texts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's com
 
 
 def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
-    """Return how to name the column with the texts, as the end of an error message about a table without such a column.
+    """Return the end of an error message about a table without a text column, which explains how to name the column.
 
-    Names columns that look like texts and labels, and asks whether the header is missing if the first line may be a
-    row.
+    Lists columns that look like texts and labels. If the first line may be a row, mentions that the header may be
+    missing.
     """
     sample = Sample(source, present, present)
     if set(present) >= _EXPORT:
@@ -35,7 +35,7 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
         row = "if the first line is a row, begin the file with a line of column names, such as text and label"
         return f"; {row}; otherwise, {advice}"
     if len(texts) > 1 and task is None:
-        advice += "; to learn to write one text as the answer to another, rename their columns to prompt and completion"
+        advice += "; to train a model that answers one text with another, rename their columns to prompt and completion"
     return f"; {advice}"
 
 

@@ -78,7 +78,7 @@ def to_split(value: Any) -> int:
 
 
 def to_label(value: Any) -> str:
-    """Convert the value to a label. Whole numbers lose their fraction: 2.0 becomes '2'.
+    """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
     NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
     """

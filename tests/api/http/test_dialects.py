@@ -1,4 +1,4 @@
-"""Errors in the form of the dialect that claims a path, whether or not the path has a route."""
+"""Errors have the format of the dialect that claims a path, even if the path has no route."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SIMPLE_ERRORS = [InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, To
 
 
 def has_form(reply: httpx.Response, dialect: Dialect) -> bool:
-    """Whether a reply is an error of a dialect, and of no other form."""
+    """Whether a reply is an error in the format of a dialect."""
     forms = {d.error_reply for d in DIALECTS if is_form(reply.content, d.error_reply)}
     return forms == {dialect.error_reply}
 

@@ -1,4 +1,4 @@
-"""Cells as labels: several forms, and what is wrong with the others."""
+"""Cells as labels: the accepted forms, and the errors for all others."""
 
 from __future__ import annotations
 
