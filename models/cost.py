@@ -1,4 +1,4 @@
-"""Predicts how long a network takes to compute one sequence. The figures are measured; imports no torch.
+"""Predicts the time that a network needs for one sequence, from measured figures. Imports no torch.
 
 The prediction divides the number of multiplications and additions by an assumed speed, which is lower than the speed of
 an idle machine.

@@ -1,4 +1,4 @@
-"""The fields of a configuration, and the sizes that follow from them. Imports no torch."""
+"""The fields of a configuration, and the sizes derived from them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ class ConfigFields:
     head's layers except the last one. `input_norm` is a norm after the sum of embeddings and positions, before the
     first layer. `token_types` is the number of learned vectors that mark the parts of an input, such as the two texts
     of a pair (0: none); a token's part is the number of tokens `separator_id` before it.
+
+    `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, queries and keys are normalised
+    over the head before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values of a
+    Transformer without `bias`. `rotary_base` is the base of the angles of rotary positions. `rotary_scaling` stretches
+    them for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
+    `rotary_skip`-th layer does without rotary positions (0: none does).
     """
 
     architecture: str
@@ -77,6 +83,12 @@ class ConfigFields:
     input_norm: bool = False
     token_types: int = 0
     separator_id: int = 0
+    head_width: int = 0
+    qk_norm: bool = False
+    qkv_bias: bool = False
+    rotary_base: float = 10_000.0
+    rotary_scaling: tuple[float, ...] = ()
+    rotary_skip: int = 0
 
     @property
     def recurrent(self) -> bool:
@@ -97,6 +109,11 @@ class ConfigFields:
     def groups(self) -> int:
         """The number of key-value heads (Ainslie et al., 2023)."""
         return self.kv_heads or self.heads
+
+    @property
+    def key_width(self) -> int:
+        """The width of a head: of its queries, keys and values."""
+        return self.head_width or self.width // self.heads
 
     @property
     def inner_width(self) -> int:

@@ -55,7 +55,7 @@ class Input(nn.Module):
         return vectors_BTD
 
     def _parts(self, ids_BT: Tensor) -> Tensor:
-        """Return the part of each token: the number of separators before it, at most the last token type."""
+        """Return the part of each token: the number of separators before it, limited to the last token type."""
         assert self.types is not None
         ends_BT = (ids_BT == self.separator_id).long()
         return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
@@ -211,7 +211,7 @@ class Classifier(Network):
 
 
 class Embedder(Network):
-    """Maps a sequence to a vector. It has no head: `embed` reads the pooled vector itself."""
+    """Maps a sequence to a vector. It has no head; `embed` returns the pooled vector."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -19,7 +19,7 @@ SHOWN = 10  # maximum number of labels or tokens to print
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
     """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
 
-    For embeddings, the first components of the vector, by their indices.
+    For embeddings, the answer contains the first components of the vector by index.
 
     Raises ServiceError if the service does not answer the request.
     """

@@ -93,12 +93,12 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
 
 
 def _convert_directory(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory, which leaves no questions open."""
+    """Convert a Hugging Face directory, which determines all settings."""
     from app.importing.huggingface.convert_directory import convert_directory
 
     if options.vocabulary is not None or "heads" in options.fields:
         flag = "--heads" if options.vocabulary is None else "--vocabulary"
-        raise InvalidRequest(f"{flag}: the directory's own files contain this information")
+        raise InvalidRequest(f"{flag}: the files of the directory already contain this information")
     return convert_directory(
         options.source,
         target,

@@ -83,7 +83,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print the warnings about a file, for example that its encoding is a guess, except for those that are `printed`.
+    """Print the warnings about a file that are not in `printed`, for example that its encoding is a guess.
 
     Returns all warnings about the file so far.
     """

@@ -193,7 +193,7 @@ class EngineHost:
         scorer.finish(batch, scorer.attempt(batch))
 
     def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
-        """Start the long rows of a batch beside the others, each alone. Return the other rows."""
+        """Start each long row of a batch separately, in parallel with the other work. Return the other rows."""
         others = []
         for item in batch:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:

@@ -61,7 +61,10 @@ class Lanes:
         self._threads.submit(self._run, key, True, work, then)
 
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run long work, which must not raise, beside the lanes and the caller, after earlier long work."""
+        """Run long work in parallel with the lanes and the caller, after earlier long work.
+
+        It must not raise an exception.
+        """
         torch.set_num_threads(1)
         self._long_count += 1
         self._long.submit(self._run, object(), False, work, then)
@@ -87,7 +90,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """Allow the caller's thread to use all cores from now on, except one while there is long work beside it.
+        """Allow the caller's thread to use all cores from now on, except for one core during long work.
 
         Must not be called while a lane is running.
         """

@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """The values of counters by name: of the process since its start, or of one version, as a part of a `whole`."""
+    """The values of counters by name, for the process since its start or for one version as part of a `whole`."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()

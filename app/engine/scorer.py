@@ -163,7 +163,7 @@ class Scorer:
             return error
 
     def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Like `attempt`, but do no work if all requests have been closed while the batch waited."""
+        """Like `attempt`, but without computation if all requests were closed while the batch waited."""
         return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:

@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. In addition, a version may score sequences or generate text.
-    `counters` are the version's own.
+    Every version can compute embeddings. In addition, a version may score sequences or generate text. `counters` are
+    the counters of this version.
     """
 
     loaded: LoadedNetwork

@@ -187,13 +187,13 @@ class Uploads:
         return row
 
     def _check_disk(self, size: int) -> None:
-        """Raise StorageUnavailable if `size` bytes would fill the disk, before anything is written to it."""
+        """Raise StorageUnavailable if `size` bytes would fill the disk. Called before anything is written."""
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
                 f"joining the parts requires {size} bytes of free space on the disk of the service, which has {free}; "
-                "the parts are kept until the upload expires: complete it when there is room, or send the whole file "
-                "to POST /v1/files, which needs its size only once",
+                "the parts are kept until the upload expires: complete it when there is enough space, or send the "
+                "whole file to POST /v1/files, which needs its size only once",
                 retry_after=60.0,
             )
 

@@ -65,7 +65,7 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
 
 
 def events_after(session: Session, job_id: str, position: int, limit: int) -> list[JobEvent]:
-    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 is before all events."""
+    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 precedes all events."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
     return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
 

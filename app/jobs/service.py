@@ -110,7 +110,7 @@ class Jobs:
     def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
         """Return a job, and up to `limit` of its events after the event with id `after`, oldest first.
 
-        The job is read before the events, so no event can follow the events of a job that has ended.
+        The job is read before its events, so that all events are returned if the job has ended.
         """
         with self._database.read() as session:
             job = self._complete(session, self._job(session, job_id, principal))

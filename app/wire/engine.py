@@ -230,10 +230,11 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionWork(msgspec.Struct, frozen=True, array_like=True):
-    """The work that an engine has done for one version since it was loaded.
+    """The amount of work of an engine for one version since it was loaded.
 
-    `requests` counts all requests that have ended. `calls` counts scoring batches and decode steps, and `rows` the
-    sequences in them. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
+    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    padding.
     """
 
     requests: int = 0

@@ -55,7 +55,7 @@ REASONS = (
         "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
-    Reason("invalid_request", "(arguments|name|output|input|data) is missing", "fields go together"),
+    Reason("invalid_request", r"(arguments|name|output|input(\[\d+\]\.text)?|data) is missing", "fields go together"),
     Reason("invalid_request", "contains (a level|the label .*) twice|mixes texts and parts", "values go together"),
     Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
     Reason(

@@ -24,7 +24,7 @@ WINDOW: dict[int, int] = {DecompressionParameter.window_log_max: 23}  # 8 MiB, t
 
 
 class ContentDecoder(Protocol):
-    """Decodes one body. `complete` tells whether the bytes so far are whole."""
+    """Decodes one body. `complete` tells whether the bytes so far are a complete body."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]: ...
     @property
@@ -83,10 +83,10 @@ DECODERS: dict[bytes, Callable[[], ContentDecoder]] = {
 
 
 class DecodedBody:
-    """A `receive` function that decodes the body which another one receives."""
+    """A `receive` function that decodes the body received by another one."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
-        """`limit` is the maximum number of decoded bytes. More of them raise `too_large()`."""
+        """`limit` is the maximum number of decoded bytes. If it is exceeded, `too_large()` is raised."""
         self._receive, self._encoding, self._left, self._too_large = receive, encoding, limit, too_large
         self._decoder = DECODERS[encoding]()
         self._pieces: Iterator[bytes] = iter(())
@@ -112,7 +112,7 @@ class DecodedBody:
         return await self._receive()
 
     def _next(self) -> bytes | None:
-        """The next piece that is not empty, or None if more data is needed."""
+        """Return the next non-empty piece, or None if more data is needed."""
         try:
             return next(filter(None, self._pieces), None)
         except (zlib.error, ZstdError):

@@ -1,4 +1,4 @@
-"""Limits the size of request bodies, and decodes compressed ones."""
+"""Limits the size of request bodies, and decodes compressed bodies."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class BodyLimits:
         """Check the headers of a request, and return the `receive` function that reads its body.
 
         Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
-        returned function decodes a compressed body, and raises TooLarge if the body turns out to be larger than its
-        limit, before or after it is decoded.
+        returned function decodes a compressed body, and raises TooLarge when the received or the decoded bytes exceed
+        the limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):

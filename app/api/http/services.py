@@ -80,7 +80,7 @@ class _Catalogue:
 
 
 def build_services(settings: Settings) -> Services:
-    """Create the services without connecting to anything."""
+    """Create the services without opening any connection."""
     database = Database(settings.database)
     blobs = BlobStore(settings.storage)
     registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)

@@ -35,7 +35,7 @@ class GeneratedToken(msgspec.Struct, frozen=True):
 
 
 class GenerationDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """How a text was generated."""
+    """Details about the generation of a text."""
 
     finish_reason: str
     generated_tokens: int
@@ -47,7 +47,7 @@ class GenerationDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SequenceDetails(GenerationDetails, frozen=True, kw_only=True):
-    """One of the less likely texts of `best_of`."""
+    """One of the less likely texts that were generated with `best_of`."""
 
     generated_text: str
 
@@ -69,7 +69,7 @@ class StreamDetails(msgspec.Struct, frozen=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One token of a stream. The last event has the whole text."""
+    """One token of a stream. The last event contains the whole text."""
 
     index: int
     token: GeneratedToken
@@ -96,7 +96,7 @@ def top_tokens(entry: wire.TokenLogprob, tokenizer: Tokenizer) -> list[Generated
 
 
 def whole_reply(pieces: Sequence[Piece], generation: GenerationRequest, parameters: GenerationParameters) -> Any:
-    """The reply to a request with one prompt: the most likely of its texts."""
+    """The reply to a request with one prompt, with the most likely text."""
     own: list[list[Piece]] = [[] for _ in generation.choices]
     for piece in pieces:
         own[piece.index].append(piece)
@@ -135,7 +135,7 @@ def _details(
 
 
 class TokenEvents:
-    """Creates the events of a stream. Each is sent with the next token, because the last one also has the whole text.
+    """Creates the events of a stream. Each event is sent with the next token, because the last event contains the text.
 
     The texts of the tokens, joined, equal the text of the single reply: an incomplete character, or the beginning of a
     stop string, belongs to the token that completes it.
@@ -154,7 +154,7 @@ class TokenEvents:
         return iter(())
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the events that can be sent now, or None if there is none."""
+        """Return the events that can be sent now, or None if there are none."""
         events = b""
         for number, entry in enumerate(piece.logprobs, start=1):
             events += self._release()

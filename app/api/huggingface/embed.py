@@ -25,7 +25,7 @@ from app.api.huggingface.similarities import (
 from app.api.openapi.describe import Noted, reads, replies_json
 
 router = APIRouter(tags=["Hugging Face"])
-NEEDS = "Needs a default model that is not a linear one, or its name as ?model="
+NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
 NoText = Annotated[str, Meta(max_length=0)]
 
 
@@ -48,7 +48,7 @@ class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class SimilarityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether and where texts that are too long are cut."""
+    """Whether to cut texts that are too long, and at which end."""
 
     truncate: bool | None = False
     truncation_direction: Direction | None = "right"

@@ -1,4 +1,4 @@
-"""The inference API: `POST /models/{name}`, and `POST /` for the default model. The version decides the task."""
+"""The inference API: `POST /models/{name}`, and `POST /` for the default model. The task depends on the version."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TASKS = (CLASSIFICATION, GENERATION, FEATURES, SIMILARITY)
 
 
 class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pair of texts (`text`, `text_pair`), or a text and those to compare it with (`source_sentence`,
+    """A pair of texts (`text`, `text_pair`), or a text and others to compare it with (`source_sentence`,
     `sentences`)."""
 
     text: str | None = None
@@ -57,7 +57,7 @@ class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def comparison(self) -> SimilarityInput:
         """The texts to compare. Raises InvalidRequest."""
         if self.source_sentence is None or self.sentences is None:
-            raise InvalidRequest("inputs needs both source_sentence and sentences", param="inputs")
+            raise InvalidRequest("inputs must contain both source_sentence and sentences", param="inputs")
         return SimilarityInput(self.source_sentence, self.sentences)
 
 
@@ -96,9 +96,9 @@ _RESPONSES = replies_json(
 )
 _DOCS: dict[str, Any] = {
     "description": (
-        "Classifies, generates text, embeds or compares, as `huggingface_hub.InferenceClient` expects. The task of the "
-        "version decides, unless the path or `?task=` names a task. `POST /` asks the model that `?model=`, the header "
-        "`X-Model` or `OSTINATO_DEFAULT_MODEL` names."
+        "Classifies, generates text, embeds or compares, as `huggingface_hub.InferenceClient` expects. The task is "
+        "that of the version, unless the path or `?task=` names a task. `POST /` uses the model named by `?model=`, "
+        "the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."
     ),
     "response_model": None,
     "responses": _RESPONSES,
@@ -151,7 +151,7 @@ async def _answer(request: Request, model: str | None, task: str | None) -> Resp
 
 
 async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
-    """The task of the version, unless the input can only be compared."""
+    """Return the task of the version, unless the input requires a comparison."""
     if isinstance(body.inputs, HubInput) and body.inputs.source_sentence is not None:
         return SIMILARITY
     version = await services_of(request).inference.versions.get(caller.reference, caller.principal)
@@ -159,7 +159,7 @@ async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
 
 
 def _plain(body: HubRequest) -> Any:
-    """The inputs, with pairs in place of objects."""
+    """Return the inputs, in which objects are replaced with pairs."""
     entries = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     return [entry.pair if isinstance(entry, HubInput) else entry for entry in entries]
 

@@ -1,4 +1,4 @@
-"""`GET /info`: what the default model is, in TGI's format if it generates text, otherwise in TEI's."""
+"""`GET /info`: describes the default model, in TGI's format if it generates text, otherwise in TEI's format."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _TEI: dict[str, Any] = {
     responses=replies(TextModelInfo, _TEXT, LOOKUP, other=(TeiModelInfo, _TEI)),
 )
 async def huggingface_info(request: Request, model: ModelQuery = None) -> Response:
-    """Describes the model that `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL` names."""
+    """Describes the model named by `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."""
     services, caller = services_of(request), Caller.read(request, None)
     version = await services.inference.versions.get(caller.reference, caller.principal)
     release = request.app.version

@@ -1,4 +1,4 @@
-"""The `parameters` of Hugging Face's requests, and the query for text that they stand for."""
+"""The `parameters` of Hugging Face's requests, and the corresponding query for text."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
     @property
     def samples(self) -> bool:
-        """Whether tokens are drawn at random; otherwise, the most likely token is always chosen."""
+        """Whether tokens are sampled. Otherwise, the most likely token is always chosen."""
         warped = (value not in (None, 1) for value in (self.temperature, self.top_p, self.typical_p))
         return bool(self.do_sample) or self.top_k is not None or any(warped)
 
@@ -86,7 +86,7 @@ PLAIN = GenerationParameters()
 def generation_query(
     caller: Caller, items: list[Item], parameters: GenerationParameters, stream: bool
 ) -> GenerationQuery:
-    """The query for texts. Log-probabilities are requested only if the reply reports them."""
+    """Return the query for texts. Requests log-probabilities only if the reply contains them."""
     reported = stream or parameters.details or (parameters.best_of or 1) > 1
     return GenerationQuery(
         caller.reference,

@@ -30,7 +30,7 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify. `inputs` is a text, a pair of texts, or a list of lists with one or two texts each.
 
     The model is named by `?model=`, by the header `X-Model`, or by `OSTINATO_DEFAULT_MODEL`. With `raw_scores`, the
-    scores are logits. With `truncate`, texts that are too long are cut at the end that `truncation_direction` names.
+    scores are logits. With `truncate`, texts that are too long are cut at the end given by `truncation_direction`.
     """
 
     inputs: str | list[str | list[str]]

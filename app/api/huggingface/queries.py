@@ -1,4 +1,4 @@
-"""Query parameters of Hugging Face's routes, whose paths name no model."""
+"""Query parameters of Hugging Face's routes, whose paths do not contain a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ModelQuery = Annotated[
 TaskQuery = Annotated[
     str | None,
     Query(
-        description="The task, for a version that can do several. Without it, the version's own task decides",
+        description="The task, for a version that supports several tasks; by default, the task of the version",
         examples=["text-classification"],
     ),
 ]

@@ -26,7 +26,7 @@ async def classified(request: Request, caller: Caller, items: Sequence[Item], po
 
 
 def label_scores(scored: ScoredBatch, top_k: int | None = None, function: str | None = None) -> list[list[LabelScore]]:
-    """The labels of each item with their scores, the highest first."""
+    """The labels of each item with their scores, highest first."""
     version = scored.version
     if version.config.task == "regression":
         return [[LabelScore(VALUE, row[0])] for row in scored.rows]

@@ -16,7 +16,7 @@ from app.inference.queries import InferenceQuery, ScoredBatch
 
 
 class SimilarityInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text, and the texts to compare it with."""
+    """A text and the texts to compare it with."""
 
     source_sentence: str
     sentences: list[str]
@@ -44,7 +44,7 @@ async def similarities(
 
 
 def length_policy(truncate: bool | None, direction: str | None = None) -> LengthPolicy:
-    """Whether texts that are too long are cut, and at which end."""
+    """Return the policy for texts that are too long: whether to cut them, and at which end."""
     side = "left" if direction is not None and direction.lower() == "left" else "right"
     return LengthPolicy(truncate=-1 if truncate else None, side=side, remedy="truncate: true")
 

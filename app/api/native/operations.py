@@ -37,10 +37,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class EngineWork(msgspec.Struct, frozen=True):
-    """The work for one version since it was loaded.
+    """The amount of work for one version since it was loaded.
 
-    `requests` counts the requests that have ended, `calls` the scoring batches and decode steps, and `rows` the
-    sequences in these. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
+    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    padding.
     """
 
     requests: int

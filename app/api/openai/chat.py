@@ -77,7 +77,7 @@ async def create_chat_completion_of_model(request: Request, name: str) -> Respon
 
 
 async def _answer(request: Request, model: str | None) -> Response:
-    """Answer with the model in the path, or else with the one in the body."""
+    """Answer with the model in the path or, if there is none, with the model in the body."""
     body = await _body.read(request)
     _check(body)
     caller, services = Caller.read(request, model or body.model), services_of(request)

@@ -161,9 +161,9 @@ def add_part(
     operation_id="complete_upload",
     summary="Join the parts into a file",
     description=(
-        "Several parts are copied into the new file, so their size is needed on the disk a second time; a single part "
-        "becomes the file without a copy. If there is no room, the request fails with `storage_unavailable`, and the "
-        "parts are kept."
+        "Several parts are copied to the new file, which requires additional disk space of their total size. A single "
+        "part becomes the file without a copy. If there is too little space, the request fails with "
+        "`storage_unavailable`, and the parts are kept."
     ),
     response_model=None,
     openapi_extra=reads(

@@ -113,7 +113,9 @@ def replies(
 def replies_json(
     schema: Schema, example: Any, *, named: bool = False, stream: str | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for a route whose reply is not an object. If `named` is true, `example` has several by name.
+    """Return `responses` for a route whose reply is not an object.
+
+    If `named` is true, `example` contains several examples by name.
 
     `stream` is an example of the events, for a route that can stream.
     """

@@ -70,7 +70,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "expected_version": (1, "The version that the alias must currently point at"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
-    "stream": (False, "Whether to send the events as they happen, instead of a page of them"),
+    "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",

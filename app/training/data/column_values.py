@@ -13,7 +13,8 @@ _LONGEST = 60  # characters of a label
 class ColumnValues:
     """The values of each column in the rows of one line: labels, numbers, or anything else.
 
-    A column has numbers if all of its values are numbers; otherwise, it has labels if it has few distinct values.
+    A column contains numbers if all of its values are numbers. Otherwise, it contains labels if it has few distinct
+    values.
     """
 
     def __init__(self, width: int) -> None:

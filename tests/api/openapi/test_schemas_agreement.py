@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.api.decisions.decisions_schemas import DecisionRequest
+from app.api.decisions.systemone_schemas import SystemOneRequest
 from app.api.http.bodies import JsonBody
 from app.api.native.classify import ClassifyRequest
 from app.api.native.tokenization import DetokenizeRequest, TokenizeRequest
 from app.api.openai.completions_schemas import CompletionRequest
 from app.api.openai.embeddings import EmbeddingRequest
+from app.api.openai.moderations import ModerationRequest
 from app.errors import InvalidRequest
 from tests.api.openapi.test_schemas import document
 
 REQUESTS = {kind.__name__: kind for kind in (ClassifyRequest, EmbeddingRequest, CompletionRequest, TokenizeRequest)}
-REQUESTS[DetokenizeRequest.__name__] = DetokenizeRequest
+REQUESTS |= {k.__name__: k for k in (DetokenizeRequest, DecisionRequest, SystemOneRequest, ModerationRequest)}
 TYPES: dict[str, Any] = {
     "null": type(None), "boolean": bool, "integer": int, "number": (int, float), "string": str, "array": list,
     "object": dict,

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import torch
 
+from app.tokenization.tokenizer import Tokenizer
 from tests.importing.huggingface.directories import copied, edit, expected
 from tests.serving import Api, settings_in, wait_until
 
@@ -82,6 +83,20 @@ def test_embeddings(api: Api, tmp_path: Path) -> None:
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "wrong_task")
     wrong = post(api, "/v1/completions", {"model": "sentences", "prompt": "a"})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "wrong_task")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen3"])
+def test_generation(name: str, api: Api, tmp_path: Path) -> None:
+    source = copied(name, tmp_path)
+    done = run(api, str(source), "--name", name)
+    assert done.returncode == 0, done.stderr
+    wanted = expected(name)
+    body = {"model": name, "prompt": wanted["texts"][0], "max_tokens": 6, "temperature": 0, "ignore_eos": True}
+    reply = post(api, "/v1/completions", body).json()
+    assert reply["choices"][0]["text"] == Tokenizer.load(source).decode(wanted["greedy"])
+    messages = [{"role": "user", "content": "hello"}]
+    refused = post(api, "/v1/chat/completions", {"model": name, "messages": messages})
+    assert refused.json()["error"]["code"] == "unsupported_chat_template"
 
 
 def test_code_is_refused_before_anything_is_sent(api: Api, tmp_path: Path) -> None:
