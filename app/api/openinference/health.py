@@ -26,7 +26,7 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     extensions: list[str]
 
 
-class Liveness(msgspec.Struct, frozen=True):
+class ServerLiveness(msgspec.Struct, frozen=True):
     """Whether the process runs."""
 
     live: bool
@@ -56,11 +56,11 @@ async def server_metadata(request: Request) -> Response:
     operation_id="server_live",
     summary="Check that the process runs (Open Inference Protocol)",
     response_model=None,
-    responses=replies(Liveness, {"live": True}, ()),
+    responses=replies(ServerLiveness, {"live": True}, ()),
 )
 async def server_live(request: Request) -> Response:
     """Returns 200 as long as the API process runs."""
-    return JsonReply(Liveness(True))
+    return JsonReply(ServerLiveness(True))
 
 
 @router.get(

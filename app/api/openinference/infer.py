@@ -79,7 +79,9 @@ def _hurried(caller: Caller, timeout: int | None) -> Caller:
     return caller if not timeout else replace(caller, seconds=min(caller.seconds, timeout / 1e6))
 
 
-async def _scored(request: Request, caller: Caller, items: list[Item]) -> tuple[list[outputs.Values], dict[str, str]]:
+async def _scored(
+    request: Request, caller: Caller, items: list[Item]
+) -> tuple[list[outputs.OutputValues], dict[str, str]]:
     query = InferenceQuery(caller.reference, items, caller.principal, caller.seconds, param="inputs")
     scored = await attended(request, services_of(request).inference.classify(query))
     headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
@@ -88,7 +90,7 @@ async def _scored(request: Request, caller: Caller, items: list[Item]) -> tuple[
 
 async def _generated(
     request: Request, caller: Caller, items: list[Item]
-) -> tuple[list[outputs.Values], dict[str, str]]:
+) -> tuple[list[outputs.OutputValues], dict[str, str]]:
     query = GenerationQuery(caller.reference, items, caller.principal, caller.seconds, param="inputs")
     generation = await attended(request, services_of(request).inference.generate(query))
     texts = [""] * len(generation.choices)
@@ -97,4 +99,4 @@ async def _generated(
     headers = answer_headers(
         generation.version.ref, generation.prompt_tokens, generation.timing, generation.generated_tokens
     )
-    return [outputs.Values(signature.CONTINUATION, [len(texts)], texts)], headers
+    return [outputs.OutputValues(signature.CONTINUATION, [len(texts)], texts)], headers

@@ -30,7 +30,7 @@ LEAST = 1024  # bytes from which a reply is compressed
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class OutputValues:
     """The elements of an output, row by row. `labels` are the names of the last axis, if it has names."""
 
     name: str
@@ -43,16 +43,16 @@ class Values:
         return tensors.BYTES if self.name in (signature.LABEL, signature.CONTINUATION) else "FP32"
 
 
-def scored_outputs(scored: ScoredBatch) -> list[Values]:
+def scored_outputs(scored: ScoredBatch) -> list[OutputValues]:
     """All outputs of a classification or a regression."""
     task, labels, count = scored.version.config.task, scored.version.labels, len(scored.rows)
     if task == "regression":
-        return [Values(signature.VALUE, [count], [row[0] for row in scored.rows])]
+        return [OutputValues(signature.VALUE, [count], [row[0] for row in scored.rows])]
     rows = [activate(row, task) for row in scored.rows]
     best = [labels[max(range(len(row)), key=row.__getitem__)] for row in rows]
     return [
-        Values(signature.LABEL, [count], best),
-        Values(signature.PROBS, [count, len(labels)], [value for row in rows for value in row], labels),
+        OutputValues(signature.LABEL, [count], best),
+        OutputValues(signature.PROBS, [count, len(labels)], [value for row in rows for value in row], labels),
     ]
 
 
@@ -68,7 +68,7 @@ def check_outputs(requested: Sequence[RequestedOutput] | None, names: Sequence[s
 
 
 def reply(
-    body: InferRequest, binary: bool, name: str, version: str, values: Sequence[Values], accepted: str
+    body: InferRequest, binary: bool, name: str, version: str, values: Sequence[OutputValues], accepted: str
 ) -> Response:
     """Build the reply. With `binary`, outputs are sent as bytes unless the request says otherwise about one of them.
 
@@ -89,15 +89,15 @@ def reply(
 
 
 def _chosen(
-    requested: Sequence[RequestedOutput] | None, values: Sequence[Values]
-) -> list[tuple[Values, OutputParameters]]:
+    requested: Sequence[RequestedOutput] | None, values: Sequence[OutputValues]
+) -> list[tuple[OutputValues, OutputParameters]]:
     if not requested:
         return [(value, OutputParameters()) for value in values]
     by_name = {value.name: value for value in values}
     return [(by_name[output.name], output.parameters or OutputParameters()) for output in requested]
 
 
-def _written(value: Values, binary: bool, output: OutputParameters) -> tuple[OutputTensor, bytes | None]:
+def _written(value: OutputValues, binary: bool, output: OutputParameters) -> tuple[OutputTensor, bytes | None]:
     """Return a tensor and its bytes, which are None if the tensor is sent as JSON."""
     if output.classification:
         value = _classes(value, output.classification)
@@ -109,7 +109,7 @@ def _written(value: Values, binary: bool, output: OutputParameters) -> tuple[Out
     return OutputTensor(value.name, datatype, value.shape, parameters=size), data
 
 
-def _classes(value: Values, count: int) -> Values:
+def _classes(value: OutputValues, count: int) -> OutputValues:
     """The best labels of each row, as `value:index:label`."""
     width = len(value.labels)
     numbers = {label: number for number, label in enumerate(value.labels)}
@@ -117,7 +117,7 @@ def _classes(value: Values, count: int) -> Values:
     for start in range(0, len(value.elements), width):
         top = ranked(value.labels, value.elements[start : start + width], count)
         best += [f"{entry.score:f}:{numbers[entry.label]}:{entry.label}" for entry in top]
-    return Values(value.name, [value.shape[0], min(count, width)], best)
+    return OutputValues(value.name, [value.shape[0], min(count, width)], best)
 
 
 def _coding(accepted: str) -> str | None:
