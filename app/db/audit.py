@@ -1,4 +1,4 @@
-"""The audit log: who changed what. Entries are added in batches, and never changed or deleted."""
+"""The audit log, which records all changes and their authors. Entries are added in batches and never changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ID_LIMIT = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request that has changed something. `subject` is the id in its reply; `created_at` is when it was answered."""
+    """A request that has made a change. `subject` is the id in its reply, and `created_at` is the time of the reply."""
 
     principal: str
     method: str
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A change with its place in the log."""
+    """A change with its position in the log."""
 
     id: int
     change: Change

@@ -110,7 +110,7 @@ class AliasMoveRow(TableBase):
 
 
 class AuditRow(TableBase):
-    """A change that a client has made. Rows are only ever added."""
+    """A change that a client has made. Rows are only added."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

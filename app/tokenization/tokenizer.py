@@ -37,7 +37,7 @@ class Tokenizer:
     """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
-    - `named_end`: the token of `eos_id` if a configuration names it; None if only its own name shows it.
+    - `named_end`: the token of `eos_id` if a configuration names it; None if it was recognised by its usual name.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
     - `quick`: whether encoding a short text takes only microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.

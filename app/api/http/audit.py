@@ -44,7 +44,7 @@ class AuditTrail:
         await self._write()
 
     def add(self, principal: str, method: str, path: str, body: bytes, status: int, request_id: str) -> None:
-        """Note a change; `body` is the reply, whose `id` names the changed object."""
+        """Record a change. `body` is the reply, which contains the `id` of the changed object."""
         if len(self._waiting) >= MOST_WAITING:
             log.error("a change is missing from the audit log: request %s", request_id)
             return

@@ -1,4 +1,4 @@
-"""Compressed request bodies, on real sockets: decoded within the limits, whatever pieces they arrive in."""
+"""Compressed request bodies on real sockets are decoded within the limits, regardless of how they are split."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def post(api: Api, content: bytes | Iterator[bytes], encoding: str, path: str = 
 
 
 def exchange(api: Api, head: bytes, *parts: bytes) -> bytes:
-    """Send a head and then each part after a reply to what was sent before. Returns all that was received."""
+    """Send a head, and then each part after a reply to the previous one. Returns all received data."""
     host, port = api.url.removeprefix("http://").split(":")
     received = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:

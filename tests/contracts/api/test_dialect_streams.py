@@ -1,5 +1,5 @@
-"""In every dialect, the joined stream equals the whole text: with real networks, several bytes to a character, and stop
-strings that end between tokens. A byte tokenizer makes every such case frequent."""
+"""In every dialect, the joined stream equals the whole text, even with characters of several bytes and stop strings
+that end between tokens. With real networks and a byte tokenizer, these cases are frequent."""
 
 from __future__ import annotations
 
