@@ -26,7 +26,8 @@ from benchmarks.postgres import Missing, cluster
 from benchmarks.service import Service, checked, running, wait_until
 
 SECONDS = 8.0  # of each attack
-WARM_SECONDS = 2.0  # from the start of an attack until requests are timed
+WARM_SECONDS = 3.0  # from the start of an attack until requests are timed
+START_SECONDS = 120.0  # within which an attack begins
 KEYS = {"mallory": "secret-of-mallory", "bob": "secret-of-bob", "ops": "secret-of-ops"}
 SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in KEYS.items()),
@@ -95,8 +96,9 @@ def attacked(service: Service, name: str, folder: Path, database: str) -> Iterat
     with output.open("wb") as log, contextlib.ExitStack() as stack:
         if name == "waiting writers":
             stack.enter_context(locked(service, database))
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log)
         try:
+            wait_until(lambda: output.stat().st_size, START_SECONDS, f"the attack {name}")
             yield output
         finally:
             process.kill()
@@ -139,8 +141,9 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
         with attacked(service, name, folder, database) as output:
             time.sleep(WARM_SECONDS)
             under = figures(service, SECONDS)
-        lines = output.read_text().splitlines()
-        record.notes[f"{kind}: {name}"] = under | {"attacker's replies": json.loads(lines[-1]) if lines else {}}
+        replies = json.loads(output.read_text().rstrip("\n").rpartition("\n")[2])
+        record.notes[f"{kind}: {name}"] = under | {"attacker's replies": replies}
+        record.at_least(f"{kind}: {name}: requests of the attack", sum(replies.values()), 1)
         record.at_most(f"{kind}: {name}: text p99, seconds", under["text p99"], most[0])
         record.at_most(f"{kind}: {name}: health p99, seconds", under["health p99"], most[1])
         record.equal(f"{kind}: {name}: errors", under["errors"], 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.native import (
+    audit,
     classify,
     console,
     documentation,
@@ -25,6 +26,7 @@ DIALECT = Dialect(
         registry_files.router,
         evaluations.router,
         operations.router,
+        audit.router,
         documentation.router,
         console.router,
     ),

@@ -33,7 +33,7 @@ BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures 
 
 
 def read_encoder(model: SourceModel) -> WholeModel:
-    """Translate an encoder and what follows it."""
+    """Convert an encoder, and its head or pooling."""
     family = ENCODERS[model.config.get("model_type")]
     body = family.read(model.config, model.tensors)
     described = _add_head(body, family, model)

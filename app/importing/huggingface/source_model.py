@@ -1,4 +1,4 @@
-"""The parts of a Hugging Face directory, as the readers of its families receive them."""
+"""The parts of a Hugging Face directory, which are passed to the readers of the families."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SourceModel:
 
     @property
     def architecture(self) -> str:
-        """The class that the model was saved from, or an empty string."""
+        """The name of the class of the saved model, or an empty string."""
         listed = self.config.get("architectures", default=[])
         return str(listed[0]) if isinstance(listed, list) and listed else ""
 
@@ -50,7 +50,7 @@ def tokenizer_folder(source: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """A translated model, with the description of what follows the body, and further entries of our config.json."""
+    """A converted model, with a description of its head or pooling, and further entries of our config.json."""
 
     body: ForeignBody
     described: str

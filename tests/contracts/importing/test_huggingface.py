@@ -45,7 +45,7 @@ def run(api: Api, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def post(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:
-    """Send a request, again and again while the version is being loaded (503), as any client would."""
+    """Send a request. Like any client, repeat it while the version is being loaded (503)."""
     replies: list[httpx.Response] = []
 
     def answered() -> bool:
