@@ -46,7 +46,8 @@ def _nibbles(bytes_NB: Bytes) -> NDArray[np.uint8]:
 
 def _fifth_bits(bits_N4: Bytes) -> NDArray[np.uint8]:
     """32 bits, each as the fifth bit of a number, (N, 32)."""
-    return np.unpackbits(np.ascontiguousarray(bits_N4), axis=1, bitorder="little") << 4
+    bits: Bytes = np.unpackbits(np.ascontiguousarray(bits_N4), axis=1, bitorder="little") * np.uint8(16)
+    return bits
 
 
 def _float(name: str) -> Callable[[Bytes], NDArray[Any]]:
@@ -96,7 +97,8 @@ def _q6_k(blocks: Bytes) -> NDArray[Any]:
         np.concatenate([(high >> shift & 3) << 4 for shift in (0, 2, 4, 6)], axis=2),
     ]
     numbers = (halves[0] | halves[1]).astype(np.float32).reshape(-1, 16, 16) - 32
-    return (scale * scales)[:, :, None] * numbers
+    values: NDArray[Any] = (scale * scales)[:, :, None] * numbers
+    return values
 
 
 KINDS: Mapping[int, BlockKind] = {  # by the number of the type in a file
