@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -89,7 +91,7 @@ class Estimate(msgspec.Struct, frozen=True):
     """The result of a dry run: the data, and the plan of each training run. Jobs with `model: "auto"` have several.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` describe the largest run.
+    `memory` describe the largest run. `report` is the trainer's report on the data, as it is kept with a version.
     """
 
     task: str
@@ -100,3 +102,4 @@ class Estimate(msgspec.Struct, frozen=True):
     memory: int
     seconds: float
     notes: list[EstimateNote] = []
+    report: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from app.api.native import (
     registry_aliases,
     registry_evaluations,
     registry_files,
+    settings,
     tokenization,
 )
 
@@ -25,6 +26,7 @@ DIALECT = Dialect(
         registry_files.router,
         evaluations.router,
         operations.router,
+        settings.router,
         documentation.router,
         console.router,
     ),

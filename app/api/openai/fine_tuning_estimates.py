@@ -16,7 +16,8 @@ class JobEstimate(msgspec.Struct, frozen=True):
 
     `plans` has one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric data.
     `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one after
-    another and every run takes all of its steps. `notes` contains the remarks on the data and the settings.
+    another and every run takes all of its steps. `notes` contains the remarks on the data and the settings. `report`
+    describes the data: lengths with a histogram, duplicates, contradictions between labels, hashes.
     """
 
     object: Literal["fine_tuning.job.estimate"]
@@ -31,6 +32,7 @@ class JobEstimate(msgspec.Struct, frozen=True):
     memory_bytes: int
     seconds: float
     notes: list[EstimateNote]
+    report: dict[str, Any]
 
 
 ESTIMATE: dict[str, Any] = {
@@ -80,6 +82,7 @@ ESTIMATE: dict[str, Any] = {
     "memory_bytes": 464002216,
     "seconds": 63.1,
     "notes": [{"level": "warn", "kind": "duplicates", "message": "12 rows repeat another row of the same split"}],
+    "report": {"duplicates": {"train": 12}, "lengths": {"train": {"min": 3, "median": 24, "max": 181}}},
 }
 
 
@@ -98,4 +101,5 @@ def estimate_object(request: JobRequest, estimate: Estimate) -> JobEstimate:
         memory_bytes=estimate.memory,
         seconds=estimate.seconds,
         notes=estimate.notes,
+        report=estimate.report,
     )
