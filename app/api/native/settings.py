@@ -81,4 +81,9 @@ async def list_settings(services: ServicesDep, principal: Principal) -> Response
 def _setting(variable: str, default: str, meaning: str, values: dict[str, Any]) -> SettingObject:
     name = variable.removeprefix(settings_.PREFIX).lower()
     hidden = name in SECRET_SETTINGS and values[name] != ""
-    return SettingObject(variable, "" if hidden else str(values[name]), default, meaning, hidden)
+    return SettingObject(variable, "" if hidden else _text(values[name]), _text(default), meaning, hidden)
+
+
+def _text(value: object) -> str:
+    """The value as it is written in the environment."""
+    return str(value).lower() if str(value) in ("True", "False") else str(value)

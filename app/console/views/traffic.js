@@ -17,7 +17,7 @@ export async function view({ signal }) {
   const problem = h("div", { class: "slot" });
   const models = h("div", { class: "slot" });
   const charts = {
-    requests: new Chart("Replies a second", { time: true }), latency: new Chart("Mean latency", { time: true, format: milliseconds }),
+    requests: new Chart("Replies a second", { time: true }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting: "No model request has ended since the page was opened." }),
     queue: new Chart("Requests now", { time: true }), tokens: new Chart("Tokens a second", { time: true }),
   };
   const draw = () => {
