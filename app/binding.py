@@ -1,4 +1,4 @@
-"""Decides whether other machines can reach an address, and forbids binding such an address without an API key."""
+"""Checks whether other machines can reach an address. Binding such an address requires an API key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def address_of(settings: Settings) -> tuple[socket.AddressFamily, tuple[str, int
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` is a literal loopback address. Names are not resolved: a client may control the result."""
+    """Whether `address` is a literal loopback address. Does not resolve names: a client may control the result."""
     try:
         return ipaddress.ip_address(address.strip("[]").partition("%")[0]).is_loopback
     except ValueError:

@@ -173,7 +173,7 @@ class Client:
         raise error
 
     def _through_proxy(self) -> str:
-        """A suffix for error messages that names the proxy through which requests are sent; empty without a proxy."""
+        """A suffix for error messages that names the proxy for requests, or an empty string without a proxy."""
         url = httpx.URL(self.url)
         proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -222,7 +222,7 @@ def is_loopback(url: str) -> bool:
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for an upload. A pipe is first copied to a temporary file, because the size must be known."""
+    """Open a file for an upload. A pipe is first copied to a temporary file to determine its size."""
     with path.open("rb") as stream:
         if stream.seekable():
             yield stream

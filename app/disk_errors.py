@@ -1,4 +1,4 @@
-"""Recognizes errors of a full or failing disk, regardless of the library that reports them."""
+"""Recognizes errors caused by a full or failing disk, regardless of the library that reports them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def os_error(error: BaseException) -> OSError | None:
 
 
 def awaited(error: BaseException) -> OSError | None:
-    """Return the disk error that caused `error`, if jobs wait for it to be resolved, otherwise None."""
+    """Return the disk error that caused `error` if it is one that jobs wait for to be resolved, otherwise None."""
     cause = os_error(error)
     return cause if cause is not None and cause.errno in AWAITED else None
 

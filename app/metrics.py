@@ -1,7 +1,7 @@
-"""Prometheus metrics that cost little to record: values are collected in a list, and added up when they are read.
+"""Prometheus metrics with little overhead: values are collected in a list and added up when they are read.
 
 prometheus_client acquires a lock and calls several methods for each value. A request records about fifteen values, so
-this would be a noticeable part of the time that the API process spends on a short request.
+this would noticeably slow down short requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class _Pending(list[float]):
     """Values that have not been added up yet. Appending is thread-safe; calls of `drain` require a lock."""
 
     def drain(self) -> list[float]:
-        """Remove and return the values that are in the list now. Values appended meanwhile stay."""
+        """Remove and return the values that are in the list now. Values that are appended during the call stay in the
+        list."""
         count = len(self)
         values = self[:count]
         del self[:count]

@@ -55,13 +55,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
     dtype: Annotated[Literal["float32", "bfloat16"], _help("data type of the engine's weights")] = "float32"
     batch_invariant: Annotated[
-        bool, _help("compute with fixed shapes, so that the bits of a reply do not depend on concurrent requests")
+        bool, _help("compute with fixed shapes, so that replies are bit-identical regardless of concurrent requests")
     ] = False
     model_memory: Annotated[
         Count,
-        _help("MiB of weights that an engine keeps loaded, evicting the least recently used; 0: half of the memory"),
+        _help("MiB of weights above which an engine unloads the least recently used versions; 0: half of the memory"),
     ] = 0
-    prefix_memory: Annotated[Count, _help("MiB of states kept for prompts that begin alike; 0: no prefix cache")] = 256
+    prefix_memory: Annotated[Count, _help("MiB for states of prompts with equal beginnings; 0: no cache")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
@@ -83,18 +83,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive,
         _help("maximum size of a machine's checkpoint cache; the least recently used checkpoints are evicted"),
     ] = 34_359_738_368
-    request_timeout: Annotated[Seconds, _help("seconds after which an unanswered request ends with 504")] = 600.0
+    request_timeout: Annotated[Seconds, _help("seconds after which an unfinished request fails with 504")] = 600.0
     load_timeout: Annotated[
-        Seconds, _help("seconds that a request waits for its version to load, or for an unresponsive engine")
+        Seconds, _help("maximum seconds that a request waits for its version to load or for an unresponsive engine")
     ] = 60.0
     lease_seconds: Annotated[
         Seconds, _help("seconds without a lease renewal after which another worker may take over a job")
     ] = 20.0
     training_memory: Annotated[
-        Count, _help("MiB that a training run may use; larger runs are refused; 0: the memory of the machine")
+        Count, _help("MiB that a training run may use; larger runs are rejected; 0: the memory of the machine")
     ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("number of lost attempts after which a job fails")] = 10
+    max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
     keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = False
     chat_fallback: Annotated[
         bool,
-        _help("let every language model answer chats, not only those that were trained on conversations"),
+        _help("accept chat requests for every language model, not only for those trained on conversations"),
     ] = False
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
@@ -134,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def scratch_dir(self) -> Path:
-        """The folder for temporary files. It replaces the system's temporary folder, which is often in memory."""
+        """The folder for temporary files, used because the system's temporary folder is often in memory."""
         return self.data / "scratch"
 
     @cached_property
@@ -263,12 +263,12 @@ def installed_memory() -> int:
 def share_the_machine() -> None:
     """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
-    OpenMP: idle threads spin for some microseconds and then sleep. Threads that spin for long starve the machine's
-    other programs; threads that sleep at once make small networks several times slower. If `GOMP_SPINCOUNT` is
-    already set in the environment, its value is kept.
+    OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down the other
+    programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
+    in the environment, its value is kept.
 
-    malloc: the process keeps freed memory for the next step. By default glibc returns large blocks to the system
-    at once and fetches them again, page by page, which takes up to half of the time of a large batch. A program can
+    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
+    once and then requests them again page by page, which takes up to half of the time of a large batch. A program can
     release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -281,8 +281,8 @@ def share_the_machine() -> None:
 def quick_imports() -> Iterator[None]:
     """Context manager that turns off Python's garbage collector while torch is imported.
 
-    The import creates about a million objects, which the collector would scan again and again. After the
-    import the objects are frozen, so the collector does not scan them later or at exit.
+    The import creates about a million objects, which the collector would scan many times. After the import, the objects
+    are frozen, so that the collector does not scan them later or at exit.
     """
     gc.disable()
     try:

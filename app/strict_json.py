@@ -54,7 +54,7 @@ def check(value: Any, *, depth: int = DEPTH) -> None:
 
 
 def mend(value: Any, depth: int = DEPTH) -> Any:
-    """Return a copy that `check` accepts.
+    """Return a modified copy that `check` accepts.
 
     Lone surrogates become U+FFFD. Numbers and levels that exceed a limit, NaN, and values of unsupported types become
     None. Tuples become lists, and names of other types become strings.

@@ -53,7 +53,7 @@ def _registered(metric: M, labels: tuple[str, ...]) -> M:
 http_requests = _counter("http_requests", "HTTP responses", "method", "route", "status")
 num_requests_running = _gauge(
     "num_requests_running",
-    "Running requests: generations after their first token, other requests once they are sent to an engine",
+    "Running requests: generations after their first token, and other requests after they were sent to an engine",
     "model_name",
 )
 num_requests_waiting = _gauge("num_requests_waiting", "Admitted requests that are not running yet", "model_name")
@@ -64,7 +64,7 @@ time_to_first_token = _histogram(
     "time_to_first_token_seconds", "Time from admission to the first token of a sequence", "model_name"
 )
 inter_token_latency = _histogram("inter_token_latency_seconds", "Time between two tokens of a sequence", "model_name")
-request_queue_time = _histogram("request_queue_time_seconds", "Time spent in the engine's queue", "model_name")
+request_queue_time = _histogram("request_queue_time_seconds", "Time in the engine's queue", "model_name")
 request_prefill_time = _histogram(
     "request_prefill_time_seconds", "Time from the start of processing in the engine to the first token", "model_name"
 )
@@ -82,13 +82,13 @@ request_failure = _counter("request_failure", "Requests that ended with an error
 rejected = _counter("rejected", "Requests rejected before any work was done", "reason")
 cancelled = _counter("cancelled", "Requests whose client disconnected", "stage")
 model_load_seconds = _histogram("model_load_seconds", "Time to load a version into an engine", "model_name")
-stale_answers = _counter("stale_answers", "References resolved without the database, which did not answer")
+stale_answers = _counter("stale_answers", "References resolved from the cache because the database did not respond")
 engine_losses = _counter("engine_losses", "Engines that died or stopped responding")
 quarantined = _counter("quarantined", "Requests put into quarantine because they crashed engines")
 
 
 class ModelSeries:
-    """Tracks the models that have metric series, and drops the series of unused models to limit their number.
+    """Tracks the models that have metric series, and drops the series of unused models to limit the number of series.
 
     The series of a model are kept while it has open requests or is loaded in an engine, and for `seconds` after that,
     so that Prometheus has time to read the last values. If more than `most` models have series, the series of the least
@@ -135,7 +135,7 @@ class ModelSeries:
                 del self._open[model]
 
     def expire(self, loaded: Iterable[str]) -> None:
-        """Drop the series of unused models. `loaded`: the models that at least one engine has loaded."""
+        """Drop the series of unused models. `loaded` contains the models that at least one engine has loaded."""
         with self._lock:
             for model in loaded:
                 if model in self._used:
@@ -178,7 +178,10 @@ class _AddIds(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The content of one log line. `created` is in seconds since the epoch; `data` are further fields of JSON lines."""
+    """The content of one log line. `created` is in seconds since the epoch.
+
+    `data` contains further fields for JSON lines.
+    """
 
     created: float
     level: str
@@ -197,7 +200,7 @@ class Line:
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters are escaped, so that a message cannot forge a log line."""
+    """Formats a record as one line. Control characters are escaped, so that a message cannot imitate a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.compose(Line.of(record))
@@ -212,7 +215,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, program, message, `data`, and any request or job id."""
+    """Formats a record as one JSON object: time, level, logger, program, message, `data`, and the current ids."""
 
     def __init__(self, program: str) -> None:
         super().__init__()
@@ -223,7 +226,8 @@ class JsonLines(logging.Formatter):
         return self.compose(Line.of(record), exception)
 
     def compose(self, line: Line, more: Mapping[str, Any] = {}) -> str:
-        """Return the JSON of a line. `more` are fields that take precedence over `data`; unknown types become text."""
+        """Return the JSON of a line. `more` contains fields that take precedence over `data`; values of unknown types
+        become text."""
         ids = {"request_id": line.request_id, "job_id": line.job_id}
         content = {
             "time": round(line.created, 3),
@@ -263,7 +267,7 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
 
 
 def write(lines: Sequence[Line]) -> None:
-    """Write log lines at once, to the output that `setup` has configured. Much cheaper than one record per line."""
+    """Write log lines at once, to the output that `setup` has configured. Much faster than one record per line."""
     for handler in logging.getLogger().handlers:
         formatter = handler.formatter
         if isinstance(handler, logging.StreamHandler) and isinstance(formatter, TextLines | JsonLines):

@@ -89,7 +89,7 @@ def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]
 
 
 def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], options: Any) -> dict[str, Any]:
-    """Load both servers in turn for one case; returns medians of rates and latencies."""
+    """Measure both servers in turn for one case. Returns medians of rates and latencies."""
     kind, model, connections, promised = case
     texts, prompts = checkpoints.texts(corpus(), 512), list[list[int]]()
     if kind == "generate":
@@ -126,7 +126,7 @@ def offline(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all cases; returns the content of the result file."""
+    """Measure all cases. Returns the content of the result file."""
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in checkpoints.SHAPES if options.only in name]
         directories = {name: checkpoints.write(name, corpus(), Path(folder)) for name in names}

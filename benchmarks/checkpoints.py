@@ -1,4 +1,4 @@
-"""Creates checkpoints with random weights, for measuring speed. Their predictions are meaningless."""
+"""Creates checkpoints with random weights for measuring speed. Their predictions are meaningless."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ def pack(directory: Path) -> Path:
 
 
 def texts(corpus: str, count: int, shortest: int = 5, longest: int = 120) -> list[str]:
-    """Return `count` passages whose lengths are uniform from `shortest` to `longest` words. Every call returns the
-    same.
+    """Return `count` passages of `shortest` to `longest` words, uniformly distributed.
+
+    Every call returns the same passages.
     """
     words, draw = corpus.split(), random.Random(0)
     lengths = [draw.randint(shortest, longest) for _ in range(count)]

@@ -1,9 +1,9 @@
 """Measures the processor time of the API process per request, in milliseconds and in multiples of an empty route.
 
-Processor time is measured because, on a shared machine, the rate of requests depends on other processes too. The
-service and an empty FastAPI route (`benchmarks/empty_server.py`) answer in turn, and the table shows medians over
-rounds, of times and of ratios. The versions are small, so that the engine is not the limit. Generates load with wrk or,
-if it is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
+Processor time is measured because the rate of requests also depends on other processes on a shared machine. The service
+and an empty FastAPI route (`benchmarks/empty_server.py`) answer in turn, and the table shows medians over rounds, of
+times and of ratios. The versions are small, so that the engine is not the bottleneck. Generates load with wrk or, if it
+is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def send(case: Case, seconds: int, folder: Path) -> int:
-    """Send requests for a while; returns their number. Raises RuntimeError if a reply is an error."""
+    """Send requests for some time. Returns their number. Raises RuntimeError if a reply is an error."""
     if not shutil.which("wrk"):
         if not case.bodies:
             raise RuntimeError("wrk is needed for GET requests")
@@ -124,7 +124,7 @@ def cases_of(service: Service, texts: list[str]) -> list[Case]:
 
 
 def idle(service: Service) -> dict[str, float]:
-    """Measure the share of a core, in percent, that each program uses when there are no requests."""
+    """Measure the share of a core, in percent, that each program uses without requests."""
     before = {p["program"]: processor_seconds(p["pid"]) for p in service.programs()}
     time.sleep(IDLE_SECONDS)
     return {
@@ -134,7 +134,7 @@ def idle(service: Service) -> dict[str, float]:
 
 
 def run(rounds: int, seconds: int) -> dict[str, object]:
-    """Measure all cases; returns the content of the result file."""
+    """Measure all cases. Returns the content of the result file."""
     shape = replace(checkpoints.SHAPES["classify-lstm"], layers=1, width=16)
     checkpoints.SHAPES["small"] = shape
     with tempfile.TemporaryDirectory() as name, empty_route() as empty:

@@ -81,7 +81,7 @@ class Shell:
         )  # fmt: skip
 
     def type(self, command: str, seconds: float) -> tuple[int, str]:
-        """Run a command; returns its exit status and output. Its standard input is empty."""
+        """Run a command with empty standard input. Returns its exit status and output."""
         assert self._process.stdin and self._process.stdout
         quoted = command.replace("'", "'\\''")
         self._process.stdin.write(f"eval '{quoted}' </dev/null\necho; echo '{END}'$?\n".encode())

@@ -1,4 +1,4 @@
-"""An empty FastAPI server, whose cost per request is the minimum cost of any route: its one route does nothing.
+"""A FastAPI server with one empty route, whose cost per request is the minimum cost of any route.
 
 Usage: python -m benchmarks.empty_server PORT
 """

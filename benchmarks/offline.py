@@ -39,7 +39,7 @@ def _network(directory: Path, dtype: torch.dtype) -> Any:
 def classify_rate(network: Any, tokenizer: Tokenizer, texts: list[str], batch: int, lanes: Lanes | None) -> float:
     """Measure texts per second in batches of `batch`, sorted by length.
 
-    Without `lanes`, one batch at a time uses all cores; with `lanes`, each core computes a batch of its own.
+    Without `lanes`, one batch at a time uses all cores; with `lanes`, each core computes a separate batch.
     """
     started = time.perf_counter()
     ids = sorted(tokenizer.encode_batch(texts), key=len)

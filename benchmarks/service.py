@@ -1,4 +1,4 @@
-"""A complete service on this machine, started as a user would, for benchmarks, acceptance and end-to-end tests.
+"""Runs a complete service on this machine, for benchmarks, acceptance checks and end-to-end tests.
 
 Uses only the command line and the HTTP API.
 """
@@ -60,7 +60,7 @@ class Service:
         return next((p["pid"] for p in self.programs() if p["program"] == program), None)
 
     def kill(self, program: str, number: int = signal.SIGKILL) -> int:
-        """Send a signal to a program, once it runs; returns its process id."""
+        """Send a signal to a program as soon as it runs. Returns its process id."""
         pid: int = wait_until(lambda: self.pid(program), 30, f"a running {program}")
         os.kill(pid, number)
         return pid

@@ -1,4 +1,4 @@
-"""Trains, in a fraction of the time, stand-ins for those of the demo's models that the README and the guides use."""
+"""Quickly trains replacements for the demo models that the README and the guides use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORTER: dict[str, dict[str, Any]] = {  # the classifier is trained in full, bec
 
 
 def train(client: Client, seconds: float) -> None:
-    """Train the stand-ins and wait for them."""
+    """Train the replacements and wait for them."""
     files: dict[str, str] = {}
     for name, architecture, data, training in TRAININGS:
         if name in SHORTER:

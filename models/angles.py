@@ -1,8 +1,9 @@
-"""Tables of sines and cosines, for sinusoidal and rotary positions."""
+"""Tables of sines and cosines for sinusoidal and rotary positions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,19 +14,19 @@ Table = tuple[Tensor, Tensor]
 
 
 class Angles:
-    """Sines and cosines of the angles position / 10000^(2 k / width), k < width / 2.
+    """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
     They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
     `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
-    section 3.2.2), where `width` is the width of a head. The tables are extended only as far as positions are used: a
-    large `context_length` in a configuration file must not cost memory by itself.
+    section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so that
+    a large `context_length` in a configuration file does not use memory by itself.
 
-    Safe to use from several threads without a lock: a table is never changed in place, only replaced by a longer one,
-    and each call returns a table that is long enough for the call. Two threads may both compute the same entries.
+    Thread-safe without a lock: a table is never changed in place, but replaced with a longer one, and each call returns
+    a table that is long enough. Two threads may compute the same entries.
     """
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, base: float = BASE, scaling: Sequence[float] = ()) -> None:
+        self._width, self._base, self._scaling = width, base, scaling
         # The tables are neither parameters nor buffers, because parameters and buffers are allocated without values,
         # loaded from a file and converted to another dtype.
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
@@ -48,10 +49,29 @@ class Angles:
     def _block(self, start: int) -> Tensor:
         """Compute the float64 sines and cosines of BLOCK positions, starting at `start`, (2, BLOCK, width / 2).
 
-        In float32, the rounding error of a large angle would be visible in its sine. Every block begins at a multiple
-        of BLOCK, so that each entry has the same bits regardless of the steps in which the table has grown.
+        In float32, the rounding error of a large angle would noticeably change its sine. Every block begins at a
+        multiple of BLOCK, so that each entry is bit-identical regardless of how the table was extended.
         """
         steps = torch.arange(start, start + BLOCK, dtype=torch.float64)
-        rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(BASE) / self._width))
+        rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(self._base) / self._width))
+        rates = _scaled(rates, self._scaling)
         angles = torch.outer(steps, rates)
         return torch.stack((angles.sin(), angles.cos()))
+
+
+def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
+    """Return the rates of rotary positions that were scaled for texts that are longer than in training.
+
+    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
+    slow rotations are divided, which turn less than `low` times within the original length. Rotations that turn more
+    than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    """
+    if not scaling:
+        return rates_K
+    factor, *bounds = scaling
+    if not bounds:
+        return rates_K / factor
+    low, high, original = bounds
+    turns_K = rates_K * (original / (2 * math.pi))
+    kept_K = ((turns_K - low) / (high - low)).clamp(0.0, 1.0)
+    return kept_K * rates_K + (1.0 - kept_K) * rates_K / factor

@@ -1,4 +1,4 @@
-"""Maps the name of every body to the import path of its class, so that a class is imported only when it is used.
+"""Maps the name of every body to the import path of its class, so that classes are imported only when they are used.
 
 Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.RECURRENT` or
 `config.NETWORKS`.

@@ -93,7 +93,7 @@ class GRU(Recurrent):
     r, z = sigmoid(W x + b + U h' + c);  n = tanh(W x + b + r * (U h' + c));  h = (1 - z) * n + z * h'
 
     The reset gate r is applied after the recurrent product and its bias. In the paper, it is applied to h' before the
-    product.
+    recurrent product.
     """
 
     def _network(self, config: ModelConfig) -> nn.RNNBase:

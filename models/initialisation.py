@@ -22,7 +22,7 @@ def initialise(network: nn.Module, config: ModelConfig, generator: Generator | N
 
     Parameters are drawn in the order of their names, so that the same seed gives the same weights regardless of the
     order in which modules are constructed. Raises NotImplementedError for a parameter without a rule. There are rules
-    for matrices, biases and gains; any other parameter needs a rule of its own.
+    for matrices, biases and gains. Any other parameter needs a separate rule.
     """
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):

@@ -1,9 +1,9 @@
-"""The contract of a body, which maps input vectors to hidden vectors and, if causal, can continue from a state.
+"""The interface of a body, which maps input vectors to hidden vectors and, if causal, can continue from a state.
 
-Tensor names end in their shape, one letter for each dimension:
-B batch · T time · D width · F features of a numeric step · V vocabulary · C classes · L layers · S slots · H heads
-· G groups of heads that share keys and values (key-value heads) · K width of a head · P positions in a cache
-· N entries of a flat list · 1 a dimension of size 1 · 2, 3, 4 (before a letter) that many times the dimension
+Names of tensors end in their shape, with one letter for each dimension: B batch · T time · D width · F features of a
+numeric step · V vocabulary · C classes · L layers · S slots · H heads · G groups of heads that share keys and values
+(key-value heads) · K width of a head · P positions in a cache · N entries of a flat list · 1 a dimension of size 1 · 2,
+3, 4 (before a letter) that many times the dimension
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Context:
     """The arguments of a call of a body, apart from its input.
 
     - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
-      are padding. With a state, keep this tensor on the CPU: its values control the computation, and reading them from
-      an accelerator would block.
-    - `state`: the state from which each row continues; it is changed in place. Row b of the input belongs to slot b of
-      the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
+      are padding. With a state, keep this tensor on the CPU, because its values control the computation, and reading
+      them from an accelerator would block.
+    - `state`: the state from which each row continues, and which is changed in place. Row b of the input belongs to
+      slot b of the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
 
     lengths_B: Tensor | None = None
@@ -49,7 +49,7 @@ class Body(Protocol):
     causal: bool
 
     def new_state(self, slots: int) -> State:
-        """Create a state for `slots` sequences, none of which has begun. Raises TypeError if the body is not causal."""
+        """Create an empty state for `slots` sequences. Raises TypeError if the body is not causal."""
         ...
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:

@@ -1,11 +1,11 @@
-"""A linear classifier of the n-grams of a text: the branch `ngrams` of a classifier, or the whole network `linear`.
+"""A linear classifier of the n-grams of a text, used as the branch `ngrams` of a classifier or as the network `linear`.
 
 The features are the n-grams of characters and of words in a text, weighted by TF-IDF (Salton and Buckley, 1988) with
 sublinear term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often
-as good as a network (Wang and Manning, 2012); a network with this branch combines both (Cheng et al., 2016).
+as good as a network (Wang and Manning, 2012). A network with this branch combines both (Cheng et al., 2016).
 
-The text is reconstructed from the token ids and the bytes of each token. The features therefore depend only on the
-text: they are the same whether a request sends the text or its token ids, and however the text is tokenized.
+The text is reconstructed from the token ids and the bytes of each token. Therefore, the features depend only on the
+text, regardless of its tokenization and of whether a request contains the text or its token ids.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Ngrams(nn.Module):
     """Scores (B, C) of the n-grams of each row.
 
     `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
-    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
-    are on an accelerator.
+    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids on an
+    accelerator.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -44,11 +44,11 @@ class Ngrams(nn.Module):
         self._pieces: Sequence[bytes] | None = None
 
     def bind_tokens(self, pieces: Sequence[bytes]) -> None:
-        """Set the bytes of each token: `pieces[id]` is what the token adds to a text."""
+        """Set the bytes of each token: `pieces[id]` contains the bytes that the token adds to a text."""
         self._pieces = pieces
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return scores_BC. Padding, and the other rows of the batch, do not change the scores of a row."""
+        """Return scores_BC. The scores of a row do not depend on padding or on the other rows of the batch."""
         rows_N, buckets_N, counts_N = self.count(ids_BT, lengths_B)
         offsets_B, weights_N = self._weigh(rows_N, buckets_N, counts_N, len(ids_BT))
         device = self.weight.device
@@ -100,8 +100,8 @@ class Ngrams(nn.Module):
     def _weigh(self, rows_N: Tensor, buckets_N: Tensor, counts_N: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return the first position of each row, and the weight of each n-gram.
 
-        In each row, the weights of the character n-grams are scaled to unit L2 norm, and so are the weights of the word
-        n-grams.
+        In each row, the weights of character n-grams and the weights of word n-grams are separately scaled to unit L2
+        norm.
         """
         idf_N = self.idf.index_select(0, buckets_N.to(self.idf.device)).cpu().float()
         weights_N = counts_N.float().log_().add_(1.0).mul_(idf_N)
@@ -189,7 +189,7 @@ def _code_points(texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _chunks(texts: list[str]) -> list[int]:
-    """Return the ends of consecutive groups of texts, each with about `_CHUNK` characters at most."""
+    """Return the ends of consecutive groups of texts. A group has at most about `_CHUNK` characters."""
     ends, size = [], 0
     for number, text in enumerate(texts):
         if size and size + len(text) > _CHUNK:
@@ -242,7 +242,7 @@ def _power_tables(count: int) -> tuple[Tensor, Tensor]:
 
 @functools.lru_cache(maxsize=1)
 def _word_characters() -> Tensor:
-    """Return, for each code point, whether the character can be part of a word: a letter, a digit or an underscore."""
+    """Return, for each code point, whether it is a word character: a letter, a digit or an underscore."""
     inside = torch.zeros(sys.maxunicode + 1, dtype=torch.bool)
     for match in re.finditer(r"\w+", "".join(map(chr, range(sys.maxunicode + 1)))):
         inside[match.start() : match.end()] = True

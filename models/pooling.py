@@ -10,7 +10,7 @@ from models.config import ModelConfig
 
 
 class Pooling(nn.Module):
-    """Pools over the real steps of each row. The result for a row without real steps is finite but unspecified.
+    """Pools over the real steps of each row. For a row without real steps, the result is finite but unspecified.
 
     - `last`: the last real step. For a bidirectional recurrent network, the step that each direction reads last, which
       is step 0 for the backward direction (as in torch's `h_n`).

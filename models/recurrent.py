@@ -3,7 +3,7 @@
 The parameters have the names and shapes of those in `torch.nn.RNN`, `LSTM` and `GRU`, so that weights trained with
 PyTorch load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a
 PackedSequence is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the
-fused kernels rearrange their weights at every call, which is slow for one step.
+fused kernels rearrange their weights at every call, which would be slow for one step.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Recurrent(KernelLayer):
 
     def new_state(self, slots: int) -> State:
         if not self.causal:
-            raise TypeError("a bidirectional network has no state: it reads whole sequences only")
+            raise TypeError("a bidirectional network has no state, because it reads only whole sequences")
         weight = self.rnn.all_weights[0][0]
         shapes = [[(self.hidden,)] * self.tensors] * self.layers
         return State.new(shapes, slots, dtype=weight.dtype, device=weight.device)
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. With a state, the call is for inference: no gradient flows back through the state."""
+        """Return hidden_BTD. A call with a state is for inference only: the state has no gradients."""
         if context.state is not None:
             steps = context.steps(x_BTD)
             advance = self._step if x_BTD.shape[1] == 1 else self._chunk
@@ -104,8 +104,8 @@ class Recurrent(KernelLayer):
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
         """Compute a chunk of several steps, in which rows may have different numbers of real steps.
 
-        The fused kernels return only the state after the last column. The chunk is therefore cut at every column where
-        a row ends, so that the stored state of each row is its state after its own last real step.
+        The fused kernels return only the state after the last column. Therefore, the chunk is cut at every column at
+        which a row ends, so that the stored state of each row is the state after its last real step.
         """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
@@ -120,8 +120,8 @@ class Recurrent(KernelLayer):
     def _both_ways(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """Compute both directions over rows of different lengths.
 
-        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Here, for
-        the backward direction, each row is reversed within its own length, read forwards, and reversed again.
+        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Therefore,
+        each row is reversed within its length, read forwards, and reversed again.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
@@ -134,10 +134,10 @@ class Recurrent(KernelLayer):
 
 
 def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
-    """Return a context that turns off autocast where autocast would fail.
+    """Return a context manager that disables autocast on processors on which it would fail.
 
     Under autocast, torch requests bfloat16 recurrences from oneDNN even on processors that do not support them, and
-    fails. On these processors, the recurrence stays in float32, which is faster than emulated bfloat16.
+    fails. On these processors, the recurrence is computed in float32, which is faster than emulated bfloat16.
     """
     cast = x_BTD.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if cast and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -158,7 +158,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, a self-inverse index that reverses every row within its length and leaves padding in place."""
+    """Return index_BT, a self-inverse index that reverses every row within its length and does not move padding."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

@@ -1,4 +1,4 @@
-"""Copies of the state of one slot, which can be cut at a position and joined again."""
+"""Copies of the state of one slot, which can be cut at any position and joined again."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Snapshot:
     def cut(self, start: int, stop: int) -> Snapshot:
         """Copy the positions from `start` to `stop`.
 
-        If `stop` is before the last position, the fixed tensors of the copy are empty: their values at `stop` are
-        unknown.
+        If `stop` is before the last position, the fixed tensors of the copy are empty, because their values at `stop`
+        are unknown.
         """
         layers = tuple(
             tuple(self._part(tensor, axis, start, stop) for tensor, axis in zip(tensors, axes, strict=True))

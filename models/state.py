@@ -1,9 +1,9 @@
 """The memory of running sequences, for every architecture: allocation, growth, views, copies and snapshots.
 
-A body declares the tensors that each layer needs for one slot. *Fixed* tensors (the vectors of an LSTM) are
-overwritten at every step. *Growing* tensors (keys and values) have one entry for each position. Beyond a slot's
-position, a growing tensor is always zero: attention multiplies masked entries by 0, and 0 times a NaN left by an
-earlier sequence would be NaN.
+A body declares the tensors that each layer needs for one slot. *Fixed* tensors (the vectors of an LSTM) are overwritten
+at every step. *Growing* tensors (keys and values) have one entry for each position. Beyond a slot's position, a growing
+tensor is always zero, because attention multiplies masked entries by 0, and 0 times a NaN from an earlier sequence
+would be NaN.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class _Storage:
     def reserve(self, rows: int, positions: int) -> None:
         """Allocate at least `rows` slots and `positions` positions. Raises StateFull if `positions` exceeds the limit.
 
-        Sizes are doubled. The total cost of copying is therefore proportional to the final size (constant time per
-        token on average), and memory grows with use.
+        Sizes are doubled, so that the total cost of copying is proportional to the final size (constant time per token
+        on average).
         """
         if rows <= self.rows and positions <= self.capacity:
             return
@@ -63,7 +63,10 @@ class _Storage:
         self.views.clear()  # the cached views belong to the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
-        """Return the tensors of a range of slots, cached because decode steps request the same range repeatedly."""
+        """Return the tensors of a range of slots.
+
+        They are cached, because decode steps request the same range repeatedly.
+        """
         if (start, slots) not in self.views:
             # No positions are reserved here: only the body knows how many steps its call appends.
             self.reserve(start + slots, 0)
@@ -93,7 +96,7 @@ class State:
 
     `layers[l]` are the tensors of layer l; their dimension 0 is the slot. `positions[b]` is the number of steps that
     slot b has read. `limit` is the maximum number of positions (None: unlimited, as for a recurrent network). A view
-    (`narrow`) shares tensors and positions with the state it was taken from, and numbers its slots from 0.
+    (`narrow`) shares the tensors and positions of its state, and numbers its slots from 0.
     """
 
     def __init__(self, storage: _Storage, start: int, slots: int, shown: int | None = None) -> None:
@@ -121,7 +124,7 @@ class State:
 
     @property
     def layers(self) -> Layers:
-        """The tensors of each layer, narrowed to the slots of this view; writing to them changes the state."""
+        """The tensors of each layer, for the slots of this view. Writing to them changes the state."""
         return self._storage.view(self._start, self.slots)[: self._shown]
 
     @property
@@ -136,7 +139,7 @@ class State:
 
     @property
     def axes(self) -> Axes:
-        """For each tensor of a slot, the dimension with one entry for each position; None for a fixed tensor."""
+        """The dimension with one entry for each position, for each tensor of a slot. None for a fixed tensor."""
         return tuple(
             tuple(shape.index(POSITIONS) if POSITIONS in shape else None for shape in layer)
             for layer in self._storage.shapes
@@ -159,7 +162,7 @@ class State:
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 
     def narrow(self, start: int, rows: int) -> State:
-        """Return a view of `rows` slots, starting at `start`. Raises IndexError if the state lacks any of them."""
+        """Return a view of `rows` slots, starting at `start`. Raises IndexError if the state has fewer slots."""
         if not 0 <= start <= start + rows <= self.slots:
             raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows, self._shown)
@@ -174,11 +177,11 @@ class State:
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
-        """Make room for `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""
+        """Allocate `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:
-        """Record that slot b has read steps[b] further steps."""
+        """Record that slot b has read steps[b] more steps."""
         # Positions are Python integers: reading them from a tensor on a GPU would make the host wait at every step.
         for slot, count in enumerate(steps, self._start):
             self._storage.positions[slot] += count
@@ -189,18 +192,18 @@ class State:
             self._write(slot, None, 0)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite slot `target` with a copy of slot `source`, which forks the sequence in `source`."""
+        """Overwrite slot `target` with a copy of slot `source`, to continue the sequence in both slots."""
         if source != target:
             self._write(target, self._read(source), self.positions[source])
 
     def move(self, source: int, target: int) -> None:
-        """Move a sequence to another slot, which is overwritten; its old slot is emptied."""
+        """Move a sequence to another slot, which is overwritten. The old slot becomes empty."""
         if source != target:
             self.copy(source, target)
             self.reset([source])
 
     def snapshot(self, slot: int, start: int = 0) -> Snapshot:
-        """Copy the state of a slot, and of growing tensors the positions from `start` on.
+        """Copy the state of a slot. Growing tensors are copied from position `start` on.
 
         Later changes to the state do not affect the copy.
         """

@@ -55,7 +55,7 @@ class Input(nn.Module):
         return vectors_BTD
 
     def _parts(self, ids_BT: Tensor) -> Tensor:
-        """Return the part of each token: the number of separators before it, at most the last token type."""
+        """Return the part of each token: the number of separators before it, limited to the last token type."""
         assert self.types is not None
         ends_BT = (ids_BT == self.separator_id).long()
         return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
@@ -103,7 +103,7 @@ class LanguageModel(Network, KernelLayer):
         self._bound: Product | None = None
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. With `context.state`, each row continues from its state, which is advanced in place."""
+        """Return hidden_BTD. With `context.state`, each row continues from its state, which is updated in place."""
         if self.ngrams is None:
             return self.hidden(ids_BT, context)
         state = None if context.state is None else context.state.without_last_layer()
@@ -122,12 +122,12 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after every prefix can be cut from a snapshot: the body has no fixed tensors."""
+        """Whether the state after every prefix can be cut from a snapshot, that is, the body has no fixed tensors."""
         axes = state.axes if self.ngrams is None else state.axes[:-1]
         return all(axis is not None for layer in axes for axis in layer)
 
     def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
-        """Overwrite a slot with the state after the tokens `ids`: a snapshot whose fixed tensors of the body are set.
+        """Overwrite a slot with a snapshot after the tokens `ids`, which must contain the body's fixed tensors.
 
         The previous tokens, which the n-gram branch keeps in the state, are taken from `ids`.
         """
@@ -155,7 +155,7 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head. Tied embeddings (Press and Wolf, 2017) replace its matrix."""
+    """The parameters of a language model's head. With tied embeddings (Press and Wolf, 2017), it has no matrix."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class Classifier(Network):
     def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
         """Return the outputs of the network and of its n-gram branch, each (B, C).
 
-        The second output is left out if there is no branch, or `branch` is false.
+        Without a branch, or if `branch` is false, there is only one output.
         """
         outputs = [self._scores(inputs, lengths_B)]
         if self.ngrams is not None and branch:
@@ -211,7 +211,7 @@ class Classifier(Network):
 
 
 class Embedder(Network):
-    """Maps a sequence to a vector. It has no head: `embed` reads the pooled vector itself."""
+    """Maps a sequence to a vector. It has no head; `embed` returns the pooled vector."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -224,9 +224,10 @@ class Embedder(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """A mode in which new modules leave their parameters undefined, until `initialise` or a weights file sets them.
+    """A mode in which the parameters of new modules are undefined until `initialise` or a weights file sets them.
 
-    The "meta" device would do the same, but imports half of torch's compiler, which takes 1.7 seconds and 75 MB.
+    The "meta" device would have the same effect, but imports parts of torch's compiler, which takes 1.7 seconds and 75
+    MB.
     """
 
     def __torch_function__(
@@ -244,7 +245,7 @@ TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
     """Build the network of a configuration, on the CPU in float32, in training mode.
 
-    The weights are drawn from `generator`, or from torch's global random state. With `initialised=False`, they are left
+    The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, they are
     undefined, for callers that load weights.
     """
     with _Uninitialised():

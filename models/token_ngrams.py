@@ -1,7 +1,7 @@
 """The n-gram branch of a language model: an embedding for each short sequence of tokens.
 
 The last 2, 3, … tokens are hashed into a table of vectors (as in Bojanowski et al., 2017). The sum of these vectors is
-added to the hidden vector from which the next token is predicted. The table learns frequent continuations, so that the
+added to the hidden vector from which the next token is predicted. Since the table learns frequent continuations, the
 network can learn dependencies on a longer context (Roy et al., 2022).
 """
 
@@ -31,7 +31,7 @@ class TokenNgrams(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, int]:
-        """The shape of the tensor that a state holds for each slot: the digits of the previous tokens' ids plus 1."""
+        """The shape of a state's tensor for each slot, which contains the digits of the previous tokens' ids plus 1."""
         return self.longest - 1, _DIGITS
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:

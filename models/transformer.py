@@ -17,7 +17,7 @@ from models.state import POSITIONS, State, StateFull
 
 
 class Transformer(nn.Module):
-    """The base class of the encoder and the decoder: positions, blocks and the norms before and after them."""
+    """The base class of the encoder and the decoder: positions, blocks, and norms before and after the blocks."""
 
     causal: ClassVar[bool]
 
@@ -28,15 +28,19 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(config.context_length, config.width) if learned else None
         self.norm_input = norm(config) if config.input_norm else None
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        skip = config.rotary_skip
+        self.blocks = nn.ModuleList(Block(config, not skip or (i + 1) % skip > 0) for i in range(config.layers))
         self.norm = norm(config) if config.final_norm else None
-        self._angles = Angles(config.width // config.heads if config.positions == "rotary" else config.width)
+        rotary = config.positions == "rotary"
+        self._angles = (
+            Angles(config.key_width, config.rotary_base, config.rotary_scaling) if rotary else Angles(config.width)
+        )
 
     def new_state(self, slots: int) -> State:
-        raise TypeError("an encoder has no state: it reads whole sequences only")
+        raise TypeError("an encoder has no state, because it reads only whole sequences")
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. With a state, the call is for inference: no gradient flows back through the state."""
+        """Return hidden_BTD. A call with a state is for inference only: the state has no gradients."""
         plan, positions, reach = self._plan(x_BTD, context)
         caches = (None,) * len(self.blocks) if context.state is None else context.state.layers
         hidden_BTD = self._blocks(self._with_positions(x_BTD, positions, reach), plan, caches)
@@ -87,7 +91,7 @@ class TransformerEncoder(Transformer):
     causal = False
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. In inference, the padding of shorter rows is left out where that is faster."""
+        """Return hidden_BTD. In inference, padding is left out if this is faster."""
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
@@ -98,7 +102,7 @@ class TransformerEncoder(Transformer):
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """Compute `forward` for inference, with the real steps of all rows concatenated into one row of N steps."""
+        """Compute `forward` for inference. Concatenates the real steps of all rows into one row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
         # Consecutive rows of equal length share one call of attention.
@@ -116,7 +120,7 @@ class TransformerEncoder(Transformer):
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
         if context.state is not None:
-            raise TypeError("an encoder has no state: it reads whole sequences only")
+            raise TypeError("an encoder has no state, because it reads only whole sequences")
         steps = x_BTD.shape[1]
         self._check_length(steps)
         time_T = torch.arange(steps, device=x_BTD.device)
@@ -128,14 +132,17 @@ class TransformerEncoder(Transformer):
 
 
 class TransformerDecoder(Transformer):
-    """A decoder: every step attends to itself and to earlier steps of its row. Its state contains keys and values."""
+    """A decoder in which every step attends to itself and to earlier steps of its row.
+
+    The state contains keys and values.
+    """
 
     causal = True
 
     def new_state(self, slots: int) -> State:
         """Create a state of keys and values, one pair of tensors (slots, G, P, K) for each layer."""
         config, weight = self.config, next(self.parameters())
-        shape = (config.groups, POSITIONS, config.width // config.heads)
+        shape = (config.groups, POSITIONS, config.key_width)
         limit = config.context_length
         # On a CPU, attention of one query over bfloat16 keys takes three to six times as long as over float32 keys.
         dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype

@@ -55,7 +55,7 @@ def make_checkpoint(directory: Path, *, seed: int = 0, labels: tuple[str, ...] =
 
 
 def write_weights(directory: Path, pattern: bytes) -> None:
-    """Write the tensors that config.json requires, each filled with repetitions of `pattern`, some float32 numbers.
+    """Write the tensors that config.json requires, each filled with repetitions of the float32 numbers in `pattern`.
 
     For a configuration that is invalid or very large, a single tensor with an arbitrary name is written.
     """
@@ -71,7 +71,7 @@ def write_weights(directory: Path, pattern: bytes) -> None:
 
 
 def repeat(numbers: int, pattern: bytes) -> bytes:
-    """The bytes of so many float32 numbers, made of repetitions of `pattern`."""
+    """Return the bytes of this number of float32 numbers, filled with repetitions of `pattern`."""
     return (pattern * -(-4 * numbers // len(pattern)))[: 4 * numbers]
 
 

@@ -39,12 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name cases of bytes after their argument and number: packed bytes may hold the time, and differ by process."""
+    """Name cases with bytes after their argument and number, because packed bytes may contain the time."""
     return argname if isinstance(val, bytes) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long tests first: with several processes, none is left with a long one at the end."""
+    """Run the long tests first, so that no process has to run a long test at the end."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
@@ -55,7 +55,7 @@ def whole_readme(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """A running server. A test that stops it must start it again."""
+    """A running server. A test that stops the server must start it again."""
     try:
         with cluster() as server:
             server.execute(f"CREATE DATABASE {TEMPLATE}")

@@ -191,7 +191,7 @@ class FakeEngine:
         if self.refuse_requests:
             self._send(peer, wire.Failed(message.id, *self.refuse_requests))
         elif message.digest not in self.loaded:
-            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded here"))
+            self._send(peer, wire.Failed(message.id, "model_not_loaded", "this version is not loaded in this engine"))
         elif isinstance(message, wire.Generate):
             self._streams[peer, message.id] = _Stream(peer, message)
         else:

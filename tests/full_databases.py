@@ -13,7 +13,7 @@ from app.db.database import Database
 
 @contextmanager
 def full(database: Database) -> Iterator[None]:
-    """Let the database file not grow during the block. Rows still fit into pages that have room."""
+    """Prevent the database file from growing during the block. Existing pages may still have space for rows."""
 
     def limit(connection: Any, *_: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # SQLite raises this to the present size

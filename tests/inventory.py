@@ -1,6 +1,6 @@
-"""An inventory of a running service, read over HTTP: everything that it keeps, and what its models answer.
+"""An inventory of a running service, read over HTTP: all stored objects and the answers of its models.
 
-`python -m tests.inventory URL` prints it as JSON, to be recorded once and compared with later versions.
+`python -m tests.inventory URL` prints the inventory as JSON. It is recorded once and compared with later versions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Promises in seconds, checked on a machine that may stall for a moment."""
+"""Checks guaranteed times on a machine that may stall briefly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IN_TIME = 8.0
 def kept(bound: float, seconds: Callable[[], float]) -> None:
     """Call `seconds` until it returns less than `bound`, three times at most.
 
-    A single stall of the machine does not fail the test; code that is too slow fails every time.
+    A single stall of the machine does not fail the test, but code that is too slow always fails.
     """
     taken: list[float] = []
     while not taken or taken[-1] >= bound:

@@ -1,4 +1,4 @@
-"""An API server in a thread, on real sockets, for fake engines; and the registry behind it."""
+"""An API server in a thread, with real sockets and fake engines, and its registry."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def byte_tokenizer() -> Tokenizer:
 
 @dataclass
 class Api:
-    """The API on a free port of this machine, running inside a `with` block."""
+    """The API on a free port, which runs during a `with` block."""
 
     settings: Settings
     app: FastAPI = field(init=False)

@@ -1,4 +1,4 @@
-"""The settings that say who may call the API. tests/test_settings.py has the tests of keys."""
+"""The settings that control access to the API. tests/test_settings.py tests keys."""
 
 from __future__ import annotations
 

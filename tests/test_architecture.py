@@ -1,4 +1,4 @@
-"""The rules of the code: sizes, types, style, layers, imports, and who may read the environment."""
+"""The rules for the code: sizes, types, style, layers, imports, and access to the environment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENVIRONMENT_PASSERS = {
     "app/worker/__main__.py",
     "app/jobs/estimates.py",
 }  # to children
-PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "fields", "parameters", "weight_format")
+PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}
 OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module
 OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/
@@ -112,7 +112,7 @@ def test_tests_mirror_the_tree() -> None:
 
 
 def test_tests_of_attacks_carry_the_number_of_the_attack() -> None:
-    """Every attack has a row in docs/security.md, which names its tests or says why there are none."""
+    """Every attack has a row in docs/security.md, which names its tests or explains why there are none."""
     tests = [path.name for path in (ROOT / "tests" / "security").glob("test_*.py")]
     assert [name for name in tests if not re.fullmatch(r"test_sec_\d\d_\w+\.py", name)] == []
     rows = dict(re.findall(r"^\| (SEC-\d\d) \|(.*)$", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE))

@@ -1,4 +1,4 @@
-"""An address that other machines can reach needs an API key, by one rule for the launcher and the API."""
+"""An address that other machines can reach requires an API key. The launcher and the API share this rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP client: how it understands URLs, and proxies of the environment."""
+"""The HTTP client: URLs, and proxies from the environment."""
 
 from __future__ import annotations
 

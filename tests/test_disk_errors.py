@@ -1,4 +1,4 @@
-"""Errors of a disk, whichever library reports them."""
+"""Errors of a disk, regardless of the library that reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake engine behaves as the API's tests rely on."""
+"""The fake engine behaves as the API's tests expect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that add up their values later: the same exposition as the library's own metrics."""
+"""Metrics that add up their values later have the same exposition as the library's metrics."""
 
 from __future__ import annotations
 

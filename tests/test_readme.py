@@ -1,6 +1,6 @@
-"""The README and the guides do what they say: every command is typed, and what it prints is compared.
+"""Runs every command of the README and the guides, and compares the output with the page.
 
-Quickly, against small stand-ins for the demo's models; or, with --whole-readme, from a fresh clone and `make run`.
+By default, uses small replacements for the demo's models. With --whole-readme, uses a fresh clone and `make run`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def ready(client: Client) -> bool:
 
 
 def readme(folder: Path) -> tuple[list[Step], list[Step]]:
-    """What is typed in the first terminal, to its last line `make run`, and in the second."""
+    """The commands for the first terminal, up to `make run`, and those for the second terminal."""
     page = (folder / "README.md").read_text(encoding="utf-8")
     typed = [step for title, text in sections(page).items() if title != DOCKER for step in steps(text)]
     [run] = [number for number, step in enumerate(typed) if step.command == "make run\n"]
@@ -62,7 +62,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def environment(service: Service) -> dict[str, str]:
-    """That of somebody who types on the machine of this service."""
+    """The environment of a user on the machine of this service."""
     return {
         "PATH": SYSTEM, "COLUMNS": "200", "OSTINATO_API_KEY": "", "OSTINATO_URL": service.url,
         "OSTINATO_DATA_DIR": str(service.data),
@@ -97,7 +97,7 @@ def test_the_guides_do_what_they_say(service: Service, tmp_path: Path, guide: st
 
 @pytest.mark.e2e
 def test_the_readme_from_a_fresh_clone(tmp_path: Path, whole_readme: bool) -> None:
-    """Every line but those for Docker, `make test` included."""
+    """Runs every line, including `make test`, except for those about Docker."""
     if not whole_readme:
         pytest.skip("takes an hour: `make accept CHECKS=readme`, or --whole-readme")
     clone, url = tmp_path / "ostinato", f"http://127.0.0.1:{(port := free_port())}"
@@ -129,7 +129,7 @@ def test_make_run_is_the_service_with_its_demo() -> None:
 
 
 def test_no_line_of_the_readme_is_forgotten() -> None:
-    """What `make test` leaves out is named, and the Docker section is where the acceptance looks for it."""
+    """The parts that `make test` omits are listed, and the acceptance check finds the section about Docker."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     first, second = readme(ROOT)
     docker = steps(sections(page)[DOCKER])

@@ -1,4 +1,4 @@
-"""Strict JSON: what is refused, that nothing is refused that can be sent, and that mended values are accepted."""
+"""Strict JSON rejects only values that cannot be sent, and accepts repaired values."""
 
 from __future__ import annotations
 

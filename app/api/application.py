@@ -46,7 +46,7 @@ DIALECTS = (
 
 
 class Application(FastAPI):
-    """FastAPI, without its layers for direct routes. All requests pass through the same middleware."""
+    """A FastAPI application that bypasses FastAPI's layers for direct routes, but not the middleware."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.access_log = AccessLog()
@@ -65,7 +65,7 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
-    """Create the application. Raises SettingError if API keys are required but missing, or a URL is invalid."""
+    """Create the application. Raises SettingError if required API keys are missing or a URL is invalid."""
     check_bind(settings)
     services = build(settings)
 
@@ -106,7 +106,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, which is built only once. If `secured` is true, routes require an API key."""
+    """Return the OpenAPI document, which is built only once. `secured` tells whether routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

@@ -1,4 +1,4 @@
-"""The calibration of a version, `calibration.json`: how its scores become probabilities, sets and intervals.
+"""The calibration of a version (`calibration.json`), which converts scores to probabilities, sets and intervals.
 
 Imports neither torch nor numpy: the trainer writes calibrations, and the API process applies them.
 """
@@ -36,7 +36,7 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def quantile(self, coverage: float) -> float | None:
         """The score that a new row does not exceed with a probability of at least `coverage`.
 
-        None if there are too few rows, which is the case above a coverage of rows / (rows + 1).
+        None if there are too few rows, that is, if the coverage is greater than rows / (rows + 1).
         """
         rank = math.ceil((self.rows + 1) * coverage - 1e-9)
         if rank > self.rows:
@@ -45,7 +45,7 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The effect of leaving all rows whose score is below `score` unanswered.
+    """The share of answers and errors if all rows with a score below `score` are left unanswered.
 
     `answered` is the share of rows that are answered, `errors` is the share of wrong answers among these, and `bound`
     is the upper confidence bound of that share.
@@ -78,8 +78,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     If x are the logits of the network, the calibrated logits are `scale * x + bias`. `scale` has one entry for all
     labels, or one per label; an empty `bias` means zeros. Both are empty for regression.
 
-    `method` says why these rows are suitable: with "apart", they were used neither for training nor for choosing the
-    checkpoint; with "cross-fitted", the rows of each fold were scored by the checkpoint that the other folds chose.
+    `method` is "apart" if these rows were used neither for training nor for choosing the checkpoint, and "cross-fitted"
+    if the rows of each fold were scored by the checkpoint that was chosen on the other folds.
 
     `scores` are the nonconformity scores of all rows, and `label_scores` are the same scores separated by label, if
     each label has enough rows. The score of a row is 1 - p for classification, where p is the probability of the true
@@ -87,7 +87,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `risk` is the risk-coverage table, from the strictest to the most lenient threshold, with bounds that each hold with
     the given `confidence`. `before` and `after` are the reliability without and with calibration. For `after`, each row
-    is calibrated with values that were fitted without that row.
+    is calibrated with parameters that were fitted without that row.
     """
 
     format_version: int
@@ -103,9 +103,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after: Reliability | None = None
 
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
-        """Return, for each label, the largest nonconformity score that a prediction set includes; None: too few rows.
+        """Return the largest nonconformity score in a prediction set for each label. None if there are too few rows.
 
-        Each label has its own quantile if all labels have enough rows for this coverage; otherwise, they share one.
+        Each label has its own quantile if all labels have enough rows for this coverage; otherwise, all labels share
+        one quantile.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
         quantiles = [quantile for quantile in own if quantile is not None]
@@ -115,12 +116,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if quantile is None else [quantile] * labels
 
     def level(self, max_risk: float) -> RiskLevel | None:
-        """The level that answers the most rows among those whose error rate is guaranteed to be at most `max_risk`.
+        """The level that answers the most rows among the levels with a guaranteed error rate of at most `max_risk`.
 
         The levels are tested from the strictest to the most lenient, until a level's bound exceeds `max_risk`. Since
         this order is fixed in advance, the true error rate of the chosen level exceeds `max_risk` with a probability of
-        at most 1 - `confidence` (fixed sequence testing; Angelopoulos et al., Learn then Test, 2021). Levels with so
-        few rows that not even two errors would be accepted are not tested.
+        at most 1 - `confidence` (fixed sequence testing; Angelopoulos et al., Learn then Test, 2021). Levels that have
+        too few rows to accept at least two errors are not tested.
         """
         chosen = None
         for level in self.risk:

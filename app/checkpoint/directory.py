@@ -138,7 +138,7 @@ def validate(directory: Path) -> Checkpoint:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON to a file atomically: even after a power failure, the file has either its old or its new content.
+    """Write JSON to a file atomically. Even after a power failure, the file has either its old or its new content.
 
     Equal values produce equal bytes. Raises ValueError for NaN and infinity.
     """

@@ -19,7 +19,7 @@ EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7
 def check_finite(path: Path) -> None:
     """Raise CheckpointInvalid if a weight is NaN or infinite, or becomes infinite in float32.
 
-    The message lists the tensors concerned.
+    The message lists the affected tensors.
     """
     entries = read_header(path)
     with path.open("rb") as file:

@@ -10,10 +10,10 @@ KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "Whi
 
 
 def growth(components: Sequence[Mapping[str, Any]]) -> float:
-    """Return the maximum number of characters into which replacements and additions turn one character.
+    """Return the maximum number of characters that one character can become through replacements and additions.
 
-    The components are processed backwards: the weight of a character is the number of characters into which the
-    components after the current one turn it. Characters that Unicode's normal forms or lowercasing add are not counted.
+    The components are processed backwards: the weight of a character is the number of characters that it becomes in the
+    components after the current one. Characters added by Unicode normalization or lowercasing are not counted.
     """
     weights: dict[str, float] = {}  # the weights of characters that occur in patterns
     rest = 1.0  # the weight of every other character

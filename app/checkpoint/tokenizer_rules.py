@@ -1,7 +1,7 @@
-"""The components that a tokenizer.json may have, as in public tokenizers, and their limits.
+"""The components that a tokenizer.json may have, and their limits. Public tokenizers use these components.
 
 Without limits, a few kilobytes of replacements could turn one letter into gigabytes of text, and a single long word
-could take minutes.
+could take minutes to tokenize.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def check(definition: Mapping[str, Any]) -> None:
 
 
 def _components(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the components of a part, in order, without the sequences that hold them."""
+    """Yield the components of a part in order, with nested sequences flattened."""
     if value is None:
         return
     if not isinstance(value, dict):
@@ -94,7 +94,7 @@ def _check_component(component: Mapping[str, Any]) -> None:
 
 
 def _check_charsmap(encoded: Any) -> None:
-    """Check the lengths of the replacements in a map of SentencePiece: they follow its trie, each with a final NUL."""
+    """Check the lengths of the replacements in a SentencePiece map. They follow the trie and end with NUL."""
     try:
         content = base64.b64decode(encoded or "", validate=True)
     except (binascii.Error, TypeError, ValueError):
@@ -137,7 +137,7 @@ def _check_added(added: Any) -> None:
 
 
 def _check_ids(definition: Mapping[str, Any]) -> None:
-    """Refuse ids that are much larger than the number of tokens, because tables are indexed by id."""
+    """Reject ids that are much larger than the number of tokens, because tables are indexed by id."""
     model = definition.get("model") or {}
     vocab, added = model.get("vocab"), definition.get("added_tokens") or []
     ids = list(vocab.values()) if isinstance(vocab, dict) else []

@@ -21,6 +21,7 @@ SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "
 SIZES |= {"I64": 8, "U64": 8, "F64": 8}  # dtype -> bytes per number
 HEADER_LIMIT = 16 * 2**20  # bytes
 DIMENSIONS_LIMIT = 8
+TENSORS_LIMIT = 16_384  # more than any network of this service has
 ELEMENTS_LIMIT = 2**48
 # The only metadata that is allowed; common writers add it. With arbitrary metadata, files with equal weights would have
 # different hashes.
@@ -63,6 +64,8 @@ def parse_header(raw: bytes, data_bytes: int, *, any_metadata: bool = False) -> 
     header = _parse_json(raw)
     if header.pop("__metadata__", PLAIN_METADATA) != PLAIN_METADATA and not any_metadata:
         raise _invalid("it has __metadata__; save it without metadata")
+    if len(header) > TENSORS_LIMIT:
+        raise _invalid(f"it contains {len(header)} tensors; the limit is {TENSORS_LIMIT}")
     entries = {name: _parse_entry(name, value) for name, value in header.items()}
     if not entries:
         raise _invalid("it contains no tensors")

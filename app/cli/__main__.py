@@ -1,13 +1,14 @@
 """`ostinato`: the command line.
 
-Assembles the commands and prints every expected failure as one line. Each command imports its dependencies only when
-it is called, so that the command line starts fast.
+Assembles the commands and prints every expected error as one line. Each command imports its dependencies when it is
+called, so that the command line starts quickly.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import typer
 
 from app import settings
 from app.cli import chat, doctor, evaluate, export, files, imports, inference, jobs, local, models, serve, top, train
+from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
 from app.errors import OstinatoError, did_you_mean
@@ -125,9 +127,9 @@ def _is_debugging() -> bool:
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:
-    """Return the options that error messages may mention: those of the command that `arguments` invoke.
+    """Return the options of the command that `arguments` call. Error messages may mention only these options.
 
-    Messages about jobs may also name the options of `train`, with which the job was created.
+    Messages about jobs may also mention the options of `train`, because `train` creates the jobs.
     """
     command: Any = typer.main.get_command(program)
     commands = [command]
@@ -141,12 +143,28 @@ def options_of(arguments: Sequence[str]) -> set[str]:
 
 
 def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
-    """Print the error, with the option concerned if the message does not name it, and exit with status `status`."""
+    """Print the error and exit with `status`.
+
+    The option that caused the error is added if the message does not name it.
+    """
     options = options_of(arguments)
     message, option = in_own_words(error.message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""
-    print(f"ostinato: {message}{where}", file=sys.stderr)
+    print(f"ostinato: {message}{where}{similar_model(error)}", file=sys.stderr)
     sys.exit(status)
+
+
+def similar_model(error: OstinatoError) -> str:
+    """Return a suggestion for a model that the service has not found, or "" if there is none."""
+    quoted = re.match(r"model not found: '([^']*)'", error.message)
+    if quoted is None or "did you mean" in error.message:
+        return ""
+    try:
+        with connect() as client:
+            names = [item["id"] for item in client.get("/v1/models").get("data", [])]
+    except OstinatoError:
+        return ""
+    return did_you_mean(quoted[1], names, cutoff=0.7)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def set_alias(
     expected: Annotated[
         str | None,
         typer.Option(
-            help="Move the alias only if it currently points at this version; none: only if it does not exist."
+            help="Move the alias only if it currently points at this version; none: only if the alias does not exist."
         ),
     ] = None,
     required: Annotated[

@@ -26,7 +26,7 @@ def chat(
         str | None,
         typer.Argument(help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="The system message, with which the conversation begins.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system message at the beginning of the conversation.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of tokens per answer.", show_default="the context")
     ] = None,
@@ -38,10 +38,10 @@ def chat(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
 ) -> None:
-    """Talk to a model trained on conversations: each line of standard input is a message.
+    """Chat with a model trained on conversations. Each line of standard input is a message.
 
-    Ctrl+C interrupts an answer. Ctrl+D ends the conversation. If it becomes too long for the model, its beginning is
-    left out.
+    Ctrl+C interrupts an answer. Ctrl+D ends the conversation. If the conversation becomes too long for the model, its
+    beginning is left out.
     """
     options = {
         "model": chosen_model(model), "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p,
@@ -73,7 +73,7 @@ def _lines(client: Client, model: str) -> Iterator[str]:
 
 
 def _piped(client: Client, model: str) -> list[str]:
-    """The lines of standard input. Raises InvalidRequest if all of them are blank."""
+    """The lines of standard input. Raises InvalidRequest if all lines are blank."""
     lines = [line for line in read_text().split("\n") if line.strip()]
     if lines:
         return lines
@@ -86,8 +86,8 @@ def _piped(client: Client, model: str) -> list[str]:
 def _answer(client: Client, body: dict[str, Any]) -> str | None:
     """Print an answer while it is generated, and return it.
 
-    At a terminal, returns None if the user interrupts the answer, or if an error occurs after the first words. The
-    error is printed, and the conversation continues.
+    At a terminal, returns None if the user interrupts the answer or an error occurs after the first words. Errors are
+    printed, and the conversation continues.
     """
     texts: list[str] = []
     try:

@@ -61,7 +61,7 @@ def search(
 
 
 def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
-    """Why no version matches: none of `versions` has the metric, or all of its values are out of bounds."""
+    """The reason why no version matches: no version has the metric, or all values are out of bounds."""
     names = {name for version in versions for name in flatten(version.get("metrics") or {})}
     if metric in names or not names:
         return "no version matches"
@@ -94,7 +94,10 @@ def compare(
     width = shutil.get_terminal_size((UNLIMITED, 0)).columns
     table(*fitted(columns, rows, width), empty="the versions do not differ")
     for split in comparison.get("different_rows") or []:
-        print(f"the {split} figures were measured on different rows; `ostinato evaluate` compares on the same rows")
+        print(
+            f"the {split} metrics were measured on different rows; `ostinato evaluate` compares versions on the same "
+            "rows"
+        )
     if hidden := len(metrics) - len(shown):
         print(f"not shown: {counted(hidden, 'detail')} that {'differs' if hidden == 1 else 'differ'} (use --all)")
 

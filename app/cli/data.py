@@ -1,4 +1,4 @@
-"""Prepares data files on this machine for upload: copies pipes to files, and runs the trainer's checks."""
+"""Prepares local data files for upload: copies pipes to files, and runs the trainer's checks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 
 
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
-    """Check the data files as the trainer will, and print the result. Returns the messages of the checks.
+    """Run the trainer's checks on the data files and print the result. Returns the messages of the checks.
 
     With `as_json`, only warnings are printed, to standard error. If the data cannot be used, the first faults of its
     rows are printed, one per line, and InvalidRequest is raised.
@@ -102,14 +102,14 @@ def _sizes(result: DataReport) -> str:
 
 
 def _messages(result: DataReport) -> list[tuple[str, str]]:
-    """Return (level, message) pairs for all remarks and warnings. The remark with the label counts comes first."""
+    """Return all remarks and warnings as (level, message) pairs. The remark with the label counts comes first."""
     remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
     messages = [(remark["level"], remark["message"]) for remark in remarks]
     return messages + [("warn", message) for _, message in result.warnings]
 
 
 def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
-    """Return the trainer's note on having few validation rows, with its level; empty if there are enough rows."""
+    """Return the level and the text of the trainer's note on few validation rows, or nothing if there are enough."""
     rows = (result.report.get("rows") or {}).get("validation")
     if result.task == "generation" or not rows:
         return []
@@ -118,7 +118,7 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
 
 
 def refusal(error: BadData, *, trains: bool = True) -> InvalidRequest:
-    """The error for data that cannot be used. For `BadRows`, also prints the first faults, one per line.
+    """Return the error for unusable data. For `BadRows`, also print the first faults, one per line.
 
     `trains` is true if the data is for a training run, which may leave out bad rows.
     """

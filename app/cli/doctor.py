@@ -1,4 +1,4 @@
-"""`ostinato doctor`: checks this machine, the settings and the service, and changes nothing."""
+"""`ostinato doctor`: checks this machine, the settings and the service, without changing anything."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def check_processor() -> Finding:
 
 def check_memory() -> Finding:
     if "SC_PHYS_PAGES" not in os.sysconf_names:
-        return Finding("memory", "ok", "this system does not report its size")
+        return Finding("memory", "ok", "this system does not report the size of its memory")
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Finding("memory", "ok" if total >= LOW_MEMORY else "warning", size(total))
 

@@ -11,7 +11,7 @@ from app.wording import counted
 
 
 def show_estimate(estimate: dict[str, Any], as_json: bool, printed: Sequence[str] = ()) -> None:
-    """Print an estimate. Notes whose messages are in `printed` were already shown, and are left out."""
+    """Print an estimate. Notes in `printed` are left out, because they have already been shown."""
     if as_json:
         print_json(estimate)
         return
@@ -38,7 +38,7 @@ def line(plan: dict[str, Any]) -> str:
 
 
 def spoken(seconds: float) -> str:
-    """A number of seconds in words: `8 s`, `4 min 10 s`, `2 h 5 min`."""
+    """Format a number of seconds: `8 s`, `4 min 10 s`, `2 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

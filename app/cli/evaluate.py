@@ -38,9 +38,11 @@ def register(program: typer.Typer) -> None:
 @with_fields(Columns, "Column names in the data (default: text, label, value, features, …)", suffix="_column")
 def evaluate(
     model: Annotated[str, typer.Argument(help="Version to evaluate: name, name:3 or name@alias.")],
-    file: Annotated[Path, typer.Argument(help="Data with labels or values, or text; or a file's id: file-…")],
-    against: Annotated[str | None, typer.Option(help="Another version, to compare on the same rows.")] = None,
-    output: Annotated[Path | None, typer.Option(help="CSV file to write the prediction for each row to.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="Data file with labels, values or text, or the id of an uploaded file: file-…")
+    ],
+    against: Annotated[str | None, typer.Option(help="Another version to compare with on the same rows.")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of each row.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
@@ -73,8 +75,7 @@ def evaluate(
 def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
     """Return the id of an uploaded file. A local file is checked and uploaded first.
 
-    Raises NotFound for a version that does not exist, and InvalidRequest for a file on which the version cannot be
-    evaluated.
+    Raises NotFound if the version does not exist, and InvalidRequest if the version cannot be evaluated on the file.
     """
     if FILE_ID.fullmatch(str(file)) and not file.exists():
         return str(file)
@@ -96,7 +97,7 @@ def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
-    """Check all rows as the evaluation will read them."""
+    """Run the evaluation's checks on all rows."""
     from app.training.data.checking import check_held_out  # loads numpy and pyarrow
 
     columns = msgspec.convert(request.get("columns", {}), Columns)
@@ -106,7 +107,7 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
 
 
 def print_report(job: dict[str, Any]) -> None:
-    """Print the report of an evaluation, or why it has none."""
+    """Print the report of an evaluation, or the reason why there is no report."""
     report = job["report"]
     if report is None:
         warn(failure(job))
@@ -122,7 +123,7 @@ def print_report(job: dict[str, Any]) -> None:
 
 
 def summary(job: dict[str, Any]) -> Iterator[str]:
-    """Yield lines with the figures of each version and, for two versions, their comparison."""
+    """Yield lines with the metrics of each version and, for two versions, their comparison."""
     report = job["report"]
     yield f"{job['version']}: {_figures(report['metrics'])}"
     if other := report.get("against"):

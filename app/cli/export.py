@@ -27,7 +27,7 @@ def export_version(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory.", show_default="NAME-N.tar")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a .tar file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing .tar file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Save a version's configuration, weights, tokenizer, labels and metrics as a tar archive or a directory."""
@@ -47,7 +47,7 @@ def export_version(
 
 
 def save(chunks: Iterable[bytes], target: Path) -> int:
-    """Write `chunks` to the file `target` atomically; returns its size in bytes."""
+    """Write `chunks` to the file `target` atomically. Returns the size in bytes."""
     partial = target.with_name(f".{target.name}.part")
     try:
         with partial.open("wb") as file:
@@ -62,7 +62,7 @@ def save(chunks: Iterable[bytes], target: Path) -> int:
 
 
 def unpack(chunks: Iterable[bytes], target: Path) -> int:
-    """Unpack a tar archive into the new directory `target` atomically; returns the archive's size in bytes."""
+    """Unpack a tar archive into the new directory `target` atomically. Returns the archive's size in bytes."""
     if target.exists():
         raise InvalidRequest(f"{target} already exists; choose a new directory")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as folder:
@@ -77,7 +77,7 @@ def unpack(chunks: Iterable[bytes], target: Path) -> int:
 
 
 def _extract(tar: tarfile.TarFile, folder: Path) -> None:
-    """Extract regular files with relative names; anything else, such as a link or `..`, is an error."""
+    """Extract regular files with relative names. Any other member, such as a link or a path with `..`, is an error."""
     folder.mkdir()
     for member in tar:
         place = PurePosixPath(member.name)

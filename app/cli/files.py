@@ -39,7 +39,7 @@ def list_files(as_json: Json = False) -> None:
 
 @files.command("upload")
 def upload(
-    path: Path, purpose: Annotated[str, typer.Option(help="What the file is for.")] = "fine-tune", as_json: Json = False
+    path: Path, purpose: Annotated[str, typer.Option(help="Purpose of the file.")] = "fine-tune", as_json: Json = False
 ) -> None:
     """Upload a file for later training jobs."""
     with connect() as client:
@@ -95,7 +95,7 @@ def _print(chunks: Iterable[bytes]) -> None:
 
 @files.command("delete")
 def delete(file_id: FileId, as_json: Json = False) -> None:
-    """Delete a file. A file that an unfinished job needs is not deleted."""
+    """Delete a file. Fails if an unfinished job needs the file."""
     with connect() as client:
         reply = client.call("DELETE", f"/v1/files/{file_id}")
     print_json(reply) if as_json else print(f"{file_id} is deleted")

@@ -1,6 +1,6 @@
 """Follows a job: prints its events and, at a terminal, a progress bar with the loss and the time left.
 
-Events are polled rather than streamed, because a job may outlive any connection.
+Events are polled rather than streamed, because a job may last longer than any connection.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events: a job that has ended gets no further events, so no event is missed.
+        The job is read before its events. Since an ended job gets no further events, no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -87,12 +87,12 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """The events as lines to print. Events that are never shown, and messages already printed, are left out."""
+        """Format events as lines. Leaves out internal events and messages that have already been printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
     def waiting(self) -> str:
-        """A line with the number of jobs ahead of this one; empty if there are none, or if this job is not queued."""
+        """A line with the number of jobs ahead of this one. Empty if there are none or this job is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
@@ -100,7 +100,7 @@ class Follower:
 
     @property
     def trial(self) -> str:
-        """The trial of an auto job that is running: `gru (2 of 3)`; empty if there is none."""
+        """The running trial of an auto job, such as `gru (2 of 3)`, or an empty string if there is none."""
         trials = self.job.get("trials") or []
         running = [(n, trial) for n, trial in enumerate(trials, start=1) if trial["status"] in RUNNING]
         return f"{running[0][1]['model']} ({running[0][0]} of {len(trials)})" if running else ""
@@ -141,8 +141,8 @@ def follow(
 ) -> dict[str, Any]:
     """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
-    `printed` contains the messages that were already shown to the user; they are not printed again. Without `patient`,
-    the function also returns if the job waits because a disk is full.
+    `printed` contains the messages that have already been shown; they are not printed again. Without `patient`, the
+    function also returns if the job waits because a disk is full.
     """
     follower = Follower(client, job_id, printed, patient=patient)
     try:
@@ -165,7 +165,7 @@ def follow(
 
 
 def render(event: dict[str, Any]) -> str | None:
-    """The event as one line; None for metrics without a validation loss, which arrive every few steps."""
+    """Format an event as one line. None for metrics without a validation loss, which occur every few steps."""
     data = event.get("data") or {}
     if event.get("type") != "metrics":
         level = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")

@@ -1,4 +1,4 @@
-"""Sends one input to a newly imported version, so that the user can compare its answer with the original program's."""
+"""Sends one input to a newly imported version. The user can compare the answer with that of the original program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 10  # maximum number of labels or tokens to print
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
     """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
 
-    For embeddings, the first components of the vector, by their indices.
+    For embeddings, the answer contains the first components of the vector by index.
 
     Raises ServiceError if the service does not answer the request.
     """
@@ -39,8 +39,8 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     """Print a probe and its answer."""
     print(
-        f"your program must give the same result for {clean(probe.description)}; otherwise, an answer or assumption "
-        "is wrong:"
+        f"your program must give the same result for {clean(probe.description)}; otherwise, an answer or assumption is "
+        "wrong:"
     )
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:

@@ -1,4 +1,4 @@
-"""The dialogue of `ostinato import` about plain weights: questions, answers, and the command that repeats them."""
+"""The dialogue of `ostinato import` for plain weights: asks questions and prints a command with the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the other
 
 @dataclass(frozen=True, slots=True)
 class WeightsOptions:
-    """The command-line options for importing weights. `fields` has the values of `--set`, `--task` and `--heads`."""
+    """The command-line options for importing weights.
+
+    `fields` contains the values of `--set`, `--task` and `--heads`.
+    """
 
     source: Path
     name: str
@@ -43,7 +46,7 @@ class WeightsOptions:
         return shlex.join(parts)
 
     def with_answer(self, name: str, answer: str) -> WeightsOptions:
-        """A copy of these options, with the answer to one question added."""
+        """Return a copy of these options with the answer to one question."""
         if name == "vocabulary":
             return replace(self, vocabulary=Path(answer))
         if name == "labels" and answer != "numbers":
@@ -54,14 +57,15 @@ class WeightsOptions:
 def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
-    At a terminal, the user is asked the questions that the weights leave open. Otherwise, all open questions are raised
-    as one ImportQuestion, whose message ends with a command to complete.
+    At a terminal, asks the user for everything that the weights do not determine. Otherwise, raises one ImportQuestion
+    with all questions, whose message ends with a command that the user can complete.
     """
     from app.importing.convert import convert
+    from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.questions import ImportQuestion
 
-    if options.source.is_dir():
-        return _convert_directory(options, target)
+    if options.source.is_dir() or is_gguf(options.source):
+        return _convert_model(options, target)
     if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
@@ -89,13 +93,18 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         return converted
 
 
-def _convert_directory(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory, which leaves no questions open."""
+def _convert_model(options: WeightsOptions, target: Path) -> Converted:
+    """Convert a Hugging Face directory or a GGUF file, which leave no questions open."""
+    from app.importing.gguf.convert_gguf import convert_gguf
     from app.importing.huggingface.convert_directory import convert_directory
 
     if options.vocabulary is not None or "heads" in options.fields:
         flag = "--heads" if options.vocabulary is None else "--vocabulary"
-        raise InvalidRequest(f"{flag}: the directory's own files contain this information")
+        raise InvalidRequest(f"{flag}: {options.source.name} contains this information")
+    if options.source.is_file():
+        if options.labels is not None:
+            raise InvalidRequest("--labels: a GGUF file contains a language model, which has no labels")
+        return convert_gguf(options.source, target, options.fields)
     return convert_directory(
         options.source,
         target,
@@ -116,7 +125,7 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 
 
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
-    """Append a command to the error's message. In the command, `...` stands for each answer without a default."""
+    """Append a command to the error's message. The command contains `...` for each answer without a default."""
     for question in error.questions:
         options = options.with_answer(question.field, question.usual or "...")
     error.message += (

@@ -1,7 +1,7 @@
 """`ostinato import`: registers a checkpoint directory, its tar archive, or another program's weights as a new version.
 
-Weights and Hugging Face directories are first converted to a checkpoint directory on this machine (`app.importing`),
-because the service itself accepts only checkpoint directories.
+Weights, GGUF files and Hugging Face directories are first converted to a checkpoint directory on this machine
+(`app.importing`), because the service itself accepts only checkpoint directories.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar arch
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, or weights (.safetensors, .pt)."
+        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, a GGUF file, or weights."
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option(help="Weights only: the labels in the order of the head's outputs, as a,b,c or as a file.")
+    str | None,
+    typer.Option(help="Weights only: the labels in the order of the network's outputs, as a,b,c or as a file."),
 ]
 Vocabulary = Annotated[
     Path | None,
@@ -52,10 +53,12 @@ Options = Annotated[
 ]
 ProbeInput = Annotated[
     str | None,
-    typer.Option(help="Weights only: the input to compare with your program, a text or a JSON list of steps."),
+    typer.Option(
+        help="Weights only: an input for comparing the answer with your program's, as a text or a JSON list of steps."
+    ),
 ]
 AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file; code in the file is never run.")
+    bool, typer.Option("--allow-pickle-tensors", help="Read the tensors of a .pt file. Code in the file is never run.")
 ]
 
 
@@ -77,12 +80,13 @@ def import_version(
 ) -> None:
     """Register a checkpoint directory, a Hugging Face directory, or plain PyTorch weights as a new version."""
     from app.importing.formats import describe
+    from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
     from app.importing.pytorch.state_dict import WEIGHTS
 
     if kind := describe(source):
         raise InvalidRequest(f"{source} is {kind}")
-    if is_model_directory(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+    if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
         fields = dict(read_pair(option) for option in options or [])
         fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
@@ -104,7 +108,7 @@ def import_version(
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
-    """Convert weights, register them, and show the new version's answer to a probe."""
+    """Convert weights, register them, and show the new version's answer to a test request."""
     from app.client import ServiceError
     from app.importing.probe import make_probe
 
@@ -123,7 +127,7 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
             try:
                 answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
             except ServiceError as error:
-                warn(f"{reference} is registered, but did not answer a probe: {error.message}")
+                warn(f"{reference} is registered, but did not answer a test request: {error.message}")
                 _report(version, options.name, as_json)
                 return
     _report(version | {"probe": {"input": probe.input, "answer": answer}}, options.name, as_json)
@@ -140,15 +144,15 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield the tar archive to upload: `source` itself if it is one, otherwise a new archive of the directory `source`.
+    """Yield the tar archive to upload: `source` itself or, if `source` is a directory, a new archive of it.
 
     Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
     """
     if source.is_file():
         if not _is_tar(source):
             raise InvalidRequest(
-                f"{source} is neither a checkpoint directory nor a tar of one; weights must be in a "
-                ".safetensors or .pt file"
+                f"{source} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
+                ".pt file"
             )
         yield source
         return
@@ -163,7 +167,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file starts like a tar archive, gzipped or not."""
+    """Whether the file starts like a tar archive, which may be gzipped."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

@@ -51,7 +51,7 @@ PredictionSet = Annotated[
 AbstainBelow = Annotated[float | None, typer.Option(help="Assign no label to texts whose score is below this value.")]
 MaxRisk = Annotated[
     float | None,
-    typer.Option(help="Leave uncertain texts without a label, so that at most this share of the answers is wrong."),
+    typer.Option(help="Assign no label to uncertain texts, so that at most this share of the answers is wrong."),
 ]
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
 CHUNK = 256  # maximum number of texts in one request
@@ -122,7 +122,7 @@ def classify(
 
 
 def _check_fractions(body: dict[str, Any]) -> None:
-    """Raise InvalidRequest for an option that is not a fraction, and may have been meant as a percentage."""
+    """Raise InvalidRequest for an option that is not a fraction. The message suggests one if it may be a percentage."""
     for name in ("prediction_set", "abstain_below", "max_risk"):
         value, includes_ends = body.get(name), name == "abstain_below"
         if value is None or 0 < value < 1 or (includes_ends and value in (0, 1)):
@@ -156,11 +156,11 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
 def _input_rows(
     texts: list[str] | None, file: Path | None, pair: bool, columns: Columns, encoding: str | None
 ) -> Iterator[InputRow]:
-    """The texts given as arguments, the rows of a table, or the lines of a text file or standard input."""
+    """Return the texts from the arguments, the rows of a table, or the lines of a text file or standard input."""
     if texts and file:
         raise InvalidRequest("pass the texts as arguments or in a file, not both")
     if encoding is not None and (file is None or not is_encoding(encoding)):
-        wrong = "is for a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
+        wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
         raise InvalidRequest(f"--encoding {encoding}: {wrong}")
     if file is not None and is_table(file):
         if pair:
@@ -208,7 +208,7 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
 
 
 def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
-    """Replace each `input[…]` in an error message with the number of the text among all rows, counted from 1.
+    """Replace each `input[…]` in an error message with the row number of the text, counted from 1.
 
     `before` is the number of rows in earlier requests.
     """
@@ -260,7 +260,7 @@ def generate(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate a prompt that is too long instead of rejecting it.")
     ] = False,
-    echo: Annotated[bool, typer.Option("--echo", help="Print the prompt too.")] = False,
+    echo: Annotated[bool, typer.Option("--echo", help="Also print the prompt.")] = False,
     as_json: Json = False,
 ) -> None:
     """Continue a text, and print the continuation as it is generated."""
@@ -285,7 +285,7 @@ def generate(
 
 
 def printable(text: str) -> str:
-    """At a terminal, replace the control characters that a generated text may contain, except line feeds."""
+    """At a terminal, replace the control characters in a generated text, except line feeds."""
     if not sys.stdout.isatty():
         return text
     return "\n".join(clean(line) for line in text.split("\n"))

@@ -65,7 +65,7 @@ def _all_jobs(client: Client, page: int, trials: bool) -> Iterator[dict[str, Any
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    """A job as a row of the list. An evaluation reports no progress, and its version is the one that it measures."""
+    """Format a job as a row of the list. An evaluation has no progress, and its version is the evaluated one."""
     progress = f"{float(job['progress'] or 0):.0%}" if "progress" in job else ""
     version = job.get("fine_tuned_model") or job.get("version") or (job.get("publish") or {}).get("name") or ""
     return job["id"], status_of(job), progress, job["model"], version, when(job["created_at"])
@@ -105,7 +105,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
-    """The settings in words. Leaves out those that no option sets; `--json` shows all of them."""
+    """Describe the settings. Leaves out settings without an option; `--json` shows all settings."""
     for name, value in hyperparameters.items():
         if value is not None and name in SHOWN:
             yield f"{SHOWN[name]} {value}"
@@ -183,7 +183,7 @@ def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
 
 @jobs.command("cancel")
 def cancel(job_id: JobId, as_json: Json = False) -> None:
-    """Cancel a job. No version is published."""
+    """Cancel a job without publishing a version."""
     _act(job_id, "cancel", as_json)
 
 

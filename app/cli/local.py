@@ -50,7 +50,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def _job_of(program: Program) -> str:
-    """The id of a trainer's job. If the job is a trial, also the id of the auto job to which it belongs."""
+    """The id of a trainer's job and, if the job is a trial, the id of its auto job."""
     return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 
@@ -58,7 +58,7 @@ def show_settings(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page, docs/settings.md.")] = False,
 ) -> None:
-    """List every setting: its variable, its current value, its meaning and its default."""
+    """List all settings with their variables, current values, meanings and defaults."""
     if markdown:
         print(reference(), end="")
         return
@@ -81,7 +81,7 @@ def reference() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable. `ostinato settings` lists all settings with their current values.",
-        "If an `OSTINATO_…` variable is unknown or invalid, no program starts, and the error names the variable.",
+        "If an `OSTINATO_…` variable is unknown or invalid, programs do not start, and the error names the variable.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -97,9 +97,7 @@ def _format(value: object) -> str:
 
 
 def keys(
-    name: Annotated[
-        str, typer.Argument(help="Name of the key's holder, who owns everything created with the key.")
-    ] = "me",
+    name: Annotated[str, typer.Argument(help="Name of the key, which owns everything created with it.")] = "me",
     as_json: Json = False,
 ) -> None:
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
@@ -117,7 +115,7 @@ def keys(
 
 def fsck(
     data_dir: DataDir = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Check only that blobs exist, without hashing them.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Only check that blobs exist, without hashing them.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Repair database rows with values that JSON cannot represent.")
     ] = False,
@@ -153,11 +151,11 @@ registry.command("fsck")(fsck)
 
 @registry.command("gc")
 def collect(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; only count.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the blobs, without deleting them.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Delete the blobs that no version, file or job needs any more and whose grace period is over."""
+    """Delete the blobs that no version, file or job needs and whose grace period is over."""
     collected = _registry(data_dir).collect_garbage(dry_run=dry_run)
     if as_json:
         print_json(msgspec.to_builtins(collected))

@@ -34,7 +34,7 @@ def list_models(
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, each with its newest version. Shows the quality of the version to which a name resolves."""
+    """List the models, each with its newest version and the quality of the version to which its name resolves."""
     with connect() as client:
         listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
         quality = {} if as_json else {model["name"]: _quality(client, model) for model in listed}
@@ -53,7 +53,7 @@ def list_models(
 
 
 def _quality(client: Client, model: dict[str, Any]) -> str:
-    """The main metric of the newest version. If the name resolves to another version, its metric comes first."""
+    """The main metric of the newest version. If the name resolves to another version, its metric is shown first."""
     latest = model["latest"] or {}
     newest, answering = headline(latest.get("metrics")), model["aliases"].get(CHAMPION)
     if answering in (None, latest.get("version")):
@@ -81,7 +81,7 @@ def list_versions(name: Name, as_json: Json = False) -> None:
 
 @models.command("show")
 def show(reference: Reference, as_json: Json = False) -> None:
-    """Show one version: its shape, metrics and files."""
+    """Show one version: its dimensions, metrics and files."""
     with connect() as client:
         name, number = locate(client, reference)
         version = dict(client.get(f"{ROOT}/{name}/versions/{number}"))
@@ -105,7 +105,7 @@ def show(reference: Reference, as_json: Json = False) -> None:
 
 
 def _evidence(evaluation: dict[str, Any]) -> str:
-    """An evaluation of a version in one line."""
+    """Format an evaluation of a version as one line."""
     metrics = evaluation["report"]["metrics"]
     return f"{evaluation['id']} on {evaluation['file']}: {headline({'test': metrics}).removeprefix('test ')}"
 

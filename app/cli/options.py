@@ -1,4 +1,4 @@
-"""Generates command-line options from the fields of request structs, so a new training option needs no code here."""
+"""Generates command-line options from the fields of request structs. A new training option needs no code here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _choice(field: str) -> str:
 
 
 HELP = {
-    "epochs": "Passes over the data.",
+    "epochs": "Number of passes over the training data.",
     "max_steps": "Stop after this many steps.",
     "max_seconds": "Stop after this many seconds of training.",
     "batch_size": "Examples per step.",
@@ -42,28 +42,28 @@ HELP = {
     "vocab_size": "Maximum vocabulary size of a new tokenizer.",
     "bidirectional": "RNN, LSTM, GRU: read in both directions.",
     "threads": "Number of CPU threads for training.",
-    "deterministic": "Reproduce runs bit for bit, at some cost in speed.",
+    "deterministic": "Make runs bit-for-bit reproducible, which is slower.",
     "class_weights": 'balanced, or JSON: {"label": weight}.',
     "optimizer": _choice("optimizer"),
     "context_length": "Maximum sequence length, in tokens or steps.",
     "tokenizer": _choice("tokenizer"),
     "pooling": _choice("pooling"),
-    "ngrams": "Text: add a branch that reads n-grams to the network.",
+    "ngrams": "Text: extend the network with a branch that reads n-grams.",
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
     "precision": _choice("precision"),
     "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
     "baseline": "Also fit a linear model (for plain text: an n-gram model) for comparison (default).",
-    "skip_bad_rows": "Drop rows that cannot be used, up to this fraction of all rows.",
+    "skip_bad_rows": "Skip unusable rows, up to this fraction of all rows.",
 }
 
 
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Give a command one option for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives each value as a keyword argument, whose name is the field's name plus `suffix`. The value of
-    an option that is not used is None. `panel` is the heading of these options in the help text.
+    The command receives each value as a keyword argument, whose name is the field's name plus `suffix`. Unused options
+    have the value None. `panel` is the heading of these options in the help text.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,13 +90,13 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
 
 
 def _option_type(declared: Any) -> Any:
-    """The type of the field's option: the first member of the declared type or union that an option supports."""
+    """The type of the field's option: the first type in the field's annotation that an option supports."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 
 
 def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
-    """The options that were used, as a JSON object for the request. `suffix` is the one passed to `with_fields`."""
+    """Return the options that were set as a JSON object for the request. `suffix` is as in `with_fields`."""
     options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
     return {name: _parse(name, value) for name, value in options.items() if value is not None}
 

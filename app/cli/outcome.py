@@ -1,4 +1,4 @@
-"""Prints the outcome of a training job: its version, its figures or its error, and what to do next."""
+"""Prints the outcome of a training job: its version and metrics or its error, and the next steps."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def conclude(client: Client, job: dict[str, Any]) -> None:
 
 
 def failure(job: dict[str, Any]) -> str:
-    """How a job ended without success, and why: `ftjob-1 failed: …`."""
+    """Describe how and why a job ended without success: `ftjob-1 failed: …`."""
     message = (job.get("error") or {}).get("message")
     return f"{job['id']} {job['status']}" + (f": {in_own_words(message)}" if message else "")
 
 
 def figures_of(trial: dict[str, Any]) -> str:
-    """The figures of a trial: `accuracy 0.900, loss 0.250`."""
+    """The metrics of a trial: `accuracy 0.900, loss 0.250`."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
 
 
 def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
-    """Print the figures of a trial, and how to compare it with the other trials. A trial publishes no version."""
+    """Print the metrics of a trial and how to compare it with other trials. A trial does not publish a version."""
     parent = job["parent_id"]
     compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
     figures = next((figures_of(trial) for trial in compared.get("trials") or [] if trial["id"] == job["id"]), "")
@@ -66,7 +66,7 @@ def _conclude_version(reference: str, version: dict[str, Any]) -> None:
 
 
 def _published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published; None if it published no version, or if the version cannot be read."""
+    """The version that a job published. None if there is no version or it cannot be read."""
     name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
     if not number:
         return None

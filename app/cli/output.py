@@ -1,4 +1,4 @@
-"""Code that all commands share: the connection to the service, tables, and the format of numbers and times."""
+"""Code that all commands share: connects to the service, prints tables, and formats numbers and times."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def json_for_all(context: typer.Context) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing yet") -> None:
-    """Print a table, or `empty` if there are no rows. Lines are never cut, so that they can be searched and piped."""
+    """Print a table, or `empty` if there are no rows.
+
+    Lines are never shortened, so that they can be searched and piped.
+    """
     for line in table_lines(columns, rows, empty):
         print(line)
 
@@ -89,7 +92,7 @@ def table_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair per line. Empty values are left out."""
+    """Print names and values, one pair per line. Omits empty values."""
     shown = [(name, value) for name, value in pairs if value not in (None, "", [], {})]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -143,7 +146,7 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 def headline(metrics: dict[str, Any] | None) -> str:
     """The main quality metric of a version: measured on test rows if possible, otherwise on validation rows.
 
-    A split with too few rows is skipped. If no other split has a metric, the number of rows of this split is returned.
+    Skips splits with too few rows. If no other split has a metric, returns the number of rows of the skipped split.
     """
     splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
     small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]

@@ -1,4 +1,4 @@
-"""Predictions as cells of a table, printed or saved."""
+"""Converts predictions to the cells of a table, which is printed or saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
-    """The columns that a prediction adds to a table: label and score, or the value of a regression.
+    """The columns that a prediction adds to a table: label and score or, for a regression, the value.
 
     Prediction sets, intervals and abstentions add further columns.
     """
@@ -55,7 +55,7 @@ def set_of(item: dict[str, Any]) -> str:
 
 
 def shorten(text: Any, width: int = 70) -> str:
-    """A text, or a pair of texts, cut to `width` characters."""
+    """Shorten a text or a pair of texts to `width` characters."""
     if text is None:
         return ""
     shown = " | ".join(text.values()) if isinstance(text, dict) else str(text)
@@ -63,7 +63,7 @@ def shorten(text: Any, width: int = 70) -> str:
 
 
 def _shown(score: float) -> str:
-    """A score with three decimals. Only a score of exactly 1 is shown as 1.000, because the others are not certain."""
+    """Format a score with three decimals. Only a score of exactly 1 is shown as 1.000."""
     return f"{min(score, 0.999) if score < 1 else score:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""The arguments that identify models and versions, and the common prefix of the registry's routes."""
+"""Arguments that identify models and versions, and the common prefix of the registry's routes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Alias = Annotated[str, typer.Argument(help="Name of an alias. A bare model name 
 
 
 def locate(client: Client, reference: str) -> tuple[str, int]:
-    """Resolve a reference to (model name, version number). An alias or a bare name is looked up in the service.
+    """Resolve a reference to (model name, version number). Aliases and bare names are looked up in the service.
 
     Raises InvalidRequest if the reference does not resolve to a registered version.
     """
@@ -36,7 +36,7 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
 
 
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
-    """Return the service's record of a model or version, to check it before a file is uploaded.
+    """Return the service's record of a model or version. Used as a check before a file is uploaded.
 
     Raises NotFound if it does not exist. The message suggests the most similar name among the service's models and
     `choices`.

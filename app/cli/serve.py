@@ -35,7 +35,9 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="If the registry is empty, train six small demo models.")
     ] = False,
-    without: Annotated[list[str] | None, typer.Option(help="Do not start this program: engine, api or worker.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Program that is not started: engine, api or worker.")
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="At a terminal, print every log line, including those of requests.")
     ] = False,
@@ -67,7 +69,10 @@ def engine(
 
 
 def worker(context: typer.Context, data_dir: DataDir = None) -> None:
-    """Run one worker, which takes jobs from the database. Further arguments are passed on to `python -m app.worker`."""
+    """Run one worker, which executes jobs from the database.
+
+    Further arguments are passed on to `python -m app.worker`.
+    """
     become("app.worker", settings.load(data_dir=data_dir), *context.args)
 
 
@@ -75,7 +80,7 @@ def migrate(
     data_dir: DataDir = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on success.")] = False,
 ) -> None:
-    """Create the database's tables, or upgrade them to this release. This is safe at any time, even concurrently."""
+    """Create the database's tables, or upgrade them to this release. Can be called at any time, even concurrently."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.database import Database, DatabaseUnavailable, reason

@@ -1,4 +1,4 @@
-"""Reads text from arguments, files and standard input, and makes output streams escape unencodable characters."""
+"""Reads text from arguments, files and standard input, and configures output streams to escape characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH_OPTIONS = ("-o", "--output", "-f", "--file", "--data-dir")
 
 
 def prepare_output() -> None:
-    """Make the output streams escape characters that they cannot encode. Output to a closed stream is discarded."""
+    """Configure the output streams to escape characters that they cannot encode. Discards output to closed streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -1,4 +1,4 @@
-"""Reads tables of texts to classify, with the same readers as the trainer, and writes them with their predictions."""
+"""Reads tables of texts with the trainer's readers, and writes them with the predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.wire.training_options import Columns
 
 if TYPE_CHECKING:
     from app.training.data.files import Source
+    from app.training.data.remarks import Remark
 
 _SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
@@ -39,12 +40,12 @@ class InputRow:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table, judging by its name, rather than a text file with one text per line."""
+    """Whether the name of a file is that of a table rather than of a text file with one text per line."""
     return format_of(path.name) in TABLES
 
 
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
-    """The non-blank lines of a file, decoded like training data, or of standard input.
+    """Return the non-blank lines of standard input or of a file, which is decoded like training data.
 
     Raises InvalidRequest if there are none.
     """
@@ -70,7 +71,7 @@ def _decoded(path: Path, encoding: str | None) -> str:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a data file into InvalidRequest."""
+    """Convert errors from reading a data file to InvalidRequest."""
     from app.training.failures import BadData
 
     try:
@@ -81,11 +82,16 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise InvalidRequest(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _warn(source: Source) -> None:
-    """Print the warnings about a file, for example that its encoding is a guess."""
-    for remark in source.remarks:
-        if remark.level == "warn":
+def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
+    """Print the warnings about a file that are not in `printed`, for example that its encoding is a guess.
+
+    Returns all warnings about the file so far.
+    """
+    warnings = [remark for remark in source.remarks if remark.level == "warn"]
+    for remark in warnings:
+        if remark not in printed:
             warn(f"warning: {in_own_words(remark.message)}")
+    return warnings
 
 
 def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iterator[InputRow]:
@@ -101,7 +107,7 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
 
     with _errors_of(path):
         source = detect(path, path.name, encoding=encoding)
-        _warn(source)
+        printed = _warn(source)
         if source.format == "text":
             raise InvalidRequest(f"{path.name} is plain text without columns; rename it to .txt to classify its lines")
         reader = READERS[source.format]
@@ -118,19 +124,21 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
             raise InvalidRequest(
                 f"{path.name} has no column 'text'; set columns.text to the name of the column that contains the texts"
             )
+        printed = _warn(source, printed)  # those about the header and the quoting, which are found before the rows
         for record in reader.records(source, EVERYTHING):
             if record.fault is not None:
                 raise record.fault
             cells = {key: read_cell(layout, record, key) for key in keys}
             content: Any = cells["text"] if len(cells) == 1 else cells
             yield InputRow(content if any(cell.strip() for cell in cells.values()) else None, record.values)
+        _warn(source, printed)
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
     """Write rows, each with the columns that its prediction adds, as a table. The suffix of `target` sets the format.
 
-    If a row already has a column with the name of a prediction's column, the latter is renamed to `predicted_…`. A row
-    without a prediction is written unchanged. Returns the number of rows written.
+    If a row already has a column with the same name, the prediction's column is renamed to `predicted_…`. A row without
+    a prediction is written unchanged. Returns the number of rows written.
     """
     if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
         raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")

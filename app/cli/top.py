@@ -1,4 +1,4 @@
-"""`ostinato top`: what the engines are doing, live at a terminal or once in a pipe."""
+"""`ostinato top`: the activity of the engines, live at a terminal or once in a pipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(program: typer.Typer) -> None:
 def top(every: Every = 2.0, once: Once = False, as_json: Json = False) -> None:
     """Show requests, tokens, queues, batches, and the type and kernel of each loaded version. Ctrl+C ends it.
 
-    In a pipe, or with --once or --json, it measures for one period, prints the figures and exits.
+    In a pipe, or with --once or --json, prints the figures of one period and exits.
     """
     with connect() as client:
         if as_json:
@@ -55,7 +55,7 @@ class Reading:
     rejected: float
 
     def work(self, pid: int, digest: str) -> Work | None:
-        """The work done for a version by the engine with this process id."""
+        """The amount of work for a version in the engine with this process id."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:
@@ -78,8 +78,8 @@ class Measurement:
     def versions(self, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The figures of each version of an engine.
 
-        `fill` is the mean number of sequences in a call, and `padding` the fraction of padding; both are None if there
-        was no such call.
+        `fill` is the mean number of sequences in a call, and `padding` the fraction of padding; both are None without
+        such a call.
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])
@@ -163,7 +163,7 @@ def _sum(text: str, name: str) -> float:
 
 
 def _show_live(client: Client, every: float) -> None:
-    """Refresh the table until Ctrl+C, also while the service restarts."""
+    """Refresh the table until Ctrl+C, even while the service restarts."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

@@ -26,10 +26,13 @@ from models.choices import ARCHITECTURES
 if TYPE_CHECKING:
     from app.client import Client
 
-MODEL = f"auto, which tries several and keeps the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
+MODEL = f"auto, which tries several and publishes the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
 Data = Annotated[
     Path,
-    typer.Argument(help=f"Training data: {', '.join(TABLES)} or plain text, also gzipped; or a file's id: file-…"),
+    typer.Argument(
+        help=f"Training data: {', '.join(TABLES)} or plain text, which may be gzipped, or the id of an "
+        "uploaded file: file-…"
+    ),
 ]
 
 
@@ -42,7 +45,7 @@ def register(program: typer.Typer) -> None:
 def train(
     file: Data,
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL)] = AUTO,
-    name: Annotated[str | None, typer.Option(help="Name of the model that gets the new version.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model to which the version is added.")] = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
     task: Annotated[
         str | None,
@@ -56,10 +59,10 @@ def train(
     validation_split: Annotated[
         float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed. Equal inputs and seeds give equal weights.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, which makes runs reproducible.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only report what the job would need: size, memory and time.")
+        bool, typer.Option("--estimate", help="Only estimate the size, memory and time of the job.")
     ] = False,
     as_json: Json = False,
     **options: Any,

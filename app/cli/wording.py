@@ -1,4 +1,4 @@
-"""Rewrites messages in the command line's terms: `--text-column` for `columns.text`, `ostinato models` for a route."""
+"""Adapts messages to the command line: replaces fields with options and routes with commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detects whether a database has changed, so that a query need not be repeated if it has not.
+"""Detects whether a database has changed, so that queries are repeated only after a change.
 
 `Changes.mark` takes about a hundredth of the time of a query through the object-relational mapper.
 """
@@ -62,9 +62,9 @@ class Changes:
 
 
 class Remembered(Generic[P, T]):
-    """A function that reads the database, and whose results are reused until the database changes.
+    """A function that reads the database. Its results are reused until the database changes.
 
-    The results must depend on nothing but the arguments, which must be hashable, and the database.
+    The results must depend only on the database and the arguments, which must be hashable.
     """
 
     def __init__(self, function: Callable[P, T], mark: Callable[[], Hashable | None]) -> None:

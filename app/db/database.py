@@ -34,7 +34,7 @@ ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other int
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
 FULL_STATES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # PostgreSQL's code, and the names of SQLite's
-FULL = "the disk of the database is full; nothing was changed; try again when there is room"
+FULL = "the disk of the database is full, so nothing was changed; try again when there is free space"
 FULL_RETRY_SECONDS = 60.0
 NO_ANSWER = "the database is not responding; try again in a moment"
 OUTDATED = "the database does not have the tables of this release; run: ostinato migrate"
@@ -47,7 +47,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The database cannot write, because its disk is full. Reading may still work."""
+    """The database cannot write because its disk is full. Reading may still work."""
 
     code = "database_full"
 
@@ -99,8 +99,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
 
-        On SQLite, the session holds the only write lock of the database from the beginning of the block. If too many
-        transactions wait for a lock, further ones fail at once.
+        On SQLite, the session holds the database's write lock from the beginning of the block. If too many transactions
+        wait for a lock, further ones fail at once.
         """
         with (
             _translated_errors(),
@@ -113,7 +113,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a read-only session, which does not wait for writers, nor for connections that they hold."""
+        """Open a read-only session, which waits neither for writers nor for their connections."""
         with _translated_errors(), Session(self.reader, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -125,7 +125,10 @@ class Database:
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
     def migrate(self) -> None:
-        """Create or upgrade the tables. If several processes call this at once, one migrates and the others wait."""
+        """Create or upgrade the tables.
+
+        If several processes call this at the same time, one migrates and the others wait.
+        """
         config = _alembic()
         with _translated_errors(), self.engine.begin() as connection:
             if self.dialect == "postgresql":
@@ -160,7 +163,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Return a one-line reason for an outage, for operators only: it may contain addresses and user names."""
+    """Return a one-line reason for an outage. It is for operators only: it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 

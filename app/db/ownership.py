@@ -19,7 +19,7 @@ def visible(owner: str, principal: str) -> bool:
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
-    """Take the lock on all references to blobs until the transaction ends.
+    """Hold the lock on all references to blobs until the transaction ends.
 
     Transactions that add references share the lock; garbage collection takes the lock exclusively (`alone`). On SQLite,
     no lock is needed, because writing transactions run one at a time.
@@ -30,10 +30,10 @@ def hold_blobs(session: Session, *, alone: bool = False) -> None:
 
 
 def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str], bool]) -> None:
-    """Protect these blobs from garbage collection until the end of the caller's transaction.
+    """Protect blobs from garbage collection until the end of the caller's transaction.
 
-    A transaction must call this before it adds a row that refers to a blob. Raises Unavailable if a blob has already
-    been collected; the client must then upload it again.
+    A transaction must call this function before it adds a row that refers to a blob. Raises Unavailable if a blob has
+    already been collected; the client must then upload it again.
     """
     hold_blobs(session)  # before the check, so that no blob is collected between the check and the commit
     if not all(exists(sha256) for sha256 in set(hashes)):

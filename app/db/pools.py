@@ -1,4 +1,4 @@
-"""Connections to SQLite and PostgreSQL: readers and writers have pools of their own, and wait briefly for locks."""
+"""Connections to SQLite and PostgreSQL. Readers and writers have separate pools and wait briefly for locks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TURN_SECONDS = 1.0  # for which a thread waits for its turn
 
 
 class TooManyWriters(Exception):
-    """Too many transactions that write are open or waiting, probably for a lock that another program holds."""
+    """Too many writing transactions are open or waiting, probably for a lock that another program holds."""
 
 
 class WriterTurns:
-    """Limits the threads that write or wait to write, so that some threads are always left for readers. Thread-safe."""
+    """Limits the number of threads that write or wait to write, so that threads remain for readers. Thread-safe."""
 
     def __init__(self) -> None:
         self._turns = threading.Semaphore(WRITERS)
@@ -38,7 +38,7 @@ class WriterTurns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn, at most TURN_SECONDS. Raises TooManyWriters."""
+        """Wait for a turn, for at most TURN_SECONDS. Raises TooManyWriters."""
         if not self._places.acquire(blocking=False):
             raise TooManyWriters
         try:

@@ -1,7 +1,7 @@
 """Queues the demo's training jobs if the registry is empty: `python -m app.demo.demo --url … [--data-dir …]`.
 
-This program is an ordinary HTTP client, which the launcher starts once the service is ready. Jobs from an
-earlier run are not queued again, and nothing is queued if the registry already has a model.
+This program is an ordinary HTTP client. The launcher starts it when the service is ready. Jobs from an earlier run are
+not queued again, and nothing is queued if the registry already has a model.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def watch(client: Client) -> None:
 
 
 def queue(client: Client) -> list[str]:
-    """Create the demo's jobs that do not exist yet, if the registry is empty. Returns their names."""
+    """If the registry is empty, create the demo's jobs that do not exist yet. Returns their names."""
     if client.get("/v1/registry/models", limit=1)["data"]:
         return []
     existing = {(job.get("metadata") or {}).get(MARK) for job in client.pages(JOBS)}

@@ -1,4 +1,4 @@
-"""The six training jobs of `ostinato up --demo`: small enough for two cores, large enough to learn something."""
+"""The six training jobs of `ostinato up --demo`. They are small enough for a machine with two cores."""
 
 from __future__ import annotations
 

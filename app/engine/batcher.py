@@ -1,7 +1,7 @@
 """Chooses the rows of the next batch. Imports no torch.
 
 All rows of a batch are padded to the length of its longest row, so rows of similar length are batched together. Every
-batch includes the row that has waited longest, so no row starves. A batch never waits for more rows to arrive.
+batch includes the row that has waited longest, so that no row waits forever. A batch does not wait for more rows.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ class Batcher(Generic[Payload]):
         return len(self._by_length)
 
     def add(self, length: int, payload: Payload) -> None:
-        """Add a row of `length` steps. The list is kept sorted, at the cost of moving the pointers of longer rows."""
+        """Add a row of `length` steps. The list is kept sorted, which moves the pointers of longer rows."""
         self._arrivals += 1  # unique, so that payloads are never compared
         insort(self._by_length, (length, self._arrivals, payload))
         self._by_arrival.append((length, self._arrivals))
 
     def discard(self, unwanted: Callable[[Payload], bool]) -> None:
-        """Drop the rows for which `unwanted` is true. Each call scans all waiting rows, so drop many at once."""
+        """Drop the rows for which `unwanted` is true.
+
+        Each call scans all waiting rows, so drop as many as possible at once.
+        """
         self._by_length = [entry for entry in self._by_length if not unwanted(entry[2])]
 
     def next_batch(self) -> list[Payload]:
@@ -60,7 +63,10 @@ class Batcher(Generic[Payload]):
         return batch
 
     def _oldest(self) -> int:
-        """Return the `_by_length` index of the longest-waiting row. Drops the arrival entries of departed rows."""
+        """Return the `_by_length` index of the longest-waiting row.
+
+        Drops the arrival entries of rows that have left.
+        """
         while True:
             key = self._by_arrival[0]
             index = bisect_left(self._by_length, key)
@@ -72,8 +78,8 @@ class Batcher(Generic[Payload]):
         """Return the range of `_by_length` indexes to run in one batch with the oldest row.
 
         Longer rows are added first, as far as STRETCH and `max_tokens` allow. Then shorter rows are added, as long as
-        each of them raises the ratio of real tokens to work, where the work of a batch is its padded size plus the
-        fixed cost of the call.
+        each row raises the ratio of real tokens to work, where the work of a batch is its padded size plus the fixed
+        cost of the call.
         """
         entries = self._by_length
         end = bisect_right(entries, (int(entries[oldest][0] * STRETCH) + STRETCH_STEPS + 1,))

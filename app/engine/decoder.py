@@ -1,6 +1,6 @@
-"""Continuous batching: generates text for the sequences of one loaded version. Sequences join and leave between steps.
+"""Generates text with continuous batching for one loaded version. Sequences join and leave the batch between steps.
 
-The steps are the same for every architecture: an LSTM and a Transformer differ only in their state.
+The steps are the same for every architecture. Only the state differs between an LSTM and a Transformer.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
     A sequence leaves in two steps. First it is closed: its final message is sent, possibly in the middle of a call.
-    Then `_leave` frees its slot. A slot is freed only between calls, because another sequence moves into the free slot,
-    and the rows of a call are identified by their slots.
+    Then `_leave` frees its slot. A slot is freed only between calls, because the last sequence moves into it and the
+    rows of a call are identified by their slots.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Decoder:
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Generate) -> None:
-        """Queue a request. A request that cannot run is answered with Failed at once."""
+        """Queue a request. Reply with Failed at once if the request cannot run."""
         if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
             return
         sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
@@ -79,7 +79,7 @@ class Decoder:
         return True
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the requests of peers that are gone."""
+        """Drop the requests of disconnected peers."""
         for sequence in self.open.forget(gone):
             self._leave(sequence)
 
@@ -106,7 +106,7 @@ class Decoder:
             self._leave(sequence)
 
     def _admit(self) -> None:
-        """Give free slots to waiting sequences, in their initial state or after a prefix from the cache."""
+        """Assign free slots to waiting sequences, with the initial state or the state after a prefix from the cache."""
         admitted = self.scheduler.admit()
         if not admitted:
             return

@@ -15,7 +15,7 @@ from app.engine.decoder import Decoder
 from app.engine.lanes import Lanes, share
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
-from app.engine.loading import Loading
+from app.engine.loading import Loading, trim
 from app.engine.memory import Memory
 from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply, describe, fail
@@ -23,14 +23,19 @@ from app.engine.scorer import Scorer, ScoringItem, steps_of
 from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
+from models.cost import CORE_SPEED, predict
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+LONG_SECONDS = 0.5  # predicted time from which a sequence is computed beside the others, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
 class EngineHost:
-    """Hosts loaded versions. Pass messages to `receive`. While `ready` is true, call `step`. Answers go to `reply`."""
+    """Hosts loaded versions. Pass messages to `receive`, and call `step` while `ready` is true.
+
+    Answers are sent with `reply`.
+    """
 
     def __init__(self, limits: StepLimits, loader: Loader, reply: Reply, lanes: Lanes | None = None) -> None:
         self.limits, self.reply, self.lanes = limits, reply, lanes
@@ -62,7 +67,7 @@ class EngineHost:
     def _request(self, peer: bytes, message: wire.Score | wire.Embed | wire.Generate) -> None:
         version = self.versions.get(message.digest)
         if version is None:
-            problem = "model_not_loaded", "this version is not loaded here"
+            problem = "model_not_loaded", "this version is not loaded in this engine"
             fail(self.reply, self.counters, peer, message.id, *problem, message.request_id)
             return
         self.memory.used(message.digest)
@@ -85,7 +90,7 @@ class EngineHost:
         self.memory.required = frozenset(message.digests)
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the requests of peers that are gone."""
+        """Drop the requests of disconnected peers."""
         for part in self._active():
             part.forget(gone)
 
@@ -95,7 +100,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Start serving the versions that the loader has loaded, and answer the peers that asked for them."""
+        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -142,7 +147,7 @@ class EngineHost:
     def step(self) -> None:
         """Run scoring batches, at most one in each lane, and then one step of each decoder that has requests.
 
-        A decoder uses all cores, so it waits until the lanes are empty.
+        Since a decoder uses all cores, it waits until the lanes are empty.
         """
         self._step_started = time.monotonic()
         with torch.inference_mode():
@@ -167,12 +172,14 @@ class EngineHost:
                 return
 
     def _run_batch(self, scorer: Scorer) -> None:
-        """Run the next batch of a scorer: in the lanes, whole or in pieces, or in this thread with all cores.
+        """Run the next batch of a scorer, either in the lanes (whole or in pieces) or in this thread with all cores.
 
-        Lanes are faster only if all of them have work. They are therefore used if some lanes are running already, if
-        more rows are waiting, or if this batch is large enough to be split.
+        Lanes are faster only if all lanes have work. They are therefore used if some lanes are already running, if more
+        rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
+        if lanes:
+            batch = self._separate(scorer, batch, lanes)
         if not batch:
             return
         steps = [steps_of(item.row) for item in batch]
@@ -185,13 +192,33 @@ class EngineHost:
             lanes.widen()
         scorer.finish(batch, scorer.attempt(batch))
 
+    def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
+        """Start each long row of a batch separately, in parallel with the other work. Return the other rows."""
+        others = []
+        for item in batch:
+            if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
+                others.append(item)
+            else:
+                lanes.start_long(partial(_attempt_long, scorer, item), partial(self._finish, scorer, [item]))
+        return others
+
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
-        """Run `work`. If it raises, which is a bug, all requests of the part fail, but the process continues."""
+        """Run `work`.
+
+        If it raises an exception, which is a bug, all requests of the part fail, but the process continues.
+        """
         try:
             work()
         except Exception as error:
             logger.exception("an engine step failed")
             part.fail_all(*describe(error))
+
+
+def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
+    """Compute a long row, and return the memory for its steps, which no other row needs."""
+    outcome = scorer.attempt_open([item])
+    trim()
+    return outcome

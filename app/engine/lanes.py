@@ -1,12 +1,15 @@
 """Threads that compute batches in parallel, one core per thread.
 
-Two threads that share every matrix product wait for each other at every product, and wait longer if the API or a client
-needs a core too. Two threads with separate batches never wait for each other. A single batch still uses all cores: it
-runs in the caller's own thread.
+If two threads share each matrix product, they wait for each other after every product, and longer if the API or a
+client also needs a core. Two threads with separate batches never wait for each other. A single batch still uses all
+cores, because it runs in the caller's thread.
+
+Long work runs in one more thread, on one core, so that a sequence that takes seconds does not delay the others.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +19,26 @@ from typing import TypeVar
 
 import torch
 
+CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system has a clock for each thread
+PATIENCE = 10  # how many times its processor time long work may take before only the time counts
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+
+class _LongWork:
+    """The time that the current thread has spent on long work since this object was created."""
+
+    def __init__(self) -> None:
+        self._began, self._used = time.monotonic(), time.thread_time()
+        self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
+
+    def effective_start(self) -> float:
+        """Return a start that is as long ago as the work has used the processor, or a tenth of the time if longer."""
+        now = time.monotonic()
+        elapsed = now - self._began
+        if self._clock is not None:
+            elapsed = max(elapsed / PATIENCE, time.clock_gettime(self._clock) - self._used)
+        return now - elapsed
 
 
 class Lanes:
@@ -30,8 +51,11 @@ class Lanes:
         self.count, self.running = count, 0
         self._wake = wake
         self._since: dict[object, float] = {}
-        self._finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[bool, Callable[[], None]]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
+        self._long = ThreadPoolExecutor(1, "long", initializer=lambda: torch.set_num_threads(1))
+        self._long_count = 0
+        self._long_work: _LongWork | None = None
 
     @property
     def free(self) -> int:
@@ -44,8 +68,14 @@ class Lanes:
 
     @property
     def since(self) -> float | None:
-        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread."""
-        return min(list(self._since.values()), default=None)
+        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread.
+
+        For long work, which a busy machine can delay by minutes, only processor time counts, or a tenth of the time.
+        """
+        started = list(self._since.values())
+        if (long := self._long_work) is not None:
+            started.append(long.effective_start())
+        return min(started, default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
@@ -54,30 +84,51 @@ class Lanes:
         key = object()
         self._since[key] = time.monotonic()
 
+        self._threads.submit(self._run, key, work, then)
+
+    def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
+        """Run long work, which must not raise, beside the lanes and the caller, after earlier long work."""
+        torch.set_num_threads(1)
+        self._long_count += 1
+
         def run() -> None:
+            self._long_work = _LongWork()
             with torch.inference_mode():
                 result = work()
-            del self._since[key]
-            self._finished.put(lambda: then(result))
-            self._wake()
+            self._long_work = None
+            self._end(False, result, then)
 
-        self._threads.submit(run)
+        self._long.submit(run)
+
+    def _run(self, key: object, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
+        with torch.inference_mode():
+            result = work()
+        del self._since[key]
+        self._end(True, result, then)
+
+    def _end(self, lane: bool, result: Result, then: Callable[[Result], None]) -> None:
+        self._finished.put((lane, lambda: then(result)))
+        self._wake()
 
     def collect(self, *, wait: bool = False) -> None:
-        """Pass each ready result to its `then`. If `wait` is true, wait for all running work first."""
-        while self.running and (wait or self.finished):
+        """Pass each ready result to its `then`. If `wait` is true, wait for the work in all lanes first."""
+        while self.finished or (wait and self.running):
             self.collect_one()
 
     def collect_one(self) -> None:
         """Wait for the next result and pass it to its `then` function."""
-        then = self._finished.get()
-        self.running -= 1
+        lane, then = self._finished.get()
+        self.running -= lane
+        self._long_count -= not lane
         then()
 
     def widen(self) -> None:
-        """Allow the caller's thread to use all cores from now on. Must not be called while a lane is running."""
+        """Allow the caller's thread to use all cores from now on, except for one core during long work.
+
+        Must not be called while a lane is running.
+        """
         assert not self.running
-        torch.set_num_threads(self.count)
+        torch.set_num_threads(max(1, self.count - min(1, self._long_count)))
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:

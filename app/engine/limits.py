@@ -11,8 +11,8 @@ class StepLimits:
 
     `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens
-    read between two decode steps. `invariant`: whether to compute with fixed shapes, so that other requests cannot
-    change a single bit of a reply. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
+    read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
+    regardless of other requests. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
     the prefix cache, in bytes (0: no cache).
     """
 

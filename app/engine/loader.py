@@ -56,7 +56,7 @@ class LoadedNetwork:
 
 
 def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    """Load the checkpoint that `message` names, with weights of `dtype` on `device`.
+    """Load the checkpoint named in `message`, with weights of type `dtype` on `device`.
 
     Raises CheckpointInvalid if the files differ from those that `message` lists, or are not a valid checkpoint.
     """
@@ -112,7 +112,7 @@ def _network(config: ModelConfig, weights: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The outcome of a load: a network, or the error that answers `message`. `seconds` is the loading time."""
+    """The outcome of a load: a network, or the error with which to answer `message`. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError

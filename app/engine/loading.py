@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Loading:
     """The loaded `versions` by digest, and the versions that are being loaded or are waiting to be unloaded.
 
-    `assemble` makes a LoadedVersion from a loaded network. `retire` is called with each version that is unloaded, and
-    must drop every reference to the version: otherwise its memory is not freed.
+    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version. It must drop
+    all references to the version, because otherwise the memory is not freed.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Loading:
         self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version. Answers at once if the version is loaded already or there is too little memory."""
+        """Load a version. Answers at once if the version is already loaded or there is too little memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:
@@ -54,7 +54,7 @@ class Loading:
             self.loader.submit(message)
 
     def collect(self) -> None:
-        """Start serving the versions that the loader has loaded, and answer the peers that asked for them."""
+        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
         for outcome in self.loader.collect():
             peers = self._askers.pop(outcome.message.digest, [])
             answer = self._conclude(outcome)
@@ -88,7 +88,7 @@ class Loading:
         self.unload_idle()
 
     def unload_idle(self) -> None:
-        """Unload the versions for which an Unload message has arrived and that are idle now."""
+        """Unload the idle versions for which an Unload message has arrived."""
         if not self._leaving:
             return
         for digest in [d for d in self._leaving if d not in self._askers and (d not in self.versions or self._idle(d))]:
@@ -115,6 +115,11 @@ def _release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim()
+
+
+def trim() -> None:
+    """Return freed memory to the operating system. Takes milliseconds."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):

@@ -44,7 +44,7 @@ class Memory:
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
-        """Reserve memory for one more version. Return the digests of the versions that must be unloaded for it.
+        """Reserve memory for another version. Return the digests of the versions that must be unloaded first.
 
         Versions without an alias are evicted first; within each group, the least recently used version is evicted
         first. If busy or required versions leave too little room, raises Unavailable (`out_of_memory`) and changes
@@ -77,7 +77,7 @@ class Memory:
         self._entries[digest].last_use = next(self._uses)
 
     def release(self, digest: str) -> None:
-        """Forget a version that has been unloaded or could not be loaded."""
+        """Release the memory of a version that has been unloaded or could not be loaded."""
         self._entries.pop(digest, None)
 
 

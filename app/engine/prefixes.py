@@ -1,7 +1,7 @@
-"""The prefix cache: states after the beginnings of earlier prompts, in a tree of tokens. Imports no torch.
+"""The prefix cache: a tree with the states after prefixes of earlier prompts. Imports no torch.
 
-Each node stores the state for the tokens on its edge: of growing tensors the positions of these tokens, and of fixed
-tensors the values after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
+Each node stores the state for the tokens on its edge: the positions of these tokens in growing tensors, and the values
+of fixed tensors after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(slots=True, eq=False)
 class _Node(Generic[S]):
-    """The end of an edge. `whole` is whether the fixed tensors of `segment` are set. `tokens` leads here from `start`.
+    """The end of an edge with `tokens` from `start`. `whole` tells whether the fixed tensors of `segment` are set.
 
     A root has no parent and no segment.
     """
@@ -60,8 +60,8 @@ class _Node(Generic[S]):
 class Prefix(Generic[S]):
     """The beginning of a prompt in the cache: the state of its first `length` tokens, in consecutive segments.
 
-    `shared` is the number of first tokens that an earlier prompt has as well. It exceeds `length` if there is no state
-    for the place at which the two prompts diverge.
+    `shared` is the number of initial tokens that an earlier prompt also has. It exceeds `length` if there is no state
+    for the position at which the two prompts diverge.
     """
 
     length: int = 0
@@ -70,7 +70,10 @@ class Prefix(Generic[S]):
 
 
 class Prefixes(Generic[S]):
-    """The states of all versions of an engine, at most `limit` bytes; the least recently used are evicted first."""
+    """The states of all versions of an engine, up to `limit` bytes.
+
+    The least recently used states are evicted first.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -82,9 +85,10 @@ class Prefixes(Generic[S]):
         self._nodes: OrderedDict[_Node[S], None] = OrderedDict()
 
     def find(self, key: Key, tokens: Tokens, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
-        """Return the longest cached state after a prefix of at most `most` tokens, and of a multiple of `step` tokens.
+        """Return the longest cached state after a prefix of at most `most` tokens, whose length is a multiple of
+        `step`.
 
-        `divisible` is whether states can be cut at any position. If not, only whole nodes can be used.
+        `divisible` tells whether states can be cut at any position. If not, only whole nodes can be used.
         """
         path, matched = self._walk(key, tokens)
         shared = min(matched, most) // step * step
@@ -119,13 +123,13 @@ class Prefixes(Generic[S]):
             self._remove(next(iter(self._nodes)))
 
     def drop(self, digest: str) -> None:
-        """Forget the states of a version."""
+        """Drop the states of a version."""
         for node in [node for node in self._nodes if node.key[0] == digest]:
             self._remove(node)
         self.bytes.pop(digest, None)
 
     def _walk(self, key: Key, tokens: Tokens) -> tuple[list[_Node[S]], int]:
-        """Return the nodes along `tokens`, of which the last may match only in part, and the number of equal tokens."""
+        """Return the nodes along `tokens` and the number of equal tokens. The last node may match only partially."""
         path: list[_Node[S]] = []
         node, place = self._roots.get(key), 0
         while node is not None and place < len(tokens):

@@ -1,4 +1,4 @@
-"""The engine process: two sockets, the loop that passes messages to the host, and a heartbeat thread.
+"""The engine process. It has two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
 Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
@@ -83,7 +83,7 @@ def _subject(message: wire.FromEngine) -> str:
 
 
 class EngineProcess:
-    """The two sockets of one engine, and the loop that passes messages between the request socket and the host."""
+    """Owns the two sockets of one engine and the loop that passes messages between the request socket and the host."""
 
     def __init__(
         self,
@@ -199,10 +199,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Store a message whose peer's queue is full, to be sent when the queue has room.
+        """Store a message for a peer whose queue is full. It is sent when the queue has space.
 
-        The answer to a load is stored unchanged. Any other message belongs to a request, which is abandoned: the
-        request is aborted later, and Failed is stored as its final message.
+        The answer to a load is stored unchanged. Any other message belongs to a request. That request is aborted later,
+        and Failed is stored as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
@@ -211,7 +211,7 @@ class EngineProcess:
         self._owed.setdefault(peer, {})[_subject(message)] = final
 
     def _settle(self) -> None:
-        """Abort the abandoned requests, and send final messages to peers whose queues have room again."""
+        """Abort the abandoned requests, and send final messages to peers whose queues have space again."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
             self.host.receive(peer, wire.Abort(identity))

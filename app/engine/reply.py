@@ -1,4 +1,4 @@
-"""Counters, and functions that send and describe failures, for scorers, decoders and the host. Imports no torch."""
+"""Counters and functions that report failures, used by scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """The values of counters by name: of the process since its start, or of one version, as a part of a `whole`."""
+    """The values of counters by name, for the process since its start or for one version as part of a `whole`."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()
@@ -46,7 +46,10 @@ def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, mess
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was short. On a CPU, torch raises a plain RuntimeError, so its text is searched."""
+    """Whether an error was caused by a lack of memory.
+
+    On a CPU, torch raises a RuntimeError, whose text is searched.
+    """
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 

@@ -1,4 +1,4 @@
-"""The open requests of one scorer or decoder: lookup by peer and id, deadlines, and failures. Imports no torch."""
+"""Tracks the open requests of one scorer or decoder: their peers, ids, deadlines and failures. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ NEVER = float("inf")
 
 
 class OpenRequest(Protocol):
-    """The attributes that `OpenRequests` uses. `closed` is true once the final message is sent or the peer is gone."""
+    """The attributes that `OpenRequests` uses.
+
+    `closed` is true after the final message or if the peer has disconnected.
+    """
 
     peer: bytes
     id: str
@@ -49,7 +52,10 @@ class OpenRequests(Generic[R]):
         return self._requests.get((peer, id))
 
     def refuse(self, peer: bytes, message: Score | Embed | Generate, problem: tuple[str, str] | None) -> bool:
-        """Reject a message that has a `problem` (code, text) or the id of an open request. Return whether it did so."""
+        """Reject a message if it has a `problem` (code, text) or the id of an open request.
+
+        Return whether it was rejected.
+        """
         if problem is None and (peer, message.id) in self._requests:
             problem = INVALID, "a request with this id is already open"
         if problem is None:
@@ -58,7 +64,7 @@ class OpenRequests(Generic[R]):
         return True
 
     def add(self, request: R) -> None:
-        """Add a request, for which `refuse` has returned False."""
+        """Add a request that `refuse` has not rejected."""
         self._requests[request.peer, request.id] = request
         if request.deadline is not None:
             self._next_deadline = min(self._next_deadline, request.deadline)
@@ -86,7 +92,7 @@ class OpenRequests(Generic[R]):
         return late
 
     def forget(self, gone: Callable[[bytes], bool]) -> list[R]:
-        """Close the requests of peers that are gone, without sending a message."""
+        """Close the requests of disconnected peers, without sending a message."""
         orphans = [r for r in self._requests.values() if gone(r.peer)]
         for request in orphans:
             self.close(request)
@@ -94,7 +100,7 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. Close all of them before sending, so that none stays open if sending fails."""
+        """Fail every open request. Closes all requests first, so that none stays open if sending fails."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

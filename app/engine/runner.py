@@ -21,10 +21,10 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
+    """The mean and standard deviation of numeric input columns or of a regression's target in the training data.
 
-    `dtype` is the number type in which the values are normalised. Versions whose training data was normalised in
-    float32 keep this type, so that their answers do not change.
+    `dtype` is the number type in which the values are normalised. If the training data of a version was normalised in
+    float32, this type is kept, so that answers do not change.
     """
 
     mean: list[float]
@@ -55,15 +55,18 @@ class Runner:
         return divisible
 
     def snapshot(self, slot: int, start: int) -> Snapshot:
-        """Copy the state of a slot, and of keys and values the positions from `start` on."""
+        """Copy the state of a slot. Keys and values are copied from position `start` on."""
         return self.state.snapshot(slot, start)
 
     def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:
-        """Overwrite a slot with the state after the tokens `ids`, which consecutive segments contain."""
+        """Overwrite a slot with the state after the tokens `ids`, which consists of consecutive segments."""
         self.network.resume(self.state, slot, join(segments), ids)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Feed token ids rows[i] to slot `start` + i, and return hidden_BTD. An empty row leaves its slot unchanged."""
+        """Feed the token ids rows[i] to slot `start` + i, and return hidden_BTD.
+
+        An empty row does not change its slot.
+        """
         ids_BT, lengths_B = pad(rows, self.device)
         hidden_BTD: Tensor = self.network(ids_BT, Context(lengths_B, self.state.narrow(start, len(rows))))
         return hidden_BTD
@@ -71,8 +74,8 @@ class Runner:
     def decode(self, rows: Sequence[Sequence[int]], alone: bool) -> Tensor:
         """Feed at most one token id to each slot, starting at slot 0, and return logits_BV.
 
-        If `alone` is true, each row is computed in a separate call, so that other rows cannot change a single bit of
-        its logits: the kernel chosen for a matrix product, and thus its rounding, depends on the number of rows.
+        If `alone` is true, each row is computed in a separate call, so that its logits are bit-identical regardless of
+        other rows. Otherwise, the number of rows determines the kernel for a matrix product, and thus its rounding.
         """
         if not alone:
             logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])

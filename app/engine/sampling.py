@@ -5,8 +5,8 @@ The logits of a row are transformed in this order, according to the options of t
 1. repetition penalty, over prompt and output (CTRL: Keskar et al., 2019, section 4.1); frequency and presence penalty,
    over the output (as in the OpenAI API); `logit_bias`; end tokens are excluded until the output has
    `min_tokens` tokens;
-2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen
-   et al., 2024), typical-p (Meister et al., 2023). Each filter works on the tokens that the previous filters keep.
+2. temperature, top-k (Fan et al., 2018), top-p (nucleus sampling: Holtzman et al., 2020, section 3.1), min-p (Nguyen et
+   al., 2024), typical-p (Meister et al., 2023). Each filter applies to the tokens that the previous filters keep.
 
 A token is drawn by inverting the cumulative distribution at a single uniform random number, which depends only on
 (seed, choice, position). A request with a seed therefore produces the same output regardless of the other requests in
@@ -90,7 +90,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row in place. Visits only tokens that options name or that occurred before."""
+    """Apply step 1 to a row in place. Visits only tokens that are named in options or that have occurred before."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -150,7 +150,7 @@ def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
     The first three filters keep only the most probable tokens, usually a few. Therefore, the `NEAR` most probable
     tokens are examined first, and only rows in which more tokens might be kept are sorted in full. Whether a row is
-    sorted in full depends only on that row, so the other rows of a batch cannot change its result.
+    sorted in full depends only on that row, so its result does not depend on the other rows of a batch.
     """
     options = [row.params for row in rows]
     near_RN, order_RN = scores_RV.topk(min(NEAR, scores_RV.shape[1]))
@@ -197,7 +197,7 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
 
 
 def _mass(share: float) -> float:
-    """Return the limit for sums of probabilities. A share of 1 keeps every token, despite rounding errors."""
+    """Return the limit for sums of probabilities. A share of 1 keeps every token despite rounding errors."""
     return share if share < 1 else 2.0
 
 
@@ -232,7 +232,10 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """Return the requested log-probabilities, computed at once with the largest requested number of alternatives."""
+    """Return the requested log-probabilities.
+
+    All rows are computed together, with the largest number of alternatives.
+    """
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]
     if index:

@@ -116,12 +116,12 @@ class Scheduler:
     def _grow(self, first: Sequence, taken: set[Sequence], budget: int) -> Chunk:
         """Return a chunk that contains `first`.
 
-        Neighbouring slots join as long as the budget allows it and at most half of the tokens in the call are padding.
+        Adds neighbouring slots as long as the budget allows and at most half of the tokens in the call are padding.
 
-        `real` is the number of tokens without padding. A running sum is enough, because raising `steps` for a new row
-        does not lengthen an earlier row. A row is cut only to its share: the budget divided by the number of rows. The
-        share shrinks with each new row, so once a row has been cut, `steps` is never less than the share and no longer
-        rises.
+        `real` is the number of tokens without padding. A running sum is sufficient, because raising `steps` for a new
+        row does not lengthen an earlier row. A row is cut only to its share, which is the budget divided by the number
+        of rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been
+        cut, and does not rise again.
         """
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.

@@ -67,12 +67,12 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests that have entered a batch. Like `waiting`, safe to read from another thread."""
+        """The number of open requests with rows in a batch. Safe to read from another thread, like `waiting`."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
     def waiting(self) -> int:
-        """The number of open requests of which no row has entered a batch."""
+        """The number of open requests without a row in a batch."""
         return len(self.open) - self.running
 
     @property
@@ -91,7 +91,7 @@ class Scorer:
     def add(self, peer: bytes, message: Score | Embed) -> None:
         """Queue the rows of a request as separate items, which may run in different batches.
 
-        A request that cannot run is answered with Failed at once.
+        Replies with Failed at once if the request cannot run.
         """
         rows: Sequence[Row] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
@@ -116,12 +116,12 @@ class Scorer:
         return True
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the requests of peers that are gone."""
+        """Drop the requests of disconnected peers."""
         self.open.forget(gone)
         self._stale = True
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. Its rows leave the batcher before the next batch."""
+        """Fail every open request. The rows are removed from the batcher before the next batch."""
         self._stale = True
         self.open.fail_all(code, message)
 
@@ -161,6 +161,10 @@ class Scorer:
             return scores
         except Exception as error:
             return error
+
+    def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
+        """Like `attempt`, but without computation if all requests were closed while the batch waited."""
+        return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
         """Store the outcome of `attempt`, and answer the requests that are then complete."""

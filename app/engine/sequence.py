@@ -14,7 +14,7 @@ from app.wording import counted
 class Sequence:
     """A request for one continuation, and its progress.
 
-    `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context has less room. `order` is the
+    `limit` is the maximum number of output tokens: `max_tokens`, or fewer if the context is too small. `order` is the
     position in the order of arrival, and `computed` is the number of prompt tokens that have been read, of which
     `cached` were read for an earlier sequence. Reading pauses after `pause` tokens, so that the state can be saved. The
     scheduler sets `slot` while the sequence runs; it is -1 otherwise.
@@ -90,7 +90,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """Create the sequence for a message for which `problem` has returned None."""
+    """Create the sequence for a message without a `problem`."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:

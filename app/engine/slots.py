@@ -1,4 +1,4 @@
-"""Assigns slots (rows of the state) to running sequences. There are no gaps between used slots. Imports no torch."""
+"""Assigns slots (rows of the state) to running sequences, without gaps between used slots. Imports no torch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Slots:
         return source, target
 
     def clear(self) -> None:
-        """Free all slots. Their states need not be copied, because no sequence is left."""
+        """Free all slots. No state needs to be copied, because no sequence remains."""
         for owner in self.owners:
             owner.slot = -1  # `Scheduler.remove` may still be called for it, and must not free another sequence's slot
         self.owners.clear()

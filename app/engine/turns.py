@@ -1,4 +1,4 @@
-"""Tracks which parts (scorers and decoders) have work, and which part runs next. Imports no torch.
+"""Tracks the parts (scorers and decoders) that have work, and chooses the next part to run. Imports no torch.
 
 `Active` and `Turns` contain only parts that have work, so idle versions do not slow down a step.
 """
@@ -19,7 +19,7 @@ class Busy(Protocol):
 
 
 class Queued(Protocol):
-    """A part whose rows can wait for a batch."""
+    """A part with rows that can wait for a batch."""
 
     @property
     def queued(self) -> bool: ...
@@ -64,9 +64,9 @@ class Active(Generic[B]):
 class Turns(Generic[Q]):
     """Schedules the parts with queued rows. The part that has waited longest since its last turn is next.
 
-    While a part waits, every other part gets at most one turn, so no version starves another. Call `add` after each new
-    request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by arrival. A part
-    whose queue has become empty is dropped when it reaches the top.
+    While a part waits, every other part gets at most one turn, so no version can delay another for long. Call `add`
+    after each new request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by
+    arrival. A part whose queue has become empty is dropped when it reaches the top.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Turns(Generic[Q]):
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 
     def add(self, part: Q) -> None:
-        """Put a part in the queue unless it is there already. Its last turn decides its place."""
+        """Add a part to the queue unless it is already queued. Its position depends on its last turn."""
         if part not in self._in_heap:
             self._in_heap.add(part)
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))

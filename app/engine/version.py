@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. In addition, a version may score sequences or generate text.
-    `counters` are the version's own.
+    Every version can compute embeddings. In addition, a version may score sequences or generate text. `counters` are
+    the counters of this version.
     """
 
     loaded: LoadedNetwork
@@ -119,7 +119,7 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """Return the network as a function of rows. The rows of a call must be either all tokens or all numeric."""
+    """Return the network as a function of rows. In each call, all rows must be token ids or all must be numeric."""
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

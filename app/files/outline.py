@@ -1,12 +1,12 @@
 """Counts the rows and reads the column names of a table while it is uploaded.
 
-Reads CSV, TSV and JSONL, with or without gzip. A Parquet file describes its rows and columns in a footer, which only
-the trainer reads. The row counts and column names reported here must agree with what the trainer reads later.
-Therefore, nothing is reported for a file that is malformed, too large to count during the upload, or ambiguous. Errors
-in a file are reported by the job that uses the file.
+Reads CSV, TSV and JSONL, with or without gzip. The footer of a Parquet file, which contains its row count and columns,
+is read only by the trainer. The row counts and column names must agree with those that the trainer reads later.
+Therefore, none are reported for a file that is malformed, ambiguous, or too large to count during the upload. Errors in
+a file are reported by the job that uses the file.
 
-A file may be crafted to keep this process busy. The time for each file is therefore limited, only one file is counted
-at a time, and every regular expression takes linear time.
+To prevent a malicious file from blocking this process, the time for each file is limited, only one file is counted at a
+time, and every regular expression takes linear time.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Outline:
         return goes_on and self._seconds <= MAX_SECONDS
 
     def _end(self) -> bool:
-        """Count the last line, which may lack a newline; return whether the file is complete."""
+        """Count the last line, which may lack a newline. Return whether the file is complete."""
         packed = self._decompressor
         try:
             self._take_lines(self._transcoder.end())
@@ -94,7 +94,7 @@ class Outline:
         return [rest] if self._has_lines else rest.split(RETURN)
 
     def _decompress(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress in slices, so that the caller can stop before a few bytes have expanded to gigabytes."""
+        """Decompress in slices, so that the caller can stop before a few bytes expand to gigabytes."""
         if self._decompressor is None:
             yield chunk
             return
@@ -147,7 +147,7 @@ class Table:
     open = False  # whether the last line ended in the middle of a record
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to continue."""
+        """Count the next line. Return whether to continue."""
         return False
 
 
@@ -155,7 +155,7 @@ class JsonLinesTable(Table):
     """JSONL: one record per line; the column names are the keys of the first record."""
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to continue."""
+        """Count the next line. Return whether to continue."""
         if not line.removeprefix(BOM).strip():
             return True
         if self.rows is None:
@@ -184,7 +184,7 @@ class CsvTable(Table):
         self._alone = False  # whether the header has a single cell, which may be a title
 
     def take(self, line: bytes) -> bool:
-        """Count the next line; return whether to continue."""
+        """Count the next line. Return whether to continue."""
         if not self._header:
             line = line.removeprefix(BOM)
             if not line.strip() or b"\x00" in line:
@@ -226,7 +226,7 @@ class CsvTable(Table):
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter from the header; return False if only the rows can determine it."""
+        """Choose the delimiter from the header. Return False if it can be determined only from the rows."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)
@@ -262,7 +262,7 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
 
-    `quoted` says whether a quoted cell was open at the start of the line. Raises ValueError if quotes do not enclose a
+    `quoted` tells whether a quoted cell was open at the start of the line. Raises ValueError if quotes do not enclose a
     whole cell or if there are spaces before a quote, because the trainer may read such cells differently.
     """
     at = 0

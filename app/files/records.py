@@ -38,7 +38,7 @@ class StoredFile:
 
 
 def clean_name(filename: str) -> str:
-    """Reduce a client's file name to a label: the last path component, printable, at most 255 bytes."""
+    """Reduce a client's file name to the printable characters of its last path component, at most 255 bytes."""
     last = SEPARATORS.split(filename)[-1]
     name = UNPRINTABLE.sub("", last).strip()
     while len(name.encode()) > NAME_BYTES:  # cut from the start, to keep the extension

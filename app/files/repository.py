@@ -1,4 +1,4 @@
-"""The SQL for uploaded files. Uses the caller's session; permissions and states are checked by the services."""
+"""The SQL for uploaded files. Uses the caller's session. The services check permissions and states."""
 
 from __future__ import annotations
 

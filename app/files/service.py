@@ -1,6 +1,6 @@
 """Stores uploaded data sets and result files, each as a blob and a row in the database.
 
-The content of a file is not checked here, but by the trainer of the job that uses the file.
+The content of a file is checked later, by the trainer of the job that uses the file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are stored as rows of the table `files`; the prefixes of their ids distinguish them from files.
-They expire like files, and garbage collection treats their blobs like those of files. However, they do not appear in
-file listings. The column `status_details` of an upload's row describes, as JSON, the file that the upload will become.
+Uploads and their parts are stored as rows of the table `files`, with different id prefixes. They expire and are
+garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
+contains a JSON description of the resulting file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.repository import record
 from app.files.service import Files, check_purpose
+from app.storage.errors import StorageUnavailable
 from app.storage.scratch import Scratch
 
 PENDING, COMPLETED, CANCELLED, EXPIRED = "pending", "completed", "cancelled", "expired"
@@ -35,7 +36,7 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """Describes the file that an upload will become. Stored as JSON. `file` is the id of that file once it exists."""
+    """Describes the file that results from an upload. Stored as JSON. `file` is the id of that file once it exists."""
 
     purpose: str
     bytes: int
@@ -110,9 +111,11 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts, in the order of `part_ids`, into a file; if `md5` is given, verify the file's hash.
+        """Join the parts into a file, in the order of `part_ids`. If `md5` is given, verify the file's hash.
 
-        Raises InvalidRequest if the upload has ended, or if the parts do not match the declared size or the hash.
+        Several parts are copied into a new blob, so they need their size on the disk a second time; a single part
+        becomes the file without a copy. Raises InvalidRequest if the upload has ended, or if the parts do not match the
+        declared size or the hash, and StorageUnavailable if there is no room for the copy.
         """
         with self._database.read() as session:
             row = self._open(session, upload_id, principal)
@@ -125,7 +128,12 @@ class Uploads:
             )
         hasher = hashlib.md5(usedforsecurity=False)
         outline = Outline(format_of(row.filename))
-        sha256, size = self._blobs.put_stream(outline.pass_through(self._join(parts, hasher.update)), plan.bytes)
+        stream = outline.pass_through(self._join(parts, hasher.update))
+        if len(parts) == 1:
+            sha256, size = parts[0].sha256, sum(map(len, stream))
+        else:
+            self._check_disk(plan.bytes)
+            sha256, size = self._blobs.put_stream(stream, plan.bytes)
         if md5 is not None and hasher.hexdigest() != md5.lower():
             message = f"the joined parts have the MD5 {hasher.hexdigest()}, which differs from the md5 in the request"
             raise InvalidRequest(message, param="md5")
@@ -177,6 +185,17 @@ class Uploads:
         if status != PENDING:
             raise InvalidRequest(f"{upload_id} is {status}; start a new upload", code="upload_not_pending")
         return row
+
+    def _check_disk(self, size: int) -> None:
+        """Raise StorageUnavailable if `size` bytes would fill the disk. Called before anything is written."""
+        free = self._blobs.free_bytes()
+        if free < size:
+            raise StorageUnavailable(
+                f"joining the parts requires {size} bytes of free space on the disk of the service, which has {free}; "
+                "the parts are kept until the upload expires: complete it when there is enough space, or send the "
+                "whole file to POST /v1/files, which needs its size only once",
+                retry_after=60.0,
+            )
 
     def _join(self, parts: Sequence[StoredFile], seen: Callable[[bytes], None]) -> Iterator[bytes]:
         for part in parts:

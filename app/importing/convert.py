@@ -1,7 +1,7 @@
 """Converts weights from other programs to a checkpoint directory, for `ostinato import` on the user's machine.
 
-The file is read without running any code in it. The network is inferred from the names and shapes of the tensors, and
-the user is asked for all settings that the tensors do not determine. Imports no torch.
+Reads the file without running any code in it, infers the network from the names and shapes of the tensors, and asks the
+user for all settings that the tensors do not determine. Imports no torch.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def convert(
 
 
 def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:
-    """The names of the head's outputs; None for tasks without labels."""
+    """The names of the network's outputs, or None for tasks without labels."""
     task = network.fields["task"]
     open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
@@ -92,7 +92,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         )
     if repeated := [label for label, times in Counter(labels).items() if times > 1]:
         raise InvalidRequest(
-            f"the label {repeated[0]!r} is given more than once; each output requires a label of its own",
+            f"the label {repeated[0]!r} is given more than once; each output requires a different label",
             param="labels",
         )
     return labels
@@ -101,7 +101,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
 def _tokenizer(
     network: InferredNetwork, vocabulary: Path | None, own: tuple[str, Any] | None, answers: Answers
 ) -> Tokenizer | None:
-    """The tokenizer of a network that reads tokens; None for one that reads numeric features."""
+    """The tokenizer of the network, or None if it reads numeric features."""
     if network.fields["input"] != "tokens":
         if vocabulary is not None:
             raise InvalidRequest("this network reads numbers, so it has no vocabulary", param="vocabulary")

@@ -1,4 +1,4 @@
-"""Finds, by their usual keys, the vocabulary and the labels that training scripts save along with their weights."""
+"""Finds the vocabulary and the labels that training scripts save with the weights, by their usual keys."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def find(keys: Iterable[str], extras: Mapping[str, Any]) -> tuple[str, Any] | No
 
 
 def report_unused(extras: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
-    """Record the file's entries that the import does not use, except those about the training run, such as `epoch`."""
+    """Record the unused entries of the file, except for entries about the training run, such as `epoch`."""
     rest = [name for name in extras if name not in set(used) and not name.lower().startswith(EXPECTED)]
     if rest:
         answers.assumed.append(f"ignored={','.join(rest)}: the import ignores these entries of the file")
 
 
 def label_names(value: Any, source: str) -> list[str]:
-    """Labels in index order, from a list, {index: name}, {name: index} or TorchServe's form {"0": ["id", "name"]}.
+    """Labels by index, from a list, {index: name}, {name: index} or TorchServe's format {"0": ["id", "name"]}.
 
     Raises InvalidRequest for anything else.
     """

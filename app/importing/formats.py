@@ -1,4 +1,4 @@
-"""Identifies files that cannot be imported, by their format."""
+"""Identifies the formats of files that cannot be imported."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import zipfile
 from pathlib import Path
 
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
-KERAS = "a Keras model; its layers arrange their gates differently from PyTorch's, so it cannot be imported"
+KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently than PyTorch"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 SUFFIXES = {
     ".keras": KERAS, ".h5": KERAS, ".hdf5": KERAS,
     ".onnx": "an ONNX graph, which cannot be imported",
     ".tflite": "a TensorFlow Lite model, which cannot be imported",
     ".pb": "a TensorFlow graph, which cannot be imported",
-    ".gguf": "a GGUF file, which cannot be imported",
     ".npz": f"NumPy arrays without a network; {ADVICE}",
     ".npy": f"NumPy arrays without a network; {ADVICE}",
     ".joblib": "a joblib file, usually a scikit-learn model, which cannot be imported",
@@ -21,12 +20,11 @@ SUFFIXES = {
 }  # fmt: skip
 MAGIC = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, the format of Keras models, which cannot be imported",
-    b"GGUF": SUFFIXES[".gguf"],
 }
 
 
 def describe(path: Path) -> str | None:
-    """The format of a file or directory that cannot be imported; None if it may contain weights or a checkpoint."""
+    """The format of a file or directory that cannot be imported, or None if it may contain weights or a checkpoint."""
     if path.is_dir():
         return _describe_directory(path)
     if not path.is_file():

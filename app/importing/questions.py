@@ -1,4 +1,4 @@
-"""Settings that the weights do not determine: the user is asked for them, or they are assumed and reported."""
+"""Settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ FIELDS = (
 class Question:
     """A question to the user.
 
-    `options` contains the possible answers; it is empty if any is allowed. `usual` is PyTorch's default, or None.
+    `options` contains the possible answers, and is empty if any answer is allowed. `usual` is PyTorch's default, or
+    None.
     """
 
     field: str
@@ -52,7 +53,7 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file specifies; None if neither specifies labels. Raises
+    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels. Raises
     InvalidRequest for an answer to a question that does not exist.
     """
 
@@ -70,8 +71,8 @@ class Answers:
     def ask(self, question: Question) -> str:
         """The user's answer.
 
-        If there is none, the question stays open and a possible answer is returned, so that the import can continue
-        and collect the remaining questions.
+        If there is no answer, the question stays open and a possible answer is returned, so that the import can
+        continue and collect the remaining questions.
         """
         answer = self.get(question.field)
         if answer is None:

@@ -1,4 +1,4 @@
-"""Makes tokenizers from vocabularies of other programs: lists of words, dictionaries of ids, tokenizer.json files."""
+"""Makes tokenizers from the vocabularies of other programs: lists of words, dictionaries of ids and tokenizer.json."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that splitting a text never produces, because the original program splits texts differently.
+    """Record the words that can never result from splitting a text, because the original program splits differently.
 
     Raises VocabularyInvalid if they are more than half of all words.
     """
@@ -190,7 +190,7 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
 
 
 def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
-    """The ids of a word, without the special tokens around a text; empty if the tokenizer rejects the word."""
+    """The ids of a word without special tokens, or an empty list if the tokenizer rejects the word."""
     try:
         return tokenizer.encode_batch([word], special=False)[0]
     except InvalidRequest:

@@ -1,7 +1,7 @@
 """Admission control: limits the number of requests and tokens that wait in one API process.
 
-The limits apply to requests to engines: a classification or an embedding is one request, regardless of the number of
-texts; a generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
+The limits apply to requests to engines. A classification or an embedding is one request, regardless of the number of
+texts. A generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
 `num_requests_running` count the same requests.
 """
 
@@ -20,7 +20,7 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The capacity that one caller's requests occupy, and their contribution to the metrics. `close` removes both."""
+    """The capacity and the metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
 
     __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
 
@@ -52,7 +52,10 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Count the sent requests as running. They keep their capacity: nothing reports when they leave the queue."""
+        """Count the sent requests as running.
+
+        They keep their capacity, because their start in the engine is not reported.
+        """
         self._run(self._waiting)
 
     def _run(self, count: int) -> None:
@@ -105,7 +108,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
-        """Return capacity. Each request that ends counts towards the recent completion rate."""
+        """Release capacity. Each request that ends counts towards the recent completion rate."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)

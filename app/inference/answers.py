@@ -1,4 +1,4 @@
-"""Readings: how the answer to a typed question follows from the outputs of a version's head."""
+"""Readings, which compute the answer to a typed question from the outputs of a version's head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.inference.scoring import softmax
 
 @dataclass(frozen=True, slots=True)
 class HeadOutput:
-    """The output of a head for one input: the raw row and, unless the version is a regression, its probabilities."""
+    """The output of a head for one input: the raw row and, except for regressions, its probabilities."""
 
     row: Sequence[float]
     probabilities: Sequence[float]
@@ -19,7 +19,7 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """The probability of one label against the rest."""
+    """The probability of one label compared with all others."""
 
     index: int
 
@@ -41,14 +41,15 @@ class SelectionReading:
     def probabilities(self, output: HeadOutput) -> list[float]:
         """One probability for each selected label, in the order of `indices`.
 
-        The sum runs in the order of the version's labels, so that another order of the options gives the same bits.
+        The sum is computed in the order of the version's labels, so that the result is bit-identical for any order of
+        the options.
         """
         order = sorted(self.indices)
         shares = dict(zip(order, softmax([output.row[index] for index in order]), strict=True))
         return [shares[index] for index in self.indices]
 
     def best(self, probabilities: Sequence[float]) -> int:
-        """The position of the most probable option. Of equal ones, it is the first in the order of the labels."""
+        """The position of the most probable option. If several are equal, the first in the order of the labels."""
         return max(range(len(probabilities)), key=lambda i: (probabilities[i], -self.indices[i]))
 
 
@@ -61,7 +62,7 @@ class ScaleReading:
     def probabilities(self, output: HeadOutput) -> list[float]:
         """Spread the value over the two levels next to it, so that their weighted mean is the value.
 
-        A value beyond the lowest or the highest level counts as this level.
+        A value beyond the lowest or the highest level is treated as this level.
         """
         order = sorted(range(len(self.levels)), key=self.levels.__getitem__)
         value = min(max(output.row[0], self.levels[order[0]]), self.levels[order[-1]])
@@ -79,7 +80,7 @@ Reading = LabelReading | SelectionReading | ScaleReading
 
 
 def confidence(probabilities: Sequence[float]) -> float:
-    """How far the most probable of k options exceeds chance: 0 at 1/k, and 1 at certainty."""
+    """The confidence in the most probable of k options: 0 for a probability of 1/k, and 1 for a probability of 1."""
     if len(probabilities) == 1:
         return 1.0
     chance = 1.0 / len(probabilities)

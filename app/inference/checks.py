@@ -69,7 +69,7 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
 
 
 def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
-    """Return the parameters with the largest `max_tokens` for which the context has room after the longest prompt.
+    """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
     `max_tokens` is at least 1. If the network has no maximum sequence length, `max_tokens` is the context length.
     """
@@ -79,7 +79,7 @@ def filled(params: wire.SamplingParams, prompts: list[list[int]], version: Resol
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that prompt and continuation fit into the context, if the network has a limit, as a Transformer does.
+    """Check that prompt and continuation fit into the context, if the network limits it, as a Transformer does.
 
     `field` is the request field that limits the number of tokens.
     """

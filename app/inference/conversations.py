@@ -1,4 +1,4 @@
-"""Encodes a conversation as one input: its messages in the version's chat format, with end tokens after answers."""
+"""Encodes a conversation as one input, with its messages in the version's chat format and end tokens after answers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ class Conversation:
         return sum(len(message["role"]) + len(message["content"]) + 3 for message in self.messages)
 
     def encode(self, version: ResolvedVersion, tokenizer: Tokenizer) -> list[int]:
-        """Return the ids of the prompt, as in training: each text is encoded alone, and each answer has an end token.
+        """Return the ids of the prompt.
 
-        Raises InvalidRequest if the version has no chat template, or a chat template that this service did not write.
+        As in training, each text is encoded separately, and each answer has an end token.
+
+        Raises InvalidRequest if the version has no chat template, or a template from another program.
         """
         self._check(version)
         pairs, prompt = continued(self.messages)

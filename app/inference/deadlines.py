@@ -1,7 +1,7 @@
 """Enforces the time limits of many tasks with a single timer.
 
 `asyncio.timeout` creates and cancels a timer for each request. A single timer, set to the earliest time limit, is
-cheaper: hardly any request reaches its time limit, and the timer rarely has to be moved when a request starts.
+faster: few requests reach their time limit, and the timer rarely has to be changed when a request starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LATE = "the request was not answered within its time limit"
 
 
 class Deadlines:
-    """The time limits in force on one event loop."""
+    """The active time limits on one event loop."""
 
     def __init__(self) -> None:
         self._open: set[TimeLimit] = set()
@@ -33,7 +33,7 @@ class Deadlines:
         return TimeLimit(self, time.monotonic() + seconds)
 
     def add(self, limit: TimeLimit) -> None:
-        """Start a time limit. One timer, set to the earliest limit, serves all of them."""
+        """Start a time limit. All time limits share one timer, which is set to the earliest one."""
         self._open.add(limit)
         if limit.until < self._due:
             self._arm(limit.until)
@@ -69,7 +69,7 @@ class TimeLimit:
         self._expired = False
 
     def expire(self) -> None:
-        """Cancel the task, because its time is up."""
+        """Cancel the task, because its time limit has been reached."""
         self._expired = True
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Turns calibrated scores into decisions: prediction sets, intervals, and whether to answer at all."""
+"""Converts calibrated scores to decisions: prediction sets, intervals, and whether to answer at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DecisionPolicy:
 
     If `calibrated` is true, the version must have a calibration; if it is false, the calibration is not applied; if it
     is None, the calibration is applied if the version has one. `prediction_set` is the coverage of sets or intervals.
-    No label is returned below the score `abstain_below`, or where the error rate may exceed `max_risk`. `threshold` is
+    No label is returned if the score is below `abstain_below` or the error rate may exceed `max_risk`. `threshold` is
     the minimum probability of the labels in the answer of a multilabel version; None means the version's own threshold.
     """
 
@@ -69,8 +69,8 @@ class DecisionRule:
 def answer_score(task: str, probs: Sequence[float]) -> float:
     """The score of an answer, as in the risk-coverage table of a calibration.
 
-    For classification, this is the highest probability. For multilabel classification, a decision is made on each
-    label; the score is the probability of the least certain decision.
+    For classification, this is the highest probability. For multilabel classification, each label is a separate
+    decision, and the score is the probability of the least certain one.
     """
     return max(probs) if task == "classification" else min(max(p, 1.0 - p) for p in probs)
 

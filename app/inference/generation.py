@@ -1,4 +1,4 @@
-"""A generation request in progress. Turns the engine's tokens into pieces of text for each choice."""
+"""A generation request in progress. Converts the engine's tokens to pieces of text for each choice."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """Return the last piece of the choice. Raises EngineFailed if the engine aborted the choice on its own."""
+        """Return the last piece of the choice.
+
+        Raises EngineFailed if the engine aborted the choice without being asked.
+        """
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine aborted this request")
         self.timing, self.cached_tokens = message.timing, message.cached_tokens
@@ -102,7 +105,7 @@ class Choice:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A generation that the engine has started. It can no longer be rejected.
+    """A generation that the engine has started, and that can no longer be rejected.
 
     Iterate over `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """
@@ -127,13 +130,13 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        """The number of prompt tokens that no choice had to read. The choices of one prompt count it once."""
+        """The number of prompt tokens that no choice had to read, counted once for all choices of a prompt."""
         cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
         return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:
-        """The longest of each kind of time among the choices."""
+        """The maximum of each duration over all choices."""
         timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
             max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)

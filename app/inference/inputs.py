@@ -1,4 +1,4 @@
-"""The inputs of a request: items, tokenized and cut to a version's context length."""
+"""Prepares the inputs of a request: tokenizes the items and cuts them to a version's context length."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def prepare(
 
 
 def _start(version: ResolvedVersion) -> list[int]:
-    """Return the ids for an empty prompt: the end token, because in training each text follows an end token."""
+    """Return the ids for an empty prompt: the end token, because each text follows an end token in training."""
     tokenizer = version.tokenizer
     return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
@@ -99,7 +99,7 @@ def _encode_other(
 
 
 def _within(size: int, side: str, item: Item, ids: list[int], tokenizer: Tokenizer) -> list[int]:
-    """Cut a text that is too long, but not the tokenizer's template around it. Other items are left unchanged."""
+    """Cut a text that is too long, but not the tokenizer's template around it. Does not change other items."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):

@@ -1,4 +1,4 @@
-"""The items of a request's input, parsed from JSON and checked, before they are tokenized."""
+"""Parses and checks the items of a request's input before they are tokenized."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHAPES = (
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value: count its list entries, and those nested in its first `most` items."""
+    """Estimate the work of parsing a value by counting its list entries and those nested in its first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
@@ -95,7 +95,7 @@ def _pair(text: str, text_pair: str | None, field: str) -> Item:
 
 
 def size_of(items: Sequence[Item]) -> int:
-    """Estimate the work of preparing the items as the number of their characters, ids or numbers."""
+    """Estimate the work of preparing the items by counting their characters, ids or numbers."""
     size = 0
     for item in items:
         if isinstance(item, str):

@@ -1,4 +1,4 @@
-"""Decides what happens to input that is longer than a version's context."""
+"""Cuts or rejects input that is longer than a version's context."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LengthPolicy:
 
     `truncate`: None rejects the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
     end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
-    a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added around each text.
-    The template is never cut. `remedy` names the request field that cuts input, for errors.
+    a `truncate` of -1 leaves space for them. If `special` is true, the tokenizer's template is added around each text.
+    The template is never cut. `remedy` names the request field that cuts input, for use in error messages.
     """
 
     truncate: int | None = None
@@ -65,7 +65,10 @@ def size_for(version: ResolvedVersion, policy: LengthPolicy) -> int:
 
 
 def check_characters(items: Sequence[object], version: ResolvedVersion, policy: LengthPolicy, field: str) -> None:
-    """Before tokenization, reject a text that would be too long even if all its tokens had the maximum length."""
+    """Reject a text that would be too long even if all of its tokens had the maximum length.
+
+    Called before tokenization.
+    """
     longest = None if version.tokenizer is None else version.tokenizer.longest
     if longest is None:
         return

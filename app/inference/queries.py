@@ -35,10 +35,10 @@ class InferenceQuery:
 class GenerationQuery(InferenceQuery):
     """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i.
 
-    With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as the
-    context has room for. `limit_param` is the name of the request field that limits the number of tokens, for errors.
-    If a continuation begins with the character `lead`, its text is returned without it. Only requests of one principal
-    with the same `cache_salt` share states in the prefix cache.
+    With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as fit into
+    the context. `limit_param` is the name of the request field that limits the number of tokens, for use in error
+    messages. If a continuation begins with the character `lead`, this character is removed. Only requests of one
+    principal with the same `cache_salt` share states in the prefix cache.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)

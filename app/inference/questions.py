@@ -1,4 +1,4 @@
-"""Typed questions about one input, and how the labels of a version answer them."""
+"""Typed questions about one input, which are answered with the labels of a version."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SEARCHED = 1000  # the maximum number of labels among which the most similar one
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """Whether something is true: the probability of one label against the rest.
+    """A question whether something is true: the probability of one label compared with all others.
 
-    `place` is the path of the question in the request, for errors.
+    `place` is the path of the question in the request, for use in error messages.
     """
 
     place: str
@@ -27,7 +27,7 @@ class Predicate:
 
 @dataclass(frozen=True, slots=True)
 class OptionChoice:
-    """Which one of several options, in no order. `field` is the request field that contains the options."""
+    """A question about one of several unordered options. `field` is the request field that contains the options."""
 
     place: str
     field: str
@@ -36,7 +36,7 @@ class OptionChoice:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """Where on an ordered scale. `field` is the request field that contains the levels, the lowest first."""
+    """A question about a position on an ordered scale. `field` is the request field with the levels, lowest first."""
 
     place: str
     field: str
@@ -58,7 +58,7 @@ class QuestionReader:
         return cls(version, {label: index for index, label in enumerate(version.labels)})
 
     def read(self, question: TypedQuestion) -> Reading:
-        """Return how to read the answer to a question from the outputs of the version's head."""
+        """Return the reading that computes the answer to a question from the outputs of the version's head."""
         if self.version.config.task == "regression":
             return self._on_scale(question)
         if isinstance(question, Predicate):
@@ -77,8 +77,8 @@ class QuestionReader:
             return positive
         hint = "" if question.name is None else did_you_mean(question.name, labels[:SEARCHED])
         raise InvalidRequest(
-            f"{question.place} does not say which label it asks about: {self.version.ref} has no label true, yes, 1 or "
-            f"positive beside one other label; set the question's name to one of its labels ({self._shown()}){hint}",
+            f"{question.place} does not specify a label: {self.version.ref} does not have two labels, one of which is "
+            f"true, yes, 1 or positive; set the question's name to one of its labels ({self._shown()}){hint}",
             code="unknown_label",
             param=question.place,
         )
@@ -93,7 +93,8 @@ class QuestionReader:
     def _on_scale(self, question: TypedQuestion) -> ScaleReading:
         if not isinstance(question, Rating):
             raise InvalidRequest(
-                f"{question.place}: {self.version.ref} predicts a number, and answers only questions of type score",
+                f"{question.place}: {self.version.ref} predicts a number, so it can only answer questions of type "
+                "score",
                 code="wrong_task",
                 param=question.place,
             )
@@ -105,7 +106,7 @@ class QuestionReader:
         return ScaleReading(values)
 
     def _option(self, option: str | bool, place: str) -> int:
-        """The index of the label that an option stands for. A boolean stands for the positive or the other label."""
+        """The index of the label that an option represents. A boolean represents the positive or the other label."""
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)
             if positive is not None:
@@ -135,7 +136,7 @@ class QuestionReader:
 
 
 def positive_index(labels: Sequence[str]) -> int | None:
-    """The index of the positive label of a binary version, or None if the labels do not show which one it is."""
+    """The index of the positive label of a binary version, or None if the labels do not determine it."""
     positive = [index for index, label in enumerate(labels) if label.casefold() in POSITIVE]
     return positive[0] if len(labels) == 2 and len(positive) == 1 else None
 

@@ -25,7 +25,7 @@ class Readers:
     """A thread pool that limits the total size of the input that is being read or is waiting for a thread.
 
     `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected. Each principal uses at
-    most one thread at a time, so that another thread is left for other principals. Without keys, all requests share the
+    most one thread at a time, so that another thread remains for other principals. Without keys, all requests share the
     pool.
     """
 
@@ -38,7 +38,7 @@ class Readers:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, size: int, work: Callable[[], T], principal: str = LOCAL) -> T:
-        """Run `work` in a thread. Raises Overloaded if there is no room; an idle pool accepts input of any size.
+        """Run `work` in a thread. Raises Overloaded if the limit is exceeded; an idle pool accepts input of any size.
 
         If the caller is cancelled, `work` keeps its thread until it ends or checks `bounds.abandoned`.
         """

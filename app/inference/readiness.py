@@ -1,7 +1,7 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. They also tell the engines which versions to keep,
-unload versions that have been deleted, and drop the data of deleted versions from this process.
+The checks run twice a second, so a report is always available. They also send the engines the versions to keep loaded,
+unload deleted versions, and drop the data of deleted versions from this process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.inference.generation import Stops
 from app.inference.items import Item, Steps
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.service import Inference
+from app.inference.ticks import tick
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.registry.records import LOCAL, Alias
 from app.telemetry import model_series
@@ -72,7 +73,10 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the last checks. Names the versions that `principal` may see, and only counts the others."""
+        """The result of the last checks.
+
+        Names the versions that `principal` may see, and gives the number of all others.
+        """
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
@@ -93,14 +97,13 @@ class Readiness:
 
     async def _keep_looking(self) -> None:
         while True:
-            began = time.monotonic()
             try:
                 await self._look()
             except OstinatoError as error:
                 log.warning("the readiness checks failed: %s", error.message)
             except Exception:
                 log.exception("the readiness checks failed")
-            await asyncio.sleep(max(0.05, PERIOD - (time.monotonic() - began)))
+            await tick(PERIOD)
 
     async def _look(self) -> None:
         pool, versions = self._inference.pool, self._inference.versions
@@ -123,7 +126,7 @@ class Readiness:
         return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
 
     async def _check_required(self, aliases: Sequence[Alias]) -> None:
-        """Resolve each required alias, and start to warm up its version."""
+        """Resolve each required alias, and start warming up its version."""
         self._problems = {name: why for name, why in self._problems.items() if name in self._required}
         required = {}
         for alias in aliases:
@@ -146,7 +149,10 @@ class Readiness:
         self._rests = {digest: rest for digest, rest in self._rests.items() if digest in digests}
 
     def _warm_up(self, name: str, record: VersionRecord) -> None:
-        """Start a task that loads the version and runs it once: this can take minutes, and the checks must continue."""
+        """Start a task that loads the version and runs it once.
+
+        This can take minutes, during which the checks continue.
+        """
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
         if self._rests.get(record.digest, (0.0, 0.0))[1] > time.monotonic():

@@ -33,7 +33,7 @@ def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> lis
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
-    """Probabilities that sum to 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
+    """Probabilities with a sum of 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
     top = max(logits)
     raised = [math.exp(logit - top) for logit in logits]
     total = sum(raised)
@@ -41,7 +41,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
 
 
 def sigmoid(logits: Sequence[float]) -> list[float]:
-    """One independent probability per logit. The two forms keep `exp` from overflowing."""
+    """One independent probability per logit. Uses two formulas, so that `exp` cannot overflow."""
     return [1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x)) for x in logits]
 
 

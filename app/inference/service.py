@@ -1,4 +1,4 @@
-"""The inference use cases: they accept texts, token ids or numbers, and return scores, vectors or generated text."""
+"""The inference use cases. They accept texts, token ids or numbers, and return scores, vectors or generated text."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Inference:
     async def load(self, version: ResolvedVersion) -> EngineClient:
         """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        Raises Unavailable (`loading`) if the version is not loaded by its `wait_until`.
+        Raises Unavailable (`loading`) if the version is not loaded before its `wait_until`.
         """
         return await self.pool.engine_for(
             version.digest, lambda: self.versions.load_message(version), version.wait_until
@@ -214,8 +214,8 @@ class Inference:
             return work()
         return await self._readers.run(size, work, query.principal)
 
-    def _check_cost(self, version: ResolvedVersion, lengths: list[int]) -> None:
-        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds)
+    def _check_cost(self, version: ResolvedVersion, lengths: list[int], *, prompts: bool = False) -> None:
+        cost.check(version, lengths, self.pool.living, self.settings.max_sequence_seconds, prompts=prompts)
 
     # --- generation ---------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Inference:
         if query.open_ended:
             query = replace(query, params=checks.filled(query.params, prompts, version))
         checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
-        self._check_cost(version, list(map(len, prompts)))
+        self._check_cost(version, list(map(len, prompts)), prompts=True)
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))

@@ -1,7 +1,7 @@
 """Resolves model references to versions, and provides the records, assets and load messages of these versions.
 
-A resolved reference is cached for less than half a second, so every process notices within one second that an
-alias has been moved. While the database does not answer, the last known answer is used for up to five minutes.
+A resolved reference is cached for less than half a second, so every process notices within one second that an alias has
+been moved. If the database does not respond, the last result is used for up to five minutes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: everything but the weights. They depend only on the digest."""
+    """The parts of a version that the API process needs: everything except the weights.
+
+    They depend only on the digest.
+    """
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -111,7 +114,7 @@ class ResolvedVersion:
 
 @dataclass(slots=True)
 class _Answer:
-    """The version to which a reference resolved when the database was asked, as monotonic times."""
+    """A version to which a reference has resolved, with the monotonic times of the query."""
 
     record: VersionRecord
     asked: float
@@ -121,8 +124,8 @@ class _Answer:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
 
-    Both operations block, so they run in threads. Files are fetched in separate threads, because this can take minutes.
-    A request waits for the files for at most `patience` seconds.
+    Both operations block, so they run in threads. Files are fetched in separate threads, because fetching can take
+    minutes. A request waits for the files for at most `patience` seconds.
     """
 
     def __init__(
@@ -157,7 +160,7 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version to which a reference resolves now, or did before the database stopped answering.
+        """Return the version to which a reference resolves or, if the database does not respond, last resolved.
 
         Raises NotFound if no version is visible to the principal.
         """
@@ -235,5 +238,5 @@ class Versions:
 
 
 def still_loading() -> Unavailable:
-    """The error for a request that waited as long as it may for a version to be loaded."""
+    """The error for a request whose version was not loaded in time."""
     return Unavailable("the version is still being loaded; try again", code="loading", retry_after=5.0)

@@ -1,11 +1,11 @@
 """The SQL for the worker operations on jobs: claim a job, renew its lease, report progress, end or requeue it.
 
-Workers do not communicate with each other. Two rules make this safe:
+Workers do not communicate with each other. Two rules ensure that only one of them changes a job:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
-own clocks do not matter, and nothing has to be cleaned up after a killed worker.
-- Each claim increments the job's `attempt`, and each write by a worker specifies its attempt. If a worker was frozen
-while another worker claimed its job, the first worker's next write raises `Fenced` and changes nothing.
+  own clocks are not used, and no cleanup is needed after a worker is killed.
+- Each claim increments the job's `attempt`, and each write by a worker specifies its attempt. If another worker claims
+  the job of a frozen worker, the next write by the frozen worker raises `Fenced` and has no effect.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.jobs.records import (
     ATTEMPT,
     ATTEMPT_LOST,
     CANCELLED,
+    ENDED,
     EVALUATION,
     FAILED,
     PUBLISHING,
@@ -42,16 +43,24 @@ from app.wire.trainer import PlannedTrial
 
 
 class JobClaims:
-    """Changes jobs on behalf of workers, in the caller's transaction, which can also register a job's version."""
+    """Changes jobs on behalf of workers. Uses the caller's transaction, which may also register a version."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._states = JobStates(database)
 
     def claimable(self, session: Session) -> bool:
-        """Whether `claim` would claim or change any job. Reads only, so idle workers do not take the write lock."""
+        """Whether `claim` would claim or change any job.
+
+        Only reads, so that idle workers do not take the write lock.
+        """
         due = or_(_claimable(self._database.now(session)), trials.stopped())
         return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
+
+    def any_leases(self, session: Session) -> bool:
+        """Whether any unfinished job has a lease or a start time, so that it may become claimable as time passes."""
+        timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED))
+        return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
@@ -203,7 +212,7 @@ class JobClaims:
         self._states.log(session, job_id, events)
 
     def _log_loss(self, session: Session, job: Job) -> None:
-        """Log that the previous attempt was lost. Its own worker cannot log this, because it may have been killed."""
+        """Log that the previous attempt was lost. The worker of that attempt may have been killed before logging it."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])

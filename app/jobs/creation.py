@@ -32,7 +32,7 @@ NAME_CHARACTERS = 64
 
 
 class JobCreation:
-    """Turns a checked request into a queued job, in one transaction."""
+    """Creates a queued job from a checked request, in one transaction."""
 
     def __init__(
         self, database: Database, registry: Registry, files: Files, repository: JobRepository, memory: int = 0
@@ -81,7 +81,7 @@ class JobCreation:
             )
 
     def draft(self, request: JobRequest, principal: str) -> tuple[TrainSpec, Version | None]:
-        """Return the trainer's input and the version to fine-tune, if any, of the job that `create` would queue.
+        """Return the trainer's input, and the version to fine-tune if any, for the job that `create` would queue.
 
         Raises InvalidRequest or NotFound with `param` set.
         """
@@ -91,7 +91,7 @@ class JobCreation:
             return self._spec(session, request, principal, request.seed or 0), base
 
     def _check_base(self, session: Session, request: JobRequest, principal: str) -> Version | None:
-        """Return the version to fine-tune, if any. Refuses a network whose weights alone do not fit into memory."""
+        """Return the version to fine-tune, if any. Rejects a network whose weights alone do not fit into memory."""
         base = None if request.from_scratch else self._base(session, request, principal)
         limits.check_memory(request, base.config if base else None, self._memory)
         return base
@@ -149,7 +149,7 @@ class JobCreation:
 
 
 def hold_file(files: Files, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
-    """Lock a file until the job's row refers to it: a deletion in between would leave the job without its data.
+    """Lock a file until the job's row refers to it, so that the file cannot be deleted in between.
 
     Raises InvalidRequest, with this `param`, if the principal has no such file.
     """
@@ -167,18 +167,19 @@ def data_file(path: str, file: StoredFile) -> DataFile:
 
 
 def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
-    """Refuse column roles of the validation file that differ from the job's, because they would have no effect."""
+    """Reject column roles of the validation file that differ from the job's, because they would have no effect."""
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (
-                f"validation_file was uploaded with columns[{role}]={column!r}, which has no effect: both files are "
-                f"read with the same columns; set it on the training file, or in this request as columns.{role}"
+                f"validation_file was uploaded with columns[{role}]={column!r}, which has no effect, because both "
+                "files are read with the same columns; set it on the training file, or in this request as "
+                f"columns.{role}"
             )
             raise InvalidRequest(message, param="validation_file")
 
 
 def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) -> dict[str, Any]:
-    """Return the value of the column `request`: the request, the trainer's spec, and the base model's files."""
+    """Return the value of the column `request`: the request, the trainer's input, and the base model's files."""
     stored: dict[str, Any] = msgspec.to_builtins(request)
     stored["spec"] = msgspec.to_builtins(spec)
     stored["columns"] = msgspec.to_builtins(spec.columns)

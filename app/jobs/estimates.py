@@ -1,4 +1,4 @@
-"""Dry runs: estimate what a training request would do, without queueing a job.
+"""Dry runs: estimates for training requests, without queueing a job.
 
 The trainer program computes the estimate in a temporary run directory. Because it uses the processor and memory, only
 one runs at a time in each API process.
@@ -47,7 +47,7 @@ SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other 
 
 
 class EstimateAbandoned(Exception):
-    """The client has left, so nobody waits for the estimate."""
+    """The client has disconnected before the estimate was complete."""
 
 
 class Estimates:
@@ -76,20 +76,20 @@ class Estimates:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """End the estimate that is running, and refuse further ones."""
+        """End the running estimate, and reject further estimates."""
         self._closing.set()
 
     def estimate(
         self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
     ) -> Estimate:
-        """Estimate what a job with this request would do. Blocks for up to `seconds`.
+        """Estimate the memory and time of a job with this request. Blocks for up to `seconds`.
 
         Raises the errors of `Jobs.create`. If the data has a fault, raises InvalidRequest with the code and message of
-        the error with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded when
-        the time has passed, and EstimateAbandoned once `stopping` returns true.
+        the error with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded
+        after `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):
-            message = "another dry run is being computed, and there is only one at a time; try again in a moment"
+            message = "another dry run is in progress, and only one can run at a time; try again in a moment"
             raise Overloaded(message, code="dry_run_busy", retry_after=RETRY_SECONDS)
         try:
             spec, base = self._creation.draft(request, principal)
@@ -183,4 +183,4 @@ def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimat
         raise Unavailable("the disk of this machine is full or has failed", code="storage_unavailable")
     with contextlib.suppress(OSError):
         log.error("the trainer of a dry run ended with code %d: %s", code, trainer_log.read_text()[-2000:])
-    raise EngineFailed("the dry run ended unexpectedly; the log of the service has the details", code="dry_run_failed")
+    raise EngineFailed("the dry run ended unexpectedly; see the log of the service for details", code="dry_run_failed")

@@ -29,7 +29,7 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 def check(request: EvaluationRequest) -> None:
-    """Check everything that can be checked without reading a table. Raises InvalidRequest with `param` set."""
+    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
     check_text(msgspec.to_builtins(request))
     for param in ("model", "against"):
         value = getattr(request, param)

@@ -82,7 +82,9 @@ class Evaluations:
         version = self._version(session, "model", request.model, repeat.owner)
         other = None if request.against is None else self._version(session, "against", request.against, repeat.owner)
         if version.task not in TRAINABLE:
-            raise InvalidRequest(f"{version.ref} is for {version.task}, which no file can measure", param="model")
+            raise InvalidRequest(
+                f"{version.ref} is for {version.task}, which cannot be evaluated on a file", param="model"
+            )
         if other is not None:
             _check_comparable(version, other)
         return self._repository.insert(

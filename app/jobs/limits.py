@@ -1,7 +1,7 @@
 """The rules for each field of a training request.
 
-These checks read no files and no tables, so a client receives an error immediately instead of a failed job later. The
-rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
+These checks need no files or tables, so the client receives an error at once instead of a failed job later. The rules
+for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Check everything that can be checked without reading a table. Raises InvalidRequest with `param` set."""
+    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
     _check_metadata(request.metadata or {})
@@ -39,7 +39,7 @@ def check(request: JobRequest) -> None:
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Check a fine-tuning request against the configuration of its base model, whose shape cannot be changed.
+    """Check that a fine-tuning request does not change the dimensions of its base model.
 
     Raises InvalidRequest with `param` set.
     """
@@ -49,7 +49,7 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
 
 def check_memory(request: JobRequest, base: Mapping[str, Any] | None, limit: int) -> None:
-    """Refuse a request that is certain to need more than `limit` bytes in training for the weights alone.
+    """Reject a request if training certainly needs more than `limit` bytes for the weights alone.
 
     `base` is the configuration of the version to fine-tune. Raises InvalidRequest with `param` set.
     """
@@ -69,7 +69,7 @@ def to_model_name(text: str, param: str) -> str:
     """
     name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
     if not MODEL_NAME.fullmatch(name):
-        raise _invalid(param, f"{text!r} contains no letter or digit to make a model name from")
+        raise _invalid(param, f"{text!r} contains no letter or digit, so it cannot become a model name")
     return name
 
 

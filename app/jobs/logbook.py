@@ -19,7 +19,7 @@ from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
-    """Append events to a job's log. Drops the events that the log already has."""
+    """Append events to a job's log. Ignores events that are already in the log."""
     rows = [
         {
             "id": new_id("ftevent"),
@@ -56,7 +56,7 @@ def event_position(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def events(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobEvent]:
-    """Load the events of a job, newest first: those before the position `before`, or all events if it is None."""
+    """Load the events of a job before the position `before` (all events if None), newest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id)
     if before is not None:
         query = query.where(JobEventRow.seq < before)
@@ -65,7 +65,7 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
 
 
 def events_after(session: Session, job_id: str, position: int, limit: int) -> list[JobEvent]:
-    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 is before all events."""
+    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 precedes all events."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
     return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
 
@@ -92,7 +92,7 @@ def checkpoint_step(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobCheckpoint]:
-    """Load the checkpoints of a job, latest step first: those before the step `before`, or all if it is None."""
+    """Load the checkpoints of a job before the step `before` (all checkpoints if None), latest step first."""
     query = select(JobCheckpointRow).where(JobCheckpointRow.job_id == job_id)
     if before is not None:
         query = query.where(JobCheckpointRow.step < before)
@@ -101,9 +101,10 @@ def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -
 
 
 def forget_checkpoints(session: Session, keep: int, before: float) -> int:
-    """Delete the checkpoints created at or before `before`, except those of the `keep` latest steps of each job.
+    """Delete the checkpoints created at or before `before`, except for the `keep` latest steps of each job.
 
-    The latest checkpoints are the best: each is saved when the model has improved. Returns the number of deleted rows.
+    The latest checkpoints are the best, because a checkpoint is saved only if the model has improved. Returns the
+    number of deleted rows.
     """
     # Rank all checkpoints in one pass. A subquery that counts the later checkpoints for each row would be quadratic.
     place = func.row_number().over(partition_by=JobCheckpointRow.job_id, order_by=JobCheckpointRow.step.desc())

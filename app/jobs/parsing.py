@@ -44,7 +44,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
     _check_supported(fields)
     fields.pop("resources", None)  # always empty here: `_check_supported` refuses other values
     if "validation_split" in fields and "validation_file" in fields:
-        message = "validation_split has no effect with a validation_file, whose rows are held out; leave it out"
+        message = "validation_split has no effect with a validation_file; leave out one of them"
         raise InvalidRequest(message, param="validation_split")
     fields["training"], _ = _merge_options(fields)
     try:
@@ -58,15 +58,13 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the options that a valid body contains under another name: `training.epochs` ->
-    `hyperparameters.n_epochs`.
-    """
+    """Map the names of options to different names in a valid body: `training.epochs` -> `hyperparameters.n_epochs`."""
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 
 
 def check_text(body: Mapping[str, Any]) -> None:
-    """Refuse values that a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
+    """Reject values that a database cannot store: lone surrogates, NUL characters, NaN and infinity."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -97,7 +95,7 @@ def _value_at(body: Mapping[str, Any], path: str) -> Any:
 
 
 def _check_supported(fields: Mapping[str, Any]) -> None:
-    """Refuse options of OpenAI's API that this service does not support. Empty values are accepted."""
+    """Reject options of OpenAI's API that this service does not support. Empty values are accepted."""
     kind = _value_at(fields, "method.type")
     if kind not in (None, "supervised"):
         message = f"method {kind!r} is not supported; use 'supervised'"
@@ -115,8 +113,8 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 def _merge_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge the training options from the three objects in which a client may send them.
 
-    Also returns the path from which the value of each option was taken.
-    The value "auto" means that the option is not set. Raises InvalidRequest if two values of an option differ.
+    Also returns the path of each option's value in the body. An option with the value "auto" is treated as not set.
+    Raises InvalidRequest if two values of an option differ.
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}  # option -> the path from which its value was taken
@@ -136,7 +134,7 @@ def _merge_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def _wrong_type(error: msgspec.ValidationError) -> InvalidRequest:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.training.epochs`" into an error about that field."""
+    """Convert msgspec's "Expected `int`, got `str` - at `$.training.epochs`" to an error about that field."""
     problem, _, path = str(error).partition(" - at `")
     param = path.rstrip("`").removeprefix("$").lstrip(".") or None
     if param is None and "missing required field" in problem:

@@ -75,7 +75,7 @@ def count_before(session: Session, job: Job) -> int:
 
 
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """Compute `count_before` for several jobs, by id. Ranks the queue once, however many jobs there are.
+    """Compute `count_before` for several jobs, by id. Ranks the queue only once, regardless of the number of jobs.
 
     A trial of an auto job counts as its parent, which is running.
     """

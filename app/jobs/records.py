@@ -25,7 +25,7 @@ ATTEMPT_LOST = "job.lost"  # the kind of the events that report attempts that en
 
 
 class Fenced(Exception):
-    """The write is refused, because a later attempt has claimed the job or the job is no longer running."""
+    """The write is rejected, because a later attempt has claimed the job or the job is no longer running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Job:
 
     `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of the request and, under "spec", the
     `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
-    increments `attempt`, so that writes of earlier attempts can be refused. `losses` is the number of attempts that
+    increments `attempt`, so that writes of earlier attempts can be rejected. `losses` is the number of attempts that
     ended with a fault. `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are
     seconds since the epoch according to the database's clock.
 
@@ -107,7 +107,7 @@ class Job:
 
     @property
     def public_status(self) -> str:
-        """The status in OpenAI's terms, in which the validation of files is a separate status.
+        """The status in OpenAI's terms, where the validation of files is a separate status.
 
         A job whose worker was lost is shown as queued, even before another worker has noticed the loss.
         """
@@ -131,7 +131,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. Dropped if the log already has an event with the same `kind` and `step`."""
+    """An event to append to a job's log. Ignored if the log already has an event with the same `kind` and `step`."""
 
     kind: str
     step: int

@@ -1,4 +1,4 @@
-"""Finds the job that an earlier attempt of the same request has created."""
+"""Finds the job that an earlier attempt at the same request has created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRY_SECONDS = 600.0  # maximum age of a job that is returned for a client's re
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Identifies a request that a client may send again, by its owner, body and idempotency key.
+    """Identifies a repeated request by its owner, body and idempotency key.
 
     `retry_count` is the number of retries according to the client.
     """
@@ -34,7 +34,8 @@ class Repeat:
             job = queries.get_by_key(session, self.owner, self.key)
             if job is not None and job.body_sha256 != self.body_sha256:
                 raise InvalidRequest(
-                    f"this Idempotency-Key belongs to {job.id}, whose request was different; use a new key",
+                    f"this Idempotency-Key belongs to {job.id}, which was created with a different request; use a new "
+                    "key",
                     code="idempotency_key_reused",
                     param="Idempotency-Key",
                 )

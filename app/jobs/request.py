@@ -16,8 +16,8 @@ from models.choices import ARCHITECTURES
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model name and the alias for the trained version.
 
-    If `expected_version` is a number, the alias is moved only if it points to that version; if it is null, only if the
-    alias does not exist yet. If it is left out, the alias is always moved.
+    If `expected_version` is a number, the alias is moved only if it points to that version; if it is null, the alias
+    must not exist yet. If it is left out, the alias is always moved.
     """
 
     name: str | None = None

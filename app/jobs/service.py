@@ -52,8 +52,8 @@ class Jobs:
         """Queue a training job. The data files are not read yet.
 
         If an earlier request had the same `idempotency_key`, the job of that request is returned. Without a key, a
-        request that the client marks as a retry (`retry_count` above 0) returns the job that an equal request created
-        in the last ten minutes, if any. Raises InvalidRequest and NotFound with `param` set.
+        retry (`retry_count` above 0) returns the job that an equal request created in the last ten minutes, if any.
+        Raises InvalidRequest and NotFound with `param` set.
         """
         check_key(idempotency_key)
         try:
@@ -110,7 +110,7 @@ class Jobs:
     def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
         """Return a job, and up to `limit` of its events after the event with id `after`, oldest first.
 
-        The job is read before the events, so no event can follow the events of a job that has ended.
+        The job is read before its events, so that all events are returned if the job has ended.
         """
         with self._database.read() as session:
             job = self._complete(session, self._job(session, job_id, principal))
@@ -130,7 +130,7 @@ class Jobs:
             return logbook.checkpoints(session, job_id, step, limit)
 
     def cancel(self, job_id: str, principal: str) -> Job:
-        """Cancel a job, and its trials, permanently. Cancelling it again while its trainer stops has no effect.
+        """Cancel a job and its trials permanently. Cancelling a job again while its trainer stops has no effect.
 
         If a trial is cancelled, its parent chooses among the other trials.
 
@@ -144,7 +144,7 @@ class Jobs:
         return self.get(job_id, principal)
 
     def pause(self, job_id: str, principal: str) -> Job:
-        """Pause a queued or running job, and its trials. Raises InvalidRequest (`invalid_job_state`) in other states.
+        """Pause a queued or running job and its trials. Raises InvalidRequest (`invalid_job_state`) in other states.
 
         A trial cannot be paused alone, because its parent would wait for it.
         """
@@ -192,7 +192,7 @@ def check_key(idempotency_key: str | None) -> None:
 
 def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, param: str = "id") -> Job:
     if job is None or not visible(job.owner, principal):
-        message = f"there is no job {job_id[:60]!a}; GET {ROUTES[kind]} lists yours"
+        message = f"there is no job {job_id[:60]!a}; GET {ROUTES[kind]} lists your jobs"
         raise NotFound(message, code="job_not_found", param=param)
     return job
 
@@ -204,7 +204,7 @@ def _check_after(job_id: str, kind: str, after: str | None, position: int | None
 
 def _check_not_trial(job: Job, action: str) -> None:
     if job.parent_id is not None:
-        message = f"{job.id} is a trial of {job.parent_id} and cannot be {action} alone; name that job instead"
+        message = f"{job.id} is a trial of {job.parent_id} and cannot be {action} alone; use the id of that job instead"
         raise InvalidRequest(message, code="invalid_job_state", retryable=False)
 
 

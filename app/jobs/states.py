@@ -1,4 +1,4 @@
-"""The changes to a job's state that both client requests and workers' attempts make."""
+"""Changes to a job's state that are made by both client requests and workers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    The methods do not check whether a change is allowed. The caller must lock the row and check this under the lock:
-    otherwise, another worker could claim the job, or another client could end it, between the check and the write.
+    The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
+    Otherwise, another worker could claim the job, or another client could end it, between the check and the write.
     """
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +56,7 @@ class JobStates:
     def resume(self, session: Session, job_id: str) -> None:
         """Queue a paused job."""
         self.update(session, job_id, status=QUEUED, phase=WAITING, **NO_LEASE, **NO_REQUESTS)
-        self._note(session, job_id, "job.resumed", "The job waits for a worker again")
+        self._note(session, job_id, "job.resumed", "The job is waiting for a worker again")
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
         """Append events to the job's log, with the current time of the database's clock."""

@@ -1,14 +1,14 @@
 """The SQL for the trials of auto jobs.
 
-An auto job is claimed twice: first to plan its trials, then, when all of them have ended, to publish the best. Between
-the two, it is running without a lease, and no worker holds it. A trial is a job of its own, with the auto job as its
-parent. Three rules make this safe:
+An auto job is claimed twice: first to plan its trials and then, when all trials have ended, to publish the best one. In
+between, it is running without a lease, and no worker holds it. A trial is a separate job, with the auto job as its
+parent. Three rules prevent conflicts:
 
-- All trials of a job are inserted in the transaction that ends its planning, so a job has either no trials or all.
+- All trials of a job are inserted in the transaction that ends its planning, so a job has either none or all of them.
 - A transaction that changes a parent and its trials locks the parent first. Workers that hold a trial never lock its
-  parent in the same transaction, so the two cannot wait for each other.
-- A parent ends after its trials. A request to cancel or pause it is passed to its trials; once they have obeyed, the
-  next worker that looks for a job changes the parent too.
+  parent in the same transaction, so no deadlock can occur.
+- A parent ends after its trials. A request to cancel or pause it is passed to its trials. When they have stopped, the
+  next worker that looks for a job also changes the parent.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
 def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
     """Insert the trials of a locked job as queued jobs.
 
-    They take the place of their parent in the queue, so jobs that were created later do not overtake them.
+    They take the position of their parent in the queue, before all jobs that were created later.
     """
     for number, trial in enumerate(planned, start=1):
         row = JobRow(
@@ -129,7 +129,7 @@ def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
 
 
 def ended(trial: Job, count: int) -> NewEvent:
-    """Return the event that reports in the parent's log that one of its `count` trials has ended."""
+    """Return the event for the parent's log that reports the end of one of its `count` trials."""
     about = f"Trial {trial.trial} of {count}, {trial.model}"
     data: dict[str, Any] = {"trial": trial.trial, "model": trial.model, "job_id": trial.id, "status": trial.status}
     if trial.result is None:

@@ -19,7 +19,7 @@ _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 
 
 class Console:
-    """The launcher's output. If the output is a closed pipe, the error is ignored, so that the launcher continues."""
+    """The launcher's output. Errors from a closed pipe are ignored, so that the launcher continues."""
 
     def __init__(self, out: TextIO, *, json: bool = False) -> None:
         self._out = out

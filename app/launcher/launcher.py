@@ -51,7 +51,7 @@ def choose_console(
 
 
 class Launcher:
-    """The running service: one keeper for each program of the plan, and the list of running programs."""
+    """Runs the service, with one keeper for each program of the plan, and maintains the list of running programs."""
 
     def __init__(
         self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], console: Console | None = None
@@ -83,7 +83,7 @@ class Launcher:
             await self._stop.wait()
             announcing.cancel()
             self._log(
-                "stopping: open requests finish, and training runs are saved (press Ctrl+C again to stop immediately)"
+                "stopping: waiting for open requests, and saving training runs (press Ctrl+C again to stop immediately)"
             )
             return self._status
         finally:
@@ -110,7 +110,7 @@ class Launcher:
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
             if isinstance(outcome, Exception):
-                self._log(f"an internal error ended the supervision of a program ({outcome!r})")
+                self._log(f"an internal error: a program is no longer supervised ({outcome!r})")
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -166,11 +166,12 @@ class Launcher:
             raise
 
     async def _keep_list(self) -> None:
-        """Rewrite programs.json whenever the set of running programs changes."""
+        """Update programs.json whenever the set of running programs changes."""
         written: list[programs.Program] | None = None
+        trainers = programs.Trainers(self._settings.run_dir)
         while True:
-            running = [p for p in map(self._program_of, self._keepers) if p and programs.alive(p.pid)]
-            running += programs.read_trainers(self._settings.run_dir)
+            running = [program for keeper in self._keepers if (program := self._program_of(keeper))]
+            running += trainers.read()
             if running != written and self._write_list(running):
                 written = running
             await asyncio.sleep(LIST_EVERY)
@@ -184,7 +185,7 @@ class Launcher:
     def _write_list(self, running: list[programs.Program]) -> bool:
         """Write programs.json. Returns False if the write failed.
 
-        A full disk must not stop the service, so a failure is logged once and the write is retried.
+        A failure is logged once and the write is retried, because a full disk must not stop the service.
         """
         try:
             programs.write(self._settings.run_dir, running)

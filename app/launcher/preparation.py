@@ -16,7 +16,7 @@ from app.wire import socket_folder
 
 
 class StartRefused(OstinatoError):
-    """The service cannot be started. The message says what to change."""
+    """The service cannot be started. The message explains what to change."""
 
     code = "start_refused"
 

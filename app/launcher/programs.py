@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,14 @@ import msgspec
 from app.errors import OstinatoError
 
 NAME = "programs.json"
+SETTLED_NS = 2 * 10**9
 
 
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only:
-    its address for programs on this machine.
+    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only.
+    It is the address for programs on this machine.
     """
 
     program: str  # api | engine | worker | trainer
@@ -53,8 +55,9 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether a process is a trainer, judging by its command line. Ids are reused, and they differ between
-    containers.
+    """Whether a process is a trainer according to its command line.
+
+    Process ids are reused and differ between containers.
     """
     try:
         return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -64,17 +67,34 @@ def _is_trainer(pid: int) -> bool:
         return False
 
 
-def read_trainers(run_dir: Path) -> list[Program]:
-    """Return the running trainers that workers on this machine have listed."""
-    trainers = []
-    for path in sorted((run_dir / "trainers").glob("*.json")):
+class Trainers:
+    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / "trainers"
+        self._empty: int | None = None  # the time of the folder's last change, if the folder was empty after it
+
+    def read(self) -> list[Program]:
+        """Return the trainers that are running."""
         try:
-            trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
-        except (OSError, ValueError, TypeError, msgspec.ValidationError):
-            continue  # the file is deleted or half written; the next call reads it again
-        if alive(trainer.pid) and _is_trainer(trainer.pid):
-            trainers.append(trainer)
-    return trainers
+            changed = os.stat(self._folder).st_mtime_ns
+        except OSError:
+            return []
+        if changed == self._empty:
+            return []
+        paths = sorted(self._folder.glob("*.json"))
+        # A file may be added within the resolution of the folder's time, so a recent change is not relied on.
+        settled = not paths and time.time_ns() - changed > SETTLED_NS
+        self._empty = changed if settled else None
+        return [trainer for path in paths if (trainer := _trainer(path)) is not None]
+
+
+def _trainer(path: Path) -> Program | None:
+    try:
+        trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
+    except (OSError, ValueError, TypeError, msgspec.ValidationError):
+        return None  # the file is deleted or half written; the next call reads it again
+    return trainer if alive(trainer.pid) and _is_trainer(trainer.pid) else None
 
 
 def write(run_dir: Path, programs: list[Program]) -> None:

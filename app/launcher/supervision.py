@@ -1,8 +1,8 @@
 """Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
-Each child leads a separate session, so Ctrl+C in the terminal reaches only the launcher, and the launcher can kill the
-child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher ends, even if the
-launcher is killed.
+Each child runs in a separate session, so that Ctrl+C in the terminal reaches only the launcher, and the launcher can
+kill the child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher ends, even if
+the launcher is killed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.launcher import backoff
+from app.launcher.exits import POLL, exit_of
 from app.launcher.programs import Program
 from app.settings import REFUSED
 
-POLL = 0.05  # seconds between two checks of a child
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 # looked up in the parent, because the child may only make system calls between fork and exec
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -50,7 +50,7 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 def describe_exit(code: int) -> str:
-    """Describe an exit status in words. Negative codes are signals, as in `subprocess`."""
+    """Describe an exit status. Negative codes are signals, as in `subprocess`."""
     if code >= 0:
         return f"exit status {code}"
     try:
@@ -60,7 +60,7 @@ def describe_exit(code: int) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """Describe in words why a program could not be started."""
+    """Describe why a program could not be started."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -85,9 +85,7 @@ class Child:
 
     async def wait(self) -> int:
         """Wait until the child exits, then kill the rest of its process group. Returns the exit status."""
-        # polling works on every system and needs neither a thread nor a child watcher
-        while (code := self._process.poll()) is None:  # noqa: ASYNC110
-            await asyncio.sleep(POLL)
+        code = await exit_of(self._process)
         self._signal_group(signal.SIGKILL)
         with contextlib.suppress(TimeoutError):  # a grandchild in another session may keep the pipe open
             await asyncio.wait_for(self._listening, 0.5)
@@ -131,7 +129,7 @@ class Child:
 
 
 class Keeper:
-    """Keeps one command running: restarts it, after a growing pause, whenever it ends by itself."""
+    """Keeps one command running. Restarts it with increasing delays whenever it ends by itself."""
 
     def __init__(self, command: Command, environment: Mapping[str, str], output: Output) -> None:
         self.command = command
@@ -155,7 +153,7 @@ class Keeper:
         Returns False if the first run rejects the settings (exit status 2).
 
         The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause is
-        therefore something else, such as a device that is briefly unavailable, and the program is restarted again.
+        therefore temporary, such as an unavailable device, and the program is restarted again.
         """
         crashes = 0
         while not self._stopping.is_set():
@@ -174,10 +172,10 @@ class Keeper:
         return True
 
     async def _run_once(self) -> tuple[str, int | None]:
-        """Run the command to its end. Returns the outcome in words, and the exit status.
+        """Run the command until it ends. Returns a description of the outcome, and the exit status.
 
-        The status is None if the command could not be started. `run` retries a failed start too, because the machine
-        may lack processes or memory only briefly.
+        The status is None if the command could not be started. `run` also retries a failed start, because a shortage of
+        processes or memory may be temporary.
         """
         try:
             child = self._child = Child(self.command, self._environment, self._output)

@@ -22,7 +22,7 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
     """Group the names of aliases by the version they point to.
 
-    The dict makes finding the aliases of many versions take linear rather than quadratic time.
+    With the dict, finding the aliases of many versions takes linear rather than quadratic time.
     """
     names: AliasNames = {}
     for alias in aliases:
@@ -38,7 +38,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners; if `required`, only the required aliases."""
+    """Load the aliases of all models and owners or, if `required`, only the required aliases."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)

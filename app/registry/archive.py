@@ -1,7 +1,7 @@
 """Reads and writes tar archives of checkpoint directories.
 
 The reader accepts only regular files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
-supports more of the format (links, sparse files) and allocates buffers of whatever size a header declares.
+supports links and sparse files and allocates buffers of any size declared in a header.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid unless it is only padding."""
+    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid if it is not only padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)

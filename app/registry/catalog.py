@@ -40,7 +40,7 @@ class Entry:
 
 
 def load_page(session: Session, principal: str, after: str | None, limit: int) -> Page[Entry]:
-    """Load a page of entries, ordered by model name. Each model's bare name is followed by its versions, newest first.
+    """Load a page of entries, ordered by model name. Each model's entry is followed by its versions, newest first.
 
     `after` is the id of an entry. Raises NotFound (`model_not_found`) if there is no such entry.
     """

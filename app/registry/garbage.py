@@ -1,13 +1,13 @@
 """Garbage collection of blobs, and the check that every referenced blob is stored and undamaged.
 
-A blob to which no row refers may belong to a publication that has stored its files but not inserted its row yet. Two
-rules protect such a blob:
+An unreferenced blob may belong to a publication that has stored its files but not inserted its row yet. Two rules
+protect such a blob:
 
 - A collection keeps unreferenced blobs that were stored within the last hour. Storing a blob again restarts the hour.
 - A publisher checks in its transaction that its blobs exist (`claim_blobs`). A collection deletes blobs in a
   transaction that cannot run at the same time as the transactions of publishers (`hold_blobs`).
 
-Therefore, either the collection keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
+Therefore, the collection either keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: how much it removed (in a dry run: would remove) and how many blobs it kept."""
+    """The result of a collection: the size of the removed blobs (in a dry run: to be removed), and the kept blobs."""
 
     dry_run: bool
     blobs: int
@@ -46,7 +46,7 @@ class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
     lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
 
-    Orphans are blobs to which no row refers. They are not an error: a collection removes them once they are old enough.
+    Orphans are unreferenced blobs. They are not errors, and a collection removes them when they are old enough.
     """
 
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Report:
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
-    """Delete the unreferenced blobs that are old enough; if `dry_run`, only count them."""
+    """Delete the unreferenced blobs that are old enough. With `dry_run`, only count them."""
     with database.read() as session:
         garbage = _Garbage(session, database.now(session), grace_seconds)
     total, candidates = 0, []
@@ -124,7 +124,7 @@ def load_references(session: Session, deleted_since: float | None) -> dict[str, 
 
 
 class _Garbage:
-    """The blobs that may be deleted: no row refers to them, and they are old enough."""
+    """The blobs that may be deleted, because they are unreferenced and old enough."""
 
     def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
         self._now, self._grace = now, grace_seconds
@@ -169,8 +169,8 @@ def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
     """Delete the blobs of a batch that are still garbage.
 
-    Reads rows and blobs again: since the first read, a publication may have stored one of these blobs again or inserted
-    a row that refers to it. While the lock is held, no publication can add a reference.
+    Reads rows and blobs again, because a publication may meanwhile have stored one of these blobs again or inserted a
+    row that refers to it. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Reads the metrics of a checkpoint, and reduces them to what the registry stores with a version."""
+"""Reads the metrics of a checkpoint, and reduces them to the size that the registry stores with a version."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     return metrics
 
 
-def reduce(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Reduce metrics to at most about `LIMIT` bytes of values that a reply can contain.
+def reduce(metrics: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
+    """Reduce metrics to at most about `limit` bytes of values that can be encoded in a reply.
 
     The values are mended with `strict_json.mend`. If the metrics are too large, their largest parts are left out, such
     as the confusion matrix of hundreds of labels. `omitted` lists the paths of the first hundred parts left out.
     """
     mended: dict[str, Any] = strict_json.mend(metrics)
-    if _size(mended) <= LIMIT:
+    if _size(mended) <= limit:
         return mended
     omitted: list[str] = []
-    return {**_fit(mended, LIMIT, "", omitted), OMITTED: omitted}
+    return {**_fit(mended, limit, "", omitted), OMITTED: omitted}
 
 
 def _fit(part: dict[str, Any], room: int, path: str, omitted: list[str]) -> dict[str, Any]:
-    """Keep the smallest fields of an object that fit into `room` bytes. Reduces larger fields that are objects."""
+    """Keep the smallest fields of an object, up to a total of `room` bytes. Reduces larger fields that are objects."""
     kept: dict[str, Any] = {}
     for size, name in sorted((_size({name: value}), name) for name, value in part.items()):
         value, empty = part[name], _size({name: {}})

@@ -54,7 +54,7 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
 def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
     """Protect stored files from garbage collection until the transaction ends.
 
-    Raises Unavailable if one of the files has been collected already.
+    Raises Unavailable if one of the files has already been collected.
     """
     claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
 
@@ -95,7 +95,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
 
 
 def delete_version(session: Session, row: VersionRow, now: float) -> Version:
-    """Mark a version as deleted, unless it is already deleted. The caller holds the lock on the model's row.
+    """Mark a version as deleted, unless it is already deleted. The caller must hold the lock on the model's row.
 
     Raises InvalidRequest (`version_in_use`) if an alias points to it.
     """

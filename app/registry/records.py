@@ -49,7 +49,7 @@ def check_name(name: str, param: str = "name") -> str:
 
 
 def show(text: str) -> str:
-    """Make a caller's string safe to print: quoted, escaped, and cut to about 100 characters."""
+    """Quote, escape and shorten a caller's string to about 100 characters, so that it can be printed safely."""
     return ascii(text if len(text) <= 100 else text[:100] + "…")
 
 
@@ -124,7 +124,7 @@ class Version:
 
     @property
     def ref(self) -> str:
-        """The reference that always means this version. It does not resolve once the version is deleted."""
+        """The reference that always resolves to this version, until the version is deleted."""
         return f"{self.model}:{self.version}" if self.version else self.model
 
     @property

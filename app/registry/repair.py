@@ -27,7 +27,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Return the name under which clients see the row, followed by the name of the column."""
+        """Return the client's name for the row, followed by the name of the column."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)

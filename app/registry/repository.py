@@ -99,7 +99,7 @@ def _select_with_newest() -> Select[ModelRow, VersionRow]:
 
 
 def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[Model]:
-    """Load the records of the selected models, in three queries for any number of models."""
+    """Load the records of the selected models, with three queries for any number of models."""
     rows = session.execute(query).all()
     names = [row.name for row, _ in rows]
     aliases = load_aliases(session, names)
@@ -152,7 +152,7 @@ def list_versions(
 
 
 def load_versions(session: Session, query: Select[VersionRow]) -> list[Version]:
-    """Load the records of the selected versions, in two queries for any number of versions."""
+    """Load the records of the selected versions, with two queries for any number of versions."""
     rows = session.scalars(query).all()
     by_version = group_by_version(load_aliases(session, {row.model for row in rows}))
     return [make_version(row, by_version) for row in rows]
@@ -209,7 +209,7 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
 
 
 def load_checkpoint(session: Session, id_: str) -> Version | None:
-    """Load a job's checkpoint as a version with the number 0. Its `model` is the id of the checkpoint."""
+    """Load a job's checkpoint as a version with the number 0, whose `model` is the id of the checkpoint."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None

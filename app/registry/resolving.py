@@ -53,7 +53,10 @@ def get_version(session: Session, name: str, number: int, *, lock: bool = False,
 
 
 def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
-    """Return the error for a reference that does not resolve. The reference is put before `reason` if missing there."""
+    """Return the error for a reference that does not resolve.
+
+    Puts the reference before `reason` unless it is in `reason`.
+    """
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
     message = f"model not found: {text}; GET /v1/models lists the models"
     return NotFound(message, code="model_not_found", param=param)

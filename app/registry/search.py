@@ -28,9 +28,9 @@ HIGHER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "micro_f1", "macro_
 class Filter:
     """Selects versions and determines their order.
 
-    `query` is a substring of a model's name, and `metric` is a path such as `test.macro_f1`. If `metric` is set, the
-    versions that have this metric are ordered by it, and all others are left out. Otherwise versions are ordered by
-    age. If `order` is None, the best or the newest version comes first.
+    `query` is a substring of a model's name, and `metric` is a path such as `test.macro_f1`. If `metric` is set,
+    versions are ordered by this metric, and those without it are left out. Otherwise, versions are ordered by age. If
+    `order` is None, the best or the newest version is first.
     """
 
     query: str | None = None
@@ -69,8 +69,8 @@ class Comparison:
 
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
     `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
-    versions have and that have a known direction (whether higher is better). `different_rows` contains the splits whose
-    metrics were measured on different rows, and therefore cannot be compared directly.
+    versions have and for which it is known whether higher is better. `different_rows` contains the splits whose metrics
+    cannot be compared directly, because they were measured on different rows.
     """
 
     versions: list[Version]
@@ -105,7 +105,7 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 
 
 def _to_float(value: float) -> float | None:
-    """Convert a number to a float; None if it is too large, as metrics stored by early releases may be."""
+    """Convert a number to a float, or to None if it is too large, as some metrics stored by early releases are."""
     try:
         return float(value)
     except OverflowError:
@@ -142,7 +142,7 @@ def compare(versions: Sequence[Version]) -> Comparison:
 
 
 def _on_different_rows(versions: Sequence[Version]) -> list[str]:
-    """Return the splits whose rows differ between versions. Versions without a hash of their rows are not compared."""
+    """Return the splits whose rows differ between versions. Does not compare versions without a hash of their rows."""
     digests: dict[str, set[str]] = {}
     for version in versions:
         for name, split in version.metrics.items():

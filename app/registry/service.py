@@ -1,6 +1,6 @@
 """The registry: publishes checkpoints as immutable versions, resolves references, and manages aliases.
 
-Opens the transactions and checks permissions. A model of another principal is treated as if it did not exist.
+Opens the transactions and checks permissions. Models of other principals are treated as if they did not exist.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Registry:
     def hold_files(self, session: Session, files: Manifest) -> None:
         """Protect stored files from garbage collection until the caller's transaction ends.
 
-        Raises Unavailable if one of the files has been collected already.
+        Raises Unavailable if one of the files has already been collected.
         """
         publishing.hold_files(session, self.blobs, files)
 

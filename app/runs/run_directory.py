@@ -63,11 +63,11 @@ class RunDirectory:
     def lock(self, patience: float, check: Callable[[], None]) -> int:
         """Lock the directory and return the descriptor of the lock, for the trainer to inherit.
 
-        The lock is held as long as any process has the descriptor open. Once the trainer runs, the worker closes its
-        own copy, so that the lock is released exactly when the trainer exits, even if the worker is frozen.
+        The lock is held as long as any process has the descriptor open. After starting the trainer, the worker closes
+        its own copy, so that the lock is released when the trainer exits, even if the worker is frozen.
 
         Waits up to `patience` seconds for another trainer to exit, then raises RunBusy. While waiting, calls `check`
-        repeatedly; it may raise an exception to stop the wait.
+        repeatedly, which may raise an exception to stop waiting.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -115,7 +115,7 @@ class RunDirectory:
         partial.rename(base)  # `base` is always a complete copy
 
     def share(self, other: RunDirectory) -> None:
-        """Link what the run in `other` has prepared from the same data, as far as it is on this machine."""
+        """Link the files that the run in `other` has prepared from the same data, if they are on this machine."""
         for name in SHARED:
             source, target, partial = other.path / name, self.path / name, self.path / f".{name}.shared"
             if source.is_dir() and not target.exists():
@@ -162,7 +162,7 @@ class RunDirectory:
 
 
 def prune(runs: Path, keep: int, ended: Callable[[list[str]], set[str]]) -> None:
-    """Remove the run directories of ended jobs, except the newest `keep` directories.
+    """Remove the run directories of ended jobs, except for the newest `keep` directories.
 
     `ended` receives the ids of all jobs that have a directory, and returns the ids of those that have ended.
     """

@@ -1,4 +1,4 @@
-"""Runs the trainer as a child process, in a process group of its own.
+"""Runs the trainer as a child process, in a separate process group.
 
 The trainer writes its events to a file in the run directory instead of a pipe. The file remains even if the worker is
 killed, and the trainer is not blocked while the worker waits for the database. The trainer reads renewals of the lease
@@ -40,7 +40,7 @@ def options(settings: Settings) -> tuple[str, ...]:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 
-    Because this is an allow-list, API keys and store credentials never reach a trainer, however they are named.
+    Because this is an allow-list, API keys and store credentials are never passed to a trainer.
     """
     return {k: v for k, v in variables.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
 
@@ -89,12 +89,12 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Notify the trainer of a lease renewal, without waiting for a trainer that does not read or has ended."""
+        """Notify the trainer of a lease renewal. Does not block if the trainer does not read or has ended."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and exit. Its helper processes end with it, without a signal."""
+        """Ask the trainer to save a resume point and exit. Its helper processes then end without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)

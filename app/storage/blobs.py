@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 class Blob:
     """A stored blob. `modified` is in seconds since the epoch, according to the store's clock.
 
-    Putting the same bytes again renews `modified`: in a folder always, in a bucket only after `RENEWAL_SECONDS`.
+    Storing the same bytes again updates `modified`: always in a folder, and after `RENEWAL_SECONDS` in a bucket.
     """
 
     sha256: str
@@ -58,18 +60,18 @@ class BlobStore:
         self._spool = None if self._root is None else self._root / "incoming"
 
     def put_bytes(self, data: bytes) -> str:
-        """Store bytes; return their SHA-256."""
+        """Store bytes. Returns their SHA-256."""
         return self.put_stream(iter([data]), len(data))[0]
 
     def put_file(self, path: Path) -> str:
-        """Store the content of a file; return its SHA-256."""
+        """Store the content of a file. Returns its SHA-256."""
         return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
-        """Store the bytes of a stream; return their SHA-256 and the number of bytes.
+        """Store the bytes of a stream. Returns their SHA-256 and the number of bytes.
 
-        If the stream reads a `scratch` file, the file itself is stored, which needs no room for a copy. If there are
-        more than `limit` bytes, raises TooLarge and stores nothing.
+        If the stream reads a `scratch` file, the file itself is stored, without a copy. If there are more than `limit`
+        bytes, raises TooLarge and stores nothing.
         """
         if scratch is not None:
             return self._put(stream, limit, scratch)
@@ -84,8 +86,12 @@ class BlobStore:
         otherwise.mkdir(parents=True, exist_ok=True)
         return Scratch(self._spool or otherwise)
 
+    def free_bytes(self) -> int:
+        """Return the free space on the disk on which new blobs are written first."""
+        return shutil.disk_usage(self._spool or tempfile.gettempdir()).free
+
     def open(self, sha256: str) -> Iterator[bytes]:
-        """Read a blob in pieces. Raises BlobMissing at once, or BlobCorrupt at the end if the hash is wrong."""
+        """Read a blob in pieces. Raises BlobMissing at the start, or BlobCorrupt at the end if the hash is wrong."""
         with translate_errors(sha256):
             response = obstore.get(self._store, _key(sha256))
         return _verify(response.stream(min_chunk_size=CHUNK), sha256)
@@ -132,9 +138,11 @@ class BlobStore:
             raise unreachable() from error
 
     def sweep(self, older_than: float) -> int:
-        """Remove the files of interrupted uploads that are older than `older_than` seconds; return their number.
+        """Remove files of interrupted uploads that are older than `older_than` seconds.
 
-        Does nothing for a bucket.
+        Returns the number of removed files.
+
+        Has no effect for a bucket.
         """
         removed = 0
         for path in self._spool.iterdir() if self._spool is not None else ():
@@ -169,7 +177,7 @@ class BlobStore:
     def _rename(self, file: Scratch, target: Path) -> None:
         """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
 
-        Replaces any older copy of the blob. Storing a damaged blob again therefore repairs it.
+        Replaces any older copy of the blob, so storing a damaged blob again repairs it.
         """
         os.fsync(file.fileno())
         target.parent.mkdir(mode=0o700, exist_ok=True)

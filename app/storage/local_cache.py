@@ -81,7 +81,7 @@ class LocalCache:
                 excess -= sizes[path.name]
 
     def _forget(self, digest_: str) -> None:
-        """Remove the directory and the signature of a checkpoint. The caller holds the checkpoint's lock."""
+        """Remove the directory and the signature of a checkpoint. The caller must hold the checkpoint's lock."""
         shutil.rmtree(self._root / digest_, ignore_errors=True)
         with self._lock:
             self._signatures.pop(digest_, None)
@@ -109,7 +109,10 @@ class LocalCache:
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        """Fetch the files into a temporary folder and rename it to `target`, which is therefore never incomplete."""
+        """Fetch the files into a temporary folder, which is then renamed to `target`.
+
+        `target` is therefore never incomplete.
+        """
         partial = Path(tempfile.mkdtemp(dir=self._root / "partial"))
         try:
             for path, entry in files.items():
@@ -141,7 +144,7 @@ class LocalCache:
 
 
 def _lock_file(path: Path, wait: bool) -> int:
-    """Open and lock a lock file. Tries again if the previous holder of the lock has removed the file meanwhile."""
+    """Open and lock a lock file. Tries again if the previous holder of the lock has removed the file."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

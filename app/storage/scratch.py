@@ -13,7 +13,8 @@ from app.storage.errors import translate_errors, unreachable
 class Scratch(FileIO):
     """A private file (mode 0600). Closing it removes it, unless it has been moved.
 
-    It has no buffer, so closing it after a failed write cannot fail. Raises StorageUnavailable if the disk is full.
+    The file is unbuffered, so closing it after a failed write cannot fail. Raises StorageUnavailable if the disk is
+    full.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Limits on the texts that an imported tokenizer reads at once: its memory and time grow with their size."""
+"""Limits the size of the texts that an imported tokenizer reads at once, to limit its memory and time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lamb
 
 
 class Abandoned(Exception):
-    """The caller no longer waits for the texts, so reading them has stopped."""
+    """The caller no longer waits for the texts, so tokenization has stopped."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
     """Divide texts, or pairs of texts, into groups that may be read at once.
 
-    Raises InvalidRequest (`text_too_long`) for a text that is too long, or grows too much when it is normalized, and
-    Abandoned between two groups if the caller no longer waits for the texts.
+    Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
+    Raises Abandoned between two groups if the caller no longer waits for the texts.
     """
     group: list[Any] = []
     size = 0

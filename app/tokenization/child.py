@@ -1,7 +1,7 @@
-"""A process that reads texts with imported tokenizers, under limits of memory and processor time.
+"""A process that reads texts with imported tokenizers, with limits on memory and processor time.
 
-`app.tokenization.children` starts it; its argument is the processor time for one request, in seconds. It reads requests
-from its standard input until the input ends.
+`app.tokenization.children` starts this process. The argument is the processor time for one request, in seconds. It
+reads requests from standard input until the input ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KEPT = 4  # tokenizers
 
 
 class Shelf:
-    """The tokenizers that the process has loaded; the least recently used is dropped first."""
+    """The tokenizers that the process has loaded. The least recently used one is dropped first."""
 
     def __init__(self) -> None:
         self._tokenizers: OrderedDict[str, Tokenizer] = OrderedDict()
 
     def answer(self, request: Define | Read) -> Answer:
-        """Perform a request. Errors of the tokenizer or the text become Refused."""
+        """Handle a request. Errors in the tokenizer or the text are returned as Refused."""
         try:
             return self._define(request) if isinstance(request, Define) else self._read(request)
         except InvalidRequest as error:
@@ -55,7 +55,7 @@ class Shelf:
 
 
 def main() -> None:
-    """Answer requests until the standard input ends."""
+    """Answer requests until standard input ends."""
     _limit(resource.RLIMIT_AS, ADDRESS_SPACE)
     _limit(resource.RLIMIT_NOFILE, FILES)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -69,7 +69,10 @@ def main() -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Make the system end this process after this much more processor time. The hard limit allows later extensions."""
+    """Let the system end this process after this much additional processor time.
+
+    The hard limit can be extended later.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(used.ru_utime + used.ru_stime) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -1,4 +1,4 @@
-"""Child processes that read texts with imported tokenizers, so that a tokenizer cannot harm the API process."""
+"""Child processes that read texts with imported tokenizers, so that tokenizers cannot harm the API process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ChildEnded(Exception):
 
 
 class TokenizerProcess:
-    """A process that has one request at a time. It starts with the first request."""
+    """A process that handles one request at a time. It is started by the first request."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
         """`seconds` is the processor time that each request may take."""
@@ -41,14 +41,14 @@ class TokenizerProcess:
 
     @property
     def fresh(self) -> bool:
-        """Whether the next request starts a process."""
+        """Whether the next request starts a new process."""
         return self._process is None
 
     def ask(self, request: Define | Read) -> Answer:
         """Send a request and wait for its answer.
 
-        Raises ChildEnded; UnicodeEncodeError; and bounds.Abandoned once the caller no longer waits, after which the
-        process is killed, because nothing else ends its work.
+        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller no longer waits. In that case, the
+        process is killed, because its work cannot be stopped otherwise.
         """
         if self.closed:
             raise bounds.Abandoned
@@ -81,14 +81,14 @@ class TokenizerProcess:
                     stream.close() if stream is not None else None
 
     def close(self) -> None:
-        """End the process for good. Thread-safe: a thread that waits for an answer raises ChildEnded."""
+        """End the process permanently. Thread-safe: a thread that waits for an answer raises ChildEnded."""
         self.closed = True
         if (process := self._process) is not None:
             process.kill()
 
 
 class Children:
-    """The processes of one API process. Thread-safe; requests wait for a free process."""
+    """The child processes of one API process. Thread-safe. Requests wait for a free process."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
         self._seconds = seconds
@@ -99,7 +99,7 @@ class Children:
         self._checks = threading.Semaphore(PROCESSES)
 
     def check(self, definition: Definition) -> None:
-        """Load a tokenizer in a process of its own. Raises CheckpointInvalid if that fails or costs too much."""
+        """Load a tokenizer in a separate process. Raises CheckpointInvalid if this fails or exceeds a limit."""
         child = TokenizerProcess(self._seconds)
         with self._checks:
             try:
@@ -140,7 +140,7 @@ class Children:
 
 
 def key_of(definition: Definition) -> str:
-    """Return the key under which processes know a tokenizer."""
+    """Return the key that identifies a tokenizer in the processes."""
     configs = msgspec.json.encode(definition.configs, order="deterministic")
     return hashlib.sha256(definition.text.encode() + b"\0" + configs).hexdigest()
 
@@ -174,7 +174,7 @@ def _ids(answer: Answer) -> list[list[int]]:
 
 
 def _start(seconds: int) -> subprocess.Popen[bytes]:
-    """Start a process. Its environment holds no settings and no secrets."""
+    """Start a process. Its environment contains no settings or secrets."""
     variables = {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "RAYON_NUM_THREADS": str(THREADS),

@@ -1,4 +1,4 @@
-"""Recognizes why the tokenizers library has failed."""
+"""Determines the cause of an error in the tokenizers library."""
 
 from __future__ import annotations
 

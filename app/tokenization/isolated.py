@@ -1,4 +1,4 @@
-"""Tokenizers that read texts in child processes: all except those that are like the ones trained here."""
+"""Tokenizers that read texts in child processes. Used for all tokenizers that differ from those trained here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.tokenization.vocabulary import is_plain
 
 
 class IsolatedTokenizer(Tokenizer):
-    """A tokenizer that turns texts to ids in a child process. Ids are turned to text in this process."""
+    """A tokenizer that converts texts to ids in a child process, and ids to text in this process."""
 
     def __init__(self, definition: Definition, children: Children) -> None:
-        """Load the tokenizer in a child process first, under its limits. Raises CheckpointInvalid."""
+        """First load the tokenizer in a child process with limits. Raises CheckpointInvalid."""
         children.check(definition)
         super().__init__(definition.text, definition.configs)
         self._source, self._children, self._key = definition, children, key_of(definition)

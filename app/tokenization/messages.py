@@ -1,4 +1,4 @@
-"""What an API process and its child processes for imported tokenizers say to each other, as msgpack with a length."""
+"""Messages between an API process and its child processes for imported tokenizers: msgpack with a length prefix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Defined(msgspec.Struct, tag=True, array_like=True):
 
 
 class Undefined(msgspec.Struct, tag=True, array_like=True):
-    """The process does not have the tokenizer, or no longer."""
+    """The process does not have the tokenizer, or has dropped it."""
 
 
 class Ids(msgspec.Struct, tag=True, array_like=True):
@@ -46,7 +46,7 @@ class Ids(msgspec.Struct, tag=True, array_like=True):
 
 
 class Refused(msgspec.Struct, tag=True, array_like=True):
-    """An error that the tokenizer or the text has caused. `checkpoint` says that it is the tokenizer's."""
+    """An error caused by the tokenizer or the text. `checkpoint` tells whether the tokenizer caused it."""
 
     message: str
     code: str

@@ -1,4 +1,4 @@
-"""The bytes that each token of a tokenizer adds to a text, from which a network computes n-grams."""
+"""The bytes that each token adds to a text. A network computes n-grams from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SEPARATOR = b" \0 "  # no word n-gram spans it, and a character n-gram that span
 def pieces(tokenizer: Tokenizer) -> list[bytes]:
     """Return the bytes of each token, by id. Special tokens have no bytes, except for the separator of two texts.
 
-    Only for tokenizers whose `token_bytes` is not None.
+    Supports only tokenizers whose `token_bytes` is not None.
     """
     assert tokenizer.token_bytes is not None
     shown = [b"" if i in tokenizer.hidden_ids else piece for i, piece in enumerate(tokenizer.token_bytes)]

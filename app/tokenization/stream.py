@@ -1,7 +1,7 @@
-"""Streaming detokenization: converts token ids to text while they arrive, a few at a time.
+"""Streaming detokenization: converts token ids to text as they arrive, a few at a time.
 
-Text is released as soon as it is final. Incomplete characters, and text that may be the beginning of a stop string, are
-held back. The cost of a push depends only on the number of new tokens, not on the length of the previous text.
+Text is released as soon as it is final. Incomplete characters and text that may be the beginning of a stop string are
+delayed. The cost of a push depends only on the number of new tokens, not on the length of the previous text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TextStream:
 
     A stop string that is completed by one of the first `min_tokens` tokens is treated as ordinary text. With
     `include_stop`, the text includes the stop string that ends the stream. If the text begins with the character
-    `lead`, that character is left out.
+    `lead`, this character is removed.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Offsets:
         return start
 
     def end(self) -> None:
-        """End the current text, even in the middle of a character, and begin a new one."""
+        """End the current text, even in the middle of a character, and begin another text."""
         rest = self._utf8.decode(b"", final=True) if self._window is None else self._window.flush()
         self._count += len(rest)
         self._utf8.reset()
@@ -144,7 +144,7 @@ class _Stop:
             self._shorter[i] = self._next(self._shorter[i - 1], text[i])
 
     def advance(self, character: str) -> bool:
-        """Add the next character of the text; return whether it completes the stop string."""
+        """Add the next character of the text. Return whether it completes the stop string."""
         self.matched = self._next(self.matched, character)
         complete = self.matched == len(self.text)
         if complete:
@@ -159,11 +159,11 @@ class _Stop:
 
 class _Decoder(Protocol):
     def push(self, ids: Iterable[int]) -> str:
-        """Return the text that these tokens complete; it may be empty."""
+        """Return the text that these tokens complete, which may be empty."""
         ...
 
     def flush(self) -> str:
-        """Return the rest of the text. An incomplete character becomes a replacement character."""
+        """Return the remaining text. An incomplete character becomes a replacement character."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Converts text to token ids and back, with tokenizer.json files of this service or of other programs.
 
-A user's text is never encoded to the id of a special token: `<eos>` in a text is encoded as five characters.
+A user's text is never encoded to the id of a special token. For example, `<eos>` is encoded as five characters.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.tokenization.vocabulary import (
     is_plain,
     kind_of,
     longest_token,
+    named_end,
     token_bytes,
     unknown_words,
 )
@@ -36,10 +37,12 @@ class Tokenizer:
     """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
+    - `named_end`: the token of `eos_id` if a configuration names it; None if it was recognised by its usual name.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
-    - `quick`: whether encoding a short text always takes microseconds, as with all tokenizers trained here.
+    - `quick`: whether encoding a short text takes only microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
-    - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Replaces dropped tokens.
+    - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Used in place of dropped
+      tokens.
     - `special_ids`: the ids to which no text is encoded. `hidden_ids`: the ids that decode to an empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
@@ -69,6 +72,7 @@ class Tokenizer:
         self.token_bytes = token_bytes(parsed, self._vocabulary)
         self.vocab_size = max(self._vocabulary.values(), default=-1) + 1
         self.eos_id = self._specials.eos
+        self.named_end = named_end(self._vocabulary, configs)
         self.sep_id = self._specials.sep
         self.pad_id = self._specials.pad or 0
         self.blank_id = self._specials.pad if self._specials.unk is None else self._specials.unk
@@ -103,7 +107,7 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """Encode each text. Raises InvalidRequest (`invalid_text`) for a text that is not valid Unicode.
 
-        If `special`, the special tokens of the tokenizer's template, if any, are added around each text.
+        If `special` is true, the special tokens of the tokenizer's template, if any, are added around each text.
         """
         if self._characters is not None:
             return [self._encode_characters(text, self._characters) for text in texts]
@@ -112,7 +116,7 @@ class Tokenizer:
         return self._encode_native(texts, special)
 
     def encode_pair(self, text: str, text_pair: str, special: bool = True) -> list[int]:
-        """Encode two texts as one sequence: with the tokenizer's template or, if there is none, with a separator."""
+        """Encode two texts as one sequence, with the tokenizer's template or, if it has none, with a separator."""
         if self.template:
             return self._encode_native([(text, text_pair)], special)[0]
         if self.sep_id is None:
@@ -146,7 +150,7 @@ class Tokenizer:
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """Return the concatenated bytes of the tokens. Only for tokenizers whose `token_bytes` is not None."""
+        """Return the concatenated bytes of the tokens. Requires that `token_bytes` is not None."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])
@@ -178,7 +182,7 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """The ids of each character, or None unless each character is encoded separately. Faster than the library."""
+        """The ids of each character, or None if characters are not encoded separately. Faster than the library."""
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
@@ -223,7 +227,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _split(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, if `in_vocabulary` is False, the words that have none."""
+        """Return the words of a text that have a token or, if `in_vocabulary` is False, the words without a token."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
@@ -247,7 +251,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot encode the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace the special tokens to which a word-level tokenizer has encoded their names in the text."""
+        """Replace special tokens that a word-level tokenizer has produced from their names in the text."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -258,7 +262,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches the ids of all characters in the vocabulary, and of at most `REMEMBERED` others, to bound its memory."""
+    """Caches the ids of all characters in the vocabulary, and of at most `REMEMBERED` others to limit memory use."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

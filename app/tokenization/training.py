@@ -1,6 +1,6 @@
 """Trains tokenizers. Training on the same texts in the same order yields the same tokenizer, byte for byte.
 
-The texts are streamed: they are read only once and not kept in memory.
+The texts are streamed, so they are read only once and not kept in memory.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def train(texts: Iterable[str], kind: str = "bpe", vocab_size: int = 8192) -> To
     - char: one token for each of the most frequent characters; all other characters are encoded as bytes.
     - byte: one token for each byte; `texts` is not read.
 
-    Raises InvalidRequest if the kind is unknown, if the vocabulary is too small for all bytes, or if a text is not
-    valid Unicode.
+    Raises InvalidRequest if the kind is unknown, the vocabulary is too small for all bytes, or a text is not valid
+    Unicode.
     """
     if kind not in KINDS:
         raise InvalidRequest(f"tokenizer {kind!r} is unknown; the tokenizers are {', '.join(KINDS)}", param="tokenizer")

@@ -65,7 +65,7 @@ def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
 
 
 def is_plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer applies only byte-pair encoding, with or without the usual byte-level split before it."""
+    """Whether the tokenizer applies only byte-pair encoding, which may follow the usual byte-level split."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")
@@ -74,7 +74,7 @@ def is_plain(definition: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """Find each special token by its name or id in a configuration or, failing that, by one of its usual names."""
+    """Find each special token by its name or id in a configuration or, if missing there, by one of its usual names."""
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
     ids = {role: _find(role, vocabulary, configs) for role in NAMES}
@@ -83,8 +83,14 @@ def find_specials(
     return Specials(pad=ids["pad"], eos=ids["eos"], sep=ids["sep"], unk=ids["unk"], hidden=hidden)
 
 
+def named_end(vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]) -> str | None:
+    """Return the end token that a configuration names, or None."""
+    tokens = (config.get("eos_token") for config in configs)
+    return next((token for token in tokens if isinstance(token, str) and token in vocabulary), None)
+
+
 def unknown_words(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str | None:
-    """Return how a word-level tokenizer treats words that have no token: "replace", "skip" or "refuse".
+    """Return how a word-level tokenizer treats words without a token: "replace", "skip" or "refuse".
 
     Returns None for other tokenizers.
     """

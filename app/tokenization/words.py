@@ -1,9 +1,9 @@
-"""Remembers the tokens of words, which makes the tokenization of short texts several times faster.
+"""Caches the tokens of words, which makes the tokenization of short texts several times faster.
 
-A byte-level tokenizer splits a text into words, and encodes each word on its own. Most words of a text have occurred
-before, so their tokens are looked up instead of computed. Texts are split as in GPT-2 (Radford et al., 2019) and in the
-library's `ByteLevel` pre-tokenizer. Python's `re` has no Unicode categories, so the expression here lists the letters
-and numbers of the alphabets that it covers; other texts are left to the library.
+A byte-level tokenizer splits a text into words and encodes each word separately. Most words have occurred before, so
+that their tokens are in the cache. Texts are split as in GPT-2 (Radford et al., 2019) and in the library's `ByteLevel`
+pre-tokenizer. Python's `re` does not support Unicode categories, so the expression in this module lists the letters and
+numbers of the alphabets that it covers. Other texts are encoded by the library.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class WordTokens:
         return [next(others) if ids is None else ids for ids in encoded]
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of a text, or None if the library must encode it: for other alphabets, or many new words."""
+        """The token ids of a text. None if the library must encode it, because of other alphabets or many new words."""
         if not _COVERED.fullmatch(text):
             return None
         words, tokens = _WORD.findall(text), self._tokens

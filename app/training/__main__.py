@@ -1,14 +1,14 @@
 """The trainer program: `python -m app.training RUN_DIR --events-fd N --lease-seconds S`.
 
-If RUN_DIR contains run.json, a training run is made; if it contains evaluation.json, an evaluation. With `--estimate`,
+Starts a training run if RUN_DIR contains run.json, or an evaluation if it contains evaluation.json. With `--estimate`,
 the training run is only planned and timed.
 
 Exit codes:
 
 - 0: the last event is Done, Planned, Evaluated, Estimated, Stopped or TrainFailed.
-- 1: an unexpected error occurred. The last event is Broke, or TrainFailed if the error has occurred before.
+- 1: an unexpected error occurred. The last event is Broke, or TrainFailed for a repeated error.
 - 74: the disk is full or has failed.
-- 75: the lease ended.
+- 75: the lease expired.
 
 Any other exit code means that the attempt was lost.
 """
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--lease-seconds",
         type=float,
         default=0.0,
-        help="exit if nothing arrives on standard input for this many seconds; 0: never",
+        help="exit if standard input receives no data for this number of seconds; 0: never",
     )
     parser.add_argument("--resume-every", type=float, default=15.0, help="seconds between resume points")
     parser.add_argument(
@@ -68,8 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--estimate", action="store_true", help="plan the run and time a few steps, without training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--request-id", default="", help="id of the HTTP request that created the job, for the log")
-    parser.add_argument("--job-id", default="", help="id of the job, for the log")
+    parser.add_argument(
+        "--request-id", default="", help="id of the HTTP request that created the job, which is added to log lines"
+    )
+    parser.add_argument("--job-id", default="", help="id of the job, which is added to log lines")
     parser.add_argument("--log-format", default="text", choices=("text", "json"))
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     options = parser.parse_args(arguments)
@@ -116,7 +118,7 @@ def train(options: argparse.Namespace) -> int:
 def _break_off(session: _Attempt, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
-    If the disk is full, reporting the error may fail as well, so the exit code alone identifies the cause.
+    If the disk is full, reporting the error may also fail, so the cause is identified only by the exit code.
     """
     try:
         session.break_off(error)

@@ -1,4 +1,4 @@
-"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory. The weights are not loaded."""
+"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory, without its weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find(run: Path, spec: TrainSpec) -> BaseCheckpoint | None:
 
 
 def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
-    """Read the checkpoint in a directory. `name` is its name in error messages.
+    """Read the checkpoint in a directory. `name` is the name of the checkpoint in error messages.
 
     Raises TrainingFailure if the checkpoint is invalid.
     """

@@ -1,7 +1,7 @@
 """Writes the trainer's events to a file descriptor, one JSON line per event.
 
-An event is identified by its kind and step, which depend only on the training steps. If an attempt is killed and the
-next attempt repeats some steps, the events of these steps therefore have the same keys as before.
+An event is identified by its kind and step, which depend only on the training steps. Therefore, if an attempt is killed
+and the next attempt repeats some steps, the events of these steps have the same keys as before.
 """
 
 from __future__ import annotations

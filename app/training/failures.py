@@ -7,10 +7,10 @@ from app.errors import OstinatoError
 
 
 class TrainingFailure(Exception):
-    """The training run cannot continue, and another attempt would fail in the same way.
+    """The training run cannot continue, and a retry would fail in the same way.
 
-    `code` and `param` (the request field at fault) are machine-readable. `message` tells users what is
-    wrong, where, and how to correct it.
+    `code` and `param` (the invalid request field) are machine-readable. `message` describes the problem, its location
+    and its correction to users.
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -47,24 +47,24 @@ class BadOption(TrainingFailure):
 
 
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
-    """Return the failure of a training run that has diverged. `symptom` says how the divergence was detected."""
+    """Return the failure of a training run that has diverged. `symptom` describes how the divergence was detected."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
     return TrainingFailure("diverged", f"{symptom}: the training run has diverged; {advice}", "training.learning_rate")
 
 
 class StopRequested(Exception):
-    """The worker asked the trainer to save its progress and stop."""
+    """The worker has requested the trainer to save its progress and stop."""
 
 
 def is_data_error(error: Exception) -> bool:
-    """Whether bad data is the likely cause of an error. True unless it is a deliberate, I/O or memory error."""
+    """Whether bad data probably caused an error. False for deliberate errors, I/O errors and memory errors."""
     deliberate_or_io = (TrainingFailure, StopRequested, OstinatoError, OSError)
     of_the_machine = is_memory_error(error) or disk_errors.awaited(error) is not None
     return not isinstance(error, deliberate_or_io) and not of_the_machine
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether memory has run out: the error is a MemoryError, or it has the message of a torch allocator."""
+    """Whether a lack of memory caused an error, which is a MemoryError or has the message of a torch allocator."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

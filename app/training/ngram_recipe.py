@@ -1,4 +1,4 @@
-"""Default sizes and training settings of the n-gram branch, and of the architecture `linear`, which is only the branch.
+"""Default sizes and training settings of the n-gram branch and of the architecture `linear`, which is such a branch.
 
 `docs/log.md` records the experiments behind these defaults.
 """
@@ -18,7 +18,7 @@ EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about t
 
 @dataclass(frozen=True, slots=True)
 class NgramRecipe:
-    """The sizes of the branch (as in `ModelConfig`), and its training: passes over the train rows, and learning rate.
+    """The sizes of the branch (as in `ModelConfig`), its number of passes over the train rows, and its learning rate.
 
     `batch_size` applies to the architecture `linear` only. The branch of a network uses the network's batch size.
     """

@@ -53,8 +53,8 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
     """Return the kind and the vocabulary size of a new tokenizer. The longer the text, the larger the vocabulary.
 
     `characters` is the number of characters in the text; `unspaced` is the number of characters in scripts without
-    spaces between words. In these scripts, byte-pair encoding would treat a whole clause as a word and learn clauses
-    that do not occur in any other text.
+    spaces between words. In these scripts, byte-pair encoding would treat a whole clause as a word, and learn clauses
+    that occur in no other text.
     """
     kind = options.tokenizer or ("char" if unspaced >= UNSPACED * max(1, characters) else "bpe")
     if options.vocab_size is not None:
@@ -135,7 +135,7 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 
 
 def _linear(branch: NgramRecipe) -> Recipe:
-    """Return the recipe of the architecture `linear`, which consists of the branch alone."""
+    """Return the recipe of the architecture `linear`, which consists only of the branch."""
     return Recipe(
         layers=1,
         width=1,

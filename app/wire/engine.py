@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Score, Generate and Embed carry the principal on whose behalf they are sent.
+Score, Generate and Embed contain the principal who sent the request.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Unload(msgspec.Struct, tag=True, frozen=True):
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """Lists the versions that must not be unloaded to make room for others. Replaces the list of the previous Keep."""
+    """Lists the versions that must not be unloaded to make space for others. Replaces the list of the previous Keep."""
 
     digests: list[str]
 
@@ -167,7 +167,7 @@ class Scored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
-    """A large `Scored` message as the API process first decodes it, with its lists still encoded.
+    """A large `Scored` message that the API process has partly decoded: its lists are still encoded.
 
     msgspec does not release the GIL during a call. A worker thread therefore decodes the lists one by one, so that
     other threads can run in between.
@@ -230,10 +230,11 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionWork(msgspec.Struct, frozen=True, array_like=True):
-    """The work that an engine has done for one version since it was loaded.
+    """The amount of work of an engine for one version since it was loaded.
 
-    `requests` counts all requests that have ended. `calls` counts scoring batches and decode steps, and `rows` the
-    sequences in them. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
+    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    padding.
     """
 
     requests: int = 0

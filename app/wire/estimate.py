@@ -1,4 +1,4 @@
-"""Describes what a training run would do: the result of a dry run. The trainer computes it, and the API returns it."""
+"""The result of a dry run of a training job. The trainer computes it, and the API returns it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
 
 
 class TrainingPlan(msgspec.Struct, frozen=True):
-    """One training run: its network, its settings, its memory and its time.
+    """One training run, with its network, settings, memory and time.
 
     `layers` and `width` are null for `linear`, which has neither. `steps` is the maximum number of steps, or null if
-    only `max_seconds` limits the run. If `ends_earlier` is not null, it says why the run usually takes fewer steps, and
-    `seconds` is the time of the longest possible run. `trained_tokens` is the number of tokens or numeric steps that
-    the run reads in all of its steps.
+    only `max_seconds` limits the run. If `ends_earlier` is not null, it explains why the run usually takes fewer steps,
+    and `seconds` is the time of the longest possible run. `trained_tokens` is the number of tokens or numeric steps
+    that the run reads in all of its steps.
     """
 
     model: str
@@ -88,7 +88,9 @@ class EstimateNote(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The result of a dry run: the data, and the plan of each training run. Jobs with `model: "auto"` have several.
+    """The result of a dry run: the data, and the plan of each training run.
+
+    A job with `model: "auto"` has several runs.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
     `memory` describe the largest run. `report` is the trainer's report on the data, as it is kept with a version.

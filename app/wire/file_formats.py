@@ -1,4 +1,4 @@
-"""The formats of data files, and the suffixes of file names that denote them. This is the only list of either."""
+"""The formats of data files and the corresponding suffixes of file names, which are listed only here."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ CALIBRATION_ERROR_ROWS = 200
 
 
 def too_few(rows: object) -> TypeGuard[float]:
-    """Whether `rows` is too small for a meaningful metric. False for None: older versions do not record the number.
+    """Whether `rows` is too small for a meaningful metric. False for None, because older versions lack this number.
 
     The number may be a float, because events of older versions contain floats only.
     """
@@ -33,9 +33,9 @@ def verdict(rows: float) -> str:
 
 
 def consequences(rows: int, *, selects: bool) -> str:
-    """A sentence about the consequences of having few validation rows; empty if there are none.
+    """A sentence about the consequences of having few validation rows. Empty if there are no consequences.
 
-    `selects` says whether the run chooses among its evaluations despite having few rows.
+    `selects` tells whether the run chooses among its evaluations despite having few rows.
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:

@@ -1,4 +1,4 @@
-"""The record of a training run that ran out of memory: it starts again once, with smaller pieces of each batch."""
+"""The record of a training run that ran out of memory. The run starts again once, with smaller pieces of each batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class _Pieces(msgspec.Struct):
 
 
 def report(run: Path) -> bool:
-    """Record that memory ran out. Returns whether the run may start again: only once, and not before its settings."""
+    """Record that memory ran out.
+
+    Returns whether the run may start again, which is possible once and only after its settings are known.
+    """
     settled = _read(run / "settled.json", _Pieces)
     if settled is None:
         return False

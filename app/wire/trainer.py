@@ -75,7 +75,7 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 
 
 class Metrics(msgspec.Struct, tag=True, frozen=True):
-    """The metrics of one step: train_loss, valid_loss, …, lr.
+    """The metrics of one step, such as train_loss, valid_loss and lr.
 
     If `final` is true, they are the metrics of the kept checkpoint, measured on all held-out data.
     """

@@ -1,6 +1,6 @@
 """Computes the memory for a network's weights during training, including gradients and the optimizer's state.
 
-The job API refuses a request whose weights alone do not fit; the trainer adds the activations, which depend on the
+The job API rejects a request if the weights alone do not fit. The trainer adds the activations, which depend on the
 data. Imports no torch.
 """
 
@@ -37,7 +37,7 @@ class WeightMemory:
 
 
 def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False) -> WeightMemory:
-    """The memory for the weights of a network. With `averaged`, a moving average of the weights is kept as well."""
+    """The memory for the weights of a network. With `averaged`, includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
         size = math.prod(shape)
@@ -52,7 +52,7 @@ def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_o
 
 
 def _of_branch(name: str, shape: Shape) -> int:
-    """The number of values kept for a parameter of the n-gram branch, whose tables have sparse gradients."""
+    """The number of values stored for a parameter of the n-gram branch, whose tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
     return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate per row; for a vector, also a gradient

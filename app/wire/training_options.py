@@ -21,7 +21,7 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Training options. For an option that is None, the trainer chooses a suitable value."""
+    """Training options. The trainer chooses a suitable value for each option that is None."""
 
     epochs: float | None = None
     max_steps: int | None = None

@@ -1,7 +1,7 @@
 """Validation of training options: ranges, choices, and which options apply to which kind of training.
 
 The job API checks the options of a request before it creates a job. The trainer checks them again once it has read the
-data. An option that would have no effect is rejected like an invalid one.
+data. An option that would have no effect is also rejected.
 """
 
 from __future__ import annotations
@@ -138,12 +138,12 @@ RESTRICTIONS = (
         "does not apply to generation, which reads from left to right only",
     ),
     Restriction(
-        "pooling", lambda k: k.task == "generation", "reduces a sequence to one vector, which generation does not need"
+        "pooling", lambda k: k.task == "generation", "reduces a sequence to one vector, which generation does not use"
     ),
     Restriction(
         "label_smoothing",
         lambda k: k.task == "regression",
-        "applies only to labels and tokens, and regression has neither",
+        "does not apply to regression, which has neither labels nor tokens",
     ),
     Restriction(
         "class_weights",
@@ -209,7 +209,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Raise OptionError for an option that would change the shape of the base, whose config.json is `base`."""
+    """Raise OptionError for an option that would change the dimensions of the base, whose config.json is `base`."""
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
@@ -226,8 +226,8 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
     """Return the number of heads and the width of a new Transformer.
 
-    Values that are set in `options` are kept. The others are chosen as close to the arguments as possible, so that the
-    number of heads is a multiple of `kv_heads`, and the width is a multiple of twice the number of heads.
+    Values that are set in `options` are not changed. The other values are as close to the arguments as possible, such
+    that the number of heads is a multiple of `kv_heads` and the width is a multiple of twice the number of heads.
     """
     shared = options.kv_heads or 1
     heads = options.heads or max(shared, heads - heads % shared)

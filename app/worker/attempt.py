@@ -107,7 +107,7 @@ class Attempt:
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
 
     def _train(self) -> tuple[int, LastEvent | None]:
-        """Run the trainer to its end; return its exit code and its last event."""
+        """Run the trainer until it ends. Return its exit code and its last event."""
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
@@ -173,7 +173,7 @@ class Attempt:
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record the trainer's events until it ends, killing it if it does not exit in time; return its last event."""
+        """Record events until the trainer ends. Return the last one. Kills a trainer that does not exit in time."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
@@ -199,9 +199,9 @@ class Attempt:
             time.sleep(POLL_SECONDS)
 
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
-        """Add events to the job's log, each only once. Return the trainer's last event if `events` contains it.
+        """Add new events to the job's log. Return the trainer's last event if `events` contains it.
 
-        Events of earlier attempts (not `live`) neither change the progress nor end this attempt.
+        Events of earlier attempts (`live` is false) do not change the progress and do not end this attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -271,7 +271,7 @@ class Attempt:
         return self._requeue(event, DISK_SECONDS, lost=False)
 
     def _give_back(self) -> str:
-        """Release the job after a requested stop. It is then cancelled, paused, or queued for another worker."""
+        """Release the job after a requested stop. The job is then cancelled, paused, or queued for another worker."""
         jobs, job = self._resources.jobs, self._job
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
@@ -282,7 +282,7 @@ class Attempt:
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; {job.losses + 1} attempts have failed, which is the limit")
+            failed = TrainFailed("trainer_lost", f"{why}; the limit of {job.losses + 1} failed attempts is reached")
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and gives each checkpoint an id with which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and assigns an id to each checkpoint, with which it can be loaded."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one attempt.
 
-    Training does not wait for the blob store. If the store cannot accept a checkpoint, the checkpoint remains pending,
-    training continues, and storing the checkpoint is retried later.
+    Training does not wait for the blob store. If the store cannot accept a checkpoint, training continues, and the
+    checkpoint remains pending until a later attempt to store it succeeds.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
@@ -67,7 +67,7 @@ class Checkpoints:
         return transcript.to_event(saved)
 
     def retry_pending(self, *, now: bool = False) -> list[NewEvent]:
-        """Retry the pending checkpoints if the delay has passed or `now` is set. Return the events for the log."""
+        """Retry pending checkpoints if the retry delay has passed or `now` is set. Return the events for the log."""
         if not self._pending or not (now or time.monotonic() >= self._retry_at):
             return []
         pending, self._pending = self._pending, {}

@@ -24,7 +24,10 @@ class Candidate:
 
     @property
     def size(self) -> tuple[bool, int]:
-        """The sort key for the size. A linear model precedes every network, because it does less work per text."""
+        """The sort key for the size.
+
+        A linear model precedes every network, because it needs less computation per text.
+        """
         return self.model != "linear", self.parameters
 
     @property
@@ -48,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class TrialChoice:
-    """The positions of the chosen and the best candidate, each candidate's gap, and the reason in words."""
+    """The positions of the chosen and the best candidate, each candidate's gap, and an explanation of the choice."""
 
     chosen: int
     best: int

@@ -1,6 +1,6 @@
-"""Ends an auto job whose trials have ended: chooses one of them and publishes it, with a table of all.
+"""Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-Nothing here depends on time or on the order in which the trials ended, so the same trials give the same version.
+The result does not depend on time or on the order in which the trials ended, so the same trials give the same version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESULTS = "results.csv"
 
 
 def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
-    """Publish the best of the trials and end the job; return its status. Raises retryable errors and LeaseLost."""
+    """Publish the best trial and end the job. Return the job's status. Raises retryable errors and LeaseLost."""
     run.create()
     lease.write(lambda session: resources.jobs.log(session, lease.job.id, [trials.ended(t, len(tried)) for t in tried]))
     succeeded = [trial for trial in tried if trial.result is not None]
@@ -42,8 +42,9 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:
-    """Return the failure of a job that has no successful trial. If all trials failed with the same code, so does the
-    job.
+    """Return the failure of a job without a successful trial.
+
+    It has the trials' error code if all trials have the same one.
     """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:
@@ -62,7 +63,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
 
 
 def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
-    """Return one row per trial. The rows contain no times and no ids, so that equal jobs have equal tables."""
+    """Return one row per trial. The rows contain neither times nor ids, so that equal jobs have equal tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
     for trial, planned in zip(tried, job.settled["trials"], strict=True):

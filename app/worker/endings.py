@@ -45,10 +45,10 @@ def disk_failure(code: int, last: TrainEvent | None) -> OSError | None:
 
 
 def after_loss(code: int, last: TrainEvent | None, run: RunDirectory, kills: int) -> TrainFailed | str:
-    """Return what follows after a trainer that ended unexpectedly: a failure, or the reason for another attempt.
+    """Return the consequence of a trainer that ended unexpectedly: a failure, or the reason for another attempt.
 
-    `kills` is the number of processes that the system had killed for lack of memory when the attempt began. A run that
-    ran out of memory starts again once, with smaller pieces of each batch.
+    `kills` is the number of processes that the system had killed due to a lack of memory when the attempt began. A run
+    that ran out of memory starts again once, with smaller pieces of each batch.
     """
     if isinstance(last, Broke):
         return SHORTAGE if last.kind == shortage.ENDED else f"the trainer ended unexpectedly (an error: {last.kind})"

@@ -27,7 +27,7 @@ def fill(resources: Resources, job: Job, run: RunDirectory) -> None:
 
 
 def finish(resources: Resources, lease: Lease, run: RunDirectory, evaluated: Evaluated) -> str:
-    """Store the predictions as a file and end the job with its report; return the job's status.
+    """Store the predictions as a file and end the job with its report. Return the job's status.
 
     Raises retryable errors and LeaseLost.
     """

@@ -31,7 +31,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between retries while the databas
 
 
 class LeaseLost(Exception):
-    """Another attempt holds the job, or may hold it. This attempt must not write or start anything."""
+    """Another attempt may hold the job. This attempt must not write or start anything."""
 
 
 class Lease:
@@ -74,10 +74,10 @@ class Lease:
             raise LeaseLost
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in a transaction. While the database is unavailable, try again until the lease expires.
+        """Run `work` in a transaction. If the database is unavailable, try again until the lease expires.
 
-        `work` must raise Fenced if the attempt no longer holds the job. It may run twice, because a commit may have
-        succeeded without being confirmed. Raises LeaseLost.
+        `work` must raise Fenced if the attempt no longer holds the job. `work` may run twice, because a commit may
+        succeed without being confirmed. Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:
@@ -86,7 +86,7 @@ class Lease:
                 with self._database.transaction() as session:
                     return work(session)
             except Fenced:
-                self._lose("another attempt has the job, or the job has ended")
+                self._lose("another attempt holds the job, or the job has ended")
                 raise LeaseLost from None
             except DatabaseUnavailable:
                 log.warning("%s: the database is unavailable; waiting", self.job.id)
@@ -124,7 +124,7 @@ class Lease:
         renew = before - self._renewed + self._period >= self.seconds / RENEWALS
         flags = self._renew() if renew else self._read()
         if flags is None:
-            return self._lose("another attempt has the job, or the job has ended")
+            return self._lose("another attempt holds the job, or the job has ended")
         if renew:
             # The lease is timed from before the request, so that it never lasts longer here than in the database.
             self._renewed = before

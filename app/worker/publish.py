@@ -1,7 +1,7 @@
 """Ends a job: registers the version that the training run has produced, or records why the run failed.
 
-Blobs are uploaded first; then one transaction writes every row that refers to them. A crash in between leaves
-unreferenced blobs, which garbage collection removes. In the next attempt, the trainer reports its result again.
+Blobs are uploaded first. Then one transaction writes all rows that refer to them. A crash in between leaves
+unreferenced blobs, which garbage collection removes. In the next attempt, the trainer reports the result again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RESULTS = "fine-tune-results"  # the purpose of the file that contains the metri
 def publish(
     resources: Resources, lease: Lease, run: RunDirectory, done: Done, result: dict[str, Any] | None = None
 ) -> str:
-    """Register the trained version and end the job with this `result`; return its status.
+    """Register the trained version and end the job with this `result`. Return the job's status.
 
     If the registry rejects the version, because the alias has moved or the name belongs to another owner, the job fails
     and the checkpoint is kept. Raises retryable errors and LeaseLost.
@@ -79,7 +79,7 @@ def publish(
 
 
 def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:
-    """Store the files of a trial, from which its auto job may choose the version, and end the trial; return its status.
+    """Store the files of a trial for its auto job, and end the trial. Return the trial's status.
 
     Raises retryable errors and LeaseLost.
     """
@@ -106,7 +106,7 @@ def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> s
 
 
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
-    """End the job as failed, after storing the best checkpoint, if any; return the job's status.
+    """Store the best checkpoint, if any, and end the job as failed. Return the job's status.
 
     Raises LeaseLost. If the checkpoint cannot be stored because of a retryable error or a full disk, raises that error
     instead of ending the job, so that the checkpoint is not lost.

@@ -1,8 +1,8 @@
 """Deletes the rows of expired files and uploads, and the rows of all but the best checkpoints of each job.
 
-Also deletes the partial files of uploads that a killed program did not finish. Each worker does this between jobs.
-Deleting twice is harmless, so workers do not need to coordinate. Blobs that are no longer referenced are removed by
-garbage collection (`ostinato registry gc`).
+Also deletes partial files of uploads that were interrupted when a program was killed. Each worker does this between
+jobs. Workers do not need to coordinate, because repeated deletion has no effect. Blobs that are no longer referenced
+are removed by garbage collection (`ostinato registry gc`).
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ PROCESSES = Path("/proc")  # available only on Linux; on other systems, command 
 class TrainerList:
     """A folder with one entry per trainer.
 
-    An entry may outlive its trainer, and the operating system may reuse the trainer's process id. For this reason, a
-    process is killed only if it is in the list and its command line contains the path of the run directory.
+    An entry may remain after its trainer has ended, and the operating system may reuse the process id. For this reason,
+    a process is killed only if it is in the list and its command line contains the path of the run directory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,10 @@ class TrainerList:
 
     @contextmanager
     def listed(self, job_id: str, attempt: int, pid: int, parent: str | None = None) -> Iterator[None]:
-        """Keep a trainer in the list while the block runs. `parent` is the job of a trial."""
+        """Context manager that adds a trainer to the list until the end of the block.
+
+        `parent` is the job of a trial.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
         entry |= {} if parent is None else {"parent": parent}
@@ -51,7 +54,7 @@ class TrainerList:
                 path.unlink(missing_ok=True)
 
     def kill_stray(self, job_id: str, run: Path) -> None:
-        """Kill the trainer that an earlier attempt has left in a run directory, if it is still running."""
+        """Kill the trainer of an earlier attempt that is still running in a run directory."""
         pid = _read(self._path(job_id)).get("pid")
         if isinstance(pid, int) and os.fsencode(run) in _command_line(pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):

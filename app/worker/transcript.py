@@ -1,4 +1,4 @@
-"""Translates the events of a trainer into the events and the progress of its job."""
+"""Converts the events of a trainer to the events and the progress of its job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of columns in the datab
 
 
 def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
-    """Translate an event of a training run or, if `evaluation` is set, of an evaluation.
+    """Convert an event of a training run or, if `evaluation` is set, of an evaluation.
 
     Returns None for the trainer's last event, which determines the job's next state.
     """
@@ -50,7 +50,7 @@ def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
 
 
 def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
-    """Return the progress that the job has made after these events."""
+    """Return the progress of the job after these events."""
     phase: str | None = None
     last: Metrics | None = None
     for event in events:
@@ -88,7 +88,7 @@ def describe_error(error: OSError) -> str:
 
 
 def changes_settings(event: TrainEvent) -> bool:
-    """Whether the trainer has changed the settings of the run, which are otherwise settled once."""
+    """Whether the trainer has changed the settings of the run, which are otherwise determined once."""
     return isinstance(event, Note) and event.kind == shortage.NOTE
 
 

@@ -1,11 +1,14 @@
-"""The worker's loop: claims a job, works on it, and claims the next one."""
+"""The worker's main loop, which claims jobs and executes them one after another."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import socket
-import time
+import weakref
+from collections.abc import Hashable
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
@@ -18,7 +21,6 @@ from app.worker.retention import Retention
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5  # the interval between two queries for a job
-STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between retries while the database is unavailable
 
@@ -29,23 +31,31 @@ def default_name() -> str:
 
 
 class Worker:
-    """Works on one job at a time. `run` returns after `stop` has been called."""
+    """Executes one job at a time. `run` returns after `stop` has been called."""
 
     def __init__(self, resources: Resources, name: str | None = None) -> None:
         self._resources = resources
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
+        # The mark of the database when no job could be claimed and only a commit could change this.
+        self._quiet: Hashable | None = None
+        self._awake, self._waker = os.pipe()
+        for descriptor in (self._awake, self._waker):
+            os.set_blocking(descriptor, False)
+            weakref.finalize(self, os.close, descriptor)
 
     def stop(self) -> None:
-        """Make `run` return after the trainer has saved and exited and the job has been released.
+        """Stop the worker. `run` returns after the trainer has saved and exited and the job has been released.
 
         May be called from another thread or from a signal handler.
         """
         self._stopping = True  # a `threading.Event` could deadlock: the interrupted thread may hold its lock
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"\0")
 
     def run(self) -> None:
-        """Work until `stop` is called. While the database is unavailable, wait for it."""
+        """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
         log.info("worker %s started", self.name)
         self._resources.trainers.sweep()
         wait = FIRST_WAIT
@@ -61,10 +71,11 @@ class Worker:
                 continue
             if not worked:
                 self._rest(IDLE_SECONDS)
+        self._resources.changes.close()
         log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
-        """Claim a job and work on it until this worker no longer holds it. Return False if no job can be claimed."""
+        """Claim a job and execute it until this worker no longer holds it. Return False if no job can be claimed."""
         job = self._claim()
         if job is None:
             return False
@@ -94,16 +105,20 @@ class Worker:
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings
+        mark = resources.changes.mark()  # read before the query, so that a commit made meanwhile is noticed
+        if mark is not None and mark == self._quiet:
+            return None
         with resources.database.read() as session:  # check first: idle workers must not take SQLite's write lock
             if not resources.jobs.claimable(session):
+                self._quiet = None if resources.jobs.any_leases(session) else mark
                 return None
         with resources.database.transaction() as session:
             return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
 
     def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, STOP_POLL_SECONDS))
+        """Wait for this time, or until `stop` is called."""
+        if not self._stopping:
+            select.select([self._awake], [], [], seconds)
 
     def _prune(self) -> None:
         def ended(job_ids: list[str]) -> set[str]:

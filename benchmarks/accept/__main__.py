@@ -36,6 +36,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "languages": "benchmarks.accept.languages",
     "scores": "benchmarks.accept.scores",
     "estimates": "benchmarks.accept.estimates",
+    "abuse": "benchmarks.accept.abuse",
 }
 
 
@@ -45,7 +46,7 @@ def data_folder() -> Path | None:
 
 
 def run(name: str) -> str:
-    """Run one check and write its result file. Returns the outcome in one word."""
+    """Run one check and write its result file. Returns the outcome as one word."""
     print(f"{name}:", flush=True)
     record, started = Record(), time.time()
     try:

@@ -50,7 +50,7 @@ def _train(service: Service, file: str) -> dict[str, Any]:
 
 
 def _kill_at_random(service: Service, job_id: str) -> Counter[str]:
-    """Kill the trainer or the worker at random moments; returns how often each was killed."""
+    """Kill the trainer or the worker at random moments. Returns the number of kills of each."""
     draw, hits = random.Random(11), Counter[str]()
     while sum(hits.values()) < KILLS and service.job(job_id)["status"] not in ENDED:
         time.sleep(draw.uniform(SHORTEST, LONGEST))

@@ -1,6 +1,6 @@
 """Compares the defaults with a strong linear baseline, on eight different data sets (benchmarks/accept/sets.py).
 
-`auto` is trained on every set through the API. Its trials include a GRU and, on all but the smallest sets, a
+`auto` is trained on every set through the API. Its trials include a GRU and, except on the smallest sets, a
 Transformer. The checkpoints of these trials are also measured on the test rows, and an LSTM is trained separately. The
 baseline is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`; to use fewer data
 sets, set ACCEPT_SETS to their names, separated by commas.

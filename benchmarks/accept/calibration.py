@@ -1,7 +1,7 @@
-"""Checks on test rows that calibrated probabilities, prediction sets and abstention hold their guarantees.
+"""Checks on test rows that the guarantees of calibrated probabilities, prediction sets and abstention hold.
 
 The networks are trained with default settings. The test rows of a network are divided 20 times at random: a calibration
-is fitted to one half and measured on the other half. This needs no further training.
+is fitted to one half and measured on the other half. This requires no further training.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _logits(service: Service, reference: str, texts: list[str]) -> Array:
 
 
 def _perfect(probs_NC: Array) -> float:
-    """Return the 95 % quantile of the calibration error that a perfectly calibrated model with the same scores would
-    have.
-    """
+    """Return the 95 % quantile of the calibration error of a perfectly calibrated model with the same scores."""
     scores_N, generator = probs_NC.max(1), np.random.default_rng(0)
     draws = [reliability(scores_N, generator.random(len(scores_N)) < scores_N).ece for _ in range(1000)]
     return float(np.quantile(draws, 0.95))

@@ -1,7 +1,7 @@
 """Runs the README's section on containers in a fresh clone, and then the README's other commands on these containers.
 
-Also kills a worker's container during a training run. Nothing may be lost. The variable COMPOSE names the command to
-use (default: `docker compose`, else `docker-compose`).
+Also kills a worker's container during a training run, and checks that nothing is lost. The variable COMPOSE sets the
+command (default: `docker compose` or, if missing, `docker-compose`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Composed:
         self.environment = {"PATH": programs, "PORT": str(self.port), "COLUMNS": "200", "PIP_NO_INDEX": "1"}
 
     def __call__(self, *arguments: str) -> str:
-        """Run Docker Compose with these arguments; returns its output. Raises RuntimeError if it fails."""
+        """Run Docker Compose with these arguments. Returns its output. Raises RuntimeError if it fails."""
         done = subprocess.run(
             [*self.command, *arguments], cwd=self.folder, capture_output=True, text=True,
             env={**os.environ, **self.environment},

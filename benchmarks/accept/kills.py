@@ -46,7 +46,7 @@ def train(service: Service, file: str, which: str) -> dict[str, Any]:
 
 
 def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, int]:
-    """Kill the trainer and the worker in turn while the job advances; returns how often each was killed."""
+    """Kill the trainer and the worker in turn while the job advances. Returns the number of kills of each."""
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]
@@ -86,7 +86,7 @@ def check_training(record: Record, service: Service, backend: str, file: str) ->
 
 
 def ends(service: Service, job_id: str) -> int:
-    """Return how often the job ended: the number of its final events or of its versions, whichever is larger."""
+    """Return the number of times that the job ended: its final events or its versions, whichever is larger."""
     events = service.events(job_id)
     final: int = sum(event["message"].startswith("The job has") for event in events)
     model = service.job(job_id)["fine_tuned_model"].partition(":")[0]
@@ -168,7 +168,7 @@ def _outcome(future: Future[Any]) -> str:
 
 
 def sentences(text: str, path: Path) -> Path:
-    """Return a small data set with two labels. What a model learns from it does not matter."""
+    """Return a small data set with two labels. The quality of the trained model does not matter."""
     lines = [line.strip().replace('"', "'") for line in text.splitlines() if len(line.split()) > 4][:200]
     rows = [f'"{line}",{("even", "odd")[number % 2]}' for number, line in enumerate(lines)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 about as fast as scikit-learn.
 
 The reference reads the same file, hashes its words, and fits a linear model by stochastic gradient descent in one pass
-(scikit-learn's HashingVectorizer and SGDClassifier). For a quick run, set ACCEPT_ROWS to a smaller number of rows.
+(scikit-learn's HashingVectorizer and SGDClassifier). Set ACCEPT_ROWS to a smaller number of rows for a quick run.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _train(
 
 
 class _Peak:
-    """Watches the resident memory of the trainer, and of the programs that it starts, until the end of the block."""
+    """Measures the resident memory of the trainer and of the programs that it starts, until the end of the block."""
 
     def __init__(self, service: Service) -> None:
         self.bytes, self._service, self._done = 0, service, threading.Event()

@@ -7,12 +7,12 @@ from typing import Any
 
 
 class Skip(Exception):
-    """The check cannot run here. The message says why."""
+    """The check cannot run on this machine. The message contains the reason."""
 
 
 @dataclass
 class Demand:
-    """One figure, its bound, and whether it is met."""
+    """One figure with its bound."""
 
     what: str
     figure: Any

@@ -1,4 +1,4 @@
-"""The data sets of the acceptance checks, in the folder that ACCEPT_DATA names."""
+"""The data sets of the acceptance checks, in the folder ACCEPT_DATA."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PLAIN = "torch"  # the name of PyTorch's own matrix products
 
 
 def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
-    """Return the kernels for decoding in this dtype on this device; None means plain PyTorch, as in training."""
+    """Return the kernels for decoding in this dtype on this device, or None for plain PyTorch, as in training."""
     return next((kernels for kernels in KERNELS if kernels.supports(device, dtype)), None)
 
 
@@ -25,10 +25,10 @@ def name_of(kernels: Kernels | None) -> str:
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:
-    """Make every layer of `network` compute with `kernels`, in place and for inference only.
+    """Bind every layer of `network` to `kernels`, in place and for inference only.
 
-    Afterwards, weights that exist only in prepared form are missing from the `state_dict`. Returns the size, in bytes,
-    of the weights that are in memory twice (see `KernelLayer.bind`).
+    Afterwards, the `state_dict` no longer contains weights that exist only in prepared form. Returns the size, in
+    bytes, of the weights that are in memory twice (see `KernelLayer.bind`).
     """
     with torch.no_grad():
         return sum(layer.bind(kernels) for layer in list(network.modules()) if isinstance(layer, KernelLayer))

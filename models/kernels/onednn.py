@@ -1,12 +1,12 @@
 """Matrix products with weights prepacked for oneDNN, for inference on x86 processors.
 
 `torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work unevenly among threads if
-there are few rows. In decoding, where a product has a handful of rows, this overhead takes up to half of the time. With
+there are few rows. In decoding, where a product has only a few rows, this overhead takes up to half of the time. With
 many rows, as in classification, `linear` is as fast as the products of this module, or faster (measurements are in
 docs/log.md).
 
-The operators are those that torch.compile emits for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling
-them directly requires no compiler.
+The operators are the same as those of torch.compile for linear layers on a CPU (torch._inductor, mkldnn_fusion.py).
+Calling them directly does not require a compiler.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from torch import Tensor
 from models.kernels.port import AddedProduct, Product
 
 # Activation -> (post-operation, algorithm), as oneDNN names them. "swish" is SiLU. With the algorithm "none", "gelu" is
-# the exact GELU, with erf.
+# the exact GELU, with erf; "tanh" is its approximation.
 _POST_OPERATIONS: Mapping[str, tuple[str, str]] = {
     "none": ("none", ""),
     "silu": ("swish", ""),
     "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
 

@@ -16,9 +16,10 @@ class Kernels(Protocol):
     """Products with fixed weights on one kind of processor. A module with these functions implements this protocol.
 
     Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
-    Work that is needed once per matrix, such as changing its memory layout, is done when the product is created. Except
-    in `reference`, the products are for inference only: no gradient flows through them, and later changes to the weight
-    have no effect on them. `activation` is "silu", "gelu" (the exact GELU, with erf) or "relu".
+    One-time work for a matrix, such as changing its memory layout, is done when the product is created. Except in
+    `reference`, the products are for inference only: they have no gradients, and later changes to the weight have no
+    effect. `activation` is "silu", "gelu" (the exact GELU, with erf), "gelu_tanh" (its approximation) or
+    "relu".
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
@@ -49,7 +50,7 @@ class KernelLayer(nn.Module):
     """A layer whose matrix products can be replaced once, for inference, by the products of other kernels."""
 
     def bind(self, kernels: Kernels) -> int:
-        """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.
+        """Compute with `kernels` from now on, and drop the parameters that were needed only by the replaced products.
 
         Returns the size, in bytes, of the weights that are then in memory twice: in prepared form, and as parameters
         that other computations still need.

@@ -1,4 +1,4 @@
-"""Clients of a served API: OpenAI's own, requests in a thread, and a client that leaves before the reply."""
+"""Clients for a running API: OpenAI's client, requests in a thread, and a client that disconnects before the reply."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 def sdk(api: Api, key: str = "none", **options: object) -> openai.OpenAI:
-    """OpenAI's own client, without retries, so that a test sees each refusal."""
+    """OpenAI's client without retries, so that a test sees each rejection."""
     return openai.OpenAI(base_url=f"{api.url}/v1", api_key=key, **{"max_retries": 0, **options})  # type: ignore[arg-type]
 
 
 def post(api: Api, path: str, body: dict[str, Any]) -> httpx.Response:
-    """On a connection of its own, closed at once."""
+    """Send a request on a separate connection, which is closed afterwards."""
     return httpx.post(api.url + path, json=body, timeout=60)
 
 
 class Call(Generic[T]):
-    """A function call in a thread of its own; `result` waits for its end."""
+    """A function call in a separate thread. `result` waits until the call ends."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._results: list[T] = []
@@ -40,7 +40,7 @@ class Call(Generic[T]):
         return bool(self._results)
 
     def wait(self, seconds: float) -> None:
-        """Until the call has returned, or the time is over."""
+        """Wait until the call has returned or the time limit is reached."""
         self._thread.join(seconds)
 
     def result(self, seconds: float = 30.0) -> T:
@@ -52,7 +52,7 @@ class Call(Generic[T]):
 def answered_beside_others(
     api: Api, path: str, body: dict[str, Any], begun: threading.Event, go: threading.Event
 ) -> httpx.Response:
-    """The reply to a request that is held between `begun` and `go`, while another request is answered."""
+    """Return the reply to a request that is blocked between `begun` and `go` while another request is answered."""
     held = Call(lambda: post(api, path, body))
     try:
         assert begun.wait(10)
@@ -64,7 +64,7 @@ def answered_beside_others(
 
 
 def leave_after_sending(api: Api, path: str, body: dict[str, Any]) -> socket.socket:
-    """A connection that has sent a whole request and reads no reply; close it to leave."""
+    """Open a connection that sends a whole request and does not read the reply. Close it to disconnect."""
     content = msgspec.json.encode(body)
     host, port = api.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
@@ -74,7 +74,7 @@ def leave_after_sending(api: Api, path: str, body: dict[str, Any]) -> socket.soc
 
 
 def events(reply: httpx.Response) -> list[str]:
-    """The events of a stream, each with its `data: `."""
+    """The events of a stream, including the prefix `data: `."""
     return [line for line in reply.text.split("\n\n") if line]
 
 
@@ -87,13 +87,13 @@ def stream_error(reply: httpx.Response) -> dict[str, Any]:
 
 
 def sample(client: httpx.Client, name: str) -> float:
-    """The sum of the samples in /metrics whose name and labels end with `name`; 0 without any."""
+    """The sum of the samples in /metrics whose name and labels end with `name`, or 0 if there are none."""
     lines = [line for line in client.get("/metrics").text.splitlines() if f"{name} " in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def gauges(client: httpx.Client) -> tuple[float, float]:
-    """The requests that run and those that wait, of all versions."""
+    """The numbers of running and of waiting requests, over all versions."""
     sums = {"running": 0.0, "waiting": 0.0}
     for line in client.get("/metrics").text.splitlines():
         for gauge in sums:

@@ -1,4 +1,4 @@
-"""Fixtures of a served API with fake engines or a real one. A plugin of `tests/conftest.py`."""
+"""Fixtures for a running API with fake engines or a real engine. A plugin of `tests/conftest.py`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def api(settings: Settings, engine: FakeEngine) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Real]:
-    """An API with a real engine, shared by all tests that compare replies with a network's own output."""
+    """An API with a real engine, shared by all tests that compare replies with a network's output."""
     from tests.api.real import running
 
     with running(tmp_path_factory.mktemp("real"), _sqlite_template) as service:

@@ -1,4 +1,4 @@
-"""The API with a real engine, and small networks whose output the tests compare with its replies."""
+"""An API with a real engine, and small networks whose output is compared with the replies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Real:
     tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
 
     def serve(self, name: str, architecture: str = "lstm", task: str = "generation", **options: Any) -> Any:
-        """Register a fresh small network under a name (once), and return it."""
+        """Register a new small network under a name, unless it exists, and return it."""
         if name not in self.networks:
             if options.get("input", "tokens") == "tokens":
                 options.setdefault("vocab_size", VOCABULARY)

@@ -1,4 +1,4 @@
-"""Compares error replies with what the dialects of their paths make of an error."""
+"""Compares error replies with the errors that the dialects of their paths render."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MESSAGE = "\0message"
 
 
 def is_rendered(reply: httpx.Response, kind: type[OstinatoError], **details: Any) -> bool:
-    """Whether the reply is an error of this kind, with any message, in the form of the dialect of its path."""
+    """Whether the reply is an error of this type, with any message, in the format of the path's dialect."""
     status, body = dialect_of(reply.request.method, reply.url.path, DIALECTS).render_error(kind(MESSAGE, **details))
     return reply.status_code == status and _matches(reply.json(), body)
 

@@ -1,4 +1,4 @@
-"""The API program: its port, its end, and how it refuses settings."""
+"""The API program: its port, its exit, and the rejection of settings."""
 
 from __future__ import annotations
 

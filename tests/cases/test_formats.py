@@ -1,4 +1,4 @@
-"""Data files as people's tools write them: each is read as it was meant, and what was decided is told."""
+"""Data files as common tools write them: each file is read as intended, and decisions are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def remarks(result: DataReport) -> dict[str, str]:
 
 
 def counts(result: DataReport) -> Counter[str]:
-    """Rows of each label, over all splits."""
+    """The number of rows of each label, over all splits."""
     total: Counter[str] = Counter()
     for by_label in result.report["labels"].values():
         total.update(by_label)

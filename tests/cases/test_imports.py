@@ -1,4 +1,5 @@
-"""Plain PyTorch weights of the cases: the probabilities of the program, a question, or a refusal by name."""
+"""Imports of plain PyTorch weights: the same probabilities as in PyTorch, a question, or an error that names the
+part."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ CASES = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
-    """The folder of the weights, and the options that the case gives for each."""
+    """The folder of the weights, and the import options of each case."""
     folder = tmp_path_factory.mktemp("weights")
     program = [sys.executable, str(CASES / "make_weights.py"), str(folder)]
     done = subprocess.run(program, check=True, capture_output=True, text=True)
@@ -34,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
 
 
 def bring(made: tuple[Path, dict[str, list[str]]], name: str, out: Path, *more: str) -> Any:
-    """Import a case with its own options and more answers; returns the answer of the version, as the case gives it."""
+    """Import a case with its options and further answers. Returns the version's output in the format of the case."""
     folder, options = made
     given = iter(options[name])
     values: dict[str, Any] = {"fields": {}}

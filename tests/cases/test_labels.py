@@ -1,4 +1,4 @@
-"""Files whose labels, texts or conversations went wrong are read rightly, and what is odd about them is told."""
+"""Files with problematic labels, texts or conversations are read correctly, and anomalies are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(name: str, **request: Any) -> tuple[DataReport, dict[str, dict[str, An
 
 
 def labels(result: DataReport) -> dict[str, int]:
-    """The rows of each label in all splits."""
+    """The number of rows of each label, over all splits."""
     counts: dict[str, int] = {}
     for split in result.report["labels"].values():
         for label, rows in split.items():

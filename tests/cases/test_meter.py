@@ -1,4 +1,4 @@
-"""Numeric features with a large offset are learned and answered as well as the same features without it."""
+"""A version learns and answers equally well with and without a large offset in the numeric features."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def moved(rows: Rows, move: Callable[[float], list[float]]) -> Rows:
 
 
 def trained(run: Path, rows: Rows) -> tuple[float, list[Any]]:
-    """Train; return the macro F1 on the validation rows, and the events."""
+    """Train a version. Returns the macro F1 on the validation rows, and the events."""
     table = "".join(json.dumps(row) + "\n" for row in rows)
     events = runs.train(runs.make(run, "meter.jsonl", table, "gru", training={"epochs": 30, "width": 32}))
     metrics = json.loads((run / "checkpoint" / "metrics.json").read_text())

@@ -1,4 +1,4 @@
-"""The command line with odd bytes, pipes and proxies, as a shell passes them."""
+"""The command line with unusual bytes, pipes and proxies, as a shell passes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def answer(request: Any) -> tuple[int, Any]:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Any:
-    """Run a script with `ostinato` on its path and a service; returns its output."""
+    """Run a script with `ostinato` on its path and with a service. Returns the output."""
     program = tmp_path / "ostinato"
     program.write_text(f'#!/bin/bash\nexec {shlex.quote(sys.executable)} -m app.cli "$@"\n')
     program.chmod(0o755)

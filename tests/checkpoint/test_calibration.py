@@ -1,4 +1,4 @@
-"""calibration.json: quantiles, thresholds, and what is refused."""
+"""calibration.json: quantiles, thresholds and invalid files."""
 
 from __future__ import annotations
 

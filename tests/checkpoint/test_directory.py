@@ -1,4 +1,4 @@
-"""Which checkpoint directories are accepted, and what is refused in them (SEC-01, SEC-04, SEC-05)."""
+"""Valid and invalid checkpoint directories (SEC-01, SEC-04, SEC-05)."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_tokenizer_with_an_unknown_regular_expression_is_refused(folder: Path,
 
 
 def test_the_regular_expressions_of_public_tokenizers_are_accepted(folder: Path) -> None:
-    """Those of GPT-2 and Llama 3 are written as in their files. The library can compile all of them."""
+    """The expressions of GPT-2 and Llama 3 are written as in their files. The library can compile all expressions."""
     for pattern in (
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -288,7 +288,7 @@ def test_integer_weights_are_refused(folder: Path) -> None:
     byte=st.integers(0, 255),
 )
 def test_sec_04_a_changed_header_never_reads_outside(shapes: list[list[int]], change: int, byte: int) -> None:
-    """A changed header is refused, or its tensors still fill the file without gaps or overlaps."""
+    """A changed header is rejected unless its tensors still fill the file without gaps or overlaps."""
 
     def size(shape: list[int]) -> int:
         count = 4

@@ -1,4 +1,4 @@
-"""Weights that are not finite numbers are rejected, whatever their dtype."""
+"""Weights that are not finite numbers are rejected, regardless of their dtype."""
 
 from __future__ import annotations
 

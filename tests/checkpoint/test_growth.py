@@ -1,4 +1,4 @@
-"""The computed growth of a text is never less than the true one."""
+"""The computed growth of a text is never less than the actual growth."""
 
 from __future__ import annotations
 

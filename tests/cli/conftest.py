@@ -30,7 +30,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 @pytest.fixture
 def registry(service: Service) -> Service:
-    """The service with one model, `reviews`: it accepts uploads and exports version 4."""
+    """The service with one model, `reviews`, which accepts uploads and exports version 4."""
 
     def accept(request: Request) -> tuple[int, object]:
         return 200, {"version": 4, "task": "classification", "architecture": "lstm"}

@@ -1,4 +1,4 @@
-"""A stand-in for the service on a real socket: it gives canned replies and records the requests."""
+"""A fake service on a real socket, which sends canned replies and records the requests."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _chunks(stream: Any) -> bytes:
 
 @dataclass
 class Events:
-    """The content of a reply that is a server-sent stream."""
+    """The content of a reply with server-sent events."""
 
     events: list[Any]
 

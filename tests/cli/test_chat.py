@@ -1,4 +1,4 @@
-"""`ostinato chat`: what it sends, and what it prints."""
+"""`ostinato chat`: its requests and its output."""
 
 from __future__ import annotations
 

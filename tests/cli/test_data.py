@@ -1,4 +1,4 @@
-"""Data files are checked on this machine before they are uploaded, as the trainer checks them."""
+"""Data files are checked on this machine before the upload, with the trainer's checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def queue(service: Service) -> Service:
 
 
 def reviews(bad: int) -> str:
-    """A table of twenty usable rows and `bad` ones without a label."""
+    """A table with twenty usable rows and `bad` rows without a label."""
     good = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(20))
     return "text,label\n" + good + "".join(f"row {n},\n" for n in range(bad))
 

@@ -1,4 +1,4 @@
-"""`ostinato train --estimate`: what it sends, and the lines that it prints."""
+"""`ostinato train --estimate`: its request and its output."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_the_estimate_is_printed_after_the_report_on_the_data(service: Service, 
     lines = done.out.splitlines()
     assert lines[0].startswith("reviews.csv: 400 rows for classification") and "uploaded reviews.csv as file-1" in lines
     assert lines[-2:] == [
-        "warning: 12 rows repeat another row of the same split",
+        "warning: 12 rows are duplicates of another row in the same split",
         "gru: 1 layer of 64, 1.9 M parameters, about 464.0 MB; up to 2,115 steps: at most about 1 min 3 s on this "
-        "machine (2 evaluations in a row without a better macro_f1 begin the fall of the learning rate)",
+        "machine (the learning rate starts to decay after 2 evaluations in a row without a better macro_f1)",
     ]
 
 

@@ -1,4 +1,4 @@
-"""`ostinato evaluate`: what it sends, and the report that it prints."""
+"""`ostinato evaluate`: its requests and the printed report."""
 
 from __future__ import annotations
 

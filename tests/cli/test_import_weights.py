@@ -1,4 +1,4 @@
-"""The dialogue about weights: one round of questions, ending with the command to paste."""
+"""The dialogue about weights: one round of questions, which ends with a command to copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = ["<unk>", "Good", "bad"]
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A classifier of words, beside its vocabulary."""
+    """The weights of a classifier of words, next to its vocabulary."""
     torch.manual_seed(0)
     parts = {"emb": nn.Embedding(3, 4), "rnn": nn.RNN(4, 6), "fc1": nn.Linear(6, 5), "fc2": nn.Linear(5, 2)}
     torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "my model.pt")
@@ -32,7 +32,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def answering(registry: Service) -> Service:
-    """The service, whose new version has a favourite."""
+    """The service, whose new version prefers one label."""
     registry.routes["POST /v1/classify"] = [
         (503, {"error": {"message": "the version is being loaded", "code": "loading"}}),
         (200, {"data": [{"index": 0, "label": "no", "probs": [0.75, 0.25], "num_classes": 2}]}),
@@ -87,7 +87,7 @@ def test_a_version_that_gives_no_answer_is_registered_all_the_same(
     torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "m.pt")
     options = ["--allow-pickle-tensors", "--labels", "a,b", "--set", "pooling=mean"]
     done = ostinato("import", "m.pt", "--name", "reviews", *options)
-    assert done.status == 0 and "reviews:4 is registered, but did not answer a probe: no route" in done.err
+    assert done.status == 0 and "reviews:4 is registered, but did not answer a test request: no route" in done.err
 
 
 def test_a_probe_that_cannot_be_read_is_refused_before_the_upload(
@@ -118,7 +118,7 @@ def test_answers_become_options() -> None:
 
 
 def test_at_a_terminal_the_questions_are_asked(registry: Service, weights: Path) -> None:
-    """Every answer is checked, and the command that repeats the import is shown."""
+    """Every answer is checked, and the command for repeating the import is shown."""
     answering(registry)
     terminal, inside = pty.openpty()
     arguments = ["import", weights.name, "--name", "reviews", "--labels", "no,yes", "--allow-pickle-tensors"]

@@ -1,4 +1,5 @@
-"""`ostinato import`: directories and tars are sent as tars; weights are converted first; nothing else is sent."""
+"""`ostinato import`: sends directories and tar archives as tar archives, after converting weights, and no other
+files."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def test_a_pickle_needs_the_users_consent(registry: Service, ostinato: Run, tmp_
 def test_nothing_but_a_tar_is_sent(registry: Service, ostinato: Run, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     done = ostinato("import", name, "--name", "reviews")
-    assert done.status == 1 and "neither a checkpoint directory nor a tar" in done.err
+    assert done.status == 1 and "neither a checkpoint directory nor its tar" in done.err
     assert not registry.requests
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.service import Events, Service
+from tests.cli.service import Events, Service, listed
 
 
 def classified(request: Any) -> tuple[int, Any]:
@@ -124,6 +124,20 @@ def test_errors_of_every_dialect_are_one_line(service: Service, ostinato: Run, e
     assert done.err == f"ostinato: {error['message'] if isinstance(error, dict) else error}\n"
 
 
+@pytest.mark.parametrize(("name", "hint"), [("moood", "; did you mean 'mood'?"), ("other", "")])
+def test_the_most_similar_model_is_suggested(service: Service, ostinato: Run, name: str, hint: str) -> None:
+    message = f"model not found: '{name}': no model has this name; GET /v1/models lists the models"
+    service.routes["POST /v1/classify"] = (404, {"error": {"message": message, "code": "model_not_found"}})
+    service.routes["GET /v1/models"] = listed({"id": "mood"}, {"id": "mood:1"}, {"id": "waves"})
+    done = ostinato("classify", "-m", name, "x")
+    assert (
+        done.err
+        == f"ostinato: model not found: '{name}': no model has this name; `ostinato models` lists the models{hint}\n"
+    )
+    del service.routes["GET /v1/models"]
+    assert "did you mean" not in ostinato("classify", "-m", name, "x").err
+
+
 def test_a_rejected_key_names_the_variable(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     service.routes["POST /v1/classify"] = (401, {"error": {"message": "a key is needed"}})
     monkeypatch.setenv("OSTINATO_API_KEY", "12345678")
@@ -167,7 +181,7 @@ def test_a_text_file_may_be_a_pipe_or_gzipped(reading: Service, ostinato: Run, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("x", "--encoding", "cp1251"), "--encoding cp1251: is for a --file"),
+        (("x", "--encoding", "cp1251"), "--encoding cp1251: requires a --file"),
         (("--file", "a.txt", "--encoding", "cp9999"), "--encoding cp9999: must be a text encoding"),
         (("x", "--prediction-set", "90"), "--prediction-set 90: must be a number between 0 and 1, such as 0.9 instead"),
         (("x", "--max-risk", "0"), "--max-risk 0: must be a number between 0 and 1\n"),
@@ -208,7 +222,7 @@ def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostin
 
 
 def decided(request: Any) -> tuple[int, Any]:
-    """A text with "odd" in it is not answered."""
+    """A reply that contains no label for texts with "odd"."""
     data = [
         {
             "index": index, "label": None if "odd" in text else "good", "scores": [{"label": "good", "score": 0.5}],

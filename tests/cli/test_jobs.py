@@ -1,4 +1,4 @@
-"""`ostinato jobs`: lists, one job, and the actions on it."""
+"""`ostinato jobs`: lists of jobs, single jobs, and actions."""
 
 from __future__ import annotations
 

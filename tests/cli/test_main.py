@@ -1,4 +1,4 @@
-"""The command line as a whole: `--version`, errors of arguments, completion, and what is unexpected."""
+"""The whole command line: `--version`, invalid arguments, completion and unexpected errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PHRASES = (
     "send truncate_prompt_tokens (-1 cuts to that length)",
     "save it as UTF-8, or set training.encoding (--encoding) to its encoding",
-    "the encoding that training.encoding (--encoding) sets",
+    "the encoding set in training.encoding (--encoding)",
     "to use a column, assign it a role in `columns`",
     "set the task (task) to generation",
 )

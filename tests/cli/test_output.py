@@ -1,4 +1,4 @@
-"""`--json`, on every command that talks to the service; and the metric that is shown for a version."""
+"""`--json` on every command that uses the service, and the main metric of a version."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def help_texts() -> dict[str, str]:
 
 
 def test_help_texts_have_no_brackets() -> None:
-    """Typer takes brackets for markup and drops them, so a default is given as `show_default` instead."""
+    """Typer treats brackets as markup and removes them, so defaults must be passed as `show_default`."""
     texts = help_texts()
     assert len(texts) > 150
     assert [name for name, text in texts.items() if "[" in text] == []

@@ -1,4 +1,4 @@
-"""Cells of predictions."""
+"""Cells with predictions."""
 
 from __future__ import annotations
 

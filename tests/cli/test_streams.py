@@ -1,4 +1,4 @@
-"""Odd bytes in arguments, on standard input and in the output: an answer or a plain message, never a traceback."""
+"""Unusual bytes in arguments, standard input and output lead to a result or a clear message, never to a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reading(service: Service) -> Service:
 
 
 def run(*arguments: str | bytes, content: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command line in a process of its own, which decodes its arguments as a shell passes them."""
+    """Run the command line in a separate process, which decodes its arguments as a shell passes them."""
     command = [sys.executable, "-m", "app.cli", *arguments]
     done = subprocess.run(command, input=content, capture_output=True, env={**os.environ, **environment}, timeout=120)
     assert b"Traceback" not in done.stderr + done.stdout

@@ -1,4 +1,4 @@
-"""`ostinato classify --file` and `--output`: tables in, tables out."""
+"""`ostinato classify --file` and `--output`: reading and writing tables."""
 
 from __future__ import annotations
 
@@ -162,3 +162,13 @@ def test_options_that_cannot_work_are_refused(
 ) -> None:
     done = ostinato("classify", "-m", "m", "x", *options)
     assert done.status and message in done.err and not reading.requests
+
+
+def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    rows = "".join(f"a fine row {number},good,7\n" for number in range(6))
+    content = f'text,mood,\n{rows}"so he said,good,1\nand left",good,1\n'
+    (tmp_path / "in.csv").write_text(content)
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
+    joined, unnamed = done.err.splitlines()
+    assert joined.startswith("warning: in.csv, line 8: a quoted cell spans several lines")
+    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name, which are ignored"

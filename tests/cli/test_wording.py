@@ -1,4 +1,4 @@
-"""Messages of the service in the command line's own words."""
+"""Messages of the service, adapted to the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained assistants on a real service: an LSTM and a Transformer that have learnt a few answers by heart."""
+"""Trained assistants on a real service: an LSTM and a Transformer that have memorized a few answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def conversations(count: int = 200) -> str:
 
 
 def train(folder: Path, name: str) -> Path:
-    """Train one assistant in a process of its own, and return the checkpoint."""
+    """Train one assistant in a separate process, and return the checkpoint."""
     run = make(folder, "chats.jsonl", conversations(), model=name, training={**SHARED, **TRAINING[name]})
     with trainer(run) as process:
         heard = list(events(process))
@@ -52,7 +52,7 @@ def train(folder: Path, name: str) -> Path:
 
 @contextmanager
 def serving(folder: Path, database: Path) -> Iterator[Real]:
-    """A service with both assistants, by the names of their architectures, and an untrained language model `plain`."""
+    """A service with both assistants, named after their architectures, and an untrained language model `plain`."""
     runs = [folder / name for name in NAMES]
     for run in runs:
         run.mkdir(parents=True)

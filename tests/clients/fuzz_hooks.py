@@ -1,6 +1,6 @@
-"""Schemathesis' checks of valid and invalid input, but for refusals that no schema can express. Loaded by schemathesis.
+"""Schemathesis' checks of valid and invalid input, without rejections that a schema cannot express.
 
-Every exception is listed in `REASONS` with the code and the message of the error, so that other refusals of the same
+Every exception is listed in `REASONS` with the code and the message of the error, so that other rejections by the same
 route are still findings.
 """
 
@@ -14,7 +14,7 @@ from schemathesis.specs.openapi import checks
 
 
 class Reason(NamedTuple):
-    """Why a request that fits the schema may be refused: for errors with this code and message."""
+    """The reason why a request that conforms to the schema may be rejected with this code and message."""
 
     code: str
     message: str  # regular expression
@@ -49,12 +49,14 @@ REASONS = (
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason(
         "invalid_request",
-        "best_of|either as data or as instances|instances|num_predict is 0|"
+        "best_of|either as data or as instances|instances|num_predict is 0|cannot be streamed|requires details|"
+        "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|applies to probs|"
+        "inputs( must| needs|\\.text)|"
         "stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
         "top_logprobs requires|both mean the same",
         "two fields go together",
     ),
-    Reason("invalid_request", "(arguments|name|output|input|data) is missing", "fields go together"),
+    Reason("invalid_request", r"(arguments|name|output|input(\[\d+\]\.text)?|data) is missing", "fields go together"),
     Reason("invalid_request", "contains (a level|the label .*) twice|mixes texts and parts", "values go together"),
     Reason("invalid_request", "(role|content(\\[\\d+\\]\\.(text|refusal))?) is missing", "fields go together"),
     Reason(
@@ -72,7 +74,7 @@ REASONS = (
 
 
 def reason_for(response: Any) -> str | None:
-    """Why the refusal is right all the same, or None."""
+    """Return the reason why the rejection is correct, or None."""
     try:
         body = response.json()
         code = response.headers["x-error-code"][0]
@@ -88,7 +90,7 @@ def reason_for(response: Any) -> str | None:
 
 @schemathesis.check
 def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
-    """Schemathesis' `positive_data_acceptance` without the refusals of `REASONS`."""
+    """Schemathesis' `positive_data_acceptance` without the rejections in `REASONS`."""
     if response.status_code in (400, 422) and reason_for(response):
         return None
     return checks._openapi_positive_data_acceptance(ctx, response, case)
@@ -96,8 +98,8 @@ def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
 
 @schemathesis.check
 def invalid_input_is_refused(ctx: Any, response: Any, case: Any) -> bool | None:
-    """Schemathesis' `negative_data_rejection`, but for forms, whose values are all text, so that none has a wrong
-    type, and for an empty `order`, which counts as missing: clients send such parameters."""
+    """Schemathesis' `negative_data_rejection` with two exceptions: forms, whose values are text and cannot have a wrong
+    type, and an empty `order`, which clients send and which counts as missing."""
     if "multipart" in str(case.media_type) or (case.query or {}).get("order") == "":
         return None
     return checks._openapi_negative_data_rejection(ctx, response, case)

@@ -1,4 +1,4 @@
-"""Sends requests that schemathesis makes from the OpenAPI document to a service, and counts what it finds.
+"""Sends requests that schemathesis generates from the OpenAPI document to a service, and counts the findings.
 
 `python -m tests.clients.fuzzing --examples 100` prints a JSON object with the number of cases and the findings.
 """

@@ -1,6 +1,6 @@
-"""A service for clients that are generated from the OpenAPI document: the API and a fake engine with the demo's models.
+"""A service for clients generated from the OpenAPI document: the API, and a fake engine with the demo's models.
 
-Run by itself (`python -m tests.clients.service`) it prints its URL and serves until its standard input is closed.
+`python -m tests.clients.service` prints the URL and serves until standard input is closed.
 """
 
 from __future__ import annotations

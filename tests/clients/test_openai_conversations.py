@@ -1,4 +1,4 @@
-"""OpenAI's client in conversations with trained models: chats and responses, whole and streamed, sync and async."""
+"""OpenAI's client in conversations with trained models: chats and responses, streamed or not, sync and async."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(real: Real) -> Iterator[openai.OpenAI]:
 
 
 def asked(*questions: str) -> Messages:
-    """A conversation whose last question is open, and whose earlier ones have been answered."""
+    """A conversation in which all questions except for the last one have been answered."""
     messages: Messages = []
     for question in questions:
         messages.append({"role": "user", "content": question})

@@ -1,4 +1,4 @@
-"""Marks that differ after every commit, and results that are reused until the next one."""
+"""Marks change with every commit, and results are reused until the next commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def commit(database: Database) -> None:
 
 
 def check_marks(database: Database, other: Database) -> None:
-    """A mark is stable without a commit, and changes with a commit of this process or of another one."""
+    """Check that a mark changes only with a commit of this process or of another process."""
     changes = Changes(database)
     commit(database)
     first = changes.mark()

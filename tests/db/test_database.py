@@ -143,7 +143,7 @@ def test_the_clock_is_that_of_the_database(database: Database) -> None:
 
 
 def test_writers_wait_for_each_other(database: Database) -> None:
-    """No increment of a counter is lost, because its row or the whole database is locked from read to write."""
+    """No increment of a counter is lost, because the row or the whole database is locked from the read to the write."""
     with database.transaction() as session:
         add(session, "a")
 
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_created_is_reported() -> None:
 
 
 def fill(database: Database) -> int:
-    """Add rows until the database refuses; return their number."""
+    """Add rows until the database is full. Return their number."""
     for number in range(10_000):
         with database.transaction() as session:
             add(session, f"model-{number:04}")

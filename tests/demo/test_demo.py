@@ -1,4 +1,4 @@
-"""The demo: six trainings, queued only once and only if the registry is empty."""
+"""The demo: six training jobs, which are queued only once and only if the registry is empty."""
 
 from __future__ import annotations
 

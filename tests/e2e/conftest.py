@@ -1,4 +1,4 @@
-"""A complete service, started as a user would start it, and shared by the end-to-end tests of a session."""
+"""A complete service, started like a user would start it and shared by the end-to-end tests of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and settings that cannot work, with the real trainer: each job reports what is wrong and where."""
+"""Invalid files and settings with the real trainer: each job reports the problem and its location."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UTF8 = {"training": {"encoding": "utf-8"}}  # else an old file is read as cp1252
 # file name -> content, further fields of the request, `param` of the error, parts of its message
 FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
     "wide.csv": (f"text,label\n{GOOD}a,b,c\n".encode(), {}, "training_file", ["line 22", "3 cells", "header has 2"]),
-    "open.csv": (f'text,label\n{GOOD}"never closed,yes\n'.encode(), {}, "training_file", ["line 22", "never closed"]),
+    "open.csv": (f'text,label\n{GOOD}"never closed,yes\n'.encode(), {}, "training_file", ["line 22", "closing quote"]),
     "misspelt.csv": (
         f"text,label\n{GOOD}".encode(), {"columns": {"label": "lable"}}, "columns.label", ["'lable'", "mean 'label'"],
     ),
@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
 
 @pytest.fixture(scope="module")
 def ended(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The ended jobs of all faults, and of a good file after them, with one label that a text has or lacks."""
+    """The ended jobs for all faults and for a valid multilabel file with a single label."""
     folder = tmp_path_factory.mktemp("faults")
     jobs = {}
     for name, (content, fields, _, _) in FAULTS.items():

@@ -1,4 +1,4 @@
-"""Dry runs by the real programs, beside a job of the same request."""
+"""Dry runs with the real programs, compared with a job for the same request."""
 
 from __future__ import annotations
 

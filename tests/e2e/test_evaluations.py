@@ -1,4 +1,4 @@
-"""Evaluations by the real programs: over HTTP and on the command line, beside training jobs."""
+"""Evaluations with the real programs, over HTTP and on the command line."""
 
 from __future__ import annotations
 

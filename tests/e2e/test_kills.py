@@ -1,4 +1,4 @@
-"""Each program is killed by SIGKILL at work: nothing is lost or done twice, and the weights are the same."""
+"""Each program is killed with SIGKILL while it works: nothing is lost or repeated, and the weights are the same."""
 
 from __future__ import annotations
 

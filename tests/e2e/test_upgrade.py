@@ -1,8 +1,8 @@
-"""A data folder and a PostgreSQL database made by an earlier version go on working with the current programs.
+"""A data folder and a PostgreSQL database from an earlier version work with the current programs.
 
-`tests/fixtures/README.md` says how the fixtures were made. Both services were killed in the middle of a training. The
-data folder holds that training's resume points. The database comes with its blobs only, as on a worker with a new
-disk, where a training starts again from the beginning (docs/decisions/0004).
+`tests/fixtures/README.md` describes how the fixtures were made. Both services were killed during a training run. The
+data folder contains the resume points of that run. For the database, there are only blobs, as on a worker with a new
+disk, where the training run starts again (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def restored(server: Cluster, dump: Path) -> str:
 
 
 def differences(recorded: Any, current: Any, where: str = "") -> list[str]:
-    """Where `current` lacks a recorded value or differs from it. Additions are not differences."""
+    """List the recorded values that are missing or different in `current`. Additions are not differences."""
     if isinstance(recorded, dict) and isinstance(current, dict):
         lost = [f"{where}/{key} is gone" for key in recorded.keys() - current.keys()]
         both = [key for key in recorded if key in current]

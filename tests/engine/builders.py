@@ -37,7 +37,7 @@ def config(architecture: str = "lstm", task: str = "generation", **options: Any)
 
 
 def network(shape: ModelConfig, seed: int = 0) -> Any:
-    """A network with larger weights than a fresh one has, so that its output depends on its input."""
+    """A network with larger weights than usual, so that its output clearly depends on the input."""
     built = tasks.build(shape, torch.Generator().manual_seed(seed)).eval().requires_grad_(False)
     for name, parameter in built.named_parameters():
         if parameter.dim() > 1:
@@ -46,7 +46,7 @@ def network(shape: ModelConfig, seed: int = 0) -> Any:
 
 
 def write_checkpoint(directory: Path, shape: ModelConfig, **extra: Any) -> tuple[Any, wire.Load]:
-    """Write a checkpoint; returns its network and the message that loads it."""
+    """Write a checkpoint. Returns its network and the message for loading it."""
     directory.mkdir(parents=True)
     if shape.input == "tokens":
         tokenizer = train(["abc def"], "byte", 259)
@@ -63,7 +63,7 @@ def write_checkpoint(directory: Path, shape: ModelConfig, **extra: Any) -> tuple
 
 
 class Replies:
-    """All replies, by request. `final` asserts that a request has exactly one final message, and nothing after it."""
+    """All replies, by request. `final` asserts that a request has exactly one final message, which is the last one."""
 
     def __init__(self) -> None:
         self.all: dict[str, list[Any]] = defaultdict(list)
@@ -114,7 +114,7 @@ def run(engine: Decoder) -> None:
 def plain_greedy(built: Any, prompt: list[int], count: int) -> tuple[list[int], float]:
     """Decode greedily, reading the whole text again for each token.
 
-    Returns the tokens, and the smallest lead of a best logit over the second best.
+    Returns the tokens, and the smallest difference between the best and the second-best logit.
     """
     ids, lead = list(prompt), float("inf")
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Batches keep their bounds, hold the oldest row, lose none, and have rows of similar length."""
+"""Batches respect the limits, contain the oldest row, lose no rows, and consist of rows of similar length."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_single_row_is_a_batch_at_once() -> None:
 
 
 def test_rows_of_similar_length_share_a_batch() -> None:
-    """64 clients that send a new row as soon as they have an answer: little padding, and few calls."""
+    """With 64 clients that send a new row after each answer, there is little padding and few calls."""
     random.seed(1)
     batcher: Batcher[int] = Batcher(4096)
     for _ in range(64):

@@ -1,4 +1,4 @@
-"""Continuous batching against a plain loop: alone, among sequences that come and go, and after errors."""
+"""Continuous batching compared with a plain loop: for single sequences, changing batches, and after errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_networks_of_these_tests_depend_on_their_prompt(built: Any) -> None:
 def test_sequences_that_come_and_go_do_not_change_each_other(
     name: str, slots: int, prefill: int, alone: bool, arrivals: list[tuple[int, int, int, int | None]]
 ) -> None:
-    """Arrivals are (step of arrival, prompt length, max_tokens, steps until it is aborted)."""
+    """Each arrival is (step of arrival, prompt length, max_tokens, steps until the abort)."""
     built = BUILT[name]
     engine, replies = b.decoder(built, slots=slots, prefill=prefill, alone=alone)
     prompts = [prompt_of(i, length) for i, (_, length, _, _) in enumerate(arrivals)]
@@ -231,7 +231,7 @@ def test_deadlines_hold_while_waiting_and_while_decoding(monkeypatch: pytest.Mon
 
 
 class Faulty:
-    """A network that raises on one token id, or returns NaN for its row."""
+    """A network that raises an error for one token id, or returns NaN for its row."""
 
     def __init__(self, inner: Any, id: int, kind: str) -> None:
         self.inner, self.id, self.kind = inner, id, kind
@@ -264,7 +264,7 @@ def test_an_error_fails_only_the_sequence_that_caused_it(kind: str, code: str, o
 
 @pytest.mark.parametrize("by", ["end", "abort"])
 def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the first sequence leaves, copying the last one into its slot raises."""
+    """When the first sequence leaves, copying the last sequence to its slot fails."""
     engine, replies = b.decoder(BUILT["lstm"], slots=3)
     for id, count in (("first", 2 if by == "end" else 9), ("second", 9), ("last", 9), ("waits", 9)):
         engine.add(b.PEER, b.generate(id, [1, 2], max_tokens=count))
@@ -291,7 +291,7 @@ def test_a_failed_copy_of_a_slot_fails_all_and_leaks_no_slot(by: str, monkeypatc
 
 
 def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sequences of the peer that is gone leave; the first copy raises, which fails everything else."""
+    """Two sequences of the disconnected peer leave. The first copy fails, so all other requests fail."""
     engine, replies = b.decoder(BUILT["rnn"], slots=4)
     for id, peer in (("first", b"gone"), ("second", b"gone"), ("third", b.PEER), ("fourth", b.PEER)):
         engine.add(peer, b.generate(id, [1], max_tokens=9))
@@ -308,7 +308,7 @@ def test_a_failed_copy_of_a_slot_while_a_peer_is_dropped_fails_the_others(monkey
 
 
 def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
-    """An error between the final message and the return of the slot; the host then fails all open requests."""
+    """An error occurs between the final message and the release of the slot. The host then fails all open requests."""
     engine, replies = b.decoder(BUILT["rnn"], slots=1)
 
     def fail(peer: bytes, message: wire.FromEngine) -> None:
@@ -327,7 +327,7 @@ def test_a_slot_whose_sequence_could_not_end_is_freed_by_fail_all() -> None:
 
 
 def test_the_log_names_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """Its end, and each failure of a step that raised."""
+    """The log contains the end of each request and each failed step."""
     bad = next(i for i in range(b.VOCABULARY) if i not in greedy(BUILT["gru"], [1, 2, 3], 6))
     engine, _ = b.decoder(Faulty(BUILT["gru"], bad, "raises"), slots=4)
     caplog.handler.addFilter(telemetry._AddIds())

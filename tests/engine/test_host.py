@@ -1,4 +1,4 @@
-"""Several versions in one host: turns, unexpected errors, memory, lanes."""
+"""Several versions in one host: turns, unexpected errors, memory and lanes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS = StepLimits(64, 4, 16)
 
 
 class Immediate(Loader):
-    """Loads at once, in the thread of the caller."""
+    """A loader that loads immediately, in the thread of the caller."""
 
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []

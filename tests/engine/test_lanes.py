@@ -1,4 +1,4 @@
-"""Lanes run side by side with one core each, and a shared batch keeps all its rows."""
+"""Lanes run in parallel with one core each, and a divided batch keeps all of its rows."""
 
 from __future__ import annotations
 

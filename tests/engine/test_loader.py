@@ -1,4 +1,4 @@
-"""Loading: only the registered files are loaded, and their tensors must be those of the configuration."""
+"""Only registered files are loaded, and their tensors must match the configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def saved(tmp_path: Path) -> tuple[Any, wire.Load, Path]:
 
 
 def load_message(directory: Path, name: str = "m:1") -> wire.Load:
-    """The message for the present content of a directory."""
+    """The message for the current content of a directory."""
     manifest = checkpoint.manifest(directory)
     files = {path: entry.sha256 for path, entry in manifest.items()}
     return wire.Load(checkpoint.digest(manifest), str(directory), files, name)

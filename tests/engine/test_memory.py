@@ -1,4 +1,4 @@
-"""Which versions are evicted for another one."""
+"""Which versions are unloaded to load another one."""
 
 from __future__ import annotations
 

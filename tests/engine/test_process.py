@@ -1,4 +1,4 @@
-"""The engine as a program, over its real sockets."""
+"""The engine as a separate program, with real sockets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Running:
     process: subprocess.Popen[bytes]
 
     def heartbeat(self, condition: Callable[[wire.Heartbeat], bool] = lambda _: True) -> wire.Heartbeat:
-        """The next heartbeat that fulfils a condition."""
+        """The next heartbeat that satisfies a condition."""
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"ipc://{self.path}.heartbeat")
@@ -113,7 +113,7 @@ def loaded(client: Client, versions: dict[str, tuple[Any, wire.Load]]) -> dict[s
 
 
 def collect(client: Client, count: int) -> b.Replies:
-    """Replies up to the final message of the last of `count` requests."""
+    """Receive replies until all `count` requests have their final messages."""
     replies, ended = b.Replies(), 0
     while ended < count:
         message = client.take()

@@ -1,4 +1,4 @@
-"""The bookkeeping of open requests: one final message each, whoever closes them."""
+"""Open requests get exactly one final message, regardless of how they are closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.engine import builders as b
 
 @dataclass(eq=False)
 class Request:
-    """The least that can be open."""
+    """A minimal open request."""
 
     id: str
     peer: bytes = b.PEER

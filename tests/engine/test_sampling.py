@@ -1,4 +1,4 @@
-"""Every sampling option against a simple reference in Python that starts from the raw logits."""
+"""Every sampling option is compared with a simple reference in Python that starts from the raw logits."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def normalised(weights: dict[int, float]) -> dict[int, float]:
 
 
 def up_to(ranked: list[int], probs: dict[int, float], share: float) -> dict[int, float]:
-    """The first tokens of a ranking that together reach a share; at least one."""
+    """The first tokens of a ranking whose probabilities together reach a share, but at least one token."""
     kept: dict[int, float] = {}
     for token in ranked:
         if kept and math.fsum(kept.values()) >= share:
@@ -85,7 +85,7 @@ def up_to(ranked: list[int], probs: dict[int, float], share: float) -> dict[int,
 
 
 def reference_distribution(scores: list[float], p: SamplingParams) -> dict[int, float]:
-    """Token to probability, after temperature, top-k, top-p, min-p and typical-p."""
+    """Map each token to its probability after temperature, top-k, top-p, min-p and typical-p."""
     best = max(scores)
     probs = normalised({w: math.exp((s - best) / p.temperature) for w, s in enumerate(scores)})
     ranked = sorted(probs, key=lambda token: (-probs[token], token))
@@ -104,7 +104,7 @@ def reference_distribution(scores: list[float], p: SamplingParams) -> dict[int, 
 
 
 def reference_choice(probs: dict[int, float], noise: float) -> tuple[int, float]:
-    """The drawn token, and how far the noise is from the range of the next one."""
+    """The drawn token, and the distance of the random number from the range of the next token."""
     total = 0.0
     for token in sorted(probs):
         if total <= noise < total + probs[token]:
@@ -184,7 +184,7 @@ def compare(rows: list[tuple[int, list[int], list[int], Any]]) -> None:
     {"top_k": 8, "top_p": 0.8, "min_p": 0.1, "typical_p": 0.9, "temperature": 1.3},
 ], ids=str)  # fmt: skip
 def test_each_option_has_the_distribution_of_the_reference(options: dict[str, Any]) -> None:
-    """Over many seeds, frequencies match the probabilities of the reference, and excluded tokens are never drawn."""
+    """Over many seeds, the frequencies match the reference probabilities, and excluded tokens are never drawn."""
     logits, prompt, output = logits_of(5), [2, 3, 4], [4, 4, 7]
     count = 4000
     batch = [row(prompt, output, seed=seed, **options) for seed in range(count)]

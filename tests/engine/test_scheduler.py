@@ -1,4 +1,4 @@
-"""Scheduler and slots: no holes, no starvation, and no budget overrun, whatever arrives and leaves."""
+"""Scheduler and slots: no gaps, no starvation and no exceeded budgets, regardless of arrivals and departures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make(length: int, max_tokens: int = 4) -> Sequence:
 
 
 class Life(RuleBasedStateMachine):
-    """`state` stands in for the tensors: slot -> (its sequence, the tokens that were fed to it)."""
+    """`state` replaces the tensors. It maps each slot to (its sequence, the tokens that were fed to it)."""
 
     @initialize(slots=st.integers(1, 6), prefill=st.integers(1, 50), alone=st.booleans())
     def start(self, slots: int, prefill: int, alone: bool) -> None:
@@ -129,7 +129,7 @@ def test_chunks(lengths: tuple[int, ...], budget: int, expected: list[tuple[int,
 
 
 def plain_chunk(first: Sequence, owners: list[Sequence], taken: set[Sequence], budget: int) -> Chunk:
-    """The rule in its plainest form, which adds up the real tokens anew for each neighbour."""
+    """The simplest implementation of the rule, which sums the real tokens again for each neighbour."""
     group, steps = [first], min(first.remaining, budget)
     for direction in (1, -1):
         while 0 <= (slot := (group[-1].slot + 1 if direction > 0 else group[0].slot - 1)) < len(owners):

@@ -1,4 +1,4 @@
-"""Scoring batches: order, neighbours, errors, numeric input, vectors."""
+"""Scoring batches: order, independence of rows, errors, numeric input and vectors."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_vectors_have_unit_length_and_ignore_neighbours() -> None:
 
 
 def some_series() -> list[tuple[np.ndarray, wire.FeatureSequence]]:
-    """Three sequences of three features, with mean 5 and deviation 3: their values, and their wire format."""
+    """The values and the wire format of three sequences of three features, with mean 5 and standard deviation 3."""
     rng = np.random.default_rng(0)
     rows = [rng.normal(5.0, 3.0, (steps, 3)).astype("<f4") for steps in (4, 9, 1)]
     return [(values, wire.FeatureSequence(*values.shape, values.tobytes())) for values in rows]
@@ -125,7 +125,8 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_mean_is_subtracted_in_the_number_type_of_the_version(dtype: str) -> None:
-    """Versions of earlier releases, in float32, answer as before; their API sent float32."""
+    """Versions of earlier releases use float32, in which their API sent numbers, and give the same answers as
+    before."""
     shape, base = b.config("gru", "regression", input="features"), 123_456_700.0
     scorer, _, replies = start(shape, scaling=Scaling([base] * 3, [3.0] * 3, dtype))
     values = np.random.default_rng(0).normal(base, 3.0, (7, 3))
@@ -186,7 +187,7 @@ def test_numeric_bytes_must_fit_their_shape() -> None:
 
 
 class Faulty:
-    """A classifier that raises on token id 7, or returns NaN for its row."""
+    """A classifier that raises an error for token id 7, or returns NaN for its row."""
 
     def __init__(self, inner: Any, kind: str) -> None:
         self.inner, self.kind, self.embed = inner, kind, inner.embed

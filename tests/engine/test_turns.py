@@ -1,4 +1,4 @@
-"""Turns are fair and equal, and only parts with work are looked at."""
+"""Turns are fair, and only parts with work are visited."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.engine.turns import Active, Turns
 
 @dataclass(eq=False)
 class Part:
-    """A stand-in for a scorer: `rows` wait for a batch. Counts how often it is looked at."""
+    """A fake scorer in which `rows` wait for a batch. Counts its visits."""
 
     name: int = 0
     rows: int = 0
@@ -76,7 +76,7 @@ def test_parts_that_always_have_work_get_equally_many_turns(count: int, rounds: 
 
 @given(st.integers(1, 8), st.lists(st.integers(0, 7), max_size=40))
 def test_no_waiting_part_starves_whoever_else_comes_and_goes(count: int, arrivals: list[int]) -> None:
-    """While a part waits, each other part has at most one turn."""
+    """While a part waits, every other part gets at most one turn."""
     turns: Turns[Part] = Turns()
     others = [Part(name) for name in range(count)]
     patient = Part(-1, rows=1)

@@ -55,4 +55,4 @@ def test_the_work_of_a_version_is_counted_for_it_alone() -> None:
 
 
 def _ignore(*arguments: Any) -> None:
-    """Replies go nowhere."""
+    """Discard replies."""

@@ -1,4 +1,4 @@
-"""Counting a table as it passes gives what the trainer reads, however it is cut or compressed, or nothing."""
+"""Counting a table during an upload gives the same rows and columns as the trainer reads, or nothing."""
 
 from __future__ import annotations
 

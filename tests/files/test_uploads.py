@@ -36,6 +36,39 @@ def test_parts_become_a_file(uploads: Uploads, files: Files) -> None:
     assert [listed.id for listed in files.list("alice").items] == [file.id]
 
 
+def test_a_single_part_becomes_the_file_without_a_copy(
+    uploads: Uploads, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin("alice", "x.csv", "fine-tune", 30)
+    part = uploads.add_part(upload.id, "alice", [b"text,label\n", b"a,yes\nb,no\nc,"], 100)
+    with pytest.raises(InvalidRequest, match="24 bytes in total"):
+        uploads.complete(upload.id, "alice", [part.id])
+    upload = uploads.begin("alice", "x.csv", "fine-tune", 24)
+    part = uploads.add_part(upload.id, "alice", [b"text,label\n", b"a,yes\nb,no\nc,"], 100)
+    monkeypatch.setattr(BlobStore, "put_stream", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(BlobStore, "free_bytes", lambda _: 0)
+    done = uploads.complete(upload.id, "alice", [part.id], hashlib.md5(b"text,label\na,yes\nb,no\nc,").hexdigest())
+    assert done.file is not None and done.file.bytes == 24
+    assert b"".join(files.content(done.file.id, "alice")[1]) == b"text,label\na,yes\nb,no\nc,"
+    with files.database.read() as session:
+        row = session.get(FileRow, done.file.id)
+        assert row is not None and (row.row_count, row.column_names) == (3, ["text", "label"])
+
+
+def test_parts_that_would_fill_the_disk_are_kept_until_there_is_room(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploads.begin("alice", "x", "fine-tune", 6)
+    ids = [uploads.add_part(upload.id, "alice", [text], 10).id for text in (b"abc", b"def")]
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobStore, "free_bytes", lambda _: 5)
+        patch.setattr(BlobStore, "put_stream", lambda *_: pytest.fail("written"))
+        with pytest.raises(Unavailable, match=r"requires 6 bytes .* which has 5; .*POST /v1/files") as caught:
+            uploads.complete(upload.id, "alice", ids)
+    assert caught.value.code == "storage_unavailable" and uploads._blobs.free_bytes() > 6
+    assert uploads.complete(upload.id, "alice", ids).status == "completed"
+
+
 def test_wrong_parts_are_refused(uploads: Uploads) -> None:
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.raises(TooLarge):
@@ -73,7 +106,7 @@ def test_parts_beyond_the_announced_size_are_refused(uploads: Uploads, files: Fi
 
 
 def test_a_part_that_is_sent_again_is_added_once(uploads: Uploads, files: Files) -> None:
-    """A client repeats a part whose reply was lost; and a file may contain equal parts."""
+    """A client repeats a part if the reply was lost, and a file may contain equal parts."""
     upload = uploads.begin("alice", "x", "fine-tune", 7)
     first = uploads.add_part(upload.id, "alice", [b"abc"], 10)
     assert uploads.add_part(upload.id, "alice", [b"a", b"bc"], 10) == first
@@ -99,7 +132,7 @@ def loaded_rows() -> Iterator[list[str]]:
 
 
 def test_a_part_is_added_without_loading_the_others(uploads: Uploads) -> None:
-    """An upload has up to a thousand parts: loading all of them for each one would be half a million rows."""
+    """An upload has up to a thousand parts. Loading all of them for each new part would read half a million rows."""
     upload = uploads.begin("alice", "x", "fine-tune", 62)
     for number in range(30):
         uploads.add_part(upload.id, "alice", [b"%02d" % number], 10)
@@ -121,7 +154,7 @@ def test_expired_uploads_are_deleted(uploads: Uploads, files: Files) -> None:
 
 
 def test_a_part_whose_blob_was_collected_must_be_uploaded_again(uploads: Uploads, files: Files) -> None:
-    """The garbage collection may run between the upload of the blob and the transaction that adds the row."""
+    """Garbage collection may run between the upload of the blob and the transaction that adds the row."""
     upload = uploads.begin("alice", "x", "fine-tune", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BlobStore, "exists", lambda *_: False)

@@ -1,4 +1,4 @@
-"""Networks as people's programs write them, for tests of imports."""
+"""Networks as in users' programs, for tests of imports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTHS = (7, 1, 4)
 
 
 class Program(nn.Module):
-    """A program whose `forward` is a function of the module, and whose parts are its attributes, in their order."""
+    """A module with a given `forward` function, whose parts become attributes in the given order."""
 
     def __init__(self, run: Callable[[Any, Tensor], Tensor], **parts: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def imported(folder: Path) -> tasks.Classifier:
 
 
 def bring(program: object, folder: Path, **options: Any) -> Converted:
-    """Save what a program saves, a module's state dict or any object, and convert it to `folder/out`."""
+    """Save a module's state dict or another object, like a program would, and convert it to `folder/out`."""
     torch.save(program.state_dict() if isinstance(program, nn.Module) else program, folder / "model.pt")
     answers = {name: str(value) for name, value in options.pop("answers", {}).items()}
     return convert(folder / "model.pt", folder / "out", fields=answers, allow_pickle_tensors=True, **options)
@@ -58,7 +58,7 @@ def bring(program: object, folder: Path, **options: Any) -> Converted:
 
 @torch.no_grad()
 def assert_equal(program: nn.Module, folder: Path, rows: list[Tensor]) -> None:
-    """Compare the logits of the imported network, for one padded batch, with those of the program, row by row."""
+    """Compare the logits of the imported network for one padded batch with the program's logits for each row."""
     lengths = torch.tensor([len(row) for row in rows])
     logits = imported(folder / "out")(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
     expected = torch.cat([program.eval()(row[None]) for row in rows])

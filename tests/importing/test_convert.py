@@ -61,7 +61,7 @@ class Recurrent(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A Transformer classifier. `places`: its kind of positions; `reads`: what its head reads."""
+    """A Transformer classifier. `places` is its kind of positions, and `reads` is the input of its head."""
 
     def __init__(
         self, places: str = "embedding", final: bool = False, keep: bool = False, reads: str = "mean", **options: Any
@@ -110,7 +110,7 @@ def imported(folder: Path) -> tasks.Classifier | tasks.LanguageModel:
 
 @torch.no_grad()
 def assert_equal(network: tasks.Classifier, theirs: nn.Module, rows: list[Tensor]) -> None:
-    """Compare the logits of our network, for one padded batch, with those of theirs, for one row at a time."""
+    """Compare our network's logits for one padded batch with the original network's logits for each row."""
     lengths = torch.tensor([len(row) for row in rows])
     logits = network(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
     expected = torch.cat([theirs(row[None]) for row in rows])
@@ -168,7 +168,7 @@ def test_poolings(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) 
 
 
 def test_other_recurrent_shapes(tmp_path: Path) -> None:
-    """ReLU, no biases, an input layer, one output."""
+    """Networks with ReLU, without biases, with an input layer, and with one output."""
     theirs = Recurrent("rnn", nonlinearity="relu", bias=False, first=4, classes=1, pooling="mean")
     fields = {"nonlinearity": "relu", "pooling": "mean", "task": "regression", "input_activation": "none"}
     result = convert(save(theirs, tmp_path, "x.safetensors"), tmp_path / "out", fields=fields).checkpoint
@@ -243,7 +243,8 @@ def _assumed_fields(assumed: tuple[str, ...]) -> list[str]:
 
 
 def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_round(tmp_path: Path) -> None:
-    """With all answers of the first round, nothing else is asked, even if the vocabulary is short."""
+    """After all questions of the first round are answered, no other question is asked, even if the vocabulary is
+    short."""
     torch.save(Recurrent("lstm", tokens=True).state_dict(), tmp_path / "model.pt")
     answers = {"pooling": "last", "labels": "a,b,c", "split": "whitespace", "lowercase": "no"}
     with pytest.raises(ImportQuestion) as caught:
@@ -275,7 +276,7 @@ def test_labels_that_do_not_fit_one_output_are_refused_without_a_guess_of_the_ta
 
 
 def test_labels_do_not_hide_an_open_question_about_the_task(tmp_path: Path, vocabulary: Path) -> None:
-    """There are as many outputs as words, so the network may be a language model."""
+    """The network has as many outputs as words, so it may be a language model."""
     torch.save(Recurrent("lstm", tokens=True, classes=30).state_dict(), tmp_path / "model.pt")
     options: dict[str, Any] = {"labels": [str(n) for n in range(30)], "allow_pickle_tensors": True}
     with pytest.raises(ImportQuestion) as caught:
@@ -358,7 +359,7 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
 
 
 def test_an_input_layer_that_keeps_the_width_of_an_encoder_is_refused(tmp_path: Path) -> None:
-    """The layer after it adds the positions, so that it cannot take this one in."""
+    """The next layer adds the positions, so the input layer cannot be folded into it."""
     parts = nn.ModuleDict(
         {"embed": nn.Linear(16, 16), "encoder": nn.TransformerEncoderLayer(16, 4), "out": nn.Linear(16, 3)}
     )

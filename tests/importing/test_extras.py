@@ -1,4 +1,4 @@
-"""Vocabularies, labels and state dicts are found under the keys that training scripts use, and the rest is noted."""
+"""Vocabularies, labels and state dicts are found under the usual keys, and all other entries are reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def numeric_program() -> Program:
 
 
 def optimizer(program: nn.Module) -> dict[str, Any]:
-    """The state of an optimizer after a step, which has tensors of its own."""
+    """The state of an optimizer after a step, which also contains tensors."""
     made = torch.optim.Adam(program.parameters())
     made.zero_grad()
     program(torch.zeros(1, 3, 4)).sum().backward()

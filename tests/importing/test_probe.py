@@ -1,4 +1,4 @@
-"""Inputs to compare a version with its program."""
+"""Inputs for comparing a version with the original program."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_one_word_on_each_line(tmp_path: Path) -> None:
 def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(
     value: Any, first: str, ids: list[int]
 ) -> None:
-    """Programs keep rows of their own for padding and unknown words."""
+    """Programs reserve rows for padding and unknown words."""
     answers = Answers(PLAIN | {"unknown": "skip"})
     tokenizer_from(value, "words", 6, answers)
     assert [question.field for question in answers.open] == ["first_id"]

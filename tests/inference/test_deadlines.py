@@ -1,4 +1,4 @@
-"""Time limits of many tasks, kept with one timer."""
+"""Time limits of many tasks with one timer."""
 
 from __future__ import annotations
 

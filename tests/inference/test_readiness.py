@@ -1,4 +1,4 @@
-"""Readiness over a fake registry and a fake engine, and what it drops about versions that are gone."""
+"""Readiness with a fake registry and a fake engine, and the removal of data about deleted versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 200
 
 
 class Registry:
-    """A registry with one version at a time, which the only required alias points at."""
+    """A registry with a single version, at which the only required alias points."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -48,7 +48,7 @@ class Registry:
 
 
 class Scene:
-    """Everything that readiness looks at. The rounds of checks run when a test says so."""
+    """All objects that the readiness checks use. A test starts each round of checks."""
 
     def __init__(self, folder: Path) -> None:
         self.registry = Registry()
@@ -59,12 +59,12 @@ class Scene:
         self.readiness = Readiness(lambda: None, self.registry, self.inference)
 
     async def look(self) -> None:
-        """One round of checks, and the warm-ups that it starts."""
+        """Run one round of checks and the warm-ups that it starts."""
         await self.readiness._look()
         await asyncio.gather(*self.readiness._tasks)
 
     async def look_until(self, condition: Callable[[], bool]) -> None:
-        """Rounds of checks until the condition holds; more than one where heartbeats are late."""
+        """Run rounds of checks until the condition holds. Several rounds are needed if heartbeats are late."""
         deadline = time.monotonic() + 60
         await self.look()
         while not condition():

@@ -1,4 +1,4 @@
-"""The use cases over a fake engine: what admission counts."""
+"""The use cases with a fake engine, and the requests that admission counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def resolve(reference: str, principal: str) -> Record:
 
 
 def test_admission_counts_requests_to_an_engine(tmp_path: Path) -> None:
-    """One for a classification of any number of texts, and one for each continuation of each prompt."""
+    """A classification of any number of texts counts as one request, as does each continuation of each prompt."""
     settings = Settings(data_dir=str(tmp_path / "data"), max_waiting=7)
     classification = InferenceQuery("mood", ["a", "b", "c"], "local", MINUTES)
     generation = GenerationQuery("echo", PROMPTS, "local", MINUTES, n=3)

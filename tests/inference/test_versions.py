@@ -39,7 +39,7 @@ class Record:
 
 
 class OneDirectory:
-    """A cache that holds the same directory for every version, and counts how often it is asked."""
+    """A cache that returns the same directory for every version and counts the requests."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.asked = directory, 0

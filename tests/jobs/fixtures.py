@@ -1,4 +1,4 @@
-"""A client's view of jobs, and the resources of a worker, with a fake trainer."""
+"""Jobs as clients see them, and the resources of a worker with a fake trainer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.db.changes import Changes
 from app.db.database import Database
 from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
@@ -32,7 +33,7 @@ OWNER = "alice"
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Wait until a condition returns something true; return that."""
+    """Wait until a condition returns a true value, and return this value."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "waited too long"
@@ -42,7 +43,7 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 @dataclass
 class Queue:
-    """Creates jobs as a client and looks at them."""
+    """Creates and reads jobs like a client."""
 
     jobs: Jobs
     files: Files
@@ -62,7 +63,7 @@ class Queue:
         return self.jobs.get(job.id, job.owner)
 
     def events(self, job: Job) -> list[JobEvent]:
-        """The events of the job, the oldest first."""
+        """The events of the job, oldest first."""
         return self.jobs.events(job.id, job.owner, limit=1000).items[::-1]
 
     def steps(self, job: Job) -> list[int]:
@@ -70,14 +71,14 @@ class Queue:
 
 
 def refused(queue: Queue, **fields: Any) -> Any:
-    """Create a job that is refused; return the error."""
+    """Create a job that is rejected. Return the error."""
     with pytest.raises((InvalidRequest, NotFound)) as caught:
         queue.create(**fields)
     return caught.value
 
 
 def claim(queue: Queue, worker: str = "w") -> Any:
-    """Claim the next job; None if there is none."""
+    """Claim the next job. Return None if there is none."""
     with queue.database.transaction() as session:
         return JobClaims(queue.database).claim(session, worker, 100.0, 3)
 
@@ -88,9 +89,12 @@ def queue(database: Database, registry: Registry, files: Files) -> Queue:
 
 
 @pytest.fixture
-def resources(tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files) -> Resources:
+def resources(
+    tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files
+) -> Iterator[Resources]:
     blobs: BlobStore = registry.blobs
-    return Resources(
+    changes = Changes(database)
+    yield Resources(
         settings=Settings(
             data_dir=str(tmp_path),
             database_url=database_url,
@@ -105,6 +109,8 @@ def resources(tmp_path: Path, database: Database, database_url: str, registry: R
         registry=registry,
         files=files,
         jobs=JobClaims(database),
+        changes=changes,
         trainer=FAKE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    changes.close()

@@ -49,7 +49,7 @@ def test_two_workers_never_get_the_same_job(queue: Queue) -> None:
 
 
 def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> None:
-    """Only attempts that a full disk ended at once are not told again."""
+    """Only repeated attempts that a full disk ended at once are not reported again."""
     job = queue.create()
     claims = JobClaims(queue.database)
     steps = []
@@ -64,7 +64,7 @@ def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> 
 
 
 def test_a_lost_worker_is_reported_once_before_the_next_attempt(queue: Queue) -> None:
-    """A killed worker writes no event of its own: the claim that finds its lease expired does."""
+    """A killed worker cannot write an event. The claim that finds the expired lease writes it."""
     job = queue.create()
     claim(queue)
     for _ in range(2):

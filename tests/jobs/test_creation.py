@@ -1,4 +1,4 @@
-"""Creating a job: what its request refers to, and requests that are repeated. On both databases."""
+"""Creating jobs on both databases: references in requests, and repeated requests."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_retry_by_the_client_returns_the_job_of_the_first_request(queue: Queue
 
 
 def test_column_roles_of_the_validation_file_must_be_those_of_the_job(queue: Queue) -> None:
-    """Both files are read with the same columns, so others would have no effect."""
+    """Both files are read with the same columns, so different roles would have no effect."""
 
     def upload(column: str) -> str:
         return queue.files.create(OWNER, "a.csv", "fine-tune", iter([b"{}"]), roles={"text": column}).id

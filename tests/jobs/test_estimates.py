@@ -1,4 +1,4 @@
-"""Dry runs with a fake trainer: their results, their errors, and what remains of them."""
+"""Dry runs with a fake trainer: their results, their errors, and the files that they leave behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}
 def make(
     tmp_path: Path, settings: Settings, database: Database, registry: Registry, files: Files, blobs: BlobStore
 ) -> Callable[..., Estimates]:
-    """Estimates whose trainer emits some events, and ends at once unless `wait` is set."""
+    """Make `Estimates` with a trainer that emits some events and ends at once unless `wait` is set."""
 
     def made(*events: TrainEvent, wait: bool = False, code: int = 0) -> Estimates:
         go = tmp_path / "go"
@@ -73,9 +73,9 @@ def test_an_estimate_has_the_notes_of_the_trainer(
     make: Callable[..., Estimates], body: JobRequest, settings: Settings, queue: Queue, tmp_path: Path
 ) -> None:
     report = Note("data_report", 0, "info", "9 rows", {"empty": 1})
-    notes = Note("settled", 0, "info", "lstm"), report, Note("duplicates", 0, "warn", "2 rows repeat")
+    notes = Note("settled", 0, "info", "lstm"), report, Note("duplicates", 0, "warn", "2 rows are duplicates")
     done = make(*notes, Estimated(PLANNED)).estimate(body, OWNER, 60.0)
-    remarks = [EstimateNote("warn", "duplicates", "2 rows repeat")]
+    remarks = [EstimateNote("warn", "duplicates", "2 rows are duplicates")]
     assert done == msgspec.structs.replace(PLANNED, notes=remarks, report={"empty": 1})
     assert _left(settings) == [] and queue.jobs.list(OWNER).items == []
     seen: dict[str, Any] = msgspec.json.decode((tmp_path / "seen").read_bytes())

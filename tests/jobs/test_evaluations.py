@@ -1,4 +1,4 @@
-"""Evaluations as jobs: they share the table, states and rules of training jobs, and nothing else."""
+"""Evaluations as jobs, which share only the table, states and rules of training jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request that is accepted can be carried out by a trainer: both apply the same rules."""
+"""A trainer accepts every request that the API accepts, because both apply the same rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE = ("int | None", "int")
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
-    """Values of an option: inside its range, at the ends, and a little beyond."""
+    """Values of an option inside its range, at its bounds, and slightly outside."""
     if name in WORDS:
         return st.sampled_from([*WORDS[name], "other"])
     if name not in RANGES:

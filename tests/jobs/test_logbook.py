@@ -1,4 +1,4 @@
-"""The checkpoints kept beside a job, and the work that forgetting them takes."""
+"""The checkpoints of a job, and the cost of deleting them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_latest_checkpoints_of_each_job_are_kept(database: Database) -> None
 
 
 def test_forgetting_takes_work_in_proportion_to_the_checkpoints(sqlite_url: str) -> None:
-    """Four times the checkpoints take about four times the work: counted in SQLite's instructions, not in seconds."""
+    """Four times as many checkpoints need about four times as many instructions of SQLite."""
     database = Database(sqlite_url)
 
     def work(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Parsing a training request, and the errors of a wrong one."""
+"""Parsing valid and invalid training requests."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_impossible_values_are_refused_with_their_field(fields: dict[str, Any], 
 
 
 def test_a_backslash_before_u0000_is_text() -> None:
-    """In JSON, both look alike; a NUL character cannot be stored in a database."""
+    """In JSON, this looks similar to a NUL character, which a database cannot store."""
     body = {"model": "lstm", "training_file": "file-1"}
     plain = parse({**body, "metadata": {"path": "C:\\u0000\\\\u0000"}})
     assert plain.metadata == {"path": "C:\\u0000\\\\u0000"}

@@ -1,6 +1,6 @@
-"""Random sequences of what clients and workers do with jobs, checked against a model of the states, on both databases.
+"""Random operations of clients and workers on jobs, compared with a model of the states, on both databases.
 
-Leases expire by being moved into the past.
+To let a lease expire, the tests move it into the past.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORKERS = ("one", "two", "three")
 
 @dataclass
 class Expected:
-    """What the model says of a job."""
+    """The state of a job in the model."""
 
     number: int
     status: str = "queued"

@@ -1,4 +1,4 @@
-"""Watching, cancelling, pausing and resuming jobs, on both databases."""
+"""Reading, cancelling, pausing and resuming jobs, on both databases."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_only_jobs_in_the_right_state_are_paused_and_resumed(queue: Queue) -> No
 
 
 def test_a_job_whose_worker_is_lost_shows_as_queued(queue: Queue) -> None:
-    """Even if no worker is left to notice it."""
+    """This holds even if no other worker notices the loss."""
     job = queue.create()
     claim(queue)
     assert queue.get(job).public_status == "validating_files"

@@ -1,4 +1,4 @@
-"""Auto jobs and their trials: random sequences of what clients and workers do, and what workers do at the same time."""
+"""Auto jobs and their trials: random and concurrent operations of clients and workers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ class Shop:
             return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS)
 
     def work(self, job: Job, outcome: str) -> None:
-        """What a worker does at the end of an attempt. An attempt that no longer holds its job changes nothing."""
+        """Perform a worker's operation at the end of an attempt.
+
+        An attempt that no longer holds its job changes nothing.
+        """
         try:
             with self.database.transaction() as session:
                 self._work(session, job, outcome)
@@ -100,7 +103,7 @@ class Shop:
             session.execute(delete(JobRow))
 
     def check(self) -> None:
-        """What holds between any two operations."""
+        """Check the conditions that hold between any two operations."""
         with self.database.read() as session:
             jobs = {row.id: Job.of(row) for row in session.scalars(select(JobRow))}
             log = session.scalars(select(JobEventRow)).all()
@@ -123,7 +126,7 @@ class Shop:
         assert ended <= {trial.trial for trial in of_job if trial.ended}
 
     def finish_all(self) -> None:
-        """Work as a single worker with no further clients, until no job is left."""
+        """Work as a single worker, without clients, until no job is left."""
         for job in self.jobs().values():
             self.client("resume", job.id) if job.parent_id is None else None
         for _ in range(60):

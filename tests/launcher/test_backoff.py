@@ -1,4 +1,4 @@
-"""Pauses before restarts."""
+"""Delays before restarts."""
 
 from __future__ import annotations
 

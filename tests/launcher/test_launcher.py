@@ -1,4 +1,4 @@
-"""The launcher with stand-in programs: starting, restarting, listing and stopping them, and leaving no orphans."""
+"""The launcher with fake programs: starting, restarting, listing and stopping them, without leaving orphans."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def eventually(look: Callable[[], Any], seconds: float = DEADLINE) -> Any:
 
 
 class Up:
-    """A launcher in a process of its own, with stand-ins for its programs."""
+    """A launcher in a separate process, with fake programs."""
 
     def __init__(self, folder: Path, migration: str = "pass", refused_by: str = "", stubborn: bool = False) -> None:
         self.data = folder / "data"
@@ -94,7 +94,7 @@ class Up:
         return {row["program"]: row for row in rows}
 
     def running(self) -> dict[str, dict[str, Any]]:
-        """The list, once all three programs handle signals."""
+        """Return the list of programs when all three programs handle signals."""
         eventually(lambda: len(list(self.data.glob("up-*"))) == 3)
         return eventually(lambda: rows if len(rows := self.listed()) >= 3 else None)
 

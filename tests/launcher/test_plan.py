@@ -1,4 +1,4 @@
-"""Which programs are started, and the environment that they get."""
+"""The programs that are started, and their environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations of every architecture and option, and helpers to run networks of them."""
+"""Configurations of every architecture and option, and functions for running their networks."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer-bert": {
         "architecture": "transformer", "norm_first": False, "final_norm": False, "positions": "learned",
         "activation": "gelu", "norm": "layer", "bias": True, "input_norm": True, "norm_eps": 1e-12,
+    },
+    "transformer-gpt2": {
+        "architecture": "transformer", "norm": "layer", "positions": "learned", "activation": "gelu_tanh", "bias": True,
+        "head_bias": False,
+    },
+    "transformer-wide-heads": {
+        "architecture": "transformer", "kv_heads": 2, "head_width": 6, "qk_norm": True, "rotary_base": 5e5,
+        "rotary_scaling": (4.0, 1.0, 4.0, 16.0),
+    },
+    "transformer-partly-rotary": {
+        "architecture": "transformer", "qkv_bias": True, "rotary_skip": 2, "rotary_scaling": (2.0,),
     },
 }  # fmt: skip
 
@@ -124,7 +135,7 @@ def built(config: ModelConfig, *, initialised: bool = True) -> TaskNetwork:
 
 
 def batch(config: ModelConfig, lengths: tuple[int, ...] = LENGTHS) -> tuple[Tensor, Tensor]:
-    """Random inputs and their lengths. Padding is random too: no result may depend on it."""
+    """Random inputs and their lengths. Padding is also random, because results must not depend on it."""
     lengths_B = torch.tensor(lengths)
     shape = (len(lengths), max(lengths))
     if config.input == "tokens":
@@ -148,7 +159,7 @@ def loss(
     weights_C: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """The mean loss of a batch, as the trainer computes it; for a language model, over the real steps."""
+    """The mean loss of a batch, as in the trainer. For a language model, the mean is over the real steps."""
     if isinstance(network, LanguageModel):
         targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
         whole = Batch.of_text(inputs, lengths_B, targets)

@@ -1,4 +1,4 @@
-"""Every test of networks runs on one thread, with the same seed."""
+"""Runs all tests of networks on one thread with the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of angles grow with the positions that are read, and hold the same numbers however they grew."""
+"""Tables of angles grow with the positions that are used, and contain the same numbers regardless of how they grew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The initial weights of every network, and the refusal of parameters without a rule."""
+"""The initial weights of every network, and the error for parameters without a rule."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def test_the_same_seed_gives_the_same_finite_weights(name: str) -> None:
     [("body.blocks.0.unknown", (4, 2)), ("body.unknown.weight", (4, 1, 3)), ("body.rnn.unknown", (4,))],
 )
 def test_a_parameter_without_a_rule_is_refused(path: str, shape: tuple[int, ...]) -> None:
-    """Such as the decay rates of a state-space network: random numbers around 0 would be wrong without an error."""
+    """For parameters such as the decay rates of a state-space network, random numbers around 0 would be silently
+    wrong."""
     network = nn.Module()
     *parents, name = path.split(".")
     inner = network

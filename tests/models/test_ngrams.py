@@ -1,4 +1,4 @@
-"""The n-gram branch: its features are those of a plain computation on strings, in any batch and any tokenization."""
+"""The features of the n-gram branch equal those of a simple string computation, for any batch and tokenization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state against a simple model of it: the list of values that were written to each slot."""
+"""Compares the state with a simple model: the list of values that were written to each slot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def append(state: State, slot: int, value: float, steps: int = 1) -> None:
 
 
 class Slots(RuleBasedStateMachine):
-    """Writes, copies, moves, resets and restores in any order, also through views."""
+    """Writes, copies, moves, resets and restores slots in any order, also through views."""
 
     slots = st.integers(0, 6)
 

@@ -1,4 +1,4 @@
-"""Complete networks: saved weights, seeds, initial weights, mixed precision, and configurations that are refused."""
+"""Complete networks: saved weights, seeds, initial weights, mixed precision, and invalid configurations."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_network_to_be_loaded_is_not_initialised(config: ModelConfig) -> None:
 
 
 def test_building_networks_does_not_import_the_compiler() -> None:
-    """Importing it takes seconds, for which the first request of an engine would wait."""
+    """The first request to an engine would wait several seconds for the import."""
     code = "import sys; from models.tasks import build; from models.config import ModelConfig as M;"
     code += "[build(M(architecture=a, task='generation', vocab_size=9, width=8)) for a in ('lstm', 'transformer')];"
     code += "sys.exit('torch._dynamo' in sys.modules)"

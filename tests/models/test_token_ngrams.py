@@ -1,4 +1,4 @@
-"""The n-gram branch of a language model depends on the last tokens only, in a parallel pass and in steps alike."""
+"""The n-gram branch of a language model depends only on the last tokens, both in a parallel pass and in steps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_only_the_last_tokens_count_and_their_order_does(network: LanguageModel)
 def test_pieces_give_the_same_vectors_in_every_type(
     ids: list[int], cuts: set[int], kind: torch.dtype, network: LanguageModel
 ) -> None:
-    """Token ids survive in a state of bfloat16, which cannot hold integers above 256."""
+    """Token ids are preserved in a bfloat16 state, although bfloat16 cannot represent all integers above 256."""
     branch = network.ngrams
     assert branch is not None
     whole_TD = vectors(network, ids)

@@ -1,4 +1,4 @@
-"""Tar archives of checkpoints: which are imported, which are refused (SEC-09), and that exports are the same."""
+"""Tar archives of checkpoints: valid archives, rejected archives (SEC-09), and identical exports."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_bad_import_registers_nothing(registry: Registry, folder: Path) -> Non
 
 
 def test_weights_that_are_not_finite_are_not_registered(registry: Registry, folder: Path) -> None:
-    """Neither in an import nor as the result of a training run. Otherwise the first request would fail."""
+    """This applies to imports and to training runs. Otherwise, the first request would fail."""
     write_weights(folder, struct.pack("<4f", 1.0, 2.0, float("nan"), 3.0))
     with pytest.raises(CheckpointInvalid, match=r"not finite numbers .*'body\."):
         registry.import_tar(iter([tar(folder)]), name="mood", principal="alice", limit=LIMIT)

@@ -1,4 +1,4 @@
-"""Garbage collection deletes only what nothing refers to, and `fsck` finds what is missing or damaged."""
+"""Garbage collection deletes only unreferenced blobs, and `fsck` finds missing and damaged blobs."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_without_a_grace_time_only_new_uploads_are_kept(registry: Registry, fold
 
 
 def test_a_new_upload_of_the_files_of_a_version_deleted_long_ago_is_kept(registry: Registry, folder: Path) -> None:
-    """The collection reads the manifests of versions deleted within the last hour, not of all that ever were."""
+    """The collection reads only the manifests of versions that were deleted within the last hour."""
     registry.grace_seconds = 0.0
     publish(registry, folder)
     registry.delete_version("mood", 1, "alice")

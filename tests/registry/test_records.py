@@ -1,4 +1,4 @@
-"""Which model references and names are valid, and that all others are refused (SEC-10)."""
+"""Valid and invalid model references and names (SEC-10)."""
 
 from __future__ import annotations
 

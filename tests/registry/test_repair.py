@@ -1,4 +1,4 @@
-"""Rows with values that no reply can contain are found and mended."""
+"""Rows with values that cannot be encoded in a reply are found and repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work that pages of models and versions cost. What they contain is tested in test_service.py and others."""
+"""The cost of reading pages of models and versions. test_service.py and others test the content of pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.checkpoints import make_checkpoint, publish
 
 
 class CountedAlias(Alias):
-    """Counts how often a field of any alias is read."""
+    """An alias that counts how often the fields of all aliases are read."""
 
     reads = 0
 
@@ -37,7 +37,7 @@ class CountedAlias(Alias):
 def test_aliases_are_matched_in_proportion_to_their_number(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Registry, int], object]
 ) -> None:
-    """Four times the models, each with an alias, need four times the reads, and not sixteen times."""
+    """Four times as many models with an alias need four times as many reads, not sixteen times."""
     convert = alias_repository.make_alias
 
     def count(row: Any) -> Alias:

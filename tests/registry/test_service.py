@@ -206,7 +206,7 @@ def test_of_concurrent_creations_of_an_alias_one_succeeds(registry: Registry, fo
 def test_archives_are_unpacked_in_the_data_folder(
     registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's temporary folder may be kept in memory. What killed programs left is removed after a day."""
+    """The system's temporary folder may be in memory. Files that killed programs have left are removed after a day."""
     stale, fresh = registry.scratch / "import-stale", registry.scratch / "import-fresh"
     for leftover in (stale, fresh):
         leftover.mkdir(parents=True)
@@ -226,7 +226,7 @@ def test_archives_are_unpacked_in_the_data_folder(
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_not_registered(registry: Registry, folder: Path) -> None:
-    """If a tensor is missing, publishing fails, rather than the first request for the version."""
+    """If a tensor is missing, publishing fails instead of the first request for the version."""
     tensors = {"head.bias": ([2], bytes(8))}
     (folder / "model.safetensors").write_bytes(safetensors(tensors))
     message = r"model\.safetensors does not match config\.json: tensor 'body\..*' of shape .* is missing"

@@ -1,4 +1,4 @@
-"""Following a file to which a trainer appends events."""
+"""Reading a file to which a trainer appends events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory: paths that escape, the lock, the events of earlier attempts."""
+"""The run directory: invalid paths, the lock, and the events of earlier attempts."""
 
 from __future__ import annotations
 

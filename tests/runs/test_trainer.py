@@ -1,4 +1,4 @@
-"""The trainer's process: what it inherits, and how it is watched."""
+"""The trainer's process: its environment and its supervision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_trainer_inherits_what_it_needs_and_no_secrets() -> None:
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
 def test_processes_are_watched_without_proc_and_waitid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS."""
+    """These are missing on macOS."""
     monkeypatch.setattr(trainer_list, "PROCESSES", tmp_path / "no-proc")
     monkeypatch.delattr(os, "waitid")
     run = RunDirectory(tmp_path / "runs", "ftjob-1")

@@ -1,4 +1,4 @@
-"""What the attacks share: uploads of hostile checkpoints, and the memory of this process."""
+"""Functions for tests of attacks: uploads of malicious checkpoints, and the memory of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SEC-06: tokenizers that lengthen a text or search it for minutes are refused; the others are bounded."""
+"""SEC-06: tokenizers that lengthen a text too much or take minutes are rejected. All others have limits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def http(settings: Settings) -> Iterator[httpx.Client]:
 
 
 def definition(**parts: Any) -> dict[str, Any]:
-    """The smallest tokenizer, with the parts of an attack."""
+    """A minimal tokenizer with the parts of an attack."""
     return {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}} | parts
 
 
@@ -170,7 +170,7 @@ def test_public_tokenizers_are_accepted(make: Any) -> None:
 
 
 def widest() -> Native:
-    """The tokenizer that lengthens a text most."""
+    """The tokenizer that lengthens a text the most."""
     native = t5()
     native.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Replace("ل", "aaaa"), normalizers.NFKD()])
     return native
@@ -184,7 +184,7 @@ def slowest() -> Native:
 
 @pytest.mark.parametrize(("make", "text"), [(widest, "ل"), (slowest, "a"), (bert, "丽"), (bert, "a" * 100 + " ")])
 def test_the_most_expensive_text_is_bounded(make: Any, text: str) -> None:
-    """In a process of its own with a limit on its memory, because the attack must not end this one."""
+    """Runs in a separate process with limited memory, because the attack must not end this process."""
     native = make()
     check(json.loads(native.to_str()))
     arguments = [native.to_str(), text, str(CHARACTERS // len(text))]

@@ -65,7 +65,7 @@ def test_only_an_operator_marks_an_alias_as_required(clients: dict[str, httpx.Cl
 def test_a_version_that_cannot_load_is_never_required(
     api: Api, clients: dict[str, httpx.Client], shelf: Shelf, engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Neither by marking its alias, nor by moving a required alias, nor by importing under that alias."""
+    """It cannot become required by marking its alias, by moving a required alias, or by an import with that alias."""
     operator = clients["operator"]
     shelf.classifier(owner="operator")
     assert operator.put(ALIAS, json={"version": 1, "required": True}).status_code == 200

@@ -1,4 +1,4 @@
-"""SEC-19: a sequence that would occupy the engine for minutes is refused, and an engine that is stuck ends."""
+"""SEC-19: a sequence that would occupy the engine for minutes is rejected, and an engine that hangs exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SEC-21: heads without limit, slow clients and idle connections cost little, and do not keep others out."""
+"""SEC-21: endless headers, slow clients and idle connections use few resources and do not block other clients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connect(api: Api, stack: ExitStack, sent: bytes = b"") -> socket.socket:
 
 
 def reply(connection: socket.socket) -> bytes:
-    """Everything until the service closes the connection, which it may do before it has read everything."""
+    """Read until the service closes the connection, which may happen before it has read the whole request."""
     received = b""
     with suppress(ConnectionResetError):
         while piece := connection.recv(65536):

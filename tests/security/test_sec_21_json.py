@@ -1,4 +1,4 @@
-"""SEC-21: JSON with lone surrogates, huge numbers, or too many values or levels is refused without a side effect."""
+"""SEC-21: JSON with lone surrogates, huge numbers, or too many values or levels is rejected without side effects."""
 
 from __future__ import annotations
 

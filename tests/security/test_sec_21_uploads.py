@@ -39,7 +39,7 @@ def test_counting_takes_a_bounded_time(name: str) -> None:
 
 
 def test_files_are_counted_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several hostile files, the process still spends at most one thread on them."""
+    """Even with several malicious files, the process uses at most one thread for counting."""
     monkeypatch.setattr(outline, "MAX_SECONDS", 0.5)
     name, began = "empty lines, not compressed", time.monotonic()
     with ThreadPoolExecutor(4) as threads:

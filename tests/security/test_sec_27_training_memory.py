@@ -1,4 +1,4 @@
-"""SEC-27: training jobs that do not fit into the memory are refused, before or after their data is read."""
+"""SEC-27: training jobs that need too much memory are rejected, before or after their data is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs in an S3 bucket, which a small HTTP server imitates."""
+"""Blobs in an S3 bucket, which is simulated by a small HTTP server."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_the_least_recently_requested_checkpoints_are_removed(
 
 
 def age(root: Path) -> None:
-    """Make every cached checkpoint look as if it had not been requested for a long time."""
+    """Make every cached checkpoint appear unused for a long time."""
     for lock in (root / "locks").iterdir():
         os.utime(lock, (1.0, 1.0))
 
@@ -176,7 +176,7 @@ def test_a_failed_fetch_leaves_no_lock_file(tmp_path: Path, blobs: BlobStore, fi
 
 
 def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blobs: BlobStore) -> None:
-    """Each holder finds no directory and removes the lock file, while others wait for the same name."""
+    """Each holder of the lock finds no directory and removes the lock file while others wait for it."""
     cache, holders, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
 
     def hold() -> None:
@@ -198,7 +198,7 @@ def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blo
 def test_a_miss_does_not_walk_the_cached_checkpoints(
     tmp_path: Path, blobs: BlobStore, files: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A miss reads as many folders with twenty cached checkpoints as with two."""
+    """A miss reads the same number of folders with twenty cached checkpoints as with two."""
     versions, counts, scan = put_checkpoints(tmp_path, blobs, 20), [], os.scandir
     scanned: list[object] = []
 

@@ -35,7 +35,7 @@ def test_a_missing_folder_is_an_outage(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Closing the file must not raise the error again."""
+    """Closing the file does not raise the error again."""
 
     def on_a_full_disk(**_options: object) -> tuple[int, str]:
         return os.open("/dev/full", os.O_RDWR), str(tmp_path / "full")

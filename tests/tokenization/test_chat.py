@@ -1,4 +1,4 @@
-"""The text format of conversations, and the chat template that says the same."""
+"""The text format of conversations, and the equivalent chat template."""
 
 from __future__ import annotations
 

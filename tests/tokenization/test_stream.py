@@ -18,7 +18,10 @@ texts = st.text(st.sampled_from("abé日👩 \n<") | st.characters(exclude_categ
 
 
 def chunks(ids: list[int], sizes: list[int]) -> list[list[int]]:
-    """Cut ids into parts of the given sizes and a last one with the rest; a size of zero gives an empty push."""
+    """Cut ids into parts of the given sizes and a last part with the remaining ids.
+
+    A size of zero gives an empty push.
+    """
     parts = []
     for size in sizes:
         parts.append(ids[:size])
@@ -35,7 +38,7 @@ def run(stream: TextStream, parts: list[list[int]]) -> tuple[str, str | None]:
 
 
 def reference(text: str, stops: tuple[str, ...], include: bool) -> tuple[str, str | None]:
-    """The text cut at the stop string that is complete first, the longest one if there are several."""
+    """The text, cut at the stop string that is completed first, or at the longest one if there are several."""
     ends = [(text.find(stop) + len(stop), -len(stop), stop) for stop in stops if stop in text]
     if not ends:
         return text, None
@@ -50,7 +53,7 @@ sizes = st.lists(st.integers(0, 4), max_size=30)
 @settings(max_examples=200)
 @given(data=st.data(), sizes=sizes)
 def test_any_ids_in_any_chunks(kind: str, data: st.DataObject, sizes: list[int]) -> None:
-    """Also ids that are not valid UTF-8, which a network may generate."""
+    """Includes ids that are not valid UTF-8, which a network may generate."""
     tokenizer = TOKENIZERS[kind]
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=40))
     assert run(TextStream(tokenizer), chunks(ids, sizes)) == (tokenizer.decode(ids), None)
@@ -155,7 +158,7 @@ def test_the_cost_of_a_push_does_not_depend_on_the_text_so_far(
         return join(self, ids)
 
     def lines(tokens: int) -> int:
-        """The lines of Python that are run for so many pushes."""
+        """The number of lines of Python that are run for this number of pushes."""
         count, stream = 0, TextStream(tokenizer, stops)
 
         def trace(frame: object, event: str, argument: object) -> object:
@@ -181,7 +184,7 @@ def test_the_cost_of_a_push_does_not_depend_on_the_text_so_far(
     st.text("ab", max_size=30), st.text("ab", min_size=1, max_size=4), st.integers(0, 12), st.lists(st.integers(0, 5))
 )
 def test_a_stop_string_within_the_first_min_tokens_is_text(text: str, stop: str, least: int, sizes: list[int]) -> None:
-    """With one token per character, the stream ends at the first stop string complete after `least` tokens."""
+    """With one token per character, the stream ends at the first stop string that is completed after `least` tokens."""
     tokenizer = TOKENIZERS["char"]
     ids = tokenizer.encode(text)
     ends = [end for end in range(len(stop), len(text) + 1) if text[:end].endswith(stop) and end > least]

@@ -1,4 +1,4 @@
-"""Remembered words: the same tokens as the library's, a bounded memory, and which tokenizers and texts qualify."""
+"""Cached words: the same tokens as in the library, limited memory, and the supported tokenizers and texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ covered = st.lists(st.sampled_from(COVERED_CHARACTERS) | st.sampled_from(PIECES)
 
 
 def library(text: str) -> list[int]:
-    """The tokens of a text, from a call that remembers nothing."""
+    """The tokens of a text, computed without a cache."""
     [ids] = TOKENIZER._encode_native([text], special=False)
     return ids
 

@@ -26,7 +26,7 @@ from tests.training import runs
 
 
 def settled(**changes: Any) -> Settled:
-    """The settings of a small Transformer that classifies; those that are not named are 0."""
+    """The settings of a small Transformer classifier. Settings that are not given are 0."""
     model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
     values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
     values |= {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
@@ -43,7 +43,7 @@ def ready(run: Path) -> tuple[TrainSpec, Dataset]:
 
 @dataclass
 class Loop:
-    """A training loop. `rates`: the learning rate of each step that it took."""
+    """A training loop. `rates` contains the learning rate of each step so far."""
 
     settled: Settled
     training: Training
@@ -62,7 +62,7 @@ class Loop:
 def build_loop(
     run: Path, clock: Callable[[], float] = time.monotonic, save: Callable[[], None] = lambda: None, **changes: Any
 ) -> Loop:
-    """Prepare and settle a training. `changes` replace settled values."""
+    """Prepare and settle a training run. `changes` replaces settled values."""
     spec, dataset = ready(run)
     choices = replace(settle(spec, dataset, None, "cpu", 1), **changes)
     torch.manual_seed(derive(choices.seed, "initialisation"))
@@ -83,7 +83,7 @@ def build_loop(
 def run_loop(
     run: Path, clock: Callable[[], float] = time.monotonic, save: Callable[[], None] = lambda: None, **changes: Any
 ) -> Loop:
-    """As `build_loop`, and train to the end."""
+    """Call `build_loop` and train until the end."""
     loop = build_loop(run, clock, save, **changes)
     loop.training.run()
     return loop

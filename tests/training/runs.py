@@ -62,7 +62,7 @@ def book(count: int = 600) -> str:
 
 
 def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec: Any) -> Path:
-    """A run directory for one data file. `training` and `columns` may be plain objects.
+    """Make a run directory for one data file. `training` and `columns` may be plain objects.
 
     There is no baseline unless `training` asks for one, because it takes longer than most of these training runs.
     """
@@ -86,7 +86,7 @@ def put(run: Path, name: str, content: str | bytes) -> DataFile:
 
 
 class Heard(Events):
-    """Events, kept instead of sent."""
+    """Stores events instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -104,7 +104,7 @@ def train(run: Path, stopping: Callable[[], bool] = lambda: False) -> list[Train
 
 
 def notes(events: list[TrainEvent]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The data report of a training, and its warnings by kind."""
+    """The data report of a training run, and its warnings by kind."""
     notes = [event for event in events if isinstance(event, Note)]
     report = next((note.data for note in notes if note.kind == "data_report"), {})
     return report, {note.kind: note.message for note in notes if note.level == "warn"}
@@ -112,7 +112,7 @@ def notes(events: list[TrainEvent]) -> tuple[dict[str, Any], dict[str, str]]:
 
 @contextmanager
 def trainer(run: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The program in its own process group. `stdout` of the process reads its events."""
+    """Start the trainer in a separate process group. `stdout` of the process contains the events."""
     reading, writing = os.pipe()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [

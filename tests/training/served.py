@@ -1,4 +1,4 @@
-"""What a checkpoint answers: as the engine serves it, and by a plain pass over its files."""
+"""The answers of a checkpoint, from the engine and from a simple computation with its files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ServedCheckpoint:
         self._ids = map(str, count())
 
     def scores(self, rows: list[Sequence]) -> list[list[float]]:
-        """The raw outputs of a classifier; a regression's value in its own units."""
+        """The raw outputs of a classifier, or the value of a regression in the original units."""
         id_ = next(self._ids)
         if isinstance(rows[0][0], int):
             message = wire.Score(id_, self.digest, "local", sequences=rows)  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ class ServedCheckpoint:
         return answer.scores
 
     def logprobs(self, ids: list[int]) -> list[float]:
-        """Of each token but the first, after those before it; and the greedy continuation's first token."""
+        """The log-probability of each token except for the first, and the first token of the greedy continuation."""
         id_ = next(self._ids)
         params = wire.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, ignore_eos=True)
         self._run(wire.Generate(id_, self.digest, "local", ids, params))
@@ -73,7 +73,7 @@ class ServedCheckpoint:
 
 
 def plain_scores(directory: Path, rows: list[Sequence]) -> list[list[float]]:
-    """Each row alone through the exported weights, with what config.json says of scales."""
+    """Compute each row separately with the exported weights, using the scales in config.json."""
     raw, network = _loaded(directory)
     scaling, target = raw.get("normalization"), raw.get("target") or {"mean": 0.0, "std": 1.0}
     scores = []
@@ -107,7 +107,7 @@ def _loaded(directory: Path) -> tuple[dict[str, Any], Any]:
 
 
 def near(one: list[Any], two: list[Any], tolerance: float = 1e-4) -> bool:
-    """Whether all numbers are, by their own size."""
+    """Whether all numbers are close, relative to their size."""
     first, second = np.asarray(one, dtype=float).ravel(), np.asarray(two, dtype=float).ravel()
     pairs = zip(first, second, strict=True)
     return all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in pairs)

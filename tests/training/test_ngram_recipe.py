@@ -1,4 +1,4 @@
-"""The sizes of the n-gram branch follow from counts, within the limits of its table."""
+"""The sizes of the n-gram branch depend on counts, within the limits of its table."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SIZES = [(1, 0), (30, 600), (5_000, 100_000), (200_000, 50_000_000), (5_000_000,
 
 
 def check(recipe: Recipe) -> None:
-    """Every value is one that a request could set."""
+    """Check that a request could set each value."""
     for field in ("layers", "width", "heads", "dropout", "learning_rate", "batch_size", "epochs", "weight_decay"):
         assert RANGES[field].complaint(getattr(recipe, field)) is None, (field, recipe)
     for field in ("optimizer", "schedule", "pooling"):

@@ -1,4 +1,4 @@
-"""From how many rows on a figure is a measurement."""
+"""The minimum number of rows for a meaningful metric."""
 
 from __future__ import annotations
 

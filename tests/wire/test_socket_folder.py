@@ -1,4 +1,4 @@
-"""The folder of the engines' sockets is private, or the API uses no engine in it."""
+"""The folder of the engines' sockets must be private; otherwise, the API uses none of its engines."""
 
 from __future__ import annotations
 

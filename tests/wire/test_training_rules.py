@@ -1,4 +1,4 @@
-"""Options that would have no effect on an architecture are refused."""
+"""Options that would have no effect on an architecture are rejected."""
 
 from __future__ import annotations
 

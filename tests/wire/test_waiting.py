@@ -1,4 +1,4 @@
-"""How programs recognise a job that waits for the disk."""
+"""Recognising a job that waits for the disk."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ from app.worker import retry
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers in this process try a job again almost at once."""
+    """Let workers in this process retry a job almost immediately."""
     monkeypatch.setattr(retry, "FIRST_DELAY", 0.01)

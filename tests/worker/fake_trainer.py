@@ -1,6 +1,6 @@
-"""A trainer without torch. It speaks the real protocol, and misbehaves according to a plan: a JSON object as its data.
+"""A trainer without torch. It uses the real protocol and misbehaves according to a plan, a JSON object in its data.
 
-The "weights" are a hash chain over the steps, so that an attempt that resumed wrongly ends with different ones.
+The "weights" are a hash chain over the steps, so that an attempt that resumes incorrectly ends with different weights.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tests.checkpoints import make_checkpoint, write_weights
 
 
 class FakeTrainer:
-    """Runs the plan from the newest resume point and emits the events of a training."""
+    """Runs the plan from the newest resume point and emits the events of a training run."""
 
     def __init__(self, run: Path, descriptor: int) -> None:
         self.run, self.descriptor, self.stop, self.waits = run, descriptor, False, True
@@ -92,7 +92,7 @@ class FakeTrainer:
         return True
 
     def hold(self) -> None:
-        """`holds` has a step for each attempt, at which it waits to be stopped, killed, or released by SIGUSR1."""
+        """Wait at this attempt's step in `holds` until the trainer is stopped, killed, or released by SIGUSR1."""
         steps = self.plan.get("holds", [])[self.attempt - 1 : self.attempt]
         while self.waits and not self.stop and steps == [self.step]:
             time.sleep(0.01)
@@ -143,7 +143,7 @@ class FakeTrainer:
 
 
 def finite_numbers(weights: str) -> bytes:
-    """The bytes of eight float32 numbers, in which one bit of each exponent is 0, so that none is NaN or infinite."""
+    """The bytes of eight float32 numbers. One bit of each exponent is 0, so that no number is NaN or infinite."""
     return bytes(byte & 0xBF if place % 4 == 3 else byte for place, byte in enumerate(bytes.fromhex(weights)))
 
 

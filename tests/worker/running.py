@@ -1,4 +1,4 @@
-"""A worker that runs in a thread of the test."""
+"""A worker in a thread of the test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = {"steps": 2000, "step_seconds": 0.02}  # a plan that no test runs to its 
 
 @contextmanager
 def working(resources: Resources) -> Iterator[Worker]:
-    """A running worker; stopped at the end of the block."""
+    """Context manager with a running worker, which is stopped at the end of the block."""
     worker = Worker(resources, "here")
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -30,10 +30,10 @@ def working(resources: Resources) -> Iterator[Worker]:
 
 
 def reached(queue: Queue, job: Any, step: int = 3) -> Callable[[], bool]:
-    """A condition for `until`: the job's log has the metrics of so many steps."""
+    """Return a condition for `until`: the job's log contains the metrics of this number of steps."""
     return lambda: len(queue.steps(job)) >= step
 
 
 def unavailable(*_: object) -> None:
-    """In place of a method of the blob store."""
+    """Replaces a method of the blob store with one that fails."""
     raise StorageUnavailable("unavailable", retry_after=1.0)

@@ -1,4 +1,4 @@
-"""Every way in which an attempt can end. The fake trainer is a real child process."""
+"""All possible ends of an attempt. The fake trainer is a real child process."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ def test_an_unavailable_store_is_not_counted_as_a_loss(
 def test_a_fault_of_the_machine_is_logged_without_its_paths(
     error: Exception, losses: int, message: str, queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier trainer that still runs is not counted as a loss: its worker may be frozen. Nor is a full disk."""
+    """A trainer that is still running is not counted as a loss, because its worker may be frozen.
+
+    A full disk is not counted either.
+    """
 
     def fail(*_: object) -> None:
         raise error
@@ -171,7 +174,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
-    """The events that say that the job waits: step and level."""
+    """The step and level of the events about a waiting job."""
     return [(event.step, event.level) for event in queue.events(job) if event.kind == "job.waiting"]
 
 
@@ -180,7 +183,10 @@ def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
 def test_a_trainer_whose_disk_is_full_is_waited_for_and_that_is_told_once(
     queue: Queue, resources: Resources, event: bool
 ) -> None:
-    """Six attempts, twice the limit of lost ones, find the disk full. Without room, even the event is missing."""
+    """Six attempts, twice the limit of lost attempts, find the disk full.
+
+    Without free space, even the event is missing.
+    """
     job = queue.create(plan={"steps": 10, "full_at": 4, "full_for": 6, "full_event": event})
     for _ in range(6):
         assert Worker(resources).step()

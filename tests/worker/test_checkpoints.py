@@ -1,4 +1,4 @@
-"""Storing a trainer's checkpoints, also while the blob store is unavailable."""
+"""Storing a trainer's checkpoints, even while the blob store is unavailable."""
 
 from __future__ import annotations
 

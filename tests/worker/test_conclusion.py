@@ -24,7 +24,7 @@ NEW = {"training": {}, "parameters": 4, "steps": 5, "work": 1.0}
 
 
 def auto(queue: Queue, of: dict[str, dict[str, Any]], **fields: Any) -> Job:
-    """An auto job with a trial for each model in `of`, whose values change the plan of its fake trainer."""
+    """An auto job with a trial for each model in `of`. The values change the plan of the trial's fake trainer."""
     plan = {"steps": 5, "trials": [NEW | {"model": model} for model in of], "of": of}
     return queue.create(plan=plan, model="auto", **fields)
 

@@ -1,4 +1,5 @@
-"""Workers are killed at any moment of an auto job: one version, the same weights and the same table of trials."""
+"""If workers are killed during an auto job, there is one version, with the same weights and the same table of
+trials."""
 
 from __future__ import annotations
 

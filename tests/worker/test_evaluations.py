@@ -22,7 +22,7 @@ from tests.training import runs
 
 @pytest.fixture
 def evaluations(queue: Queue, registry: Registry, files: Files, tmp_path: Path) -> Evaluations:
-    """With two versions of the model `mood`."""
+    """Evaluations with two versions of the model `mood`."""
     for number in (1, 2):
         run = runs.make(tmp_path / str(number), "t.csv", runs.table(60), model="rnn", training={"max_steps": number})
         assert isinstance(runs.train(run)[-1], Done)

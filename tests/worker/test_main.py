@@ -1,4 +1,4 @@
-"""Workers as programs that are killed, frozen or doubled during a job. The fake trainer is a real process."""
+"""Workers as programs that are killed, frozen or duplicated during a job. The fake trainer is a real process."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def programs(resources: Resources) -> Iterator[Programs]:
 
 
 def weights(seed: int) -> str:
-    """The weights of an undisturbed training."""
+    """The weights of an undisturbed training run."""
     chain = "0" * 64
     for step in range(1, STEPS + 1):
         chain = hashlib.sha256(f"{chain} {seed} {step}".encode()).hexdigest()

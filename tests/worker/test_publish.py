@@ -17,7 +17,7 @@ from tests.jobs.fixtures import Queue
 def test_a_diverged_training_keeps_its_best_checkpoint(
     more: dict[str, int], queue: Queue, resources: Resources, registry: Registry
 ) -> None:
-    """Once, at its own step, whether or not the trainer has reported it before."""
+    """The checkpoint is stored once, at its step, even if the trainer has already reported it."""
     job = queue.create(plan={"steps": 9, "diverge_at": 3, "best_step": 2} | more)
     assert Worker(resources).step()
     failed = queue.get(job)

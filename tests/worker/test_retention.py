@@ -34,7 +34,7 @@ def age(queue: Queue, **where: Any) -> None:
 
 
 def keeping(resources: Resources, checkpoints: int) -> Resources:
-    """The resources with another setting of `keep_checkpoints`."""
+    """The resources with a different value of `keep_checkpoints`."""
     return replace(resources, settings=msgspec.structs.replace(resources.settings, keep_checkpoints=checkpoints))
 
 
@@ -60,7 +60,7 @@ def test_the_best_checkpoints_of_each_job_are_kept(queue: Queue, resources: Reso
 def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
     queue: Queue, resources: Resources, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is deleted or collected between its creation and its claim."""
+    """This holds regardless of deletions and garbage collections between its creation and its claim."""
     queue.create(plan={"steps": 2, "checkpoint_every": 1})
     assert Worker(resources).step()
     [first] = queue.jobs.list("alice").items
@@ -78,7 +78,7 @@ def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
 
 
 def test_a_later_attempt_does_not_store_forgotten_checkpoints_again(queue: Queue, resources: Resources) -> None:
-    """It reads all events of earlier trainers, and each forgotten checkpoint would be uploaded once more."""
+    """The attempt reads all events of earlier trainers, and would otherwise upload deleted checkpoints again."""
     job = queue.create(plan={"steps": 8, "checkpoint_every": 1, "holds": [6]})
     with working(resources):
         until(reached(queue, job, 6))

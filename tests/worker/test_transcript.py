@@ -1,4 +1,4 @@
-"""A trainer's events, translated for the job's log."""
+"""Conversion of a trainer's events for the job's log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def test_an_evaluation_does_not_name_the_files_of_a_training_run(evaluation: boo
 
 
 def test_a_metric_that_is_not_a_number_arrives_as_none() -> None:
-    """JSON cannot express it, and an event that cannot be decoded would be lost, even a trainer's last one."""
+    """JSON cannot represent such a number, and an event that cannot be decoded would be lost, even the trainer's last
+    event."""
     failed = TrainFailed("diverged", "the loss is not a number", metrics={"train_loss": math.nan})
     for event in (Metrics(1, 2, {"train_loss": math.inf}, 0.5), CheckpointSaved(1, "x", {"loss": math.nan}), failed):
         decoded = msgspec.json.decode(msgspec.json.encode(event), type=TrainEvent)

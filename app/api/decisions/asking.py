@@ -1,4 +1,4 @@
-"""Asks a version typed questions about one text. Both formats of decisions share this step."""
+"""Asks a version typed questions about one text. Both formats of decisions use this module."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ POLICY = {"abstain_below": "x-abstain-below", "max_risk": "x-max-risk"}  # field
 
 @dataclass(frozen=True, slots=True)
 class TextToJudge:
-    """The text that all questions are about. `param` is the request field that contains it, for errors."""
+    """The text to which all questions refer.
+
+    `param` is the request field that contains it, for use in error messages.
+    """
 
     text: str
     param: str
@@ -38,7 +41,7 @@ class TextToJudge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The probabilities of a question's options, and how they were read from the output of the head."""
+    """The probabilities of a question's options, and the reading that computed them from the output of the head."""
 
     reading: Reading
     probabilities: list[float]
@@ -59,7 +62,7 @@ class Judgement:
 async def judge(request: Request, caller: Caller, text: TextToJudge, questions: Sequence[TypedQuestion]) -> Judgement:
     """Answer questions about a text. Raises InvalidRequest if the version cannot answer one of them.
 
-    The version reads the text once, because its labels, and not the questions, determine what it computes.
+    The version reads the text only once, because its computation depends on its labels, not on the questions.
     """
     policy, readings = _policy(request), list[Reading]()
 
@@ -99,7 +102,7 @@ def _judgement(scored: ScoredBatch, readings: Sequence[Reading], policy: Decisio
 
 
 def _policy(request: Request) -> DecisionPolicy:
-    """Read when to abstain from the headers. Errors about the policy name the headers."""
+    """Read the policy for abstaining from the headers. Errors about the policy name the headers."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
     request.scope[SENT_NAMES] |= POLICY
     return DecisionPolicy(**values)

@@ -78,9 +78,9 @@ _EXAMPLE: dict[str, Any] = {
     operation_id="create_decision",
     summary="Answer typed questions about an input",
     description=(
-        "Returns the probability of each option of each question. The options are labels of the version, which was "
-        "trained on them, so another order of the options changes no probability. With the header `x-abstain-below` "
-        "(a score) or `x-max-risk` (an error rate), the version refuses to answer if it is not certain enough."
+        "Returns the probability of each option of each question. The options are labels with which the version was "
+        "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
+        "`x-max-risk` (an error rate), the version abstains if it is not certain enough."
     ),
     response_model=None,
     openapi_extra=reads(DecisionRequest, two_questions=_ASKED),

@@ -17,7 +17,7 @@ Instructions = str | list[dict[str, Any]]
 class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An option of a choice question: `value` is one of the version's labels. `description` has no effect.
 
-    `true` and `false` stand for the positive and the other label of a version with two labels.
+    For a version with two labels, `true` and `false` represent the positive label and the other label.
     """
 
     value: str | bool
@@ -32,9 +32,11 @@ class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="predicate"):
-    """How probable one label is. `name` is the label; if it is none, it is the positive label of two.
+    """A question about the probability of one label.
 
-    `instructions` are not read: the version was trained on its question.
+    `name` is the label or, if no label has this name, the positive one of two labels is used.
+
+    `instructions` have no effect, because the question of a version is determined by its training.
     """
 
     instructions: Instructions
@@ -42,7 +44,7 @@ class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class ChoiceQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="choice"):
-    """Which of several labels applies. `instructions` are not read."""
+    """A question about which of several labels applies. `instructions` have no effect."""
 
     instructions: Instructions
     choices: Annotated[list[DecisionChoice], Meta(min_length=2, max_length=MOST_OPTIONS)]
@@ -50,9 +52,11 @@ class ChoiceQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class ScoreQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """Where on a scale of labels, from the lowest level to the highest. `instructions` are not read.
+    """A question about the position on a scale of labels, from the lowest level to the highest.
 
-    For a regression, levels that are numbers are values, and other levels stand for the values 0, 1, 2, …
+    `instructions` have no effect.
+
+    For a regression, levels that are numbers are values, and other levels represent the values 0, 1, 2, …
     """
 
     instructions: Instructions
@@ -117,7 +121,7 @@ class ScoreAnswer(msgspec.Struct, frozen=True, tag="score"):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """The version abstained, as the headers `x-abstain-below` and `x-max-risk` ask it to."""
+    """The version abstained according to the header `x-abstain-below` or `x-max-risk`."""
 
     name: str | None
 
@@ -126,14 +130,14 @@ DecisionAnswer = PredicateAnswer | ChoiceAnswer | ScoreAnswer | Refusal
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """Both counts are 0, because no prompt is cached between requests."""
+    """Details about the input tokens. Both counts are 0, because decisions do not use the prefix cache."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """The count is 0, because no text is generated."""
+    """Details about the output tokens. The count is 0, because no text is generated."""
 
     reasoning_tokens: int = 0
 

@@ -34,7 +34,7 @@ DecisionContent = str | Annotated[list[DecisionPart], Meta(max_length=256)]
 
 
 class DecisionItem(msgspec.Struct, frozen=True):
-    """A message with `role` and `content`; or a call of a tool, or its output, with the fields of its `type`."""
+    """A message with `role` and `content`, or a call or the output of a tool, with the fields of its `type`."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": ["message", *CALLS]})] = "message"
     role: Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})] | None = None
@@ -51,8 +51,8 @@ DecisionInput = str | Annotated[list[DecisionItem], Meta(min_length=1, max_lengt
 def text_of(value: DecisionInput) -> str:
     """Return the text of an input. Raises InvalidRequest if an item is incomplete, unknown or not text.
 
-    Several items become lines `role: text`. A single message becomes its text alone, so a version that was trained on
-    texts reads the same whether the text is sent plainly or as a message.
+    Several items become lines `role: text`. A single message becomes its text without a role, so a version that was
+    trained on texts reads the same input for a text and for a single message.
     """
     if isinstance(value, str):
         return value
@@ -98,7 +98,8 @@ def _part(part: DecisionPart, place: str) -> str:
     field = "data" if part.type == "input_json" else PARTS.get(part.type)
     if field is None:
         raise InvalidRequest(
-            f"{place} is of type {part.type[:60]!a}, which is not supported; send text, because the models read text",
+            f"{place} is of type {part.type[:60]!a}, which is not supported; send text, because the models read only "
+            "text",
             param=f"{place}.type",
         )
     text: str | None = getattr(part, field)

@@ -21,25 +21,29 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
-    """How probable one label is: the label that the question is named after or, if there is none, the positive label of
-    two. `instructions` are not read: the version was trained on its question."""
+    """A question about the probability of one label: the label with the name of the question or, if there is none, the
+    positive one of two labels. `instructions` have no effect, because the question of a version is determined by its
+    training."""
 
     instructions: Described | None = None
     criteria: NoulCriteria | None = None
 
 
 class OptionQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="choice"):
-    """Which of several labels applies. The keys of `criteria` are labels; its values have no effect."""
+    """A question about which of several labels applies.
+
+    The keys of `criteria` are labels; its values have no effect.
+    """
 
     criteria: Annotated[dict[str, Described | None], Meta(min_length=1, max_length=MOST_OPTIONS)]
     instructions: Described | None = None
 
 
 class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """Where on a scale of labels, from the lowest level to the highest.
+    """A question about the position on a scale of labels, from the lowest level to the highest.
 
     If all labels of the version are numbers, and there are as many levels as labels, the levels describe the numbers.
-    For a regression, levels that are numbers are values, and other levels stand for the values 0, 1, 2, …
+    For a regression, levels that are numbers are values, and other levels represent the values 0, 1, 2, …
     """
 
     criteria: Annotated[list[Described], Meta(min_length=1, max_length=MOST_OPTIONS)]
@@ -86,7 +90,7 @@ class RatingAnswer(msgspec.Struct, frozen=True, tag="score"):
 
 
 class SystemOneRefusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """The version abstained, as the headers `x-abstain-below` and `x-max-risk` ask it to."""
+    """The version abstained according to the header `x-abstain-below` or `x-max-risk`."""
 
 
 SystemOneAnswer = NoulAnswer | OptionAnswer | RatingAnswer | SystemOneRefusal
@@ -108,7 +112,10 @@ class SystemOneReply(msgspec.Struct, frozen=True):
 
 
 class SystemOneFault(msgspec.Struct, frozen=True):
-    """Where the request is wrong: `loc` is a path that begins with `body`. `type` is for programs."""
+    """An error in the request. `loc` is the path of the invalid field and begins with `body`.
+
+    `type` is for programs.
+    """
 
     loc: list[str | int]
     msg: str
@@ -116,7 +123,7 @@ class SystemOneFault(msgspec.Struct, frozen=True):
 
 
 class SystemOneError(msgspec.Struct, frozen=True):
-    """An error: a message, and where the request is wrong."""
+    """An error: a message, and the invalid fields of the request."""
 
     error: str
     detail: list[SystemOneFault]

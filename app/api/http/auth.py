@@ -36,7 +36,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def is_public(method: str, path: str) -> bool:
-    """Whether a request needs no key. The console may only be read without one, because `POST /` may run a model."""
+    """Whether a request needs no key. Without a key, the console can only be read, because `POST /` may run a model."""
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 
@@ -88,9 +88,9 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """Decides who sent a request, and refuses requests without a valid key and requests from other web sites.
+    """Identifies the sender of a request. Rejects requests without a valid key and requests from other web sites.
 
-    The decision precedes routing, so requests for unknown paths need a key too.
+    Authentication happens before routing, so requests for unknown paths need a key too.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -127,9 +127,10 @@ class Authentication:
         """Raise Forbidden if the request was sent by a page of another web site.
 
         Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
-        that change nothing: without CORS headers, the browser withholds the reply from the page. If no keys are
-        configured, the Host header is checked for every method to prevent DNS rebinding: if the domain of a malicious
-        page resolves to this machine, the Origin and Host headers of its requests agree and pass the origin check.
+        that change nothing: without CORS headers, the browser does not let the page read the reply. If no keys are
+        configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which the
+        domain of a malicious page resolves to this machine, so that the Origin and Host headers agree and the origin
+        check passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

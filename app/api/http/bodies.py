@@ -17,13 +17,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 MISSING = re.compile(r"Object missing required field `(.*?)`")
 STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
+LISTED = 20  # the maximum number of fields that the error for an unknown field lists
 
 
 class JsonBody(Generic[T]):
     """Decodes request bodies into one type of struct."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
-        """`others` describes additional fields, defined by other servers, that are accepted.
+        """`others` describes the fields of other servers' APIs that are also accepted.
 
         `media` are media types that are accepted besides JSON's, because another server's clients send them with JSON.
         """
@@ -33,7 +34,7 @@ class JsonBody(Generic[T]):
     async def read(self, request: Request) -> T:
         """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest.
 
-        Later errors name fields as they were sent (`as_sent`).
+        Error messages use the field names that the client sent (`as_sent`).
         """
         _check_type(request.headers.get("content-type"), self._media)
         names = request.scope[SENT_NAMES] = {}
@@ -68,7 +69,9 @@ class JsonBody(Generic[T]):
         prefix = f"{place}." if place else ""
         if match := UNKNOWN.match(what):
             name = match.group(1)
-            hint = did_you_mean(name, fields_at(self.kind, place))
+            fields = fields_at(self.kind, place)
+            every = f"; the fields are {', '.join(fields)}" if 0 < len(fields) <= LISTED else ""
+            hint = did_you_mean(name, fields, every)
             return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
         if match := MISSING.match(what):
             return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))

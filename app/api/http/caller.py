@@ -26,7 +26,7 @@ class Caller:
 
     @classmethod
     def read(cls, request: Request, model: str | None) -> Self:
-        """Read the caller of a request. `model` is the model that the body names, or None. Raises InvalidRequest."""
+        """Read the caller of a request. `model` is the model named in the body, or None. Raises InvalidRequest."""
         settings = services_of(request).settings
         return cls(principal_of(request), _reference(request, model, settings), time_limit(request))
 

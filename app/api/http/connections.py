@@ -30,7 +30,7 @@ class ConnectionLimits:
 
     @classmethod
     def choose(cls, total: int, per_address: int) -> ConnectionLimits:
-        """Return the limits. The total is at most what the file descriptors allow.
+        """Return the limits. The limit on file descriptors also limits the total.
 
         A `total` of 0 means the default, `MOST`. A `per_address` of 0 means 3/4 of the total.
         """
@@ -40,12 +40,12 @@ class ConnectionLimits:
 
 
 class ConnectionTable:
-    """The open connections. A connection that waits for a request is *idle*, and gives way to new connections.
+    """The open connections. A connection that waits for a request is *idle* and can be replaced by a new one.
 
     If a limit is reached, a new connection replaces the one that has been idle longest. If the new connection's address
     has reached its limit, one of that address is replaced, otherwise one of the address with the most idle connections.
     If all connections have a request in progress, the new one is *reserved*: it may request only the health routes, and
-    it gives way to the next one.
+    the next new connection replaces it.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -72,7 +72,7 @@ class ConnectionTable:
         return True
 
     def idle(self, connection: Connection) -> None:
-        """Record that the connection waits for its next request."""
+        """Record that the connection is waiting for its next request."""
         if (address := self._addresses.get(connection)) is not None:
             self._idle.setdefault(address, OrderedDict())[connection] = None
 
@@ -85,7 +85,7 @@ class ConnectionTable:
             self._idle.pop(address, None)
 
     def remove(self, connection: Connection) -> None:
-        """Remove a connection that is closed. Has no effect if it has been removed before."""
+        """Remove a closed connection. Has no effect if the connection has already been removed."""
         self._reserved.pop(connection, None)
         self.busy(connection)
         address = self._addresses.pop(connection, None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -29,7 +31,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class PlainError(msgspec.Struct, frozen=True):
-    """An error that consists of its message, as in Ollama and the Open Inference Protocol."""
+    """An error that consists only of its message, as in Ollama and the Open Inference Protocol."""
 
     error: str
 
@@ -58,8 +60,8 @@ class Dialect:
     `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
     if no such route exists. "/" claims only the path "/", "/x/" only the paths below "/x", and "POST /x" only requests
-    with that method. `missing` maps paths that are not implemented here, with or without a method, to an error message
-    that says what to call instead.
+    with that method; `{}` matches any one segment of a path. `missing` maps paths that are not implemented, in the same
+    form, to an error message that names an alternative.
 
     `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
     `error_reply` is the type of the body that `render_error` returns, for the OpenAPI document.
@@ -80,9 +82,15 @@ class Dialect:
 def covers(prefix: str, method: str, path: str) -> bool:
     """Whether a prefix, as in `Dialect.prefixes`, covers requests with this method and path."""
     only, _, start = prefix.rpartition(" ")
-    if only not in ("", method):
-        return False
-    return path == start if start == "/" else path == start or path.startswith(f"{start.rstrip('/')}/")
+    return only in ("", method) and _paths(start).fullmatch(path) is not None
+
+
+@cache
+def _paths(start: str) -> re.Pattern[str]:
+    """The expression for the paths that begin with `start`."""
+    steps = re.escape(start.rstrip("/")).replace(r"\{\}", "[^/]+")
+    below = "/" if start == "/" else "/.*" if start.endswith("/") else "(/.*)?"
+    return re.compile(steps + below, re.DOTALL)
 
 
 DEFAULT = Dialect()  # for the paths that no dialect claims

@@ -1,4 +1,4 @@
-"""Decodes request bodies that are compressed with gzip or zstd, piece by piece and within the size limit."""
+"""Decodes request bodies that are compressed with gzip, deflate or zstd, piece by piece and within the size limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW: dict[int, int] = {DecompressionParameter.window_log_max: 23}  # 8 MiB, t
 
 
 class ContentDecoder(Protocol):
-    """Decodes one body. `complete` tells whether the bytes so far are whole."""
+    """Decodes one body. `complete` tells whether the bytes so far are a complete body."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]: ...
     @property
@@ -49,6 +49,25 @@ class GzipDecoder:
                 if not self._left:
                     raise zlib.error
                 self._stream = zlib.decompressobj(GZIP)
+            yield self._stream.decompress(data, PIECE)
+            data = self._stream.unconsumed_tail or self._stream.unused_data
+
+
+class DeflateDecoder:
+    """Decodes deflate, which HTTP defines as the zlib format."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj()
+
+    @property
+    def complete(self) -> bool:
+        return self._stream.eof
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield the decoded bytes, in pieces of at most `PIECE` bytes. Raises zlib.error if the data is damaged."""
+        while data:
+            if self._stream.eof:
+                raise zlib.error
             yield self._stream.decompress(data, PIECE)
             data = self._stream.unconsumed_tail or self._stream.unused_data
 
@@ -78,15 +97,16 @@ class ZstdDecoder:
 DECODERS: dict[bytes, Callable[[], ContentDecoder]] = {
     b"gzip": GzipDecoder,
     b"x-gzip": GzipDecoder,
+    b"deflate": DeflateDecoder,
     b"zstd": ZstdDecoder,
 }
 
 
 class DecodedBody:
-    """A `receive` function that decodes the body which another one receives."""
+    """A `receive` function that decodes the body received by another one."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
-        """`limit` is the maximum number of decoded bytes. More of them raise `too_large()`."""
+        """`limit` is the maximum number of decoded bytes. If it is exceeded, `too_large()` is raised."""
         self._receive, self._encoding, self._left, self._too_large = receive, encoding, limit, too_large
         self._decoder = DECODERS[encoding]()
         self._pieces: Iterator[bytes] = iter(())
@@ -112,7 +132,7 @@ class DecodedBody:
         return await self._receive()
 
     def _next(self) -> bytes | None:
-        """The next piece that is not empty, or None if more data is needed."""
+        """Return the next non-empty piece, or None if more data is needed."""
         try:
             return next(filter(None, self._pieces), None)
         except (zlib.error, ZstdError):

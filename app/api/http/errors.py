@@ -24,7 +24,7 @@ IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path has routes, but none for this method."""
+    """The path exists, but does not allow this method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -33,12 +33,12 @@ class InternalError(OstinatoError):
     """An unexpected error in the service. The reply contains only the request id, which identifies the log entry."""
 
     def __init__(self) -> None:
-        super().__init__(f"an internal error occurred; the log contains its cause under request id {request_id.get()}")
+        super().__init__(f"an internal error occurred; the log shows the cause under request id {request_id.get()}")
         self.retryable = False
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected, so it does not receive a reply. The status is only for the log and the metrics."""
+    """The client has disconnected, so no reply is sent. The status appears only in the log and the metrics."""
 
     status, code = 499, "client_gone"
 
@@ -68,7 +68,8 @@ def client_disconnected(scope: Scope) -> Response:
 
 
 def _headers(error: OstinatoError) -> dict[str, str]:
-    """Return the headers that all dialects share: the code, whether and when to retry, and how to authenticate."""
+    """Return the headers that all dialects share: the error code, whether and when to retry, and how to
+    authenticate."""
     headers = {CODE: error.code}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
@@ -145,7 +146,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """Return the error message for a path without a route. The message says what to call instead, if known."""
+    """Return the error message for a path without a route. The message names an alternative if there is one."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for other in (versioned, path.removeprefix("/v1"), path):
@@ -159,7 +160,7 @@ def _no_route(request: Request) -> str:
 
 
 def _instead(request: Request, path: str) -> str | None:
-    """Return what a dialect says about a method and a path that it does not implement."""
+    """Return a dialect's error message for a method and a path that it does not implement."""
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if covers(missing, request.method, path):

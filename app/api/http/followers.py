@@ -8,7 +8,7 @@ RETRY_SECONDS = 5.0
 
 
 class FollowerLimit:
-    """Counts the clients that follow jobs, and refuses more than `limit`. To be called on the event loop."""
+    """Counts the clients that follow jobs, and rejects more than `limit`. Must be called on the event loop."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
@@ -17,7 +17,7 @@ class FollowerLimit:
         """Count one more client. Raises Overloaded if there are too many."""
         if self.used >= self.limit:
             raise Overloaded(
-                f"{self.limit} clients follow jobs already; try again later, or read the list of events",
+                f"{self.limit} clients already follow jobs; try again later, or read the list of events",
                 code="too_many_followers",
                 retry_after=RETRY_SECONDS,
             )

@@ -61,14 +61,14 @@ class Form:
 
 
 class DiskParser(MultiPartParser):
-    """Starlette's parser, changed to store the file where the blob store can take it over without a copy."""
+    """Starlette's parser, modified to store the file on the blob store's disk, so that it need not be copied."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], scratch: Callable[[], Scratch]) -> None:
         super().__init__(headers, stream, max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
         self._scratch = scratch
 
     def on_headers_finished(self) -> None:
-        """Replace the file that Starlette opens for a part, before anything is written to it."""
+        """Replace the temporary file that Starlette opens for a part. Nothing has been written to it yet."""
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._files_to_close_on_error.pop().close()

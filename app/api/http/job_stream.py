@@ -1,7 +1,7 @@
 """Streams the events of a job as server-sent events, until the job ends.
 
 Each event of the job is an event with its `id`, so that a client can continue after it with `Last-Event-ID`. An event
-of the type `job` has the job itself, and is sent at the start and whenever the job changes.
+of the type `job` contains the job object, and is sent at the start and whenever the job changes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from app.jobs.service import Jobs
 
 STREAMED = (
     "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
-    "type `job` have the job itself; they are sent at the start and whenever the job changes. `after`, or the header "
-    "`Last-Event-ID`, continues a stream after an event."
+    "type `job` contain the job object; they are sent at the start and whenever the job changes. `after` or the header "
+    "`Last-Event-ID` continues a stream after an event."
 )
 PAGE = 500  # events that are read at once
 PAUSE = 0.4  # seconds between two looks at the database
@@ -34,7 +34,7 @@ REREAD = 3.0  # seconds after which the job is read even if the database has not
 
 @dataclass(frozen=True)
 class Followed:
-    """A job that a client follows: where it is read, and how it is shown."""
+    """A job that a client follows, with the functions that read and render it."""
 
     jobs: Jobs
     job_id: str
@@ -58,7 +58,10 @@ async def follow(request: Request, services: Services, followed: Followed, after
 async def _frames(
     services: Services, followed: Followed, after: str | None, until: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield what is new. The job is sent after the events that were read with it, so that its end comes last."""
+    """Yield new events.
+
+    The job is sent after the events that were read with it, so that its final state is sent last.
+    """
     shown, mark, read_at = b"", None, 0.0
     while time.monotonic() < until:
         current = await asyncio.to_thread(services.changes.mark)

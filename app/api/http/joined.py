@@ -21,7 +21,7 @@ class JoinedCycle(RequestResponseCycle):
 
 
 class _Joining:
-    """Stands in for the transport of a reply until the head has been sent."""
+    """Replaces the transport of a reply until the head has been sent."""
 
     __slots__ = ("_cycle", "_head", "_transport")
 

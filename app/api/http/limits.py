@@ -1,4 +1,4 @@
-"""Limits the size of request bodies, and decodes compressed ones."""
+"""Limits the size of request bodies, and decodes compressed bodies."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class BodyLimits:
         """Check the headers of a request, and return the `receive` function that reads its body.
 
         Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
-        returned function decodes a compressed body, and raises TooLarge if the body turns out to be larger than its
-        limit, before or after it is decoded.
+        returned function decodes a compressed body, and raises TooLarge when the received or the decoded bytes exceed
+        the limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):
@@ -67,7 +67,7 @@ def _decoded(
     if encoding not in DECODERS:
         raise UnsupportedMedia(
             f"the content encoding {encoding.decode('latin-1')[:60]!a} is not supported; send the request body "
-            "compressed with gzip or zstd, or uncompressed"
+            "compressed with gzip, deflate or zstd, or uncompressed"
         )
     del scope[INDEX]
     scope["headers"] = [header for header in scope["headers"] if header[0] not in ENCODED_HEADERS]
@@ -75,7 +75,7 @@ def _decoded(
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice, because the route might read the other one."""
+    """Raise InvalidRequest if a header of the body is sent twice, because the route might use the other value."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

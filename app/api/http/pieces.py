@@ -1,4 +1,4 @@
-"""Reads the pieces of a generation for a reply: all of them at once, or as events while they arrive."""
+"""Reads the pieces of a generation, either all at once or as a stream of events."""
 
 from __future__ import annotations
 

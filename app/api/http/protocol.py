@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on the size and the duration of requests, and with replies for HTTP/1.0 clients.
+"""uvicorn's HTTP protocol with limits on the size and duration of requests, and with support for HTTP/1.0 clients.
 
 Every limit applies before the API key is checked, so a client without a key cannot occupy the process.
 """
@@ -40,7 +40,7 @@ class TooSlow(OstinatoError):
 
 
 class TooManyConnections(Unavailable):
-    """All connections are in use. Only health routes answer on this connection."""
+    """All connections are in use. This connection may request only health routes."""
 
     code = "too_many_connections"
 
@@ -49,7 +49,7 @@ class TooManyConnections(Unavailable):
 
 
 class UnchunkedCycle(RequestResponseCycle):
-    """A reply to an HTTP/1.0 client. If the length is unknown, closing the connection marks the end of the reply."""
+    """A reply to an HTTP/1.0 client. If its length is unknown, closing the connection marks its end."""
 
     lengthless = False
 

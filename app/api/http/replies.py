@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def new_id(prefix: str) -> str:
-    """Return an id for a request or a reply, with 128 random bits. It is not secret, so it may be predictable."""
+    """Return an id for a request or a reply, with 128 random bits. It need not be unpredictable."""
     return f"{prefix}-{random.getrandbits(128):032x}"
 
 
@@ -39,9 +39,9 @@ class JsonReply(Response):
 def encode(value: object) -> bytes:
     """Encode a value as JSON.
 
-    Rows that early releases stored may contain lone surrogates, which cannot be encoded. They are replaced, and the
-    objects with an `id` that contain them get `"damaged": true`, so that a list with damaged rows can still be read and
-    shows which rows are damaged.
+    Database rows written by early releases may contain lone surrogates, which cannot be encoded and are replaced. An
+    object with an `id` that contains such a character gets `"damaged": true`, so that a list with damaged rows can be
+    read and shows which rows are damaged.
     """
     try:
         return _encode(value)
@@ -78,7 +78,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A reply that a browser saves instead of displaying: HTML in the content would run in this service's origin."""
+    """A reply that a browser saves instead of displaying. Displayed HTML would run in this service's origin."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.http.audit import AuditTrail
 from app.api.http.followers import FollowerLimit
+from app.api.http.freed_memory import FreedMemory
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
@@ -41,16 +43,22 @@ class Services:
     inference: Inference
     readiness: Readiness
     changes: Changes
+    audit: AuditTrail
+    freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
         """Start the services that run on the event loop. Must be called on the loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
+        self.freed_memory.start()
+        self.audit.start()
 
     async def close(self) -> None:
         """Stop the services that `start` started, and close the database."""
         self.estimates.close()
+        await self.freed_memory.close()
+        await self.audit.close()
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
@@ -58,7 +66,7 @@ class Services:
 
 
 class _Catalogue:
-    """The registry data that the readiness checks read. It is queried again only after the database has changed."""
+    """A cache of the registry data for the readiness checks. It is refreshed only after the database has changed."""
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)
@@ -72,7 +80,7 @@ class _Catalogue:
 
 
 def build_services(settings: Settings) -> Services:
-    """Create the services without connecting to anything."""
+    """Create the services without opening any connection."""
     database = Database(settings.database)
     blobs = BlobStore(settings.storage)
     registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)
@@ -91,6 +99,7 @@ def build_services(settings: Settings) -> Services:
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
+        audit=AuditTrail(database),
     )
 
 

@@ -51,7 +51,7 @@ def error_frame(error: OstinatoError) -> bytes:
 class EventStream(Response):
     """A reply that streams server-sent events.
 
-    An error during the stream is sent as one more event, before `end`. If the client disconnects or stops reading,
+    An error during the stream is sent as an event, followed by `end`. If the client disconnects or stops reading,
     `frames` is closed. `render_error` renders an error as an event of the dialect.
     """
 

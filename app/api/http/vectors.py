@@ -1,4 +1,4 @@
-"""Vectors in replies: shortened to fewer dimensions, and encoded without blocking the event loop."""
+"""Shortens the vectors in replies, and encodes them without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shortened(row: list[float], dimensions: int) -> list[float]:
 
 
 async def encoded(rows: list[Any]) -> list[Any]:
-    """Return the rows, each encoded as JSON if they contain many values."""
+    """Return the rows. If they contain many values, each row is encoded as JSON."""
     if sum(len(row) for row in rows) <= INLINE:
         return rows
     return list(await asyncio.to_thread(encode_each, rows))

@@ -1,40 +1,24 @@
-"""The dialect of Hugging Face's servers (TGI, TEI): the format of errors. Their routes are not implemented yet."""
+"""Hugging Face's dialect: the inference API, TGI's generation, and TEI's classification and embeddings."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from app.api.http.dialects import Dialect
-from app.errors import OstinatoError
+from app.api.huggingface import embed, generate, hub, info, predict
+from app.api.huggingface.errors import HuggingFaceError, render_error
 
-TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
-    400: (422, "validation"),
-    404: (404, "not_found"),
-    413: (413, "validation"),
-    429: (429, "overloaded"),
-    500: (500, "incomplete_generation"),
-    503: (503, "unhealthy"),
-    504: (504, "timeout"),
-}
-
-
-class HuggingFaceError(msgspec.Struct, frozen=True):
-    """An error of TGI or TEI. `error_type` is for programs."""
-
-    error: str
-    error_type: str
-
-
-def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error as `{"error": …, "error_type": …}`, the format of TGI and TEI."""
-    status, kind = TYPES.get(error.status, (error.status, error.code))
-    return status, {"error": error.message, "error_type": kind}
-
+POOLED = "only one vector for each text is available: send the texts to POST /embed"
 
 DIALECT = Dialect(
-    prefixes=("/", "POST /models/", "/generate", "/generate_stream", "/predict", "/embed", "/similarity", "/info"),
+    inference=(hub.router, generate.router, predict.router, embed.router, info.router),
+    prefixes=(
+        "/", "POST /models/", "/generate", "/generate_stream", "/predict", "/embed", "/embed_all", "/embed_sparse",
+        "/rerank", "/similarity", "/info",
+    ),
     render_error=render_error,
     error_reply=HuggingFaceError,
-)
+    missing={
+        "/embed_all": f"the vectors of single tokens are not available; {POOLED}",
+        "/embed_sparse": f"sparse vectors are not available; {POOLED}",
+        "/rerank": "texts are not ranked by a query; POST /similarity compares a text with others",
+    },
+)  # fmt: skip

@@ -52,12 +52,12 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Probabilities are calibrated if the version has a calibration. If `calibrated` is false, the calibration is not
     applied; if it is true, a version without a calibration is rejected (`no_calibration`). `prediction_set` is a
-    coverage, such as 0.9: each item gets the `set` of labels, or the `interval` of values, that contains the truth with
-    this probability. Items whose score is less than `abstain_below` get no label. `max_risk` chooses this score from
-    the calibration: the lowest score above which, with a confidence of 97.5 %, at most this share of the answers is
-    wrong. With both fields, the higher score applies. `prediction_set` and `max_risk` require a version with a
-    calibration. If the calibration has too few rows to guarantee the coverage or the risk, the request is rejected
-    (`coverage_not_attainable`, `risk_not_attainable`).
+    coverage, such as 0.9: each item gets a `set` of labels or an `interval` of values, which contains the true label or
+    value with this probability. Items whose score is less than `abstain_below` get no label. `max_risk` is the maximum
+    share of wrong answers: the minimum score is then chosen from the calibration, so that this limit holds with a
+    confidence of 97.5 %. If both fields are sent, the higher minimum score applies. `prediction_set` and `max_risk`
+    require a version with a calibration. If the calibration has too few rows to guarantee the coverage or the risk, the
+    request is rejected (`coverage_not_attainable`, `risk_not_attainable`).
     """
 
     input: Sequences
@@ -195,7 +195,7 @@ def _policy(body: ClassifyRequest) -> DecisionPolicy:
 
 
 def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Reject a request that the version cannot answer, before the engine processes it."""
+    """Reject a request that the version cannot answer. Called before the engine processes it."""
     if body.top_k is not None and not version.labels:
         message = f"top_k applies to labels, but {version.ref} predicts numbers; leave out top_k"
         raise InvalidRequest(message, code="wrong_task", param="top_k")

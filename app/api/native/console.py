@@ -1,4 +1,4 @@
-"""The console: the web page at `/`, with its scripts and styles. It calls the same API as every other client."""
+"""The console: the web page at `/`, with its scripts and styles. The page uses the same API as other clients."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _read(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
 
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> Response:
-    """Return the page. It is checked for a new release on every visit, and its assets are cached for ever."""
+    """Return the page. Browsers revalidate the page on every visit, and cache its assets permanently."""
     current = await asyncio.to_thread(console)
     return _reply(request, current.files[PAGE], "no-cache")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.native import (
+    audit,
     classify,
     console,
     documentation,
@@ -27,6 +28,7 @@ DIALECT = Dialect(
         evaluations.router,
         operations.router,
         settings.router,
+        audit.router,
         documentation.router,
         console.router,
     ),

@@ -9,7 +9,8 @@ from starlette.responses import HTMLResponse, Response
 
 router = APIRouter()
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:; "
+    "frame-ancestors 'none'"
 )
 START = b"""window.addEventListener("load", () => {
   window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true,

@@ -1,4 +1,4 @@
-"""Metrics that are read at each scrape: the statistics of the engines, and the versions that aliases point at."""
+"""Metrics that are computed at each scrape: the statistics of the engines, and the versions that aliases point at."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.telemetry import METRICS, SIZES
 from app.wire.engine import VersionStatus, VersionWork
 
 VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
-    "engine_running": ("Requests that the engine is working on", lambda v: v.running),
+    "engine_running": ("Requests that the engine is processing", lambda v: v.running),
     "engine_waiting": ("Requests waiting in the engine", lambda v: v.waiting),
-    "engine_bytes": ("Bytes of the version's weights", lambda v: v.bytes),
-    "state_cache_slots": ("Sequences whose states fit into the cache", lambda v: v.slots),
-    "state_cache_bytes": ("Bytes of the states of running sequences", lambda v: v.cache_used),
-    "state_cache_allocated_bytes": ("Bytes allocated for states", lambda v: v.cache_bytes),
-    "prefix_cache_bytes": ("Bytes of the version's states in the prefix cache", lambda v: v.prefix_bytes),
+    "engine_bytes": ("Size of the version's weights in bytes", lambda v: v.bytes),
+    "state_cache_slots": ("Number of sequences whose states fit into the cache", lambda v: v.slots),
+    "state_cache_bytes": ("Size of the states of running sequences in bytes", lambda v: v.cache_used),
+    "state_cache_allocated_bytes": ("Memory allocated for states in bytes", lambda v: v.cache_bytes),
+    "prefix_cache_bytes": ("Size of the version's states in the prefix cache in bytes", lambda v: v.prefix_bytes),
     "kv_cache_usage_perc": ("Fraction of the slots in use, from 0 to 1", lambda v: _share(v)),
 }
 HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")
@@ -89,7 +89,7 @@ def _work(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """Return the engines' counters and histograms, which are sent as counters per bucket (`…_le_16`) and `…_sum`."""
+    """Return the engines' counters and histograms. Engines send a histogram as one counter per bucket and a sum."""
     families: dict[str, CounterMetricFamily] = {}
     histograms = {
         key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])
@@ -112,7 +112,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Convert counts per bucket to the cumulative counts of Prometheus' buckets."""
+    """Convert counts per bucket to the cumulative counts that Prometheus expects."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -136,7 +136,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """Return all metrics in Prometheus' text format, including those that are read at each scrape."""
+    """Return all metrics in Prometheus' text format, including those that are computed at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

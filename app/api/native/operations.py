@@ -24,7 +24,7 @@ ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The reply of a running process."""
+    """The reply of the liveness check."""
 
     status: str = "ok"
 
@@ -37,10 +37,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class EngineWork(msgspec.Struct, frozen=True):
-    """The work for one version since it was loaded.
+    """The amount of work for one version since it was loaded.
 
-    `requests` counts the requests that have ended, `calls` the scoring batches and decode steps, and `rows` the
-    sequences in these. `padded_tokens` are the tokens of scoring batches and of prompts, including padding.
+    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
+    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    padding.
     """
 
     requests: int
@@ -72,7 +73,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine; `busy_seconds` is the duration of its current step so far."""
+    """An engine. `busy_seconds` is the time since its current step started."""
 
     pid: int
     device: str
@@ -91,7 +92,7 @@ class Engines(msgspec.Struct, frozen=True):
     "/livez",
     operation_id="livez",
     summary="Check that the process runs",
-    description="Returns 200 as long as the API process runs, whatever the state of the engines and the database.",
+    description="Returns 200 as long as the API process runs, regardless of the state of the engines and the database.",
     response_model=None,
     responses=replies(Alive, {"status": "ok"}, ()),
 )
@@ -103,8 +104,8 @@ _READY: dict[str, Any] = {
     "response_model": None,
     "description": (
         "Returns 200 when the database responds, an engine is running, and every version with a required alias is "
-        "loaded and has answered a test request; otherwise 503 with the failed checks. Required versions that the "
-        "caller may not see are reported without their names."
+        "loaded and has answered a test request; otherwise 503 with the failed checks. The reply does not name "
+        "required versions that the caller may not see."
     ),
     "responses": {
         **replies(Ready, {"status": "ready", "checks": {"database": "ok", "engine": "ok"}}, ()),

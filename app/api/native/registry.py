@@ -22,6 +22,7 @@ from app.api.native.registry_objects import (
     comparison_object,
     model_object,
     parse_number,
+    summary_object,
     version_object,
 )
 from app.api.openapi.describe import COMMON, LOOKUP, replies
@@ -38,7 +39,7 @@ router = APIRouter(prefix="/v1/registry", tags=["registry"])
     summary="List models",
     description=(
         "Returns the models by name, each with its newest version. `search` matches a part of the name; `task` and "
-        "`architecture` are compared with the newest version."
+        "`architecture` select by the properties of the newest version."
     ),
     response_model=None,
     responses=replies(RegistryModelList, {"object": "list", "data": [MODEL_EXAMPLE], "has_more": False}, COMMON),
@@ -100,7 +101,7 @@ def list_versions(
     page = services.registry.versions(
         name, principal, status=status, after=_number(after), limit=limit, order=order or "desc"
     )
-    return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
+    return JsonReply(VersionList("list", [summary_object(item) for item in page.items], page.has_more))
 
 
 def _number(after: str | None) -> int | None:
@@ -142,8 +143,8 @@ def delete_version(services: ServicesDep, principal: Principal, name: str, versi
     operation_id="search_versions",
     summary="Search the versions of all models",
     description=(
-        "Returns the newest version first. With `metric`, such as `metric=test.macro_f1`, returns the versions that "
-        "have this metric, the best first; `minimum` and `maximum` bound its value."
+        "Returns the newest version first. With `metric`, such as `metric=test.macro_f1`, only versions that have this "
+        "metric are returned, and the best version is first. `minimum` and `maximum` limit the value of the metric."
     ),
     response_model=None,
     responses=replies(VersionList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
@@ -156,7 +157,7 @@ def search(
     limit: int = 100,
 ) -> Response:
     page = services.registry.search(principal, filter_, after=after, limit=limit)
-    return JsonReply(VersionList("list", [version_object(item) for item in page.items], page.has_more))
+    return JsonReply(VersionList("list", [summary_object(item) for item in page.items], page.has_more))
 
 
 @router.get(

@@ -79,7 +79,8 @@ async def set_alias(
     operation_id="delete_model_alias",
     summary="Delete an alias",
     description=(
-        "Keeps the alias's history. With `expected_version`, the alias is deleted only if it points at that version."
+        "The history of the alias is kept. With `expected_version`, the alias is deleted only if it points at that "
+        "version."
     ),
     response_model=None,
     responses=replies(
@@ -110,7 +111,7 @@ _MOVE: dict[str, Any] = {
     "/{alias}/history",
     operation_id="list_alias_history",
     summary="List the moves of an alias",
-    description="Returns the latest move first. The history of a deleted alias can be read too.",
+    description="Returns the latest move first. The history is available even after the alias has been deleted.",
     response_model=None,
     responses=replies(AliasMoveList, {"object": "list", "data": [_MOVE], "has_more": False}, LOOKUP),
 )

@@ -1,4 +1,4 @@
-"""Import and export of checkpoints as tar archives, and single files of a version, such as its card and its plots."""
+"""Imports and exports checkpoints as tar archives, and serves single files of a version, such as its card and plots."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ _IMPORT: dict[str, Any] = {
                             "type": "string",
                             "pattern": "^([0-9]{1,9}|none|null)?$",
                             "examples": [""],
-                            "description": "The version that the alias must currently point at; none for a new alias",
+                            "description": "The number of the version that the alias must currently point at, or none "
+                            "for a new alias",
                         },
                     },
                 },
@@ -115,7 +116,7 @@ def _expected(text: str) -> int | None:
     operation_id="export_model_version",
     summary="Export a version",
     response_class=StreamingResponse,
-    description="Returns the checkpoint directory as a tar archive, with the same bytes each time.",
+    description="Returns the checkpoint directory as a tar archive. The archive has the same bytes each time.",
     response_model=None,
     responses=_binary("application/x-tar", "A tar archive of the checkpoint directory"),
 )

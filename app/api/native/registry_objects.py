@@ -6,11 +6,15 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from app.api.openapi.parameters import JOB_ID, MODEL
 from app.errors import InvalidRequest
+from app.registry import metrics
 from app.registry.records import Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
+
+SUMMARY_LIMIT = 32 * 1024  # bytes of the labels and of the configuration of a version in a list
 
 
 class FileEntryObject(msgspec.Struct, frozen=True):
@@ -21,7 +25,8 @@ class FileEntryObject(msgspec.Struct, frozen=True):
 
 
 class VersionObject(msgspec.Struct, frozen=True):
-    """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted."""
+    """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted. In lists,
+    `labels` contains only the first 32 KiB of labels, and `config` leaves out its largest parts above 32 KiB."""
 
     id: str
     object: str
@@ -58,7 +63,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class AliasObject(msgspec.Struct, frozen=True):
-    """An alias of a version. If `required` is true, the service is ready only while this version is loaded."""
+    """An alias of a version. If `required` is true, the service is ready only if this version is loaded."""
 
     id: str
     object: str
@@ -93,8 +98,8 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
-    null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. Without
-    `required`, the alias keeps its current value of `required`."""
+    null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
+    is missing, the alias keeps its current value."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
@@ -210,6 +215,21 @@ def version_object(version: Version) -> VersionObject:
     )
 
 
+def summary_object(version: Version) -> VersionObject:
+    """The object of a version in a list, with at most SUMMARY_LIMIT bytes of labels and of the configuration."""
+    config = metrics.reduce(version.config, SUMMARY_LIMIT)
+    return replace(version_object(version), labels=_first(version.labels, SUMMARY_LIMIT), config=config)
+
+
+def _first(labels: list[str], room: int) -> list[str]:
+    """Return as many of the first labels as fit into `room` bytes."""
+    for number, label in enumerate(labels):
+        room -= len(label.encode("utf-8", "replace"))
+        if room < 0:
+            return labels[:number]
+    return labels
+
+
 def model_object(model: Model) -> ModelObject:
     return ModelObject(
         id=model.name,
@@ -218,7 +238,7 @@ def model_object(model: Model) -> ModelObject:
         owner=model.owner,
         created_at=int(model.created_at),
         versions=model.versions,
-        latest=None if model.newest is None else version_object(model.newest),
+        latest=None if model.newest is None else summary_object(model.newest),
         aliases=model.aliases,
     )
 
@@ -249,7 +269,7 @@ def move_object(move: AliasMove) -> AliasMoveObject:
 
 
 def comparison_object(comparison: Comparison) -> ComparisonObject:
-    versions = [version_object(version) for version in comparison.versions]
+    versions = [summary_object(version) for version in comparison.versions]
     return ComparisonObject(
         "model.comparison", versions, comparison.figures, comparison.best, comparison.different_rows
     )

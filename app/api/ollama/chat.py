@@ -32,7 +32,7 @@ _ASKED = {"model": "demo-text-lstm", "messages": [{"role": "user", "content": "H
     "/api/chat",
     operation_id="ollama_chat",
     summary="Answer a conversation (Ollama)",
-    description="Generates an answer as lines of JSON, or with `stream: false` in one reply, as Ollama does.",
+    description="Generates an answer as lines of JSON or, with `stream: false`, in one reply, like Ollama.",
     response_model=None,
     openapi_extra=reads(
         OllamaChatRequest, whole=Noted({**_ASKED, "stream": False}, NEEDS), streamed=Noted(_ASKED, NEEDS)

@@ -10,7 +10,7 @@ from app.errors import OstinatoError
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error as `{"error": message}`, as Ollama does. All statuses are the same as Ollama's."""
+    """Render an error as `{"error": message}`, with the same statuses as Ollama."""
     return error.status, {"error": error.message}
 
 

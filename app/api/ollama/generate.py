@@ -33,7 +33,7 @@ _PROMPT = {"model": "demo-text-lstm", "prompt": "Once upon", "options": {"num_pr
     "/api/generate",
     operation_id="ollama_generate",
     summary="Continue a text (Ollama)",
-    description="Generates text as lines of JSON, or with `stream: false` in one reply, as Ollama does.",
+    description="Generates text as lines of JSON or, with `stream: false`, in one reply, like Ollama.",
     response_model=None,
     openapi_extra=reads(OllamaGenerateRequest, whole={**_PROMPT, "stream": False}, streamed=_PROMPT),
     responses=replies(OllamaGenerateReply, GENERATED, stream=GENERATED_LINES, stream_media=NDJSON),
@@ -54,7 +54,7 @@ async def ollama_generate(request: Request) -> Response:
 
 
 def _item(body: OllamaGenerateRequest, converses: bool) -> Item:
-    """The prompt, or for a version that was trained on conversations, a conversation that ends with the prompt."""
+    """The prompt or, for a version that was trained on conversations, a conversation that ends with the prompt."""
     prompt = body.prompt or ""
     if converses:
         before = [{"role": "system", "content": body.system}] if body.system else []

@@ -1,4 +1,4 @@
-"""Generated text as Ollama's objects: one for a whole reply, or one per line of a stream."""
+"""Converts generated text to Ollama's objects: one for a whole reply, or one for each line of a stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def now() -> str:
 
 
 def counts(generation: GenerationRequest, began: int, reason: str | None) -> dict[str, Any]:
-    """The counts and durations at the end of a reply, whose request began at `began` (`time.perf_counter_ns()`)."""
+    """The counts and durations at the end of a reply.
+
+    `began` is the start of the request (`time.perf_counter_ns()`).
+    """
     timing = generation.timing
     return {
         "done_reason": reason,
@@ -50,7 +53,7 @@ class LineEvents:
         return iter(())
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the line of a piece, and after the last one a line with the counts."""
+        """Return the line of a piece. The last piece is followed by a line with the counts."""
         text = _line(self._make(piece.text, done=False)) if piece.text else b""
         if piece.finish_reason is None:
             return text or None

@@ -39,7 +39,7 @@ class OllamaModels(msgspec.Struct, frozen=True):
 
 
 class RunningModel(msgspec.Struct, frozen=True):
-    """A version in an engine's memory, which stays there until another version needs the memory."""
+    """A version in an engine's memory. It remains loaded until another version needs the memory."""
 
     name: str
     model: str
@@ -58,7 +58,7 @@ class RunningModels(msgspec.Struct, frozen=True):
 
 
 class OllamaDescription(msgspec.Struct, frozen=True):
-    """A version. `capabilities` says what it can do."""
+    """A version. `capabilities` lists the kinds of requests that it supports."""
 
     modelfile: str
     parameters: str
@@ -80,7 +80,7 @@ def details(architecture: str, parameters: int) -> OllamaDetails:
 
 
 def shown(count: int) -> str:
-    """A number of parameters, such as 1.2M."""
+    """Format a number of parameters, such as 1.2M."""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
         if count >= size:
             return f"{count / size:.1f}{unit}"
@@ -93,7 +93,7 @@ def size_of(version: Version) -> int:
 
 
 def capabilities(version: Version) -> list[str]:
-    """What a version can do, in Ollama's words."""
+    """The kinds of requests that a version supports, in Ollama's terms."""
     abilities = ["completion"] if version.task == "generation" else []
     return abilities if version.architecture == "linear" else [*abilities, "embedding"]
 

@@ -1,4 +1,4 @@
-"""The `options` of Ollama's requests, and the engine's parameters that they stand for."""
+"""The `options` of Ollama's requests, and the corresponding parameters of the engine."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ One = Annotated[float, Meta(ge=1, le=1)]
 class OllamaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The options of a generation. With a `temperature` of 0, the most likely token is always chosen.
 
-    Without `num_predict`, or with -1 or -2, a text may fill the context of the model. Options that are left out do not
-    change the distribution of the model, so they differ from Ollama's defaults. Options about memory and hardware have
-    no effect, and neither has `num_ctx`.
+    Without `num_predict`, or with -1 or -2, a text may fill the context of the model. Omitted options do not change the
+    distribution of the model, unlike Ollama's defaults. `num_ctx` and options about memory and hardware have no effect.
     """
 
     temperature: Temperature | None = None

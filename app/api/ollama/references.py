@@ -1,4 +1,4 @@
-"""Ollama's model names, whose tag `:latest` means the version that the name alone means."""
+"""Ollama's model names. A name with the tag `:latest` is equivalent to the name without a tag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ollama's routes that create, copy, load and delete models: their replies say what to call instead."""
+"""Ollama's routes that create, copy, load and delete models. Their errors name an alternative."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ INSTEAD = {
 @router.post("/create")
 @router.post("/copy")
 async def refuse(request: Request) -> Response:
-    """Refuse a request that would change which models exist."""
+    """Reject a request that would create, copy or delete a model."""
     raise InvalidRequest(INSTEAD[request.url.path.rpartition("/")[2]], code="unsupported")

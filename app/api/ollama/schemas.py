@@ -19,8 +19,8 @@ MOST = 2048  # the maximum number of messages in one request, because they are p
 class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields that generations and chats share. The reply is a stream unless `stream` is false.
 
-    `model` is a model reference; the tag `:latest` means the version that the name alone means. `keep_alive` has no
-    effect. The remaining fields request features that are not supported, so only neutral values are accepted.
+    `model` is a model reference; the tag `:latest` has no effect. `keep_alive` has no effect. The remaining fields
+    request features that are not supported, so only neutral values are accepted.
     """
 
     model: str
@@ -41,7 +41,7 @@ class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to continue `prompt`. Without a prompt, the version is only loaded.
+    """A request to continue `prompt`. Without a prompt, the request only loads the version.
 
     A version that was trained on conversations answers the prompt as a message of a user, after `system`, unless `raw`
     is true. With `truncate`, the start of a prompt that is too long is cut off.
@@ -71,14 +71,14 @@ class OllamaMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class OllamaChatRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request for the next answer in a conversation. Without messages, the version is only loaded."""
+    """A request for the next answer in a conversation. Without messages, the request only loads the version."""
 
     messages: Annotated[list[OllamaMessage], Meta(max_length=MOST)] | None = None
     tools: Nothing | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The end of a reply: tokens that were read and generated, and durations in nanoseconds."""
+    """The end of a reply: the numbers of read and generated tokens, and durations in nanoseconds."""
 
     done_reason: str | None = None
     total_duration: int | None = None
@@ -90,7 +90,7 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class OllamaGenerateReply(Counts, frozen=True, omit_defaults=True, kw_only=True):
-    """A continuation, or one piece of it. The last line of a stream has the counts."""
+    """A continuation, or one piece of it. The last line of a stream contains the counts."""
 
     model: str
     created_at: str
@@ -106,7 +106,7 @@ class OllamaAnswer(msgspec.Struct, frozen=True):
 
 
 class OllamaChatReply(Counts, frozen=True, omit_defaults=True, kw_only=True):
-    """An answer, or one piece of it. The last line of a stream has the counts."""
+    """An answer, or one piece of it. The last line of a stream contains the counts."""
 
     model: str
     created_at: str

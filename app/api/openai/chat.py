@@ -51,17 +51,36 @@ ASKED = {
     description=(
         "Generates the next answer in a conversation, with a version that was trained on conversations. Returns it in "
         "one reply or, with `stream`, as server-sent events. The texts of all events, joined, equal the text of the "
-        "single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model answers: it reads each message as a line "
-        "`role: text`."
+        "single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each message as a "
+        "line `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
 )
 async def create_chat_completion(request: Request) -> Response:
+    return await _answer(request, None)
+
+
+@router.post(
+    "/models/{name}/v1/chat/completions",
+    operation_id="create_chat_completion_of_model",
+    summary="Answer a conversation, with the model in the path (Hugging Face)",
+    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. The `model` of "
+    "the body has no effect.",
+    response_model=None,
+    openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS)),
+    responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
+)
+async def create_chat_completion_of_model(request: Request, name: str) -> Response:
+    return await _answer(request, name)
+
+
+async def _answer(request: Request, model: str | None) -> Response:
+    """Answer with the model in the path or, if there is none, with the model in the body."""
     body = await _body.read(request)
     _check(body)
-    caller, services = Caller.read(request, body.model), services_of(request)
+    caller, services = Caller.read(request, model or body.model), services_of(request)
     messages = [_plain(message, f"messages[{i}]") for i, message in enumerate(body.messages)]
     query = _query(caller, body, Conversation(messages, services.settings.chat_fallback))
     generation = await attended(request, services.inference.generate(query))

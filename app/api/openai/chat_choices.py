@@ -107,7 +107,7 @@ class ChatFramer:
         self._starts = [start + b'{"index":%d,"delta":{"content":' % i for i in range(len(generation.choices))]
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the role of each answer."""
+        """Return the chunks that contain the role of each answer."""
         for choice in self._generation.choices:
             yield self._chunk(ChatDeltaChoice(choice.index, ChatDelta("assistant", ""), None, None))
 
@@ -128,7 +128,7 @@ class ChatFramer:
         return events or None
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts, if the request asks for it."""
+        """Return the chunk with the token counts if the client requested it."""
         if self._usage_at_end:
             yield self._encoded([], usage_of(self._generation))
 

@@ -36,10 +36,10 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
     """A request for the next answer in a conversation.
 
-    `max_completion_tokens`, of which `max_tokens` is the older name, limits the length of the answer. Without it, an
-    answer may fill the context of the model. With `logprobs`, the log-probabilities of each token and of the
-    `top_logprobs` most likely tokens at its position are reported. `truncate_prompt_tokens` is the number of tokens to
-    keep from the end of the conversation; -1 keeps as many as leave room for the answer.
+    `max_completion_tokens` (formerly `max_tokens`) limits the length of the answer. Without it, an answer may fill the
+    context of the model. With `logprobs`, the log-probabilities of each token and of the `top_logprobs` most likely
+    tokens at its position are reported. `truncate_prompt_tokens` is the number of tokens to keep from the end of the
+    conversation; -1 keeps as many tokens as fit into the context together with the answer.
     """
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST)]

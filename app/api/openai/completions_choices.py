@@ -191,7 +191,8 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces have the prompts."""
+        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain the prompts
+        instead."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -205,7 +206,7 @@ class Framer:
         return self._full(piece)
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts, if the request asks for it."""
+        """Return the chunk with the token counts if the client requested it."""
         if self._usage_at_end:
             yield self._chunk([], usage_of(self._generation))
 

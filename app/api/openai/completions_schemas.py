@@ -1,4 +1,4 @@
-"""The request and reply of `/v1/completions`: OpenAI's fields and vLLM's, with their bounds."""
+"""The request and reply of `/v1/completions`: the fields of OpenAI and vLLM, with their bounds."""
 
 from __future__ import annotations
 

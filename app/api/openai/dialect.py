@@ -22,12 +22,13 @@ COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 DIALECT = Dialect(
     inference=(completions.router, chat.router, responses.router, embeddings.router, moderations.router),
     management=(models.router, files.router, uploads.router, fine_tuning.router, fine_tuning_events.router),
+    prefixes=("POST /models/{}/v1",),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",
         "/v1/responses": "responses are not stored, so they cannot be retrieved, cancelled or compacted; send the "
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
-        "/v1/engines": "engines are called models now; GET /v1/models lists all models",
+        "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
         "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

@@ -81,8 +81,8 @@ _EXAMPLE: dict[str, Any] = {
     "/v1/embeddings",
     operation_id="create_embedding",
     summary="Embed texts or numeric sequences",
-    description="Returns a vector for each input, from any version: the mean of its last hidden vectors, scaled to "
-    "unit length.",
+    description="Returns a vector for each input, from any version. The vector is the mean of the hidden states of the "
+    "last layer, scaled to unit length.",
     response_model=None,
     openapi_extra=reads(
         EmbeddingRequest,

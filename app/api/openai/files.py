@@ -31,13 +31,13 @@ FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]", 
 class FileObject(msgspec.Struct, frozen=True):
     """An uploaded file.
 
-    `status` is always `processed`: the job that reads a file reports errors in its content. `format` is null if it
-    cannot be inferred from the file name.
+    `status` is always `processed`, because errors in the content are reported by the job that reads the file. `format`
+    is null if it cannot be inferred from the file name.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
-    of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files
-    that cannot be read. `column_roles` contains the `columns[text]`, `columns[label]` and similar fields of the
-    upload, which are the defaults of the jobs that train on the file."""
+    of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files that
+    cannot be read. `column_roles` contains the `columns[text]`, `columns[label]` and similar fields of the upload,
+    which are the default settings of jobs that train on the file."""
 
     id: str
     object: str
@@ -110,7 +110,7 @@ _OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the example; empty fields c
             "type": "string",
             "maxLength": MOST_NAME,
             "examples": [""],
-            "description": f"The column that jobs on this file read as `{role}`",
+            "description": f"The column that jobs with this file use as `{role}`",
         }
         for role, field in COLUMNS.items()
     },
@@ -212,7 +212,7 @@ def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Respo
     operation_id="retrieve_file_content",
     summary="Download a file",
     response_class=StreamingResponse,
-    description="Returns the bytes as they were uploaded, verified against their SHA-256.",
+    description="Returns the content exactly as it was uploaded, after verifying its SHA-256.",
     response_model=None,
     responses={
         200: {
@@ -266,7 +266,7 @@ def _format(name: str | None) -> str | None:
 
 
 def _roles(form: Form) -> dict[str, str]:
-    """Read the column of each role: the field `columns[text]=body` becomes {"text": "body"}."""
+    """Read the column of each role. For example, the field `columns[text]=body` becomes {"text": "body"}."""
     roles = {role: column for role, field in COLUMNS.items() if (column := form.optional(field)) is not None}
     for role, column in roles.items():
         if len(column) > MOST_NAME or "\x00" in column:

@@ -94,14 +94,13 @@ async def job_request(request: Request) -> JobRequest:
     summary="Create a training job",
     description=(
         f"Queues a training job. `model` is an architecture to train from scratch ({listed(ARCHITECTURES)}), a model "
-        "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one that "
-        "does best on the validation data or, if several are equally good, the smallest. Only `model` and "
-        "`training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that "
-        "the first one created.\n\n"
-        "With `dry_run=true`, nothing is queued. The reply says what the job would do: the data report, the plan of "
-        "each training run, its memory, and its time, measured with a few steps on the machine of the API. If the "
-        "job would fail because of its data or its settings, the dry run fails with the same error. Only one dry run "
-        "can run at a time."
+        "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one with "
+        "the best results on the validation data. If several are equally good, the smallest is published. Only `model` "
+        "and `training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that the "
+        "first one created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
+        "each training run, its plan, memory and duration, which is estimated from a few steps on the machine of the "
+        "API. If the job would fail because of its data or its settings, the dry run fails with the same error. Only "
+        "one dry run can run at a time."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -155,7 +154,7 @@ async def _estimate(services: Services, body: JobRequest, principal: str, second
     summary="List training jobs",
     description=(
         "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
-        "pairs; `metadata=null` selects those without metadata. The trials of `auto` jobs are left out unless "
+        "pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left out unless "
         "`trials=true`."
     ),
     response_model=None,
@@ -223,7 +222,7 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Resumes a paused job where it stopped. The resulting weights are the same as without the pause."""
+    """Resumes a paused job at the step where it stopped. The pause does not change the resulting weights."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
 
 

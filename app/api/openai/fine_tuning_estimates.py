@@ -12,11 +12,11 @@ from app.wire.estimate import DataSummary, Estimate, EstimateNote, TrainingPlan
 
 
 class JobEstimate(msgspec.Struct, frozen=True):
-    """What a training job would do.
+    """The estimate for a training job.
 
     `plans` has one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric data.
     `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one after
-    another and every run takes all of its steps. `notes` contains the remarks on the data and the settings. `report`
+    another and every run takes all of its steps. `notes` contains remarks on the data and the settings. `report`
     describes the data: lengths with a histogram, duplicates, contradictions between labels, hashes.
     """
 
@@ -57,7 +57,7 @@ ESTIMATE: dict[str, Any] = {
             "context_length": 128,
             "parameters": 1922564,
             "steps": 2115,
-            "ends_earlier": "2 evaluations in a row without a better macro_f1 begin the fall of the learning rate",
+            "ends_earlier": "the learning rate starts to decay after 2 evaluations in a row without a better macro_f1",
             "trained_tokens": 1822500,
             "batch_size": 32,
             "learning_rate": 0.006,
@@ -81,7 +81,9 @@ ESTIMATE: dict[str, Any] = {
     "parameters": 1922564,
     "memory_bytes": 464002216,
     "seconds": 63.1,
-    "notes": [{"level": "warn", "kind": "duplicates", "message": "12 rows repeat another row of the same split"}],
+    "notes": [
+        {"level": "warn", "kind": "duplicates", "message": "12 rows are duplicates of another row in the same split"}
+    ],
     "report": {"duplicates": {"train": 12}, "lengths": {"train": {"min": 3, "median": 24, "max": 181}}},
 }
 

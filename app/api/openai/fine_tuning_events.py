@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs/{id}/events` and `/checkpoints`: the log of a training job, and what it has saved."""
+"""`/v1/fine_tuning/jobs/{id}/events` and `/checkpoints`: the log and the checkpoints of a training job."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ FIGURES = (
 
 
 class TrialObject(msgspec.Struct, frozen=True):
-    """One of the training runs that a job with `model: "auto"` compares. It is a job of its own, with the id `id`.
+    """One of the training runs that a job with `model: "auto"` compares. Each trial is a separate job, whose id is
+    `id`.
 
-    `metrics` contains its main metrics on the validation data. `chosen` is true for the trial whose network was
-    published.
+    `metrics` contains the trial's main metrics on the validation data. `chosen` is true if its network was published.
     """
 
     id: str
@@ -178,7 +178,7 @@ def _trials(job: Job) -> list[TrialObject]:
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:
-    """The requested settings and those chosen automatically. OpenAI's three hyperparameters are always present."""
+    """The requested and the automatically chosen settings. OpenAI's three hyperparameters are always present."""
     requested = dict(job.request.get("training") or {})
     chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
     settings = chosen | requested

@@ -1,4 +1,4 @@
-"""`/v1/models`: models by name, and ready versions as `name:number`, in OpenAI's format."""
+"""`/v1/models`: models (`name`) and ready versions (`name:number`), in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ _SUMMARY: dict[str, Any] = {
     operation_id="list_models",
     summary="List models",
     description=(
-        "Returns every model that this key may use, by its name, and each of its ready versions, as name:number. For "
-        "the next page, send the last id of this page as `after`."
+        "Returns the models that this key may use, as `name`, and their ready versions, as `name:number`. For the next "
+        "page, send the last id of this page as `after`."
     ),
     response_model=None,
     responses=replies(ModelList, {"data": [_CARD], "models": [_SUMMARY], "has_more": False, "object": "list"}, COMMON),

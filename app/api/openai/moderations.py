@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: which labels of a multilabel version apply to a text, in OpenAI's format."""
+"""`POST /v1/moderations`: the labels of a multilabel version that apply to a text, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from app.api.http.neutral_fields import MODERATIONS
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, new_id
 from app.api.http.services import services_of
-from app.api.openai.messages import ContentPart
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.lengths import LengthPolicy
@@ -29,6 +28,13 @@ LARGEST = 100_000  # maximum number of categories and scores in a reply, because
 _NEEDS = "Needs a version with several labels per text, such as the one in docs/multilabel.md"
 
 
+class ModerationPart(msgspec.Struct, frozen=True):
+    """A part of a text. Images are not supported."""
+
+    type: Annotated[str, Meta(extra_json_schema={"enum": ["text"]})]
+    text: str | None = None
+
+
 class ModerationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Texts to moderate: one text, a list of texts, or the parts of one text. The version must be multilabel.
 
@@ -36,7 +42,7 @@ class ModerationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     context length.
     """
 
-    input: str | Annotated[list[str | ContentPart], Meta(min_length=1)]
+    input: str | Annotated[list[str | ModerationPart], Meta(min_length=1)]
     model: str | None = None
     truncate_prompt_tokens: Truncation | None = None
 
@@ -77,7 +83,7 @@ _EXAMPLE: dict[str, Any] = {
     "/v1/moderations",
     operation_id="create_moderation",
     summary="Find the labels that apply to texts",
-    description="Returns the score of every label for each text, and which labels apply, from a multilabel version. "
+    description="Returns the score of every label for each text, and the labels that apply, from a multilabel version. "
     "A text is flagged if a label applies.",
     response_model=None,
     openapi_extra=reads(
@@ -111,11 +117,11 @@ def _texts(body: ModerationRequest) -> str | list[str]:
     if texts:
         raise InvalidRequest("input mixes texts and parts of a text; send only one kind", param="input")
     return "\n".join(
-        _part(entry, f"input[{i}]") for i, entry in enumerate(body.input) if isinstance(entry, ContentPart)
+        _part(entry, f"input[{i}]") for i, entry in enumerate(body.input) if isinstance(entry, ModerationPart)
     )
 
 
-def _part(part: ContentPart, place: str) -> str:
+def _part(part: ModerationPart, place: str) -> str:
     if part.type != "text":
         message = f"{place} is of type {part.type[:60]!a}, which is not supported; send only parts of type text"
         raise InvalidRequest(message, param=f"{place}.type")
@@ -125,7 +131,7 @@ def _part(part: ContentPart, place: str) -> str:
 
 
 def _check(version: ResolvedVersion, texts: int) -> None:
-    """Reject a version with other answers than labels that apply, and a reply that would be too large."""
+    """Reject a version that is not multilabel, and a reply that would be too large."""
     if version.config.task != "multilabel":
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}, but moderation requires a multilabel version, which has an "

@@ -40,12 +40,12 @@ class ResponseHead:
 
     @property
     def alternatives(self) -> int | None:
-        """The number of most likely tokens to report at each position. None: no log-probabilities."""
+        """The number of most likely tokens to report at each position, or None for no log-probabilities."""
         body = self.body
         return body.top_logprobs or 0 if body.include is not None and LOGPROBS in body.include else None
 
     def response(self, status: Status, output: list[ResponseMessage], **fields: Any) -> ResponseObject:
-        """The response, whose remaining fields are copied from the request."""
+        """The response. Fields without a parameter are copied from the request."""
         body = self.body
         return ResponseObject(
             id=self.id,
@@ -76,7 +76,7 @@ class ResponseWriter:
         self._reason: str | None = None
 
     def add(self, piece: Piece) -> list[ChatToken]:
-        """Add a piece. Returns the log-probabilities of its tokens, if they are requested."""
+        """Add a piece. Returns the log-probabilities of its tokens if they were requested."""
         tokens: list[ChatToken] = []
         if self._head.alternatives is not None:
             assert self._generation.version.tokenizer is not None
@@ -98,7 +98,7 @@ class ResponseWriter:
         return ResponseMessage(self._head.message_id, self.status, [self.text()])
 
     def response(self) -> ResponseObject:
-        """The response that consists of all pieces."""
+        """The response that contains all pieces."""
         details = None if self.status == "completed" else {"reason": "max_output_tokens"}
         return self._head.response(
             self.status, [self.message()], incomplete_details=details, usage=usage_of(self._generation)

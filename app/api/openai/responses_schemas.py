@@ -66,10 +66,10 @@ class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request for the next answer in a conversation. `input` contains the whole conversation.
 
-    If `input` is a text, it is a single message of the user. `instructions` are a system message before all others.
-    Without `max_output_tokens`, an answer may fill the context of the model. With a `truncation` of `auto`, the
-    beginning of a conversation that is too long is left out; otherwise, it is rejected. Log-probabilities are reported
-    if `include` contains `message.output_text.logprobs`.
+    If `input` is a text, it is read as a single user message. `instructions` become the first message, with the role
+    `system`. Without `max_output_tokens`, an answer may fill the context of the model. With a `truncation` of `auto`,
+    the beginning of a conversation that is too long is left out; otherwise, it is rejected. The reply contains
+    log-probabilities if `include` contains `message.output_text.logprobs`.
     """
 
     input: str | Annotated[list[InputItem], Meta(min_length=1, max_length=MOST)]
@@ -89,7 +89,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResponseText(msgspec.Struct, frozen=True):
-    """The text of an answer. `logprobs` is empty unless the request includes it."""
+    """The text of an answer. `logprobs` is empty unless it was requested."""
 
     text: str = ""
     type: Literal["output_text"] = "output_text"

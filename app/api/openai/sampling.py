@@ -1,4 +1,4 @@
-"""Request fields that OpenAI's generation routes share: options of sampling, the end of the text, and streaming."""
+"""Request fields that OpenAI's generation routes share: sampling, stop conditions and streaming."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ Several = Annotated[int, Meta(ge=1, le=64)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With `include_usage`, the token counts are sent at the end of a stream. If `continuous_usage_stats` is also set,
-    they are sent with every chunk. `include_obfuscation` has no effect."""
+    """Options of a stream. With `include_usage`, token counts are sent at the end of the stream.
+
+    If `continuous_usage_stats` is also set, every chunk contains token counts. `include_obfuscation` has no effect.
+    """
 
     include_usage: bool = False
     include_obfuscation: bool = False  # sent by OpenAI's client
@@ -51,8 +53,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields that completions and chat completions share.
 
-    With a `temperature` of 0, the most likely token is always chosen. A prompt that begins like an earlier one is read
-    only from the place where they differ, if both requests have the same API key and `cache_salt`.
+    With a `temperature` of 0, the most likely token is always chosen. If a prompt begins like an earlier prompt with
+    the same API key and `cache_salt`, only the rest of the prompt is read.
     """
 
     min_tokens: Annotated[int, Meta(ge=0, le=2**20)] = DEFAULTS.min_tokens
@@ -94,7 +96,7 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
 def sampling_params(
     body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
 ) -> SamplingParams:
-    """The engine's parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
+    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are numbers of alternatives to report."""
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens,

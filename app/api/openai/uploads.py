@@ -160,6 +160,11 @@ def add_part(
     "/{upload_id}/complete",
     operation_id="complete_upload",
     summary="Join the parts into a file",
+    description=(
+        "Several parts are copied to the new file, which requires additional disk space of their total size. A single "
+        "part becomes the file without a copy. If there is too little space, the request fails with "
+        "`storage_unavailable`, and the parts are kept."
+    ),
     response_model=None,
     openapi_extra=reads(
         CompleteRequest,

@@ -17,13 +17,13 @@ MEANINGS = {
     400: "The request is invalid; `param` names the field",
     401: "The API key is missing or unknown",
     403: "The request comes from another web site",
-    404: "There is no such object, or this key may not see it",
+    404: "The object does not exist, or this key may not see it",
     405: "The path does not allow this method",
-    409: "The alias does not point at the expected version; retrieve it before trying again",
+    409: "The alias does not point at the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
     429: "Too many requests are waiting; `Retry-After` says when to try again",
-    500: "An internal error; the log contains its cause under the request's `x-request-id`",
+    500: "An internal error; the log shows the cause under the request's `x-request-id`",
     503: "No engine is running, or the version is still being loaded; `Retry-After` says when to try again",
     504: "The request was not answered within its time limit",
 }
@@ -40,7 +40,7 @@ _extra: dict[str, Schema] = {}  # schemas that do not belong to a struct
 
 
 class Noted(NamedTuple):
-    """An example of a request body, with a summary that says what the example needs."""
+    """An example of a request body, with a summary of what the example requires."""
 
     value: dict[str, Any]
     summary: str
@@ -63,7 +63,7 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 
 
 def inputs(kind: type[msgspec.Struct], text: str, **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads a plain text, or an object, a text or a list in JSON.
+    """Return `openapi_extra` for a route that reads plain text, or an object, a text or a list as JSON.
 
     `text` is an example of the text.
     """
@@ -84,16 +84,22 @@ def replies(
     done: bool = True,
     other: tuple[type[msgspec.Struct], Any] | None = None,
     stream_media: str = "text/event-stream",
+    nested: bool = False,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route.
 
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
-    from the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is
-    a list of `kind`. If `done` is true, the stream ends with `[DONE]`. `other` is a second kind of reply,
-    with an example, for a route that has two.
+    from the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is a
+    list of `kind`, or with `nested`, possibly a list of such lists. Without an example, the reply is always a stream.
+    If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a route that has two, with
+    an example.
     """
     schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
+    if nested:
+        schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": _keep_nulls(example)}}
+    if example is None:
+        del content["application/json"]
     if other is not None:
         schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
@@ -104,8 +110,25 @@ def replies(
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
+def replies_json(
+    schema: Schema, example: Any, *, named: bool = False, stream: str | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route whose reply is not an object.
+
+    If `named` is true, `example` contains several examples by name.
+
+    `stream` is an example of the events, for a route that can stream.
+    """
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    shown = {name: {"value": value} for name, value in example.items()} if named else example
+    content["application/json"]["examples" if named else "example"] = _keep_nulls(shown)
+    if stream is not None:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+    return {200: {"description": "Success", "content": content}, **failures(*INFERENCE)}
+
+
 def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:
-    """Declare constraints that a struct does not express, such as patterns that are checked elsewhere."""
+    """Add constraints that a struct does not express, such as patterns that are checked elsewhere."""
     _bounds.setdefault(kind.__name__, {}).update(fields)
 
 
@@ -146,7 +169,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status and the description of a dialect's reply to an error whose status is `status`."""
+    """Return the HTTP status and the description of a dialect's reply to an error with status `status`."""
     error = OstinatoError(MEANINGS[status], code="example")
     error.status = status
     rendered, body = dialect.render_error(error)
@@ -197,7 +220,7 @@ def complete(
 
 
 def _schemas(others: dict[str, Schema]) -> dict[str, Schema]:
-    """The schemas of all structs, merged with `others`, which FastAPI has collected."""
+    """The schemas of all structs, merged with `others`, the schemas that FastAPI has collected."""
     schemas = described(_structs.values()) | copy.deepcopy(_extra) | others
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

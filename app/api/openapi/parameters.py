@@ -38,6 +38,7 @@ Order = Annotated[str | None, Query(description="asc or desc")]
 REQUIRED: dict[str, tuple[Any, str]] = {
     "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists all names"),
     "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists all references"),
+    "task": ("text-classification", "The task; one of Hugging Face's names"),
     "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists all numbers"),
     "alias": ("champion", "An alias of the model; `PUT` creates it"),
     "path": ("metrics.json", "One of the version's `files`"),
@@ -48,8 +49,8 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
 DELETED: dict[str, tuple[Any, str]] = {  # for the routes that delete something
-    "name": (OWN_MODEL, "The name of a model of your own"),
-    "model": (f"{OWN_MODEL}:1", "A version of a model of your own, as name:number"),
+    "name": (OWN_MODEL, "The name of one of your models"),
+    "model": (f"{OWN_MODEL}:1", "A version of one of your models, as name:number"),
 }
 OPTIONAL: dict[str, tuple[Any, str]] = {
     "limit": (20, "The maximum number of items to return"),
@@ -62,18 +63,18 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "architecture": ("lstm", f"Returns only this architecture: {listed(ARCHITECTURES)}"),
     "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
     "alias": ("champion", "Returns only versions that this alias points at"),
-    "job_id": (JOB_ID, "Returns only the version that this job produced; an id from `GET /v1/fine_tuning/jobs`"),
+    "job_id": (JOB_ID, "Returns only the version that this job produced; use an id from `GET /v1/fine_tuning/jobs`"),
     "metric": ("test.accuracy", "Returns only versions with this metric, a path in `metrics`"),
     "minimum": (0.5, "The lowest value of the metric"),
     "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must currently point at"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
-    "trials": (True, "Whether to list the trials of `auto` jobs too"),
-    "stream": (False, "Whether to send the events as they happen, instead of a page of them"),
-    "dry_run": (True, "Whether to report what the job would do, instead of creating it"),
+    "trials": (True, "Whether to include the trials of `auto` jobs"),
+    "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
+    "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",
-        "A key of your choice; a request that repeats it returns the first job",
+        "A key of your choice; another request with the same key returns the first job",
     ),
 }
 
@@ -83,6 +84,15 @@ REFERENCE = (
     r"(:[1-9][0-9]{0,8}|@(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}|@sha256:[0-9a-f]{64})?)"
 )
 A_NAME = {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}$"}
+HUB_TASKS = ["text-classification", "text-generation", "feature-extraction", "sentence-similarity"]
+OF_MODEL = (  # operations whose `name` may be any model reference
+    "create_chat_completion_of_model", "predict", "put_prediction", "infer", "model_metadata", "model_ready",
+    "model_config", "model_statistics", "load_model", "unload_model", "triton_generate", "triton_generate_stream",
+)  # fmt: skip
+OF_VERSION = (  # operations whose `version` is part of the path, as a text
+    "infer_with_version", "version_metadata", "version_ready", "version_config", "version_statistics",
+    "triton_generate_with_version", "triton_generate_stream_with_version",
+)  # fmt: skip
 A_NUMBER = {"pattern": r"^[1-9][0-9]{0,8}(\.0)?$"}
 A_PART = {"pattern": "^[A-Za-z0-9._-]{0,64}$"}
 BOUNDS: dict[str, Schema] = {
@@ -111,11 +121,14 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
         A_NUMBER,
     ),
     ("set_default_version", "version"): A_NUMBER,
+    **{(name, "name"): {"pattern": f"^{REFERENCE}$"} for name in ("hub_model", "hub_pipeline", *OF_MODEL)},
+    **{(name, "version"): {"pattern": "^[1-9][0-9]{0,8}$"} for name in OF_VERSION},
+    **{(name, "task"): {"enum": HUB_TASKS} for name in ("hub_model", "hub_pipeline")},
 }
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Add an example and a description to each parameter of an operation, unless the parameter has its own."""
+    """Add an example and a description to each parameter of an operation that lacks them."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
         _bound(parameter, operation["operationId"])
@@ -133,7 +146,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Write the bounds of a parameter into its schema. A query cannot contain null, so null is removed."""
+    """Add the bounds of a parameter to its schema. Removes null, because a query cannot contain it."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:

@@ -1,7 +1,7 @@
 """JSON schemas of request and reply structs, in a form that client generators can read.
 
-msgspec's schemas describe how msgspec decodes a struct. They are completed here for readers of the document. Fields of
-a request have no `default`, because TypeScript generators would make such a field required; the default is part of the
+msgspec's schemas describe how msgspec decodes a struct. They are adapted here for client generators. Fields of a
+request have no `default`, because TypeScript generators would make such a field required; the default is part of the
 description instead. A reply lists the fields that are always sent as required. Every array has `items`.
 """
 
@@ -26,7 +26,7 @@ Schema = dict[str, Any]
 
 
 def constrain(schema: Schema, **keywords: Any) -> None:
-    """Add keywords to a schema. In `anyOf`, a keyword is added only to the alternatives whose type it applies to.
+    """Add keywords to a schema. In `anyOf`, a keyword is added only to alternatives with a matching type.
 
     `nullable` adds null as an alternative; `anyOf` replaces the alternatives.
     """
@@ -67,7 +67,10 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 
 
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
-    """Complete the schemas in place. `requests` names request bodies, `partial` names replies that may omit fields."""
+    """Complete the schemas in place.
+
+    `requests` lists request bodies by name, `partial` replies that may omit fields.
+    """
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():
         if "description" in schema:

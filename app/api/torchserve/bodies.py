@@ -21,7 +21,7 @@ FORM, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 
 
 class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The inputs of a prediction in JSON: `data`, or `instances` for several inputs.
+    """The inputs of a prediction as JSON: `data`, or `instances` for several inputs.
 
     `data` is a text, a {text, text_pair} object, or a list of these; for a version that reads numbers, it is an array
     with the axes batch, time and feature. The reply to `instances` is an object with `predictions`. The other fields
@@ -46,7 +46,7 @@ class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def field(self) -> str:
-        """The name of the field with the inputs, for errors."""
+        """The name of the field with the inputs, for use in error messages."""
         return "data" if self.instances is None else "instances"
 
 
@@ -60,7 +60,7 @@ def _unwrapped(entry: Any) -> Any:
     if set(entry) <= {"text", "text_pair"} and "text" in entry:
         return _converted(entry)
     if list(entry) != ["data"]:
-        raise InvalidRequest('an instance is an input, or an object {"data": input}', param="instances")
+        raise InvalidRequest('an instance must be an input, or an object {"data": input}', param="instances")
     return entry["data"]
 
 

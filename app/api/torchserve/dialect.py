@@ -33,7 +33,7 @@ class TorchServeError(msgspec.Struct, frozen=True):
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error as `{"code", "type", "message"}`, as TorchServe does."""
+    """Render an error as `{"code", "type", "message"}`, like TorchServe."""
     otherwise = "InternalServerException" if error.status >= 500 else "BadRequestException"
     kind = TYPES.get(error.code) or TYPES.get(error.status, otherwise)
     return error.status, {"code": error.status, "type": kind, "message": error.message}
@@ -50,7 +50,7 @@ DIALECT = Dialect(
         "label",
         "POST /models": "models are not registered by URL; upload an archive to POST "
         "/v1/registry/models/{name}/versions",
-        "PUT /models": "workers are not scaled by hand: an engine loads a version with its first request",
+        "PUT /models": "workers cannot be scaled; an engine loads a version when it is first requested",
         "DELETE /models": "send DELETE /v1/registry/models/{name}/versions/{version} to delete a version",
     },
 )

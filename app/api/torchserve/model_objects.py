@@ -26,7 +26,7 @@ class ModelPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class ServingEngine(msgspec.Struct, frozen=True, rename="camel"):
-    """An engine that has the version loaded, in place of TorchServe's worker. `memoryUsage` is in bytes."""
+    """An engine that has the version loaded, in the format of TorchServe's workers. `memoryUsage` is in bytes."""
 
     id: str
     status: str
@@ -61,7 +61,7 @@ class ModelDescription(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StatusReply(msgspec.Struct, frozen=True):
-    """What was done."""
+    """A message that confirms the operation."""
 
     status: str
 

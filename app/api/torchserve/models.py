@@ -1,4 +1,4 @@
-"""`/models`: TorchServe's management routes that read models, and the one that chooses the default version."""
+"""`/models`: TorchServe's management routes that read models and choose the default version."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DESCRIBED: dict[str, Any] = {
 
 @router.get("/{name}", operation_id="describe_model", summary="Describe the default version of a model", **_DESCRIBED)
 async def describe_model(services: ServicesDep, principal: Principal, name: str) -> Response:
-    """The default version is the champion, or without one, the newest ready version."""
+    """The default version is the champion or, without a champion, the newest ready version."""
     version = await asyncio.to_thread(services.registry.resolve, name, principal)
     return JsonReply([describe(version, services.inference.pool)])
 
@@ -59,7 +59,7 @@ async def describe_model_versions(services: ServicesDep, principal: Principal, n
 
 @router.get("/{name}/{version}", operation_id="describe_model_version", summary="Describe one version", **_DESCRIBED)
 async def describe_model_version(services: ServicesDep, principal: Principal, name: str, version: str) -> Response:
-    """`version` is a number, such as `1`; `1.0` means the same."""
+    """`version` is a number such as `1`, which can also be written as `1.0`."""
     resolved = await asyncio.to_thread(services.registry.resolve, reference_of(name, version), principal)
     return JsonReply([describe(resolved, services.inference.pool)])
 

@@ -1,4 +1,4 @@
-"""`/predictions/{name}`: the answer of a version, as TorchServe's handlers for texts return it."""
+"""`/predictions/{name}`: predictions in the format of TorchServe's handlers for texts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def _answer(request: Request, reference: str) -> Response:
 
 
 def _result(row: list[float], scored: ScoredBatch) -> Any:
-    """The probability of each label, in falling order, or the value of a regression."""
+    """The probability of each label, in descending order, or the value of a regression."""
     task = scored.version.config.task
     if task == "regression":
         return row[0]

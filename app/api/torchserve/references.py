@@ -19,10 +19,10 @@ def version_number(text: str) -> int:
 
 
 def reference_of(name: str, version: str | None) -> str:
-    """The reference of a model in the path, with a version if the path has one. Raises NotFound or InvalidRequest."""
+    """The reference of the model and the version, if any, in a path. Raises NotFound or InvalidRequest."""
     if version is None:
         return name
     reference = ModelReference.parse(name)
     if str(reference) != reference.name:
-        raise NotFound(f"{show(name)} names a version already; leave out {show(version)}", code="version_not_found")
+        raise NotFound(f"{show(name)} already includes a version; leave out {show(version)}", code="version_not_found")
     return f"{name}:{version_number(version)}"

@@ -25,7 +25,7 @@ def is_model_directory(path: Path) -> bool:
 
 
 def _is_old(config: dict[str, Any]) -> bool:
-    """Whether a configuration without a model_type is nevertheless one of Hugging Face's."""
+    """Whether a configuration without a model_type is from an old version of Hugging Face's library."""
     return "hidden_size" in config or "architectures" in config
 
 
@@ -52,7 +52,7 @@ def read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def inner(folder: Path, name: object, source: str) -> Path:
-    """The path of a file or folder whose name comes from the file `source`. Raises ForeignFileInvalid for a path."""
+    """The path of a file or folder named in the file `source`. Raises ForeignFileInvalid if the name is a path."""
     if not isinstance(name, str) or not FOLDER.fullmatch(name):
         raise ForeignFileInvalid(f"{source} names {str(name)[:60]!r}, which is not the name of a file next to it")
     return folder / name

@@ -1,4 +1,4 @@
-"""Translates the bodies of BERT, RoBERTa and DistilBERT."""
+"""Converts the bodies of BERT, RoBERTa and DistilBERT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "relu": "relu"}
 
 @dataclass(frozen=True, slots=True)
 class EncoderNames:
-    """The names of an encoder's tensors. `parts` maps the parts of a layer, except queries, keys and values, to ours.
+    """The names of an encoder's tensors.
+
+    `parts` maps the names of a layer's parts, except for queries, keys and values, to our names.
 
     `first` is the row of the table of positions that the first token of a text reads.
     """
@@ -57,17 +59,17 @@ DISTILBERT = EncoderNames(
 
 
 def read_bert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a BERT, such as MiniLM."""
+    """The body of a BERT model, such as MiniLM."""
     return _read(BERT, _common(config), config, tensors)
 
 
 def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a RoBERTa, such as XLM-RoBERTa."""
+    """The body of a RoBERTa model, such as XLM-RoBERTa."""
     return _read(ROBERTA, _common(config), config, tensors)
 
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a DistilBERT."""
+    """The body of a DistilBERT model."""
     config.get("sinusoidal_pos_embds")  # the table is in the file in either case
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
@@ -96,7 +98,7 @@ def _common(config: SourceConfig) -> dict[str, Any]:
 
 
 def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """Move the body's tensors from `tensors` to their names in our networks."""
+    """Remove the body's tensors from `tensors`, and return them under the names in our networks."""
     for key in ("vocab_size", "max_position_embeddings", "type_vocab_size", "tie_word_embeddings"):
         config.get(key)  # the shapes of the tensors determine these sizes
     tensors.pop("embeddings.position_ids", None)

@@ -1,4 +1,4 @@
-"""Translates what follows the body of an encoder: a head for classification, or pooling for embeddings."""
+"""Converts the part after the body of an encoder: a head for classification, or pooling for embeddings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class HeadNames:
-    """The names of a classification head: a hidden layer with the function after it, and the last layer."""
+    """The names in a classification head: a hidden layer with its activation function, and the last layer."""
 
     hidden: str
     activation: str
@@ -67,7 +67,7 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
 
 
 def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str:
-    """Make a network for embeddings. `pooling` is None if the directory does not say how the tokens are pooled."""
+    """Make a network for embeddings. `pooling` is None if the directory does not specify the pooling."""
     if pooling is None:
         reason = "the directory has no modules.json of sentence-transformers; embeddings are the mean of the tokens"
         pooling = answers.assume("pooling", "mean", reason, POOLINGS)
@@ -80,7 +80,7 @@ def drop_unused(tensors: Tensors, answers: Answers) -> None:
     dropped = [name for name in tensors if UNUSED.fullmatch(name)]
     if rest := [name for name in tensors if not UNUSED.fullmatch(name)]:
         raise ForeignFileInvalid(
-            f"the weights have tensors that this import does not understand: {', '.join(n[:80] for n in rest[:20])}"
+            f"the weights contain tensors that cannot be imported: {', '.join(n[:80] for n in rest[:20])}"
         )
     if dropped:
         modules = ", ".join(dict.fromkeys(name.partition(".")[0] for name in dropped))
@@ -88,7 +88,7 @@ def drop_unused(tensors: Tensors, answers: Answers) -> None:
 
 
 def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:
-    """The labels in id2label, or the names that transformers gives to labels without one."""
+    """The labels in id2label, or the default names of transformers."""
     names = config.get("id2label")
     default = [f"LABEL_{index}" for index in range(fields["classes"])]
     if not isinstance(names, dict) or not names:

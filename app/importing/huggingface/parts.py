@@ -1,4 +1,4 @@
-"""Takes tensors from a Hugging Face model, under our names. The tensors that are left over belong to its head."""
+"""Takes tensors from a Hugging Face model and renames them. The remaining tensors belong to its head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class ForeignBody:
-    """The fields of a `ModelConfig` that describe a body, and its weights under our names."""
+    """The fields of a `ModelConfig` that describe a body, and the weights under the names in our networks."""
 
     fields: dict[str, Any]
     tensors: Tensors
@@ -45,12 +45,12 @@ def joined(tensors: Tensors, names: Iterable[str]) -> Array:
     parts = [take(tensors, name) for name in names]
     if len({part.shape[1:] for part in parts}) != 1 or parts[0].ndim not in (1, 2):
         shapes = ", ".join(str(part.shape) for part in parts)
-        raise ForeignFileInvalid(f"{', '.join(names)} have shapes {shapes}, which do not fit together")
+        raise ForeignFileInvalid(f"{', '.join(names)} have shapes {shapes}, which are not compatible")
     return np.concatenate(parts)
 
 
 def plain_names(tensors: Tensors, prefixes: Iterable[str]) -> Tensors:
-    """The tensors without the first of `prefixes` that any of them has, and with the current names of norms."""
+    """The tensors, without the first of `prefixes` that any of them has, and with the current names of norms."""
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in tensors)), "")
     renamed = {}
     for name, tensor in tensors.items():

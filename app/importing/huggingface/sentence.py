@@ -26,7 +26,7 @@ class SentenceModules:
 
 
 def read_modules(source: Path, answers: Answers) -> SentenceModules:
-    """Read modules.json and the files that it names. Raises ForeignFileInvalid for a module that we do not have."""
+    """Read modules.json and the files that it names. Raises ForeignFileInvalid for an unsupported module."""
     if not (source / MODULES).is_file():
         return SentenceModules(source)
     entries = read_json(source / MODULES)
@@ -39,7 +39,9 @@ def read_modules(source: Path, answers: Answers) -> SentenceModules:
             f"{MODULES} lists {shown}; only Transformer, Pooling and Normalize, in this order, can be imported"
         )
     if "Normalize" not in kinds:
-        answers.assumed.append("normalize=yes: vectors are scaled to length 1; your program leaves their lengths")
+        answers.assumed.append(
+            "normalize=yes: vectors are scaled to length 1; your program does not change their lengths"
+        )
     folder = _folder(source, entries[0])
     settings = read_object(folder / "sentence_bert_config.json")
     _check_prompts(source, answers)

@@ -1,4 +1,4 @@
-"""Reads the config.json of a Hugging Face model, and rejects every entry that the import does not understand."""
+"""Reads the config.json of a Hugging Face model, and rejects all unknown entries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 
 
 class SourceConfig:
-    """The entries of a config.json. It remembers which have been read, so that `settle` can reject the others."""
+    """The entries of a config.json. It records which entries have been read, so that `settle` can reject all others."""
 
     def __init__(self, values: Mapping[str, Any], name: str = "config.json") -> None:
         self.values, self.name = values, name
@@ -80,7 +80,7 @@ class SourceConfig:
         return value
 
     def choice(self, *keys: str, options: Mapping[str, str], default: str | None = None) -> str:
-        """Our name for the value of an entry. Raises ForeignFileInvalid if the value has none."""
+        """Our name for the value of an entry. Raises ForeignFileInvalid for an unknown value."""
         value = self.get(*keys, default=default)
         if not isinstance(value, str) or value not in options:
             self.refuse(keys[0], f"must be one of {', '.join(options)}")
@@ -99,13 +99,13 @@ class SourceConfig:
     def settle(self, ignored: Iterable[str] = ()) -> None:
         """Raise ForeignFileInvalid if an entry may affect the output but has not been read.
 
-        `ignored` are the entries that the user declares to have no effect.
+        `ignored` contains the entries without effect according to the user.
         """
         for key, allowed in FIXED.items():
             self.expect(key, *allowed)
         rest = sorted(set(self.values) - self._read - WITHOUT_EFFECT - set(CODE) - set(ignored))
         if rest:
             raise ForeignFileInvalid(
-                f"{self.name} has entries that this import does not understand: {', '.join(key[:60] for key in rest)}; "
-                f"if they do not affect the output, add --set ignore={','.join(key[:60] for key in rest)}"
+                f"{self.name} has entries that are not supported: {', '.join(key[:60] for key in rest)}; if they do "
+                f"not affect the output, add --set ignore={','.join(key[:60] for key in rest)}"
             )

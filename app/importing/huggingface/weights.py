@@ -19,7 +19,7 @@ OTHERS = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "rust_model.ot")
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The files that together contain the weights; safetensors are preferred. Raises ForeignFileInvalid."""
+    """The files that contain the weights. Prefers safetensors. Raises ForeignFileInvalid."""
     for name in (SAFETENSORS, PICKLE):
         if (folder / name).is_file():
             return [folder / name]
@@ -49,7 +49,7 @@ def read_weights(files: list[Path], answers: Answers, *, allow_pickle_tensors: b
         else:
             part = state_dict.read(path, answers, allow_pickle_tensors=allow_pickle_tensors).tensors
         if repeated := sorted(tensors.keys() & part.keys()):
-            raise ForeignFileInvalid(f"{path.name}: the tensor {repeated[0][:80]!r} is in another file too")
+            raise ForeignFileInvalid(f"{path.name}: the tensor {repeated[0][:80]!r} is also in another file")
         tensors |= part
     return tensors
 

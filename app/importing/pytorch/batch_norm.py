@@ -33,7 +33,7 @@ class _Scale:
 def fold_batch_norms(tensors: Tensors, answers: Answers) -> Tensors:
     """Return the tensors with all batch norms folded into linear layers.
 
-    The user is asked where each norm is applied, unless only one layer fits its width. Returns the tensors unchanged if
+    Asks the user where each norm is applied, unless only one layer has the same width. Returns the tensors unchanged if
     there is no batch norm, or if no layer fits one of the norms.
     """
     prefixes = [name.removesuffix(STATISTIC) for name in tensors if name.endswith(STATISTIC)]
@@ -55,7 +55,7 @@ def _is_part(name: str, prefixes: list[str]) -> bool:
 def _places(tensors: Tensors, width: int) -> list[str]:
     """The places at which a norm of this width can be folded.
 
-    A layer without a bias cannot follow the norm: it may be an embedding.
+    A layer without a bias cannot follow the norm, because it may be an embedding.
     """
     places = []
     for name, tensor in tensors.items():
@@ -102,7 +102,7 @@ def _or(tensors: Tensors, name: str, default: float) -> Wide:
 
 
 def _fold(tensors: Tensors, scale: _Scale, place: str) -> None:
-    """Replace a layer by one that also computes the norm."""
+    """Replace a layer with one that also computes the norm."""
     kind, _, layer = place.partition(":")
     weight = tensors[layer + ".weight"].astype(np.float64)
     bias = _or(tensors, layer + ".bias", 0.0)

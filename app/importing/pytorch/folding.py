@@ -1,4 +1,4 @@
-"""Folds layers into adjacent weights at import. Layers that follow an embedding are applied to its rows."""
+"""Folds layers into adjacent weights at import. A layer after an embedding is applied to each row of the embedding."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def project(table: Array, layer: Layer, activation: str) -> Array:
 
 
 def merge(weight: Array, bias: Array, layer: Layer) -> tuple[Array, Array]:
-    """The weight and bias of one linear layer that is equivalent to two: `layer`, then one with `weight` and `bias`."""
+    """The weight and bias of a linear layer that is equivalent to `layer` followed by one with `weight` and `bias`."""
     wide = weight.astype(np.float64)
     return (wide @ layer.weight).astype(np.float32), (bias + wide @ layer.some_bias).astype(np.float32)

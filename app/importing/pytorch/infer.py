@@ -1,7 +1,7 @@
-"""Infers our model configuration and our tensor names from the names and shapes in a state dict.
+"""Infers the model configuration and this project's tensor names from the names and shapes in a state dict.
 
-Supports `torch.nn.RNN`, `LSTM`, `GRU` and `TransformerEncoder`, a single cell or layer of these, and the other layers
-that tutorials usually put around them.
+Supports `torch.nn.RNN`, `LSTM`, `GRU` and `TransformerEncoder`, single cells or layers of these modules, and the layers
+that usually surround them in tutorials.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from app.importing.questions import Answers
 def infer(tensors: Tensors, answers: Answers, order: list[str] | None = None) -> InferredNetwork:
     """Infer the network that `tensors` belong to. `answers` supplies the settings that the shapes do not determine.
 
-    `order` lists the names of the tensors in the order in which the original program defines them; None if the file
-    does not preserve it. Raises UnknownNetwork if the network is not supported.
+    `order` lists the names of the tensors in the order in which the original program defines them, or is None if the
+    file does not preserve this order. Raises UnknownNetwork if the network is not supported.
     """
     refuse_bodies(tensors)  # first, because a batch norm after a convolution cannot be folded
     tensors = fold_batch_norms(tensors, answers)

@@ -1,4 +1,4 @@
-"""Adds a network's input: numeric steps, optionally with an input layer, or an embedding with the layers after it."""
+"""Adds the input of a network: numeric steps with an optional input layer, or an embedding with the layers after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.choices import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the input's weights and fields to the body's. Returns the computation of the input, as a list of steps."""
+    """Add the weights and fields of the input. Returns the computation of the input, as a list of steps."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
@@ -37,14 +37,14 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 def _kind_of_steps(answers: Answers) -> str:
     """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with an identity embedding."""
-    reason = "the numbers of a step are read as they are sent: scale them as your program does"
+    reason = "the numbers of a step are not scaled by the service; scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
 
 def _add_embedding(
     fields: dict[str, Any], weights: Tensors, embedding: Layer, inputs: Chain, function: str, answers: Answers
 ) -> list[str]:
-    """Add the embedding, with the layers after it folded into its rows. Returns the description of the embedding."""
+    """Add the embedding, after folding the layers that follow it into its rows. Returns the embedding's description."""
     table = embedding.weight
     shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
     reason = "a text is read in full and without padding; a program that truncates or pads texts gives other results"

@@ -69,7 +69,7 @@ def assemble(
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
     """Add zero biases to a module that was built with bias=False, and record the assumption.
 
-    A module that has some biases but lacks others is not changed: the file is damaged, and the later check of the
+    A module that lacks only some of its biases is not changed, because the file is damaged. The later check of the
     shapes reports the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
@@ -81,7 +81,7 @@ def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answer
 
 
 def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answers: Answers) -> list[str]:
-    """Add the separate norm after the body, if any. Returns the norm's step in the description of the computation."""
+    """Add the separate norm after the body, if any. Returns a description of the norm."""
     if not norms:
         return []
     width = len(norms[0].weight)
@@ -143,7 +143,7 @@ def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _add_outputs(fields: dict[str, Any], weights: Tensors, answers: Answers) -> str:
-    """Add the function of the outputs and return its description. A single logit for two classes becomes two logits."""
+    """Add the output function and return its description. Converts a single logit for two classes to two logits."""
     task = fields["task"]
     if task == "regression":
         answers.assume("final_activation", "none", "the last layer's output is the value", NONE)
@@ -183,8 +183,8 @@ def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
     if answers.labels is not None and answers.labels > 2:
         raise InvalidRequest(
-            f"{answers.labels} labels were given, but the network has one output: it can be the logit of the second of "
-            "two labels, the logit of one label, or a value, which has no labels",
+            f"{answers.labels} labels were given, but the network has one output: the output can be the logit of the "
+            "second of two labels, the logit of one label, or a value without labels",
             param="labels",
         )
     if answers.labels in (1, 2):
@@ -212,7 +212,7 @@ def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
             "both directions' final states (last: h_n[-2] and h_n[-1]), the last step's output (last_step: "
             "out[:, -1]), or the mean or maximum over all steps"
         )
-    others = "such as a sum, attention without weights of its own, or every step by itself"
+    others = "such as a sum, attention without weights, or each step separately"
     text = f"what does the head read: {text}? Anything else, {others}, cannot be imported"
     return answers.ask(Question("pooling", text, options))
 

@@ -58,7 +58,7 @@ class Norm:
 
 
 class UnknownNetwork(InvalidRequest):
-    """The weights belong to a kind of network that cannot be imported. The message lists the tensors concerned."""
+    """The network of the weights cannot be imported. The message lists the tensors that prevent it."""
 
     code = "unknown_network"
 
@@ -78,7 +78,7 @@ def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> 
 
 
 def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
-    """Group tensors into linear layers and embeddings, and into norms. Both lists are in the order of the file.
+    """Group tensors into a list of linear layers and embeddings, and a list of norms, both in the order of the file.
 
     Raises UnknownNetwork if a tensor belongs to neither group.
     """

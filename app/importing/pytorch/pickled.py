@@ -1,9 +1,9 @@
 """Reads the pickle inside a `.pt` file without running any code from it.
 
-Python's unpickler calls any function that the file names, and lists of allowed or forbidden names have been
-circumvented before. This module does not use the unpickler. It reads the opcodes as data (`pickletools.genops`) and
-executes them on its own small stack machine, which supports dictionaries, tuples, lists, numbers, strings and tensors,
-and which cannot import or call anything. Any other opcode or name is an error.
+Python's unpickler calls any function named in the file, and lists of allowed or forbidden names have been circumvented
+before. Therefore, this module does not use the unpickler. It reads the opcodes as data (`pickletools.genops`) and
+executes them on a small stack machine, which supports dictionaries, tuples, lists, numbers, strings and tensors, and
+cannot import or call anything. Any other opcode or name is an error.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _run(data: bytes) -> Any:
 
 
 class _Machine:
-    """Executes opcodes on a stack and a memo, without imports or calls. Has one method for each group of opcodes."""
+    """Executes opcodes with a stack and a memo, without imports or calls. Has one method for each group of opcodes."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -135,7 +135,7 @@ class _Machine:
         self._stack.append(build(called, arguments))
 
     def drop_state(self, _: None) -> None:
-        """Drop the attributes of an object, such as a state dict's `_metadata`, because they are not needed."""
+        """Drop the attributes of an object, such as a state dict's `_metadata`, which are not needed."""
         self._stack.pop()
 
     def persistent(self, _: None) -> None:

@@ -1,8 +1,7 @@
-"""Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that read them.
+"""Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that use their output.
 
-Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width), the projection, before any
-other matrix reads it. If each of these other matrices is multiplied by the projection, an LSTM without projections
-gives the same results.
+Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width), the projection. If all
+matrices that use the output are multiplied by the projection, an LSTM without projections gives the same results.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ DIRECTIONS = ("", "_reverse")
 
 
 def fold_projections(body: Tensors) -> tuple[Tensors, Array | None]:
-    """The body without projections, and the matrix that its output must be multiplied by, or None if there is none.
+    """The body without projections, and the matrix by which its output must be multiplied (None without projections).
 
     The matrix has the shape (output of the projections, output of the body). Raises UnknownNetwork if the shapes do not
     fit together.
@@ -46,7 +45,7 @@ def fold_projections(body: Tensors) -> tuple[Tensors, Array | None]:
 
 
 def read_unprojected(roles: Roles, projection: Array) -> Roles:
-    """The roles with the projection of the body's output folded into the layers that read it."""
+    """The roles, with the projection of the body's output folded into the layers that use it."""
     first, *others = roles.head
     scorer = (_folded(roles.scorer[0], projection), *roles.scorer[1:]) if roles.scorer else ()
     return replace(roles, head=(_folded(first, projection), *others), scorer=scorer)

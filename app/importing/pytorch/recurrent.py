@@ -74,7 +74,8 @@ def _tell_projection(
     if fields.get("output_activation", "none") != "none":
         raise _unfoldable("a function before the head", tensors, names)
     answers.assumed.append(
-        f"proj_size={size}: the projections are folded into the matrices that read them; the results are the same"
+        f"proj_size={size}: the projections are folded into the matrices that use their output; the results are the "
+        "same"
     )
     shown = network.computation.replace("from a state of zeros)", f"projected to {size}, from a state of zeros)", 1)
     return replace(network, computation=shown)
@@ -97,7 +98,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
     if len(parts) == 1:
         return next(iter(parts.values()))
     if {"encoder", "decoder"} <= {word for prefix in parts for word in re.findall("encoder|decoder", prefix.lower())}:
-        raise UnknownNetwork("it has an encoder and a decoder, which work on different sequences", names, tensors)
+        raise UnknownNetwork("it has an encoder and a decoder, which read different sequences", names, tensors)
     orders = (order for order in itertools.permutations(parts) if _fit([parts[prefix] for prefix in order]))
     order = next(orders, None) if len(parts) <= MOST_PARTS else None
     if order is None:
@@ -117,7 +118,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
 
 
 def _fit(parts: list[Tensors]) -> bool:
-    """Whether each module's input size is the output size of the module before it, and all layers are alike.
+    """Whether each module's input size is the output size of the previous module, and all layers are alike.
 
     Layers are alike if they have the same kind, width, number of directions and use of biases.
     """

@@ -1,6 +1,6 @@
 """Finds the role of each layer around a body: input, attention pooling or head.
 
-A reading assigns a role to every layer. If several readings fit the shapes and names, the user is asked.
+A reading assigns a role to every layer. If several readings fit the shapes and names, the user must choose one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Roles:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The names of the layers in the order in which they are applied; "body" stands for all layers of the body."""
+        """The names of the layers in the order in which they are applied. "body" stands for all layers of the body."""
         first = self.inputs if self.embedding is None else (self.embedding, *self.inputs)
         before, after = ([layer.name for layer in chain] for chain in (first, (*self.scorer, *self.head)))
         return (*before, "body", *after)
@@ -46,8 +46,9 @@ def find_roles(
 ) -> Roles:
     """Find the roles of all `layers` around a body. `sizes` are the sizes of the body's input and output vectors.
 
-    `body` is the name of one of the body's tensors. `order` lists the names of the file's tensors in the order in which
-    the program defines its layers; None if the file does not keep this order. Raises UnknownNetwork if no reading fits.
+    `body` is the name of one of the body's tensors. `order` lists the names of the tensors in the order in which the
+    program defines its layers, or is None if the file does not preserve this order. Raises UnknownNetwork if no reading
+    fits.
     """
     readings = list(_readings(layers, *sizes)) if len(layers) <= MOST_LAYERS else []
     if not readings:
@@ -70,7 +71,7 @@ def find_roles(
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
-    """Record why `reading` was chosen, unless it is the only reading and agrees with the order of the file."""
+    """Record the reason for choosing `reading`, unless it is the only reading and agrees with the order of the file."""
     if len(readings) > 1:
         reason = "the names of the layers" if len(named) == 1 else "the order of the layers in the file"
         answers.assume("layers", str(reading), reason)
@@ -117,7 +118,7 @@ def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
 
 
 def _named(reading: Roles) -> int:
-    """The number of layers whose name suggests their role, minus the number whose name suggests another role."""
+    """The number of layers whose name suggests their role, minus the number whose name suggests a different role."""
     embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
     others = (*reading.inputs, *reading.head)
     wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)
@@ -125,7 +126,7 @@ def _named(reading: Roles) -> int:
 
 
 def _in_order(reading: Roles, body: str, order: list[str] | None) -> int:
-    """1 if the layers are applied in the order of the file, 0 otherwise."""
+    """Return 1 if the layers are applied in the order of the file, otherwise 0."""
     names = order or []
     tensors = [(body,) if part == "body" else (f"{part}.weight", f"{part}weight") for part in reading.order]
     places = [next(i for i, name in enumerate(names) if name in pair) for pair in tensors]

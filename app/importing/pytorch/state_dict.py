@@ -1,6 +1,6 @@
-"""Reads weights of other programs: safetensors, or a `.pt` file written by `torch.save(model.state_dict())`.
+"""Reads weights of other programs from safetensors files or `.pt` files written by `torch.save(model.state_dict())`.
 
-No code in a file is ever run, and there is no fallback that could run it.
+No code in a file is ever run, not even as a fallback.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SavedWeights:
     """The weights in a file, as float32.
 
     `extras` contains the other entries of the file's dictionary. `order` lists the names of the tensors in the order in
-    which the program defines them; None if the format does not keep this order.
+    which the program defines them, or is None if the format does not preserve this order.
     """
 
     tensors: Tensors
@@ -133,7 +133,7 @@ class _Archive:
 
 
 def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """The tensors of a state dict, which a training script may have saved under a key of a larger dictionary."""
+    """The tensors of a state dict, which may be an entry of a larger dictionary."""
     if not isinstance(value, dict):
         raise ForeignFileInvalid(f"the file does not contain a dictionary of tensors; {ADVICE}")
     if not value:
@@ -149,7 +149,9 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
     if len(candidates) > 1:
         usual = next((name for name in WRAPPERS if name in candidates), key)
         key = answers.ask(
-            Question("weights", f"which of these are the weights? The usual entry is {usual}", tuple(candidates))
+            Question(
+                "weights", f"which of these entries contains the weights? The usual entry is {usual}", tuple(candidates)
+            )
         )
     extras = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
     return candidates[key], extras

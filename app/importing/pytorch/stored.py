@@ -27,7 +27,7 @@ PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a global that unpickling would import. Only the name is stored; nothing is imported."""
+    """The name of a global that unpickling would import. Only the name is stored, and nothing is imported."""
 
     module: str
     name: str
@@ -46,7 +46,7 @@ class Storage:
 class StoredTensor:
     """A tensor as a view of its storage.
 
-    The offset and the strides are in elements. They are copied from the file and have not been checked.
+    The offset and the strides are in elements. They come from the file and have not been checked.
     """
 
     storage: Storage
@@ -77,9 +77,9 @@ def make_storage(identity: Any) -> Storage:
 
 
 def build(called: Any, arguments: Any) -> Any:
-    """The value that a call in the pickle would return: an empty dictionary or a tensor. Raises TypeError otherwise."""
+    """The result of a call in the pickle: an empty dictionary or a tensor. Raises TypeError for any other call."""
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
-        raise TypeError("an object is called that is not a global (a module and a name)")
+        raise TypeError("a call of an object that is not a global (a module and a name)")
     match (called.module, called.name):
         case ("collections", "OrderedDict"):
             if arguments:

@@ -35,7 +35,7 @@ class ForeignFileInvalid(InvalidRequest):
 
 
 def check_finite(tensors: Tensors) -> None:
-    """Raise ForeignFileInvalid if a number is NaN or infinite. The message lists the tensors concerned."""
+    """Raise ForeignFileInvalid if a number is NaN or infinite. The message lists the affected tensors."""
     bad = [
         f"  {name} {tuple(tensor.shape)}: {int(np.isnan(tensor).sum())} NaN, {int(np.isinf(tensor).sum())} infinite"
         for name, tensor in tensors.items()
@@ -54,7 +54,7 @@ def itemsize(dtype: str) -> int:
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as a flat array. bfloat16 becomes float32: its 16 bits are the upper half of the float32 number."""
+    """Bytes as a flat array. bfloat16 becomes float32, since its 16 bits are the upper half of a float32 number."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 

@@ -19,10 +19,11 @@ from app.inference.engines.inbox import Answer
 from app.inference.engines.liveness import Liveness
 from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
+from app.inference.ticks import tick
 from app.wire import engine as wire
 from app.wording import counted
 
-TICK = 0.1  # seconds between two checks of the heartbeats
+TICK = 0.25  # seconds between two checks of the heartbeats
 LATE_TICK = 0.5  # if more seconds pass between two checks, this event loop was blocked and may have caused the silence
 LOAD_LIMIT = 600.0  # seconds to wait for an engine's answer to a load
 SEND_QUEUE = 100_000
@@ -41,7 +42,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class EngineClient:
     """The connection to one engine. Call all methods on the event loop that called `start`.
 
-    When the engine dies, `on_lost` is called with the work that is still open.
+    If the engine dies, `on_lost` is called with the open work.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine accepts requests, which it does if its last heartbeat is at most one second old."""
+        """Whether the engine accepts requests, that is, whether its last heartbeat is at most one second old."""
         return self._requests is not None and not self.liveness.silent
 
     @property
@@ -106,7 +107,7 @@ class EngineClient:
     # --- messages to the engine ---------------------------------------------------------------------------------
 
     async def load(self, message: wire.Load) -> wire.Loaded | wire.LoadFailed:
-        """Load a version. Callers that ask for the same version at the same time share one load.
+        """Load a version. Concurrent calls for the same version share one load.
 
         Raises Unavailable if the engine is not running or does not answer within `LOAD_LIMIT`.
         """
@@ -124,18 +125,21 @@ class EngineClient:
             ) from None
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engine which versions it must not unload to make room."""
+        """Send the engine the list of versions that must not be unloaded to make room for others."""
         if digests != self._kept:
             self._send(wire.Keep(sorted(digests)))
             self._kept = digests
 
     def unload(self, digest: str) -> None:
-        """Tell the engine to unload a version once it has no open requests. Do not route to it any more."""
+        """Request that the engine unload a version once it has no open requests. New requests are not sent to it."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
     def send(self, work: Work) -> None:
-        """Send all requests of `work`; each gets exactly one final answer. Raises Unavailable if the engine is gone."""
+        """Send all requests of `work`; each gets exactly one final answer.
+
+        Raises Unavailable if the engine has died.
+        """
         if not self.alive:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)
         for tag, request in enumerate(work.requests):
@@ -144,13 +148,16 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests of `work`. No more answers to them arrive in its inbox. Never raises."""
+        """Abort the open requests of `work`. Afterwards, its inbox receives no more answers.
+
+        Never raises an exception.
+        """
         for identity in work.open:
             self._abort(identity)
         work.open.clear()
 
     def abort_one(self, work: Work, tag: int) -> None:
-        """Abort one request of `work`, given its tag; the others continue."""
+        """Abort the request of `work` with this tag. The other requests continue."""
         identity = work.requests[tag].id
         work.open.discard(identity)
         self._abort(identity)
@@ -242,7 +249,7 @@ class EngineClient:
     async def _watch(self) -> None:
         before = time.monotonic()
         while True:
-            await asyncio.sleep(TICK)
+            await tick(TICK)
             now = time.monotonic()
             late, before = now - before > LATE_TICK, now
             if late:
@@ -261,7 +268,7 @@ class EngineClient:
             self._lose(LOST)
 
     def _lose(self, message: str) -> None:
-        """Handle the death of the engine: close its socket, and end every open request and load with a failure."""
+        """Handle the death of the engine: close its socket, and fail all open requests and loads."""
         was_alive = self._requests is not None
         if self._requests is not None:
             self._requests.close()

@@ -12,9 +12,9 @@ from app.inference.engines.work import Work
 
 
 def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> AbstractAsyncContextManager[None]:
-    """Send `work` when the context is entered. When it is left, abort the requests that are still open.
+    """Context manager that sends `work`. On exit, it aborts the requests that are still open.
 
-    Raises InvalidRequest for convicted work, and Unavailable if the engine is gone or a suspect waits too long.
+    Raises InvalidRequest for convicted work, and Unavailable if the engine has died or a suspect waits too long.
     """
     if work.trusted or quarantine.suspicion(work.requests) is None:
         return _AmongOthers(client, work)
@@ -22,7 +22,10 @@ def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> Abstra
 
 
 class _AmongOthers:
-    """Sends work alongside other work. A class, because a generator-based context manager is several times slower."""
+    """Sends work alongside other work.
+
+    It is a class, because generator-based context managers are several times slower.
+    """
 
     __slots__ = ("_client", "_work")
 

@@ -16,7 +16,7 @@ TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for i
 
 
 class Gate:
-    """Counts the requests inside, and separates suspects from ordinary requests and from each other.
+    """Counts the admitted requests, and separates suspects from ordinary requests and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
     `Trial.alone`.
@@ -46,7 +46,7 @@ class Gate:
             self.let_in()
 
     def let_in(self) -> None:
-        """Count a request as inside without waiting, even if the gate is closed."""
+        """Count a request as admitted without waiting, even if the gate is closed."""
         self.inside += 1
         self._empty.clear()
 
@@ -57,14 +57,14 @@ class Gate:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Trial]:
-        """Wait for a suspect's turn. Raises Unavailable (`held_back`) if the suspects before it take too long."""
+        """Wait for a suspect's turn. Raises Unavailable (`held_back`) if the earlier suspects take too long."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._turn.acquire()
         except TimeoutError:
             raise Unavailable(
-                "this request was open when the engine failed, so it has to wait until other such requests have been "
-                "tried; try again later",
+                "this request was open when the engine failed, so it must wait until other such requests have been "
+                "processed; try again later",
                 code="held_back",
                 retry_after=5.0,
             ) from None
@@ -84,7 +84,7 @@ class Gate:
             pass  # the requests inside run alongside the suspect: waiting longer would block all new requests
 
     def open(self) -> None:
-        """Open the gate, and count all waiting requests as inside before any of their tasks wakes up."""
+        """Open the gate, and count all waiting requests as admitted before any of their tasks resumes."""
         self._closed = False
         waiting, self._waiting = self._waiting, []
         for place in waiting:
@@ -106,9 +106,9 @@ class Trial:
 
     @asynccontextmanager
     async def alone(self, seconds: float, exclusive: bool) -> AsyncIterator[None]:
-        """Enter the gate, and keep new requests out for `seconds`.
+        """Enter the gate, and block new requests for `seconds`.
 
-        If `exclusive` is true, other suspects are kept out until the trial ends. An exclusive trial first waits up to
+        If `exclusive` is true, other suspects are blocked until the trial ends. An exclusive trial first waits up to
         `seconds` for the requests inside to leave. Any other trial does not wait and ends after `seconds`, so that a
         large group of suspects soon runs in parallel.
         """

@@ -42,6 +42,6 @@ class Holdings:
             self._loaded.setdefault(digest, now - SETTLING)
 
     def clear(self) -> None:
-        """Forget all versions, because the engine is gone."""
+        """Remove all versions, because the engine has died."""
         self._loaded.clear()
         self._unloaded.clear()

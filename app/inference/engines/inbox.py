@@ -23,7 +23,7 @@ class Inbox:
         return len(self._items)
 
     def put(self, tag: int, answer: Answer) -> None:
-        """Append an answer and wake the reader. Never blocks: an inbox has no limit."""
+        """Append an answer and wake the reader. Never blocks, because an inbox has no size limit."""
         self._items.append((tag, answer))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -37,12 +37,15 @@ class Liveness:
         return time.monotonic() - self._seen > HEARTBEAT_LIMIT
 
     def hear(self, heartbeat: wire.Heartbeat) -> None:
-        """Record a heartbeat, which shows that the engine is alive."""
+        """Record a heartbeat."""
         self._seen, self.silent, self.heartbeat = time.monotonic(), False, heartbeat
         self.decided.set()
 
     def excuse(self) -> None:
-        """Allow at least half of `HEARTBEAT_LIMIT` from now, because a blocked event loop cannot read heartbeats."""
+        """Wait at least half of `HEARTBEAT_LIMIT` from now.
+
+        Called after the event loop was blocked and read no heartbeats.
+        """
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:

@@ -1,7 +1,7 @@
 """Finds the engines of this machine by their sockets, and loads versions into them.
 
-A version is loaded by the first request for it. A failed load is remembered for a few seconds, so that further requests
-fail at once instead of waiting for a load that would fail again.
+A version is loaded by the first request for it. A failed load is recorded for a few seconds. During this time, requests
+for the version fail at once instead of loading it again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.inference.engines.failures import failure
 from app.inference.engines.liveness import FROZEN_LIMIT
 from app.inference.engines.work import Work
 from app.inference.shared_tasks import SharedTasks, StillRunning, duplicate
+from app.inference.ticks import tick
 from app.inference.versions import still_loading
 from app.telemetry import engine_losses, model_load_seconds, model_series
 from app.wire import engine as wire
@@ -65,7 +66,7 @@ class EnginePool:
 
     async def _keep_scanning(self) -> None:
         while True:
-            await asyncio.sleep(SCAN_SECONDS)
+            await tick(SCAN_SECONDS)
             try:
                 self._scan()
             except Exception:  # for example, no file descriptor is free; the next scan tries again
@@ -81,7 +82,7 @@ class EnginePool:
                     client.start()
 
     def _safe(self) -> bool:
-        """Whether only this user can create sockets in the folder. If others can too, the problem is logged once."""
+        """Whether only this user can create sockets in the folder. If others can, the problem is logged once."""
         try:
             socket_folder.check(self.socket_dir)
         except socket_folder.NotPrivate as error:
@@ -108,8 +109,8 @@ class EnginePool:
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
         """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        `prepare` fetches the version's files and makes the Load message. Raises the error with which the load
-        failed, or Unavailable: `loading` if the monotonic time `until` passes first, `engine_lost` if no engine is
+        `prepare` fetches the version's files and makes the Load message. Raises the error of a failed load, or
+        Unavailable: `loading` if the load is not finished by the monotonic time `until`, `engine_lost` if no engine is
         alive.
         """
         await self._heard(until)
@@ -130,19 +131,19 @@ class EnginePool:
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engines which versions they must not unload to make room."""
+        """Send the engines the list of versions that must not be unloaded to make room for others."""
         for client in self.living:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Tell every engine to unload a version once the engine has answered the open requests for it."""
+        """Request that every engine unload a version once it has answered the open requests for the version."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The names of the versions that live engines report as loaded, by digest."""
+        """The names of the versions that running engines report as loaded, by digest."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
@@ -189,7 +190,7 @@ class EnginePool:
         model_load_seconds.labels(message.name).observe(answer.seconds)
 
     def _remember(self, digest: str, error: OstinatoError) -> None:
-        """Remember a failed load, and forget failures that have expired."""
+        """Record a failed load, and delete expired records."""
         now = time.monotonic()
         self._failures[digest] = (now + FAILURE_MEMORY, duplicate(error))  # a copy without the traceback and its frames
         self._failures.move_to_end(digest)

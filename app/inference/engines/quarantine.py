@@ -1,18 +1,18 @@
 """Tracks the requests that may have crashed an engine, by their fingerprints.
 
-Every request that was open when an engine died is a suspect until it ends, or until it has made more progress than
-before the crash: a request that crashes engines does so at the same point each time. Suspects are tried one after
-another; at first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly
-one suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
-conviction is undone if another request that was open at the same crash is convicted later.
+Every request that was open when an engine died is a suspect until it ends or makes more progress than before the crash.
+A request that crashes engines is assumed to do so at the same point each time. Suspects are tried one after another; at
+first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly one suspect
+open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A conviction is
+undone if another request that was open at the same crash is convicted later.
 
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, since most crashes are not
 caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request that
 crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are several
 engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect waits
-until the suspects before it have repeated the progress that they had made before the crash. This takes about as long as
-those requests had been open when the engine died.
+until the earlier suspects have repeated their progress before the crash. This takes about as long as those requests had
+been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
@@ -74,7 +74,7 @@ class Suspicion:
 
     @property
     def alone_seconds(self) -> float:
-        """The number of seconds for which the suspect has the engine to itself."""
+        """The number of seconds for which the suspect runs alone on the engine."""
         return ALONE_SECONDS * float(2 ** min(self.crashes - 1, DOUBLINGS)) * min(1.0, FEW / self.company)
 
 
@@ -99,7 +99,7 @@ class Quarantine:
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
         """Record that an engine died. `open_work` lists the requests and the number of answers of each open work item.
 
-        If `convict` is false, no work is convicted, because other open work may be the cause. Identical work counts
+        If `convict` is false, no work is convicted, because other open work may be the cause. Identical work is counted
         once.
         """
         now = self._clock()
@@ -129,13 +129,16 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop expired suspicions, because every request is fingerprinted as long as there is any suspicion."""
+        """Drop expired suspicions. Every request is fingerprinted as long as any suspicion exists."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the suspicion that a crash confirms, or None if the work was no suspect or got further this time."""
+        """Return the suspicion that a crash confirms.
+
+        None if the work was not a suspect or made more progress this time.
+        """
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
 
@@ -172,5 +175,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that, without another crash, has ended or made more progress than before the crash."""
+        """Clear a suspect that has ended, or made more progress than before the crash, without another crash."""
         self._suspects.pop(mark, None)

@@ -52,7 +52,7 @@ class EngineSocket:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send the outgoing messages. If the socket's queue fills up, send the remaining messages a little later."""
+        """Send the outgoing messages. If the socket's queue is full, send the remaining messages later."""
         self._flushing = False
         if not self._closed and not self._send_outgoing():
             self._flushing = True
@@ -80,7 +80,7 @@ class EngineSocket:
         self._loop.call_soon(self.drain)
 
     def drain(self) -> None:
-        """Receive and deliver up to `BURST` messages. The event loop calls `drain` again for the others."""
+        """Receive and deliver up to `BURST` messages. The event loop calls `drain` again for the remaining messages."""
         self._scheduled = False
         for _ in range(BURST):
             if self._closed:  # `deliver` may close the socket

@@ -1,7 +1,7 @@
 """Fits the baseline of a run: `python -m app.training.baseline RUN_DIR --work N --seed N --context-length N`.
 
-The trainer starts this program and stops it if the job is cancelled or `max_seconds` have passed: scikit-learn's
-solvers cannot be interrupted otherwise. It reads `prepared/` and writes `baseline/`. Imports no torch.
+The trainer stops this program if the job is cancelled or exceeds `max_seconds`. It is a separate program because
+scikit-learn's solvers cannot be interrupted. It reads `prepared/` and writes `baseline/`. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Fit and store the baseline; return the exit code."""
+    """Fit and store the baseline. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.training.baseline", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--work", type=int, required=True, help="maximum amount of work, in microseconds of one core")
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """Exit at the end of standard input. It is a pipe from the trainer, and closes when the trainer ends."""
+    """Exit at the end of standard input, which is a pipe that closes when the trainer ends."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

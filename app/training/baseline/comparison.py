@@ -28,7 +28,7 @@ def compare(
     on the validation rows.
 
     `metrics` and `outputs` belong to the network and are keyed by held-out split; language models have no `outputs`.
-    Returns None if there is no baseline or no split that is large enough to compare on.
+    Returns None if there is no baseline, or if all splits are too small for a comparison.
     """
     splits = fitted.report.get("splits", {})
     name = next((n for n in ("test", "validation") if n in splits and not too_few(splits[n].get("rows"))), None)
@@ -87,7 +87,7 @@ def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison
 
 
 def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
-    """Name the baseline. Next to the architecture `linear`, "a linear model" would be ambiguous."""
+    """Return the baseline's name. If the network is `linear`, "a linear model" would be ambiguous."""
     if report["model"] == "ngram":
         return "an n-gram model"
     if architecture != "linear":
@@ -96,7 +96,7 @@ def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
 
 
 def _where(name: str, report: Mapping[str, Any], split: str) -> str:
-    """Name the baseline, the data to which it was fitted, and the data on which it was measured."""
+    """Describe the baseline, the data to which it was fitted, and the data on which it was measured."""
     train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
     text = f"{name} on the same {'text' if report['model'] == 'ngram' else 'rows'}"
     if train[unit] < train["of"]:

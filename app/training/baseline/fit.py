@@ -20,7 +20,7 @@ from app.training.prepare.dataset import Dataset, Rows, Stream
 
 
 def fit(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
-    """Fit the baseline that suits the data: an n-gram model for generation, otherwise a linear model.
+    """Fit a baseline for the data: an n-gram model for generation, otherwise a linear model.
 
     `context_length` is the number of tokens that the network reads; longer completions are cut.
     """
@@ -83,7 +83,10 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
 
 
 def _measured(model: NgramModel, text: SymbolText) -> dict[str, Any]:
-    """Return the bits per character of a held-out text. End tokens contribute bits, but do not count as characters."""
+    """Return the bits per character of a held-out text.
+
+    End tokens contribute bits, but are not counted as characters.
+    """
     symbols_T, measured_T = text.symbols_T[:HELD_OUT_CHARACTERS], text.measured_T[:HELD_OUT_CHARACTERS]
     characters = int((measured_T & (symbols_T >= 0)).sum())
     bits = float(model.bits(symbols_T, 0)[measured_T].sum())

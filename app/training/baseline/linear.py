@@ -1,4 +1,4 @@
-"""Fits linear models: a linear SVM to texts or logistic regression to statistics and, for regression, ridge regression.
+"""Fits linear models: linear SVMs for texts, logistic regression for statistics, and ridge regression for regression.
 
 scikit-learn's solvers run on one thread with a fixed seed, so equal features give equal predictions.
 """
@@ -38,9 +38,7 @@ class Linear:
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows. Targets are as in `Rows.targets_N`. If all rows have the same class, it is always
-        predicted.
-        """
+        """Fit to train rows. Targets are as in `Rows.targets_N`. If all rows have one class, always predict it."""
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]
             return

@@ -19,7 +19,7 @@ class PairedTest:
 
 
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTest:
-    """Apply the exact McNemar test (1947) to two models, given on which rows each of them is right.
+    """Apply the exact McNemar test (1947) to two models. The arguments mark the rows on which each model is right.
 
     The p-value follows from the binomial distribution of the rows on which exactly one model is right.
     """

@@ -1,4 +1,4 @@
-"""The trainer's side of the baseline: starts the program that fits it, and waits for its end."""
+"""Starts the program that fits the baseline, and waits until it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_or_fit(
 ) -> Fitted:
     """Load the baseline of a run, or fit it now in a separate program.
 
-    `check` is called while the program runs, and may raise. If the program fails, or does not end within `max_seconds`,
+    `check` is called while the program runs and may raise an exception. If the program fails or exceeds `max_seconds`,
     the reason is stored instead of a baseline, so that a training run never fails because of its baseline.
     """
     if (fitted := store.load(run)) is not None:
@@ -39,7 +39,7 @@ def load_or_fit(
 def _run(
     run: Path, limits: BaselineLimits, context_length: int, max_seconds: float | None, check: Callable[[], None]
 ) -> str:
-    """Run the program. Returns the reason why it stored no baseline, or "" if it stored one."""
+    """Run the program. Returns the reason for a missing baseline, or "" if the program has stored one."""
     numbers = {"work": limits.work, "seed": limits.seed, "context-length": context_length}
     options = [f"--{name}={value}" for name, value in numbers.items()]
     command = [sys.executable, "-m", "app.training.baseline", str(run), "--watch-input", *options]
@@ -59,7 +59,7 @@ def _run(
 
 
 def _exit_code(program: subprocess.Popen[bytes]) -> int | None:
-    """Wait a moment, and return the program's exit code, or None if it is still running."""
+    """Wait briefly, and return the program's exit code, or None if it is still running."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         return program.wait(_POLL_SECONDS)
     return None

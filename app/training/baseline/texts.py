@@ -1,4 +1,4 @@
-"""Turns the token ids of the prepared data back into texts."""
+"""Converts the token ids of the prepared data back to texts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limits the work of fitting a baseline, so that it remains small compared with the training run.
 
-The limits follow from counts of rows, bytes and labels, never from a timing: equal inputs give equal figures. The unit
-of work takes about one microsecond on one core; `docs/log.md` contains the measurements.
+The limits depend on counts of rows, bytes and labels, never on a measured time, so that equal inputs give equal
+figures. One unit of work takes about one microsecond on one core (see `docs/log.md` for the measurements).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BaselineLimits:
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:
-        """Estimate how long a linear model takes on one core, for texts of these sizes."""
+        """Estimate the time to fit a linear model to texts of these sizes on one core, in seconds."""
         fitted = min(train_bytes, MOST_BYTES, int(self.work / (2 + labels / 4)))
         return _START_SECONDS + (fitted * (2 + labels / 4) + 2 * min(held_out_bytes, 2 * HELD_OUT_BYTES)) / 1e6
 

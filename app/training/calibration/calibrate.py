@@ -1,4 +1,4 @@
-"""Fits the calibration of a version to the outputs of its network for held-out rows."""
+"""Fits the calibration of a version to the network's outputs for held-out rows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class CalibrationRows:
 def calibrate(facts: Facts, rows: CalibrationRows, *, weighted: bool = False) -> Calibration:
     """Fit a calibration, and measure it.
 
-    Every measurement uses outputs that were calibrated by a fit to other rows. If `weighted`, the labels had different
-    weights in training; no bias is fitted then, because it would undo these weights.
+    Every measurement uses outputs that were calibrated by a fit to other rows. If `weighted` is true, the labels had
+    different weights in training, and no bias is fitted, because it would undo these weights.
     """
     if facts.task == "regression":
         values_N = conformal.nonconformity("regression", *in_units(facts, rows.outputs_NC, rows.targets))
@@ -102,9 +102,7 @@ def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return the calibration errors on the calibration's own rows, each of which was calibrated by a fit to other
-    rows.
-    """
+    """Return the calibration errors on the rows of the calibration, each calibrated by a fit to other rows."""
     if calibration.before is None or calibration.after is None:
         return {}
     return {"ece": calibration.after.ece, "ece_uncalibrated": calibration.before.ece}
@@ -132,7 +130,7 @@ def evidence(facts: Facts, calibration: Calibration, outputs_NC: Logits, targets
 
 
 def _candidates(task: str, targets: NDArray[Any], weighted: bool) -> list[Fit]:
-    """Return the fits to choose from, the simplest first."""
+    """Return the candidate fits, simplest first."""
     if task == "classification":
         plain: Fit = lambda x, y: fit.fit_classes(x, y, biased=False)  # noqa: E731
         counts_C = np.bincount(targets)
@@ -157,7 +155,7 @@ def _platt_of(rich_C: Tensor) -> Fit:
 def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Tensor) -> tuple[Fit, Logits]:
     """Return the best candidate and its calibrated logits. Each row is calibrated by a fit to the other folds.
 
-    A more complex candidate must lower the loss by more than one standard error. A bias changes labels as well, so it
+    A more complex candidate must lower the loss by more than one standard error. A bias can also change labels, so it
     must not lower macro-F1, which was used to choose the checkpoint.
     """
     best, calibrated_NC = candidates[0], _out_of_fold(candidates[0], logits_NC, targets)

@@ -1,11 +1,11 @@
-"""Fits the scale and bias that make a network's logits calibrated, by penalised maximum likelihood.
+"""Fits the scale and bias that calibrate a network's logits, by penalised maximum likelihood.
 
 For one label per row: temperature scaling (Guo et al., 2017, section 4), where `scale` is 1 / temperature, and
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
-The penalties pull the fit towards the network's own probabilities, as a few additional rows would do. They limit the
-effect of chance in a fit to few rows, and keep the scale finite if all rows are right. All problems are convex and
-solved by Newton's method in float64, so that equal logits give equal results.
+The penalties act like a few additional rows with the network's own probabilities. They reduce the effect of chance in a
+fit to few rows, and keep the scale finite if all predictions are right. All problems are convex and solved by Newton's
+method in float64, so that equal logits give equal results.
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
 
 
 def _improve(value: Objective, theta: Tensor, step: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve the step until it lowers the value. Returns the new parameters and value, unchanged if no step lowers
-    it.
-    """
+    """Halve the step until the value decreases. Returns the new parameters and value, unchanged if no step works."""
     best, lowest, open_ = theta, now, torch.ones_like(now, dtype=torch.bool)
     for halving in range(_HALVINGS):
         tried = theta - step * 0.5**halving

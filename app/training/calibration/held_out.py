@@ -1,4 +1,4 @@
-"""Decides which rows may be used to calibrate the version of a finished training run. Test rows are never used."""
+"""Chooses the rows with which to calibrate the version of a finished training run. Test rows are never used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | 
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 
-    - The evaluations used all validation rows: the outputs that `CrossFit` has kept are used.
-    - The evaluations used only some of very many validation rows: the other rows are returned.
-    - The weights are those of the last step, so no row was used to choose them: all rows are returned.
+    - If the evaluations used all validation rows, the outputs that `CrossFit` has kept are used.
+    - If the evaluations used only a sample of the validation rows, the other rows are returned.
+    - If the weights of the last step are used, no row was used to choose them, and all rows are returned.
     """
     settled, crossfit, (outputs_NC, targets) = training.settled, training.crossfit, validation
     if crossfit.enabled:

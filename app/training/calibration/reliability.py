@@ -31,7 +31,7 @@ def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins:
 
 
 def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probabilities of each row. They add up to 1."""
+    """Return the probabilities of each row, with a sum of 1."""
     raised_NC = np.exp(logits_NC - logits_NC.max(1, keepdims=True))
     probs_NC: NDArray[np.float64] = raised_NC / raised_NC.sum(1, keepdims=True)
     return probs_NC
@@ -48,7 +48,7 @@ def answers(
     """Return, for each row, the score of the answer and whether the answer is right.
 
     For classification, the score is the probability of the predicted label. For multilabel classification, an answer is
-    right if each label is decided correctly; its score is the lowest probability of any of these decisions.
+    right if the decision for each label is right, and its score is the lowest probability among these decisions.
     """
     if task == "classification":
         return probs_NC.max(1), probs_NC.argmax(1) == targets

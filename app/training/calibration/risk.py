@@ -1,4 +1,4 @@
-"""The risk-coverage table: for each threshold, the share of rows that is answered, and the errors among them."""
+"""The risk-coverage table: for each threshold, the share of answered rows and the errors among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS, LEVEL_ROWS = 50, 10  # the maximum number of levels; the minimum number 
 def risk_levels(
     scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], confidence: float = CONFIDENCE
 ) -> list[RiskLevel]:
-    """Return the levels of the table, from the strictest threshold to the most lenient, at which all rows are answered.
+    """Return the levels from the strictest threshold to the most lenient one, at which all rows are answered.
 
     The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are Clopper-Pearson
     bounds (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for the level that it
@@ -40,7 +40,7 @@ def upper_bound(errors: int, rows: int, alpha: float) -> float:
     """Return the upper Clopper-Pearson bound of an error rate. It is below the true rate with a probability of at most
     `alpha`.
 
-    At this rate, the probability of at most `errors` errors in `rows` rows is `alpha`. Found by bisection.
+    At this rate, the probability of at most `errors` errors in `rows` rows is `alpha`. The rate is found by bisection.
     """
     if errors >= rows:
         return 1.0

@@ -1,4 +1,4 @@
-"""Advice for tables in which no column is known to contain the texts."""
+"""Advice for tables without a recognised column of texts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from app.training.data.usual_names import TARGETS
 _EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's complete export
 
 
-def find_text_columns(source: Source, present: list[str]) -> str:
-    """Return how to name the column with the texts, as the end of an error message about a table without such a column.
+def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
+    """Return the end of an error message about a table without a text column, which explains how to name the column.
 
-    Names columns that look like texts and labels, and asks whether the header is missing if the first line may be a
-    row.
+    Lists columns that look like texts and labels. If the first line may be a row, mentions that the header may be
+    missing.
     """
     sample = Sample(source, present, present)
     if set(present) >= _EXPORT:
@@ -29,13 +29,13 @@ def find_text_columns(source: Source, present: list[str]) -> str:
         )
     advice = "set columns.text to the name of the column that contains the texts" + _such_as(texts)
     labels = [name for name in sample.categories() if name not in texts[:1]]
-    if labels and not any(name.strip().lower() in TARGETS for name in present):
+    if labels and task != "generation" and not any(name.strip().lower() in TARGETS for name in present):
         advice += f", and columns.label to the name of the column that contains the labels{_such_as(labels)}"
     if sample.begins_with_row():
         row = "if the first line is a row, begin the file with a line of column names, such as text and label"
         return f"; {row}; otherwise, {advice}"
-    if len(texts) > 1:
-        advice += "; to learn to write one text as the answer to another, rename their columns to prompt and completion"
+    if len(texts) > 1 and task is None:
+        advice += "; to train a model that answers one text with another, rename their columns to prompt and completion"
     return f"; {advice}"
 
 

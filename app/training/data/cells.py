@@ -25,6 +25,7 @@ _SPLIT_CODES = {
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
+_DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
 _LONGEST_LITERAL = 10_000  # characters
 _LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys for labels in objects
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
@@ -77,7 +78,7 @@ def to_split(value: Any) -> int:
 
 
 def to_label(value: Any) -> str:
-    """Convert the value to a label. Whole numbers lose their fraction: 2.0 becomes '2'.
+    """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
     NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
     """
@@ -147,12 +148,20 @@ def to_number(value: Any) -> float:
     except OverflowError:  # an integer beyond the range of float64
         number = math.inf
     if number is None:
-        raise CellError(f"{_shown(value)} is not a number")
+        raise CellError(f"{_shown(value)} is not a number{_bare_number(value)}")
     if not math.isfinite(number) or abs(number) > _LARGEST:
         raise CellError(
             f"{_shown(value)} is not a finite number of at most {_LARGEST:.1e}; remove such rows, or fill in values"
         )
     return number
+
+
+def _bare_number(value: Any) -> str:
+    """Return advice for a number with a currency sign, thousands separators or a percent sign, or "" otherwise."""
+    bare = _DECORATION.sub("", value) if isinstance(value, str) else ""
+    if bare == value or not bare.replace(".", "", 1).lstrip("+-").isdecimal():
+        return ""
+    return f"; write numbers without currency signs, thousands separators and percent signs, such as {bare}"
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 def read_turns(layout: Layout, record: Record) -> Turns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over every answer of the assistant whose weight is not 0. If there is none, `turns` is empty.
+    The loss is computed over all answers of the assistant with a weight other than 0. Without any, `turns` is empty.
     """
     return read(layout, record, "messages", _to_turns)
 

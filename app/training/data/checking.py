@@ -1,4 +1,4 @@
-"""Checks data files before a training run or an evaluation, with the code that reads them there. Imports no torch.
+"""Checks data files before a training run or an evaluation, using the same readers. Imports no torch.
 
 The command line checks local files with this module before it uploads them.
 """
@@ -61,7 +61,9 @@ def check_files(
     encoding: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> DataReport:
-    """Read and check all rows of the files, as a training run does. `check` is called for each row; it may raise.
+    """Read and check all rows of the files, as a training run does.
+
+    `check` is called for each row and may raise an exception.
 
     Raises OSError for a file that cannot be opened. Writes nothing to disk and does not keep the rows in memory.
     """

@@ -1,4 +1,4 @@
-"""Collects the data that the first pass keeps for each row."""
+"""Collects the data that the first pass stores for each row."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """Return the place for a message about the file of `layout`. It names the row's own file if that is another
-        one.
-        """
+        """Return the place for a message about the file of `layout`. Names the row's file if it is a different one."""
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
@@ -104,7 +102,7 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """For each note, add a remark with the number of rows that have it to the remarks about the file."""
+        """Add a remark about the file for each note, with the number of rows that have the note."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 

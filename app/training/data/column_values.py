@@ -1,4 +1,4 @@
-"""The values in the columns of a delimited table, to recognise lines that a quote has joined to another row."""
+"""The values in the columns of a delimited table, used to recognise lines that a quote has joined to another row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _LONGEST = 60  # characters of a label
 class ColumnValues:
     """The values of each column in the rows of one line: labels, numbers, or anything else.
 
-    A column has labels if it has few distinct values, and numbers if all of its values are numbers.
+    A column contains numbers if all of its values are numbers. Otherwise, it contains labels if it has few distinct
+    values.
     """
 
     def __init__(self, width: int) -> None:
@@ -35,18 +36,18 @@ class ColumnValues:
                 self._numbers[index] = _is_number(cell)
 
     def match(self, rows: Sequence[Sequence[str]]) -> bool:
-        """Whether each cell of these rows occurs in its column, if the column has labels, or is a number, if the column
-        has numbers. If no column has either, any cell matches.
+        """Whether the cells of these rows match their columns: a column of labels must contain the cell, and a column
+        of numbers requires a number. Any cell matches other columns.
         """
         return all(self._matches(index, cell) for row in rows for index, cell in enumerate(row))
 
     def _matches(self, index: int, cell: str) -> bool:
         if self._rows < _FEWEST_ROWS:
             return True
+        if self._numbers[index]:  # also labels such as 0 and 1
+            return _is_number(cell)
         labels = self._labels[index]
-        if labels is not None and len(labels) * _REPEATED <= self._rows:
-            return cell.strip().casefold() in labels
-        return not self._numbers[index] or _is_number(cell)
+        return labels is None or len(labels) * _REPEATED > self._rows or cell.strip().casefold() in labels
 
 
 def _is_number(cell: str) -> bool:

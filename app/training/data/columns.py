@@ -80,7 +80,7 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """Return the target if the request does not name a task. A list of labels may still make the task multilabel."""
+    """Return the target if the request does not name a task. With a list of labels, the task may become multilabel."""
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
@@ -96,21 +96,21 @@ def _is_set(layout: Layout, record: Record, name: str) -> bool:
 
 
 def is_empty(layout: Layout, record: Record) -> bool:
-    """Whether all columns in use are empty in this record, as in a row that was emptied but not deleted."""
+    """Whether all used columns are empty in this record, as in a row that was cleared but not deleted."""
     values = record.values
     return all(is_blank(values.get(name)) for name in (*layout.names.values(), *layout.steps, *layout.one_hot))
 
 
 def read_split(layout: Layout, record: Record) -> int:
-    """Return the code of the split that the record names, or UNASSIGNED if it names none."""
+    """Return the code of the split named in the record, or UNASSIGNED if there is none."""
     return read(layout, record, "split", to_split) if "split" in layout.names else UNASSIGNED
 
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Turn an unexpected error inside the block into BadData with the place of the record.
+    """Context manager that converts an unexpected error to BadData with the place of the record.
 
-    A record must not crash the trainer, because a crashed attempt is repeated. Instead, the job must end with an error
+    A record must not crash the trainer, because a crashed attempt is repeated. Instead, the job must fail with an error
     message about the data.
     """
     try:

@@ -1,4 +1,4 @@
-"""Recognises the format of a text file by its content, whatever the name of the file says."""
+"""Recognises the format of a text file by its content, regardless of its name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ _EVEN = 0.9  # the minimum share of the lines that must have at least as many ce
 
 
 def format_by_content(start: str) -> str:
-    """Return the format of a file whose name does not show it; "text" if it is not a table. `start` is its
-    beginning.
-    """
+    """Return the format of a file whose name does not show it, or "text" for plain text. `start` is its beginning."""
     text = start.lstrip()
     line = text.replace("\r", "\n").split("\n", 1)[0]
     if text.startswith("{") or _ARRAY.match(text):
@@ -37,7 +35,7 @@ def other_format(start: str, format_: str) -> tuple[str, str]:
     """Return a format other than `format_`, and the evidence for it, if the content is clearly a table in that format;
     otherwise ("", "").
 
-    `start` is the beginning of the file, without a line that is cut off.
+    `start` is the beginning of the file, which ends with a complete line.
     """
     sample = [line for line in re.split(r"\r\n|\r|\n", start) if line.strip()][:_SAMPLE]
     if format_ == "text" or not sample:

@@ -17,15 +17,15 @@ from app.wording import counted
 
 
 def header(source: Source) -> list[str]:
-    """Return the column names in the header. Unnamed columns are left out; a repeated name is listed once."""
+    """Return the column names in the header. Unnamed columns are left out, and repeated names are listed once."""
     return list(dict.fromkeys(filter(None, _Table(source).names)))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells has a fault.
 
-    If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote: the
-    records after this record cannot be trusted.
+    If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
+    because the following records cannot be trusted.
     """
     table = _Table(source)
     names = table.names
@@ -78,7 +78,7 @@ class _Table:
     def next(self) -> list[str] | BadData | None:
         """Return the cells of the next record, or None at the end of the file. Sets `start` to the record's first line.
 
-        If a malformed quote affects only one line, returns the error; otherwise, raises the error.
+        If a malformed quote affects only one line, the error is returned; otherwise, it is raised.
         """
         self.start, self._size = self._number + 1, 0
         self._record.clear()
@@ -118,7 +118,9 @@ class _Table:
             self._size += len(line)
             if self._size > files.RECORD_BYTES:
                 place = self._place()[0]
-                raise self._source.fault(f"{files.too_long()}; is a quote opened here and never closed?", *place)
+                raise self._source.fault(
+                    f"{files.too_long()}; is there an opening quote without a closing quote?", *place
+                )
             yield line
 
     def _header(self) -> list[str]:
@@ -133,7 +135,7 @@ class _Table:
         place, closed = self._place()
         reason = str(error)
         if not closed:
-            reason = "a quote is opened here and never closed"
+            reason = "this opening quote has no closing quote"
         elif "expected after" in reason:
             reason += "; a quote inside a quoted cell must be written twice"
         return self._source.fault(f"malformed CSV: {reason}", *place)
@@ -150,8 +152,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. This function is needed because csv.Error does not say where the error
-    is.
+    the last cell and the length of the string. This function is needed because csv.Error does not contain the position
+    of the error.
     """
     cell = at = 0
     while at < len(text):
@@ -170,9 +172,7 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """Return the offset after the closing quote, or -1 if the quote is not closed. Two quotes in a row do not
-    close it.
-    """
+    """Return the offset after the closing quote, or -1 if there is none. Two quotes in a row do not close."""
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at

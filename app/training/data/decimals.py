@@ -1,4 +1,4 @@
-"""Reads numbers with a decimal comma, which spreadsheets write to files whose cells are separated by semicolons."""
+"""Reads numbers with a decimal comma. Spreadsheets write them to files whose cells are separated by semicolons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
 
 @dataclass(slots=True)
 class DecimalCommas:
-    """Replaces decimal commas by points, and counts the converted numbers for a remark."""
+    """Replaces decimal commas with points, and counts the converted numbers for a remark."""
 
     source: Source
     count: int = 0
@@ -25,7 +25,7 @@ class DecimalCommas:
     first_grouped: str = ""
 
     def convert(self, cell: str, where: str) -> str:
-        """Replace the comma by a decimal point if the cell is a number with a decimal comma."""
+        """Replace the comma with a decimal point if the cell is a number with a decimal comma."""
         if "," in cell and _COMMA.fullmatch(cell):
             self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
             return _with_point(cell)
@@ -34,7 +34,7 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Add remarks about the numbers that were converted, and about numbers whose point may separate thousands."""
+        """Add remarks about converted numbers, and about numbers whose point may separate thousands."""
         if not self.count:
             return
         verb = "is" if self.count == 1 else "are"

@@ -20,9 +20,7 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class BinaryFormat:
-    """How to recognise a binary format: by the first bytes of a file and, if other formats share these, with
-    `matches`.
-    """
+    """A binary format, which is recognised by its first bytes and, if these are ambiguous, by `matches`."""
 
     noun: str  # for error messages
     start: bytes
@@ -94,7 +92,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     feeds, both = start.count("\n"), start.count("\r\n")
     if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
-        source.remark("line_ends", "has lines that end with CR alone, as on classic Mac OS; CR is read as a line end")
+        source.remark("line_ends", "has lines that end with CR only, as on classic Mac OS; CR is read as a line end")
     named = source.format
     if named in BINARY_FORMATS:
         source = replace(source, format=format_by_content(start))

@@ -1,8 +1,8 @@
 """Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
 The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
-used in two cases: if the usual rules fail and the other dialect reads all or nearly all rows; and, in tables delimited
-by tabs or vertical bars, if quotes would join lines that are complete rows on their own.
+used in two cases. In the first case, the usual rules fail and the other dialect reads all or nearly all rows. In the
+second case, cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial)
 
 
 def _fits(usual: DialectTrial, plain: DialectTrial) -> bool:
-    """Whether all rows have as many cells as the header. If the usual rules find malformed quotes, a few rows
-    may have other numbers of cells.
+    """Whether all rows have as many cells as the header.
+
+    If the usual rules find malformed quotes, a few rows may have a different number of cells.
     """
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
@@ -85,7 +86,7 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
             source.remark("quoting", 'has quotes written as \\" inside quoted cells; these are read as quotes')
             return escaped
     if usual.blanks:
-        message = "a quote after a space is part of the cell; if the quote should enclose the cell, remove the space"
+        message = "a quote after a space is read as part of the cell; to enclose the cell in quotes, remove the space"
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
     _remark_joined_lines(source, usual)
     return dialect
@@ -119,8 +120,9 @@ def _delimited(source: Source) -> TableDialect:
 
 
 def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
-    """Return the number and the text of the header line. This is the first line that is not blank (number `first`, text
-    `line`), unless that line begins a title or comments.
+    """Return the number and the text of the header line.
+
+    This is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
     """
     filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
     sample = list(islice(filled, TITLE_ROWS))

@@ -1,4 +1,4 @@
-"""Reads a whole table in one dialect, to count the rows that the dialect does not fit."""
+"""Reads a whole table in one dialect, and counts the rows that do not conform to it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _BLANKS_AND_QUOTE = re.compile(' +"')
 class _Suspect(NamedTuple):
     """A record of several lines, each of which would be a row on its own.
 
-    `cells` is None if it is clear without a look at the cells: in a comma-separated table, a text of two lines with
-    commas often looks like two rows.
+    `cells` is None if the cells need not be checked. In a comma-separated table, a text of two lines with commas often
+    looks like two rows.
     """
 
     line: int
@@ -57,7 +57,7 @@ class DialectTrial:
 
 
 def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in this dialect. Malformed quotes end the trial, which has then `failed`."""
+    """Read the whole table in this dialect. The trial has `failed` if there are malformed quotes."""
     trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1

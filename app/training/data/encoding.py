@@ -1,4 +1,4 @@
-"""Determines the encoding of a text file: the declared encoding, UTF-8, UTF-16, UTF-32, or cp1252 if plausible."""
+"""Determines the encoding of a text file: the declared one, UTF-8, UTF-16, UTF-32 or, if plausible, cp1252."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Whether cp1252 is plausible. Western European text has few non-ASCII characters; between lower-case letters,
-        almost all of these are letters or word punctuation.
+        """Whether cp1252 is plausible. Western European text has few non-ASCII characters.
+
+        Almost all of those between lower-case letters are letters or word punctuation.
         """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
@@ -80,7 +81,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
         source = replace(source, encoding=declared)
         error = _first_error(source)
         if error is not None:
-            raise _fault(error, source, f"not valid {declared}, the encoding that training.encoding (--encoding) sets")
+            raise _fault(error, source, f"not valid {declared}, the encoding set in training.encoding (--encoding)")
         return source
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     marked, encoding = encoding is not None, encoding or _unmarked(source, start)

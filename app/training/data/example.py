@@ -28,7 +28,8 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` says whether the cell is a list of labels. If it is not, its only label may be several joined labels.
+    `listed` tells whether the cell is a list of labels. If it is false, the only label may consist of several joined
+    labels.
     """
 
     labels: tuple[str, ...] = ()
@@ -43,8 +44,8 @@ NOTHING = Target()
 class Example:
     """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
-    `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that say how the
-    row was handled.
+    `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe
+    how the row was handled.
     """
 
     where: str

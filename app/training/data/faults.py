@@ -26,15 +26,15 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Do nothing, so that the faulty row is left out. An earlier pass over the file has accepted the fault."""
+    """Ignore the fault, so that the row is left out. An earlier pass over the file has accepted the fault."""
 
 
 class BadRows(BadData):
     """Several rows cannot be used.
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out; otherwise, the rest of the file cannot be read after the last fault. `fraction` is the
-    smallest value of `skip_bad_rows` that leaves them out.
+    faulty rows can be left out. Otherwise, the file cannot be read after the last fault. `fraction` is the smallest
+    value of `skip_bad_rows` that leaves them out.
     """
 
     def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:
@@ -44,18 +44,18 @@ class BadRows(BadData):
         self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
 
     def listing(self) -> str:
-        """The first faults, one per line."""
+        """Return the first faults, one per line."""
         lines = [fault.message for fault in self.faults]
         more = self.rows - len(lines)
         return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """The faults in machine-readable form."""
+        """Return the faults as a dict."""
         return {"rows": self.rows, "counts": self.counts, "faults": [describe(fault) for fault in self.faults]}
 
 
 def describe(fault: BadData) -> dict[str, Any]:
-    """One fault in machine-readable form: the request field that names the file, the place, and the message."""
+    """Return one fault as a dict with the request field that names the file, the place, and the message."""
     return {"file": fault.file, "where": list(fault.where), "message": fault.message}
 
 
@@ -84,7 +84,7 @@ class Faults:
             places.append(error.where[0])
 
     def summary(self) -> str:
-        """List every kind of fault, with its number of rows and the first places where it occurs."""
+        """List every kind of fault with its number of rows and the first places at which it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
@@ -105,7 +105,7 @@ class Faults:
         elif skippable:
             message += ". Fix these rows"
         else:
-            message += f". Nothing can be read after the last of these rows, {self.last}"
+            message += f". The file cannot be read after the last of these rows, {self.last}"
         return BadRows(self, message, skippable and fraction < 1, fraction)
 
 

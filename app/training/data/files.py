@@ -28,7 +28,7 @@ RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests
 class Record:
     """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' in Parquet.
 
-    If there is a `fault`, the row cannot be read and `values` is empty, but the rows after it can still be read.
+    If there is a `fault`, the row cannot be read and `values` is empty, but the following rows can still be read.
     """
 
     where: str
@@ -57,7 +57,7 @@ class Source:
 
     `filename` is the name of the file in messages; `param` is the field of the request that names the file. `remarks`
     collects the decisions and oddities to report. `settled` stores decisions that require a pass over the file, such as
-    the dialect of a table; later passes follow the same decisions.
+    the dialect of a table, for use in later passes.
     """
 
     path: Path
@@ -95,7 +95,7 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and the text of each line. Keeps line ends; removes byte order and end marks."""
+    """Yield the number (from 1) and the text of each line. Keeps line ends, and removes byte order and end marks."""
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -150,7 +150,7 @@ def too_long() -> str:
 
 @contextmanager
 def unpacking(source: Source) -> Iterator[None]:
-    """Raise BadData if the gzip stream is damaged. Any other OSError is a fault of the machine and propagates."""
+    """Raise BadData if the gzip stream is damaged. Any other OSError is caused by the machine and is not caught."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -1,4 +1,4 @@
-"""Guesses which columns of a table contain the labels, from names and contents, if no column is named "label"."""
+"""Guesses the label columns of a table from names and contents, if no column is named "label"."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Sample:
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
-        """Return the columns that mostly contain distinct texts, beginning with the longest texts."""
+        """Return the columns that mostly contain distinct texts. The column with the longest texts is first."""
         lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
         return sorted(lengths, key=lambda name: -lengths[name])
 
@@ -78,11 +78,11 @@ class Sample:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """Return the columns that certainly contain the labels of a table of text, or [] if no column certainly does.
+    """Return the columns that certainly contain the labels of a table of text, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
-    columns merely look like labels: the run would otherwise train a language model on the texts alone.
+    columns only look like labels. Otherwise, the run would train a language model and ignore these columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -98,7 +98,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """Return the error for a table with columns that look like targets. Its message says how to choose among them."""
+    """Return the error for a table with columns that look like targets. Its message explains how to choose one."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]

@@ -34,7 +34,7 @@ def open_files(
     task: str | None,
     check: Callable[[], None] = lambda: None,
 ) -> DataFiles | TextFiles:
-    """Return the files with their layouts. When the rows are read later, `check` is called for each row.
+    """Return the files with their layouts. `check` is called for each row when the rows are read later.
 
     Raises BadData if the files do not match each other or the request.
     """
@@ -72,7 +72,8 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
         )
     if task not in (None, "generation"):
         raise source.fault(
-            f"is plain text, which is data for generation; {task} requires a table with columns ({listed(TABLES)})"
+            f"is plain text, which can be used only for generation; {task} requires a table with columns "
+            f"({listed(TABLES)})"
         )
 
 

@@ -44,7 +44,7 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips blank lines. A malformed line becomes a record whose fault names the line and column.
 
-    Raises BadData for malformed JSON in a file that is not JSON Lines: nothing after the error can be trusted.
+    Raises BadData for malformed JSON in a file that is not JSON Lines, which cannot be read after the error.
     """
     kind = source.settled.get("json")
     if kind is None:

@@ -1,4 +1,4 @@
-"""Decodes JSON objects, and counts those in which a name occurs twice: JSON parsers keep only its last value."""
+"""Decodes JSON objects, and counts the objects with a repeated name, of which JSON parsers keep only the last value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RepeatedNames:
         self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
 
     def count(self, where: str) -> None:
-        """Count the value that was decoded last, at the place `where`, if it repeats a name."""
+        """Count the last decoded value, at the place `where`, if it repeats a name."""
         if self._pending is not None:
             self.records += 1
             self.first, self.name = self.first or where, self.name or self._pending

@@ -20,7 +20,7 @@ _READ = 1 << 16  # the number of characters to read at once
 class JsonStream:
     """Decodes the values of a JSON text one by one while the text is read.
 
-    `line` and `column`, counted from 1, are the place where the next value begins.
+    The next value begins at `line` and `column`, counted from 1.
     """
 
     def __init__(self, source: Source, decoder: json.JSONDecoder) -> None:
@@ -88,7 +88,7 @@ class JsonStream:
         self._at = end
 
     def _more(self, characters_: int) -> bool:
-        """Read more text, and discard the text that is already decoded. Returns whether there was more text."""
+        """Read more text, and discard decoded text. Returns whether there was more text."""
         parts, size = [self._text[self._at :]], 0
         for block in self._blocks:
             parts.append(block)

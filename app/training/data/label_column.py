@@ -1,4 +1,4 @@
-"""The label cells of a table, from which the labels in each cell and their spelling are determined."""
+"""The label cells of a table. The labels in each cell and their spelling are determined from these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` says whether it is a list, and `rows` is the number of rows that contain it. `base_labels`
+    For each cell, `listed` tells whether it is a list, and `rows` is the number of rows that contain it. `base_labels`
     are the labels of the version to fine-tune; their spelling is preserved.
     """
 
@@ -37,9 +37,7 @@ class LabelColumn:
         return counts
 
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
-        """Add a remark about the cells with these indices. Its place is the first row that contains the first of these
-        cells.
-        """
+        """Add a remark about the cells with these indices. Its place is the first row with the first of these cells."""
         indices = list(cells)
         place = self.places[indices[0]]
         column = place.layout.names.get("label", "label")
@@ -65,5 +63,5 @@ def listing(parts: Iterable[str]) -> str:
 
 
 def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
-    """The labels, each with its number of rows."""
+    """List the labels with their numbers of rows."""
     return listing(f"{shown(label)} ({counts[label]:,} row{'s' * (counts[label] != 1)})" for label in labels)

@@ -12,7 +12,7 @@ _RECURRING = 0.8  # the minimum share of the parts that must also occur as label
 
 
 def settle_lists(column: LabelColumn) -> None:
-    """Infer the task if the request does not name one, and split strings that certainly contain several labels."""
+    """Infer the task if the request does not name one, and split strings that clearly contain several labels."""
     if column.task_inferred and any(column.listed):
         _infer_task(column)
     if column.task == "multilabel":
@@ -41,7 +41,7 @@ def _split_joined(column: LabelColumn) -> None:
         example = column.cells[joined[0]][0]
         parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
         if not _is_separator(column, delimiter, parts):
-            message = f"labels such as {shown(example)} contain {name}, and each cell counts as one label; separate "
+            message = f"labels such as {shown(example)} contain {name}, and each cell is read as one label; separate "
             column.remark("delimiters", f"{message}several labels with |", joined, "warn")
             continue
         for index, labels in parts.items():
@@ -62,9 +62,7 @@ def _parts(text: str, delimiter: str) -> list[str]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels: true if it is the only candidate or most parts also occur in other
-    cells.
-    """
+    """Whether the delimiter separates labels: it is the only candidate, or most parts also occur in other cells."""
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
     return (not others and not several) or _recurring(column, parts) >= _RECURRING
@@ -89,6 +87,6 @@ def _warn_of_lists(column: LabelColumn) -> None:
         if not joined:
             continue
         message = (
-            f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell counts as one label"
+            f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell is read as one label"
         )
         column.remark("delimiters", message + several, joined, "warn")

@@ -29,7 +29,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that certainly mean the same label. Adds remarks about changed and unusual labels."""
+    """Unify spellings that clearly mean the same label. Adds remarks about changed and unusual labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -82,8 +82,8 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all of them are numbers, or all are true or false; words for missing values are
-    disregarded. Labels are spelt as `to_label` spells them, so the labels of a table do not depend on its file format.
+    It changes labels only if all labels are numbers, or all are true or false. Words for missing values are ignored.
+    Labels are spelt as `to_label` spells them, so the labels of a table do not depend on its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
@@ -127,7 +127,7 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:
     missing = [label for label in counts if label.casefold() in _MISSING or is_blank(label)]
     if missing:
-        message = f"some labels look like missing values but count as labels: {with_rows(missing, counts)}; remove "
+        message = f"some labels look like missing values but are read as labels: {with_rows(missing, counts)}; remove "
         column.remark("missing_labels", f"{message}such rows if they have no label", column.cells_with(missing), "warn")
 
 
@@ -148,7 +148,7 @@ def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
 def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
     if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
         message = (
-            f"the {len(counts):,} labels are numbers, each of which counts as a class; to predict the number itself, "
+            f"the {len(counts):,} labels are numbers, each of which is treated as a class; to predict the number, "
         )
         message += "set columns.value to the name of the column"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

@@ -21,15 +21,15 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    """Add a remark for each way in which labels are alike."""
-    message = "some labels differ only in case, spaces, quotes or Unicode form, and count as different labels"
+    """Add a remark for each kind of similarity between labels."""
+    message = "some labels differ only in case, spaces, quotes or Unicode form, and are treated as different labels"
     _warn(column, counts, "look_alike_labels", message, _alike, shown)
     message = (
-        "some labels look alike but are written with letters of different scripts, such as Latin and Cyrillic, and "
-        "count as different labels"
+        "some labels look alike but are written with letters of different scripts, such as Latin and Cyrillic, and are "
+        "treated as different labels"
     )
     _warn(column, counts, "mixed_scripts", message, _skeleton, ascii)
-    message = "some labels are the same number, written in different ways, and count as different labels"
+    message = "some labels are the same number, written in different ways, and are treated as different labels"
     _warn(column, counts, "equal_numbers", message, _number, shown)
 
 
@@ -63,7 +63,7 @@ def _alike(label: str) -> str:
 def _skeleton(label: str) -> str:
     """Return a key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
 
-    Accents are separated from their letters, so that they are compared as well.
+    Accents are separated from their letters, so that accented letters are also compared.
     """
     return label if label.isascii() else unicodedata.normalize("NFD", label).translate(_LATIN)
 

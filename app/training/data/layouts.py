@@ -1,4 +1,4 @@
-"""Determines the meaning of each column of a file, and infers the task if the request does not name one."""
+"""Determines the role of each column of a file, and infers the task if the request does not name one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'tabl
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The meaning of the columns of one file.
+    """The roles of the columns of one file.
 
     `shape` is the kind of input in a row: "text" (a text, or a pair of texts), "completion" (a prompt and a
     completion), "chat" (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric
@@ -65,7 +65,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
         _check_spelling(source, names, present)
     task = task or ("multilabel" if one_hot else _task(columns, names))
     if not one_hot or task == "regression":
-        _check_needs(source, shape, task, names, present)
+        _check_needs(source, shape, task, None if inferred else task, names, present)
     steps = _step_columns(source, columns, names, task, present) if shape == "series" else ()
     inputs = {"text": ("text",), "features": ("features",), "series": ("series", "time")}[shape]
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
@@ -76,7 +76,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """Map each key to its column: the column that the request names or, by default, the column named like the key.
+    """Map each key to the column that the request names or, by default, the column with the name of the key.
 
     Some column names are compared regardless of case.
     """
@@ -157,7 +157,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys that have no column, but would change the training target if a column had that name."""
+    """Return the keys without a column that would change the training target if a column had that name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -175,7 +175,7 @@ def _generation(
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
-            f"contains prompts and completions or conversations, which are data for generation, not {task}"
+            f"contains prompts with completions or conversations, which can be used only for generation, not for {task}"
         )
     if messages is not None and shape == "chat":
         names = names | {"messages": messages}
@@ -198,7 +198,7 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 
 
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
-    """Raise BadData if a column name looks misspelt: a misspelt name would silently change the task."""
+    """Raise BadData if a column name looks misspelt, because a misspelt name would silently change the task."""
     absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
     for column in _rest(present, names.values()):
         key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
@@ -211,9 +211,12 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
             )
 
 
-def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], present: list[str]) -> None:
+def _check_needs(
+    source: Source, shape: str, task: str, requested: str | None, names: dict[str, str], present: list[str]
+) -> None:
+    """Raise BadData if the columns for the task are missing. `requested` is the task that the request names."""
     if shape == "text" and "text" not in names:
-        raise _missing(source, "text", present, "text", find_text_columns(source, present))
+        raise _missing(source, "text", present, "text", find_text_columns(source, present, requested))
     target = _TARGETS.get(task)
     if target and target not in names:
         raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")
@@ -224,7 +227,7 @@ def _check_needs(source: Source, shape: str, task: str, names: dict[str, str], p
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
-    """Return the feature columns of a series: the listed ones or, by default, all columns without another meaning."""
+    """Return the feature columns of a series: the listed columns or, by default, all columns without another role."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
         for name in steps:
@@ -236,7 +239,7 @@ def _step_columns(
     steps = [name for name in present if name not in taken]
     if not steps:
         listed = quoted(present)
-        raise source.fault(f"has no column left for the features: its columns are {listed}", param="columns.features")
+        raise source.fault(f"has no columns for the features: its columns are {listed}", param="columns.features")
     return tuple(steps)
 
 

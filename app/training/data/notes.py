@@ -1,4 +1,4 @@
-"""The notes that rows can have. A note is reported once per file, in a sentence with the number of its rows."""
+"""The notes that rows can have. Each note is reported once per file, in a sentence with the number of rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     AS_TEXT: ("info", "numbers, dates and true/false are read as text (rows: {count})"),
     MOJIBAKE: (
         "warn",
-        "texts look like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é' (rows: {count}); if they "
-        "are, repair the file, because the model would not know the right characters",
+        "texts look like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é' (rows: {count}); if so, "
+        "repair the file, because the model would learn the wrong characters",
     ),
     NO_SPLIT: (
         "info",
-        "rows without a split count as train rows or, in a validation file, as validation rows (rows: {count})",
+        "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
     ),
     MESSAGES_LEFT_OUT: (
         "warn",
@@ -30,8 +30,7 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
     ),
     NO_ANSWER: (
         "warn",
-        "conversations in which no message with the role assistant has text to learn are left out (conversations: "
-        "{count})",
+        "conversations in which no message with the role assistant contains text are left out (conversations: {count})",
     ),
     ROLES_RENAMED: (
         "info",
@@ -46,17 +45,17 @@ MESSAGES = {  # note -> (level, sentence for several rows); {count} is the numbe
 _OF_ONE = {  # note -> sentence for a single row
     AS_TEXT: "1 row has a number, a date or true/false, which is read as text",
     MOJIBAKE: (
-        "1 row has a text that looks like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é'; if it "
-        "is, repair the file"
+        "1 row has a text that looks like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é'; if so, "
+        "repair the file"
     ),
-    NO_SPLIT: "1 row has no split; it counts as a train row or, in a validation file, as a validation row",
+    NO_SPLIT: "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
     MESSAGES_LEFT_OUT: (
         "1 conversation has messages that cannot be used for training, such as tool calls without text or messages "
         "after the last answer; these messages are left out, and the rest is used"
     ),
-    NO_ANSWER: "1 conversation is left out: no message with the role assistant has text to learn",
+    NO_ANSWER: "1 conversation is left out, because no message with the role assistant contains text",
     ROLES_RENAMED: "1 conversation has roles such as human and gpt, which are read as user and assistant",
-    UNREADABLE_PARTS: "1 conversation is left out: it has images, audio or files, which cannot be read",
+    UNREADABLE_PARTS: "1 conversation is left out, because it has images, audio or files, which cannot be read",
 }
 
 

@@ -1,4 +1,4 @@
-"""Stores arrays on disk: rows are appended to a file, which is then mapped into memory."""
+"""Stores arrays on disk. Rows are appended to a file, which is then mapped into memory."""
 
 from __future__ import annotations
 

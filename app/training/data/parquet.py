@@ -24,7 +24,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record, with only the needed columns. If the schema contains class names, they replace class numbers.
+    """Yield every record with the needed columns. Class numbers are replaced with names if the schema contains names.
 
     Raises BadData, with the row and if possible the column, if a value cannot be read.
     """
@@ -70,7 +70,7 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
 
 
 def _widened(batch: Any, selection: Selection) -> Any:
-    """Convert float32 columns to float64, so that labels and texts are the same as in other formats: 0.1 stays 0.1.
+    """Convert float32 columns to float64, so that labels and texts are the same as in other formats, such as 0.1.
 
     A plain conversion would give 0.10000000149011612. The columns of `selection.numbers` do not change.
     """

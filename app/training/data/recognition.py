@@ -42,8 +42,8 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 def as_table(source: Source, task: str | None) -> Source:
     """Treat a text file as a table, by changing its format, if its content is clearly a table.
 
-    For the generation task, a text file is always plain text. Raises BadData if the text may be a table and the request
-    does not name a task, so that the user decides.
+    For the generation task, a text file is always plain text. If the text may be a table and the request does not name
+    a task, raises BadData, so that the user can decide.
     """
     if source.format != "text" or task == "generation":
         return source

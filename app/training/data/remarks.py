@@ -1,4 +1,4 @@
-"""Remarks about decisions and oddities in a data file, for the data report and the job's log."""
+"""Remarks about decisions and anomalies in a data file, for the data report and the job's log."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A decision or an oddity to report before training starts.
+    """A decision or an anomaly to report before training starts.
 
     `kind` is machine-readable, such as "encoding". `message` is a complete sentence that names the file. `where` is the
-    first place, such as 'line 7', or empty. `count` is the number of rows or cells concerned. `level` is "info" for a
+    first place, such as 'line 7', or empty. `count` is the number of affected rows or cells. `level` is "info" for a
     certain decision, and "warn" for a decision that the user should check.
     """
 
@@ -23,12 +23,12 @@ class Remark:
     level: str = "info"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the remark as a dict, as the data report contains it."""
+        """Return the remark as a dict for the data report."""
         return asdict(self)
 
 
 class Remarks:
-    """The remarks about one file, in the order of their first addition.
+    """The remarks about one file, in the order in which they were first added.
 
     A file is read several times, so a remark replaces any earlier remark of the same kind and place.
     """

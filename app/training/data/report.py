@@ -1,4 +1,4 @@
-"""The report on the data that users see before training starts: counts, lengths, duplicates, leaks and remarks."""
+"""The data report, which users see before training starts: counts, lengths, duplicates, leaks and remarks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         "empty": (report.get("empty"), "row without a text is", "rows without a text are", "left out"),
         "duplicates": (
             sum((report.get("duplicates") or {}).values()),
-            "row repeats", "rows repeat", "another row of the same split",
+            "row is a duplicate", "rows are duplicates", "of another row in the same split",
         ),
         "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
         "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),
@@ -132,7 +132,7 @@ def _duplicates(hashes: NDArray[np.uint64]) -> int:
 
 
 def _leaks(scan: Scan) -> dict[str, int]:
-    """Count the held-out rows whose inputs also occur in another split, by kind of leak."""
+    """Count the held-out rows whose inputs also occur in another split, separately for each kind of leak."""
     train, validation, test = (scan.hashes_N[scan.splits_N == code] for code in (TRAIN, VALIDATION, TEST))
     leaks = {"validation": int(np.isin(validation, train).sum())}
     if len(test):

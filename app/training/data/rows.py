@@ -21,7 +21,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     """Yield every row of the file, in order. Series are in the order of their first rows.
 
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
-    BadData if an error makes all later rows unreadable.
+    BadData if later rows cannot be read because of an error.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 
@@ -29,8 +29,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
     """Yield every record that can be read.
 
-    The first records determine which keys the file has. If a later record introduces a key that has a meaning, that
-    record is faulty.
+    The first records determine which keys the file has. A later record with a new key that has a role is faulty.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)

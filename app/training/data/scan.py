@@ -1,6 +1,6 @@
-"""The first pass over the rows: checks each row, settles labels and splits, and keeps the data for later passes.
+"""The first pass over the rows: checks each row, determines labels and splits, and stores the data for later passes.
 
-This pass also writes numeric steps to disk, so they are not parsed a second time.
+This pass also writes numeric steps to disk, so that they are parsed only once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from app.wording import counted
 class DataFiles:
     """The training file and, if the request names one, the validation file.
 
-    `check` is called for each row; it may raise to end a long pass early.
+    `check` is called for each row, and may raise an exception to end a long pass early.
     """
 
     training: Layout
@@ -45,7 +45,7 @@ class DataFiles:
         """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every other
         row.
 
-        All rows of a validation file are validation rows, except for the rows that it marks as test rows.
+        All rows of a validation file are validation rows, unless they are marked as test rows.
         """
         for example in read_examples(self.training, on_fault):
             self.check()
@@ -63,7 +63,7 @@ class DataFiles:
 
 @dataclass(slots=True)
 class Scan:
-    """The data that the first pass keeps for the N usable rows, in row order.
+    """The data that the first pass stores for the N usable rows, in row order.
 
     A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
     """
@@ -95,7 +95,7 @@ def scan_files(
     skip_bad_rows: float = 0.0,
     base_labels: Collection[str] = (),
 ) -> Scan:
-    """Read and check all rows, and settle their labels and splits.
+    """Read and check all rows, and determine their labels and splits.
 
     If the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
     written to a file in the folder `staging`, unless `staging` is None. `base_labels` are the labels of the version to
@@ -183,10 +183,10 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
 def _check(layout: Layout, scan: Scan) -> None:
     train_N = scan.splits_N == TRAIN
     if not train_N.any():
-        raise layout.source.fault("has no training rows: the split column holds out all rows")
+        raise layout.source.fault("has no training rows, because the split column holds out all rows")
     if train_N.all():
         raise layout.source.fault(
-            f"has {counted(len(train_N), 'usable row')}, but too few distinct inputs to hold any out for validation"
+            f"has {counted(len(train_N), 'usable row')}, but too few distinct inputs to hold out validation rows"
         )
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)
@@ -204,7 +204,7 @@ def _check_labels(scan: Scan, train_N: NDArray[np.bool_]) -> None:
     for stratum, place in zip(scan.strata, scan.places, strict=True):
         unlearned = sorted(set(stratum) - train_labels)
         if unlearned:
-            reason = f"the label {unlearned[0]!r} is held out, but no training row has it"
+            reason = f"held-out rows have the label {unlearned[0]!r}, but no training row has it"
             raise place.fault(
                 "label", f"{reason}; add the label to training rows, or remove the held-out rows with this label"
             )

@@ -31,7 +31,7 @@ def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
             while block := file.read(_BLOCK):
                 if unpacked.tell() + len(block) > limit:
                     raise source.fault(
-                        f"has more than {limit:,} bytes when decompressed, for which the machine has no room"
+                        f"has more than {limit:,} bytes when decompressed, which is too large for this machine"
                     )
                 unpacked.write(block)
         yield unpacked

@@ -1,5 +1,6 @@
-"""Reads tables in long format, in which each row is one step of a numeric sequence. Groups the steps by series and
-sorts them by time.
+"""Reads tables in long format, in which each row is one step of a numeric sequence.
+
+The steps are grouped by series and sorted by time.
 
 A table need not be sorted, so all steps are kept in memory: 8 bytes per number and 8 bytes per time.
 """
@@ -43,8 +44,8 @@ class _Series:
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
     """Yield one example per series. The series are in the order in which their first rows appear.
 
-    If a row is faulty and `on_fault` returns, the whole series of this row is left out: without the faulty step, it
-    would be a different series.
+    If a row is faulty and `on_fault` returns, the whole series of this row is left out, because it would be a different
+    series without this step.
     """
     by_name: dict[str, _Series] = {}
     faulty: set[str] = set()

@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 _SPREADSHEET = "save the sheet as CSV UTF-8 (File > Save As), and upload the CSV file"
-_HTML = "open it in a spreadsheet and save it as CSV UTF-8, or download the data file itself"
-_UNPACK = "unpack it, and upload the data file inside"
+_HTML = "open it in a spreadsheet and save it as CSV UTF-8, or download the actual data file"
+_UNPACK = "unpack it, and upload the data file that it contains"
 _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document in an old Office format, such as .xls", _SPREADSHEET),
     (b"\x1f\x8b", "compressed with gzip twice", "decompress it once"),
@@ -28,13 +28,13 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\x89PNG", "a picture", "upload a text or a table"),
     (b"\xff\xd8\xff", "a picture", "upload a text or a table"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data itself", "fetch the data with `git lfs pull`"),
-    (b"<!doctype html", "a web page", "download the data file itself"),
+    (b"<!doctype html", "a web page", "download the actual data file"),
     (b"<html", "a web page or an HTML table, perhaps under the name of a spreadsheet", _HTML),
     (b"<table", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
     (b"<head", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
     (b"<meta", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
     (b"<style", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
-    (b"<body", "a web page", "download the data file itself"),
+    (b"<body", "a web page", "download the actual data file"),
     (b"MIME-Version:", "a web page in one file (.mht)", _HTML),
     (b"<?xml", "an XML document", "save its rows as CSV, JSONL or parquet"),
 )

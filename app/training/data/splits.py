@@ -1,4 +1,4 @@
-"""Decides which rows to hold out for validation if the data does not mark any.
+"""Chooses the rows to hold out for validation if the data does not mark any.
 
 The choice depends only on the content of the rows, not on their order or on the seed.
 """
@@ -52,8 +52,8 @@ class _Draw:
     """Draws the rows to hold out from rows that are sorted by hash.
 
     Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, taking the
-    groups in order is a random draw that can be reproduced. Apart from sorting, this takes time linear in the number of
-    rows and their labels.
+    groups in order is a reproducible random draw. Apart from sorting, this takes time linear in the number of rows and
+    their labels.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class _Draw:
     def hold_out(self) -> NDArray[np.bool_]:
         """Return the mask of the rows to hold out.
 
-        First, rows are drawn for each label separately. Some labels have too few rows for this, so rows are then drawn
-        from all labels together until the total is reached.
+        First, rows are drawn separately for each label. Since some labels have too few rows for this, rows are then
+        drawn from all labels together until the total is reached.
         """
         self._draw_shares()
         self._top_up()
@@ -95,8 +95,9 @@ class _Draw:
         return quota
 
     def _draw_shares(self) -> None:
-        """Fill each label's quota. A group counts for its rarest label, since other labels have more groups to draw
-        from.
+        """Fill each label's quota.
+
+        A group counts for its rarest label, because more groups are available for other labels.
         """
         unfilled = {label for label, quota in self._quota.items() if quota}
         for start, end, labels in self._groups():
@@ -119,7 +120,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group whose labels all still have train rows without it.
+        """Hold out the smallest group without which all of its labels still have train rows.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """

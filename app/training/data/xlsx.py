@@ -1,8 +1,8 @@
 """Reads the first visible sheet of an Excel workbook (.xlsx) as records.
 
-A workbook is a zip archive of XML files, so a small file can unpack to a large one. The sizes that the archive declares
-are checked first; `zipfile` then never reads more data than declared. Rows are streamed. The strings of the workbook,
-which Excel stores in one list, are in memory.
+A workbook is a zip archive of XML files, so a small file can unpack to a large one. Therefore, the sizes declared in
+the archive are checked first; `zipfile` never reads more data than declared. Rows are streamed, but the strings of the
+workbook, which Excel stores in one list, are kept in memory.
 """
 
 from __future__ import annotations
@@ -182,5 +182,6 @@ def _next(source: Source, rows: Iterator[tuple[Any, ...]], before: int) -> tuple
 
 
 def _unreadable(source: Source, error: Exception, *where: str) -> BadData:
-    reason = f"{type(error).__name__}: {error}"
-    return source.fault(f"is not a readable Excel workbook: {reason[:200]}", *where)
+    reason = str(error) or type(error).__name__
+    advice = "save it again as .xlsx, or as CSV UTF-8"
+    return source.fault(f"is not a readable Excel workbook: {reason[:200]}; {advice}", *where)

@@ -1,4 +1,4 @@
-"""Reads the file of an evaluation into a dataset for one version, with the version's tokenizer, scales and labels."""
+"""Converts the file of an evaluation to a dataset for one version, with its tokenizer, scales and labels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class HeldOut:
     """The rows on which a version is evaluated.
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
-    or the rows of one split. `labels` are the labels of the version, followed by labels of the file that the version
-    does not know.
+    or the rows of one split. `labels` are the labels of the version, followed by the labels of the file that the
+    version does not have.
     """
 
     dataset: Dataset
@@ -49,8 +49,8 @@ class HeldOut:
 def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, check: Check) -> HeldOut:
     """Read and encode the file of an evaluation, creating all files in the folder `staging`.
 
-    If the file marks splits, only its test rows are used or, if there are none, its validation rows. Raises BadData if
-    a row cannot be used, or if the file does not fit the task of the version.
+    If the file assigns rows to splits, only the test rows are used or, if there are none, the validation rows. Raises
+    BadData if a row cannot be used, or if the file does not fit the task of the version.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")

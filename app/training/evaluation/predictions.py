@@ -1,4 +1,4 @@
-"""The predictions of an evaluation, row by row: a CSV file of all rows, and the worst mistakes."""
+"""Writes the predictions of an evaluation to a CSV file, and finds the worst mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the pro
 
 
 def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
-    """Write the CSV file, and return the worst mistakes: the rows with the largest loss among those that are wrong.
+    """Write the CSV file, and return the worst mistakes, which are the wrong rows with the largest loss.
 
     Reads the texts from the user's file again, so that they need not be kept in memory.
     """

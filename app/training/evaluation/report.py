@@ -37,7 +37,10 @@ class Measured:
 
 
 def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, device: str, check: Check) -> Measured:
-    """Compute the predictions and metrics of a version. `check` is called between batches and may raise."""
+    """Compute the predictions and metrics of a version.
+
+    `check` is called between batches and may raise an exception.
+    """
     network = build(base.config, initialised=False)
     network.load_state_dict(load_file(base.weights))
     if isinstance(branch := getattr(network, "ngrams", None), Ngrams):

@@ -16,8 +16,8 @@ from app.training.prepare.dataset import Facts
 class Scores:
     """Predictions for N rows.
 
-    In classification, `probabilities_NC` has a column per label; labels that are unknown to the version have
-    probability 0. In regression, `values_N` are in the units of the data. `losses_N` contains the negative
+    In classification, `probabilities_NC` has a column per label; labels that the version does not have get a
+    probability of 0. In regression, `values_N` are in the units of the data. `losses_N` contains the negative
     log-probability of the true labels, or the squared error. `correct_N` is None for regression.
     """
 
@@ -43,13 +43,13 @@ class Scores:
 
 
 def widen(outputs_NC: NDArray[np.float64], labels: int) -> NDArray[np.float64]:
-    """Add a logit of minus infinity for each label that the version does not know."""
+    """Add a logit of minus infinity for each label that the version does not have."""
     missing = labels - outputs_NC.shape[1]
     return np.pad(outputs_NC, ((0, 0), (0, max(0, missing))), constant_values=-np.inf)
 
 
 def score(facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> Scores:
-    """Turn the outputs of a network into predictions."""
+    """Convert the outputs of a network to predictions."""
     if facts.task == "regression":
         scale = facts.target or {"mean": 0.0, "std": 1.0}
         values_N = outputs_NC[:, 0] * scale["std"] + scale["mean"]
@@ -72,7 +72,10 @@ def score(facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targ
 def metrics_of(
     facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> dict[str, Any]:
-    """Return all metrics. Rows with labels unknown to the version are left out of the loss, which would be infinite."""
+    """Return all metrics.
+
+    Rows with labels that the version does not have are left out of the loss, which would be infinite.
+    """
     columns = outputs_NC.shape[1]
     if facts.task == "regression" or columns >= len(labels):
         return measure(facts, outputs_NC, targets_N)

@@ -1,4 +1,4 @@
-"""Forms batches as a function of (seed, step), so that a resumed training run gets the same batches.
+"""Creates batches as a function of (seed, step), so that a resumed training run uses the same batches.
 
 The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. A long text is divided
 into windows again in each epoch, starting at another random offset, and the windows are used in random order.
@@ -27,7 +27,7 @@ _GROUP = 32  # the number of batches whose rows are drawn together, then sorted 
 class Batch:
     """Right-padded inputs (ids_BT or x_BTF), their lengths, and their targets.
 
-    There is one target per row or, in a batch that `of_text` made, per step.
+    There is one target per row or, in a batch from `of_text`, per step.
     """
 
     inputs: Tensor
@@ -40,8 +40,8 @@ class Batch:
         """Create a batch for next-token prediction. A target of -100 means that a step has no target.
 
         `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
-        host because its length determines the shape of later tensors; if it were computed on a GPU, the host would have
-        to wait for the result.
+        host, because its length determines the shape of later tensors, and the host would have to wait for a result
+        from a GPU.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -66,9 +66,9 @@ def derive(seed: int, *parts: object) -> int:
 class RowBatches:
     """Batches of `size` rows (if `balanced`, on average). Rows are cut after `limit` steps.
 
-    If `balanced` is true, batches take about the same time: a batch of short rows has more rows, a batch of long rows
-    has fewer. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
-    exceeds this limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
+    If `balanced` is true, all batches take about the same time: batches of short rows have more rows, and batches of
+    long rows have fewer. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single
+    row that exceeds this limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
     """
 
     def __init__(
@@ -205,9 +205,7 @@ class StreamBatches:
         return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """Return the starts of the windows of an epoch: adjacent windows from a random offset onwards, in random
-        order.
-        """
+        """Return the starts of an epoch's windows in random order. The windows are adjacent, from a random offset."""
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
         # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this

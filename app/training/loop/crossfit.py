@@ -1,10 +1,10 @@
-"""Collects held-out outputs for the calibration of the final version. The choice of the checkpoint does not bias them.
+"""Collects held-out outputs for the calibration of the final version, without bias from the choice of the checkpoint.
 
-The checkpoint with the best evaluation is the best partly by chance, so its outputs for the rows of that evaluation are
-better than for new rows. The validation rows are therefore divided into folds. The outputs that are kept for the rows
-of a fold come from the checkpoint that is best on the other folds. A row therefore has no influence on the choice of
-the checkpoint that scored it, or on the weights with which the outputs of the network and its n-gram branch are added.
-Most folds choose the same checkpoint as all rows together, so the kept outputs represent the final version well.
+The checkpoint with the best evaluation is the best partly by chance, so its outputs are better for the rows of that
+evaluation than for new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
+of the checkpoint that is best on the other folds are kept. Thus, a row does not influence the choice of the checkpoint
+that scores it, or the weights with which the outputs of the network and its n-gram branch are added. For most folds,
+the chosen checkpoint is also the best on all rows, so the kept outputs represent the final version well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FEWEST = 20  # with fewer rows, some folds would have at most one row
 
 @dataclass(slots=True)
 class FoldBest:
-    """The evaluation that is best without the rows of one fold. Implements `selection.Kept`."""
+    """The best evaluation without the rows of one fold. Implements `selection.Kept`."""
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -52,8 +52,8 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if unbiased rows exist anyway: if evaluations use only some of the rows, or if they neither choose the
-    checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if unbiased rows exist in any case, that is, if evaluations use only some of the rows, or if they neither
+    choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -119,7 +119,7 @@ class CrossFit:
         return {"outputs": torch.from_numpy(self.outputs_MC.copy()), "best": torch.tensor(values, dtype=torch.float64)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the state of a resume point. Points of earlier releases lack it; later evaluations supply it."""
+        """Restore the state of a resume point. Earlier releases did not save it; later evaluations then create it."""
         if not self.enabled or not tensors:
             return
         self.outputs_MC = tensors["outputs"].cpu().numpy().copy()

@@ -16,9 +16,7 @@ PATIENT_STEPS = 20  # consecutive steps above the ceiling that indicate divergen
 
 
 def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
-    """Return the maximum plausible loss of a training run that has not diverged. It is more than twice the loss of
-    guessing.
-    """
+    """Return the maximum plausible loss of a training run without divergence, more than twice the loss of guessing."""
     config = settled.config
     if config.task == "regression":
         # If the values are not scaled, they may have any magnitude, so there is no ceiling.
@@ -28,8 +26,9 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 
 
 def _mean_square(train: Rows | Stream) -> float:
-    """Return the mean square of the values to predict, but at least 1. It exceeds 1 only with the scale of a base
-    version.
+    """Return the mean square of the values to predict, or 1 if it is less.
+
+    It exceeds 1 only with a base version's scale.
     """
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
@@ -44,7 +43,7 @@ def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float
 
 
 def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
-    """Raise `diverged` if a metric is not finite. Such a metric could neither be compared nor be written as JSON."""
+    """Raise `diverged` if a metric is not finite, because it could neither be compared nor be written as JSON."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -1,4 +1,4 @@
-"""Computes the metrics of a network on held-out data. In text, every held-out token is predicted exactly once."""
+"""Computes the metrics of a network on held-out data. Every held-out token of a text is predicted exactly once."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class EvaluationSplit:
 def evaluate(
     network: TaskNetwork, split: EvaluationSplit, check: Check = lambda: None, observe: Observer | None = None
 ) -> dict[str, Any]:
-    """Compute the metrics of a split. `check` is called before each batch and may raise.
+    """Compute the metrics of a split. `check` is called before each batch and may raise an exception.
 
     Except for generation, `observe` is called with the outputs of each part of the network, before they are combined,
-    and with the targets of the rows. Leaves the network in training mode.
+    and with the targets of the rows. Afterwards, the network is in training mode.
     """
     if isinstance(network, LanguageModel):
         with _evaluating(network):
@@ -160,8 +160,9 @@ def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check, observe:
 
 
 def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64], labels: list[str]) -> dict[str, Any]:
-    """Compute the metrics of classification. The confusion matrix has a row per true label, a column per predicted
-    label.
+    """Compute the metrics of classification.
+
+    The confusion matrix has a row per true label and a column per predicted one.
     """
     shifted_NC = logits_NC - logits_NC.max(1, keepdims=True)
     log_probs_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))
@@ -219,7 +220,10 @@ def _macro_f1(per_class: dict[str, dict[str, float]]) -> float:
 def _regression(
     values_N: NDArray[np.float64], targets_N: NDArray[np.float32], scale: dict[str, float]
 ) -> dict[str, Any]:
-    """Compute the metrics of regression. Errors are in the units of the data; the loss is on standardised values."""
+    """Compute the metrics of regression. Errors are in the units of the data.
+
+    The loss is computed on standardised values.
+    """
     error_N = (values_N - targets_N) * scale["std"]
     variance = float((targets_N.astype(np.float64) * scale["std"]).var())
     mse = float((error_N**2).mean())

@@ -1,8 +1,8 @@
 """The training loop.
 
-A step is a pure function of the state before it: dropout and the order of the data depend only on (seed, step). A run
-that is killed and continues from a resume point therefore ends with the same weights, bit for bit. This does not hold
-with `max_seconds`: elapsed time then determines the number of steps and the decay of the learning rate.
+A step is a pure function of the previous state: dropout and the order of the data depend only on (seed, step).
+Therefore, a run that is killed and continues from a resume point ends with bit-identical weights. This does not hold
+with `max_seconds`, because the elapsed time then determines the number of steps and the decay of the learning rate.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Training:
         self._ticked = hooks.clock()
 
     def run(self) -> None:
-        """Train to the end. Raises StopRequested, or the TrainingFailure `diverged`."""
+        """Train until the run ends. Raises StopRequested, or the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
         self._pace = self._new_pace()  # do not count the time in which the baseline was fitted
@@ -96,7 +96,7 @@ class Training:
     # Steps.
 
     def step(self) -> None:
-        """Make one optimizer step, with the gradient of `accumulation` batches."""
+        """Perform one optimizer step, with the gradient of `accumulation` batches."""
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))
@@ -133,7 +133,7 @@ class Training:
         return [piece for k in range(self.settled.accumulation) for piece in self.batches.pieces(first + k)]
 
     def _with_dropped_tokens(self, batch: Batch) -> Batch:
-        """Replace a random share of the tokens by the blank token, so that the network does not rely on single words.
+        """Replace a random share of the tokens with the blank token, so that the network does not rely on single words.
 
         Special tokens are not replaced, because they mark the structure of the input.
         """
@@ -152,7 +152,10 @@ class Training:
     # Evaluations and reports.
 
     def evaluate(self) -> None:
-        """Evaluate on the validation data. Keep the weights if `selection` prefers them to those kept so far."""
+        """Evaluate on the validation data.
+
+        Keep the weights if `selection` prefers them to the previously kept weights.
+        """
         settled, progress, began = self.settled, self.progress, self.hooks.clock()
         split = EvaluationSplit(
             self.dataset.validation, self.dataset.facts, settled.device, settled.eval_rows, fits_mix=True

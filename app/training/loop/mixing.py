@@ -1,6 +1,6 @@
 """Fits the weights with which the outputs of a network and of its n-gram branch are added.
 
-The weights minimise the loss on the validation rows. On few rows, they stay close to one half each.
+The weights minimise the loss on the validation rows. If there are few rows, both remain close to one half.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def fit(task: str, network_NC: Outputs, branch_NC: Outputs, targets_N: NDArray[n
 
 
 def _newton(task: str, parts_2NC: Outputs, targets: Outputs, used: NDArray[np.bool_]) -> Outputs:
-    """Minimise the loss over the `used` weights; the others are 0."""
+    """Minimise the loss over the `used` weights. The other weights are 0."""
     weights = EQUAL * used
     rows = parts_2NC.shape[1]
     for _ in range(_STEPS):

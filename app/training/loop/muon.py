@@ -1,7 +1,7 @@
-"""Muon: SGD with momentum whose update matrices are orthogonalised, so that a step moves all directions equally.
+"""Muon: SGD with momentum whose update matrices are orthogonalised, so that a step has the same size in all directions.
 
-Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks". The size of a step is scaled as in Liu
-et al., 2025, "Muon is scalable for LLM training", section 2.2, so that AdamW's learning rates can be used.
+See Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks". The size of a step is scaled as in
+Liu et al., 2025, "Muon is scalable for LLM training", section 2.2, so that AdamW's learning rates can be used.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from models.tasks import LanguageModel, RowNetwork, TaskNetwork
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
-    """The summed loss of a batch, and how many of its `count` predictions are correct.
+    """The summed loss of a batch, and the number of its `count` predictions that are correct.
 
     The mean loss is `loss` divided by `Objective.weight`. `branch` is the loss of the n-gram branch, which is trained
-    at the same time, but does not affect the network's gradient. All losses and `correct` stay on the device, so the
-    host waits only when it reads them.
+    at the same time without affecting the network's gradient. All losses and `correct` remain on the device, so that
+    the host waits only when it reads them.
     """
 
     loss: Tensor
@@ -38,7 +38,7 @@ class BatchLoss:
 class Objective(Protocol):
     """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device.
 
-    `train_branch` says whether to run the n-gram branch as well, if the network has one.
+    `train_branch` tells whether to also run the n-gram branch of the network, if any.
     """
 
     train_branch: bool
@@ -86,8 +86,8 @@ class RowObjective(ABC):
     """The base class for the losses of tasks with one target per row.
 
     The network and its n-gram branch have separate losses, as if they were trained separately. With a joint loss, the
-    branch would soon fit the train rows, and the network would then learn little. The architecture `linear`
-    consists of a branch alone.
+    branch would quickly fit the train rows, and the network would learn little. The architecture `linear` consists only
+    of a branch.
     """
 
     def __init__(self, network: RowNetwork) -> None:
@@ -137,7 +137,7 @@ class Classes(RowObjective):
     def _branch_loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
         """Return the mean of the one-against-all logistic losses of all labels.
 
-        For n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
+        With n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
         """
         truth_BC = functional.one_hot(targets, outputs_BC.shape[1]).to(outputs_BC.dtype)
         loss_B = functional.binary_cross_entropy_with_logits(outputs_BC, truth_BC, reduction="none").mean(1)
@@ -169,9 +169,9 @@ class Labels(RowObjective):
 
 
 class Values(RowObjective):
-    """Squared error of one value per row, in standardised units: an error of 1 is one standard deviation.
+    """Squared error of one value per row, in standardised units, where an error of 1 is one standard deviation.
 
-    No prediction counts as correct.
+    The number of correct predictions is always 0.
     """
 
     def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 class Group:
     """Parameters with the same weight decay.
 
-    `blocks` contains, for every parameter, the number of blocks that Muon orthogonalises separately. It is None if
-    AdamW trains the parameters.
+    `blocks` contains, for every parameter, the number of blocks that Muon orthogonalises separately. It is None for
+    parameters that are trained with AdamW.
     """
 
     parameters: list[nn.Parameter]
@@ -45,7 +45,7 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update every parameter that has a gradient, then release all gradients. `rate` is the learning rate."""
+        """Update every parameter with a gradient, then release all gradients. `rate` is the learning rate."""
         gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
         for group in self.groups:
             self._advance(group, gradients, rate)
@@ -201,7 +201,7 @@ _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 
 def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
-    """Return how many matrices are stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
+    """Return the number of matrices stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
     if name.startswith("body.rnn."):
         return len(parameter) // config.width
     if name.endswith("attention.qkv.weight"):

@@ -1,6 +1,6 @@
 """Resume points: the complete state of a training run between two steps, stored in the run directory.
 
-A point is written to a temporary directory, synced to disk, and renamed. A partial point is therefore never visible.
+A point is written to a temporary directory, synced to disk and then renamed, so that a partial point is never visible.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Progress:
     """Counters and sums of a training run between two steps.
 
     `elapsed` is the training time in seconds, over all attempts. `loss`, `weight`, `correct` and `count` are sums since
-    the last report. `best_step` and `best_metrics` belong to the kept weights; `best_value` is the best score so far.
+    the last report. `best_step` and `best_metrics` describe the kept weights, and `best_value` is the best score so
+    far.
     """
 
     step: int = 0
@@ -64,7 +65,7 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True)
 class DamagedPoint:
-    """A resume point that cannot be read, with the reason."""
+    """A resume point that cannot be read, and the reason."""
 
     directory: Path
     reason: str
@@ -77,7 +78,7 @@ class DamagedPoint:
 
 
 class _Damage(Exception):
-    """The files of a resume point are damaged: they differ from what was written."""
+    """The files of a resume point differ from those that were written."""
 
 
 def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:
@@ -102,9 +103,9 @@ def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digest
 def load(
     directory: Path, digests: dict[str, str], device: str = "cpu"
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
-    """Return the newest readable point, or None, and the newer points, which are damaged.
+    """Return the newest readable point (or None), and all newer points, which are damaged.
 
-    A step is a pure function of the state before it, so continuing from an older point gives the same weights. Raises
+    A step is a pure function of the previous state, so continuing from an older point gives the same weights. Raises
     TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.
     """
     damaged: list[DamagedPoint] = []
@@ -125,17 +126,17 @@ def load(
 
 
 def discard(point: DamagedPoint) -> None:
-    """Delete a damaged point, so that it does not count as one of the points to keep."""
+    """Delete a damaged point, so that it is not counted as one of the points to keep."""
     shutil.rmtree(point.directory, ignore_errors=True)
 
 
 def newest(directory: Path) -> list[str | int]:
-    """Return the name and modification time of the newest point, which identify it; empty if there are no points."""
+    """Return the name and modification time of the newest point as its identity, or an empty string without points."""
     return [part for place in _points(directory)[:1] for part in (place.name, place.stat().st_mtime_ns)]
 
 
 def _content(place: Path) -> dict[str, Any]:
-    """Return the content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
+    """Return the content of state.json. Raises _Damage if it or the tensors are damaged or missing."""
     try:
         content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
         written = content.pop("sha256", None)
@@ -168,7 +169,7 @@ def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
 
 
 def _points(directory: Path) -> list[Path]:
-    """Return the directories of all points, newest first. The old directory of an unfinished replacement comes last."""
+    """Return the directories of all points, newest first. The old directory of an unfinished replacement is last."""
     replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
     return sorted(directory.glob("step-*"), reverse=True) + replaced
 

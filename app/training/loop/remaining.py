@@ -1,4 +1,4 @@
-"""The work of evaluations, in rows or tokens. It is used to estimate the time of a training run."""
+"""The size of evaluations, in rows or tokens, which is used to estimate the time of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning rate of each step, and when a training run evaluates, reports and ends.
+"""Determines the learning rate of each step, and the steps at which a training run evaluates, reports and ends.
 
 All of these depend only on the settings and the progress of the run.
 """
@@ -20,9 +20,9 @@ EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evalua
 class Schedule:
     """Determines the learning rate and the actions due at the current step of a training run.
 
-    With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement,
-    and then falls to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
-    and compute-optimal training beyond fixed training durations"). Without such a plateau, it falls before the last
+    With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
+    It then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
+    and compute-optimal training beyond fixed training durations"). Without such a plateau, it decays before the last
     step or the time limit.
     """
 
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def total_steps(self) -> int | None:
-        """The number of steps after which the run ends, as currently known; None if only time limits the run."""
+        """The number of steps after which the run is currently expected to end, or None if only time limits it."""
         steps, start = self.settled.total_steps, self.progress.cooldown_start
         if start < 0:
             return steps
@@ -54,9 +54,9 @@ class Schedule:
 
     @property
     def branch_rate(self) -> float:
-        """The learning rate of the n-gram branch. It falls linearly from its peak to 0 at `branch_steps`, or earlier.
+        """The learning rate of the n-gram branch, which decays linearly to 0 by `branch_steps` at the latest.
 
-        If `branch_steps` is 0, it falls until the end of the run.
+        If `branch_steps` is 0, it decays until the end of the run.
         """
         peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
         if not steps:
@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def _rest(self) -> float:
-        """How much of the fall after a plateau remains, from 1 (before the fall) to 0."""
+        """The remaining share of the decay after a plateau, from 1 (before the decay) to 0."""
         start = self.progress.cooldown_start
         if start < 0 or (end := self.total_steps) is None:
             return 1.0
@@ -75,7 +75,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, the time limit is reached, or the run is out of patience."""
+        """Whether all steps are done, the time limit is reached, or the patience is exhausted."""
         return self.fraction >= 1.0 or (self.out_of_patience and self.settled.schedule != "plateau")
 
     @property
@@ -92,7 +92,7 @@ class Schedule:
 
     @property
     def plateaued(self) -> bool:
-        """Whether the learning rate should begin to fall now, earlier than planned."""
+        """Whether the learning rate should start to decay now, earlier than planned."""
         # Early on, some networks need many steps before any metric improves.
         held = EARLIEST_PLATEAU <= self.fraction < 1.0 / (1.0 + self.settled.cooldown)
         waiting = self.settled.schedule == "plateau" and self.progress.cooldown_start < 0
@@ -126,8 +126,8 @@ class Schedule:
 def learning_rate(settled: Settled, fraction: float) -> float:
     """Return the learning rate after a completed share of the run, from 0 to 1, if the run is not shortened.
 
-    After a linear warm-up, the rate remains constant or falls to 1 % of its peak: along a cosine curve, along a
-    straight line or, with `plateau`, along a straight line that begins late.
+    After a linear warm-up, the rate remains constant or decays to 1 % of its peak: along a cosine curve, linearly, or
+    with `plateau`, linearly from a late start.
     """
     warmup, peak = settled.warmup_ratio, settled.learning_rate
     if fraction < warmup:

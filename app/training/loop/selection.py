@@ -1,12 +1,12 @@
-"""Decides which weights of a training run to keep: the weights of the best evaluation or of the last step.
+"""Chooses the weights of a training run to keep: those of the best evaluation or of the last step.
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows. Scores count as equal if they differ by at most 1 / (number
-  of rows); the lowest validation loss then decides. On few rows, the score has few possible values, and the first
-  evaluation to reach a value may belong to a barely trained network.
+- `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) are
+  considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values,
+  which a barely trained network may reach by chance.
 - `loss`: the lowest validation loss.
-- `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
+- `last`: the last step. Used if there are too few validation rows for comparing evaluations (`wire.measurement`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
 
 
 def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> bool:
-    """Whether the weights of this evaluation replace the weights kept so far."""
+    """Whether the weights of this evaluation replace the currently kept weights."""
     highest, value = kept.best_value, score(rule, metrics, fraction)
     if highest is None:
         return True
@@ -55,9 +55,7 @@ def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> flo
 
 
 def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
-    """Whether an evaluation postpones the end of a run at a plateau. Only a better score does; a lower loss does
-    not.
-    """
+    """Whether an evaluation resets the patience. Only a better score does so, not a lower loss."""
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True
@@ -65,5 +63,5 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
 
 
 def _tie(metrics: dict[str, Any]) -> float:
-    """Return the difference up to which scores count as equal: 1 / (number of rows), at most `LARGEST_TIE`."""
+    """Return the largest difference between equal scores: 1 / (number of rows), but at most `LARGEST_TIE`."""
     return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

@@ -29,7 +29,7 @@ class Timings:
 
 
 def time_training(training: Training, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic) -> Timings:
-    """Time a training run that has not begun. Its weights change, so the run cannot be used afterwards."""
+    """Time a training run before its first step. This changes the weights, so the run cannot be used afterwards."""
     training.network.train()
     training.step()  # the first step is slower, because kernels are chosen
     branch, total = training.settled.branch_steps, training.settled.total_steps
@@ -43,7 +43,10 @@ def time_training(training: Training, budget: float = BUDGET, clock: Callable[[]
 
 
 def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> float:
-    """Return the mean time of a step. If batches differ in size, it is corrected for the tokens of the timed steps."""
+    """Return the mean time of a step.
+
+    If batches differ in size, the time is corrected for the number of tokens in the timed steps.
+    """
     began, tokens, count = clock(), training.progress.trained_tokens, 0
     while count < MOST:
         training.step()

@@ -1,4 +1,4 @@
-"""The complete configuration of a training run, settled before step 0 and stored in `settled.json` for all attempts.
+"""The complete configuration of a training run. It is determined before step 0 and stored in `settled.json`.
 
 It depends on the request, the data and the machine, but never on a measured time.
 """
@@ -40,8 +40,8 @@ class Settled:
     the weights to keep (see `loop/selection.py`). `digests` identify the data, tokenizer and request; a resume point
     with other digests is rejected.
 
-    Fields with defaults were added after the first release. `cooldown` applies to the schedule `plateau`: the number of
-    steps in which the learning rate falls, divided by the number of steps before the fall. Train rows are cut after
+    Fields with defaults were added after the first release. For the schedule `plateau`, `cooldown` is the number of
+    steps in which the learning rate decays, divided by the number of steps before the decay. Train rows are cut after
     `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size`
     rows on average, and fewer if rows are long.
     """
@@ -91,7 +91,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Settle all settings that the request leaves open. Raises BadOption or TrainingFailure for impossible settings."""
+    """Determine the settings that the request leaves open. Raises BadOption or TrainingFailure if this fails."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
@@ -143,7 +143,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
 
 
 def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
-    """Raise BadOption for a setting that is impossible or has no effect.
+    """Raise BadOption for a setting that is invalid or has no effect.
 
     Before the data is read, `facts` is None, and some of these settings cannot be detected yet.
     """
@@ -177,9 +177,9 @@ def _eval_size(dataset: Dataset) -> int | None:
 def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """Return the rule for choosing the weights to keep.
 
-    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions: if
-    the request sets `patience`, early stopping compares evaluations in any case; in generation, even a few rows contain
-    many tokens. A linear model also keeps its last weights, because it converges and hardly overfits.
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
+    requests with `patience`, because early stopping always compares evaluations, and generation, because even a few
+    rows contain many tokens. A linear model also keeps its last weights, because it converges and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -228,9 +228,10 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
-    """Return the number of steps after which train rows are cut, because the time is better spent on more rows.
+    """Return the number of steps after which train rows are cut. This leaves time to train on more rows.
 
-    Returns 0 (no limit) if the request sets a context length, or if the model is linear, which reads long rows quickly.
+    Returns 0 (no limit) if the request sets a context length or the model is linear, because linear models are fast on
+    long rows.
     """
     if facts.shape != "rows" or options.context_length or model.architecture == "linear":
         return 0
@@ -238,7 +239,7 @@ def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """Return the weight of each label, by default 1. If "balanced", the rows of each label have equal total weight."""
+    """Return the weight of each label, by default 1. If "balanced", all labels have the same total weight."""
     weights = options.class_weights
     if weights is None:
         return None

@@ -1,4 +1,4 @@
-"""Determines how long a training run takes: its steps, its evaluations, and its learning rate schedule."""
+"""Determines the duration of a training run: its steps, its evaluations, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """Return the learning rate schedule. A plateau ends a run only if the request sets neither length nor patience.
+    """Return the learning rate schedule. A plateau ends a run only if the request sets neither a length nor patience.
 
-    If evaluations cannot be compared, the learning rate falls over the whole run.
+    If evaluations cannot be compared, the learning rate decays over the whole run.
     """
     open_ended = _stops_early(options, facts) and options.patience is None
     return options.schedule or ("plateau" if open_ended and metric != "last" else recipe.schedule)
@@ -71,7 +71,8 @@ def warmup_ratio(recipe: Recipe, total_steps: int | None) -> float:
 def patience(options: TrainingOptions, facts: Facts, recipe: Recipe) -> int:
     """Return the number of evaluations without improvement after which the run stops; 0 disables early stopping.
 
-    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit soon.
+    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit
+    quickly.
     """
     if options.patience is not None:
         return options.patience

@@ -15,7 +15,7 @@ HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # trained by fine-tuning with `h
 
 
 def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
-    """Copy every base tensor whose name and shape match the network, and return a sentence about the result.
+    """Copy every base tensor whose name and shape match the network, and return a message about the result.
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
     parameters except those in `HEADS` are frozen. Raises TrainingFailure `invalid_base_model` if no
@@ -44,7 +44,7 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
 def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Adapt the base tensors to the new network.
 
-    If the base head was tied to the embedding, but the new head has its own matrix, the head gets a copy of the
+    If the base head was tied to the embedding and the new head has a separate matrix, the head gets a copy of the
     embedding. Learned positions are cut to the new context length.
     """
     head, embedding, positions = "head.weight", "input.embedding.weight", "body.positions.weight"

@@ -1,7 +1,7 @@
-"""Estimates the memory of a training run before its first step, and refuses a run that would not fit.
+"""Estimates the memory of a training run before its first step, and rejects a run that needs too much memory.
 
-Activations are counted for the largest piece of a batch. The number of values that a step keeps per token was measured
-on a CPU; `docs/log.md` has the figures, and the tests compare the estimates with the peak memory of real steps.
+Activations are counted for the largest piece of a batch. The number of values that a step stores per token was measured
+on a CPU (see `docs/log.md`). The tests compare the estimates with the peak memory of real steps.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _evaluated_tokens(config: ModelConfig, part: Rows | Stream) -> float:
 
 
 def _numbers_per_token(config: ModelConfig) -> float:
-    """Return how many numbers a training step keeps for each token of a piece."""
+    """Return the number of values that a training step stores for each token of a piece."""
     if config.architecture == "linear":
         return _branch(config)
     body = _recurrent(config) if config.recurrent else _transformer(config)
@@ -146,7 +146,7 @@ def _branch(config: ModelConfig) -> float:
 
 
 def _evaluated_numbers(config: ModelConfig) -> float:
-    """Return how many numbers an evaluation needs for each token of a batch."""
+    """Return the number of values that an evaluation stores for each token of a batch."""
     if config.architecture == "linear":
         return _NGRAMS * _NGRAM_NUMBERS
     wide = body_width(config) if config.recurrent else config.width + config.inner_width

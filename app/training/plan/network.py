@@ -29,8 +29,8 @@ def model(
 ) -> ModelConfig:
     """Return the configuration of the network to train.
 
-    Raises BadOption for options that no network can have, and TrainingFailure `invalid_base_model` for a base version
-    that cannot be fine-tuned for the task.
+    Raises BadOption for invalid options, and TrainingFailure `invalid_base_model` for a base version that cannot be
+    fine-tuned for the task.
     """
     options = spec.training
     architecture = spec.model if base is None else base.config.architecture

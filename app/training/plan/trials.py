@@ -1,4 +1,4 @@
-"""Plans the trials of an auto job: which architectures are trained, and with which options.
+"""Plans the trials of an auto job, with their architectures and options.
 
 The plan depends on the request and on counts of rows, tokens and parameters, never on a measured time.
 """
@@ -27,7 +27,7 @@ LEAST_WORK = 1000.0  # the minimum number of operations per token, for a network
 
 
 def check(options: TrainingOptions, task: str | None) -> None:
-    """Raise BadOption for an option that is impossible or has no effect on any network."""
+    """Raise BadOption for an option that is invalid or has no effect on any network."""
     try:
         check_options(options, TrainingKind(None, task))
     except OptionError as error:

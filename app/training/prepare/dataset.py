@@ -1,4 +1,4 @@
-"""The prepared data: rows or one long stream, stored on disk as arrays that are mapped into memory."""
+"""The prepared data, which consists of rows or one long stream. It is stored on disk as memory-mapped arrays."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def kept_part(rows: Rows, index: int, limit: int) -> slice:
     """Return the part of a completion that is kept if the network reads at most `limit` tokens.
 
     A row that is too long is shortened, first at the start of its prompt, then at the end of its learned part. The
-    slice has up to `limit` + 1 tokens, since the last token is only predicted, never read.
+    slice has up to `limit` + 1 tokens, because the last token is only predicted, not read.
     """
     learned = rows.answer(index)
     start = max(0, min(len(learned) - 1 - limit, int(learned.argmax()) - 1))
@@ -68,7 +68,7 @@ def kept_part(rows: Rows, index: int, limit: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A text as one sequence of token ids. The first `context` ids precede the text: they are read, but not learned."""
+    """A text as one sequence of token ids. The first `context` ids precede the text, and are read but not learned."""
 
     ids_T: NDArray[np.int32]
     characters: int
@@ -100,8 +100,9 @@ def sample(part: Rows | Stream, most: int) -> Rows | Stream:
 class Facts:
     """Facts about the data, for the network and the model card. All values are JSON values.
 
-    `blank` is the id of the token that replaces dropped tokens (token dropout); None if the tokenizer has no such
-    token. `specials` are the ids of the tokens that do not represent text.
+    `blank` is the id of the token that replaces dropped tokens (token dropout), or None if the tokenizer has no such
+    token. `specials` are the ids of the tokens that do not represent text. `eos_token` is None if the end token
+    has one of the usual names.
     """
 
     task: str
@@ -117,6 +118,7 @@ class Facts:
     normalization: dict[str, Any] | None = None
     target: dict[str, float] | None = None
     chat_template: str | None = None
+    eos_token: str | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,9 +150,9 @@ def array_path(directory: Path, part: str, name: str) -> Path:
 def save(directory: Path, staging: Path, dataset: Dataset) -> Dataset:
     """Complete the folder `staging` and rename it to `directory`.
 
-    At any moment, `directory` is either complete or absent; a partial dataset is never visible. Arrays that were built
-    on disk are already in `staging`. The remaining arrays are written now, and all other files in `staging` are
-    deleted. Returns the dataset exactly as a later attempt will load it.
+    At any moment, `directory` is either complete or absent, so that a partial dataset is never visible. Arrays that
+    were built on disk are already in `staging`. This function writes the remaining arrays and deletes all other files
+    in `staging`. Returns the same dataset that a later attempt will load.
     """
     parts: dict[str, Any] = {}
     kept = {TOKENIZER}

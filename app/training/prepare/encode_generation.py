@@ -85,7 +85,7 @@ def encode_completions(
 
 
 def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
-    """Join all turns into one row. Returns its ids, and the mask of its learned tokens."""
+    """Join all turns into one row. Returns the ids and the mask of the learned tokens."""
     ids: list[int] = []
     learned: list[int] = []
     for turn, turn_ids in turns:
@@ -101,7 +101,7 @@ def recount_characters(dataset: Dataset, limit: int) -> Dataset:
     """Return the dataset with the number of `characters` that remain if completions are cut for a network that reads
     `limit` tokens.
 
-    A dataset without completions is returned unchanged, because its sequences are cut differently.
+    Returns a dataset without completions unchanged, because its sequences are cut differently.
     """
     if dataset.facts.shape != "completions":
         return dataset
@@ -149,7 +149,7 @@ def encode_plain_text(
 
 
 def encode_whole_text(source: Source, base: BaseCheckpoint, staging: Path) -> Dataset:
-    """Encode one long text with the tokenizer of the base version. All of it is held out, as test data."""
+    """Encode one long text with the tokenizer of the base version. The whole text becomes test data."""
     tokenizer = base.tokenizer()
     held_out = GatheredStream(staging, SPLIT_NAMES[TEST], end_ids(tokenizer))
     tallies = {TEST: _encode(tokenizer, text_file.pieces(source), held_out)}
@@ -217,6 +217,7 @@ def _facts(shape: str, tokenizer: Tokenizer, **more: Any) -> Facts:
         tokenizer=tokenizer.kind,
         blank=tokenizer.blank_id,
         specials=tokenizer.special_ids,
+        eos_token=tokenizer.named_end,
         **more,
     )
 

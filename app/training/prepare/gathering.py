@@ -1,4 +1,4 @@
-"""Collects the encoded tokens of one split on disk. Only the end offset of each row is kept in memory."""
+"""Collects the encoded tokens of one split on disk. Keeps only the end offset of each row in memory."""
 
 from __future__ import annotations
 

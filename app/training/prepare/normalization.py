@@ -1,9 +1,9 @@
 """Standardises numeric steps with the mean and standard deviation of the train steps.
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
-123,456,700.25 would lose its decimals, since adjacent float32 values of this size differ by 8. Checkpoints of this kind
-have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key: for these, the
-computation is done in float32, as it was during their training.
+123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints of this
+kind have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. Their inputs are
+normalised in float32, as during their training.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
 
 @dataclass
 class Precision:
-    """Counts the changes of each feature from one step to the next, and how many of them are lost in float32."""
+    """Counts the changes of each feature between steps, and the number of changes that are lost in float32."""
 
     changes_F: NDArray[np.int64]
     lost_F: NDArray[np.int64]
@@ -94,7 +94,7 @@ class Precision:
             return f"has values up to {self.largest_F[number]:.3g}, which are stored in steps of {spacing:g}"
         if self.lost_F[number] > _SHARE * self.changes_F[number]:
             share = self.lost_F[number] / self.changes_F[number]
-            return f"loses {share:.0%} of its changes between steps, which are tiny relative to its range"
+            return f"loses {share:.0%} of its changes between steps, which are very small relative to its range"
         return ""
 
 

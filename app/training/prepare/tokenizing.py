@@ -51,7 +51,7 @@ def choose_tokenizer(
 ) -> Tokenizer:
     """Return the base version's tokenizer or, without a base version, a new tokenizer trained on `texts`.
 
-    `sizes` contains the number of characters in `texts`, and how many of them are in scripts without spaces between
+    `sizes` contains the number of characters in `texts`, and the number of those in scripts without spaces between
     words. Raises BadData if the base version expects numeric features.
     """
     if base is not None:

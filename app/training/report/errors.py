@@ -1,4 +1,4 @@
-"""Writes the errors of the final weights on the validation data. They serve to compare the trials of a job."""
+"""Writes the errors of the final weights on the validation data, which are used to compare the trials of a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(path: Path, errors: Errors) -> None:
 def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], None]) -> Errors:
     """Return one value per batch of held-out text, in nats per token. The mean of these values is the loss.
 
-    `check` is called between batches and may raise.
+    `check` is called between batches and may raise an exception.
     """
     sums_B, counts_B = text_losses(network, split, check)
     # Batches differ in size. With the linearised ratio of the sums, both the mean and the standard error are correct

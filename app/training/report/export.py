@@ -1,7 +1,7 @@
 """Writes checkpoint directories: weights, configuration, labels, tokenizer, figures and model card.
 
-At any moment, a checkpoint directory is either complete or absent; a partial one is never visible. The weights file has
-no metadata, so equal weights produce identical files.
+At any moment, a checkpoint directory is either complete or absent, so that a partial one is never visible. The weights
+file has no metadata, so equal weights produce identical files.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def finish(
     dataset: Dataset,
     calibration: Calibration | None,
 ) -> None:
-    """Write the final checkpoint: the directory `best`, with metrics, calibration, plots and model card added.
+    """Write the final checkpoint: the content of the directory `best`, with metrics, calibration, plots and model card.
 
     Replaces `directory`.
     """
@@ -112,11 +112,12 @@ def finish(
 
 
 def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
-    """Return the content of config.json. It excludes the labels, which can be numerous and are in labels.json."""
+    """Return the content of config.json. The labels, which can be numerous, are stored in labels.json instead."""
     optional = {
         "normalization": facts.normalization,
         "target": facts.target,
         "chat_template": facts.chat_template,
+        "eos_token": facts.eos_token,
         "threshold": 0.5 if facts.task == "multilabel" else None,
     }
     values: dict[str, Any] = settled.config.to_dict() | {"format_version": FORMAT_VERSION}
@@ -124,9 +125,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
 
 
 def _short(split: dict[str, Any]) -> dict[str, Any]:
-    """Return a split's metrics, without those that grow with the number of labels. metrics.json contains all
-    metrics.
-    """
+    """Return a split's metrics, without those whose size depends on the number of labels."""
     return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 

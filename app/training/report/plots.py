@@ -1,6 +1,6 @@
 """Draws the plots of a training run as SVG files.
 
-The files do not contain their creation time, so equal figures produce identical files.
+The files do not contain their creation time, so the same figures produce identical files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The section of the model card on how far to trust the answers: calibration, prediction sets, risk and coverage."""
+"""Writes the model card's section on the reliability of answers: calibration, prediction sets, risk and coverage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def summary(calibration: Calibration, *, selects: bool) -> str:
-    """Return one sentence that says what was fitted, on which rows, and with which result.
+    """Return one sentence that describes the fit, the rows that it used, and its result.
 
-    `selects` says whether the evaluations chose the checkpoint; otherwise, the weights are those of the last step.
+    `selects` tells whether evaluations were used to choose the checkpoint. Otherwise, the weights are those of the last
+    step.
     """
     rows, method = f"{calibration.rows:,} held-out rows", _method(calibration, selects)
     if calibration.before is None or calibration.after is None:

@@ -1,4 +1,4 @@
-"""Fits the baseline of a training run before its first step, and reports what it achieved."""
+"""Fits the baseline of a training run before its first step, and reports the result."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BYTES_PER_TOKEN = 4  # an approximate average
 def fit_baseline(
     run: Path, spec: TrainSpec, settled: Settled, dataset: Dataset, events: Events, check: Callable[[], None]
 ) -> Fitted | None:
-    """Load or fit the baseline, and emit a note about it. `check` is called in between and may raise.
+    """Load or fit the baseline, and emit a note about it. `check` is called meanwhile and may raise an exception.
 
-    Returns None if the request turns the baseline off, or if the held-out data is too small to compare models on.
+    Returns None if the request disables the baseline, or if there is too little held-out data to compare models.
     """
     if spec.training.baseline is False or not any(_measurable(dataset).values()):
         return None
@@ -39,7 +39,7 @@ def fit_baseline(
 
 
 def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> float:
-    """Estimate how long `fit_baseline` takes."""
+    """Estimate the duration of `fit_baseline` in seconds."""
     labels = len(dataset.facts.labels)
     if spec.training.baseline is False or not any(_measurable(dataset).values()) or labels > MOST_LABELS:
         return 0.0
@@ -50,7 +50,7 @@ def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> flo
 
 
 def _measurable(dataset: Dataset) -> dict[str, bool]:
-    """Whether each held-out split is large enough to compare models on."""
+    """Whether each held-out split is large enough to compare models."""
     return {
         name: part.characters >= _FEWEST_CHARACTERS
         if dataset.facts.task == "generation"

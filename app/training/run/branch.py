@@ -16,7 +16,7 @@ _BATCH_TOKENS = 100_000
 
 
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
-    """Give the branch of a text classifier, if the network has one, the bytes of each token. Return the branch."""
+    """Pass the bytes of each token to the branch of a text classifier, if any. Return the branch."""
     branch = getattr(network, "ngrams", None)
     if not isinstance(branch, Ngrams):  # the branch of a language model needs no bytes
         return None
@@ -30,7 +30,7 @@ def measure_frequencies(
 ) -> None:
     """Measure the document frequencies of n-grams on up to `most` train rows, each cut to `limit` tokens.
 
-    `check` is called before each batch and may raise.
+    `check` is called before each batch and may raise an exception.
     """
     assert isinstance(dataset.train, Rows)
     frequencies = DocumentFrequencies(branch)

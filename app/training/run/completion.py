@@ -42,8 +42,8 @@ def complete(
 ) -> Done:
     """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
-    `check` is called between batches and may raise. `checkpoint/` marks the run as finished and is therefore written
-    last: if this attempt is killed before that, the next attempt repeats all of these steps.
+    `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
+    therefore written last. If this attempt is killed before, the next attempt repeats all of these steps.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
@@ -125,7 +125,7 @@ def _metrics(
 ) -> dict[str, Any]:
     """Return the metrics of each held-out split, keyed by its name.
 
-    If there is a calibration, they are measured on calibrated outputs, as the service returns them.
+    If there is a calibration, metrics are computed from calibrated outputs, like the outputs of the service.
     """
     facts = training.dataset.facts
     if answers:
@@ -150,9 +150,7 @@ def _calibrated(outputs: Outputs, calibration: Calibration | None) -> Outputs:
 def _with_evidence(
     metrics: dict[str, Any], facts: Facts, outputs: dict[str, Outputs], calibration: Calibration
 ) -> dict[str, Any]:
-    """Return the metrics, with the calibration's metrics added. Each validation row is calibrated by a fit to other
-    rows.
-    """
+    """Return the metrics, with those of the calibration. Each validation row is calibrated by a fit to other rows."""
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:
         figures["test"] = calibrate.evidence(facts, calibration, *outputs["test"])

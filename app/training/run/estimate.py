@@ -1,6 +1,6 @@
-"""A dry run: prepares the data, plans the training run, and times a few steps of it, without training.
+"""A dry run: prepares the data, plans the training run, and times a few steps.
 
-It works in its own run directory, which is deleted afterwards.
+It uses a separate run directory, which is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ class EstimateSession(Session):
         )
 
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
-        """Return the seconds that an auto job takes to plan its trials, and the seconds before the first step of each
-        run.
+        """Return the seconds for planning the trials of an auto job, and the seconds before the first step of each run.
 
         The trials share the prepared data and, with some exceptions, the baseline.
         """
@@ -113,7 +112,7 @@ class EstimateSession(Session):
         base_checkpoint: BaseCheckpoint | None,
         before: float,
     ) -> TrainingPlan:
-        """Time some steps of a training run. `before` is the time before the first of them."""
+        """Time some steps of a training run. `before` is the time before the first step."""
         configure_torch(settled)
         dataset = recount_characters(dataset, settled.config.context_length)
         held_out = sample(dataset.validation, TIMED_TOKENS if settled.window else TIMED_ROWS)
@@ -195,8 +194,8 @@ def _ends_earlier(settled: Settled) -> str | None:
     if settled.max_seconds is not None and settled.total_steps is not None:
         reasons.append(f"max_seconds ({settled.max_seconds:g}) ends the run")
     if settled.patience:
-        end = "begin the fall of the learning rate" if settled.schedule == "plateau" else "end the run"
-        reasons.append(f"{settled.patience} evaluations in a row without a better {settled.metric} {end}")
+        effect = "the learning rate starts to decay" if settled.schedule == "plateau" else "the run ends"
+        reasons.append(f"{effect} after {settled.patience} evaluations in a row without a better {settled.metric}")
     return "; ".join(reasons) or None
 
 

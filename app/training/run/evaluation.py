@@ -2,7 +2,7 @@
 
     evaluation.json, inputs/, base/, against/ → evaluated.json, predictions.csv
 
-An evaluation has no resume points: an attempt that was killed is repeated, and gives the same report.
+An evaluation has no resume points. If an attempt is killed, the next attempt starts again and gives the same report.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class EvaluationSession:
     def break_off(self, error: Exception) -> TrainEvent:
         """Emit an event about the unexpected error that ended the attempt.
 
-        If the previous attempt ended with the same error, the job fails, because the next attempt would probably fail
-        too.
+        If the previous attempt ended with the same error, the job fails, because a retry would probably fail as well.
         """
         kind, path = type(error).__name__, self.run / "broken.json"
         cause = disk_errors.os_error(error)
         event: TrainEvent = Broke(kind, 0 if cause is None else cause.errno or 0)
         if cause is None and path.exists() and json.loads(path.read_text()) == {"kind": kind}:
             message = (
-                f"the evaluation fails each time because of an internal error ({kind}); the trainer's log has details"
+                f"the evaluation fails each time because of an internal error ({kind}); see the trainer's log for "
+                "details"
             )
             event = TrainFailed("internal_error", message)
         elif cause is None:
@@ -139,9 +139,7 @@ class EvaluationSession:
         marked = f", the {held_out.split} rows that the file marks" if held_out.split else ""
         self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
-            message = (
-                f"these labels are unknown to the version, so their rows count as wrong: {', '.join(unknown[:20])}"
-            )
+            message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
             self.events.note("unknown_labels", 0, message, "warn", labels=unknown[:1000])
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]

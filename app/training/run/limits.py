@@ -1,4 +1,4 @@
-"""Limits on the trainer process: memory, the size of files, processes, and no network."""
+"""Limits the memory, the file sizes and the processes of the trainer, and disables its network."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
 
 
 def confine(memory: int) -> None:
-    """Limit files and processes, let the system prefer this process when memory runs out, and drop the network.
+    """Limit files and processes, disable the network, and let the system kill this process first if memory runs out.
 
-    Must be called before the process has threads. Where the system does not allow a limit, it is left out.
+    Must be called before the process starts threads. Limits that the system does not allow are skipped.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_END))
@@ -30,7 +30,7 @@ def confine(memory: int) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Limit the memory that the process may reserve. Not for CUDA, which reserves far more than it uses."""
+    """Limit the memory that the process may reserve. Not used with CUDA, which reserves far more than it uses."""
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
 

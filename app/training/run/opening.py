@@ -69,8 +69,8 @@ def _long_rows(dataset: Dataset, settled: Settled) -> str:
     share = cut / len(train)
     return (
         f"{counted(cut, 'train row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; training "
-        f"reads only the beginning, but evaluations read up to {context}; training.context_length sets one limit "
-        "for both"
+        f"reads only the beginning, but evaluations read up to {context}; training.context_length sets one limit for "
+        "both"
     )
 
 

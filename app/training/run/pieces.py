@@ -1,4 +1,4 @@
-"""Makes the pieces of batches smaller after memory has run out. A step still trains on the same examples."""
+"""Reduces the size of the pieces of batches after memory has run out. A step still trains on the same examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTDATED = ("resume", "checkpoints")  # of the run with the earlier settings
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
-    """Return the settings with smaller pieces if memory has run out with these, and reset the run to step 0."""
+    """If memory has run out with these settings, return settings with smaller pieces and reset the run to step 0."""
     short = shortage.read(run)
     if short is None or short.micro_tokens != settled.micro_tokens:
         return settled

@@ -1,4 +1,4 @@
-"""The run of an auto job itself: prepares the data and plans the trials, which are training runs of their own."""
+"""The run of an auto job, which prepares the data and plans the trials. The trials are separate training runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
     """Report on the data, plan the trials, and fit the baseline that they share.
 
     A trial on the same machine uses the prepared data and the baseline; on another machine, it computes identical ones.
-    `check` is called regularly and may raise. Raises TrainingFailure.
+    `check` is called regularly and may raise an exception. Raises TrainingFailure.
     """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
@@ -37,7 +37,7 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
 def shares_baseline(dataset: Dataset, settled: Settled) -> bool:
     """Whether one baseline is fitted for all trials.
 
-    False for language models, whose baseline depends on the context length of the trial, and if time is limited,
+    False for language models, because their baseline depends on the context length of the trial, and with a time limit,
     because each trial has its own limit.
     """
     return dataset.facts.task != "generation" and settled.max_seconds is None

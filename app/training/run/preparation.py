@@ -1,4 +1,4 @@
-"""Provides the prepared data and the settled configuration, which a training run needs before its first step.
+"""Provides the prepared data and the settled configuration of a training run before its first step.
 
 The first attempt writes both to the run directory; later attempts read them.
 """
@@ -59,7 +59,10 @@ class Machine:
 def load_or_prepare(
     run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
 ) -> Dataset:
-    """Load the prepared data, or prepare it now. `check` is called regularly while files are read, and may raise."""
+    """Load the prepared data, or prepare it now.
+
+    `check` is called regularly while files are read and may raise an exception.
+    """
     directory, temporary = run / "prepared", run / ".preparing"
     if directory.is_dir():
         return datasets.load(directory)
@@ -71,7 +74,7 @@ def load_or_prepare(
 def load_or_settle(
     run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
 ) -> Settled:
-    """Load the settled configuration, or settle it now.
+    """Load the settled configuration, or determine it now.
 
     Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since it was settled.
     """

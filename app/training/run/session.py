@@ -82,8 +82,8 @@ class Session:
     def break_off(self, error: Exception) -> TrainEvent:
         """Emit an event about the unexpected error that ended the attempt.
 
-        If the previous attempt ended with the same error and resume point, the job fails, because any further attempt
-        would probably end in the same way.
+        If the previous attempt ended with the same error at the same resume point, the job fails, because a retry would
+        probably fail as well.
         """
         kind, path = type(error).__name__, self.run / "broken.json"
         record = {"kind": kind, "resumed": resume.newest(self.run / "resume")}
@@ -94,7 +94,7 @@ class Session:
             self._discard_partial()  # partial files may fill the disk; the error is not recorded
         elif again and not isinstance(error, OSError) and cause is None:  # I/O errors may be temporary
             message = f"the training run fails at the same step each time because of an internal error ({kind}); "
-            event = self._failed("internal_error", f"{message}the trainer's log has the details", None)
+            event = self._failed("internal_error", f"{message}see the trainer's log for details", None)
         else:
             checkpoint.write_json(path, record)
         self.events.emit(event)
@@ -180,7 +180,7 @@ class Session:
         return complete(self.run, self.spec, training, self._best(), baseline, self.events, self._check_stop)
 
     def _training(self, settled: Settled, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> Training:
-        """Return the training, restored from the newest readable resume point, or at step 0 if there is none."""
+        """Return the training state from the newest readable resume point, or at step 0 if there is none."""
         torch.manual_seed(derive(settled.seed, "initialisation"))
         network = build(settled.config)
         if base_checkpoint is not None:
@@ -237,7 +237,7 @@ class Session:
         message = f"stopped early at step {step}: the last {reason}"
         if start >= 0:
             reason = f"up to step {start}, {settled.patience} evaluations in a row found no better {settled.metric}"
-            message = f"stopped early at step {step}: {reason}; the learning rate then fell until the end"
+            message = f"stopped early at step {step}: {reason}; the learning rate then decayed until the end"
         self.events.note("early_stop", step, message)
 
     def _check_stop(self) -> None:

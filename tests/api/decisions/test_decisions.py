@@ -1,4 +1,4 @@
-"""`/v1/decisions`: answers to each type of question, in OpenAI's format, and refusals."""
+"""`/v1/decisions`: answers to each type of question in OpenAI's format, and rejected requests."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_messages_are_read_as_their_text(api: Api, shelf: Shelf, engine: FakeEng
         ({"questions": [TONE | {"choices": [{"value": "positive"}]}]}, 400, "questions[0].choices", "length"),
         ({"questions": [TONE | {"choices": [{"value": "positve"}, {"value": "neutral"}]}]}, 400,
          "questions[0].choices", "did you mean 'positive'"),
-        ({"questions": [{"type": "predicate", "instructions": "?"}]}, 400, "questions[0]", "does not say which label"),
+        ({"questions": [{"type": "predicate", "instructions": "?"}]}, 400, "questions[0]", "does not specify a label"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}]}, 400,
          "input[0].content[0].type", "send text"),
         ({"input": "x" * 200}, 400, "input", "truncate_prompt_tokens"),

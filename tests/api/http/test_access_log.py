@@ -18,7 +18,7 @@ from tests.inference.engines.test_client import until
 
 @pytest.fixture
 def output() -> Iterator[io.StringIO]:
-    """The stream of a text handler, in place of the handlers of the tests."""
+    """The stream of a text handler that replaces the handlers of the tests."""
     root = logging.getLogger()
     before, root.handlers[:] = root.handlers[:], []
     level, stream = root.level, io.StringIO()

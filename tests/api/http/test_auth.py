@@ -134,7 +134,8 @@ def test_other_web_sites_are_refused(settings: Settings) -> None:
 
 
 def test_without_keys_the_host_header_must_name_this_machine(settings: Settings, shelf: Shelf) -> None:
-    """DNS rebinding: a page whose domain resolves to 127.0.0.1 has this service as its own origin."""
+    """In a DNS rebinding attack, the domain of a page resolves to 127.0.0.1, so the service has the origin of the
+    page."""
     shelf.classifier("mood")
     foreign = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "8.8.8.8")
     paths = (

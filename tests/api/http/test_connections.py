@@ -1,4 +1,4 @@
-"""Which connections give way to which."""
+"""Which connections are replaced by new ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ print(ConnectionLimits.choose(0, 0).total, *resource.getrlimit(resource.RLIMIT_N
 
 
 class Socket:
-    """A connection that notes whether it was closed."""
+    """A connection that records whether it was closed."""
 
     def __init__(self) -> None:
         self.is_open = True

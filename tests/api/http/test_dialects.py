@@ -1,4 +1,4 @@
-"""Errors in the form of the dialect that claims a path, whether or not the path has a route."""
+"""Errors have the format of the dialect that claims a path, even if the path has no route."""
 
 from __future__ import annotations
 
@@ -43,21 +43,26 @@ PATHS = [
     ("/nothing", OPENAI),
     ("/v1/nothing", OPENAI),
     ("//", OPENAI),
-    ("/v2", OPEN_INFERENCE),
-    ("/v2/models/x", OPEN_INFERENCE),
+    ("/v2/x", OPEN_INFERENCE),
+    ("/v2/models/x/y/z", OPEN_INFERENCE),
     ("/v22", OPENAI),
     ("/models/x/y/z", TORCHSERVE),
-    ("/generate", HUGGING_FACE),
-    ("/generate_stream", HUGGING_FACE),
+    ("/generate/x", HUGGING_FACE),
+    ("/generate_stream/x", HUGGING_FACE),
     ("/embed/x", HUGGING_FACE),
     ("/embeddings", OPENAI),
-    *((f"{prefix}/no/such/route", dialect) for dialect in DIALECTS for prefix in dialect.prefixes if prefix[-1] != "/"),
+    *(
+        (f"{prefix}/no/such/route", dialect)
+        for dialect in DIALECTS
+        for prefix in dialect.prefixes
+        if " " not in prefix and prefix != "/"
+    ),
 ]
 SIMPLE_ERRORS = [InvalidRequest, Unauthorized, Forbidden, NotFound, Conflict, TooLarge, Overloaded, Unavailable]
 
 
 def has_form(reply: httpx.Response, dialect: Dialect) -> bool:
-    """Whether a reply is an error of a dialect, and of no other form."""
+    """Whether a reply is an error in the format of a dialect."""
     forms = {d.error_reply for d in DIALECTS if is_form(reply.content, d.error_reply)}
     return forms == {dialect.error_reply}
 
@@ -81,9 +86,10 @@ def test_errors_have_the_form_of_their_dialect(api: Api) -> None:
             reply = client.send(client.build_request("GET", api.url + path))
             assert is_rendered(reply, NotFound, code="route_not_found"), (path, reply.text)
             assert has_form(reply, dialect), (path, reply.text)
-        below = client.post("/models/x/no/such/route")
-        assert below.status_code == 404 and has_form(below, HUGGING_FACE)
-        wrong_method = client.post("/")
+        for path, dialect in (("/models/x/no/such/route", HUGGING_FACE), ("/models/x/v1/nothing", OPENAI)):
+            reply = client.post(path)
+            assert reply.status_code == 404 and has_form(reply, dialect)
+        wrong_method = client.get("/predict")
         assert wrong_method.status_code == 405 and has_form(wrong_method, HUGGING_FACE)
 
 

@@ -1,4 +1,4 @@
-"""Direct routes: which routes are direct, and that their replies are those of FastAPI's layers."""
+"""Direct routes: which routes are direct, and that their replies equal those of FastAPI's layers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_frequent_routes_are_direct(api: Api) -> None:
 
 
 def seen(reply: httpx.Response) -> tuple[int, dict[str, str], str]:
-    """A reply without what differs from one request to the next."""
+    """A reply without the parts that differ between requests."""
     varying = {"date", "x-request-id", "x-total-time", "x-queue-time", "x-inference-time", "content-length"}
     headers = {name: "" if name in varying else value for name, value in reply.headers.items()}
     return reply.status_code, headers, VARYING.sub("", reply.text)

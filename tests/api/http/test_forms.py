@@ -1,4 +1,4 @@
-"""Multipart requests: where an uploaded file is kept while it is read, and how much room it needs."""
+"""Multipart requests: the location and the size of an uploaded file while it is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 2**20
 
 
 def test_a_file_is_written_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that the form parser writes becomes the blob: while it is read, the data folder has it only once."""
+    """The file that the form parser writes becomes the blob, so the data folder never contains two copies."""
     inodes: list[int] = []
     pieces = SentFile.pieces
     blobs = api.settings.data / "blobs"

@@ -1,4 +1,4 @@
-"""HEAD wherever there is GET, and `Allow` with every method of a path."""
+"""HEAD works on every path with GET, and `Allow` lists all methods of a path."""
 
 from __future__ import annotations
 

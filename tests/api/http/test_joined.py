@@ -42,7 +42,7 @@ def body(content: bytes, more: bool = False) -> dict[str, Any]:
 
 
 def sent(story: Callable[[JoinedCycle], Awaitable[None]], method: str = "GET", keep_alive: bool = True) -> list[bytes]:
-    """What a reply sends, by call of the transport."""
+    """The data that a reply sends in each call of the transport."""
     wire = Wire()
 
     async def scenario() -> None:

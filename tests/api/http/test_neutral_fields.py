@@ -1,4 +1,4 @@
-"""Fields of other servers: neutral values are accepted, others refused by name, and synonyms honoured."""
+"""Fields of other servers: neutral values and synonyms are accepted, and errors name fields with other values."""
 
 from __future__ import annotations
 

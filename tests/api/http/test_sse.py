@@ -1,4 +1,4 @@
-"""Event streams, with a client that stops reading: a real connection would buffer too much for that."""
+"""Event streams to a client that stops reading. A real connection would buffer too much data for this test."""
 
 from __future__ import annotations
 

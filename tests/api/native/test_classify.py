@@ -1,4 +1,4 @@
-"""`/v1/classify`: inputs, replies, refusals, and what must not block the event loop."""
+"""`/v1/classify`: inputs, replies, rejections, and work that must not block the event loop."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_form_of_input(api: Api, shelf: Shelf, engine: FakeEngine) -> None
 def test_a_reply_with_many_labels_does_not_block_other_requests(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, top_k: int | None
 ) -> None:
-    """A large reply is built in a thread, and equals the small replies put together."""
+    """A large reply is built in a thread and equals the combined small replies."""
     engine.classes = 300
     shelf.classifier(labels=tuple(f"label {i}" for i in range(300)))
     item, begun, go = classify._item, threading.Event(), threading.Event()
@@ -282,6 +282,8 @@ def test_bad_requests(api: Api, shelf: Shelf) -> None:
         assert client.post("/v1/classify", json={"input": "a"}).json()["error"]["code"] == "model_missing"
         typo = client.post("/v1/classify", json={"model": "mood", "inputs": "a"}).json()["error"]
         assert typo["message"] == "unknown field 'inputs'; did you mean 'input'?"
+        other = client.post("/v1/classify", json={"model": "mood", "text": "a"}).json()["error"]
+        assert other["message"].startswith("unknown field 'text'; the fields are input, model, top_k, ")
         for inner in ({"text": "a", "textpair": "b"}, ["a", {"text": "a", "textpair": "b"}]):
             error = client.post("/v1/classify", json={"model": "mood", "input": inner}).json()["error"]
             assert error["message"].endswith("textpair'; did you mean 'text_pair'?"), error
@@ -297,7 +299,7 @@ WORDS, IDS = "word " * 2000, [97] * 5000
 def test_a_foreign_tokenizer_never_runs_on_the_event_loop(
     api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, quick: bool, inline: bool
 ) -> None:
-    """A short text is tokenized on the loop, unless the tokenizer was not trained here: its speed is unknown."""
+    """A short text is tokenized on the loop only with tokenizers that were trained here, because others may be slow."""
     version, encode, threads = shelf.classifier(), Tokenizer.encode_batch, []
 
     def watched(*arguments: Any) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""`/v1/classify` with versions that carry a calibration, and with those that do not."""
+"""`/v1/classify` with and without a calibration."""
 
 from __future__ import annotations
 

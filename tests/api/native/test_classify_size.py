@@ -1,4 +1,4 @@
-"""`/v1/classify` with many labels: replies without probabilities, and the bound of a reply."""
+"""`/v1/classify` with many labels: replies without probabilities, and the size limit of a reply."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_reply_that_is_too_large_is_refused_before_the_engine_works(
 
 
 def test_large_scores_are_decoded_in_a_thread(api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer of an engine to many texts with many labels is as large as the reply would have been."""
+    """An engine's answer for many texts with many labels is large even if the reply contains no probabilities."""
     shelf.classifier("many", labels=MANY)
     threads: list[threading.Thread] = []
     rows = wire.PackedScored.rows

@@ -1,4 +1,4 @@
-"""`/metrics` after requests of every kind, and the headers with the times and tokens of a reply."""
+"""`/metrics` after all kinds of requests, and the headers with the times and token counts of a reply."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def client(real: Real) -> Any:
 
 @pytest.fixture
 def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
-    """A client, after requests that were answered, refused, and abandoned by their clients."""
+    """A client after requests that were answered, rejected or cancelled."""
     monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
     real.shelf.registry.set_alias("teller", "live", 1, "local")
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
@@ -117,7 +117,7 @@ def test_counts_of_a_generation(client: httpx.Client) -> None:
 
 
 def test_the_time_between_tokens_is_measured_within_a_choice(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
-    """With many choices, a token of one is not taken for the next token of another."""
+    """With many choices, the times between tokens of different choices are not measured."""
     shelf.generator()
     engine.hold_after = 1
     body = {"model": "echo", "prompt": "ab", "max_tokens": 2, "n": 8}
@@ -133,7 +133,7 @@ def test_the_time_between_tokens_is_measured_within_a_choice(api: Api, shelf: Sh
 
 
 def test_aborting_three_requests_returns_the_gauges_to_zero(real: Real, client: httpx.Client) -> None:
-    """The gauges of running and waiting requests and of the cache, as in vLLM's test of aborts."""
+    """Checks the gauges of running requests, waiting requests and the cache, like vLLM's test of aborts."""
     body = {**GENERATE, "max_tokens": 1_000_000}
     cache = ("kv_cache_usage_perc", "state_cache_bytes", "engine_running", "engine_waiting")
     leavers = [leave_after_sending(real.api, "/v1/completions", {**body, "stream": stream}) for stream in (True, False)]

@@ -121,7 +121,7 @@ def test_readiness_without_a_database(api: Api, monkeypatch: pytest.MonkeyPatch)
 def test_probes_and_metrics_answer_while_all_threads_are_blocked(
     api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, engine: FakeEngine
 ) -> None:
-    """When the database hangs, blocking routes may hold every worker thread. Probes must still report that."""
+    """If the database hangs, blocking routes may occupy all worker threads. Probes must still report this."""
     shelf.classifier()
     monkeypatch.setattr(operations, "ALIASES_PATIENCE", 0.05)
     go, blocked = threading.Event(), threading.Semaphore(0)

@@ -1,4 +1,4 @@
-"""The client of the tests of completions."""
+"""The client for the tests of completions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.serving import Api, Shelf
 
 @pytest.fixture
 def client(api: Api, shelf: Shelf) -> Iterator[openai.OpenAI]:
-    """OpenAI's client of an API with the generator `echo` and the classifier `mood`."""
+    """OpenAI's client for an API with the generator `echo` and the classifier `mood`."""
     shelf.generator()
     shelf.classifier()
     with sdk(api, timeout=10) as openai_client:

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`: answers, streams, limits, and what it refuses."""
+"""`/v1/chat/completions`: answers, streams, limits and rejected requests."""
 
 from __future__ import annotations
 

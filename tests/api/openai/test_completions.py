@@ -1,4 +1,4 @@
-"""`/v1/completions`: text, stop strings, ends, and the length of prompts."""
+"""`/v1/completions`: text, stop strings, end tokens, and the length of prompts."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_prompt_and_continuation_share_a_transformers_context(api: Api, shelf: S
 
 @pytest.mark.parametrize("prompt", ["", [""], ["ab", ""]])
 def test_an_empty_prompt_begins_a_text(real: Real, prompt: str | list[str]) -> None:
-    """In training each text follows the end token of another, so a text begins after one."""
+    """In training, each text follows the end token of another text, so generation starts after an end token."""
     real.serve("words")
     end = real.tokenizers["words"].eos_id
     with real.api.client() as client:

@@ -1,4 +1,4 @@
-"""Choices of `/v1/completions`: several prompts and choices, echo, and log-probabilities."""
+"""`/v1/completions` with several prompts and choices, echo, and log-probabilities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_each_choice_has_its_own_noise(client: openai.OpenAI, engine: FakeEngine
 
 
 def test_best_of_returns_n(client: openai.OpenAI, engine: FakeEngine) -> None:
-    """The fake engine's later choices are the more likely ones."""
+    """Later choices of the fake engine are more likely."""
     reply = client.completions.create(model="echo", prompt="ab", n=2, best_of=4, max_tokens=2)
     assert len(engine.wait_for(wire.Generate, 4)) == 4
     assert len(reply.choices) == 2 and reply.choices[0].logprobs is None
@@ -47,7 +47,7 @@ def test_best_of_returns_n(client: openai.OpenAI, engine: FakeEngine) -> None:
 
 
 def test_tokens_with_the_same_text_have_different_names() -> None:
-    """A character tokenizer has a token for the letter A and one for the byte of A."""
+    """A character tokenizer has one token for the letter A and another for its byte."""
     tokenizer = train(["aAbB"], "char", 300)
     letter = tokenizer.encode("A")[0]
     byte = next(i for i in range(tokenizer.vocab_size) if i != letter and tokenizer.join([i]) == b"A")

@@ -1,4 +1,4 @@
-"""Requests that `/v1/completions` refuses."""
+"""Requests that `/v1/completions` rejects."""
 
 from __future__ import annotations
 

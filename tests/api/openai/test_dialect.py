@@ -1,4 +1,4 @@
-"""Paths of OpenAI's API that have no route yet: the error says what to call."""
+"""Paths of OpenAI's API without a route: the error names an alternative."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_an_upload_may_name_its_expiry_and_format(client: openai.OpenAI) -> None
 
 
 def test_column_roles_of_a_file_are_the_defaults_of_its_jobs(client: openai.OpenAI) -> None:
-    """OpenAI's client sends a nested `extra_body` as `columns[text]` and so on."""
+    """OpenAI's client sends a nested `extra_body` as `columns[text]` and similar fields."""
     extra: Any = {"columns": {"text": "body", "label": "mood"}}
     file = client.files.create(file=("a.csv", b"body,mood,kind\na,b,c\n"), purpose="fine-tune", extra_body=extra)
     assert file.to_dict()["column_roles"] == extra["columns"]
@@ -196,7 +196,7 @@ def test_owners(data_dir: Path) -> None:
 
 
 def test_the_form_of_the_documentation_page_uploads_a_plain_file(api: Api) -> None:
-    """Swagger UI fills each text field with its example, and with "null" if its schema allows null."""
+    """Swagger UI fills each text field with its example, or with "null" if its schema allows null."""
     with api.client() as client:
         [content] = client.get("/openapi.json").json()["paths"]["/v1/files"]["post"]["requestBody"]["content"].values()
         fields = {name: shown(schema) for name, schema in content["schema"]["properties"].items() if name != "file"}
@@ -207,7 +207,7 @@ def test_the_form_of_the_documentation_page_uploads_a_plain_file(api: Api) -> No
 
 
 def shown(schema: dict[str, Any]) -> str:
-    """What Swagger UI shows in the form for a field with this schema."""
+    """The value that Swagger UI shows in the form for a field with this schema."""
     if schema.get("examples"):
         return str(schema["examples"][0])
     first = schema["anyOf"][0] if "anyOf" in schema else schema

@@ -94,7 +94,7 @@ def test_a_version_can_be_fine_tuned(client: openai.OpenAI, file_id: str, shelf:
 
 
 def test_a_later_error_names_the_option_as_it_was_sent(client: openai.OpenAI, file_id: str, shelf: Shelf) -> None:
-    """The shape of the base version is known only when the job is created."""
+    """The dimensions of the base version are known only when the job is created."""
     shelf.classifier("mood")
     for options in ({"hyperparameters": {"width": 999}}, {"method": {"supervised": {"hyperparameters": {"width": 9}}}}):
         with pytest.raises(openai.BadRequestError) as caught:
@@ -268,7 +268,7 @@ def test_bodies_that_are_not_json_objects(api: Api) -> None:
 
 @pytest.mark.parametrize(("epochs", "shown"), [(3, "3"), (3.0, "3"), (2.5, "3"), (0.2, "1")])
 def test_n_epochs_is_a_whole_number(api: Api, client: openai.OpenAI, file_id: str, epochs: float, shown: str) -> None:
-    """Typed clients of OpenAI read an integer; `training.epochs` is what was asked for."""
+    """Typed clients of OpenAI expect an integer, and `training.epochs` contains the requested value."""
     body: Any = {"training": {"epochs": epochs}}
     job = client.fine_tuning.jobs.create(model="gru", training_file=file_id, extra_body=body)
     with api.client() as http:

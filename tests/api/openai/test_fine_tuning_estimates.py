@@ -1,4 +1,4 @@
-"""Dry runs over HTTP, with the real trainer: the reply, errors as those of jobs, and nothing that is queued."""
+"""Dry runs over HTTP with the real trainer: replies, the same errors as for jobs, and no queued jobs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_version_that_cannot_be_tuned_is_refused_at_once(
 
 def test_a_busy_process_says_when_to_try_again(client: httpx.Client, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: object) -> None:
-        raise Overloaded("another dry run is being computed", code="dry_run_busy", retry_after=5.0)
+        raise Overloaded("another dry run is in progress", code="dry_run_busy", retry_after=5.0)
 
     monkeypatch.setattr(api.services.estimates, "estimate", busy)
     reply = dry_run(client, upload(client, table(20)))

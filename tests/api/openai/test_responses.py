@@ -1,4 +1,4 @@
-"""`/v1/responses`: answers, streams, limits, and what it refuses."""
+"""`/v1/responses`: answers, streams, limits and rejected requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ask(http: httpx.Client, **fields: Any) -> httpx.Response:
 
 
 def events(reply: httpx.Response) -> list[dict[str, Any]]:
-    """The events of a stream, each of which names its type twice."""
+    """The events of a stream. Checks that both types of an event are equal."""
     assert reply.status_code == 200, reply.text
     parsed = []
     for block in reply.text.removesuffix("\n\n").split("\n\n"):

@@ -1,4 +1,4 @@
-"""The parameters of the OpenAPI document: bounds, and examples that do no harm."""
+"""The parameters of the OpenAPI document: bounds and harmless examples."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_pattern_of_references_is_that_of_the_registry(reference: str) -> No
 
 
 def test_examples_that_delete_spare_the_models_of_the_demo() -> None:
-    """They could be tried once, and then no other example would work."""
+    """After running such an example, no other example would work."""
     deleting = [operation for method, operation in operations() if method == "delete"]
     assert len(deleting) == 4
     for operation in deleting:
@@ -57,7 +57,7 @@ def test_examples_that_delete_spare_the_models_of_the_demo() -> None:
 
 
 def test_the_upload_form_is_filled_in_with_what_a_data_set_needs() -> None:
-    """Swagger UI sends the first example of a field, or of its first alternative, but no empty field."""
+    """Swagger UI sends the first example of a field or of its first alternative, and leaves out empty fields."""
     form = document()["paths"]["/v1/files"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     fields = dict(form["properties"])
     assert fields.pop("purpose")["examples"] == ["fine-tune"]

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document, in the form that generators of clients read."""
+"""The schemas of the OpenAPI document, as client generators read them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_keywords_go_to_the_alternatives_that_they_fit() -> None:
 
 
 def test_generators_can_read_every_schema() -> None:
-    """Each of these made openapi-python-client or openapi-typescript leave out or misread a schema."""
+    """openapi-python-client or openapi-typescript omitted or misread each of these schemas."""
     schemas = document()["components"]["schemas"]
     for node in nodes(schemas):
         assert node.get("type") != "array" or isinstance(node["items"], dict)

@@ -1,4 +1,4 @@
-"""The documented schema of a request and the struct that decodes it accept and refuse the same bodies."""
+"""The documented schema of a request and the struct that decodes it accept and reject the same bodies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.api.decisions.decisions_schemas import DecisionRequest
+from app.api.decisions.systemone_schemas import SystemOneRequest
 from app.api.http.bodies import JsonBody
 from app.api.native.classify import ClassifyRequest
 from app.api.native.tokenization import DetokenizeRequest, TokenizeRequest
 from app.api.openai.completions_schemas import CompletionRequest
 from app.api.openai.embeddings import EmbeddingRequest
+from app.api.openai.moderations import ModerationRequest
 from app.errors import InvalidRequest
 from tests.api.openapi.test_schemas import document
 
 REQUESTS = {kind.__name__: kind for kind in (ClassifyRequest, EmbeddingRequest, CompletionRequest, TokenizeRequest)}
-REQUESTS[DetokenizeRequest.__name__] = DetokenizeRequest
+REQUESTS |= {k.__name__: k for k in (DetokenizeRequest, DecisionRequest, SystemOneRequest, ModerationRequest)}
 TYPES: dict[str, Any] = {
     "null": type(None), "boolean": bool, "integer": int, "number": (int, float), "string": str, "array": list,
     "object": dict,
@@ -32,7 +35,7 @@ def is_type(value: Any, name: str) -> bool:
 
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a value fits a schema, for the keywords that the document of these requests uses."""
+    """Whether a value conforms to a schema. Supports the keywords that occur in the document."""
     if "$ref" in schema:
         return fits(value, document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:
@@ -76,7 +79,8 @@ def fits_inside(value: Any, schema: Schema) -> bool:
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """Values near the border of a schema: of its types and enumerations, at and beyond its bounds, and of others."""
+    """Values that test a schema: members of its types and enumerations, values at and beyond its bounds, and other
+    types."""
     if "$ref" in schema:
         return values(document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:

@@ -1,4 +1,4 @@
-"""Arbitrary paths, queries and bodies: a management route answers or refuses them, and never fails with a 5xx."""
+"""Arbitrary paths, queries and bodies: management routes accept or reject them, and never reply with 5xx."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Api]:
 
 @pytest.fixture
 def references(api: Api, tmp_path: Path) -> list[str]:
-    """An id or a reference of one object of each kind."""
+    """The id or reference of one object of each kind."""
     shelf = Shelf(api.settings, tmp_path)
     version = shelf.classifier("mood", alias="champion")
     shelf.close()
@@ -70,7 +70,7 @@ def references(api: Api, tmp_path: Path) -> list[str]:
 
 
 def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
-    """For each operation with a body: bodies with the right fields and arbitrary values."""
+    """Bodies with the correct fields and arbitrary values, for each operation with a body."""
     publish = st.fixed_dictionaries({}, optional={"name": value, "alias": value, "expected_version": NUMBERS})
     return {
         "complete_upload": st.fixed_dictionaries({"part_ids": st.lists(value, max_size=3)}, optional={"md5": value}),
@@ -93,7 +93,7 @@ def bodies(value: st.SearchStrategy[str]) -> dict[str, st.SearchStrategy[Any]]:
 
 @dataclass(frozen=True)
 class Operation:
-    """A management route, as the OpenAPI document has it."""
+    """A management route in the OpenAPI document."""
 
     name: str
     method: str
@@ -170,7 +170,7 @@ def test_impossible_ids_are_not_looked_up(
 
 
 def test_an_unknown_after_is_not_found_in_any_list(api: Api, references: list[str]) -> None:
-    """`after` must be an item of the list. For any other value the reply is an error and not an empty page."""
+    """`after` must be an item of the list. For any other value, the reply is an error instead of an empty page."""
     job, evaluation = references[1], references[-1]
     lists = {
         "/v1/evaluations": "evaljob-" + "0" * 24,

@@ -1,4 +1,4 @@
-"""Engines that die, hang or crash on a request: every open request ends, and the service recovers."""
+"""Engines that exit, hang or crash on a request: every open request ends, and the service recovers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_new_engine_takes_over(api: Api, shelf: Shelf, settings: Settings, eng
 def test_requests_wait_for_an_engine_that_sends_no_heartbeats_but_runs(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, returns: bool
 ) -> None:
-    """As on a busy machine. Only when it stays silent for long is it given up."""
+    """This happens on a busy machine. The engine is treated as dead only after a long time without heartbeats."""
     shelf.classifier()
     [client] = api.services.inference.pool.clients.values()
     engine.pid = os.getpid()
@@ -123,7 +123,7 @@ def test_openais_client_raises_when_the_engine_dies_during_a_stream(api: Api, sh
 def test_a_request_that_crashes_an_engine_twice_is_quarantined(
     api: Api, shelf: Shelf, settings: Settings, engine: FakeEngine
 ) -> None:
-    """A suspect is sent alone the second time, so no other request is blamed."""
+    """A suspect is sent alone the second time, so no other request becomes a suspect."""
     shelf.classifier()
     with api.client() as client:
 

@@ -1,4 +1,4 @@
-"""A database whose disk is full: clients are told to try again later, jobs wait, and nothing is lost."""
+"""A database with a full disk: replies ask clients to try again later, jobs wait, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def upload(client: httpx.Client, number: int) -> httpx.Response:
 
 
 def upload_until_full(client: httpx.Client) -> tuple[list[str], httpx.Response]:
-    """The ids of the stored files, and the first other reply."""
+    """Return the ids of the stored files, and the first other reply."""
     ids = []
     for number in range(2000):
         reply = upload(client, number)

@@ -1,4 +1,4 @@
-"""Loading versions on demand: slow, failing, repeated, and after an alias has moved."""
+"""Loading versions on demand: slow loads, failing loads, repeated loads, and loads after an alias has moved."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_version_that_cannot_be_loaded_fails_alone(
 
 
 def test_a_version_that_was_unloaded_for_another_is_loaded_again(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
-    """An engine does not report what it unloads, so the last heartbeat may still list the version."""
+    """An engine does not report unloaded versions, so the last heartbeat may still list the version."""
     engine.room = 1
     bodies: dict[str, dict[str, Any]] = {
         "/v1/classify": {"model": shelf.classifier().ref, "input": "a"},

@@ -1,4 +1,4 @@
-"""More work than there is room for: it is refused before any of it is done, and what was admitted is answered."""
+"""If there is too much work, requests are rejected before any processing, and admitted requests are answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving import Api, Shelf, wait_until
 
 
 class TestWaitingRequests:
-    """With room for two requests and 100 tokens."""
+    """Limits of two waiting requests and 100 waiting tokens."""
 
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
@@ -70,7 +70,7 @@ class TestWaitingRequests:
 
 
 class TestLongInput:
-    """With bodies of at most 10 kB, long input waits for a thread up to four times that size."""
+    """If bodies have at most 10 kB, up to four times this amount of long input can wait for a thread."""
 
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:

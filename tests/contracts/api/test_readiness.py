@@ -1,4 +1,4 @@
-"""`/readyz`: the engines, the required versions, and what readiness tells the engines to keep."""
+"""`/readyz`: the engines, the required versions, and the versions that engines must keep loaded."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_engines_are_told_which_versions_to_keep_and_which_are_deleted(
 def test_readiness_recovers_from_engines_that_died_of_its_test_requests(
     api: Api, shelf: Shelf, settings: Settings, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Test requests are never quarantined, but after a crash readiness waits before it sends the next one."""
+    """Test requests are never quarantined. After a crash, the readiness checks wait before they send the next one."""
     monkeypatch.setattr(readiness, "LONGEST_REST", 0.1)
     shelf.classifier()
     engine.hold()

@@ -1,4 +1,4 @@
-"""Options of completions, compared with the output of the network itself: the API with a real engine."""
+"""Options of completions on an API with a real engine, compared with the output of the network."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_best_of_returns_the_most_likely_in_order(real: Real, client: httpx.Clie
 def test_the_token_that_ends_a_continuation_counts_in_its_likelihood(
     real: Real, client: httpx.Client, model: str
 ) -> None:
-    """Otherwise a continuation that ends at once would always be the best."""
+    """Otherwise, a continuation that ends immediately would always be the best."""
     prompt = real.tokenizers[model].encode(PROMPT)
     options = {"max_tokens": 1, "temperature": 1.5, "seed": 5}
     sampled = [choice["token_ids"][0] for choice in complete(client, model, n=16, **options)["choices"]]
@@ -157,7 +157,7 @@ def test_text_offsets_count_characters_of_the_reply(client: httpx.Client, model:
 
 
 def byte_of(name: str) -> bytes:
-    """The byte of a token of the byte tokenizer, by its name; empty for a special token."""
+    """The byte of the byte tokenizer's token with this name, or an empty string for a special token."""
     if name.startswith("bytes:"):
         return bytes.fromhex(name.removeprefix("bytes:\\x"))
     return b"" if name in ("<pad>", "<eos>", "<sep>") else name.encode()
@@ -199,7 +199,8 @@ def test_tokens_of_invalid_bytes_have_different_names(real: Real, client: httpx.
 
 
 def readable(real: Real, client: httpx.Client, model: str) -> dict[str, Any]:
-    """Options whose continuation has letters only, so that a part of it can be a stop string; with its `text`."""
+    """Options with a continuation of letters only, part of which can be a stop string, and the `text` of the
+    continuation."""
     bias = {str(real.tokenizers[model].encode(letter)[0]): 60 for letter in "abcdef"}
     options = {"logit_bias": bias, "temperature": 1.0, "seed": 4, "max_tokens": 20}
     text = complete(client, model, **options)["choices"][0]["text"]
@@ -330,7 +331,7 @@ def test_a_stream_equals_the_whole_reply(
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:
-    """The leaves of a value by their paths, so that numbers can be compared approximately: they depend on the batch."""
+    """The leaves of a value by path. Numbers depend on the batch, so they must be compared approximately."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {key: leaf for name, part in items for key, leaf in flat(part, f"{place}/{name}").items()}

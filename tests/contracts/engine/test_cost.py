@@ -1,6 +1,7 @@
-"""The cost of the engine's bookkeeping grows in proportion to the work at hand, and not with what is loaded.
+"""The cost of the engine's bookkeeping is proportional to the current work, regardless of the number of loaded
+versions.
 
-Costs are counted in function calls, so these tests do not depend on the pace of the machine.
+Costs are counted in function calls, so these tests do not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ GONE = b"gone"
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many function calls `work` makes in this thread, those of C functions and of generators included."""
+    """Return the number of function calls that `work` makes in this thread, including C functions and generators."""
     count = 0
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
@@ -57,7 +58,7 @@ def loaded(shape: Any, built: Any = None) -> LoadedNetwork:
 
 
 def scorer(requests: int, deadline: float | None = None) -> Scorer:
-    """A scorer with one request of a connected peer, and many of a peer that is gone."""
+    """A scorer with one request of a connected peer and many requests of a disconnected peer."""
     part = assemble(loaded(b.config("rnn", "classification")), LIMITS, b.Replies(), Counters()).parts[wire.Score]
     assert isinstance(part, Scorer)
     part.add(b.PEER, wire.Score("mine", "d", "local", [[1, 2]]))
@@ -96,7 +97,7 @@ def test_closing_twice_as_many_scoring_requests_costs_twice_as_much(close: Calla
 
 
 class Compared(Sequence):
-    """A sequence whose comparisons are Python calls, so that a search through a list is counted."""
+    """A sequence whose comparisons are Python calls, so that searches in a list are counted."""
 
     __hash__ = Sequence.__hash__
 
@@ -150,7 +151,7 @@ def test_a_chunk_over_twice_as_many_slots_costs_twice_as_much() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What the versions are for, and a request for one of them."""
+    """The task of the versions, and a request for one of them."""
 
     name: str
     message: Callable[[str, str], wire.Score | wire.Generate]
@@ -175,7 +176,7 @@ def host_with(versions: int, task: Task, lanes: bool) -> EngineHost:
 
 
 def cost_of_a_request(versions: int, task: Task, lanes: bool) -> int:
-    """The calls from its message to its answer."""
+    """Return the number of calls from the message of a request to the answer."""
     host = host_with(versions, task, lanes)
     for number in range(0, versions, versions // 10):  # some of them have been in use
         host.receive(b.PEER, task.message(f"before {number}", str(number)))

@@ -1,4 +1,5 @@
-"""Ordinary PyTorch programs: each is imported and gives the same logits, or is refused by the name of its part."""
+"""Ordinary PyTorch programs are imported and give the same logits, or are rejected with an error that names the
+part."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def encoder(layers: int = 2, **options: Any) -> nn.TransformerEncoder:
 
 
 def batch_norm(width: int, **options: Any) -> nn.BatchNorm1d:
-    """A batch norm as after training."""
+    """A batch norm with parameters as after training."""
     norm = nn.BatchNorm1d(width, **options)
     for tensor in (norm.running_mean, norm.weight, norm.bias):
         if tensor is not None:
@@ -368,7 +369,7 @@ def test_one_hot_vectors_are_tokens(layer: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("labels", "task"), [(["no", "yes"], None), (["no", "yes"], "classification"), (["x"], None)])
 def test_one_logit(labels: list[str], task: str | None, tmp_path: Path) -> None:
-    """With two labels it is the second one's probability, with one label its own."""
+    """With two labels, the logit gives the probability of the second label; with one label, that of this label."""
     program = Program(lambda m, x: m.fc(m.lstm(x)[0][:, -1]), lstm=lstm(), fc=nn.Linear(6, 1, bias=task is None))
     answers = {"pooling": "last"} | ({"task": task} if task else {})
     config = bring(program, tmp_path, labels=labels, answers=answers).checkpoint.config
@@ -393,7 +394,8 @@ def test_one_logit_without_labels_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_file_without_order_leaves_the_order_to_the_user(tmp_path: Path) -> None:
-    """One number a step: the last head layer may as well be an input layer, and safetensors sorts by name."""
+    """With one number per step, the last head layer could also be an input layer, and safetensors sorts tensors by
+    name."""
     from safetensors.torch import save_file
 
     from app.importing.convert import convert

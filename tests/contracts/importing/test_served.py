@@ -53,7 +53,7 @@ def import_(api: Api) -> Import:
 
 
 def trained(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run an example program unchanged; returns its global variables, its model among them."""
+    """Run an example program without changes. Returns its global variables, which include the model."""
     monkeypatch.setattr(sys, "argv", [example, str(folder)])
     torch.set_num_threads(1)
     variables = runpy.run_path(str(ROOT / "examples" / example))
@@ -62,7 +62,7 @@ def trained(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 
 def classify(api: Api, model: str, texts: Any) -> list[dict[str, Any]]:
-    """Ask for labels, again and again while the version is being loaded (503), as any client would."""
+    """Request labels. Like any client, repeat the request while the version is being loaded (503)."""
     replies: list[httpx.Response] = []
 
     def answered() -> bool:
@@ -104,7 +104,7 @@ def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch:
 
 
 def test_a_program_of_many_parts(api: Api, import_: Import, tmp_path: Path) -> None:
-    """Attention, a norm and an MLP over texts, with the vocabulary in the file; the printed answer is the program's."""
+    """A program with attention, a norm and an MLP, whose file contains the vocabulary. Both outputs are equal."""
     torch.manual_seed(0)
     words = ["<pad>", "<unk>", "the", "film", "was", "good", "bad", "."]
     program = Program(

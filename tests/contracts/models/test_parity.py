@@ -1,4 +1,4 @@
-"""With the same weights, networks compute what those of PyTorch do, so that imported checkpoints keep their meaning."""
+"""With the same weights, networks give the same results as those of PyTorch, so that imports are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random trainings of ten steps each: the engine computes the same outputs as the exported weights do."""
+"""Random training runs of ten steps: the engine computes the same outputs as the exported weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The baseline beside a training run: in its events, card and metrics, the same after kills, and bounded."""
+"""The baseline of a training run: in events, card and metrics, unchanged by kills, and with limited work."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_the_baseline_is_fitted_before_the_first_step(tmp_path: Path) -> None:
     ("rows", "options"), [(240, {"baseline": False}), (60, {}), (240, {"baseline": True, "max_seconds": 0.01})]
 )
 def test_there_may_be_no_baseline(rows: int, options: dict[str, Any], tmp_path: Path) -> None:
-    """If the request says so, if there are too few rows to compare on, or if the time is too short."""
+    """There is no baseline if the request disables it, if there are too few rows, or if the time limit is too short."""
     events = runs.train(runs.make(tmp_path, "t.csv", runs.table(rows), training={"max_steps": 2} | options))
     done = events[-1]
     assert isinstance(done, Done)
@@ -108,7 +108,7 @@ def test_a_baseline_that_cannot_be_fitted_fails_no_training(tmp_path: Path, monk
 
 
 def test_a_killed_run_has_the_same_baseline(tmp_path: Path) -> None:
-    """Once killed while the baseline is fitted, and once after it."""
+    """The run is killed once while the baseline is fitted, and once afterwards."""
     whole = runs.make(tmp_path / "whole", "t.csv", runs.table(), training=STEPS)
     runs.train(whole)
     run = runs.make(tmp_path / "killed", "t.csv", runs.table(), training=STEPS)

@@ -1,4 +1,4 @@
-"""Unexpected errors: reported by their class, retried, and fatal to the job when they recur at the same step."""
+"""Unexpected errors are reported with their class and retried. The job fails if they recur at the same step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.training import runs
 
 
 def broken(run: Path, error: Exception) -> TrainEvent:
-    """The last event of an attempt that this error ended after the newest resume point."""
+    """The last event of an attempt that ended with this error after the newest resume point."""
     return Session(run, runs.Heard(), lambda: False, Machine()).break_off(error)
 
 

@@ -1,4 +1,4 @@
-"""Every training with enough held-out rows ends with a calibration, whose figures are those of the answers."""
+"""Every training run with enough held-out rows produces a calibration, whose metrics agree with the answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def test_a_stopped_training_ends_with_the_same_calibration(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("count", [240, 100])
 def test_few_rows(tmp_path: Path, count: int) -> None:
-    """With 24 held-out rows the last weights are kept, and all rows are free; with 10, nothing is calibrated."""
+    """With 24 held-out rows, the last weights are kept and all rows can be used.
+
+    With 10 rows, there is no calibration.
+    """
     run, events = train(tmp_path, count, ngrams=False)
     contents = checkpoint.validate(run / "checkpoint")
     metrics = json.loads((run / "checkpoint" / "metrics.json").read_text())["validation"]

@@ -69,7 +69,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 def test_metrics_are_those_of_the_training_run(versions: dict[str, Path], tmp_path: Path) -> None:
-    """On the rows that the training run held out for testing, in any order."""
+    """Evaluates on the test rows of the training run, in any order."""
     lines = [f"{text},{label},{('train', 'val', 'test')[n % 3]}" for n, (text, label) in enumerate(runs.sentences(240))]
     table = "text,label,split\n" + "\n".join(lines) + "\n"
     run = runs.make(tmp_path / "training", "t.csv", table, model="gru", training=FEW)

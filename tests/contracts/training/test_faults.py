@@ -1,4 +1,4 @@
-"""Faults of the data end the job with a message for the user; they never break the trainer."""
+"""Faults in the data end the job with a message for the user, and never crash the trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: before it learns anything, the new version answers as the base version does."""
+"""Fine-tuning: before the first step, the new version gives the same answers as the base version."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def trained(run: Path, name: str, content: str, model: str = "gru", **spec: Any)
 
 
 def imported(directory: Path, words: list[str] | None = None, labels: tuple[str, ...] = (), **config: Any) -> Path:
-    """A checkpoint as importing makes it: without scales, and with a foreign vocabulary."""
+    """A checkpoint as created by an import: without scales, and with a foreign vocabulary."""
     directory.mkdir(parents=True)
     model = ModelConfig(width=16, layers=1, **config)
     save_file(build(model, torch.Generator().manual_seed(3)).state_dict(), directory / "model.safetensors")
@@ -199,7 +199,8 @@ def test_a_bidirectional_network_cannot_generate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
-    """Tied embeddings belong to the input, so the head gets its own matrix, which starts as a copy of theirs."""
+    """Tied embeddings belong to the input, so the head gets a separate matrix, which starts as a copy of the
+    embeddings."""
     small = {**SMALL, "context_length": 32}
     base = trained(tmp_path / "base", "book.txt", runs.book(300), model, training=small)
     assert config_of(base)["tie_embeddings"]

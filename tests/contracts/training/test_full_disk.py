@@ -1,4 +1,4 @@
-"""A disk that fills up during a training: the trainer says so, and a later attempt ends with the same weights."""
+"""A disk becomes full during a training run: the trainer reports it, and a later attempt ends with the same weights."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def make(run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The hash of the weights of the training on a disk with room."""
+    """The hash of the weights from a training run with enough disk space."""
     run = make(tmp_path_factory.mktemp("undisturbed"))
     assert isinstance(runs.train(run)[-1], Done)
     return runs.digest(run)
 
 
 def fail_at(call: int, original: Callable[..., Any], error: Exception) -> Callable[..., Any]:
-    """`original`, whose call number `call` fails, and all after it."""
+    """Return a version of `original` that fails from call number `call` on."""
     calls = iter(range(1, 10**6))
 
     def function(*arguments: Any, **options: Any) -> Any:
@@ -108,7 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """Fill the disk up to so many bytes."""
+    """Fill the disk except for this number of bytes."""
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     filler.write_bytes(b"\0" * (free - leave))
@@ -117,7 +117,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 @pytest.mark.parametrize("leave", [0, 100_000, 400_000])
 def test_a_real_full_disk(small_disk: Path, undisturbed: str, leave: int) -> None:
-    """With nothing left, not even the event can be written: the exit code says it."""
+    """Without any free space, the event cannot be written, so the exit code reports the full disk."""
     run = make(small_disk / "run")
     filler = fill(small_disk, leave)
     for _ in range(2):
@@ -133,6 +133,6 @@ def test_a_real_full_disk(small_disk: Path, undisturbed: str, leave: int) -> Non
 
 
 def test_safetensors_names_the_error_of_the_operating_system(small_disk: Path) -> None:
-    """If its messages change, `disk_errors` must change with them."""
+    """If the messages of safetensors change, `disk_errors` must be adapted."""
     with pytest.raises(SafetensorError, match=r"\(os error 28\)"):
         safetensors.torch.save_file({"large": torch.zeros(4_000_000)}, small_disk / "a.safetensors")

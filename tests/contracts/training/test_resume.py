@@ -1,4 +1,4 @@
-"""After any number of kills the trained weights equal those of an uninterrupted run, bit for bit."""
+"""After any number of kills, the trained weights are bit-identical to those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def until_killed(run: Path, at_step: int) -> tuple[list[TrainEvent], bool]:
 
 
 def calibration_of(run: Path) -> bytes:
-    """The calibration of the version; empty for generation, which has none."""
+    """The calibration of the version, or an empty string for generation, which has none."""
     path = run / "checkpoint" / "calibration.json"
     return path.read_bytes() if path.exists() else b""
 
@@ -161,7 +161,7 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run directory with resume points at steps 80 and 81, and the digest of the same training without a stop."""
+    """A run directory with resume points at steps 80 and 81, and the digest of the same run without interruption."""
     folder = tmp_path_factory.mktemp("interrupted")
     model, name, content, training = CASES["transformer-classification"]
     training = training | {"max_steps": 120}

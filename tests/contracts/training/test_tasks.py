@@ -99,7 +99,7 @@ def test_a_checkpoint_has_all_its_files(tmp_path: Path) -> None:
 
 
 def test_test_rows_influence_nothing(tmp_path: Path) -> None:
-    """With other test rows, the weights are the same, and no token is made of their letters."""
+    """Different test rows give the same weights and no tokens with their letters."""
     rows = [f"{text},{label},{('train', 'val')[n % 6 == 0]}" for n, (text, label) in enumerate(runs.sentences(60))]
     digests = set()
     for name, extra in (("a", ["zzzqqq zzzqqq,good,test"] * 3), ("b", ["plain,bad,test"])):
@@ -138,7 +138,7 @@ def test_regression_in_the_units_of_the_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["gru", "transformer"])
 def test_the_second_text_of_a_pair_is_read(model: str, tmp_path: Path) -> None:
-    """The first text does not tell the label: each first text has rows with either label."""
+    """The first text does not determine the label, because each first text has rows with both labels."""
     firsts = [f"{word} and lovely or awful" for word in runs.WORDS]
     rows = (f"{firsts[n // 2 % 18]},{text},{label}\n" for n, (text, label) in enumerate(runs.sentences(240)))
     training = {"width": 32, "epochs": 20, "batch_size": 16, "learning_rate": 5e-3}
@@ -163,7 +163,7 @@ def test_classification_of_features_learns(model: str, tmp_path: Path) -> None:
 
 
 def series(count: int, target: str) -> list[dict[str, Any]]:
-    """Sequences whose label, or value, depends on their second number alone."""
+    """Sequences whose label or value depends only on their second number."""
     random, rows = np.random.default_rng(1), []
     for n in range(count):
         steps_TF = random.normal(size=(3 + n % 4, 2)) * [5.0, 0.1] + [0.0, 200.0 + n % 2]
@@ -177,7 +177,7 @@ def series(count: int, target: str) -> list[dict[str, Any]]:
 
 
 def as_file(kind: str, rows: list[dict[str, Any]], target: str) -> str | bytes:
-    """The rows in a file format; as CSV, one step a line in reverse order of time."""
+    """The rows in a file format. CSV has one step per line, in reverse chronological order."""
     if kind == "jsonl":
         return "\n".join(map(json.dumps, rows))
     if kind == "parquet":
@@ -211,7 +211,7 @@ def test_numbers_are_learned_from_every_format(kind: str, target: str, tmp_path:
 @pytest.mark.parametrize("tokenizer", ["bpe", "char", "byte"])
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_generation_is_measured_honestly(model: str, tokenizer: str, tmp_path: Path) -> None:
-    """Bits per character count every held-out token once, and equal those of one pass over the whole text."""
+    """Bits per character include every held-out token once, and equal those of a single pass over the whole text."""
     text = runs.book(300)
     training = {**SMALL, "tokenizer": tokenizer, "context_length": 32, "precision": "float32"}
     run = runs.make(tmp_path, "book.txt", text, model, training=training)

@@ -1,4 +1,4 @@
-"""Imported directories give the token ids and the outputs that transformers gives."""
+"""Imported directories give the same token ids and outputs as transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_outputs_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
 
 
 def test_the_names_of_special_tokens_in_a_text_are_ordinary_text(tmp_path: Path) -> None:
-    """A text must not be able to end itself, and to claim to be the second text of a pair."""
+    """A text must not be able to end and to imitate the second text of a pair."""
     bring(copied("bert", tmp_path), tmp_path / "out")
     _, tokenizer = loaded(tmp_path / "out")
     ids = tokenizer.encode("a [SEP] b")
@@ -73,11 +73,11 @@ def test_a_base_model_becomes_a_network_for_embeddings(tmp_path: Path) -> None:
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder is True"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
-        ({"memory_tokens": 4}, "does not understand: memory_tokens"),
+        ({"memory_tokens": 4}, "entries that are not supported: memory_tokens"),
         ({"architectures": ["BertForTokenClassification"]}, "BertForTokenClassification"),
         ({"hidden_size": "16"}, "hidden_size is '16'"),
         ({"num_hidden_layers": 3}, "encoder.layer.2.attention.self.query.weight' is missing"),
-        ({"num_hidden_layers": 1}, "does not understand: encoder.layer.1"),
+        ({"num_hidden_layers": 1}, "tensors that cannot be imported: encoder.layer.1"),
         ({"num_attention_heads": 5}, "heads"),
         ({"id2label": {"0": "a"}}, "id2label"),
     ],

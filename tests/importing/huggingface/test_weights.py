@@ -1,4 +1,4 @@
-"""Weights in shards, and files that are damaged or malicious."""
+"""Weights in shards, and damaged or malicious files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_index_names_files_next_to_it(name: object, tmp_path: Path) -> None:
 def test_every_shard_is_there_and_has_its_own_tensors(tmp_path: Path) -> None:
     source = copied("roberta", tmp_path)
     first, second, _ = find_files(source)
-    with pytest.raises(ForeignFileInvalid, match="is in another file too"):
+    with pytest.raises(ForeignFileInvalid, match="is also in another file"):
         read_weights([first, second, first], Answers({}), allow_pickle_tensors=False)
     second.unlink()
     with pytest.raises(ForeignFileInvalid, match=second.name):

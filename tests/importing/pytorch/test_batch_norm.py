@@ -1,4 +1,4 @@
-"""Batch norms are folded into linear layers, which then give the same numbers as both modules together."""
+"""Batch norms are folded into linear layers, which then give the same results as both modules together."""
 
 from __future__ import annotations
 

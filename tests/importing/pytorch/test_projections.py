@@ -1,4 +1,4 @@
-"""Projections of an LSTM whose matrices do not fit together; `test_programs.py` tests those that fit."""
+"""Projections of an LSTM with incompatible matrices. `test_programs.py` tests compatible ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.importing.pytorch.tensors import Tensors
 
 
 def body() -> Tensors:
-    """Two layers of width 4 that project to 2."""
+    """Two layers of width 4 with projections to width 2."""
     shapes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 2), "weight_hr_l0": (2, 4)}
     shapes |= {"weight_ih_l1": (16, 2), "weight_hh_l1": (16, 2), "weight_hr_l1": (2, 4)}
     return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""Weights are read as PyTorch reads them, and nothing in a file is ever run."""
+"""Weights are read like in PyTorch, and code in a file is never run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_wrapped_state_dicts_are_unwrapped(wrap: Any, tmp_path: Path) -> None:
 
 
 class Canary:
-    """Its pickle makes a directory when it is run."""
+    """An object whose pickle creates a directory when it is run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

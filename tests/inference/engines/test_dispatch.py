@@ -25,7 +25,7 @@ def stream(number: int) -> Work:
 
 
 class Scene:
-    """A socket at which engines start and die. Work that is sent stays open until it is answered."""
+    """A socket at which engines start and exit. Sent work remains open until it is answered."""
 
     def __init__(self, path: Path, client: EngineClient, lost: list[Work]) -> None:
         self.path, self.client, self.lost = path, client, lost

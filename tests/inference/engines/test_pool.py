@@ -48,7 +48,7 @@ def load_message(digest: str) -> Callable[[], Awaitable[wire.Load]]:
 
 
 async def load(pool: EnginePool, digest: str) -> OstinatoError | None:
-    """Load a version; return the exception that the load raised."""
+    """Load a version. Return the exception raised by the load."""
     try:
         await pool.engine_for(digest, load_message(digest), FOREVER)
     except OstinatoError as error:

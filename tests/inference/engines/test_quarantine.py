@@ -196,7 +196,7 @@ def test_work_that_was_open_at_one_crash_only_is_never_convicted(deaths: list[li
 def test_a_cause_that_is_tried_by_itself_is_convicted_at_its_second_crash(
     deaths: list[tuple[set[int], set[int]]],
 ) -> None:
-    """The cause (0) is open at each crash; at the second one, it is the only suspect, beside work that is new."""
+    """The cause (0) is open at each crash. At the second crash, it is the only suspect; all other work is new."""
     quarantine = Quarantine(lambda: 0.0)
     (old, _), (_, fresh) = deaths[:2]
     crash(quarantine, 0, *old)
@@ -206,9 +206,9 @@ def test_a_cause_that_is_tried_by_itself_is_convicted_at_its_second_crash(
 
 
 def live(quarantine: Quarantine, line: list[int]) -> None:
-    """One life of an engine, which gets this work in this order. Work 0 crashes it at the end, after all turns.
+    """Simulate one run of an engine with this work, in this order. Work 0 crashes it at the end, after all turns.
 
-    A suspect in an exclusive trial ends in its turn; any other one is still inside when the next one comes.
+    A suspect in an exclusive trial ends in its turn. Any other suspect is still open when the next one starts.
     """
     inside, shut = [], False
     for text in line:

@@ -1,4 +1,4 @@
-"""Kernels are chosen by device and dtype; binding them drops the parameters that nothing else needs."""
+"""Kernels are chosen by device and dtype. Binding them drops parameters that are no longer needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed products give the results of plain ones, alone, and in networks: in whole passes and step by step."""
+"""Packed products give the same results as plain products, alone and in networks, in whole passes and step by step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_products_are_those_of_the_reference(biased: bool, rows: int) -> None:
     torch.testing.assert_close(
         onednn.linear_add(weight, bias)(x, summand), reference.linear_add(weight, bias)(x, summand)
     )
-    for activation in ("silu", "gelu", "relu"):
+    for activation in ("silu", "gelu", "gelu_tanh", "relu"):
         for name in ("linear_activation", "linear_gated"):
             packed, plain = (getattr(kernels, name)(weight, bias, activation)(x) for kernels in (onednn, reference))
             torch.testing.assert_close(packed, plain, msg=lambda text, n=name, a=activation: f"{n} {a}: {text}")
@@ -61,7 +61,8 @@ def test_generators_step_by_step(config: ModelConfig) -> None:
 
 
 def test_weights_that_are_held_twice_are_counted() -> None:
-    """A recurrent network in both forms, and an embedding that is also the head; a Transformer's matrices once."""
+    """Recurrent matrices and embeddings that are also the head are in memory twice; a Transformer's matrices only
+    once."""
     sizes = {name: sum(p.nbytes for p in generator(config).parameters()) for name, config in generators().items()}
     twice = {name: bind(generator(config), onednn) for name, config in generators().items()}
     assert twice["lstm"] == sizes["lstm"] - 4 * 23  # all but the head's bias

@@ -1,4 +1,4 @@
-"""The formulas of the recurrent cells, with plain products, are those of torch's own cells."""
+"""With plain products, the recurrent cells give the same results as torch's cells."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def _points(text: str) -> np.ndarray:
 
 
 def _by_definition(train: str, text: str, order: int) -> list[float]:
-    """Bits of each character by equations 24 to 26 of Chen and Goodman, with dictionaries."""
+    """The bits of each character, computed by equations 24 to 26 of Chen and Goodman with dictionaries."""
     counts: list[Counter[str]] = [Counter()] * (order + 1)
     counts[order] = Counter(train[i : i + order] for i in range(len(train) - order + 1))
     for n in range(order - 1, 0, -1):

@@ -13,7 +13,7 @@ OTHERS = ["the brown dog and the fox", "nothing new here", "日本", ""]
 
 
 def _scikit_learn(texts: list[str], others: list[str]) -> list[np.ndarray]:
-    """The same features by scikit-learn's vectorizers."""
+    """The same features, computed by scikit-learn's vectorizers."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     characters = TfidfVectorizer(analyzer="char", ngram_range=(2, 5), sublinear_tf=True, preprocessor=str.lower)
     fitted = sparse.hstack([part.fit_transform(texts) for part in (words, characters)])

@@ -1,4 +1,4 @@
-"""A whole calibration: what is fitted, and what is measured."""
+"""A complete calibration: the fit and its measurements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_labels_stay_and_probabilities_become_right() -> None:
 
 
 def shifted(seed: int) -> tuple[Array, Array]:
-    """Logits whose network was trained on other shares of the labels."""
+    """Logits of a network that was trained with different label frequencies."""
     logits_NC, targets_N = overconfident(seed=seed)
     return logits_NC / 3 + np.asarray([2.0, 0.0, -2.0]), targets_N
 

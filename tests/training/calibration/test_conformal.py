@@ -1,4 +1,4 @@
-"""Prediction sets and intervals, with MAPIE as the oracle."""
+"""Prediction sets and intervals, compared with MAPIE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COVERAGES = (0.5, 0.9, 0.95, 0.99)
 
 
 class FittedIdentity(ClassifierMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A fitted estimator whose inputs are its outputs."""
+    """A fitted estimator that returns its inputs."""
 
     def __init__(self, labels: int) -> None:
         self.labels, self.classes_, self.n_features_in_, self.is_fitted_ = labels, np.arange(labels), labels, True
@@ -76,7 +76,7 @@ def test_intervals_against_mapie(coverage: float) -> None:
 
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_new_rows_are_covered_as_often_as_promised(task: str) -> None:
-    """The mean coverage over many splits is the promised one, and hardly more."""
+    """The mean coverage over many splits is at least the guaranteed coverage, and only slightly higher."""
     covered = {0.8: [], 0.9: []}  # type: dict[float, list[float]]
     random = np.random.default_rng(4)
     for _ in range(60):
@@ -98,8 +98,8 @@ def test_new_rows_are_covered_as_often_as_promised(task: str) -> None:
 
 
 def test_each_label_is_covered_if_each_has_enough_rows() -> None:
-    """A label that the network gets wrong most of the time is missing from the sets for all rows, but not from those of
-    its own quantile."""
+    """A label that the network rarely predicts correctly is missing from sets with one quantile for all labels, but not
+    from sets with its own quantile."""
     random = np.random.default_rng(6)
     targets_N = (random.random(2000) < 0.1).astype(np.int64)
     scores_N = np.where(targets_N == 1, random.beta(2, 6, 2000), random.beta(1, 9, 2000))

@@ -1,4 +1,4 @@
-"""Which rows may serve for the calibration."""
+"""The rows that may be used for the calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINAL = np.arange(3.0 * ROWS).reshape(ROWS, 3)
 
 
 def training(fit: Any, **changes: Any) -> Any:
-    """Only what the choice of the rows reads."""
+    """A training with only the attributes that the choice of the rows uses."""
     return SimpleNamespace(settled=settled(**changes), crossfit=fit)
 
 

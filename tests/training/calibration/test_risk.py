@@ -34,9 +34,9 @@ def test_equal_scores_form_one_level() -> None:
 
 
 def test_the_chosen_threshold_keeps_the_true_risk() -> None:
-    """Over many data sets, the true error rate above the chosen threshold hardly ever exceeds the limit.
+    """Over many data sets, the true error rate above the chosen threshold rarely exceeds the limit.
 
-    The true error rate of a score s is (1 - s) / 5, so that above a threshold t the mean rate is (1 - t) / 10.
+    The true error rate of a score s is (1 - s) / 5, so the mean rate above a threshold t is (1 - t) / 10.
     """
     random, exceeded, answered, limit = np.random.default_rng(8), 0, [], 0.05
     for _ in range(400):

@@ -1,6 +1,6 @@
-"""The reference for `app/training/data/splits.py`: the same assignment by a slower algorithm.
+"""The reference for `app/training/data/splits.py`, which computes the same assignment with a slower algorithm.
 
-For every group that it holds out, it looks at all labels held out so far.
+For every held-out group, it visits all labels that have been held out so far.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The first pass over a data file, and what it remarks."""
+"""The first pass over a data file, and its remarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scan(
     base_labels: tuple[str, ...] = (),
     **named: str,
 ) -> tuple[Scan, dict[str, Remark]]:
-    """The scan of a table, and the remarks on it by their kinds; `named` are the columns that the request names."""
+    """The scan of a table, and its remarks by kind. `named` contains the columns that the request names."""
     files = open_files(detected(path), None, Columns(**named), task)
     assert isinstance(files, DataFiles)
     result = scan_files(files, 0.1, staging, skip_bad_rows, base_labels)

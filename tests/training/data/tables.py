@@ -1,4 +1,4 @@
-"""Data files for tests, and how to read them."""
+"""Data files for tests, and functions that read them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def xlsx(rows: Sequence[Sequence[Any]] | None = None) -> bytes:
 
 
 def read(path: Path, task: str | None = None, **named: str) -> tuple[Layout, list[Example]]:
-    """The layout and all examples of a file; `named` are the columns that the request names."""
+    """The layout and all examples of a file. `named` contains the columns that the request names."""
     layout = find_layout(detect(path, path.name), Columns(**named), task)
     return layout, list(read_examples(layout))
 

@@ -1,15 +1,17 @@
-"""Cells as labels: several forms, and what is wrong with the others."""
+"""Cells as labels: the accepted forms, and the errors for all others."""
 
 from __future__ import annotations
 
 import math
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.training.data.cells import to_input_text, to_label, to_label_list, to_labels, to_split
+from app.training.data.cells import CellError, to_input_text, to_label, to_label_list, to_labels, to_number, to_split
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
@@ -158,3 +160,25 @@ def test_nothing_is_an_empty_text_and_no_split(nothing: object) -> None:
 )
 def test_usual_names_of_splits(names: tuple[str, ...], code: int) -> None:
     assert {to_split(name) for name in names} == {code}
+
+
+@pytest.mark.parametrize(
+    ("cell", "bare"),
+    [
+        ("$29.00", "29.00"),
+        ("1,100.50", "1100.50"),
+        ("12,345", "12345"),
+        ("-5%", "-5"),
+        ("1 000 €", "1000"),
+        ("£3", "3"),
+    ],
+)
+def test_a_number_with_signs_is_told_how_to_be_written(cell: str, bare: str) -> None:
+    with pytest.raises(CellError, match=rf"is not a number; write numbers without .*such as {re.escape(bare)}$"):
+        to_number(cell)
+
+
+@pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", None, [1]])
+def test_other_values_are_only_no_numbers(cell: Any) -> None:
+    with pytest.raises(CellError, match=r"is not a number$"):
+        to_number(cell)

@@ -1,4 +1,4 @@
-"""Conversations are read as turns, of which the assistant's are learned."""
+"""Conversations are read as turns, and the turns of the assistant are learned."""
 
 from __future__ import annotations
 

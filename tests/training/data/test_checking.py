@@ -1,4 +1,4 @@
-"""Local files are checked as a training would read them, without torch."""
+"""Local files are checked as in a training run, without torch."""
 
 from __future__ import annotations
 

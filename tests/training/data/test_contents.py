@@ -1,4 +1,4 @@
-"""Tables under the name of another format are read as what they are, and this is told."""
+"""Tables whose file names suggest another format are read in their actual format, and this is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and TSV: errors of quoting and of the header are reported with line and column."""
+"""CSV and TSV: errors in quotes and in the header are reported with line and column."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.training.data.tables import assert_fault, read, remarks_of, write
     [
         ("a.csv", "text,label\nx,y,z\n", ["line 2", "column 3", "3 cells, but the header has 2"]),
         ("a.csv", "text,label\nx,y\nz\n", ["line 3", "'label'", "a cell is missing"]),
-        ("a.csv", 'text,label\nx,y\n"open,y\nx,y\n', ["line 3", "column 'text'", "malformed CSV", "never closed"]),
+        ("a.csv", 'text,label\nx,y\n"open,y\nx,y\n', ["line 3", "column 'text'", "malformed CSV", "no closing quote"]),
         (
             "a.csv",
             'text,label\nx,y\n"two\nlines","open\n',
-            ["line 4", "column 'label'", "malformed CSV", "never closed"],
+            ["line 4", "column 'label'", "malformed CSV", "no closing quote"],
         ),
         ("a.csv", 'text,label\n"x" z,y\n', ["line 2", "column 'text'", "malformed CSV", "written twice"]),
         ("a.csv", 'text,label\n"a ""b""",y\nx,"y"z\n', ["line 3", "column 'label'", "malformed CSV"]),
@@ -37,7 +37,7 @@ def test_faults_are_reported_with_their_place(
 
 
 def values_of(path: Path, ignored: str = "") -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The values of all records, and the remarks by kind. `ignored` are columns that nobody needs, separated by |."""
+    """The values of all records, and the remarks by kind. `ignored` contains unused columns, separated by |."""
     source = detect(path, path.name)
     selection = Selection(frozenset(ignored.split("|")))
     return [record.values for record in READERS["csv"].records(source, selection)], remarks_of(source)

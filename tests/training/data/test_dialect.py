@@ -1,4 +1,4 @@
-"""How a table is written is settled by its rows: delimiter, quoting, blanks beside quotes; decisions are told."""
+"""The delimiter, the quoting and the spaces next to quotes are inferred from the rows, and decisions are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows_of(examples: list[Example]) -> Rows:
 
 
 def read_rows(path: Path) -> tuple[Rows, dict[str, str]]:
-    """(text, label) of each row, and the remarks by kind."""
+    """The (text, label) pairs of the rows, and the remarks by kind."""
     layout, examples = read(path)
     return rows_of(examples), remarks_of(layout.source)
 
@@ -155,7 +155,7 @@ def test_quotes_escaped_by_backslashes_are_read_as_quotes(text: str, tmp_path: P
 
 
 def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
-    """Lines of a poem have a comma each as well, so nobody can tell."""
+    """The lines of a poem may also contain a comma each, so the table is ambiguous."""
     content = 'text,label\nz,y\n"Where is it,a\nx,b\nw,b\nof 27"",b\n'.replace('""', '"')
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert len(rows) == 2
@@ -163,12 +163,13 @@ def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
 
 
 def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: a quote is opened here"):
+    with pytest.raises(BadData, match="line 3, column 'text': malformed CSV: this opening quote"):
         read(write(tmp_path, "a.csv", 'text,label\nx,y\n"open,y\nx,y\n'))
 
 
 def test_two_joined_rows_beside_texts_of_several_lines_are_told(tmp_path: Path) -> None:
-    """Most quotes enclose texts of several lines, so they are not plain characters; two lone quotes join two rows."""
+    """Most quotes enclose texts of several lines, so they are not plain characters, but two single quotes join two
+    rows."""
     texts = "".join(f'"first line\nsecond line {number}"\tgood\n' for number in range(10))
     lone = '"so he said\tbad\nand left"\tgood\n'
     path = write(tmp_path, "a.tsv", f"text\tlabel\n{texts}{lone}")

@@ -1,4 +1,4 @@
-"""Encodings: UTF-8, byte order marks, UTF-16, cp1252 where it is plausible; else the file is refused with a place."""
+"""Encodings: UTF-8, byte order marks, UTF-16, plausible cp1252, and otherwise an error with the place."""
 
 from __future__ import annotations
 

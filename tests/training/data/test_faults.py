@@ -1,4 +1,4 @@
-"""All faulty rows of a file are in one report, and some of them may be left out."""
+"""One report contains all faulty rows of a file, and some faulty rows may be left out."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_steps_of_another_width_can_be_dropped(tmp_path: Path) -> None:
 
 
 def test_a_training_without_its_bad_rows(tmp_path: Path) -> None:
-    """Every pass over the file leaves the same rows out, and the report tells how many."""
+    """Every pass over the file leaves out the same rows, and the report contains their number."""
     good = [json.dumps({"text": text, "label": label}) for text, label in runs.sentences(40)]
     bad = ["{", '{"text": "x", "label": {}}', '{"text": "x"}']
     content = "\n".join([bad[0], *good[:20], bad[1], *good[20:], bad[2]])
@@ -140,7 +140,7 @@ def test_after_a_quote_that_is_never_closed_nothing_can_be_read(tmp_path: Path) 
         scan(path, 1)
     assert [fault.where[0] for fault in caught.value.faults] == ["line 98", "line 100"]
     assert not caught.value.skippable
-    assert caught.value.message.endswith("Nothing can be read after the last of these rows, line 100")
+    assert caught.value.message.endswith("The file cannot be read after the last of these rows, line 100")
 
 
 def test_plain_text_has_no_rows_to_drop(tmp_path: Path) -> None:

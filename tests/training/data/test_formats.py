@@ -46,7 +46,7 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {  # the values of a column of 
 
 
 def table_of(labels: list[Any], name: str) -> bytes:
-    """A table with a text and a label in each row, in the format that the name of the file says."""
+    """A table with a text and a label in each row, in the format that the file name denotes."""
     rows = [{"text": f"row {number}", "label": label} for number, label in enumerate(labels)]
     if name.endswith(".parquet"):
         out = io.BytesIO()
@@ -84,7 +84,7 @@ def test_a_number_of_single_precision_is_written_as_it_is_in_text(tmp_path: Path
 
 
 def test_every_format_has_a_reader() -> None:
-    """The format of fastText is recognised by its content alone, so no suffix denotes it."""
+    """The format of fastText is recognised only by its content, so no suffix denotes it."""
     assert READERS.keys() - {"fasttext"} == set(TABLES)
     assert BINARY_FORMATS.keys() <= READERS.keys()
 

@@ -1,4 +1,4 @@
-"""Tables of texts without a label column: usual names are taken, and what looks like labels is asked about."""
+"""Tables of texts without a label column: usual names are used, and other columns that look like labels are errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.data.tables import write
 
 
 def table(*columns: tuple[str, str], count: int = 40) -> str:
-    """A CSV file of texts; each other column has a name, and values separated by blanks that come in turns."""
+    """A CSV file of texts. Every other column has a name, and repeats values that are separated by spaces."""
     lines = [",".join(["text", *(name for name, _ in columns)])]
     for n in range(count):
         cells = [values.split()[n % len(values.split())] for _, values in columns]

@@ -1,4 +1,4 @@
-"""Objects that have a name twice: the last value counts, and that is told."""
+"""Objects with a repeated name: the last value is used, and this is reported."""
 
 from __future__ import annotations
 

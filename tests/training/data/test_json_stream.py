@@ -1,4 +1,4 @@
-"""JSON that is not one object a line: arrays, objects over several lines, and one object that holds all rows."""
+"""JSON other than one object per line: arrays, objects over several lines, and one object with all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which label cells hold several labels, and what is said about it."""
+"""The label cells that contain several labels, and the remarks about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of the columns settle the task and what each column holds."""
+"""The names of the columns determine the task and the role of each column."""
 
 from __future__ import annotations
 

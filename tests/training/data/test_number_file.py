@@ -1,4 +1,4 @@
-"""Arrays that grow on disk and are mapped into memory."""
+"""Arrays that are written to disk and mapped into memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in files that are named like plain text are recognised, or asked about."""
+"""Tables in files with names like plain text are recognised, or an error asks for the format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remarks about a file: one of each kind and place, however often the file is read."""
+"""A file has one remark of each kind and place, regardless of how often it is read."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
 def test_a_key_that_first_appears_late_is_reported(
     row: dict[str, Any], key: str, task: str | None, tmp_path: Path
 ) -> None:
-    """Unless it would have no meaning in the first records either."""
+    """The exception is a key that would also have no role in the first records."""
     rows = [*[row] * 120, row | {key: 1}]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
     if task is not None:

@@ -1,4 +1,4 @@
-"""Long tables, one step a row, become one example a series."""
+"""Long tables with one step per row become one example per series."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def series(count: int, steps: int = 1) -> Iterator[Example]:
 
 
 def seconds_to_yield(count: int) -> float:
-    """Processor time of all examples but the first, before which the table is read."""
+    """The processor time for all examples except for the first one, before which the table is read."""
     examples = series(count)
     next(examples)
     start = time.thread_time()
@@ -69,7 +69,8 @@ def seconds_to_yield(count: int) -> float:
 
 
 def test_yielding_takes_time_in_proportion_to_the_number_of_series() -> None:
-    """Compares two sizes in one process: 32 times the series take about 32 times as long; 1024 times if quadratic."""
+    """Compares two sizes in one process. 32 times as many series take about 32 times as long (quadratic: 1,024
+    times)."""
     small, large = (min(seconds_to_yield(count) for _ in range(3)) for count in (4_000, 128_000))
     assert large < 96 * small
 

@@ -1,4 +1,4 @@
-"""Files that no trainer reads are named for what they are, whatever their name says."""
+"""Errors name the kind of unreadable files, regardless of the file name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def archive(*names: str) -> bytes:
         (b"a.csv".ljust(257, b"\x00") + b"ustar\x00", r"a tar archive; unpack it"),
         (gzip.compress(b"a.csv".ljust(257, b"\x00") + b"ustar\x00"), r"a tar archive; unpack it"),
         (b"%PDF-1.7\n", r"a PDF document"),
-        (b"\n<!DOCTYPE html>\n<html>", r"a web page; download the data file itself"),
+        (b"\n<!DOCTYPE html>\n<html>", r"a web page; download the actual data file"),
         (b"\x80\x04\x95\x10\x00", r"a pickle, which is never read"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", r"a Git LFS pointer"),
     ],

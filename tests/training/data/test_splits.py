@@ -1,4 +1,5 @@
-"""Rows are held out by their content alone: some of each label, and no text on both sides."""
+"""Held-out rows depend only on the content: they include some rows of each label, and no text that is also in
+training."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ NAMES = [("a",), ("b",), ("a", "b"), ()]
 
 
 def split(strata: list[int], hashes: list[int], fraction: float = 0.1) -> NDArray[np.bool_]:
-    """Which rows are held out; a stratum is a label."""
+    """The mask of the held-out rows. Each stratum is a label."""
     names = [(f"{stratum:05}",) for stratum in range(max(strata) + 1)]
     return split_sets([names[stratum] for stratum in strata], hashes, fraction)
 
 
 def split_sets(sets: list[tuple[str, ...]], hashes: list[int], fraction: float = 0.1) -> NDArray[np.bool_]:
-    """Which rows are held out; `sets` has the labels of each row."""
+    """The mask of the held-out rows. `sets` contains the labels of each row."""
     numbers = {labels: number for number, labels in enumerate(dict.fromkeys(sets))}
     strata_N = np.asarray([numbers[labels] for labels in sets], dtype=np.int64)
     open_N = np.full(len(sets), UNASSIGNED, dtype=np.uint8)
@@ -102,7 +103,7 @@ def test_each_label_is_held_out_where_labels_are_combined_freely(labels: int) ->
 
 @pytest.mark.parametrize("first", [0, 2**63])
 def test_a_frequent_text_does_not_take_up_the_share_of_its_label(first: int) -> None:
-    """Half of the rows of a label have the same text, with the smallest or a large hash."""
+    """Half of the rows of a label have the same text, whose hash is the smallest or a large one."""
     hashes = [first] * 50 + draws(50)
     held_N = split([0] * 100, hashes)
     assert held_N[:50].sum() == 0 and held_N[50:].sum() == 10
@@ -141,7 +142,7 @@ def test_many_labels_are_assigned_as_by_the_reference() -> None:
 
 
 def seconds_to_assign(labels: int) -> float:
-    """Processor time to assign five rows of each label."""
+    """The processor time for assigning five rows of each label."""
     strata_N = np.tile(np.arange(labels), 5)
     hashes_N = np.asarray(draws(len(strata_N)), dtype=np.uint64)
     strata = [(f"{label}",) for label in range(labels)]
@@ -152,6 +153,6 @@ def seconds_to_assign(labels: int) -> float:
 
 
 def test_assigning_takes_time_in_proportion_to_the_rows() -> None:
-    """Compares two sizes in one process: 16 times the rows take about 16 times as long; 256 times if quadratic."""
+    """Compares two sizes in one process. 16 times as many rows take about 16 times as long (quadratic: 256 times)."""
     small, large = (min(seconds_to_assign(labels) for _ in range(3)) for labels in (1_000, 16_000))
     assert large < 48 * small

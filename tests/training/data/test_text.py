@@ -1,4 +1,4 @@
-"""Plain text is cut by its characters alone, where a tokenizer would cut it as well."""
+"""The cuts of plain text depend only on its characters, and are where a tokenizer also splits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_cuts_do_not_depend_on_how_the_file_is_read(text: str, piece: int, b
 
 
 def test_pieces_have_the_tokens_of_the_whole_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces end where byte-pair encoding splits as well, so the cuts change no token."""
+    """Pieces end where byte-pair encoding also splits, so the cuts do not change tokens."""
     text = "".join(f"{a}, said the {b} one:\n\n  don't\t{n}!  " for n, (a, b) in enumerate(runs.sentences(300)))
     tokenizer = train([text], "bpe", 600)
     monkeypatch.setattr(text_file, "PIECE", 100)

@@ -1,4 +1,4 @@
-"""Excel workbooks: their first sheet gives the same rows and labels as the same table in CSV."""
+"""The first sheet of an Excel workbook gives the same rows and labels as the same table in CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADER = ("text", "label")
 
 
 def changed(content: bytes, member: str, old: str, new: str) -> bytes:
-    """The workbook with a replacement in one of its XML files, or with `new` as a file that it lacks."""
+    """The workbook with a replacement in one of its XML files, or with `new` as an additional file."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as copy:
         for name in archive.namelist():
@@ -100,7 +100,7 @@ def test_the_results_of_formulas_are_read(tmp_path: Path) -> None:
 
 
 def test_shared_strings_are_read(tmp_path: Path) -> None:
-    """Excel stores each distinct string once; openpyxl writes every string into its cell."""
+    """Excel stores each distinct string once, but openpyxl writes every string to its cell."""
     content = changed(
         workbook([HEADER, ("a", "x"), ("b", "y")]), SHEET, cell("B2", "x"), '<c r="B2" t="s"><v>1</v></c>'
     )
@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_refused(name: str, content: bytes, message: str,
 def test_a_bomb_is_refused_before_it_unpacks(
     member: str, limit: str, is_gzip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A workbook of a few kilobytes whose part unpacks to a hundred times as much."""
+    """A workbook of a few kilobytes, part of which unpacks to a hundred times its size."""
     monkeypatch.setattr(xlsx, limit, 1 << 20)
     bomb = changed(workbook(), member, "</", " " * (1 << 20) + "</")
     assert len(bomb) < 1 << 17
@@ -179,7 +179,7 @@ def test_a_bomb_is_refused_before_it_unpacks(
 
 
 def test_entities_do_not_expand(tmp_path: Path) -> None:
-    """Nested entities (the "billion laughs") end in an error, not in memory."""
+    """Nested entities ("billion laughs") cause an error instead of filling the memory."""
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     doctype = f'<!DOCTYPE x [<!ENTITY e0 "{"ha" * 50}">{entities}]>'
     content = changed(workbook(), SHEET, "<worksheet", doctype + "<worksheet")

@@ -1,4 +1,4 @@
-"""Batches depend on (seed, step) alone, hold every row once an epoch, and contain little padding."""
+"""Batches depend only on (seed, step), contain every row once per epoch, and have little padding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.training.prepare.dataset import Rows, Stream
 
 
 def rows(lengths: list[int]) -> Rows:
-    """Row i holds its own number, `lengths[i]` times."""
+    """Row i contains its number `lengths[i]` times."""
     flat = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     return Rows(flat, np.cumsum([0, *lengths], dtype=np.int64), np.arange(len(lengths), dtype=np.int64))
 

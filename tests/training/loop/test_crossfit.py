@@ -1,4 +1,4 @@
-"""No row has a part in the choice of the checkpoint whose outputs are kept for it."""
+"""A row does not influence the choice of the checkpoint whose outputs are kept for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def crossfit(**changes: Any) -> CrossFit:
 
 
 def evaluations(count: int, seed: int = 2) -> list[NDArray[np.float64]]:
-    """Outputs of equally good networks, so that chance decides which of them is best."""
+    """Outputs of equally good networks, so that the best one is determined by chance."""
     random = np.random.default_rng(seed)
     noisy = [random.normal(size=(ROWS, 3)) + 1.5 * np.eye(3)[TARGETS] for _ in range(count)]
     return [outputs_NC.astype(np.float32).astype(np.float64) for outputs_NC in noisy]
@@ -56,7 +56,7 @@ def test_each_fold_keeps_the_outputs_of_the_best_evaluation_of_the_others() -> N
 
 
 def test_kept_outputs_are_not_better_than_those_of_new_rows() -> None:
-    """The best of 40 equally good evaluations is better on the rows that chose it than the average one."""
+    """On the rows used for the choice, the best of 40 equally good evaluations is better than the average."""
     optimism, kept = [], []
     for seed in range(10):
         fit, outputs = crossfit(metric="loss"), evaluations(40, seed)

@@ -1,4 +1,4 @@
-"""Accumulation saves memory, and a step waits for the device once, whatever the number of its pieces."""
+"""Accumulation saves memory, and a step waits for the device only once, regardless of the number of pieces."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CASES: dict[str, tuple[str, tuple[str, str], dict[str, Any]]] = {
 
 
 class Accelerator(TorchDispatchMode):
-    """Stands in for a GPU: tensors computed from those of the network or of moved batches count as being on it.
+    """A fake GPU. Tensors that are computed from the network or from moved batches are considered to be on it.
 
-    `waits` counts operations that give the host something that depends on the values of such a tensor.
+    `waits` counts operations whose results on the host depend on the values of such a tensor.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -67,7 +67,7 @@ class Accelerator(TorchDispatchMode):
 
 
 def one_step(run: Path, case: str, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], int]:
-    """What happened to the pieces of a step, in order, and how often the host waited."""
+    """The operations on the pieces of a step, in order, and the number of times that the host waited."""
     model, file, options = CASES[case]
     training = SMALL | options | {"accumulation": accumulation}
     loop: Loop = build_loop(runs.make(run, *file, model, training=training))

@@ -1,4 +1,4 @@
-"""What counts as divergence, and what is only a spike."""
+"""Divergence, compared with a temporary spike."""
 
 from __future__ import annotations
 

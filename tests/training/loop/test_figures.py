@@ -1,4 +1,4 @@
-"""Figures under their public names, and the pace of an attempt."""
+"""Figures under their public names, and the speed of an attempt."""
 
 from __future__ import annotations
 

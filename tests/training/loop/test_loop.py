@@ -1,4 +1,4 @@
-"""The time limit of a training, and the figures that it reports."""
+"""The time limit of a training run, and its reported figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"width": 16, "layers": 1, "batch_size": 16, "precision": "float32"}
 
 
 class Clock:
-    """A clock on which every reading takes `tick` seconds."""
+    """A clock that advances by `tick` seconds with every reading."""
 
     def __init__(self, tick: float) -> None:
         self.now, self.tick = 100.0, tick
@@ -36,7 +36,10 @@ class Clock:
 def test_a_time_limit_counts_whatever_takes_time(
     slow: str, eval_every: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slow part takes ten seconds each time, so the fourth time exceeds a limit of 35. Every fifth step reports."""
+    """The slow part takes ten seconds each time, so the fourth time exceeds the limit of 35.
+
+    Every fifth step is reported.
+    """
     clock = Clock(1e-6)
 
     def slowed(function: Callable[..., object]) -> Callable[..., object]:
@@ -76,7 +79,7 @@ def test_figures_over_all_held_out_data_come_last(tmp_path: Path, monkeypatch: p
 
 
 def test_all_answers_are_learned_and_characters_that_are_cut_off_are_not_counted(tmp_path: Path) -> None:
-    """Bits per character, computed by hand, of rows that are longer than the context."""
+    """Compares with manually computed bits per character for rows that are longer than the context."""
     say = lambda role, text: {"role": role, "content": text}  # noqa: E731
     rows = []
     for n in range(20):
@@ -104,7 +107,8 @@ def test_all_answers_are_learned_and_characters_that_are_cut_off_are_not_counted
 def test_a_metric_that_is_not_finite_is_a_divergence(
     module: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step's loss is that of the weights before it, so an evaluation is the first to see what the step did."""
+    """The loss of a step is computed before its update, so the effect of the update is first visible in an
+    evaluation."""
     figures = [{"loss": 1.0, "accuracy": 0.5}] * (step - 1) + [{"loss": math.nan, "accuracy": 0.5}]
     monkeypatch.setattr(f"app.training.{module}.evaluate", lambda *_: figures.pop(0))
     training = SMALL | {"max_steps": step, "eval_every": 1, "context_length": 16}

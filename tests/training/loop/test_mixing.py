@@ -10,7 +10,7 @@ from app.training.loop import mixing
 
 
 def outputs(task: str, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.generic]]:
-    """Outputs of two useful parts with different errors, and the targets."""
+    """The targets, and the outputs of two useful parts with different errors."""
     random = np.random.default_rng(rows)
     width = {"classification": 4, "multilabel": 3, "regression": 1}[task]
     signal_NC = random.normal(size=(rows, width))

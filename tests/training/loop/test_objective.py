@@ -1,4 +1,4 @@
-"""The loss of each task, and that losses add up over the pieces of a batch and over batches."""
+"""The loss of each task, and the sum of losses over the pieces of a batch and over batches."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ def test_pieces_add_up_to_the_whole(name: str) -> None:
 
 
 def test_balanced_weights_make_rare_labels_count_as_much(tmp_path: Path) -> None:
-    """Equal texts, nine of ten labelled 'common': with balanced weights both labels are equally likely."""
+    """The texts are equal, and nine of ten are labelled 'common'.
+
+    With balanced weights, both labels are equally likely.
+    """
     rows = [f"same words here,{('common', 'rare')[n % 10 == 0]},{('train', 'val')[n >= 180]}" for n in range(200)]
     table = "\n".join(["text,label,split", *rows])
     options = {

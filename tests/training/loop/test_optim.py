@@ -1,4 +1,4 @@
-"""The optimizers, and which parameters decay."""
+"""The optimizers, and the parameters with weight decay."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_muon_takes_the_matrices_of_the_body() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_a_step_of_muon_equals_that_of_torch(blocks: int) -> None:
-    """Up to the bfloat16 arithmetic of torch. Every block is a matrix of its own."""
+    """The results agree up to torch's bfloat16 arithmetic. Every block is a separate matrix."""
     torch.manual_seed(0)
     whole = nn.Parameter(torch.randn(64, 24))
     parts = [nn.Parameter(part.detach().clone()) for part in whole.chunk(blocks)]
@@ -73,7 +73,7 @@ def of_torch(ours: optim.Optimizer, twins: dict[nn.Parameter, nn.Parameter]) -> 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_equals_that_of_torch(optimizer: str) -> None:
-    """Bit for bit, also after restoring the moments, and while a parameter has no gradient."""
+    """The results are bit-identical, even after restoring the moments or if a parameter has no gradient."""
     network = build(settled().config)
     twin = copy.deepcopy(network)
     twins = dict(zip(network.parameters(), twin.parameters(), strict=True))
@@ -101,7 +101,7 @@ def test_a_step_equals_that_of_torch(optimizer: str) -> None:
 
 
 def test_torch_s_compiler_is_not_imported(tmp_path: Path) -> None:
-    """Importing it would cost each trainer more than a second, and 70 MB."""
+    """Importing it would take more than a second and 70 MB in each trainer."""
     code = """
 import sys
 from pathlib import Path

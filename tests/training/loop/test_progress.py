@@ -1,4 +1,4 @@
-"""Resume points on disk: which are kept, which one is read, and what is refused."""
+"""Resume points on disk: which points are kept, read and rejected."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_damaged_point_is_named_and_an_older_one_is_read(tmp_path: Path) -> No
 
 
 def test_a_point_without_a_checksum_is_read(tmp_path: Path) -> None:
-    """Releases up to 0.1.0 wrote none."""
+    """Releases up to 0.1.0 did not write checksums."""
     points = saved(tmp_path / "resume", 5)
     state = points / "step-000000005" / "state.json"
     content = json.loads(state.read_text())

@@ -1,4 +1,4 @@
-"""The work of evaluations."""
+"""The size of evaluations."""
 
 from __future__ import annotations
 

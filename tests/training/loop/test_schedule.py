@@ -1,4 +1,4 @@
-"""The learning rate over a training, when evaluations and reports are due, and when a training ends."""
+"""The learning rate, the times of evaluations and reports, and the end of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timing of steps, with a clock that advances with each of them."""
+"""The timing of steps, with a clock that advances with each step."""
 
 from __future__ import annotations
 

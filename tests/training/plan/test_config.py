@@ -1,4 +1,4 @@
-"""What is settled from the request and the data where the request leaves it open."""
+"""The settings that are chosen automatically from the request and the data."""
 
 from __future__ import annotations
 

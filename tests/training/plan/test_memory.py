@@ -1,4 +1,4 @@
-"""The estimate of memory: exact for weights and optimizer, a bound for the peak of real steps, and the refusal."""
+"""The memory estimate: exact for weights and optimizer, a bound for real steps, and the rejection of large runs."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_save_writes_arrays_that_are_only_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_varying_feature_is_scaled_however_small_it_is(tmp_path: Path) -> None:
-    """A constant feature is not, so that its rounding errors are not magnified."""
+    """A constant feature is not scaled, because scaling would magnify its rounding errors."""
     draw = np.random.default_rng(1)
     content = "series,small,tiny,same,zero,label\n" + "".join(
         f"{n},{draw.normal(3e-10, 1e-10)},{draw.normal(0, 1e-30)},123456.789,0,{'ab'[n % 2]}\n" for n in range(80)

@@ -1,4 +1,4 @@
-"""How numeric steps are standardised."""
+"""The standardisation of numeric steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report on the data: in an event before the training, in the model card and the plots after it."""
+"""The data report: in an event before training, and in the model card and the plots afterwards."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_documents_and_completions_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [45, 510])
 def test_many_labels_are_plotted_without_names(labels: int, tmp_path: Path) -> None:
-    """Hundreds of labels are not plotted at all: their confusion matrix would be too large a file."""
+    """Hundreds of labels are not plotted, because the file with their confusion matrix would be too large."""
     content = "text,label\n" + "".join(f"word{n % labels} {n},label{n % labels}\n" for n in range(labels * 5))
     run = runs.make(tmp_path, "rows.csv", content, "gru", training={**SMALL, "vocab_size": 300})
     train_report(run)

@@ -34,7 +34,7 @@ TEXTS = {
 
 
 def prepare(folder: Path, name: str, content: str, **training: Any) -> tuple[str, dict[str, str]]:
-    """The kind of the tokenizer of a training, and the messages of its notes."""
+    """The kind of the tokenizer of a training run, and the messages of its notes."""
     events = runs.train(runs.make(folder, name, content, "gru", training=SMALL | training))
     assert isinstance(events[-1], Done), events[-1]
     facts = json.loads((folder / "prepared" / "facts.json").read_text())["facts"]
@@ -80,7 +80,7 @@ def test_held_out_rows_have_no_say(tmp_path: Path) -> None:
 
 
 def test_a_chinese_classifier_learns_by_default(tmp_path: Path) -> None:
-    """Each text has one of eight words in it, which gives its label away, among other characters."""
+    """Each text contains one of eight words that determine its label, among other characters."""
     draw = random.Random(1)
     words = ["满意很好喜欢推荐", "失望很差讨厌退货"]
     rows = []

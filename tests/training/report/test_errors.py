@@ -1,4 +1,4 @@
-"""The errors by which the trials of an auto job are compared."""
+"""The errors with which the trials of an auto job are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dry runs in this process: their content, and that they refuse what a training run refuses."""
+"""Dry runs in this process: their content, and the same errors as in a training run."""
 
 from __future__ import annotations
 

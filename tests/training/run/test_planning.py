@@ -20,7 +20,7 @@ def plan(run: Path, **training: Any) -> tuple[Planned, dict[str, str]]:
 
 
 def train(run: Path, planned: Planned, model: str, shared: Path | None) -> tuple[str, dict[str, Any]]:
-    """(digest of the weights, metrics) of a trial."""
+    """Train a trial. Returns the digest of the weights, and the metrics."""
     [trial] = [trial for trial in planned.trials if trial.model == model]
     runs.make(run, "rows.csv", runs.table(), model)
     spec = msgspec.json.decode((run / "run.json").read_bytes(), type=TrainSpec)

@@ -1,4 +1,4 @@
-"""Adds to jobs the columns of trials: their auto job, their number, and their result."""
+"""Adds columns for trials to the table of jobs: their auto job, number and result."""
 
 from __future__ import annotations
 

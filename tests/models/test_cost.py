@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.inference.cost import CORE_SPEED, predict
 from models.choices import NETWORKS
 from models.config import ModelConfig
+from models.cost import CORE_SPEED, predict
 
 SMALL = {"task": "classification", "vocab_size": 100, "classes": 2, "layers": 2, "width": 256}
 

@@ -1,0 +1,46 @@
+"""Returns the memory that large requests and answers have used to the system, which glibc would keep for later."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+EVERY_SECONDS = 5.0
+LEAST = 32 * 2**20  # bytes by which the process must have grown since the last time
+log = logging.getLogger(__name__)
+
+
+class FreedMemory:
+    """Returns freed memory regularly, while the API is running and after it has grown."""
+
+    def __init__(self, every: float = EVERY_SECONDS) -> None:
+        self._every = every
+        self._smallest = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start on the loop that serves requests. Does nothing if the C library is not glibc."""
+        if hasattr(ctypes.CDLL(None), "malloc_trim") and Path("/proc/self/statm").exists():
+            self._task = asyncio.get_running_loop().create_task(self._repeat())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            if resident() - self._smallest > LEAST:
+                await asyncio.to_thread(ctypes.CDLL(None).malloc_trim, 0)
+                self._smallest = resident()
+
+
+def resident() -> int:
+    """Return the physical memory of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

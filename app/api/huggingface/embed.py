@@ -1,0 +1,102 @@
+"""TEI's `/embed` and `/similarity`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.bodies import JsonBody
+from app.api.http.caller import Caller
+from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.vectors import encoded, shortened
+from app.api.huggingface.predict import Direction
+from app.api.huggingface.queries import ModelQuery
+from app.api.huggingface.similarities import (
+    SimilarityInput,
+    check_normalized,
+    embedded,
+    length_policy,
+    similarities,
+)
+from app.api.openapi.describe import Noted, reads, replies_json
+
+router = APIRouter(tags=["Hugging Face"])
+NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
+NoText = Annotated[str, Meta(max_length=0)]
+
+
+class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request for vectors. The model is named by `?model=`, by the header `X-Model`, or by `OSTINATO_DEFAULT_MODEL`.
+
+    All vectors have unit length. `dimensions` is the length to which each vector is shortened; the result is rescaled
+    to unit length.
+    """
+
+    inputs: str | list[str]
+    normalize: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] | None = True
+    truncate: bool | None = False
+    truncation_direction: Direction | None = "right"
+    prompt_name: NoText | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        check_normalized(self.normalize)
+
+
+class SimilarityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to cut texts that are too long, and at which end."""
+
+    truncate: bool | None = False
+    truncation_direction: Direction | None = "right"
+    prompt_name: NoText | None = None
+
+
+class SimilarityRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to compare a text with others."""
+
+    inputs: SimilarityInput
+    parameters: SimilarityParameters | None = None
+
+
+_body, _pairs_body = JsonBody(TeiEmbedRequest), JsonBody(SimilarityRequest)
+_COMPARED = {"inputs": {"source_sentence": "good", "sentences": ["fine", "bad"]}}
+_NUMBER = {"type": "number"}
+
+
+@router.post(
+    "/embed",
+    operation_id="tei_embed",
+    summary="Embed texts (TEI)",
+    description="Returns a list with a vector of unit length for each text.",
+    response_model=None,
+    openapi_extra=reads(TeiEmbedRequest, texts=Noted({"inputs": ["good", "bad"]}, NEEDS)),
+    responses=replies_json({"type": "array", "items": {"type": "array", "items": _NUMBER}}, [[0.12, -0.98, 0.16]]),
+)
+async def tei_embed(request: Request, model: ModelQuery = None) -> Response:
+    body = await _body.read(request)
+    policy = length_policy(body.truncate, body.truncation_direction)
+    scored = await embedded(request, Caller.read(request, None), body.inputs, policy, body.dimensions or 0)
+    rows = scored.rows if body.dimensions is None else [shortened(row, body.dimensions) for row in scored.rows]
+    headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
+    return JsonReply(await encoded(rows), headers)
+
+
+@router.post(
+    "/similarity",
+    operation_id="tei_similarity",
+    summary="Compare a text with others (TEI)",
+    description="Returns the cosine similarity of the source sentence to each of the other sentences.",
+    response_model=None,
+    openapi_extra=reads(SimilarityRequest, texts=Noted(_COMPARED, NEEDS)),
+    responses=replies_json({"type": "array", "items": _NUMBER}, [0.93, -0.2]),
+)
+async def tei_similarity(request: Request, model: ModelQuery = None) -> Response:
+    body = await _pairs_body.read(request)
+    parameters = body.parameters or SimilarityParameters()
+    policy = length_policy(parameters.truncate, parameters.truncation_direction)
+    scores, scored = await similarities(request, Caller.read(request, None), body.inputs, policy)
+    return JsonReply(scores, answer_headers(scored.version.ref, sum(scored.lengths), scored.timing))

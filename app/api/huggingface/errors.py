@@ -1,0 +1,37 @@
+"""The errors of TGI and TEI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.errors import OstinatoError
+
+TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
+    400: (422, "validation"),
+    404: (404, "not_found"),
+    413: (413, "validation"),
+    429: (429, "overloaded"),
+    500: (500, "incomplete_generation"),
+    503: (503, "unhealthy"),
+    504: (504, "timeout"),
+}
+
+
+class HuggingFaceError(msgspec.Struct, frozen=True):
+    """An error of TGI or TEI. `error_type` is for programs."""
+
+    error: str
+    error_type: str
+
+
+def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
+    """Render an error as `{"error": …, "error_type": …}`, the format of TGI and TEI."""
+    status, kind = TYPES.get(error.status, (error.status, error.code))
+    return status, {"error": error.message, "error_type": kind}
+
+
+def stream_error(error: OstinatoError) -> dict[str, Any]:
+    """Render an error during a stream. The type is always `generation`, for which clients have an exception."""
+    return {"error": error.message, "error_type": "generation"}

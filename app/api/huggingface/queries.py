@@ -1,0 +1,22 @@
+"""Query parameters of Hugging Face's routes, whose paths do not contain a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+ModelQuery = Annotated[
+    str | None,
+    Query(
+        description="A model reference. Without it, the header `X-Model` or `OSTINATO_DEFAULT_MODEL` names the model",
+        examples=["demo-sentiment-lstm"],
+    ),
+]
+TaskQuery = Annotated[
+    str | None,
+    Query(
+        description="The task, for a version that supports several tasks; by default, the task of the version",
+        examples=["text-classification"],
+    ),
+]

@@ -1,0 +1,34 @@
+"""TEI's `/embed` and `/similarity`, and routes that are not supported."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.serving import Api, Shelf
+
+
+@pytest.fixture(autouse=True)
+def mood(shelf: Shelf) -> None:
+    shelf.classifier()
+
+
+def test_vectors_and_similarities(api: Api) -> None:
+    with api.client() as client:
+        assert client.post("/embed?model=mood", json={"inputs": "good"}).json() == [[1, 0, 0, 0]]
+        assert client.post("/embed?model=mood", json={"inputs": ["a", "b"], "dimensions": 2}).json() == [[1, 0]] * 2
+        compared = {"inputs": {"source_sentence": "good", "sentences": ["fine", "bad"]}}
+        assert client.post("/similarity?model=mood", json=compared).json() == [1, 1]
+        assert (
+            client.post("/similarity?model=mood", json={"inputs": {**compared["inputs"], "sentences": []}}).status_code
+            == 422
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/embed_all", "POST /embed"), ("/embed_sparse", "POST /embed"), ("/rerank", "POST /similarity")],
+)
+def test_what_is_not_available_is_refused_plainly(api: Api, path: str, words: str) -> None:
+    with api.client() as client:
+        reply = client.post(f"{path}?model=mood", json={"inputs": "a"})
+    assert reply.status_code == 404 and words in reply.json()["error"] and reply.json()["error_type"] == "not_found"
