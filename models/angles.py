@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ Table = tuple[Tensor, Tensor]
 
 
 class Angles:
-    """Sines and cosines of the angles position / 10000^(2 k / width), k < width / 2.
+    """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
     They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
     `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
@@ -24,8 +25,8 @@ class Angles:
     a table that is long enough. Two threads may compute the same entries.
     """
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, base: float = BASE, scaling: Sequence[float] = ()) -> None:
+        self._width, self._base, self._scaling = width, base, scaling
         # The tables are neither parameters nor buffers, because parameters and buffers are allocated without values,
         # loaded from a file and converted to another dtype.
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
@@ -52,6 +53,25 @@ class Angles:
         multiple of BLOCK, so that each entry is bit-identical regardless of how the table was extended.
         """
         steps = torch.arange(start, start + BLOCK, dtype=torch.float64)
-        rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(BASE) / self._width))
+        rates = torch.exp(torch.arange(0, self._width, 2, dtype=torch.float64) * (-math.log(self._base) / self._width))
+        rates = _scaled(rates, self._scaling)
         angles = torch.outer(steps, rates)
         return torch.stack((angles.sin(), angles.cos()))
+
+
+def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
+    """Return the rates of rotary positions that were scaled for texts that are longer than in training.
+
+    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
+    slow rotations are divided, which turn less than `low` times within the original length. Rotations that turn more
+    than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    """
+    if not scaling:
+        return rates_K
+    factor, *bounds = scaling
+    if not bounds:
+        return rates_K / factor
+    low, high, original = bounds
+    turns_K = rates_K * (original / (2 * math.pi))
+    kept_K = ((turns_K - low) / (high - low)).clamp(0.0, 1.0)
+    return kept_K * rates_K + (1.0 - kept_K) * rates_K / factor

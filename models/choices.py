@@ -18,7 +18,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "nonlinearity": ("tanh", "relu"),
     "norm": ("rms", "layer"),
     "positions": ("rotary", "learned", "sinusoidal"),
-    "activation": ("swiglu", "gelu", "relu"),
+    "activation": ("swiglu", "gelu", "gelu_tanh", "relu"),
     "pooling": ("last", "last_step", "first", "mean", "max", "attention"),
     "input_activation": ACTIVATIONS,
     "output_norm": ("none", "steps", "pooled"),
@@ -29,7 +29,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = (
     "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width", "token_types",
-    "separator_id",
+    "separator_id", "head_width", "rotary_skip",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip
 MOST_HEAD_LAYERS = 16
@@ -39,5 +39,6 @@ FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation", "input_norm", "token_types", "separator_id",
+    "head_width", "qk_norm", "qkv_bias", "rotary_base", "rotary_scaling", "rotary_skip",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip

@@ -14,6 +14,9 @@ from models.choices import OPTIONAL
 from models.constraints import ConfigError
 from models.fields import ConfigFields
 
+# The types of a field's values in JSON.
+_KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig(ConfigFields):
@@ -37,13 +40,12 @@ class ModelConfig(ConfigFields):
         Raises `ConfigError` for a missing field, a value of the wrong type or a value that is not allowed.
         """
         types = {f.name: f.type for f in fields(cls)}
-        kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
         chosen = {name: values[name] for name in types if name in values}
         for name, value in chosen.items():
-            if name == "head_widths":
-                chosen[name] = _widths(value)
+            if str(types[name]).startswith("tuple"):
+                chosen[name] = _numbers(name, value, "int" if "int" in str(types[name]) else "float")
                 continue
-            allowed = kinds[str(types[name])]
+            allowed = _KINDS[str(types[name])]
             # In Python, a bool is also an int; in a configuration, it is not accepted as a number.
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
                 raise ConfigError(name, f"must be of type {types[name]}, not {type(value).__name__}")
@@ -53,8 +55,8 @@ class ModelConfig(ConfigFields):
         return cls(**chosen)
 
 
-def _widths(value: object) -> tuple[int, ...]:
-    """Convert the value of `head_widths`, a list of integers in JSON, to a tuple."""
-    if not isinstance(value, list | tuple) or any(type(width) is not int for width in value):
-        raise ConfigError("head_widths", "must be a list of integers")
+def _numbers(name: str, value: object, kind: str) -> tuple[Any, ...]:
+    """Convert a list of numbers in JSON to a tuple. `kind` is "int" or "float"."""
+    if not isinstance(value, list | tuple) or any(type(number) not in _KINDS[kind] for number in value):
+        raise ConfigError(name, f"must be a list of {'integers' if kind == 'int' else 'numbers'}")
     return tuple(value)

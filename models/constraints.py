@@ -136,11 +136,25 @@ def _check_vocabulary_head(config: ConfigFields) -> None:
 
 
 def _check_attention(config: ConfigFields) -> None:
-    if config.width % config.heads:
+    if config.width % config.heads and not config.head_width:
         raise ConfigError("heads", f"must divide width ({config.width})")
     if config.heads % (config.kv_heads or config.heads):
         raise ConfigError("kv_heads", f"must divide heads ({config.heads})")
-    if config.positions == "rotary" and (config.width // config.heads) % 2:
-        raise ConfigError("heads", "must give each head an even number of values for rotary positions")
+    if config.positions == "rotary" and config.key_width % 2:
+        raise ConfigError(
+            "head_width" if config.head_width else "heads",
+            "must give each head an even number of values for rotary positions",
+        )
     if config.positions == "sinusoidal" and config.width % 2:
         raise ConfigError("width", "must be even for sinusoidal positions")
+    _check_rotary(config)
+
+
+def _check_rotary(config: ConfigFields) -> None:
+    if config.rotary_base <= 1.0:
+        raise ConfigError("rotary_base", "must be above 1")
+    scaling = config.rotary_scaling
+    if len(scaling) not in (0, 1, 4) or not all(0.0 < value < float("inf") for value in scaling):
+        raise ConfigError("rotary_scaling", "must be empty, or one or four numbers above 0")
+    if len(scaling) == 4 and scaling[1] >= scaling[2]:
+        raise ConfigError("rotary_scaling", "must have a second number below the third")

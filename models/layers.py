@@ -14,7 +14,12 @@ from models.kernels.port import KernelLayer, Kernels, Product
 
 Cache = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
 
-_ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "relu": "relu"}  # MLP activation -> its name in kernels
+_ACTIVATIONS = {
+    "swiglu": "silu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_tanh",
+    "relu": "relu",
+}  # MLP activation -> its name in kernels
 
 
 @dataclass(slots=True)
@@ -73,15 +78,20 @@ class Attention(KernelLayer):
     """Scaled dot-product attention (Vaswani et al., 2017, section 3.2).
 
     With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
-    (Ainslie et al., 2023, section 2.2).
+    (Ainslie et al., 2023, section 2.2). With `qk_norm`, queries and keys are normalised by RMSNorm over the head before
+    they are rotated (Dehghani et al., 2023, section 2). `rotates` is false for a layer without rotary positions.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, rotates: bool = True) -> None:
         super().__init__()
-        self.heads, self.groups, self.head_width = config.heads, config.groups, config.width // config.heads
+        self.heads, self.groups, self.head_width = config.heads, config.groups, config.key_width
+        self.rotates = rotates
         together = (self.heads + 2 * self.groups) * self.head_width
-        self.qkv = nn.Linear(config.width, together, bias=config.bias)
-        self.out = nn.Linear(config.width, config.width, bias=config.bias)
+        self.qkv = nn.Linear(config.width, together, bias=config.bias or config.qkv_bias)
+        self.out = nn.Linear(self.heads * self.head_width, config.width, bias=config.bias)
+        self.norm_queries, self.norm_keys = (
+            nn.RMSNorm(self.head_width, eps=config.norm_eps) if config.qk_norm else None for _ in range(2)
+        )
         self._bound: tuple[Product, Product] | None = None
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
@@ -90,11 +100,14 @@ class Attention(KernelLayer):
         With a cache, new keys and values are added to the cache, and queries attend to its contents.
         """
         project, output = self._bound or self._products(reference)
-        rows, steps, width = x_BTD.shape
+        rows, steps, _ = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
         # Queries and keys are adjacent in qkv, so one call rotates both.
         rotated_BTHK, values_BTGK = torch.split(qkv_BTHK, [self.heads + self.groups, self.groups], 2)
-        if plan.cosine is not None and plan.sine is not None:
+        if self.norm_queries is not None and self.norm_keys is not None:
+            queries_BTHK, keys_BTGK = torch.split(rotated_BTHK, [self.heads, self.groups], 2)
+            rotated_BTHK = torch.cat((self.norm_queries(queries_BTHK), self.norm_keys(keys_BTGK)), 2)
+        if plan.cosine is not None and plan.sine is not None and self.rotates:
             rotated_BTHK = rotated(rotated_BTHK, plan.cosine, plan.sine)
         queries_BTHK, keys_BTGK = torch.split(rotated_BTHK, [self.heads, self.groups], 2)
         keys_BGPK, values_BGPK = keys_BTGK.transpose(1, 2), values_BTGK.transpose(1, 2)
@@ -102,7 +115,7 @@ class Attention(KernelLayer):
             keys_BGPK = _update(cache[0], keys_BTGK, plan.places)
             values_BGPK = _update(cache[1], values_BTGK, plan.places)
         mixed_BTHK = _attend(queries_BTHK, keys_BGPK, values_BGPK, plan)
-        return output(mixed_BTHK.reshape(rows, steps, width))
+        return output(mixed_BTHK.reshape(rows, steps, -1))
 
     def _products(self, kernels: Kernels) -> tuple[Product, Product]:
         return kernels.linear(self.qkv.weight, self.qkv.bias), kernels.linear(self.out.weight, self.out.bias)
@@ -196,10 +209,10 @@ class Block(nn.Module):
     after each residual connection is normalised (post-norm), as in the original Transformer.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, rotates: bool = True) -> None:
         super().__init__()
         self.norm_first = config.norm_first
-        self.attention, self.mlp = Attention(config), MLP(config)
+        self.attention, self.mlp = Attention(config, rotates), MLP(config)
         self.norm_attention, self.norm_mlp = norm(config), norm(config)
         self.dropout = nn.Dropout(config.dropout)
 

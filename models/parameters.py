@@ -12,7 +12,8 @@ do not change. Matrices are (out, in), as in torch.
     body.positions.weight        (context_length, D)   with learned positions
     body.norm_input.weight       (D)   with input_norm; with norm "layer", also .bias
     body.blocks.N.attention.qkv.weight   ((H + 2 G) K, D)   all queries, then all keys, then all values
-    body.blocks.N.attention.out.weight   (D, D)
+    body.blocks.N.attention.out.weight   (D, H K)   K = head_width, or D / H
+    body.blocks.N.attention.norm_queries.weight, norm_keys.weight   (K)   with qk_norm
     body.blocks.N.mlp.up.weight          (inner, D); with swiglu: (2 inner, D), the gate first
     body.blocks.N.mlp.down.weight        (D, inner)
     body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); with norm "layer", also .bias
@@ -113,10 +114,13 @@ def _recurrent(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 def _block(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     width, inner = config.width, config.inner_width
-    heads = config.heads + 2 * config.groups
+    heads, key = config.heads + 2 * config.groups, config.key_width
     up = inner * (2 if config.activation == "swiglu" else 1)
-    yield from _linear(f"{name}.attention.qkv", (heads * (width // config.heads), width), config.bias)
-    yield from _linear(f"{name}.attention.out", (width, width), config.bias)
+    yield from _linear(f"{name}.attention.qkv", (heads * key, width), config.bias or config.qkv_bias)
+    yield from _linear(f"{name}.attention.out", (width, config.heads * key), config.bias)
+    if config.qk_norm:
+        yield f"{name}.attention.norm_queries.weight", (key,)
+        yield f"{name}.attention.norm_keys.weight", (key,)
     yield from _linear(f"{name}.mlp.up", (up, width), config.bias)
     yield from _linear(f"{name}.mlp.down", (width, inner), config.bias)
     yield from _norm(f"{name}.norm_attention", config)

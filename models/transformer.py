@@ -28,9 +28,13 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(config.context_length, config.width) if learned else None
         self.norm_input = norm(config) if config.input_norm else None
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        skip = config.rotary_skip
+        self.blocks = nn.ModuleList(Block(config, not skip or (i + 1) % skip > 0) for i in range(config.layers))
         self.norm = norm(config) if config.final_norm else None
-        self._angles = Angles(config.width // config.heads if config.positions == "rotary" else config.width)
+        rotary = config.positions == "rotary"
+        self._angles = (
+            Angles(config.key_width, config.rotary_base, config.rotary_scaling) if rotary else Angles(config.width)
+        )
 
     def new_state(self, slots: int) -> State:
         raise TypeError("an encoder has no state, because it reads only whole sequences")
@@ -138,7 +142,7 @@ class TransformerDecoder(Transformer):
     def new_state(self, slots: int) -> State:
         """Create a state of keys and values, one pair of tensors (slots, G, P, K) for each layer."""
         config, weight = self.config, next(self.parameters())
-        shape = (config.groups, POSITIONS, config.width // config.heads)
+        shape = (config.groups, POSITIONS, config.key_width)
         limit = config.context_length
         # On a CPU, attention of one query over bfloat16 keys takes three to six times as long as over float32 keys.
         dtype = torch.float32 if weight.device.type == "cpu" else weight.dtype

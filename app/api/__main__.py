@@ -12,6 +12,7 @@ from app import telemetry
 from app.api.application import create_app
 from app.api.http.connections import ConnectionLimits
 from app.api.http.protocol import bounded
+from app.api.http.server import Server
 from app.binding import address_of
 from app.errors import OstinatoError
 from app.settings import REFUSED, SettingError, Settings
@@ -63,7 +64,7 @@ def main() -> int:
         backlog=2048,
         proxy_headers=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
     return 0
 
 

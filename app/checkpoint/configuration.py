@@ -12,8 +12,9 @@ from models.constraints import ConfigError
 
 FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
-EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template"}
+EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template", "eos_token"}
 CHAT_TEMPLATE_LIMIT = 2**16  # characters
+END_LIMIT = 1024  # characters
 CEILINGS = {  # maximum values, so that a small config.json cannot make a loader allocate terabytes
     "vocab_size": 2**24,
     "features": 2**20,
@@ -25,6 +26,8 @@ CEILINGS = {  # maximum values, so that a small config.json cannot make a loader
     "pooling_width": 2**16,
     "context_length": 2**20,
     "token_types": 2**10,
+    "head_width": 2**12,
+    "rotary_skip": 1024,
 }
 
 
@@ -53,6 +56,7 @@ def parse_config(raw: dict[str, Any]) -> ModelConfig:
     if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise CheckpointInvalid("config.json: threshold must be a number from 0 to 1")
     _check_chat_template(raw.get("chat_template"), config)
+    _check_end(raw.get("eos_token"), config)
     return config
 
 
@@ -86,6 +90,12 @@ def _check_target(value: object, config: ModelConfig) -> None:
         raise CheckpointInvalid("config.json: target must have exactly the fields mean and std, both numbers")
     if value["std"] <= 0:
         raise CheckpointInvalid("config.json: target.std must be greater than 0")
+
+
+def _check_end(value: object, config: ModelConfig) -> None:
+    """Check the name of the end token, which is needed for tokenizers in which it has an unusual name."""
+    if value is not None and (config.task != "generation" or not isinstance(value, str) or len(value) > END_LIMIT):
+        raise CheckpointInvalid(f"config.json: eos_token is a string of at most {END_LIMIT} characters, for generation")
 
 
 def _check_chat_template(value: object, config: ModelConfig) -> None:

@@ -1,7 +1,7 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. They also tell the engines which versions to keep,
-unload versions that have been deleted, and drop the data of deleted versions from this process.
+The checks run twice a second, so a report is always available. They also send the engines the versions to keep loaded,
+unload deleted versions, and drop the data of deleted versions from this process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.inference.generation import Stops
 from app.inference.items import Item, Steps
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.service import Inference
+from app.inference.ticks import tick
 from app.inference.versions import ResolvedVersion, VersionRecord
 from app.registry.records import LOCAL, Alias
 from app.telemetry import model_series
@@ -96,14 +97,13 @@ class Readiness:
 
     async def _keep_looking(self) -> None:
         while True:
-            began = time.monotonic()
             try:
                 await self._look()
             except OstinatoError as error:
                 log.warning("the readiness checks failed: %s", error.message)
             except Exception:
                 log.exception("the readiness checks failed")
-            await asyncio.sleep(max(0.05, PERIOD - (time.monotonic() - began)))
+            await tick(PERIOD)
 
     async def _look(self) -> None:
         pool, versions = self._inference.pool, self._inference.versions

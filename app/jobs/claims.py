@@ -23,6 +23,7 @@ from app.jobs.records import (
     ATTEMPT,
     ATTEMPT_LOST,
     CANCELLED,
+    ENDED,
     EVALUATION,
     FAILED,
     PUBLISHING,
@@ -55,6 +56,11 @@ class JobClaims:
         """
         due = or_(_claimable(self._database.now(session)), trials.stopped())
         return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
+
+    def any_leases(self, session: Session) -> bool:
+        """Whether any unfinished job has a lease or a start time, so that it may become claimable as time passes."""
+        timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED))
+        return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
 
     def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
         """Claim the oldest job of the highest priority. Returns None if no job can be claimed.

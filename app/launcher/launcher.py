@@ -168,9 +168,10 @@ class Launcher:
     async def _keep_list(self) -> None:
         """Update programs.json whenever the set of running programs changes."""
         written: list[programs.Program] | None = None
+        trainers = programs.Trainers(self._settings.run_dir)
         while True:
-            running = [p for p in map(self._program_of, self._keepers) if p and programs.alive(p.pid)]
-            running += programs.read_trainers(self._settings.run_dir)
+            running = [program for keeper in self._keepers if (program := self._program_of(keeper))]
+            running += trainers.read()
             if running != written and self._write_list(running):
                 written = running
             await asyncio.sleep(LIST_EVERY)

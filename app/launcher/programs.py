@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from app.errors import OstinatoError
 
 NAME = "programs.json"
+SETTLED_NS = 2 * 10**9
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -65,17 +67,34 @@ def _is_trainer(pid: int) -> bool:
         return False
 
 
-def read_trainers(run_dir: Path) -> list[Program]:
-    """Return the running trainers that workers on this machine have listed."""
-    trainers = []
-    for path in sorted((run_dir / "trainers").glob("*.json")):
+class Trainers:
+    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / "trainers"
+        self._empty: int | None = None  # the time of the folder's last change, if the folder was empty after it
+
+    def read(self) -> list[Program]:
+        """Return the trainers that are running."""
         try:
-            trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
-        except (OSError, ValueError, TypeError, msgspec.ValidationError):
-            continue  # the file is deleted or half written; the next call reads it again
-        if alive(trainer.pid) and _is_trainer(trainer.pid):
-            trainers.append(trainer)
-    return trainers
+            changed = os.stat(self._folder).st_mtime_ns
+        except OSError:
+            return []
+        if changed == self._empty:
+            return []
+        paths = sorted(self._folder.glob("*.json"))
+        # A file may be added within the resolution of the folder's time, so a recent change is not relied on.
+        settled = not paths and time.time_ns() - changed > SETTLED_NS
+        self._empty = changed if settled else None
+        return [trainer for path in paths if (trainer := _trainer(path)) is not None]
+
+
+def _trainer(path: Path) -> Program | None:
+    try:
+        trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
+    except (OSError, ValueError, TypeError, msgspec.ValidationError):
+        return None  # the file is deleted or half written; the next call reads it again
+    return trainer if alive(trainer.pid) and _is_trainer(trainer.pid) else None
 
 
 def write(run_dir: Path, programs: list[Program]) -> None:

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.launcher import backoff
+from app.launcher.exits import POLL, exit_of
 from app.launcher.programs import Program
 from app.settings import REFUSED
 
-POLL = 0.05  # seconds between two checks of a child
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 # looked up in the parent, because the child may only make system calls between fork and exec
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -85,9 +85,7 @@ class Child:
 
     async def wait(self) -> int:
         """Wait until the child exits, then kill the rest of its process group. Returns the exit status."""
-        # polling works on every system and needs neither a thread nor a child watcher
-        while (code := self._process.poll()) is None:  # noqa: ASYNC110
-            await asyncio.sleep(POLL)
+        code = await exit_of(self._process)
         self._signal_group(signal.SIGKILL)
         with contextlib.suppress(TimeoutError):  # a grandchild in another session may keep the pipe open
             await asyncio.wait_for(self._listening, 0.5)

@@ -23,6 +23,7 @@ from app.tokenization.vocabulary import (
     is_plain,
     kind_of,
     longest_token,
+    named_end,
     token_bytes,
     unknown_words,
 )
@@ -36,6 +37,7 @@ class Tokenizer:
     """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
+    - `named_end`: the token of `eos_id` if a configuration names it; None if it was recognised by its usual name.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
     - `quick`: whether encoding a short text takes only microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
@@ -70,6 +72,7 @@ class Tokenizer:
         self.token_bytes = token_bytes(parsed, self._vocabulary)
         self.vocab_size = max(self._vocabulary.values(), default=-1) + 1
         self.eos_id = self._specials.eos
+        self.named_end = named_end(self._vocabulary, configs)
         self.sep_id = self._specials.sep
         self.pad_id = self._specials.pad or 0
         self.blank_id = self._specials.pad if self._specials.unk is None else self._specials.unk
@@ -147,7 +150,7 @@ class Tokenizer:
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """Return the concatenated bytes of the tokens. Only for tokenizers whose `token_bytes` is not None."""
+        """Return the concatenated bytes of the tokens. Requires that `token_bytes` is not None."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])

@@ -83,6 +83,12 @@ def find_specials(
     return Specials(pad=ids["pad"], eos=ids["eos"], sep=ids["sep"], unk=ids["unk"], hidden=hidden)
 
 
+def named_end(vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]) -> str | None:
+    """Return the end token that a configuration names, or None."""
+    tokens = (config.get("eos_token") for config in configs)
+    return next((token for token in tokens if isinstance(token, str) and token in vocabulary), None)
+
+
 def unknown_words(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str | None:
     """Return how a word-level tokenizer treats words without a token: "replace", "skip" or "refuse".
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from app.db.changes import Changes
 from app.db.database import Database
 from app.files.service import Files
 from app.jobs.claims import JobClaims
@@ -33,6 +34,7 @@ class Resources:
     registry: Registry
     files: Files
     jobs: JobClaims
+    changes: Changes
     trainer: Sequence[str] = TRAINER
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,6 +50,7 @@ class Resources:
             registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
             files=Files(database, blobs),
             jobs=JobClaims(database),
+            changes=Changes(database),
             trainer=(*trainer, *options(settings)),
             env=env,
         )

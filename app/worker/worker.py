@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import socket
-import time
+import weakref
+from collections.abc import Hashable
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
@@ -18,7 +21,6 @@ from app.worker.retention import Retention
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.5  # the interval between two queries for a job
-STOP_POLL_SECONDS = 0.1
 DEFECT_SECONDS = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between retries while the database is unavailable
 
@@ -36,6 +38,12 @@ class Worker:
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
+        # The mark of the database when no job could be claimed and only a commit could change this.
+        self._quiet: Hashable | None = None
+        self._awake, self._waker = os.pipe()
+        for descriptor in (self._awake, self._waker):
+            os.set_blocking(descriptor, False)
+            weakref.finalize(self, os.close, descriptor)
 
     def stop(self) -> None:
         """Stop the worker. `run` returns after the trainer has saved and exited and the job has been released.
@@ -43,6 +51,8 @@ class Worker:
         May be called from another thread or from a signal handler.
         """
         self._stopping = True  # a `threading.Event` could deadlock: the interrupted thread may hold its lock
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"\0")
 
     def run(self) -> None:
         """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
@@ -61,6 +71,7 @@ class Worker:
                 continue
             if not worked:
                 self._rest(IDLE_SECONDS)
+        self._resources.changes.close()
         log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
@@ -94,16 +105,20 @@ class Worker:
 
     def _claim(self) -> Job | None:
         resources, settings = self._resources, self._resources.settings
+        mark = resources.changes.mark()  # read before the query, so that a commit made meanwhile is noticed
+        if mark is not None and mark == self._quiet:
+            return None
         with resources.database.read() as session:  # check first: idle workers must not take SQLite's write lock
             if not resources.jobs.claimable(session):
+                self._quiet = None if resources.jobs.any_leases(session) else mark
                 return None
         with resources.database.transaction() as session:
             return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
 
     def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, STOP_POLL_SECONDS))
+        """Wait for this time, or until `stop` is called."""
+        if not self._stopping:
+            select.select([self._awake], [], [], seconds)
 
     def _prune(self) -> None:
         def ended(job_ids: list[str]) -> set[str]:

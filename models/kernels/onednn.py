@@ -20,11 +20,12 @@ from torch import Tensor
 from models.kernels.port import AddedProduct, Product
 
 # Activation -> (post-operation, algorithm), as oneDNN names them. "swish" is SiLU. With the algorithm "none", "gelu" is
-# the exact GELU, with erf.
+# the exact GELU, with erf; "tanh" is its approximation.
 _POST_OPERATIONS: Mapping[str, tuple[str, str]] = {
     "none": ("none", ""),
     "silu": ("swish", ""),
     "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
 

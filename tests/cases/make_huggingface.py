@@ -17,6 +17,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXTS = [
@@ -58,7 +59,10 @@ def byte_level() -> Any:
 
 
 def randomised(model: Any) -> Any:
-    """All parameters at random: with the usual initial values, exchanged norms or biases would go unnoticed."""
+    """Set all parameters to random values.
+
+    With the usual initial values, exchanged norms or biases would not be detected.
+    """
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
@@ -67,7 +71,7 @@ def randomised(model: Any) -> Any:
 
 @torch.no_grad()
 def classifies(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write the logits of each text and pair alone, without padding."""
+    """Write the logits of each text and pair, computed separately and without padding."""
     rows = [tokenizer(text) for text in TEXTS] + [tokenizer(*pair) for pair in PAIRS]
     outputs = [model(**{k: torch.tensor([v]) for k, v in row.items()}).logits[0].tolist() for row in rows]
     write(folder, [row["input_ids"] for row in rows], outputs)
@@ -126,7 +130,8 @@ def roberta(folder: Path) -> None:
 
 
 def minilm(folder: Path) -> None:
-    """A sentence-transformers directory in the layout of 2021, with a masked-LM checkpoint as pytorch_model.bin."""
+    """Make a sentence-transformers directory in the layout of 2021, with a masked-LM checkpoint as
+    pytorch_model.bin."""
     tokenizer = word_piece()
     config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, type_vocab_size=2, **SIZES)
     masked = randomised(transformers.BertForMaskedLM(config))
@@ -147,11 +152,79 @@ def minilm(folder: Path) -> None:
     embeds(folder, masked.bert, tokenizer, cls=True)
 
 
+@torch.no_grad()
+def continues(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Write the logits after each text, and the next tokens that are most likely (greedy)."""
+    model = model.float()
+    rows = [tokenizer(text)["input_ids"] for text in TEXTS]
+    logits = [model(torch.tensor([row])).logits[0, -1] for row in rows]
+    save_file({"logits": torch.stack(logits)}, folder / "expected.safetensors")
+    greedy = model.generate(
+        torch.tensor([rows[0]]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=1
+    )
+    write(folder, rows, [])
+    edit(folder / "expected.json", greedy=greedy[0, len(rows[0]) :].tolist())
+
+
+def edit(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values, ensure_ascii=False))
+
+
+def decoder(folder: Path, config: Any, **old: Any) -> None:
+    """A language model in bfloat16. `old` are entries that replace those of the configuration that was written."""
+    tokenizer = byte_level()
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
+    config.vocab_size, config.pad_token_id, config.bos_token_id, config.eos_token_id = len(tokenizer), 1, 0, 2
+    model = randomised(transformers.AutoModelForCausalLM.from_config(config)).bfloat16()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if old:
+        edit(folder / "config.json", **old)
+    continues(folder, model, tokenizer)
+
+
+def gpt2(folder: Path) -> None:
+    decoder(folder, transformers.GPT2Config(n_embd=16, n_layer=2, n_head=4, n_inner=24, n_positions=40))
+
+
+def llama(folder: Path) -> None:
+    """With untied embeddings, and with the configuration keys of transformers 4."""
+    rope = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rope |= {"original_max_position_embeddings": 16}
+    config = transformers.LlamaConfig(
+        **SIZES, num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False, attention_bias=False,
+        rope_parameters=rope | {"rope_theta": 500_000.0},
+    )  # fmt: skip
+    decoder(folder, config, rope_parameters=None, rope_scaling=rope, rope_theta=500_000.0)
+
+
+def mistral(folder: Path) -> None:
+    rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
+    options = SIZES | {"num_key_value_heads": 1, "max_position_embeddings": 128, "sliding_window": 48}
+    decoder(folder, transformers.MistralConfig(**options, rope_parameters=rope))
+
+
+def qwen2(folder: Path) -> None:
+    options = SIZES | {"num_key_value_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": True}
+    decoder(folder, transformers.Qwen2Config(**options))
+
+
+def qwen3(folder: Path) -> None:
+    options = SIZES | {"num_key_value_heads": 2, "max_position_embeddings": 64, "head_dim": 6}
+    decoder(folder, transformers.Qwen3Config(**options))
+
+
+def smollm3(folder: Path) -> None:
+    options = SIZES | {"num_key_value_heads": 2, "max_position_embeddings": 64, "no_rope_layer_interval": 2}
+    decoder(folder, transformers.SmolLM3Config(**options))
+
+
+DECODERS = {"gpt2": gpt2, "llama": llama, "mistral": mistral, "qwen2": qwen2, "qwen3": qwen3, "smollm3": smollm3}
 ENCODERS = {"bert": bert, "distilbert": distilbert, "roberta": roberta, "minilm": minilm}
 
 
 def main(target: Path) -> None:
-    for name, make in ENCODERS.items():
+    for name, make in (ENCODERS | DECODERS).items():
         folder = target / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.db.changes import Changes
 from app.db.database import Database
 from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
@@ -88,9 +89,12 @@ def queue(database: Database, registry: Registry, files: Files) -> Queue:
 
 
 @pytest.fixture
-def resources(tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files) -> Resources:
+def resources(
+    tmp_path: Path, database: Database, database_url: str, registry: Registry, files: Files
+) -> Iterator[Resources]:
     blobs: BlobStore = registry.blobs
-    return Resources(
+    changes = Changes(database)
+    yield Resources(
         settings=Settings(
             data_dir=str(tmp_path),
             database_url=database_url,
@@ -105,6 +109,8 @@ def resources(tmp_path: Path, database: Database, database_url: str, registry: R
         registry=registry,
         files=files,
         jobs=JobClaims(database),
+        changes=changes,
         trainer=FAKE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    changes.close()

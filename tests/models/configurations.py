@@ -34,6 +34,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "architecture": "transformer", "norm_first": False, "final_norm": False, "positions": "learned",
         "activation": "gelu", "norm": "layer", "bias": True, "input_norm": True, "norm_eps": 1e-12,
     },
+    "transformer-gpt2": {
+        "architecture": "transformer", "norm": "layer", "positions": "learned", "activation": "gelu_tanh", "bias": True,
+        "head_bias": False,
+    },
+    "transformer-wide-heads": {
+        "architecture": "transformer", "kv_heads": 2, "head_width": 6, "qk_norm": True, "rotary_base": 5e5,
+        "rotary_scaling": (4.0, 1.0, 4.0, 16.0),
+    },
+    "transformer-partly-rotary": {
+        "architecture": "transformer", "qkv_bias": True, "rotary_skip": 2, "rotary_scaling": (2.0,),
+    },
 }  # fmt: skip
 
 PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vector have

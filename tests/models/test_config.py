@@ -27,8 +27,8 @@ def test_parts_are_written_and_read() -> None:
         pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu",
     )  # fmt: skip
     values = config.to_dict()
-    others = ("ngram_", "input_norm", "token_types", "separator_id")
-    parts = {name for name in OPTIONAL if not name.startswith(others)}
+    others = ("ngram_", "input_norm", "token_types", "separator_id", "head_width", "qk", "rotary")
+    parts = {name for name in OPTIONAL if name == "head_widths" or not name.startswith(others)}
     assert parts <= set(values) and values["head_widths"] == [8, 4]
     assert ModelConfig.from_dict(values) == config
 
@@ -48,6 +48,12 @@ def test_parts_are_written_and_read() -> None:
         (PLAIN | {"task": "generation", "head_widths": [4]}, "head_widths"),
         (PLAIN | {"task": "generation", "output_activation": "relu"}, "output_activation"),
         (PLAIN | {"input_norm": True}, "input_norm"),
+        (TRANSFORMER | {"rotary_scaling": [2.0, 1.0]}, "rotary_scaling"),
+        (TRANSFORMER | {"rotary_scaling": [2.0, 4.0, 1.0, 16.0]}, "rotary_scaling"),
+        (TRANSFORMER | {"rotary_scaling": [0.0]}, "rotary_scaling"),
+        (TRANSFORMER | {"rotary_scaling": ["2"]}, "rotary_scaling"),
+        (TRANSFORMER | {"rotary_base": 1.0}, "rotary_base"),
+        (TRANSFORMER | {"head_width": 3}, "head_width"),
         (PLAIN | {"token_types": 2}, "token_types"),
         (TRANSFORMER | {"token_types": 2, "separator_id": 9}, "separator_id"),
         (TRANSFORMER | {"token_types": 2, "task": "generation", "classes": 0}, "token_types"),

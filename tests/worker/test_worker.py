@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from sqlalchemy.orm import Session
 
 from app import telemetry
+from app.worker import worker as module
 from app.worker.resources import Resources
 from app.worker.worker import Worker
 from tests.jobs.fixtures import Queue, until
@@ -42,3 +44,45 @@ def test_old_run_directories_are_removed(queue: Queue, resources: Resources) -> 
     for _ in jobs:
         assert Worker(resources).step()
     assert [path.name for path in resources.runs.iterdir()] == [jobs[-1].id]
+
+
+def claims(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Record each query for a job that can be claimed."""
+    results: list[bool] = []
+    claimable = resources.jobs.claimable
+
+    def query(session: Session) -> bool:
+        results.append(claimable(session))
+        return results[-1]
+
+    monkeypatch.setattr(resources.jobs, "claimable", query)
+    return results
+
+
+def test_an_idle_worker_asks_again_only_after_a_commit(
+    queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, worker = claims(resources, monkeypatch), Worker(resources)
+    assert not any(worker.step() for _ in range(3))
+    if resources.database.dialect == "sqlite":  # other tests commit to the same PostgreSQL server
+        assert queries == [False]
+    job = queue.create(plan={"steps": 1})
+    assert worker.step() and queue.get(job).status == "succeeded"
+
+
+def test_a_worker_keeps_asking_while_a_lease_may_expire(
+    queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.create(plan={"steps": 1})
+    with queue.database.transaction() as session:
+        job = resources.jobs.claim(session, "lost", 0.2, 3)
+    queries, worker = claims(resources, monkeypatch), Worker(resources)
+    assert job is not None
+    until(worker.step)  # nothing is committed in between
+    assert queries[-1] and queue.get(job).status == "succeeded"
+
+
+def test_stopping_ends_a_rest_at_once(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_SECONDS", 3600.0)
+    with working(resources):
+        pass

@@ -17,10 +17,10 @@ from app.tokenization.tokenizer import Tokenizer
 MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
 
-def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
-    """The tokenizer in tokenizer.json, for an embedding with `rows` rows.
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in tokenizer.json. Its parts are checked before it is built.
 
-    Its parts are checked before it is loaded. Raises CheckpointInvalid or ForeignFileInvalid.
+    Raises CheckpointInvalid or ForeignFileInvalid.
     """
     path = folder / FILE
     if not path.is_file():
@@ -33,12 +33,15 @@ def read_tokenizer(folder: Path, rows: int) -> Tokenizer:
         raise ForeignFileInvalid(f"{FILE} must contain a JSON object")
     patterns.check(definition)
     tokenizer_rules.check(definition)
-    tokenizer = Tokenizer.load(path)
+    return Tokenizer.load(path)
+
+
+def check_size(tokenizer: Tokenizer, rows: int) -> None:
+    """Raise ForeignFileInvalid if the tokenizer has ids that are not rows of the embedding."""
     if tokenizer.vocab_size > rows:
         raise ForeignFileInvalid(
             f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {rows} rows"
         )
-    return tokenizer
 
 
 def longest_text(folder: Path) -> int | None:
@@ -52,10 +55,13 @@ def separator_of(folder: Path, types: Array) -> int | None:
 
     Raises ForeignFileInvalid if the types do not depend on the positions of one token, or have no row in `types`.
     """
-    native = tokenizers.Tokenizer.from_file(str(folder / FILE))
+    native = tokenizers.Tokenizer.from_file(str(folder / FILE))  # `read_tokenizer` has checked it
     native.no_truncation()
     native.no_padding()
-    pair = native.encode("a", "b")
+    try:
+        pair = native.encode("a", "b")
+    except Exception as error:  # the library raises plain Exception
+        raise ForeignFileInvalid(f"{FILE} cannot encode a pair of texts: {error}") from None
     ids, given = list(pair.ids), list(pair.type_ids)
     if not any(given):
         return None

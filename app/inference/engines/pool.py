@@ -23,6 +23,7 @@ from app.inference.engines.failures import failure
 from app.inference.engines.liveness import FROZEN_LIMIT
 from app.inference.engines.work import Work
 from app.inference.shared_tasks import SharedTasks, StillRunning, duplicate
+from app.inference.ticks import tick
 from app.inference.versions import still_loading
 from app.telemetry import engine_losses, model_load_seconds, model_series
 from app.wire import engine as wire
@@ -65,7 +66,7 @@ class EnginePool:
 
     async def _keep_scanning(self) -> None:
         while True:
-            await asyncio.sleep(SCAN_SECONDS)
+            await tick(SCAN_SECONDS)
             try:
                 self._scan()
             except Exception:  # for example, no file descriptor is free; the next scan tries again
@@ -130,12 +131,12 @@ class EnginePool:
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engines which versions they must not unload to make room."""
+        """Send the engines the list of versions that must not be unloaded to make room for others."""
         for client in self.living:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Tell every engine to unload a version once the engine has answered the open requests for it."""
+        """Request that every engine unload a version once it has answered the open requests for the version."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)

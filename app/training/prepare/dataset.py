@@ -101,7 +101,8 @@ class Facts:
     """Facts about the data, for the network and the model card. All values are JSON values.
 
     `blank` is the id of the token that replaces dropped tokens (token dropout), or None if the tokenizer has no such
-    token. `specials` are the ids of the tokens that do not represent text.
+    token. `specials` are the ids of the tokens that do not represent text. `eos_token` is None if the end token
+    has one of the usual names.
     """
 
     task: str
@@ -117,6 +118,7 @@ class Facts:
     normalization: dict[str, Any] | None = None
     target: dict[str, float] | None = None
     chat_template: str | None = None
+    eos_token: str | None = None
     report: dict[str, Any] = field(default_factory=dict)
 
 

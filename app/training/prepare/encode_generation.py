@@ -217,6 +217,7 @@ def _facts(shape: str, tokenizer: Tokenizer, **more: Any) -> Facts:
         tokenizer=tokenizer.kind,
         blank=tokenizer.blank_id,
         specials=tokenizer.special_ids,
+        eos_token=tokenizer.named_end,
         **more,
     )
 

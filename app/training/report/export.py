@@ -117,6 +117,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
         "normalization": facts.normalization,
         "target": facts.target,
         "chat_template": facts.chat_template,
+        "eos_token": facts.eos_token,
         "threshold": 0.5 if facts.task == "multilabel" else None,
     }
     values: dict[str, Any] = settled.config.to_dict() | {"format_version": FORMAT_VERSION}

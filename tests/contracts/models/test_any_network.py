@@ -43,7 +43,10 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     if values["input"] == "tokens":
         values["input_activation"] = "none"
     if values["architecture"] == "transformer":
-        values["input_norm"] = draw(st.booleans())
+        for name in ("input_norm", "qk_norm", "qkv_bias"):
+            values[name] = draw(st.booleans())
+        values |= {"head_width": draw(st.sampled_from((0, 2, 6))), "rotary_skip": draw(st.integers(0, 2))}
+        values["rotary_scaling"] = draw(st.sampled_from(((), (4.0,), (4.0, 1.0, 4.0, 8.0))))
         if values["input"] == "tokens" and values["task"] != "generation":
             values["token_types"] = draw(st.integers(0, 3))
     values |= {"layers": draw(st.integers(1, 3)), "inner": draw(st.sampled_from((0, 6))), "context_length": 12}

@@ -16,13 +16,14 @@ from app.importing.huggingface.convert_directory import convert_directory
 from app.importing.output import Converted
 from app.tokenization.tokenizer import Tokenizer
 from models import tasks
+from models.interface import Context
 
 CASES = Path(__file__).parents[2] / "cases" / "huggingface"
 
 
 def copied(name: str, folder: Path) -> Path:
     """A copy of a directory, without the expected outputs, that a test may change."""
-    return Path(shutil.copytree(CASES / name, folder / name, ignore=shutil.ignore_patterns("expected.json")))
+    return Path(shutil.copytree(CASES / name, folder / name, ignore=shutil.ignore_patterns("expected.*")))
 
 
 def edit(path: Path, **values: Any) -> None:
@@ -47,9 +48,12 @@ def loaded(folder: Path) -> tuple[tasks.TaskNetwork | tasks.Embedder, Tokenizer]
 
 @torch.inference_mode()
 def outputs(folder: Path, ids: list[list[int]]) -> Tensor:
-    """The outputs for a padded batch of token ids."""
+    """The outputs for a padded batch of token ids; of a language model, the logits after the last token."""
     network, _ = loaded(folder)
     rows_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     lengths_B = torch.tensor([len(row) for row in ids])
+    if isinstance(network, tasks.LanguageModel):
+        hidden_BTD = network(rows_BT, Context(lengths_B))
+        return network.logits(hidden_BTD[torch.arange(len(ids)), lengths_B - 1])
     run: Any = network.embed if isinstance(network, tasks.Embedder) else network
     return torch.as_tensor(run(rows_BT, lengths_B))

@@ -30,7 +30,7 @@ def test_products_are_those_of_the_reference(biased: bool, rows: int) -> None:
     torch.testing.assert_close(
         onednn.linear_add(weight, bias)(x, summand), reference.linear_add(weight, bias)(x, summand)
     )
-    for activation in ("silu", "gelu", "relu"):
+    for activation in ("silu", "gelu", "gelu_tanh", "relu"):
         for name in ("linear_activation", "linear_gated"):
             packed, plain = (getattr(kernels, name)(weight, bias, activation)(x) for kernels in (onednn, reference))
             torch.testing.assert_close(packed, plain, msg=lambda text, n=name, a=activation: f"{n} {a}: {text}")

@@ -1,0 +1,57 @@
+"""The parts of a Hugging Face directory, which are passed to the readers of the families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.importing.huggingface.parts import ForeignBody
+from app.importing.huggingface.sentence import SentenceModules
+from app.importing.huggingface.source_config import SourceConfig
+from app.importing.pytorch.tensors import Tensors
+from app.importing.questions import Answers
+from app.tokenization.definition import FILE
+from app.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """A model to import. Readers remove the tensors that they use; `heads.drop_unused` checks the remaining ones."""
+
+    source: Path
+    modules: SentenceModules
+    config: SourceConfig
+    tokenizer: Tokenizer
+    tensors: Tensors
+    answers: Answers
+
+    @property
+    def folder(self) -> Path:
+        """The folder with the network."""
+        return self.modules.folder
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer."""
+        return tokenizer_folder(self.source, self.folder)
+
+    @property
+    def architecture(self) -> str:
+        """The name of the class of the saved model, or an empty string."""
+        listed = self.config.get("architectures", default=[])
+        return str(listed[0]) if isinstance(listed, list) and listed else ""
+
+
+def tokenizer_folder(source: Path, folder: Path) -> Path:
+    """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
+    return folder if (folder / FILE).is_file() else source
+
+
+@dataclass(frozen=True, slots=True)
+class WholeModel:
+    """A converted model, with a description of its head or pooling, and further entries of our config.json."""
+
+    body: ForeignBody
+    described: str
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,62 @@
+"""Versions that were imported from Hugging Face directories are fine-tuned like those that were trained here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from app.checkpoint import directory as checkpoint
+from app.tokenization.tokenizer import Tokenizer
+from app.wire.trainer import Done
+from tests.importing.huggingface.directories import bring, copied
+from tests.training import runs
+
+ROWS = "text,label\n" + "\n".join(
+    f"{word} {n},{label}" for n in range(30) for word, label in (("sun", "a"), ("rain", "b"))
+)
+STORY = "\n".join(json.dumps({"text": f"the sun {n} and the rain"}) for n in range(30))
+
+
+def tuned(name: str, folder: Path, file: str, content: str, **options: Any) -> tuple[Path, Path]:
+    """The directories of an imported version, and of its fine-tuned version."""
+    bring(copied(name, folder), folder / "base")
+    training = {"max_steps": 3, "batch_size": 8, **options}
+    run = runs.make(folder / "run", file, content, "base", training=training)
+    shutil.copytree(folder / "base", run / "base")
+    events = runs.train(run)
+    assert isinstance(events[-1], Done), events[-1]
+    return folder / "base", run / "checkpoint"
+
+
+@pytest.mark.parametrize("name", ["minilm", "bert"])
+def test_an_encoder_learns_labels(name: str, tmp_path: Path) -> None:
+    base, new = tuned(name, tmp_path, "rows.csv", ROWS)
+    before, after = checkpoint.validate(base), checkpoint.validate(new)
+    assert (after.config.task, after.labels) == ("classification", ["a", "b"])
+    same = ("pooling", "input_norm", "token_types", "separator_id", "head_widths", "context_length")
+    assert all(getattr(after.config, field) == getattr(before.config, field) for field in same)
+    assert Tokenizer.load(new).encode("sun") == Tokenizer.load(base).encode("sun")
+    old, weights = load_file(base / "model.safetensors"), load_file(new / "model.safetensors")
+    distance = (weights["input.types.weight"] - old["input.types.weight"]).abs().max()
+    assert 0 < distance < 0.1
+
+
+def test_only_the_head_of_an_encoder_learns(tmp_path: Path) -> None:
+    base, new = tuned("minilm", tmp_path, "rows.csv", ROWS, head_only=True)
+    old, weights = load_file(base / "model.safetensors"), load_file(new / "model.safetensors")
+    assert set(weights) - set(old) == {"head.weight", "head.bias"}
+    assert all(torch.equal(weights[name], value) for name, value in old.items())
+
+
+def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> None:
+    base, new = tuned("qwen3", tmp_path, "story.jsonl", STORY)
+    after = checkpoint.validate(new)
+    assert after.config.qk_norm and after.config.head_width == 6
+    assert after.raw_config["eos_token"] == checkpoint.validate(base).raw_config["eos_token"] == "</s>"
+    assert Tokenizer.load(new).eos_id == 2
