@@ -121,7 +121,7 @@ def train(service: Service, folder: Path) -> None:
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")
     shutil.copy(ROOT / "examples" / "messages.csv", folder)
-    jobs = [
+    jobs: list[tuple[str, dict[str, Any]]] = [
         ("messages.csv", {"model": "lstm", "suffix": "departments", "training": {"epochs": 12}}),
         ("tickets.csv", {"model": "lstm", "suffix": "tickets", "task": "multilabel", "training": {"epochs": 40}}),
         *(
