@@ -178,7 +178,10 @@ class _AddIds(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The content of one log line. `created` is in seconds since the epoch; `data` are further fields of JSON lines."""
+    """The content of one log line. `created` is in seconds since the epoch.
+
+    `data` contains further fields for JSON lines.
+    """
 
     created: float
     level: str

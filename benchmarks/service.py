@@ -1,4 +1,4 @@
-"""A complete service on this machine, started as a user would, for benchmarks, acceptance and end-to-end tests.
+"""Runs a complete service on this machine, for benchmarks, acceptance checks and end-to-end tests.
 
 Uses only the command line and the HTTP API.
 """

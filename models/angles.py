@@ -60,11 +60,11 @@ class Angles:
 
 
 def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
-    """Return the rates of rotary positions that were stretched to read longer texts than in training.
+    """Return the rates of rotary positions that were scaled for texts that are longer than in training.
 
-    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four, only slow
-    rotations are: those that turn less than `low` times within the original length. Rotations that turn more than
-    `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
+    slow rotations are divided, which turn less than `low` times within the original length. Rotations that turn more
+    than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
     """
     if not scaling:
         return rates_K

@@ -1,4 +1,4 @@
-"""`ostinato doctor`: checks this machine, the settings and the service, and changes nothing."""
+"""`ostinato doctor`: checks this machine, the settings and the service, without changing anything."""
 
 from __future__ import annotations
 

@@ -109,6 +109,20 @@ class AliasMoveRow(TableBase):
     created_at: Mapped[float]
 
 
+class AuditRow(TableBase):
+    """A change that a client has made. Rows are only added."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    principal: Mapped[str] = mapped_column(String(128))
+    method: Mapped[str] = mapped_column(String(10))
+    path: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(String(160))  # the id in the reply, such as mood:3; empty if it has none
+    status: Mapped[int]
+    request_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float]
+
+
 class JobRow(TableBase):
     """A training job or an evaluation.
 

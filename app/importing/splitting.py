@@ -63,7 +63,7 @@ def _split(words: list[str], answers: Answers) -> str:
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Whether texts are lowercased. If the vocabulary has capital letters, the answer no is assumed."""
+    """Whether texts are lowercased. If the vocabulary has capital letters, texts are assumed not to be lowercased."""
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
     return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

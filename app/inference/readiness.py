@@ -1,7 +1,7 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. They also tell the engines which versions to keep,
-unload versions that have been deleted, and drop the data of deleted versions from this process.
+The checks run twice a second, so a report is always available. They also send the engines the versions to keep loaded,
+unload deleted versions, and drop the data of deleted versions from this process.
 """
 
 from __future__ import annotations

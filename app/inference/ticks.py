@@ -1,4 +1,4 @@
-"""Periods of the loops that watch engines and the database."""
+"""Synchronises the periods of the loops that watch engines and the database."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class JobClaims:
         return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
 
     def any_leases(self, session: Session) -> bool:
-        """Whether a job that has not ended has a lease or waits until a time, so that time can make it claimable."""
+        """Whether any unfinished job has a lease or a start time, so that it may become claimable as time passes."""
         timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED))
         return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
 

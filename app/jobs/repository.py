@@ -69,7 +69,7 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job immediately if no worker holds it; otherwise set a flag, which the worker obeys.
+        """Pause a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
 
         The unfinished trials of the job are paused in the same way.
         """

@@ -68,7 +68,7 @@ def _is_trainer(pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers that workers on this machine have listed. While there are none, a look costs one system call."""
+    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"

@@ -10,7 +10,7 @@ SEPARATOR = b" \0 "  # no word n-gram spans it, and a character n-gram that span
 def pieces(tokenizer: Tokenizer) -> list[bytes]:
     """Return the bytes of each token, by id. Special tokens have no bytes, except for the separator of two texts.
 
-    Only for tokenizers whose `token_bytes` is not None.
+    Supports only tokenizers whose `token_bytes` is not None.
     """
     assert tokenizer.token_bytes is not None
     shown = [b"" if i in tokenizer.hidden_ids else piece for i, piece in enumerate(tokenizer.token_bytes)]

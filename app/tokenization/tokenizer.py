@@ -37,7 +37,7 @@ class Tokenizer:
     """A tokenizer loaded from a tokenizer.json. Thread-safe.
 
     - `eos_id`, `sep_id`: None if the tokenizer has no such token; tokenizers trained here always have both.
-    - `named_end`: the token of `eos_id` if a configuration names it; None if only its own name shows it.
+    - `named_end`: the token of `eos_id` if a configuration names it; None if it was recognised by its usual name.
     - `pad_id`: 0 if the tokenizer has no such token. Padding is recognised by the lengths of texts, never by this id.
     - `quick`: whether encoding a short text takes only microseconds, as with all tokenizers trained here.
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
@@ -124,6 +124,11 @@ class Tokenizer:
         first, second = self.encode_batch([text, text_pair])
         return [*first, self.sep_id, *second]
 
+    def token_types(self, text: str, text_pair: str) -> tuple[list[int], list[int]]:
+        """Return the ids of a pair, and the type that the template gives to each of them."""
+        pair = self._encodings([(text, text_pair)], special=True)[0]
+        return list(pair.ids), list(pair.type_ids)
+
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
         """Encode a text or a pair, cut to at most `size` tokens including the whole template.
 
@@ -150,7 +155,7 @@ class Tokenizer:
         return self.join(ids).decode("utf-8", "replace")
 
     def join(self, ids: Iterable[int]) -> bytes:
-        """Return the concatenated bytes of the tokens. Only for tokenizers whose `token_bytes` is not None."""
+        """Return the concatenated bytes of the tokens. Requires that `token_bytes` is not None."""
         shown = self._shown_bytes
         size = len(shown)
         return b"".join([shown[i] if 0 <= i < size else UNKNOWN for i in ids])

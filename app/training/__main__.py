@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--lease-seconds",
         type=float,
         default=0.0,
-        help="exit if nothing arrives on standard input for this many seconds; 0: never",
+        help="exit if standard input receives no data for this number of seconds; 0: never",
     )
     parser.add_argument("--resume-every", type=float, default=15.0, help="seconds between resume points")
     parser.add_argument(
@@ -68,8 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--estimate", action="store_true", help="plan the run and time a few steps, without training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--request-id", default="", help="id of the HTTP request that created the job, for the log")
-    parser.add_argument("--job-id", default="", help="id of the job, for the log")
+    parser.add_argument(
+        "--request-id", default="", help="id of the HTTP request that created the job, which is added to log lines"
+    )
+    parser.add_argument("--job-id", default="", help="id of the job, which is added to log lines")
     parser.add_argument("--log-format", default="text", choices=("text", "json"))
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     options = parser.parse_args(arguments)

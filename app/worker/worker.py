@@ -116,7 +116,7 @@ class Worker:
             return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, but not longer than until `stop` is called."""
+        """Wait for this time, or until `stop` is called."""
         if not self._stopping:
             select.select([self._awake], [], [], seconds)
 

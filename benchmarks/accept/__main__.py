@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
     "fuzz": "benchmarks.accept.fuzz",
+    "clients": "benchmarks.accept.clients",
     "readme": "benchmarks.accept.readme",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",

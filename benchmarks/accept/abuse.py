@@ -25,8 +25,9 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Missing, cluster
 from benchmarks.service import Service, checked, running, wait_until
 
-SECONDS = 8.0  # of each attack
-WARM_SECONDS = 2.0  # from the start of an attack until requests are timed
+SECONDS = 6.0  # of each attack
+WARM_SECONDS = 3.0  # from the start of an attack until requests are timed
+START_SECONDS = 120.0  # within which an attack begins
 KEYS = {"mallory": "secret-of-mallory", "bob": "secret-of-bob", "ops": "secret-of-ops"}
 SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in KEYS.items()),
@@ -95,12 +96,20 @@ def attacked(service: Service, name: str, folder: Path, database: str) -> Iterat
     with output.open("wb") as log, contextlib.ExitStack() as stack:
         if name == "waiting writers":
             stack.enter_context(locked(service, database))
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log)
         try:
+            wait_until(lambda: replies_in(output), START_SECONDS, f"the attack {name}")
             yield output
         finally:
             process.kill()
             process.wait()
+
+
+def replies_in(output: Path) -> dict[str, int]:
+    """The attacker's latest count of its replies, by status."""
+    lines = [line for line in output.read_text().split("\n")[:-1] if line]
+    replies: dict[str, int] = json.loads(lines[-1]) if lines else {}
+    return replies
 
 
 @contextmanager
@@ -139,8 +148,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
         with attacked(service, name, folder, database) as output:
             time.sleep(WARM_SECONDS)
             under = figures(service, SECONDS)
-        lines = output.read_text().splitlines()
-        record.notes[f"{kind}: {name}"] = under | {"attacker's replies": json.loads(lines[-1]) if lines else {}}
+        record.notes[f"{kind}: {name}"] = under | {"attacker's replies": replies_in(output)}
         record.at_most(f"{kind}: {name}: text p99, seconds", under["text p99"], most[0])
         record.at_most(f"{kind}: {name}: health p99, seconds", under["health p99"], most[1])
         record.equal(f"{kind}: {name}: errors", under["errors"], 0)

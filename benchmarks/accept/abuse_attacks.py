@@ -1,6 +1,7 @@
 """Attacks on a running service: `python -m benchmarks.accept.abuse_attacks NAME URL SECRET FOLDER` runs until killed.
 
-Each attack uses one API key, or none, and several threads. It prints the statuses that it has received.
+Each attack uses one API key, or none, and several threads. It prints the statuses that it has received, and the number
+of times that it has sent something else.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ DOUBLINGS = SLOW | {"normalizer": {"type": "Sequence", "normalizers": [DOUBLE] *
 
 
 class Attacker:
-    """A client with one key. `count` has the number of replies with each status."""
+    """A client with one key. `count` has the number of replies with each status, and of connections as "sent"."""
 
     def __init__(self, url: str, secret: str, folder: Path) -> None:
         self.url, self.folder = url, folder
         self.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=120)
-        self.count: collections.Counter[int] = collections.Counter()
+        self.count: collections.Counter[int | str] = collections.Counter()
         self._numbers = itertools.count()
 
     def post(self, path: str, **more: object) -> httpx.Response:
@@ -86,6 +87,7 @@ def connections(attacker: Attacker) -> None:
             connection = socket.create_connection(attacker.address(), timeout=5)
             connection.sendall((b"", b"GET /li", b"GET /livez HTTP/1.1\r\nX: ")[number % 3])
             sockets.append(connection)
+            attacker.count["sent"] += 1
     time.sleep(5)
     for connection in sockets:
         connection.close()
@@ -93,6 +95,7 @@ def connections(attacker: Attacker) -> None:
 
 def headers(attacker: Attacker) -> None:
     with contextlib.suppress(OSError), socket.create_connection(attacker.address(), timeout=5) as connection:
+        attacker.count["sent"] += 1
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: ")
         for _ in range(1024):
             connection.sendall(b"x" * 65_536)
@@ -157,9 +160,14 @@ def main(name: str, url: str, secret: str, folder: str) -> None:
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 ATTACKS[name](attacker)
-            print(json.dumps(attacker.count), flush=True)
+
+    def report() -> None:
+        while True:
+            print(json.dumps(dict(attacker.count)), flush=True)  # the copy is made at once
+            time.sleep(0.2)
 
     threads = [threading.Thread(target=repeat, name=f"attack-{n}") for n in range(MANY.get(name, THREADS))]
+    threads.append(threading.Thread(target=report))
     for thread in threads:
         thread.start()
 

@@ -59,7 +59,10 @@ def byte_level() -> Any:
 
 
 def randomised(model: Any) -> Any:
-    """All parameters at random: with the usual initial values, exchanged norms or biases would go unnoticed."""
+    """Set all parameters to random values.
+
+    With the usual initial values, exchanged norms or biases would not be detected.
+    """
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
@@ -68,7 +71,7 @@ def randomised(model: Any) -> Any:
 
 @torch.no_grad()
 def classifies(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write the logits of each text and pair alone, without padding."""
+    """Write the logits of each text and pair, computed separately and without padding."""
     rows = [tokenizer(text) for text in TEXTS] + [tokenizer(*pair) for pair in PAIRS]
     outputs = [model(**{k: torch.tensor([v]) for k, v in row.items()}).logits[0].tolist() for row in rows]
     write(folder, [row["input_ids"] for row in rows], outputs)
@@ -127,7 +130,8 @@ def roberta(folder: Path) -> None:
 
 
 def minilm(folder: Path) -> None:
-    """A sentence-transformers directory in the layout of 2021, with a masked-LM checkpoint as pytorch_model.bin."""
+    """Make a sentence-transformers directory in the layout of 2021, with a masked-LM checkpoint as
+    pytorch_model.bin."""
     tokenizer = word_piece()
     config = transformers.BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, type_vocab_size=2, **SIZES)
     masked = randomised(transformers.BertForMaskedLM(config))

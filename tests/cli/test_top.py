@@ -33,7 +33,7 @@ def engine(work: dict[str, int], pid: int = 71, **fields: Any) -> dict[str, Any]
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that only `sleep` moves."""
+    """A clock that advances only with `sleep`."""
     now = [100.0]
     monkeypatch.setattr(top.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(top.time, "sleep", lambda seconds: now.append(now.pop() + seconds))

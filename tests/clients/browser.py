@@ -1,4 +1,4 @@
-"""A real Chromium that visits the console, and complains about every violation of its Content-Security-Policy."""
+"""A real Chromium that opens the console and records every violation of its Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A tab of the browser at a console. `complaints` has the errors of its scripts and of its policy."""
+    """A tab of the browser at a console.
+
+    `complaints` contains the errors of its scripts and violations of its policy.
+    """
 
     page: Page
     url: str
@@ -49,7 +52,7 @@ class Visit:
             self.complaints.append(message.text)
 
     def open(self, place: str = "") -> Page:
-        """Go to a view, and wait until it is drawn."""
+        """Open a view, and wait until it is displayed."""
         self.page.goto(f"{self.url}/#/{place}")
         self.page.wait_for_selector("main h1")
         return self.page
@@ -57,7 +60,7 @@ class Visit:
 
 @contextmanager
 def visit(browser: Browser, url: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
-    """A tab with storage of its own. At the end, nothing may have gone wrong in its scripts."""
+    """Open a tab with separate storage. At the end, asserts that no script has failed."""
     dark = scheme == "dark"
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"

@@ -1,4 +1,4 @@
-"""The console in a real browser, against the API with a fake engine: what a person sees and does."""
+"""The console in a real browser, with an API and a fake engine: its display and its functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ expect.set_options(timeout=PATIENCE)
 
 
 def measured(labels: tuple[str, ...]) -> dict[str, object]:
-    """Metrics as a training writes them."""
+    """Metrics in the format of a training run."""
     figures = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
     per_class = dict.fromkeys(labels, figures)
     return {"validation": {"rows": 140, "accuracy": 0.89, "per_class": per_class, "confusion_matrix": MATRIX}}
@@ -153,14 +153,26 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
 
 
 COMPARED = "compare?versions=mood:1,mood:2"
-PLACES = ("", "train", "jobs", "models", "models/mood", "models/mood/1", "play", COMPARED, "files")
+PLACES = (
+    "",
+    "train",
+    "jobs",
+    "models",
+    "models/mood",
+    "models/mood/1",
+    "play",
+    COMPARED,
+    "traffic",
+    "files",
+    "settings",
+)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (380, "dark")])
 def test_every_view_can_be_read_by_everybody(
     browser: Browser, api: Api, shelf: Shelf, job: str, width: int, scheme: str
 ) -> None:
-    """No view is wider than the screen, and axe has no serious finding: contrast, names, roles, order."""
+    """No view is wider than the screen, and axe reports no serious problems with contrast, names, roles or order."""
     if not AXE.exists():
         pytest.skip("axe-core is missing: `make tools` installs it where npm can")
     labels = ("negative", "a label with a rather long name that nobody has shortened", "positive")

@@ -1,4 +1,4 @@
-"""The tree of prefixes against a plain list of all saved states."""
+"""Compares the tree of prefixes with a plain list of all saved states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NEVER = 2**60
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A segment that holds the tokens of its positions. `last` is a fixed tensor: all tokens, or None if unknown."""
+    """A segment that contains the tokens of its positions.
+
+    `last`, the fixed tensor, contains all tokens, or None if unknown.
+    """
 
     start: int
     tokens: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How the outputs of a head become the probabilities of a question's options."""
+"""Conversion of a head's outputs to the probabilities of a question's options."""
 
 from __future__ import annotations
 

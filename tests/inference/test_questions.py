@@ -1,4 +1,4 @@
-"""Which labels of a version a typed question asks about."""
+"""The labels of a version to which a typed question refers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots of real networks, cut and joined, against networks that read everything again."""
+"""Snapshots of real networks that are cut and joined, compared with networks that read all tokens again."""
 
 from __future__ import annotations
 

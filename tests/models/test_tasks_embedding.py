@@ -1,4 +1,4 @@
-"""Networks without a head, whose output is the pooled vector; and the token types of their inputs."""
+"""Networks without a head, whose output is the pooled vector, and the token types of their inputs."""
 
 from __future__ import annotations
 

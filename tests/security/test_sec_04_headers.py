@@ -1,4 +1,4 @@
-"""SEC-04: a header of a hundred thousand tensors is refused before its entries are checked."""
+"""SEC-04: a header with a hundred thousand tensors is rejected before its entries are checked."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_freed_memory_is_returned() -> None:
-    """In a process of its own, because the memory of this one depends on other tests."""
+    """Runs in a separate process, because the memory of this process depends on other tests."""
     done = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     by_itself, returned, _ = map(int, done.stdout.split())

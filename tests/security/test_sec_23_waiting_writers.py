@@ -1,4 +1,4 @@
-"""SEC-23: threads that wait to write, or a lock that another program holds, do not keep others from being served."""
+"""SEC-23: threads that wait to write, or a lock of another program, do not block other requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 
 @contextmanager
 def locked(database: Database, mode: str) -> Iterator[None]:
-    """Hold a lock that writers or, with the mode ACCESS EXCLUSIVE, also readers of PostgreSQL must wait for."""
+    """Hold a lock on which writers wait and, with the mode ACCESS EXCLUSIVE, also readers of PostgreSQL."""
     if database.dialect == "sqlite":
         other = sqlite3.connect(database.url.database or "", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""SEC-26: other sites cannot show the documentation in a frame, where a visitor's clicks would reach it."""
+"""SEC-26: other sites cannot show the documentation in a frame to capture a visitor's clicks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SEC-27: a trainer runs under limits, and starts again once, smaller, if memory runs out."""
+"""SEC-27: a trainer runs with limits. If memory runs out, the run starts again once, with smaller pieces."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_run_starts_again_only_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every killed process was killed because memory ran out."""
+    """Treat every killed process as killed because memory ran out."""
     count = itertools.count()
     monkeypatch.setattr(memory_kills, "count", lambda: next(count))
 

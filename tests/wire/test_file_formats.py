@@ -1,4 +1,4 @@
-"""Formats by the suffixes of file names."""
+"""The formats that the suffixes of file names denote."""
 
 from __future__ import annotations
 

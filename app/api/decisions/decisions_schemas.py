@@ -130,14 +130,14 @@ DecisionAnswer = PredicateAnswer | ChoiceAnswer | ScoreAnswer | Refusal
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """Both counts are 0, because no prompt is cached between requests."""
+    """Details about the input tokens. Both counts are 0, because decisions do not use the prefix cache."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """The count is 0, because no text is generated."""
+    """Details about the output tokens. The count is 0, because no text is generated."""
 
     reasoning_tokens: int = 0
 

@@ -1,4 +1,4 @@
-"""Decodes request bodies that are compressed with gzip or zstd, piece by piece and within the size limit."""
+"""Decodes request bodies that are compressed with gzip, deflate or zstd, piece by piece and within the size limit."""
 
 from __future__ import annotations
 
@@ -53,6 +53,25 @@ class GzipDecoder:
             data = self._stream.unconsumed_tail or self._stream.unused_data
 
 
+class DeflateDecoder:
+    """Decodes deflate, which HTTP defines as the zlib format."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj()
+
+    @property
+    def complete(self) -> bool:
+        return self._stream.eof
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield the decoded bytes, in pieces of at most `PIECE` bytes. Raises zlib.error if the data is damaged."""
+        while data:
+            if self._stream.eof:
+                raise zlib.error
+            yield self._stream.decompress(data, PIECE)
+            data = self._stream.unconsumed_tail or self._stream.unused_data
+
+
 class ZstdDecoder:
     """Decodes zstd, which may consist of several frames."""
 
@@ -78,6 +97,7 @@ class ZstdDecoder:
 DECODERS: dict[bytes, Callable[[], ContentDecoder]] = {
     b"gzip": GzipDecoder,
     b"x-gzip": GzipDecoder,
+    b"deflate": DeflateDecoder,
     b"zstd": ZstdDecoder,
 }
 
@@ -112,7 +132,7 @@ class DecodedBody:
         return await self._receive()
 
     def _next(self) -> bytes | None:
-        """The next piece that is not empty, or None if more data is needed."""
+        """Return the next non-empty piece, or None if more data is needed."""
         try:
             return next(filter(None, self._pieces), None)
         except (zlib.error, ZstdError):

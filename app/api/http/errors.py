@@ -38,7 +38,7 @@ class InternalError(OstinatoError):
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected, so it does not receive a reply. The status is only for the log and the metrics."""
+    """The client has disconnected, so no reply is sent. The status appears only in the log and the metrics."""
 
     status, code = 499, "client_gone"
 

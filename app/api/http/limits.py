@@ -67,7 +67,7 @@ def _decoded(
     if encoding not in DECODERS:
         raise UnsupportedMedia(
             f"the content encoding {encoding.decode('latin-1')[:60]!a} is not supported; send the request body "
-            "compressed with gzip or zstd, or uncompressed"
+            "compressed with gzip, deflate or zstd, or uncompressed"
         )
     del scope[INDEX]
     scope["headers"] = [header for header in scope["headers"] if header[0] not in ENCODED_HEADERS]

@@ -22,6 +22,7 @@ from app.api.http.head import as_get
 from app.api.http.headers import index_of
 from app.api.http.limits import BodyLimits
 from app.api.http.replies import new_id
+from app.api.http.scopes import READS, is_audited
 from app.errors import OstinatoError
 from app.metrics import Counter
 from app.settings import Settings
@@ -30,6 +31,7 @@ from app.telemetry import http_requests, request_id
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 QUIET = HEALTH | {"/metrics"}  # polled often: logged at debug level
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
+SHORT = 16 * 1024  # bytes of a reply's body from which the id of the changed object is read
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 faults = logging.getLogger("ostinato.faults")
@@ -38,13 +40,14 @@ faults = logging.getLogger("ostinato.faults")
 class Exchange:
     """A request and its reply in the middleware. `send` adds the headers that all replies have."""
 
-    __slots__ = ("_send", "began", "id", "status")
+    __slots__ = ("_send", "began", "body", "id", "status")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
         self.began = time.perf_counter()
         self.id = _request_id_of(scope)
         self.status = 0  # the reply's status, once the reply has started
+        self.body = b""  # the last part of the reply's body, if it is short
 
     @property
     def milliseconds(self) -> float:
@@ -57,6 +60,8 @@ class Exchange:
             message["headers"] = [
                 *message["headers"], (b"x-request-id", self.id.encode()), (b"x-total-time", total), NOSNIFF,
             ]  # fmt: skip
+        elif len(body := message.get("body", b"")) <= SHORT:
+            self.body = body or self.body
         await self._send(message)
 
 
@@ -102,6 +107,8 @@ class Envelope:
         _replies(method if method in METHODS else "other", route, exchange.status).inc()
         level, by = logging.DEBUG if path in QUIET else logging.INFO, scope.get("principal", "-")
         self._log.add(level, exchange.id, method, path, exchange.status, exchange.milliseconds, by)
+        if method not in READS and exchange.status < 400 and is_audited(method, path):
+            scope["app"].state.services.audit.add(by, method, path, exchange.body, exchange.status, exchange.id)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD":

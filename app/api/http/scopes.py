@@ -13,9 +13,10 @@ PLAIN_READS = ("/version", "/api/version", "/api/tags")
 # The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
-    (re.compile(r"\w+ (/metrics|/v1/engine)"), OPERATOR),
+    (re.compile(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (re.compile(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
-    (re.compile(r"\w+ (/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
+    (re.compile(r"POST /v2/repository/models/.*/unload"), REGISTRY),
+    (re.compile(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
@@ -31,6 +32,11 @@ def needed(method: str, path: str) -> str | None:
     if method in READS and (scope == REGISTRY or path in PLAIN_READS):
         return None
     return scope
+
+
+def is_audited(method: str, path: str) -> bool:
+    """Whether the request changes models, aliases, files or jobs, or starts an evaluation."""
+    return needed(method, path) in (TRAIN, REGISTRY) or path.startswith("/v1/evaluations")
 
 
 def check(scopes: Collection[str], method: str, path: str) -> None:

@@ -13,7 +13,7 @@ UVICORN_TICKS = 10  # ticks of `uvicorn.Server.on_tick` between two such updates
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which wakes up once per second instead of ten times, and at once when it has to exit."""
+    """uvicorn's server, modified to wake up once per second instead of ten times, and immediately when it must exit."""
 
     _exiting: asyncio.Event | None = None
     _loop: asyncio.AbstractEventLoop | None = None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.http.audit import AuditTrail
 from app.api.http.followers import FollowerLimit
 from app.api.http.freed_memory import FreedMemory
 from app.db.changes import Changes, Remembered
@@ -42,6 +43,7 @@ class Services:
     inference: Inference
     readiness: Readiness
     changes: Changes
+    audit: AuditTrail
     freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
@@ -50,11 +52,13 @@ class Services:
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
+        self.audit.start()
 
     async def close(self) -> None:
         """Stop the services that `start` started, and close the database."""
         self.estimates.close()
         await self.freed_memory.close()
+        await self.audit.close()
         await self.readiness.close()
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
@@ -76,7 +80,7 @@ class _Catalogue:
 
 
 def build_services(settings: Settings) -> Services:
-    """Create the services without connecting to anything."""
+    """Create the services without opening any connection."""
     database = Database(settings.database)
     blobs = BlobStore(settings.storage)
     registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)
@@ -95,6 +99,7 @@ def build_services(settings: Settings) -> Services:
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
+        audit=AuditTrail(database),
     )
 
 

@@ -195,7 +195,7 @@ def _policy(body: ClassifyRequest) -> DecisionPolicy:
 
 
 def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Reject a request that the version cannot answer, before the engine processes it."""
+    """Reject a request that the version cannot answer. Called before the engine processes it."""
     if body.top_k is not None and not version.labels:
         message = f"top_k applies to labels, but {version.ref} predicts numbers; leave out top_k"
         raise InvalidRequest(message, code="wrong_task", param="top_k")

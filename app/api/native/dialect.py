@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.native import (
+    audit,
     classify,
     console,
     documentation,
@@ -13,6 +14,7 @@ from app.api.native import (
     registry_aliases,
     registry_evaluations,
     registry_files,
+    settings,
     tokenization,
 )
 
@@ -25,6 +27,8 @@ DIALECT = Dialect(
         registry_files.router,
         evaluations.router,
         operations.router,
+        settings.router,
+        audit.router,
         documentation.router,
         console.router,
     ),

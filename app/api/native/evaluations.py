@@ -94,7 +94,8 @@ def retrieve(services: ServicesDep, principal: Principal, evaluation_id: str) ->
     "/{evaluation_id}/cancel",
     operation_id="cancel_evaluation",
     summary="Cancel an evaluation",
-    description="Ends an evaluation without a report. An evaluation that has ended fails with `invalid_job_state`.",
+    description="Ends an evaluation without a report. If it has already ended, the request fails with "
+    "`invalid_job_state`.",
     response_model=None,
     responses=replies(EvaluationObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, LOOKUP),
 )

@@ -85,7 +85,14 @@ REFERENCE = (
 )
 A_NAME = {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}$"}
 HUB_TASKS = ["text-classification", "text-generation", "feature-extraction", "sentence-similarity"]
-OF_MODEL = ("create_chat_completion_of_model", "predict", "put_prediction")
+OF_MODEL = (  # operations whose `name` may be any model reference
+    "create_chat_completion_of_model", "predict", "put_prediction", "infer", "model_metadata", "model_ready",
+    "model_config", "model_statistics", "load_model", "unload_model", "triton_generate", "triton_generate_stream",
+)  # fmt: skip
+OF_VERSION = (  # operations whose `version` is part of the path, as a text
+    "infer_with_version", "version_metadata", "version_ready", "version_config", "version_statistics",
+    "triton_generate_with_version", "triton_generate_stream_with_version",
+)  # fmt: skip
 A_NUMBER = {"pattern": r"^[1-9][0-9]{0,8}(\.0)?$"}
 A_PART = {"pattern": "^[A-Za-z0-9._-]{0,64}$"}
 BOUNDS: dict[str, Schema] = {
@@ -115,6 +122,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
     ),
     ("set_default_version", "version"): A_NUMBER,
     **{(name, "name"): {"pattern": f"^{REFERENCE}$"} for name in ("hub_model", "hub_pipeline", *OF_MODEL)},
+    **{(name, "version"): {"pattern": "^[1-9][0-9]{0,8}$"} for name in OF_VERSION},
     **{(name, "task"): {"enum": HUB_TASKS} for name in ("hub_model", "hub_pipeline")},
 }
 

@@ -39,7 +39,7 @@ HEADS = ("ForCausalLM", "LMHeadModel")
 
 
 def read_decoder(model: SourceModel) -> WholeModel:
-    """Translate a language model."""
+    """Convert a language model."""
     if model.modules.pooling is not None:
         raise ForeignFileInvalid("modules.json: embeddings of a model that reads from left to right cannot be imported")
     if model.architecture and not model.architecture.endswith(HEADS):
@@ -70,7 +70,7 @@ def _extra(model: SourceModel) -> dict[str, Any]:
 
 
 def _end_token(settings: dict[str, Any], model: SourceModel) -> str | None:
-    """The token that ends a text. Versions have one; other end tokens are reported."""
+    """The token that ends a text. A version has only one; other end tokens are reported."""
     token = settings.get("eos_token")
     name = token.get("content") if isinstance(token, dict) else token
     ids = read_object(model.folder / "generation_config.json").get(
@@ -79,13 +79,13 @@ def _end_token(settings: dict[str, Any], model: SourceModel) -> str | None:
     if isinstance(ids, list) and len(ids) > 1:
         shown = ", ".join(str(id_)[:20] for id_ in ids[:10])
         model.answers.assumed.append(
-            f"eos_token={name}: transformers ends a text at any of the token ids {shown}; send stop_token_ids too"
+            f"eos_token={name}: transformers ends a text at any of the token ids {shown}; also send stop_token_ids"
         )
     return name if isinstance(name, str) else None
 
 
 def _chat_template(settings: dict[str, Any], model: SourceModel) -> str | None:
-    """The template of conversations, which is stored but never rendered here."""
+    """The template of conversations, which is stored but never rendered by this service."""
     file = model.tokenizer_folder / TEMPLATE
     if file.is_file() and file.stat().st_size <= JSON_LIMIT:
         try:

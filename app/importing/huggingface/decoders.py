@@ -1,4 +1,4 @@
-"""Translates the bodies of GPT-2 and of the decoders that are built like Llama."""
+"""Converts the bodies of GPT-2 and of decoders with the structure of Llama."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUERIES_KEYS_VALUES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj
 
 
 def read_gpt2(config: SourceConfig, tensors: Tensors, answers: Answers) -> ForeignBody:
-    """The body of a GPT-2."""
+    """The body of a GPT-2 model."""
     for key in ("n_ctx", "n_positions", "vocab_size", "reorder_and_upcast_attn"):
         config.get(key)  # the shapes of the tensors determine these sizes; the last one changes only rounding
     config.expect("scale_attn_weights", True)
@@ -55,7 +55,7 @@ def read_gpt2(config: SourceConfig, tensors: Tensors, answers: Answers) -> Forei
 
 
 def read_llama(config: SourceConfig, tensors: Tensors, answers: Answers) -> ForeignBody:
-    """The body of a Llama, SmolLM, Mistral, Qwen 2 or Qwen 3."""
+    """The body of a Llama, SmolLM, Mistral, Qwen 2 or Qwen 3 model."""
     config.choice("hidden_act", options={"silu": "swiglu"}, default="silu")
     config.expect("mlp_bias", False, None)
     config.expect("attention_bias", False, None)

@@ -33,7 +33,7 @@ BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures 
 
 
 def read_encoder(model: SourceModel) -> WholeModel:
-    """Translate an encoder and what follows it."""
+    """Convert an encoder, and its head or pooling."""
     family = ENCODERS[model.config.get("model_type")]
     body = family.read(model.config, model.tensors)
     described = _add_head(body, family, model)
@@ -58,7 +58,7 @@ def _add_types(body: ForeignBody, model: SourceModel) -> None:
     types = body.tensors.get("input.types.weight")
     if types is None:
         return
-    separator = texts.separator_of(model.tokenizer_folder, types)
+    separator = texts.separator_of(model.tokenizer, types)
     if separator is None:
         del body.tensors["input.types.weight"]
         body.tensors["body.positions.weight"] = body.tensors["body.positions.weight"] + types[0]

@@ -1,4 +1,4 @@
-"""Reads the rotary positions, the windows and the context length of a decoder, in both generations of keys."""
+"""Reads the rotary positions, the windows and the context length of a decoder, under their old and new keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = ("default", "linear", "llama3")
 
 
 def read_rotary(config: SourceConfig, layers: int, answers: Answers) -> dict[str, Any]:
-    """The fields of a `ModelConfig` for positions. Raises ForeignFileInvalid for a kind that we do not have."""
+    """The fields of a `ModelConfig` for positions. Raises ForeignFileInvalid for an unsupported kind."""
     config.expect("partial_rotary_factor", 1, 1.0, None)
     for key in ("rope_interleaved", "is_llama_config"):
         config.get(key)  # in the files of SmolLM 2; transformers does not read them
@@ -28,7 +28,7 @@ def read_rotary(config: SourceConfig, layers: int, answers: Answers) -> dict[str
     window = _window(config)
     if window is not None and window < fields["context_length"]:
         answers.assumed.append(
-            f"context_length={window}: the attention window; within it, every token attends to all earlier ones"
+            f"context_length={window}: the attention window; within it, every token attends to all earlier tokens"
         )
         fields["context_length"] = window
     return fields

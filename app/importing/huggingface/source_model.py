@@ -1,4 +1,4 @@
-"""The parts of a Hugging Face directory, as the readers of its families receive them."""
+"""The parts of a Hugging Face directory, which are passed to the readers of the families."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from app.importing.huggingface.parts import ForeignBody
 from app.importing.huggingface.sentence import SentenceModules
 from app.importing.huggingface.source_config import SourceConfig
+from app.importing.huggingface.word_piece import WORDS
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers
 from app.tokenization.definition import FILE
@@ -38,19 +39,19 @@ class SourceModel:
 
     @property
     def architecture(self) -> str:
-        """The class that the model was saved from, or an empty string."""
+        """The name of the class of the saved model, or an empty string."""
         listed = self.config.get("architectures", default=[])
         return str(listed[0]) if isinstance(listed, list) and listed else ""
 
 
 def tokenizer_folder(source: Path, folder: Path) -> Path:
     """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
-    return folder if (folder / FILE).is_file() else source
+    return folder if any((folder / name).is_file() for name in (FILE, WORDS)) else source
 
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """A translated model, with the description of what follows the body, and further entries of our config.json."""
+    """A converted model, with a description of its head or pooling, and further entries of our config.json."""
 
     body: ForeignBody
     described: str

@@ -125,18 +125,21 @@ class EngineClient:
             ) from None
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engine which versions it must not unload to make room."""
+        """Send the engine the list of versions that must not be unloaded to make room for others."""
         if digests != self._kept:
             self._send(wire.Keep(sorted(digests)))
             self._kept = digests
 
     def unload(self, digest: str) -> None:
-        """Tell the engine to unload a version once it has no open requests. Do not route to it any more."""
+        """Request that the engine unload a version once it has no open requests. New requests are not sent to it."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
     def send(self, work: Work) -> None:
-        """Send all requests of `work`; each gets exactly one final answer. Raises Unavailable if the engine is gone."""
+        """Send all requests of `work`; each gets exactly one final answer.
+
+        Raises Unavailable if the engine has died.
+        """
         if not self.alive:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)
         for tag, request in enumerate(work.requests):

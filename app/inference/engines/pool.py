@@ -131,12 +131,12 @@ class EnginePool:
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
-        """Tell the engines which versions they must not unload to make room."""
+        """Send the engines the list of versions that must not be unloaded to make room for others."""
         for client in self.living:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Tell every engine to unload a version once the engine has answered the open requests for it."""
+        """Request that every engine unload a version once it has answered the open requests for the version."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)

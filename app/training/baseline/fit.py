@@ -20,7 +20,7 @@ from app.training.prepare.dataset import Dataset, Rows, Stream
 
 
 def fit(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
-    """Fit the baseline that suits the data: an n-gram model for generation, otherwise a linear model.
+    """Fit a baseline for the data: an n-gram model for generation, otherwise a linear model.
 
     `context_length` is the number of tokens that the network reads; longer completions are cut.
     """

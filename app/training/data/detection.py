@@ -20,7 +20,7 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class BinaryFormat:
-    """A binary format. It is recognised by its first bytes and, if other formats have the same ones, by `matches`."""
+    """A binary format, which is recognised by its first bytes and, if these are ambiguous, by `matches`."""
 
     noun: str  # for error messages
     start: bytes

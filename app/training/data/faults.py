@@ -44,7 +44,7 @@ class BadRows(BadData):
         self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
 
     def listing(self) -> str:
-        """The first faults, one per line."""
+        """Return the first faults, one per line."""
         lines = [fault.message for fault in self.faults]
         more = self.rows - len(lines)
         return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)

@@ -1,4 +1,4 @@
-"""`/v1/decisions`: answers to each type of question, in OpenAI's format, and refusals."""
+"""`/v1/decisions`: answers to each type of question in OpenAI's format, and rejected requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages and tool calls as one text."""
+"""Messages and tool calls become one text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/systemone`: answers to each type of question in the format of TypeSafe's clients, and refusals."""
+"""`/v1/systemone`: answers to each type of question in the format of TypeSafe's clients, and rejected requests."""
 
 from __future__ import annotations
 

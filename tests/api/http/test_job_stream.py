@@ -1,4 +1,4 @@
-"""The events of a job as a stream: their order, the job itself, continuation, the end, and the limit on followers."""
+"""The events of a job as a stream: their order, the job object, continuation, the end, and the limit on followers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hugging Face's own client, for the generator `echo` and the classifier `mood` of a served API."""
+"""Hugging Face's client for an API with the generator `echo` and the classifier `mood`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TEI's `/embed` and `/similarity`, and the routes that are refused."""
+"""TEI's `/embed` and `/similarity`, and routes that are not supported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/info` describes a version as TGI or TEI does."""
+"""`/info` describes a version in the format of TGI or TEI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ollama's own clients of an API with the generator `echo` and the classifier `mood`."""
+"""Ollama's clients for an API with the generator `echo` and the classifier `mood`."""
 
 from __future__ import annotations
 

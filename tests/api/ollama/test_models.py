@@ -1,4 +1,4 @@
-"""Ollama's lists of models, with its own client."""
+"""Ollama's lists of models, with Ollama's client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/moderations` with OpenAI's client: the labels of a multilabel version, and refusals."""
+"""`/v1/moderations` with OpenAI's client: the labels of a multilabel version, and rejected requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/models`: what TorchServe's management API says about versions, and the choice of the default one."""
+"""`/models`: descriptions of versions in TorchServe's format, and the choice of the default version."""
 
 from __future__ import annotations
 

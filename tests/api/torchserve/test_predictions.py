@@ -1,4 +1,4 @@
-"""`/predictions`: text, JSON and forms in, TorchServe's replies out."""
+"""`/predictions`: requests as text, JSON and forms, with TorchServe's replies."""
 
 from __future__ import annotations
 

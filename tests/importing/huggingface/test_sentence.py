@@ -1,4 +1,4 @@
-"""Modules of sentence-transformers in the layouts of several years; others are rejected by name."""
+"""Modules of sentence-transformers in the layouts of several years. Errors name unsupported modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights in shards, and files that are damaged or malicious."""
+"""Weights in shards, and damaged or malicious files."""
 
 from __future__ import annotations
 

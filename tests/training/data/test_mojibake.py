@@ -1,4 +1,4 @@
-"""Texts whose characters were decoded wrongly before they were saved."""
+"""Texts whose characters were decoded incorrectly before they were saved."""
 
 from __future__ import annotations
 

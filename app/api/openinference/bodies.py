@@ -1,0 +1,89 @@
+"""Request bodies of `infer`: JSON, which the bytes of tensors may follow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from fastapi import Request
+
+from app.api.http.bodies import JsonBody
+from app.api.openinference import tensors
+from app.api.openinference.infer_schemas import InferParameters, InferRequest, InputTensor
+from app.errors import InvalidRequest
+
+INLINE = 100_000  # elements and bytes of tensors that are decoded on the event loop rather than in a worker thread
+HEADER = "inference-header-content-length"
+_body = JsonBody(InferRequest, media=("application/octet-stream",))  # the type that Triton's client sends
+
+
+def parameters_of(body: InferRequest) -> InferParameters:
+    """The parameters of the request. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(body.parameters or {}, InferParameters)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"parameters: {error}", param="parameters") from None
+
+
+async def read_body(request: Request) -> tuple[InferRequest, list[list[Any]]]:
+    """Return the request and the elements of each input. Raises InvalidRequest or UnsupportedMedia."""
+    length = request.headers.get(HEADER)
+    if length is None:
+        body = await _body.read(request)
+        return body, await _read(body, b"")
+    payload = await request.body()
+    if not length.isdecimal() or int(length) > len(payload):
+        raise InvalidRequest(f"{HEADER} must be the length of the JSON, at most {len(payload)}", param=HEADER)
+    body = _body.decode(payload[: int(length)])
+    return body, await _read(body, payload[int(length) :])
+
+
+async def _read(body: InferRequest, binary: bytes) -> list[list[Any]]:
+    """Decode the inputs, in a thread if they are long."""
+    if len(binary) + sum(tensors.size_of(tensor.shape) for tensor in body.inputs) <= INLINE:
+        return _elements(body, binary)
+    return await asyncio.to_thread(_elements, body, binary)
+
+
+def _elements(body: InferRequest, binary: bytes) -> list[list[Any]]:
+    """The elements of each input. The bytes of the binary inputs follow each other in the order of the inputs."""
+    place, elements = 0, []
+    for tensor in body.inputs:
+        size = None if tensor.parameters is None else tensor.parameters.binary_data_size
+        if size is None:
+            elements.append(_from_json(tensor))
+            continue
+        elements.append(_from_bytes(tensor, binary[place : place + size], size))
+        place += size
+    if place != len(binary):
+        raise InvalidRequest(f"the inputs have {place} bytes after the JSON, but the request sends {len(binary)}")
+    return elements
+
+
+def _from_bytes(tensor: InputTensor, data: bytes, size: int) -> list[Any]:
+    if tensor.data is not None:
+        raise InvalidRequest(f"input {tensor.name!a} has both data and binary_data_size", param="inputs")
+    if len(data) < size:
+        raise InvalidRequest(f"input {tensor.name!a} has fewer bytes than its binary_data_size, {size}", param="inputs")
+    count = tensors.size_of(tensor.shape)
+    if tensor.datatype == tensors.BYTES:
+        if count > size:  # each text has a length of four bytes
+            raise InvalidRequest(f"input {tensor.name!a} ends before its last element", param="inputs")
+        return list(tensors.texts(data, count, tensor.name))
+    return list(tensors.numbers(data, tensor.datatype, count, tensor.name))
+
+
+def _from_json(tensor: InputTensor) -> list[Any]:
+    if tensor.data is None:
+        raise InvalidRequest(f"input {tensor.name!a} has no data", param="inputs")
+    elements = tensors.flat(tensor.data)
+    count = tensors.size_of(tensor.shape)
+    if len(elements) != count:
+        raise InvalidRequest(
+            f"input {tensor.name!a} has {len(elements)} elements, but its shape needs {count}", param="inputs"
+        )
+    kind = str if tensor.datatype == tensors.BYTES else (bool, int, float)
+    if not all(isinstance(element, kind) for element in elements):
+        raise InvalidRequest(f"input {tensor.name!a} has an element that is not {tensor.datatype}", param="inputs")
+    return elements

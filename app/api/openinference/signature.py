@@ -1,0 +1,38 @@
+"""The inputs and outputs of a version, as the protocol describes them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from models.config import ModelConfig
+
+TEXT, PAIR, SERIES = "text", "text_pair", "series"
+PROMPT, CONTINUATION = "text_input", "text_output"
+LABEL, PROBS, VALUE = "label", "probs", "value"
+TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32"}
+
+
+class TensorMetadata(msgspec.Struct, frozen=True):
+    """A tensor; -1 stands for any length."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
+    """The inputs of a version. `text_pair` is optional."""
+    if config.task == "generation":
+        return [TensorMetadata(PROMPT, "BYTES", [-1])]
+    if config.input == "features":
+        return [TensorMetadata(SERIES, "FP32", [-1, -1, config.features])]
+    return [TensorMetadata(TEXT, "BYTES", [-1]), TensorMetadata(PAIR, "BYTES", [-1])]
+
+
+def outputs_of(config: ModelConfig, labels: int) -> list[TensorMetadata]:
+    """The outputs of a version with so many labels."""
+    if config.task == "generation":
+        return [TensorMetadata(CONTINUATION, "BYTES", [-1])]
+    if config.task == "regression":
+        return [TensorMetadata(VALUE, "FP32", [-1])]
+    return [TensorMetadata(LABEL, "BYTES", [-1]), TensorMetadata(PROBS, "FP32", [-1, labels])]

@@ -1,0 +1,83 @@
+"""Tensors of the Open Inference Protocol: numbers and texts, as JSON or as little-endian bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.errors import InvalidRequest
+
+# Data type -> format of one number, as in `struct` and `array`.
+FORMATS = {
+    "BOOL": "?", "INT8": "b", "UINT8": "B", "INT16": "h", "UINT16": "H", "INT32": "i", "UINT32": "I", "INT64": "q",
+    "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d",
+}  # fmt: skip
+BYTES = "BYTES"
+DATATYPES = (BYTES, *FORMATS)
+LENGTH = struct.Struct("<I")
+
+
+def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
+    """Decode `count` numbers. Raises InvalidRequest if the data has another size."""
+    size = struct.calcsize(f"<{FORMATS[datatype]}")
+    if len(data) != count * size:
+        raise InvalidRequest(
+            f"input {name!a} has {len(data)} bytes, but its shape needs {count * size} bytes of {datatype}"
+        )
+    return list(struct.unpack(f"<{count}{FORMATS[datatype]}", data))
+
+
+def texts(data: bytes, count: int, name: str) -> list[str]:
+    """Decode `count` texts, each after its length in bytes. Raises InvalidRequest."""
+    decoded, place = [], 0
+    for number in range(count):
+        if place + LENGTH.size > len(data):
+            raise InvalidRequest(f"input {name!a} ends before element {number}")
+        [length] = LENGTH.unpack_from(data, place)
+        place += LENGTH.size + length
+        if place > len(data):
+            raise InvalidRequest(f"input {name!a} ends inside element {number}")
+        decoded.append(text(data[place - length : place], f"element {number} of input {name!a}"))
+    if place != len(data):
+        raise InvalidRequest(f"input {name!a} has {len(data) - place} more bytes than its shape needs")
+    return decoded
+
+
+def text(data: bytes, place: str) -> str:
+    """Decode a text. Raises InvalidRequest if it is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{place} is not UTF-8 text") from None
+
+
+def flat(value: Any) -> list[Any]:
+    """The elements of nested lists, row by row."""
+    if not isinstance(value, list):
+        return [value]
+    if not any(isinstance(entry, list) for entry in value):
+        return value
+    return [element for entry in value for element in flat(entry)]
+
+
+def size_of(shape: Sequence[int]) -> int:
+    """The number of elements of a tensor."""
+    return math.prod(shape)
+
+
+def pack_numbers(values: Iterable[float]) -> bytes:
+    """Encode numbers as FP32."""
+    packed = array("f", values)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def pack_texts(values: Iterable[str]) -> bytes:
+    """Encode texts as BYTES."""
+    encoded = [value.encode() for value in values]
+    return b"".join(LENGTH.pack(len(value)) + value for value in encoded)

@@ -1,0 +1,175 @@
+"""`/v2/models/{name}/infer`, with Triton's own clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http.aio as aio
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from tests.fakes import FakeEngine
+from tests.serving import LABELS, Api, Shelf
+
+TEXTS = ["grüße 世界", "bad"]
+
+
+def text_input(texts: list[str], name: str = "text", binary: bool = True) -> InferInput:
+    tensor = InferInput(name, [len(texts)], "BYTES")
+    tensor.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=np.object_), binary_data=binary)
+    return tensor
+
+
+def number_input(values: Any, datatype: str, binary: bool = True) -> InferInput:
+    kinds = {"FP32": np.float32, "FP64": np.float64, "FP16": np.float16, "INT64": np.int64}
+    array = np.array(values, dtype=kinds[datatype])
+    tensor = InferInput("series", list(array.shape), datatype)
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return tensor
+
+
+def expected_probs(api: Api, model: str, value: Any) -> np.ndarray[Any, Any]:
+    with api.client() as client:
+        items = client.post("/v1/classify", json={"model": model, "input": value}).json()["data"]
+    return np.array([item["probs"] for item in items], dtype=np.float32)
+
+
+@pytest.mark.parametrize("sent_as_bytes", [True, False])
+@pytest.mark.parametrize("received_as_bytes", [None, True, False])
+def test_texts_are_classified(
+    api: Api, client: InferenceServerClient, sent_as_bytes: bool, received_as_bytes: bool | None
+) -> None:
+    outputs = None
+    if received_as_bytes is not None:
+        outputs = [InferRequestedOutput(name, binary_data=received_as_bytes) for name in ("probs", "label")]
+    result = client.infer("mood", [text_input(TEXTS, binary=sent_as_bytes)], request_id="42", outputs=outputs)
+    probs, labels = result.as_numpy("probs"), result.as_numpy("label")
+    assert probs.dtype == np.float32 and np.allclose(probs, expected_probs(api, "mood", TEXTS), atol=1e-6)
+    decoded = [value.decode() if isinstance(value, bytes) else value for value in labels]
+    assert decoded == [LABELS[row.argmax()] for row in probs]
+    response = result.get_response()
+    assert (response["id"], response["model_name"], response["model_version"]) == ("42", "mood", "1")
+    assert all("data" in output for output in response["outputs"]) is (received_as_bytes is False)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "binary"),
+    [("FP32", True), ("FP64", True), ("FP16", True), ("INT64", True), ("FP32", False), ("INT64", False)],
+)
+def test_numbers_of_every_type(api: Api, client: InferenceServerClient, datatype: str, binary: bool) -> None:
+    values = [[[1, 0], [2, 4], [3, 1]], [[4, 1], [0, 0], [8, 2]]]
+    result = client.infer("waves", [number_input(values, datatype, binary)])
+    assert np.allclose(result.as_numpy("probs"), expected_probs(api, "waves", values), atol=1e-6)
+
+
+def test_the_classification_extension(api: Api, client: InferenceServerClient) -> None:
+    for binary in (True, False):
+        outputs = [InferRequestedOutput("probs", binary_data=binary, class_count=2)]
+        classes = client.infer("mood", [text_input(TEXTS)], outputs=outputs).as_numpy("probs")
+        assert classes.shape == (2, 2)
+        for row, probs in zip(classes, expected_probs(api, "mood", TEXTS), strict=True):
+            first = row[0].decode() if binary else row[0]
+            value, index, label = first.split(":")
+            assert float(value) == pytest.approx(probs.max(), abs=1e-5)
+            assert int(index) == probs.argmax() and label == LABELS[int(index)]
+
+
+def test_pairs_and_generated_text(client: InferenceServerClient, shelf: Shelf) -> None:
+    shelf.classifier("pairs")
+    pair = [text_input(["it rains"]), text_input(["rain is falling"], "text_pair")]
+    assert client.infer("pairs", pair).as_numpy("probs").shape == (1, 3)
+    texts = client.infer("echo", [text_input(["ab", "c"], "text_input")]).as_numpy("text_output")
+    assert [text.decode() for text in texts] == ["ab" * 8, "c" * 16]
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_bodies_may_be_compressed(client: InferenceServerClient, algorithm: str) -> None:
+    result = client.infer(
+        "mood", [text_input(TEXTS * 100)], request_compression_algorithm=algorithm,
+        response_compression_algorithm=algorithm,
+    )  # fmt: skip
+    assert result.as_numpy("probs").shape == (200, 3) and len(result.as_numpy("label")) == 200
+
+
+def test_a_version_and_a_time_limit(client: InferenceServerClient, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.classifier()
+    response = client.infer("mood", [text_input(["a"])], model_version="1").get_response()
+    assert response["model_version"] == "1"
+    assert client.infer("mood:2", [text_input(["a"])]).get_response()["model_version"] == "2"
+    engine.hold()
+    with pytest.raises(InferenceServerException, match="time limit"):
+        client.infer("mood", [text_input(["a"])], timeout=100_000)
+    engine.release()
+
+
+def test_the_asynchronous_client(api: Api, client: InferenceServerClient) -> None:
+    async def ask() -> Any:
+        async with aio.InferenceServerClient(api.url.removeprefix("http://")) as other:
+            assert await other.is_server_live() and await other.is_model_ready("mood")
+            several = [await other.infer("mood", [text_input(TEXTS, binary=binary)]) for binary in (True, False)]
+            compressed = await other.infer(
+                "mood", [text_input(TEXTS * 100)], request_compression_algorithm="deflate",
+                response_compression_algorithm="gzip",
+            )  # fmt: skip
+            return [result.as_numpy("probs").shape for result in (*several, compressed)]
+
+    assert asyncio.run(ask()) == [(2, 3), (2, 3), (200, 3)]
+
+
+def refused(api: Api, tensor: dict[str, Any], model: str = "mood", **more: Any) -> str:
+    with api.client() as client:
+        reply = client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor], **more})
+    assert reply.status_code == 400 and list(reply.json()) == ["error"], reply.text
+    return str(reply.json()["error"])
+
+
+def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerClient) -> None:
+    good = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    assert "did you mean 'text'?" in refused(api, {**good, "name": "txt"})
+    assert "2 elements, but its shape needs 1" in refused(api, {**good, "data": ["a", "b"]})
+    assert "not BYTES" in refused(api, {**good, "data": [1]})
+    assert "must be BYTES" in refused(api, {**good, "datatype": "FP32", "data": [1]})
+    assert "[N] or [N, 1]" in refused(api, {**good, "shape": [1, 1, 1]})
+    assert "no data" in refused(api, {key: value for key, value in good.items() if key != "data"})
+    assert "unknown output 'x'; the version has label and probs" in refused(api, good, outputs=[{"name": "x"}])
+    label = {"name": "label", "parameters": {"classification": 1}}
+    assert "applies to probs" in refused(api, good, outputs=[label])
+    assert "sequence_id is not supported" in refused(api, good, parameters={"sequence_id": 7})
+    series = {"name": "series", "shape": [1, 1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+    assert "[N, steps, 2]" in refused(api, series, "waves")
+    assert "float32" in refused(api, {**series, "shape": [1, 1, 2], "data": [1e300, 0]}, "waves")
+    with pytest.raises(InferenceServerException, match="nobody") as missing:
+        client.infer("nobody", [text_input(["a"])])
+    assert missing.value.status() == "404"
+
+
+@pytest.mark.parametrize(
+    ("binary", "size", "words"),
+    [
+        (struct.pack("<I", 9) + b"a", 5, "ends inside element 0"),
+        (b"ab", 2, "ends before element 0"),
+        (struct.pack("<I", 1) + b"a", 9, "fewer bytes than"),
+        (struct.pack("<I", 1) + b"ab", 6, "1 more bytes"),
+        (struct.pack("<I", 1) + b"a" + b"rest", 5, "5 bytes after the JSON, but the request sends 9"),
+        (struct.pack("<I", 1) + b"\xff", 5, "not UTF-8"),
+    ],
+)
+def test_damaged_bytes_are_refused(
+    api: Api, client: InferenceServerClient, binary: bytes, size: int, words: str
+) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": size}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    with api.client() as http:
+        headers = {"inference-header-content-length": str(len(head))}
+        reply = http.post("/v2/models/mood/infer", content=head + binary, headers=headers)
+        assert reply.status_code == 400 and words in reply.json()["error"]
+        for length in ("x", "99999", "-1"):
+            wrong = http.post(
+                "/v2/models/mood/infer", content=head, headers={"inference-header-content-length": length}
+            )
+            assert wrong.status_code == 400 and "length of the JSON" in wrong.json()["error"]
