@@ -56,7 +56,7 @@ function results(evaluation, report, signal) {
   const matrix = report.metrics.confusion_matrix;
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
-      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, `Measured on the ${report.split === "all" ? "rows" : `${report.split} rows`} of the file, ${evaluation.finished_at ? "" : "so far"}`.replace(/, $/, "."))),
+      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
     matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal)), examples),
       card("Labels", perLabel(report.metrics.per_class))) : null,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,

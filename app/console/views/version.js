@@ -1,9 +1,10 @@
 // A version: what it can do, how far to trust it, what it was made from, and how to call it.
 
-import { all, get, post, response } from "../api.js";
+import { get, post, response } from "../api.js";
+import { fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
 import { compact, number, title } from "../format.js";
-import { action, card, code, empty, facts, field, header, later, link, select, stat, status, table, tag, toast, when } from "../parts.js";
+import { action, card, code, empty, facts, field, header, later, link, stat, status, table, tag, toast, when } from "../parts.js";
 import { lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf } from "../quality.js";
 import { snippets } from "../snippets.js";
@@ -96,11 +97,8 @@ function evaluationCard(version, reports, signal) {
     toast("The evaluation is queued");
     location.hash = `#/evaluations/${made.id}`;
   };
-  all("/v1/files", { purpose: "fine-tune" }, 100, { signal }).then((list) => {
-    if (!list.length) return choice.append(h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."));
-    const control = select(list.map((f) => [f.id, `${f.filename}${f.rows ? ` – ${number(f.rows)} rows` : ""}`]), list[0].id);
-    choice.append(h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => control.value))));
-  }).catch(() => {});
+  fileSelect(signal).then((control) => choice.append(control ? h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => control.value)))
+    : h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."))).catch(() => {});
   const columns = [
     { name: "Evaluation", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => e.against_version || "–" },
