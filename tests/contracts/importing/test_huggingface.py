@@ -80,6 +80,10 @@ def test_embeddings(api: Api, tmp_path: Path) -> None:
     reply = post(api, "/v1/embeddings", {"model": "sentences", "input": wanted["texts"]}).json()
     served = torch.tensor([item["embedding"] for item in reply["data"]])
     torch.testing.assert_close(served, torch.tensor(wanted["outputs"]), atol=1e-5, rtol=0)
+    features = post(api, "/models/sentences", {"inputs": wanted["texts"][:2]}).json()
+    torch.testing.assert_close(torch.tensor(features), torch.tensor(wanted["outputs"][:2]), atol=1e-5, rtol=0)
+    with api.client() as http:
+        assert http.get("/info?model=sentences").json()["model_type"] == {"embedding": {"pooling": "first"}}
     wrong = post(api, "/v1/classify", {"model": "sentences", "input": "a"})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "wrong_task")
     wrong = post(api, "/v1/completions", {"model": "sentences", "prompt": "a"})
