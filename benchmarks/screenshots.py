@@ -32,6 +32,7 @@ def places(url: str) -> Iterator[tuple[str, str]]:
     yield from (("job", f"jobs/{job['id']}") for job in jobs[:1])
     yield from (("evaluation", f"evaluations/{evaluation['id']}") for evaluation in evaluations[:1])
     classifiers = [v for v in versions if v["task"] == "classification"]
+    classifiers.sort(key=lambda v: not v["aliases"])  # one that is in use makes the better picture
     for version in classifiers[:1]:
         yield "model", f"models/{version['model']}"
         yield "version", f"models/{version['model']}/{version['version']}"

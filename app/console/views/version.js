@@ -23,10 +23,12 @@ export async function view({ parameters: [name, number_], signal }) {
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
   const reports = get(`${base}/evaluations`, { signal }).then((page) => page.data);
+  const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
   return [
     top(version),
     figures(version),
-    h("div", { class: "columns" }, confusionCard(version, reports, signal), perLabelCard(version)),
+    h("div", { class: "columns" }, confusionCard(version, reports, examples, signal), perLabelCard(version)),
+    examples,
     calibrationPart(version, calibration),
     evaluationCard(version, reports, signal),
     card("Data", later(training, (value) => dataOf(version, value))),
@@ -67,14 +69,12 @@ function spread(version, key, share) {
   return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
-function confusionCard(version, reports, signal) {
+function confusionCard(version, reports, examples, signal) {
   const part = version.metrics?.[splitOf(version)];
   if (!part?.confusion_matrix) return null;
-  const examples = h("div", { class: "slot", "aria-live": "polite" });
   return card("Confusions", later(reports, (list) => [
     confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => evidence(examples, list, { truth, predicted }, signal)),
-    h("p", { class: "small muted" }, list.length ? "Rows: the true label. Columns: the answer. A cell opens its examples, from the newest evaluation." : "Rows: the true label. Columns: the answer. Evaluate the version on a file below: then each cell opens its examples."),
-    examples]));
+    h("p", { class: "small muted" }, list.length ? "Rows: the true label. Columns: the answer. A cell opens its examples, from the newest evaluation." : "Rows: the true label. Columns: the answer. Evaluate the version on a file below: then each cell opens its examples.")]));
 }
 
 function perLabelCard(version) {
