@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: venv run test accept bench lock clean postgres tools
+.PHONY: venv run test accept bench screenshots lock clean postgres tools
 
 venv: .venv/installed
 
@@ -32,6 +32,10 @@ accept: .venv/installed-dev postgres tools
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+# the picture of the console in the README, from the service that `make run` has started; ARGS="--all FOLDER": every view
+screenshots: .venv/installed-dev
+	$(BIN)/python -m benchmarks.screenshots $(ARGS)
 
 # the tests start PostgreSQL servers of their own; where its programs cannot be had, they say so and are skipped
 postgres:

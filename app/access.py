@@ -10,6 +10,7 @@ from app.errors import InvalidRequest
 PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
 SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # operator includes the others
+SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # their values are not shown to anyone
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 

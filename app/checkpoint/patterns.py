@@ -24,6 +24,8 @@ def _cased(ending: str, digits: str, marks: str) -> str:
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 
 
+LLAMA = rf"{_ENDINGS}|{_PREFIX}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"  # cl100k, Llama 3
+QWEN = rf"{_ENDINGS}|{_PREFIX}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"  # Qwen 2, Qwen 3
 # Equivalents of Python regular expressions that split texts into words. Python's \w is a letter, number or underscore.
 WORDS = {
     "words": r"[\p{L}\p{N}_]+",  # \w+
@@ -43,8 +45,8 @@ SAFE = frozenset(
         "[一-龥぀-ゟ゠-ヿ]+",  # DeepSeek
         rf"{_SMALL_ENDINGS}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+",  # CLIP
         rf"{_SMALL_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",  # GPT-2
-        rf"{_ENDINGS}|{_PREFIX}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # cl100k, Llama 3
-        rf"{_ENDINGS}|{_PREFIX}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}",  # Qwen 2, Qwen 3
+        LLAMA,
+        QWEN,
         _cased(f"{_ENDINGS}?", r"\p{N}{1,3}", r"[\r\n/]*"),  # o200k, Llama 4
         _cased("", r"\p{N}{1,3}", r"[\r\n/]*"),
         _cased("", r"\p{N}", r"[\r\n/]*"),  # Mistral

@@ -61,10 +61,11 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     with all questions, whose message ends with a command that the user can complete.
     """
     from app.importing.convert import convert
+    from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.questions import ImportQuestion
 
-    if options.source.is_dir():
-        return _convert_directory(options, target)
+    if options.source.is_dir() or is_gguf(options.source):
+        return _convert_model(options, target)
     if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
@@ -92,13 +93,18 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         return converted
 
 
-def _convert_directory(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory, which determines all settings."""
+def _convert_model(options: WeightsOptions, target: Path) -> Converted:
+    """Convert a Hugging Face directory or a GGUF file, which leave no questions open."""
+    from app.importing.gguf.convert_gguf import convert_gguf
     from app.importing.huggingface.convert_directory import convert_directory
 
     if options.vocabulary is not None or "heads" in options.fields:
         flag = "--heads" if options.vocabulary is None else "--vocabulary"
-        raise InvalidRequest(f"{flag}: the files of the directory already contain this information")
+        raise InvalidRequest(f"{flag}: {options.source.name} contains this information")
+    if options.source.is_file():
+        if options.labels is not None:
+            raise InvalidRequest("--labels: a GGUF file contains a language model, which has no labels")
+        return convert_gguf(options.source, target, options.fields)
     return convert_directory(
         options.source,
         target,

@@ -1,7 +1,7 @@
 """`ostinato import`: registers a checkpoint directory, its tar archive, or another program's weights as a new version.
 
-Weights and Hugging Face directories are first converted to a checkpoint directory on this machine (`app.importing`),
-because the service itself accepts only checkpoint directories.
+Weights, GGUF files and Hugging Face directories are first converted to a checkpoint directory on this machine
+(`app.importing`), because the service itself accepts only checkpoint directories.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar arch
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, or weights (.safetensors, .pt)."
+        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, a GGUF file, or weights."
     ),
 ]
 Labels = Annotated[
@@ -80,12 +80,13 @@ def import_version(
 ) -> None:
     """Register a checkpoint directory, a Hugging Face directory, or plain PyTorch weights as a new version."""
     from app.importing.formats import describe
+    from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
     from app.importing.pytorch.state_dict import WEIGHTS
 
     if kind := describe(source):
         raise InvalidRequest(f"{source} is {kind}")
-    if is_model_directory(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+    if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
         fields = dict(read_pair(option) for option in options or [])
         fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from app import settings
+from app.access import SECRET_SETTINGS
 from app.cli.output import Json, duration, print_json, size, table
 from app.cli.serve import DataDir
 from app.errors import InvalidRequest, OstinatoError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from app.registry.service import Registry
 
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SECRET = ("api_keys", "api_key", "database_url", "storage_url")  # settings whose values are not shown
 
 registry = typer.Typer(
     help="Maintain the registry's storage. Requires access to the storage and the database.", no_args_is_help=True
@@ -66,7 +66,7 @@ def show_settings(
     rows: list[tuple[str, str, str]] = []
     for variable, default, meaning in settings.help_lines():
         name = variable.removeprefix(settings.PREFIX).lower()
-        hidden = name in SECRET and values[name] != ""
+        hidden = name in SECRET_SETTINGS and values[name] != ""
         shown = "(set)" if hidden else _format(values[name])
         rows.append((variable, shown, f"{meaning} [{_format(default)}]" if default else meaning))
     if as_json:

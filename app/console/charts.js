@@ -24,10 +24,10 @@ function style() {
 
 // series: [{name, points: [[x, y], …], dashed, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
 export class Chart {
-  constructor(name, { time = false, xName = "Step", format = number, height = 240 } = {}) {
+  constructor(name, { time = false, xName = "Step", format = number, height = 240, waiting = "The curve begins in a few seconds." } = {}) {
     Object.assign(this, { name, time, xName, format, height });
     this.box = h("div", { class: "chart", role: "img", "aria-label": name });
-    this.legend = h("div", { class: "legend" });
+    this.legend = h("div", { class: "legend" }, h("em", {}, waiting));
     this.element = h("figure", { class: "stack", style: { margin: 0 } }, this.box, this.legend);
     this.series = [];
     window.addEventListener("themechange", () => this.rebuild());

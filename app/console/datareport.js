@@ -32,13 +32,13 @@ export function lengthBars(histogram, name = "Lengths") {
 export const remarks = (notes) => (notes.length ? h("ul", { class: "remarks" }, notes.map((note) =>
   h("li", { class: note.level }, note.message))) : null);
 
-export function dataPart({ data, notes, task }) {
+export function dataPart({ data, notes, task, report }) {
   const splits = Object.entries(Object.keys(data.rows).length ? data.rows : data.characters);
   const unit = Object.keys(data.rows).length ? "rows" : "characters";
   return [
     h("div", { class: "stats" }, stat("Task", title(task)), splits.map(([split, count]) => stat(title(split), compact(count), unit)),
       Object.keys(data.tokens).length ? stat("Tokens", compact(Object.values(data.tokens).reduce((a, b) => a + b, 0))) : null),
-    h("div", { class: "columns" }, labelBars(data.labels), lengthBars(data.report?.length_histogram)),
+    h("div", { class: "columns" }, labelBars(data.labels), lengthBars(report?.length_histogram)),
     remarks(notes),
   ];
 }

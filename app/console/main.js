@@ -16,7 +16,9 @@ const VIEWS = [  // [pattern, module, name of the place in the navigation]
   [/^\/models\/([^/]+)\/(\d+)$/, "version", "models"],
   [/^\/play$/, "play", "play"],
   [/^\/compare$/, "compare", "compare"],
+  [/^\/traffic$/, "traffic", "traffic"],
   [/^\/files$/, "files", "files"],
+  [/^\/settings$/, "settings", "settings"],
 ];
 const PLACES = [
   ["", "Home", "home"], ["train", "New training", "train"], ["jobs", "Jobs", "jobs"], ["models", "Models", "models"],

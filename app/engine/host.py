@@ -15,7 +15,7 @@ from app.engine.decoder import Decoder
 from app.engine.lanes import Lanes, share
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
-from app.engine.loading import Loading
+from app.engine.loading import Loading, trim
 from app.engine.memory import Memory
 from app.engine.prefixes import Prefixes
 from app.engine.reply import Counters, Reply, describe, fail
@@ -199,7 +199,7 @@ class EngineHost:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
                 others.append(item)
             else:
-                lanes.start_long(partial(scorer.attempt_open, [item]), partial(self._finish, scorer, [item]))
+                lanes.start_long(partial(_attempt_long, scorer, item), partial(self._finish, scorer, [item]))
         return others
 
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
@@ -215,3 +215,10 @@ class EngineHost:
         except Exception as error:
             logger.exception("an engine step failed")
             part.fail_all(*describe(error))
+
+
+def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
+    """Compute a long row, and return the memory for its steps, which no other row needs."""
+    outcome = scorer.attempt_open([item])
+    trim()
+    return outcome

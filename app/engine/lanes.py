@@ -9,6 +9,7 @@ Long work runs in one more thread, on one core, so that a sequence that takes se
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,26 @@ from typing import TypeVar
 
 import torch
 
+CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system has a clock for each thread
+PATIENCE = 10  # how many times its processor time long work may take before only the time counts
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+
+class _LongWork:
+    """The time that the current thread has spent on long work since this object was created."""
+
+    def __init__(self) -> None:
+        self._began, self._used = time.monotonic(), time.thread_time()
+        self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
+
+    def effective_start(self) -> float:
+        """Return a start that is as long ago as the work has used the processor, or a tenth of the time if longer."""
+        now = time.monotonic()
+        elapsed = now - self._began
+        if self._clock is not None:
+            elapsed = max(elapsed / PATIENCE, time.clock_gettime(self._clock) - self._used)
+        return now - elapsed
 
 
 class Lanes:
@@ -36,6 +55,7 @@ class Lanes:
         self._threads = ThreadPoolExecutor(count, "lane", initializer=lambda: torch.set_num_threads(1))
         self._long = ThreadPoolExecutor(1, "long", initializer=lambda: torch.set_num_threads(1))
         self._long_count = 0
+        self._long_work: _LongWork | None = None
 
     @property
     def free(self) -> int:
@@ -48,8 +68,14 @@ class Lanes:
 
     @property
     def since(self) -> float | None:
-        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread."""
-        return min(list(self._since.values()), default=None)
+        """The monotonic time at which the oldest running work began, if any. Safe to read from another thread.
+
+        For long work, which a busy machine can delay by minutes, only processor time counts, or a tenth of the time.
+        """
+        started = list(self._since.values())
+        if (long := self._long_work) is not None:
+            started.append(long.effective_start())
+        return min(started, default=None)
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
@@ -58,22 +84,29 @@ class Lanes:
         key = object()
         self._since[key] = time.monotonic()
 
-        self._threads.submit(self._run, key, True, work, then)
+        self._threads.submit(self._run, key, work, then)
 
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run long work in parallel with the lanes and the caller, after earlier long work.
-
-        It must not raise an exception.
-        """
+        """Run long work, which must not raise, beside the lanes and the caller, after earlier long work."""
         torch.set_num_threads(1)
         self._long_count += 1
-        self._long.submit(self._run, object(), False, work, then)
 
-    def _run(self, key: object, lane: bool, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        self._since.setdefault(key, time.monotonic())
+        def run() -> None:
+            self._long_work = _LongWork()
+            with torch.inference_mode():
+                result = work()
+            self._long_work = None
+            self._end(False, result, then)
+
+        self._long.submit(run)
+
+    def _run(self, key: object, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         with torch.inference_mode():
             result = work()
         del self._since[key]
+        self._end(True, result, then)
+
+    def _end(self, lane: bool, result: Result, then: Callable[[Result], None]) -> None:
         self._finished.put((lane, lambda: then(result)))
         self._wake()
 

@@ -115,6 +115,11 @@ def _release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim()
+
+
+def trim() -> None:
+    """Return freed memory to the operating system. Takes milliseconds."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):

@@ -13,7 +13,6 @@ SUFFIXES = {
     ".onnx": "an ONNX graph, which cannot be imported",
     ".tflite": "a TensorFlow Lite model, which cannot be imported",
     ".pb": "a TensorFlow graph, which cannot be imported",
-    ".gguf": "a GGUF file, which cannot be imported",
     ".npz": f"NumPy arrays without a network; {ADVICE}",
     ".npy": f"NumPy arrays without a network; {ADVICE}",
     ".joblib": "a joblib file, usually a scikit-learn model, which cannot be imported",
@@ -21,7 +20,6 @@ SUFFIXES = {
 }  # fmt: skip
 MAGIC = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, the format of Keras models, which cannot be imported",
-    b"GGUF": SUFFIXES[".gguf"],
 }
 
 

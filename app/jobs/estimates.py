@@ -42,7 +42,8 @@ POLL_SECONDS = 0.05
 LEASE_SECONDS = 10.0  # if this process is frozen, the trainer exits after this time
 RETRY_SECONDS = 5.0
 YOUNG_SECONDS = 60.0  # a directory younger than this may not have been locked yet
-SHOWN = ("data_report", "settled", "base")  # kinds of notes whose content is in other fields of the estimate
+REPORT = "data_report"
+SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other fields of the estimate
 
 
 class EstimateAbandoned(Exception):
@@ -172,8 +173,10 @@ def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimat
     """Return the estimate, or raise the error with which the trainer ended."""
     match events[-1] if events else None:
         case Estimated(estimate):
-            notes = [EstimateNote(e.level, e.kind, e.message) for e in events if isinstance(e, Note)]
-            return msgspec.structs.replace(estimate, notes=[note for note in notes if note.kind not in SHOWN])
+            notes = [event for event in events if isinstance(event, Note)]
+            remarks = [EstimateNote(note.level, note.kind, note.message) for note in notes if note.kind not in SHOWN]
+            report = next((note.data for note in notes if note.kind == REPORT), {})
+            return msgspec.structs.replace(estimate, notes=remarks, report=report)
         case TrainFailed(failure, message, param):
             raise InvalidRequest(message, code=failure, param=param)
     if code == disk_errors.EXIT_CODE:

@@ -124,6 +124,11 @@ class Tokenizer:
         first, second = self.encode_batch([text, text_pair])
         return [*first, self.sep_id, *second]
 
+    def token_types(self, text: str, text_pair: str) -> tuple[list[int], list[int]]:
+        """Return the ids of a pair, and the type that the template gives to each of them."""
+        pair = self._encodings([(text, text_pair)], special=True)[0]
+        return list(pair.ids), list(pair.type_ids)
+
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
         """Encode a text or a pair, cut to at most `size` tokens including the whole template.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -91,7 +93,7 @@ class Estimate(msgspec.Struct, frozen=True):
     A job with `model: "auto"` has several runs.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` describe the largest run.
+    `memory` describe the largest run. `report` is the trainer's report on the data, as it is kept with a version.
     """
 
     task: str
@@ -102,3 +104,4 @@ class Estimate(msgspec.Struct, frozen=True):
     memory: int
     seconds: float
     notes: list[EstimateNote] = []
+    report: dict[str, Any] = {}

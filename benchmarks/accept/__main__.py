@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
     "fuzz": "benchmarks.accept.fuzz",
+    "clients": "benchmarks.accept.clients",
     "readme": "benchmarks.accept.readme",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",
@@ -37,6 +38,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "scores": "benchmarks.accept.scores",
     "estimates": "benchmarks.accept.estimates",
     "abuse": "benchmarks.accept.abuse",
+    "idle": "benchmarks.accept.idle",
 }
 
 

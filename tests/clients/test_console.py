@@ -153,7 +153,19 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
 
 
 COMPARED = "compare?versions=mood:1,mood:2"
-PLACES = ("", "train", "jobs", "models", "models/mood", "models/mood/1", "play", COMPARED, "files")
+PLACES = (
+    "",
+    "train",
+    "jobs",
+    "models",
+    "models/mood",
+    "models/mood/1",
+    "play",
+    COMPARED,
+    "traffic",
+    "files",
+    "settings",
+)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (380, "dark")])

@@ -41,18 +41,13 @@ def test_torchscript(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("m.onnx", "ONNX"), ("m.tflite", "TensorFlow Lite"), ("m.pb", "TensorFlow"), ("m.gguf", "GGUF"),
+        ("m.onnx", "ONNX"), ("m.tflite", "TensorFlow Lite"), ("m.pb", "TensorFlow"),
         ("m.npz", "NumPy"), ("m.joblib", "scikit-learn"), ("m.jit", "TorchScript"),
     ],
 )  # fmt: skip
 def test_other_files_by_their_names(name: str, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     assert kind in str(describe(tmp_path / name))
-
-
-def test_a_gguf_under_another_name(tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(b"GGUF\x03\0\0\0")
-    assert "GGUF" in str(describe(tmp_path / "model.bin"))
 
 
 def test_directories(tmp_path: Path) -> None:

@@ -72,9 +72,11 @@ def _left(settings: Settings) -> list[Path]:
 def test_an_estimate_has_the_notes_of_the_trainer(
     make: Callable[..., Estimates], body: JobRequest, settings: Settings, queue: Queue, tmp_path: Path
 ) -> None:
-    notes = Note("settled", 0, "info", "lstm"), Note("duplicates", 0, "warn", "2 rows are duplicates")
+    report = Note("data_report", 0, "info", "9 rows", {"empty": 1})
+    notes = Note("settled", 0, "info", "lstm"), report, Note("duplicates", 0, "warn", "2 rows are duplicates")
     done = make(*notes, Estimated(PLANNED)).estimate(body, OWNER, 60.0)
-    assert done == msgspec.structs.replace(PLANNED, notes=[EstimateNote("warn", "duplicates", "2 rows are duplicates")])
+    remarks = [EstimateNote("warn", "duplicates", "2 rows are duplicates")]
+    assert done == msgspec.structs.replace(PLANNED, notes=remarks, report={"empty": 1})
     assert _left(settings) == [] and queue.jobs.list(OWNER).items == []
     seen: dict[str, Any] = msgspec.json.decode((tmp_path / "seen").read_bytes())
     assert "--estimate" in seen["arguments"] and seen["spec"]["model"] == "lstm"

@@ -6,11 +6,9 @@ import time
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.registry import metrics
 from app.registry.metrics import OMITTED, PATHS_LIMIT, reduce
 
 NESTED = st.dictionaries(
@@ -24,21 +22,18 @@ NESTED = st.dictionaries(
 @settings(max_examples=40)
 @given(value=NESTED)
 def test_reduced_metrics_fit_and_are_not_reduced_again(value: dict[str, Any]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "LIMIT", 100)
-        reduced = reduce({name: inner for name, inner in value.items() if name != OMITTED})
-        kept = {name: inner for name, inner in reduced.items() if name != OMITTED}
-        assert len(msgspec.json.encode(kept)) <= 100
-        assert reduce(kept) == kept
+    reduced = reduce({name: inner for name, inner in value.items() if name != OMITTED}, 100)
+    kept = {name: inner for name, inner in reduced.items() if name != OMITTED}
+    assert len(msgspec.json.encode(kept)) <= 100
+    assert reduce(kept, 100) == kept
 
 
 def test_small_metrics_are_kept() -> None:
     assert reduce({"test": {"accuracy": 0.5, "loss": float("nan")}}) == {"test": {"accuracy": 0.5, "loss": None}}
 
 
-def test_the_list_of_omitted_parts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "LIMIT", 10)
-    assert len(reduce({f"part {n}": "x" * 10 for n in range(1000)})[OMITTED]) == PATHS_LIMIT
+def test_the_list_of_omitted_parts_is_bounded() -> None:
+    assert len(reduce({f"part {n}": "x" * 10 for n in range(1000)}, 10)[OMITTED]) == PATHS_LIMIT
 
 
 def test_many_small_parts_cost_little() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_long_sequences_run_beside_the_others(host: EngineHost, tmp_path: Path) 
         wait_until(lambda: _stepped(host, f"long-{number}"))  # noqa: B023
         assert isinstance(replies.final(f"long-{number}"), wire.Scored)
     assert host.busy_since is None
+
+
+def test_waiting_for_the_processor_is_not_work(host: EngineHost, tmp_path: Path) -> None:
+    """On a machine that is busy with other programs, an engine does not end because of a long sequence."""
+    network, slow = held(host, tmp_path / "slow")
+    host.receive(b.PEER, wire.Score("long", slow, "p", [LONG]))
+    run(host)
+    wait_until(lambda: network.calls)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 1.0)  # the thread is asleep
+    assert host.busy_since is not None
+    assert 0.1 <= time.monotonic() - host.busy_since < 0.9
+    network.go.set()
+    wait_until(lambda: _stepped(host, "long"))
 
 
 def test_a_long_sequence_whose_client_has_left_is_not_computed(host: EngineHost, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ PLAIN_READS = ("/version", "/api/version", "/api/tags")
 # The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
-    (re.compile(r"\w+ (/metrics|/v1/engine|/v1/audit)"), OPERATOR),
+    (re.compile(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (re.compile(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
     (re.compile(r"POST /v2/repository/models/.*/unload"), REGISTRY),
     (re.compile(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),

@@ -155,7 +155,7 @@ async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
     if isinstance(body.inputs, HubInput) and body.inputs.source_sentence is not None:
         return SIMILARITY
     version = await services_of(request).inference.versions.get(caller.reference, caller.principal)
-    return GENERATION if version.config.task == "generation" else CLASSIFICATION
+    return {"generation": GENERATION, "embedding": FEATURES}.get(version.config.task, CLASSIFICATION)
 
 
 def _plain(body: HubRequest) -> Any:

@@ -122,7 +122,9 @@ def _scoring_info(version: ResolvedVersion, settings: Settings, release: str, na
     labels = version.labels
     numbers = {label: number for number, label in enumerate(labels)}
     names = {str(number): label for number, label in enumerate(labels)}
-    kind = {"classifier": {"id2label": names, "label2id": numbers}}
+    kind: dict[str, Any] = {"classifier": {"id2label": names, "label2id": numbers}}
+    if version.config.task == "embedding":
+        kind = {"embedding": {"pooling": version.config.pooling}}
     context = version.config.context_length
     return TeiModelInfo(
         version.ref, version.digest, "float32", name, kind, settings.max_waiting, context,

@@ -14,6 +14,7 @@ from app.api.native import (
     registry_aliases,
     registry_evaluations,
     registry_files,
+    settings,
     tokenization,
 )
 
@@ -26,6 +27,7 @@ DIALECT = Dialect(
         registry_files.router,
         evaluations.router,
         operations.router,
+        settings.router,
         audit.router,
         documentation.router,
         console.router,

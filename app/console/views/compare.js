@@ -1,14 +1,15 @@
 // Compares versions: their figures side by side, a paired test on the same rows, and the promotion of the better one.
 
 import { all, get, post, query } from "../api.js";
+import { fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
-import { compact, number, title } from "../format.js";
+import { compact, title } from "../format.js";
 import { action, button, card, empty, field, header, later, link, select, status, table, tag, toast } from "../parts.js";
 import { show } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { move } from "./model.js";
 
-const HIDDEN = /(rows|\.of|per_class|support)/;
+const HIDDEN = /(^baseline|rows|\.of$|per_class|support)/;
 
 export async function view({ search, signal, show: again }) {
   const chosen = (search.get("versions") || "").split(",").filter(Boolean);
@@ -19,7 +20,7 @@ export async function view({ search, signal, show: again }) {
   const chips = chosen.map((id) => h("span", { class: "row" }, tag(id), button("Remove", () => go(chosen.filter((other) => other !== id)), "small")));
   return [
     header("Compare", "Figures side by side, then a test on the same rows, then the decision."),
-    card("Versions", h("div", { class: "row" }, chips, field("Version", adder))),
+    card("Versions", h("div", { class: "row" }, chips), h("div", { class: "fields" }, field("One more", adder))),
     chosen.length < 2 ? empty("Choose two versions or more.") : later(get(`/v1/registry/compare${query({ versions: chosen.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets({
       curl: () => curl("GET", `/v1/registry/compare?versions=${chosen.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${chosen.join(",")}`),
@@ -39,7 +40,7 @@ function figures({ versions, figures: values, best, different_rows }) {
   ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
   const measured = Object.entries(values).filter(([path]) => !HIDDEN.test(path)).map(([path, row]) => ({
     name: path.split(".").map(title).join(" · "),
-    cells: row.map((value, i) => (value === null ? "–" : best[path] === i ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value))),
+    cells: row.map((value, i) => (value === null ? "–" : best[path] === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value))),
   }));
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Figures of each version" }),
@@ -53,9 +54,8 @@ function paired(versions, signal) {
     const between = data.filter((e) => e.against_version === second.id);
     return between.length ? h("ul", { class: "remarks" }, between.map((e) => h("li", {}, e.report.comparison.summary, " ", link("Details", `#/evaluations/${e.id}`)))) : null;
   });
-  const chooser = later(all("/v1/files", { purpose: "fine-tune" }, 100, { signal }), (files) => {
-    if (!files.length) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    const control = select(files.map((f) => [f.id, `${f.filename}${f.rows ? ` – ${number(f.rows)} rows` : ""}`]), files[0].id);
+  const chooser = later(fileSelect(signal), (control) => {
+    if (!control) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
     return h("div", { class: "row" }, field("File", control), action("Test on the same rows", async () => {
       const evaluation = await post("/v1/evaluations", { model: first.id, file: control.value, against: second.id });
       toast("The test is queued");

@@ -52,13 +52,14 @@ function parts(evaluation, path, draw, signal) {
 
 function results(evaluation, report, signal) {
   const plain = Object.entries(report.metrics).filter(([, value]) => typeof value === "number");
-  const examples = h("div", { class: "slot", "aria-live": "polite" });
+  const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
   const matrix = report.metrics.confusion_matrix;
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
-      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, `Measured on the ${report.split === "all" ? "rows" : `${report.split} rows`} of the file, ${evaluation.finished_at ? "" : "so far"}`.replace(/, $/, "."))),
-    matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal)), examples),
+      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
+    matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal))),
       card("Labels", perLabel(report.metrics.per_class))) : null,
+    examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
   ];
 }

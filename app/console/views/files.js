@@ -10,7 +10,7 @@ import { dropZone } from "./train.js";
 
 export async function view({ signal, show }) {
   const columns = [
-    { name: "File", kind: "long", cell: (f) => h("div", {}, f.purpose === "fine-tune" ? link(f.filename, `#/train?file=${f.id}`, { title: "Train on this file" }) : f.filename, h("div", { class: "small muted mono" }, f.id)) },
+    { name: "File", kind: "long", cell: (f) => h("div", {}, f.purpose === "fine-tune" ? link(f.filename, `#/train?file=${f.id}`, { title: "Train on this file" }) : f.filename, h("div", { class: "small muted mono wide-only" }, f.id)) },
     { name: "Purpose", narrow: false, cell: (f) => f.purpose }, { name: "Rows", kind: "number", cell: (f) => number(f.rows) },
     { name: "Columns", narrow: false, cell: (f) => (f.columns ? f.columns.slice(0, 6).join(", ") : "–") },
     { name: "Size", kind: "number", cell: (f) => bytes(f.bytes) }, { name: "Uploaded", narrow: false, cell: (f) => when(f.created_at) },

@@ -60,7 +60,7 @@ function enginePart({ engines, error }) {
 
 const versionColumns = [
   { name: "Version", kind: "long", cell: (v) => versionLink(v.id) },
-  { name: "Task", cell: (v) => v.task }, { name: "Quality", narrow: false, cell: (v) => quality(v) },
+  { name: "Task", narrow: false, cell: (v) => v.task }, { name: "Quality", narrow: false, cell: (v) => quality(v) },
   { name: "Created", cell: (v) => when(v.created_at) },
 ];
 
@@ -82,7 +82,7 @@ export async function view({ signal }) {
       : "What runs on this service, and what was made last."),
     health(signal),
     first ? [start, h("p", { class: "muted small" }, "No data at hand? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv has 200 messages with labels.")] : null,
-    first ? null : h("div", { class: "columns" },
+    first ? null : h("div", { class: "columns uneven" },
       card("Models made last", later(versions, ({ data, error }) => (error ? failure(error) : [
         table(versionColumns, data, { caption: "Newest versions", blank: "No version yet. The first job will make one." }), data.length ? link("All models", "#/models") : null]))),
       h("div", { class: "stack" }, start)),

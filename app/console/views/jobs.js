@@ -10,8 +10,8 @@ export const jobName = (job) => job.publish?.name || job.suffix || job.id;
 const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
 
 export const jobColumns = [
-  { name: "Job", kind: "long", cell: (job) => h("div", {}, link(jobName(job), `#/jobs/${job.id}`), h("div", { class: "small muted mono" }, job.id)) },
-  { name: "Model", cell: (job) => job.model },
+  { name: "Job", kind: "long", cell: (job) => h("div", {}, link(jobName(job), `#/jobs/${job.id}`), h("div", { class: "small muted mono wide-only" }, job.id)) },
+  { name: "Model", narrow: false, cell: (job) => job.model },
   { name: "Status", cell: (job) => h("div", { class: "stack", style: { gap: ".3rem" } }, h("span", {}, status(job.status)),
     job.status === "running" ? progress(job.progress, "Progress") : null,
     job.jobs_before ? h("span", { class: "small muted" }, `${job.jobs_before} before it`) : null) },

@@ -12,7 +12,7 @@ export const aliasTags = (aliases) => Object.entries(aliases).map(([alias, versi
 
 const columns = [
   { name: "Model", kind: "long", cell: (m) => modelLink(m.name) },
-  { name: "Task", cell: (m) => m.latest?.task || "–" },
+  { name: "Task", narrow: false, cell: (m) => m.latest?.task || "–" },
   { name: "Architecture", narrow: false, cell: (m) => m.latest?.architecture || "–" },
   { name: "Versions", kind: "number", cell: (m) => m.versions },
   { name: "Aliases", narrow: false, cell: (m) => (Object.keys(m.aliases).length ? aliasTags(m.aliases) : "–") },

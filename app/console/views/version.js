@@ -1,9 +1,10 @@
 // A version: what it can do, how far to trust it, what it was made from, and how to call it.
 
-import { all, get, post, response } from "../api.js";
+import { get, post, response } from "../api.js";
+import { fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
 import { compact, number, title } from "../format.js";
-import { action, card, code, empty, facts, field, header, later, link, select, stat, status, table, tag, toast, when } from "../parts.js";
+import { action, card, code, empty, facts, field, header, later, link, stat, status, table, tag, toast, when } from "../parts.js";
 import { lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf } from "../quality.js";
 import { snippets } from "../snippets.js";
@@ -22,10 +23,12 @@ export async function view({ parameters: [name, number_], signal }) {
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
   const reports = get(`${base}/evaluations`, { signal }).then((page) => page.data);
+  const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
   return [
     top(version),
     figures(version),
-    h("div", { class: "columns" }, confusionCard(version, reports, signal), perLabelCard(version)),
+    h("div", { class: "columns" }, confusionCard(version, reports, examples, signal), perLabelCard(version)),
+    examples,
     calibrationPart(version, calibration),
     evaluationCard(version, reports, signal),
     card("Data", later(training, (value) => dataOf(version, value))),
@@ -66,14 +69,12 @@ function spread(version, key, share) {
   return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
-function confusionCard(version, reports, signal) {
+function confusionCard(version, reports, examples, signal) {
   const part = version.metrics?.[splitOf(version)];
   if (!part?.confusion_matrix) return null;
-  const examples = h("div", { class: "slot", "aria-live": "polite" });
   return card("Confusions", later(reports, (list) => [
     confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => evidence(examples, list, { truth, predicted }, signal)),
-    h("p", { class: "small muted" }, list.length ? "Rows: the true label. Columns: the answer. A cell opens its examples, from the newest evaluation." : "Rows: the true label. Columns: the answer. Evaluate the version on a file below: then each cell opens its examples."),
-    examples]));
+    h("p", { class: "small muted" }, list.length ? "Rows: the true label. Columns: the answer. A cell opens its examples, from the newest evaluation." : "Rows: the true label. Columns: the answer. Evaluate the version on a file below: then each cell opens its examples.")]));
 }
 
 function perLabelCard(version) {
@@ -96,11 +97,8 @@ function evaluationCard(version, reports, signal) {
     toast("The evaluation is queued");
     location.hash = `#/evaluations/${made.id}`;
   };
-  all("/v1/files", { purpose: "fine-tune" }, 100, { signal }).then((list) => {
-    if (!list.length) return choice.append(h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."));
-    const control = select(list.map((f) => [f.id, `${f.filename}${f.rows ? ` – ${number(f.rows)} rows` : ""}`]), list[0].id);
-    choice.append(h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => control.value))));
-  }).catch(() => {});
+  fileSelect(signal).then((control) => choice.append(control ? h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => control.value)))
+    : h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."))).catch(() => {});
   const columns = [
     { name: "Evaluation", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => e.against_version || "–" },

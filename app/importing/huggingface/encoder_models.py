@@ -58,7 +58,7 @@ def _add_types(body: ForeignBody, model: SourceModel) -> None:
     types = body.tensors.get("input.types.weight")
     if types is None:
         return
-    separator = texts.separator_of(model.tokenizer_folder, types)
+    separator = texts.separator_of(model.tokenizer, types)
     if separator is None:
         del body.tensors["input.types.weight"]
         body.tensors["body.positions.weight"] = body.tensors["body.positions.weight"] + types[0]

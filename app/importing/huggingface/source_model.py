@@ -9,6 +9,7 @@ from typing import Any
 from app.importing.huggingface.parts import ForeignBody
 from app.importing.huggingface.sentence import SentenceModules
 from app.importing.huggingface.source_config import SourceConfig
+from app.importing.huggingface.word_piece import WORDS
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers
 from app.tokenization.definition import FILE
@@ -45,7 +46,7 @@ class SourceModel:
 
 def tokenizer_folder(source: Path, folder: Path) -> Path:
     """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
-    return folder if (folder / FILE).is_file() else source
+    return folder if any((folder / name).is_file() for name in (FILE, WORDS)) else source
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
-
-import tokenizers
 
 from app import strict_json
 from app.checkpoint import patterns, tokenizer_rules
 from app.importing.huggingface.directory import read_json, read_object
+from app.importing.huggingface.word_piece import WORDS, word_piece
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
 from app.tokenization.definition import FILE
 from app.tokenization.tokenizer import Tokenizer
@@ -22,18 +22,22 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
     Raises CheckpointInvalid or ForeignFileInvalid.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if (folder / FILE).is_file():
+        definition = read_json(folder / FILE, strict_json.VOCABULARY_VALUES)
+    elif (folder / WORDS).is_file():
+        definition = word_piece(folder)
+    else:
         raise ForeignFileInvalid(
             f"{folder} has no {FILE}; create it from the directory's other tokenizer files with "
             f"transformers: AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
         )
-    definition = read_json(path, strict_json.VOCABULARY_VALUES)
     if not isinstance(definition, dict):
         raise ForeignFileInvalid(f"{FILE} must contain a JSON object")
     patterns.check(definition)
     tokenizer_rules.check(definition)
-    return Tokenizer.load(path)
+    if (folder / FILE).is_file():
+        return Tokenizer.load(folder)
+    return Tokenizer(json.dumps(definition, ensure_ascii=False))
 
 
 def check_size(tokenizer: Tokenizer, rows: int) -> None:
@@ -50,19 +54,12 @@ def longest_text(folder: Path) -> int | None:
     return int(limit) if isinstance(limit, int | float) and 0 < limit < MOST_TOKENS else None
 
 
-def separator_of(folder: Path, types: Array) -> int | None:
+def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
     """The token that separates the token types of a pair of texts, or None if all tokens have type 0.
 
     Raises ForeignFileInvalid if the types do not depend on the positions of one token, or have no row in `types`.
     """
-    native = tokenizers.Tokenizer.from_file(str(folder / FILE))  # `read_tokenizer` has checked it
-    native.no_truncation()
-    native.no_padding()
-    try:
-        pair = native.encode("a", "b")
-    except Exception as error:  # the library raises plain Exception
-        raise ForeignFileInvalid(f"{FILE} cannot encode a pair of texts: {error}") from None
-    ids, given = list(pair.ids), list(pair.type_ids)
+    ids, given = tokenizer.token_types("a", "b")
     if not any(given):
         return None
     separator = int(ids[given.index(1) - 1]) if 1 in given else -1

@@ -19,4 +19,4 @@ def test_an_error_says_where_the_request_is_wrong() -> None:
 
 @pytest.mark.parametrize(("path", "claimed"), [("/v1/systemone", True), ("/v1/decisions", False), ("/v1", False)])
 def test_only_systemone_has_errors_of_its_own(path: str, claimed: bool) -> None:
-    assert SYSTEM_ONE.claims(path) is claimed and not DECISIONS.claims(path)
+    assert SYSTEM_ONE.claims("POST", path) is claimed and not DECISIONS.claims("POST", path)

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from app.tokenization.tokenizer import Tokenizer
-from tests.importing.huggingface.directories import copied, edit, expected
+from tests.importing.gguf.files import model, write
+from tests.importing.huggingface.directories import CASES, copied, edit, expected
 from tests.serving import Api, settings_in, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -79,6 +80,10 @@ def test_embeddings(api: Api, tmp_path: Path) -> None:
     reply = post(api, "/v1/embeddings", {"model": "sentences", "input": wanted["texts"]}).json()
     served = torch.tensor([item["embedding"] for item in reply["data"]])
     torch.testing.assert_close(served, torch.tensor(wanted["outputs"]), atol=1e-5, rtol=0)
+    features = post(api, "/models/sentences", {"inputs": wanted["texts"][:2]}).json()
+    torch.testing.assert_close(torch.tensor(features), torch.tensor(wanted["outputs"][:2]), atol=1e-5, rtol=0)
+    with api.client() as http:
+        assert http.get("/info?model=sentences").json()["model_type"] == {"embedding": {"pooling": "first"}}
     wrong = post(api, "/v1/classify", {"model": "sentences", "input": "a"})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "wrong_task")
     wrong = post(api, "/v1/completions", {"model": "sentences", "prompt": "a"})
@@ -97,6 +102,19 @@ def test_generation(name: str, api: Api, tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "hello"}]
     refused = post(api, "/v1/chat/completions", {"model": name, "messages": messages})
     assert refused.json()["error"]["code"] == "unsupported_chat_template"
+
+
+def test_a_gguf_file(api: Api, tmp_path: Path) -> None:
+    metadata, tensors = model("qwen2", "qwen2")
+    around = {"tokenizer.ggml.add_bos_token": True}
+    done = run(api, str(write(tmp_path / "small.gguf", metadata | around, tensors)), "--name", "small")
+    assert done.returncode == 0, done.stderr
+    assert "assumed weights=float32: converted from F32" in done.stderr
+    ids = expected("qwen2")["ids"][0]  # the directory's tokenizer adds a token on each side
+    body = {"model": "small", "prompt": ids, "max_tokens": 6, "temperature": 0, "ignore_eos": True}
+    reply = post(api, "/v1/completions", body).json()
+    tokenizer = Tokenizer.load(CASES / "qwen2")
+    assert reply["choices"][0]["text"] == tokenizer.decode(expected("qwen2")["greedy"])
 
 
 def test_code_is_refused_before_anything_is_sent(api: Api, tmp_path: Path) -> None:

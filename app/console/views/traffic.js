@@ -1,0 +1,81 @@
+// What the service answers now: requests, latency, refusals, the queue and tokens, by version.
+
+import { Chart } from "../charts.js";
+import { h, replace } from "../dom.js";
+import { compact, number } from "../format.js";
+import { card, empty, failure, header, stat, table } from "../parts.js";
+import { EVERY, latency, quantile, rate, sample, samples } from "../metrics.js";
+import { curl, python, snippets } from "../snippets.js";
+import { versionLink } from "./jobs.js";
+
+const MOST_MODELS = 4;
+const milliseconds = (value) => (value === null || value === undefined ? "–" : `${number(value, 3)} ms`);
+
+export async function view({ signal }) {
+  await sample(signal);
+  const now = h("div", { class: "stats" });
+  const problem = h("div", { class: "slot" });
+  const models = h("div", { class: "slot" });
+  const charts = {
+    requests: new Chart("Replies a second", { time: true }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting: "No model request has ended since the page was opened." }),
+    queue: new Chart("Requests now", { time: true }), tokens: new Chart("Tokens a second", { time: true }),
+  };
+  const draw = () => {
+    replace(now, current());
+    replace(models, byVersion());
+    if (samples.length > 2) update(charts);
+  };
+  const timer = setInterval(async () => {
+    if (document.hidden) return;
+    try {
+      await sample(signal);
+      replace(problem);
+      draw();
+    } catch (error) {
+      if (error.name !== "AbortError") replace(problem, failure(error));
+    }
+  }, EVERY);
+  signal.addEventListener("abort", () => clearInterval(timer));
+  draw();
+  return [
+    header("Traffic", "Of the API process that answers this page, since the page was opened. Prometheus keeps the long memory."),
+    problem, card("Now", now),
+    h("div", { class: "columns" }, card("Replies", charts.requests.element), card("Latency by version", charts.latency.element), card("Queue", charts.queue.element), card("Tokens", charts.tokens.element)),
+    card("By version, since the process started", models),
+    snippets({ curl: () => curl("GET", "/metrics"), python: () => python("GET", "/metrics").replace("reply.json()", "reply.text") }),
+  ];
+}
+
+function current() {
+  const last = samples[samples.length - 1];
+  const per = (series) => (series.length ? number(series[series.length - 1][1], 2) : "–");
+  return [stat("Replies a second", per(rate((s) => s.replies))), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
+    stat("Tokens a second", per(rate((s) => s.tokens + s.prompt))), stat("Refused, 429", number(last.refused)), stat("Faults, 5xx", number(last.faults)),
+    stat("Cancelled", number(last.cancelled)), stat("Engines", number(last.engines))];
+}
+
+const busiest = () => Object.entries(samples[samples.length - 1].models).sort((a, b) => b[1].requests - a[1].requests);
+
+function update(charts) {
+  charts.requests.update([{ name: "Replies", points: rate((s) => s.replies) }, { name: "Refused", points: rate((s) => s.refused) }]);
+  const lines = busiest().slice(0, MOST_MODELS).map(([name]) => ({ name, points: latency(name) })).filter((line) => line.points.length);
+  if (lines.length) charts.latency.update(lines);
+  charts.queue.update([{ name: "Running", points: samples.map((s) => [s.time, s.running]) }, { name: "Waiting", points: samples.map((s) => [s.time, s.waiting]) }]);
+  charts.tokens.update([{ name: "Generated", points: rate((s) => s.tokens) }, { name: "Read", points: rate((s) => s.prompt) }]);
+}
+
+function byVersion() {
+  const rows = busiest().map(([name, figures]) => ({ name, ...figures }));
+  if (!rows.length) return empty("No model request has been answered yet.");
+  return table([
+    { name: "Version", kind: "long", cell: (row) => versionLink(row.name) }, { name: "Requests", kind: "number", cell: (row) => compact(row.requests) },
+    { name: "Mean", kind: "number", cell: (row) => milliseconds((row.seconds / Math.max(1, row.requests)) * 1000) },
+    { name: "Half below", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95 % below", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
+    { name: "Tokens", kind: "number", narrow: false, cell: (row) => compact(row.tokens) }, { name: "Running", kind: "number", cell: (row) => number(row.running) },
+  ], rows, { caption: "Requests of each version" });
+}
+
+const within = (row, share) => {
+  const bound = quantile(row, share);
+  return bound === null ? "–" : bound === Infinity ? "over 300 s" : milliseconds(bound * 1000);
+};

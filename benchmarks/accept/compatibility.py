@@ -1,0 +1,29 @@
+"""Writes `docs/compatibility.md`: which call of which client works, and which is refused with what error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+HEAD = """# Compatibility
+
+`make accept CHECKS=clients` installs each client unmodified, in an environment of its own, calls a running service with
+trained models, checks the content of every reply, and then writes this page. A call that is *refused* raises the error
+of the client that is shown, with this text in its message.
+"""
+
+
+def page(results: Iterable[Mapping[str, str]]) -> str:
+    """Return the page. Each result has a `client`, a `call`, its `result` and a `detail`."""
+    parts = [HEAD]
+    for client, calls in groupby(sorted(results, key=lambda entry: entry["client"]), key=lambda entry: entry["client"]):
+        parts.append(f"\n## {client}\n\n| call | result |\n|---|---|\n")
+        parts += [f"| {entry['call']} | {_shown(entry)} |\n" for entry in calls]
+    return "".join(parts)
+
+
+def _shown(entry: Mapping[str, str]) -> str:
+    detail = entry["detail"].replace("|", "\\|").replace("\n", " ")
+    return f"{entry['result']}: `{detail}`" if detail else entry["result"]

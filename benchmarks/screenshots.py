@@ -1,0 +1,100 @@
+"""Photographs the views of the console of a running service: the picture in the README, and all views for a review.
+
+`make screenshots` needs a service on this machine, such as `make run` starts, and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
+
+PICTURE = Path("docs/images/console.png")
+SIZES = {"wide": 1280, "narrow": 380}
+SCHEMES = ("light", "dark")
+PATIENCE = 120_000.0  # milliseconds
+
+
+def places(url: str) -> Iterator[tuple[str, str]]:
+    """The name and the place of each view, with what the service has."""
+    yield from (("home", ""), ("train", "train"), ("jobs", "jobs"), ("models", "models"), ("files", "files"))
+    yield from (("traffic", "traffic"), ("settings", "settings"))
+    with httpx.Client(base_url=url, timeout=60) as client:
+        jobs = _list(client, "/v1/fine_tuning/jobs")
+        versions = [v for v in _list(client, "/v1/registry/versions") if v["status"] == "ready"]
+        evaluations = _list(client, "/v1/evaluations")
+    yield from (("job", f"jobs/{job['id']}") for job in jobs[:1])
+    yield from (("evaluation", f"evaluations/{evaluation['id']}") for evaluation in evaluations[:1])
+    classifiers = [v for v in versions if v["task"] == "classification"]
+    classifiers.sort(key=lambda v: not v["aliases"])  # one that is in use makes the better picture
+    for version in classifiers[:1]:
+        yield "model", f"models/{version['model']}"
+        yield "version", f"models/{version['model']}/{version['version']}"
+        yield "play", f"play?model={version['id']}"
+    if len(classifiers) > 1:
+        yield "compare", "compare?versions=" + ",".join(v["id"] for v in classifiers[:2])
+
+
+def _list(client: httpx.Client, path: str) -> list[dict[str, Any]]:
+    reply = client.get(path)
+    reply.raise_for_status()
+    items: list[dict[str, Any]] = reply.json()["data"]
+    return items
+
+
+def photograph(browser: Browser, url: str, shots: list[tuple[str, str, Path]], width: int, scheme: str) -> None:
+    """Visit each (name, place, file), and save a picture of the whole page."""
+    dark = scheme == "dark"
+    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme="dark" if dark else "light")
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    for name, place, path in shots:
+        visit(page, url, place)
+        page.screenshot(path=path, full_page=path != PICTURE)
+        print(name, path)
+    context.close()
+
+
+def visit(page: Page, url: str, place: str) -> None:
+    """Go to a view, and wait until its parts have arrived."""
+    page.goto("about:blank")
+    page.goto(f"{url}/#/{place}")
+    page.wait_for_selector("main h1")
+    page.wait_for_function("!document.querySelector('.loading')")
+    page.wait_for_timeout(400)  # for the plots
+
+
+def main() -> int:
+    """Take the pictures, and return the exit status."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--url", default="http://127.0.0.1:8000")
+    options.add_argument("--all", type=Path, metavar="FOLDER", help="every view: light and dark, wide and narrow")
+    given = options.parse_args()
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        print("Chromium is missing; install the package `chromium`", file=sys.stderr)
+        return 1
+    views = list(places(given.url))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        if given.all is None:
+            shown = dict(views).get("version", "")
+            photograph(browser, given.url, [("version", shown, PICTURE)], SIZES["wide"], "light")
+        else:
+            given.all.mkdir(parents=True, exist_ok=True)
+            for scheme in SCHEMES:
+                for size, width in SIZES.items():
+                    shots = [(name, place, given.all / f"{name}-{scheme}-{size}.png") for name, place in views]
+                    photograph(browser, given.url, shots, width, scheme)
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

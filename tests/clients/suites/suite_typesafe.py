@@ -1,0 +1,53 @@
+"""TypeSafe's package: typed questions about a state, also compressed with zstd."""
+
+from __future__ import annotations
+
+from calls import COMPLAINT, URL, Calls
+from typesafe_sdk import Choice, Noul, Score, TypeSafeClient
+
+calls = Calls("typesafe-sdk")
+department = Choice(criteria={"billing": None, "delivery": None, "returns": None})
+questions = {
+    "department": department,
+    "billing": Noul(instructions="?"),
+    "scale": Score(criteria=["account", "billing"]),
+}
+with TypeSafeClient(base_url=URL, api_key="none") as client:
+
+    def right(result: object) -> bool:
+        chosen = result.choices["department"]  # type: ignore[attr-defined]
+        return (
+            chosen.choice == "billing"
+            and 0 < chosen.confidence <= 1
+            and result.nouls["billing"].noul > 0.5  # type: ignore[attr-defined]
+            and result.scores["scale"].score > 0.5  # type: ignore[attr-defined]
+            and bool(result.request_id)  # type: ignore[attr-defined]
+        )
+
+    calls.works(
+        "system_one", lambda: client.system_one(model="departments", state=COMPLAINT, questions=questions), right
+    )
+    calls.works(
+        "system_one, compressed",
+        lambda: client.system_one(
+            model="departments",
+            state=f"{COMPLAINT} " * 60,
+            questions=questions,
+            extra_body={"truncate_prompt_tokens": -1},
+        ),
+        right,
+    )
+    calls.works("system_one, object", lambda: client.system_one(
+        model="departments", state={"message": COMPLAINT}, questions=questions), right)  # fmt: skip
+    calls.works("models.list", lambda: [m.name for m in client.models.list().models], lambda n: "departments" in n)
+    calls.refused(
+        "system_one, unknown label",
+        lambda: client.system_one(model="departments", state="x", questions={"q": Choice(criteria={"biling": None})}),
+        "TypeSafeUnprocessableEntityError",
+    )
+    calls.refused(
+        "system_one, unknown model",
+        lambda: client.system_one(model="nobody", state="x", questions=questions),
+        "TypeSafeNotFoundError",
+    )
+calls.report()
