@@ -39,7 +39,7 @@ TIMES, LEAST, LEAST_HEALTH = (
     0.1,
 )  # how many times the unattacked figure is allowed, and at least how many seconds
 MEMORY = 100.0  # MiB by which the memory of the programs may have grown after an attack
-RETURN_SECONDS = 30.0  # within which memory is returned, and the service is ready
+RETURN_SECONDS = 120.0  # within which memory is returned, as the engine finishes a sequence that it has begun
 
 
 def client(service: Service, name: str) -> httpx.Client:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from contextlib import suppress
 
 import msgspec
 
@@ -14,7 +13,8 @@ from app.db import audit
 from app.db.audit import Change
 from app.db.database import Database, DatabaseUnavailable
 
-EVERY_SECONDS = 0.2
+TOGETHER_SECONDS = 0.2  # for which a change waits for others, to be written together
+RETRY_SECONDS = 1.0
 MOST_WAITING = 10_000  # changes that wait for the database
 PATH_LIMIT, SUBJECT_LIMIT = 1024, 160  # characters
 log = logging.getLogger(__name__)
@@ -25,23 +25,27 @@ class _Subject(msgspec.Struct):
 
 
 class AuditTrail:
-    """The changes of one process that have not been written yet. Call all methods on the loop that serves requests."""
+    """The changes of one process that have not been written yet. An idle trail does not wake the process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[Change] = deque()
+        self._arrived = asyncio.Event()
+        self._open = True
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        """Start on the loop that serves requests."""
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._repeat())
 
     async def close(self) -> None:
         """Write the changes that are waiting, and stop."""
+        self._open = False
+        self._arrived.set()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await self._write()
+            await self._task
 
     def add(self, principal: str, method: str, path: str, body: bytes, status: int, request_id: str) -> None:
         """Record a change. `body` is the reply, which contains the `id` of the changed object."""
@@ -51,22 +55,29 @@ class AuditTrail:
         shown = path[:PATH_LIMIT].replace("\x00", "")
         change = Change(principal, method, shown, _subject(body), status, request_id, time.time())
         self._waiting.append(change)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def _repeat(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            await self._write()
+        while self._open:
+            await self._arrived.wait()
+            self._arrived.clear()
+            await asyncio.sleep(TOGETHER_SECONDS if self._open else 0)
+            if not await self._write() and self._open:
+                await asyncio.sleep(RETRY_SECONDS)
+                self._arrived.set()
 
-    async def _write(self) -> None:
-        changes = list(self._waiting)
-        if not changes:
-            return
+    async def _write(self) -> bool:
+        """Write the changes that are waiting. Returns whether the database has accepted them."""
+        if not (changes := list(self._waiting)):
+            return True
         try:
-            await asyncio.shield(asyncio.to_thread(audit.append, self._database, changes))
+            await asyncio.to_thread(audit.append, self._database, changes)
         except DatabaseUnavailable:
-            return  # try again later
+            return False
         for _ in changes:
             self._waiting.popleft()
+        return True
 
 
 def _subject(body: bytes) -> str:
