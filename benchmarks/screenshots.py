@@ -66,7 +66,7 @@ def visit(page: Page, url: str, place: str) -> None:
     page.goto("about:blank")
     page.goto(f"{url}/#/{place}")
     page.wait_for_selector("main h1")
-    page.wait_for_function("!document.querySelector('.loading')")
+    page.locator(".loading").first.wait_for(state="detached")
     page.wait_for_timeout(400)  # for the plots
 
 
@@ -75,6 +75,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--url", default="http://127.0.0.1:8000")
     options.add_argument("--all", type=Path, metavar="FOLDER", help="every view: light and dark, wide and narrow")
+    options.add_argument("--place", help="the view in the README's picture, such as models/reviews/1")
     given = options.parse_args()
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
@@ -84,7 +85,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         if given.all is None:
-            shown = dict(views).get("version", "")
+            shown = given.place or dict(views).get("version", "")
             photograph(browser, given.url, [("version", shown, PICTURE)], SIZES["wide"], "light")
         else:
             given.all.mkdir(parents=True, exist_ok=True)

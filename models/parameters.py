@@ -22,10 +22,10 @@ do not change. Matrices are (out, in), as in torch.
     pooling.hidden.weight, .bias          (A, W), (A)   unless A = pooling_width is 0
     pooling.query.weight         (1, A) or (1, W)   with pooling "attention"
     head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])
-    head.weight, head.bias       (C, X), (C); for generation (V, D), unless tied, and (V). bias: with head_bias
-    ngrams.weight, .bias, .idf   (N, C), (C), (N)   N = ngram_buckets, unless 0; for linear, these are all tensors
-    mix                          (2)   the weights of the network's scores and of the branch's, unless N = 0
-                                          for generation, ngrams.weight (N, D) is the only one of these
+    head.weight, head.bias       (C, X), (C); for generation (V, D), (V). No weight if tied; a bias if head_bias
+    ngrams.weight, .bias, .idf   (N, C), (C), (N)   N = ngram_buckets; absent if N = 0; linear has no other tensors
+    mix                          (2)   the weights of the scores of the network and of the n-grams; absent if N = 0
+                                          for generation, only ngrams.weight (N, D) exists
 
 X is the width of the vector that a layer of the head reads: the width of the layer before it, or W for the first layer.
 With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.

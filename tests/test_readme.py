@@ -26,6 +26,7 @@ GUIDES = (
     "classification", "probabilities",
     "multilabel", "regression", "pairs", "numeric", "typed-decisions", "generation", "imports", "clients",
     "operations",
+    "migrate/torchserve", "migrate/openai-fine-tuning", "migrate/tei-tgi", "migrate/triton", "migrate/ollama",
 )  # fmt: skip
 SECONDS = 600.0  # patience; nothing is promised by it
 MADE_IN = 1800.0  # `make run` installs all that it needs first
@@ -142,16 +143,18 @@ def test_no_line_of_the_readme_is_forgotten() -> None:
 
 def test_every_guide_is_typed_and_listed() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").glob("*.md"):
-        if page.stem not in ("index", "log", "performance"):
-            assert f"({page.name})" in index, page.name
-            assert page.stem in (*GUIDES, "settings", "security", "evaluation", "compatibility", "console"), (
-                f"{page.name} is not tested"
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions"]
+    for path in (page.relative_to(ROOT / "docs") for page in pages):
+        name = path.with_suffix("").as_posix()
+        if name not in ("index", "log", "performance"):
+            assert f"({path.as_posix()})" in index, name
+            assert name in (*GUIDES, "settings", "security", "evaluation", "compatibility", "console"), (
+                f"{name} is not tested"
             )
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

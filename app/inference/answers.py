@@ -62,7 +62,7 @@ class ScaleReading:
     def probabilities(self, output: HeadOutput) -> list[float]:
         """Spread the value over the two levels next to it, so that their weighted mean is the value.
 
-        A value beyond the lowest or the highest level is treated as this level.
+        Values outside the range of the levels are clamped to the nearest level.
         """
         order = sorted(range(len(self.levels)), key=self.levels.__getitem__)
         value = min(max(output.row[0], self.levels[order[0]]), self.levels[order[-1]])

@@ -44,7 +44,7 @@ Branch = NgramRecipe | TokenNgramRecipe
 
 
 def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
-    """Return the recipe for a train text of `tokens` tokens and a network with hidden vectors of `width` numbers."""
+    """Return the n-gram recipe for a training text of `tokens` tokens and a network with hidden size `width`."""
     enough = 2 ** math.ceil(math.log2(max(1, tokens)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * width)))
     return TokenNgramRecipe(max(LEAST_TOKEN_BUCKETS, min(enough, room)), tokens=4, learning_rate=0.1)

@@ -1,4 +1,4 @@
-"""The record of a training run that ran out of memory. The run starts again once, with smaller pieces of each batch."""
+"""The record of a training run that ran out of memory. It is restarted one time, with smaller pieces of batches."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec import Meta
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
@@ -21,7 +22,7 @@ from app.inference.items import Item
 from app.inference.scoring import LabelScore
 
 router = APIRouter(tags=["Hugging Face"])
-Direction = Literal["left", "right", "Left", "Right"]
+Direction = Annotated[str, Meta(pattern="^([Ll]eft|[Rr]ight)$")]
 NEEDS = "Needs a default model that classifies, or its name as ?model="
 SHAPES = 'inputs must be a text, a pair ["a", "b"], or a list of lists with one or two texts'
 

@@ -62,16 +62,15 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
     return {"requestBody": {"required": True, "content": content}}
 
 
-def inputs(kind: type[msgspec.Struct], text: str, **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads plain text, or an object, a text or a list as JSON.
+def inputs(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
+    """Return `openapi_extra` for a route that reads an object, a text or a list in JSON.
 
-    `text` is an example of the text.
+    Such a route may read plain text too, but generators of Python clients cannot read a document that says so.
     """
     body = reads(kind, **examples)
-    content, plain = body["requestBody"]["content"], {"type": "string", "minLength": 1, "pattern": r"\S"}
-    values = content["application/json"]
+    values = body["requestBody"]["content"]["application/json"]
+    plain = {"type": "string", "minLength": 1, "pattern": r"\S"}
     values["schema"] = {"anyOf": [values["schema"], plain, {"type": "array", "items": {}, "minItems": 1}]}
-    content["text/plain"] = {"schema": plain, "example": text}
     return body
 
 

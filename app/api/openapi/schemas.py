@@ -69,7 +69,8 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
     """Complete the schemas in place.
 
-    `requests` lists request bodies by name, `partial` replies that may omit fields.
+    `requests` contains the names of the schemas of request bodies, and `partial` the names of the schemas of replies
+    that may omit fields.
     """
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():

@@ -32,7 +32,6 @@ _DOCS: dict[str, Any] = {
     "response_model": None,
     "openapi_extra": inputs(
         PredictionRequest,
-        text="I love this!",
         json={"data": "I love this!"},
         several_texts={"instances": [{"data": "I love this!"}, {"data": "Not my thing."}]},
     ),

@@ -17,7 +17,7 @@ export function reliability({ after, rows, method }) {
     svg("text", { x: x(value), y: SIZE - 12, "text-anchor": "middle" }, percent(value, 0)), svg("text", { x: 26, y: y(value) + 4, "text-anchor": "end" }, percent(value, 0))]);
   const label = `Calibration: ${bins.map((bin) => `says ${percent(bin.confidence, 0)}, right ${percent(bin.accuracy, 0)}`).join("; ")}`;
   return [
-    svg("svg", { viewBox: `-8 0 ${SIZE + 16} ${SIZE}`, class: "reliability", role: "img", "aria-label": label },
+    svg("svg", { viewBox: `-8 -8 ${SIZE + 16} ${SIZE + 8}`, class: "reliability", role: "img", "aria-label": label },
       svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks),
     h("p", { class: "small muted" }, `Across: what the version says. Up: how often it was right. On ${number(rows)} held-out rows (${method}), the expected calibration error is ${percent(after.ece)}. Points on the line mean that its probabilities can be taken at their word.`),
   ];

@@ -50,7 +50,11 @@ def joined(tensors: Tensors, names: Iterable[str]) -> Array:
 
 
 def plain_names(tensors: Tensors, prefixes: Iterable[str]) -> Tensors:
-    """The tensors, without the first of `prefixes` that any of them has, and with the current names of norms."""
+    """Return the tensors under their usual names.
+
+    The first of `prefixes` with which any name begins is removed from all names. `gamma` and `beta` of a norm become
+    `weight` and `bias`.
+    """
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in tensors)), "")
     renamed = {}
     for name, tensor in tensors.items():

@@ -109,7 +109,7 @@ class Trial:
         """Enter the gate, and block new requests for `seconds`.
 
         If `exclusive` is true, other suspects are blocked until the trial ends. An exclusive trial first waits up to
-        `seconds` for the requests inside to leave. Any other trial does not wait and ends after `seconds`, so that a
+        `seconds` for the open requests to end. Any other trial does not wait and ends after `seconds`, so that a
         large group of suspects soon runs in parallel.
         """
         self._closed = True

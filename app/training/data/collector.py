@@ -102,7 +102,7 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """Add a remark about the file for each note, with the number of rows that have the note."""
+        """Report each kind of note once for the whole file, with the number of rows that it applies to."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 

@@ -1,4 +1,4 @@
-"""Converts the file of an evaluation to a dataset for one version, with its tokenizer, scales and labels."""
+"""Converts an evaluation file to a dataset, with the tokenizer, scales and labels of the evaluated version."""
 
 from __future__ import annotations
 

@@ -231,7 +231,9 @@ def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatc
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:
-    """Yield batches of `rows` windows, in which every token after the stream's context is a target exactly once.
+    """Yield batches of up to `rows` windows. Together, the windows cover the stream.
+
+    Every token after the stream's context is a target in exactly one window.
 
     In its window, each target is preceded by at least `overlap` tokens, or by all earlier tokens of the stream if there
     are fewer. If `most` is given, only the first `most` tokens are targets.

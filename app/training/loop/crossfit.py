@@ -33,7 +33,7 @@ FEWEST = 20  # with fewer rows, some folds would have at most one row
 
 @dataclass(slots=True)
 class FoldBest:
-    """The best evaluation without the rows of one fold. Implements `selection.Kept`."""
+    """The best evaluation, computed without the rows of one fold. Implements `selection.Kept`."""
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)

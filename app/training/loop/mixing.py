@@ -1,4 +1,4 @@
-"""Fits the weights with which the outputs of a network and of its n-gram branch are added.
+"""Fits the weights that combine the outputs of a network and of its n-gram branch.
 
 The weights minimise the loss on the validation rows. If there are few rows, both remain close to one half.
 """

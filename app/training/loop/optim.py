@@ -201,7 +201,7 @@ _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 
 def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
-    """Return the number of matrices stored as one: the gates of a layer, the heads, or the gate and value of an MLP."""
+    """Return how many matrices the parameter combines, for example one for each gate of a recurrent layer."""
     if name.startswith("body.rnn."):
         return len(parameter) // config.width
     if name.endswith("attention.qkv.weight"):

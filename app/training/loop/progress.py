@@ -131,7 +131,7 @@ def discard(point: DamagedPoint) -> None:
 
 
 def newest(directory: Path) -> list[str | int]:
-    """Return the name and modification time of the newest point as its identity, or an empty string without points."""
+    """Return the name and the modification time of the newest resume point, or an empty list if there is none."""
     return [part for place in _points(directory)[:1] for part in (place.name, place.stat().st_mtime_ns)]
 
 

@@ -14,7 +14,7 @@ CLOSING = 3.0  # estimated seconds for the calibration, the plots and the files 
 class EvaluationWork:
     """The size of each evaluation during the run, and the total size of all evaluations after its last step.
 
-    Sizes are numbers of rows, or of tokens of a text.
+    Sizes are numbers of rows or, for a text, numbers of tokens.
     """
 
     regular: int
@@ -31,7 +31,7 @@ class EvaluationWork:
 
 
 def size_of(part: Rows | Stream) -> int:
-    """Return the number of rows, or of tokens of a text."""
+    """Return the number of rows or, for a text, the number of tokens."""
     return len(part) if isinstance(part, Rows) else len(part.ids_T)
 
 

@@ -59,7 +59,7 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
 
 @dataclass
 class Precision:
-    """Counts the changes of each feature between steps, and the number of changes that are lost in float32."""
+    """Counts, for each feature, the changes from one step to the next, and those that disappear in float32."""
 
     changes_F: NDArray[np.int64]
     lost_F: NDArray[np.int64]

@@ -2,7 +2,7 @@
 
 Any input renews the lease. The process exits immediately at the end of the input, which means that the worker has
 ended. It also exits if the lease expires without a renewal, which means that the worker is frozen or cannot reach the
-database. In both cases, another worker may already have claimed the job. Due to resume points, little work is lost.
+database. In both cases, another worker may already have claimed the job, and continues it from its last resume point.
 """
 
 from __future__ import annotations

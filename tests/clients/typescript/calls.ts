@@ -92,4 +92,4 @@ const version = got(
 // operations
 const ready = got(await client.GET("/readyz"));
 const engines = got(await client.GET("/v1/engine"));
-console.log(JSON.stringify([first.label, text, events.object, version.labels, ready.status, engines.engines.length]));
+console.log(JSON.stringify([first.label, text, "object" in events && events.object, version.labels, ready.status, engines.engines.length]));
