@@ -11,6 +11,7 @@ PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
 SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # operator includes the others
 SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # their values are not shown to anyone
+NAME_LIMIT = 128  # the maximum length of the name of a key, in characters
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
@@ -27,6 +28,8 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
         name, separator, secret = part.partition(":")
         if not (separator and name and len(secret) >= 8):
             raise SettingError(f"{PREFIX}API_KEYS must be name:secret pairs with secrets of at least 8 characters")
+        if len(name) > NAME_LIMIT:
+            raise SettingError(f"{PREFIX}API_KEYS: the name {name[:20]!r}... is longer than {NAME_LIMIT} characters")
         if name == "local":  # the principal of every request if no keys are configured
             raise SettingError(f"{PREFIX}API_KEYS: the name 'local' is reserved; choose another name")
         if any(secret == earlier for _, earlier in pairs):

@@ -51,16 +51,26 @@ class _Storage:
             return
         if self.limit is not None and positions > self.limit:
             raise StateFull(f"{positions} positions are needed, but the context length is {self.limit}")
+        before = self.rows, self.capacity
         self.rows = min(_doubled(self.rows or FIRST_SLOTS, rows), self.slots)
         capacity = _doubled(self.capacity or FIRST_POSITIONS, positions)
         self.capacity = capacity if self.limit is None else min(capacity, self.limit)
+        try:
+            self._grow()
+        except BaseException:  # too little memory: some layers may have grown, but none is used beyond its old size
+            self.rows, self.capacity = before
+            raise
+        finally:
+            self.views.clear()  # the cached views belong to the old tensors
+
+    def _grow(self) -> None:
+        """Give each layer the current number of slots and positions."""
         # Switch off inference mode, because a tensor created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for layer, shapes in enumerate(self.shapes):
                 old = self.layers[layer] or (None,) * len(shapes)
                 # Copy one layer at a time, so that at most one layer is in memory twice.
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
-        self.views.clear()  # the cached views belong to the old tensors
 
     def view(self, start: int, slots: int) -> Layers:
         """Return the tensors of a range of slots.
@@ -77,11 +87,12 @@ class _Storage:
         return self.views[start, slots]
 
     def _grown(self, shape: Shape, old: Tensor | None) -> Tensor:
-        """Return a larger tensor that begins with `old` and is zero elsewhere."""
+        """Return a tensor of the current size that begins with `old` and is zero elsewhere."""
         sizes = [self.capacity if size == POSITIONS else size for size in shape]
         new = torch.zeros([self.rows, *sizes], dtype=self.dtype, device=self.device)
         if old is not None:
-            new[tuple(slice(size) for size in old.shape)] = old
+            common = tuple(slice(min(sizes)) for sizes in zip(old.shape, new.shape, strict=True))
+            new[common] = old[common]
         return new
 
 

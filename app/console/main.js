@@ -3,6 +3,7 @@
 import { events, get, key, setKey } from "./api.js";
 import { announce, h, replace } from "./dom.js";
 import { button, failure, icon, loading } from "./parts.js";
+import { forget } from "./play/models.js";
 import { signIn } from "./signin.js";
 
 const VIEWS = [  // [pattern, module, name of the place in the navigation]
@@ -102,7 +103,7 @@ events.addEventListener("unreachable", () => {
 });
 
 function frame() {
-  const out = button("Sign out", () => { setKey(""); location.reload(); }, "plain small");
+  const out = button("Sign out", () => { setKey(""); forget(); location.reload(); }, "plain small");
   const toggle = h("button", { type: "button", class: "menu-button", "aria-label": "Menu", onclick: () => {
     toggle.setAttribute("aria-expanded", document.body.classList.toggle("menu-open"));
   }, "aria-expanded": "false" }, icon("menu"));

@@ -144,11 +144,13 @@ class Prefixes(Generic[S]):
     def _split(self, lower: _Node[S], place: int) -> _Node[S]:
         """Divide the edge to `lower` at a position, and return the new node at that position."""
         assert lower.parent is not None and lower.segment is not None
-        self._count(lower, -lower.nbytes)
         head, tail = lower.tokens[: place - lower.start], lower.tokens[place - lower.start :]
-        upper = _Node(lower.key, lower.parent, lower.start, head, lower.segment.cut(lower.start, place), False)
+        # Cut first: if memory runs out, the tree must be unchanged.
+        first, second = lower.segment.cut(lower.start, place), lower.segment.cut(place, lower.end)
+        self._count(lower, -lower.nbytes)
+        upper = _Node(lower.key, lower.parent, lower.start, head, first, False)
         lower.parent.children[head[0]] = upper
-        lower.parent, lower.segment = upper, lower.segment.cut(place, lower.end)
+        lower.parent, lower.segment = upper, second
         lower.start, lower.tokens = place, tail
         upper.children[tail[0]] = lower
         self._count(upper, upper.nbytes)

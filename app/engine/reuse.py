@@ -45,13 +45,20 @@ class PrefixReuse:
             return  # the logits after every prompt token are needed
         # The last token is always read, because the first logits follow it.
         most, tokens = len(sequence.prompt) - 1, array("i", sequence.prompt)
-        prefix = self.prefixes.find(self._key(sequence), tokens, most, self._divisible, self.step or 1)
+        prefix = self._find(sequence, tokens, most)
         if prefix.length >= self.least and self._resume(sequence, prefix):
             sequence.computed = sequence.cached = prefix.length
         if not self._divisible and not self.step and prefix.shared - sequence.cached >= self.least:
             sequence.pause = prefix.shared
         self.counters.add("prefix_cache_queries", len(sequence.prompt))
         self.counters.add("prefix_cache_hits", sequence.cached)
+
+    def _find(self, sequence: Sequence, tokens: array[int], most: int) -> Prefix[Snapshot]:
+        try:
+            return self.prefixes.find(self._key(sequence), tokens, most, self._divisible, self.step or 1)
+        except RuntimeError as error:  # too little memory for a copy
+            logger.warning("the prefix cache could not be read: %s", type(error).__name__)
+            return Prefix()
 
     def _resume(self, sequence: Sequence, prefix: Prefix[Snapshot]) -> bool:
         try:

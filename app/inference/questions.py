@@ -87,7 +87,8 @@ class QuestionReader:
         place, labels = f"{question.place}.{question.field}", self.version.labels
         described = len(question.levels) == len(labels) and self.positions.keys().isdisjoint(question.levels)
         if described and _numeric(labels):
-            return SelectionReading(tuple(range(len(labels))))  # the levels describe the numbers, in their order
+            # The levels describe the numbers, from the lowest to the highest.
+            return SelectionReading(tuple(sorted(range(len(labels)), key=lambda index: float(labels[index]))))
         return self._selection([self._option(level, place) for level in question.levels], place)
 
     def _on_scale(self, question: TypedQuestion) -> ScaleReading:

@@ -92,6 +92,10 @@ class Readiness:
             checks[OTHERS] = "ok" if all(hidden) else f"{hidden.count(False)} of {len(hidden)} are not ready"
         return ReadinessReport(all(state == "ok" for state in checks.values()), checks)
 
+    def requires(self, digest: str) -> bool:
+        """Whether a required alias of any owner points to a version with this digest, as of the last check."""
+        return any(digest == required for required, _ in self._required.values())
+
     def _is_warm(self, digest: str) -> bool:
         return any((digest, c.instance) in self._warm and c.holds(digest) for c in self._inference.pool.living)
 

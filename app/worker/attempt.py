@@ -41,9 +41,10 @@ from app.wire.trainer import (
     TrainSpec,
 )  # fmt: skip
 from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import conclusion, endings, evaluations, memory_kills, publish, retry, transcript
+from app.worker import conclusion, endings, evaluations, publish, retry, transcript
 from app.worker.checkpoints import Checkpoints
 from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
+from app.worker.memory_kills import KillWatch
 from app.worker.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Attempt:
         self._run = RunDirectory(resources.runs, job.id)
         self._checkpoints = Checkpoints(resources, self._lease, self._run)
         self._settled = bool(job.settled)
-        self._kills = memory_kills.count()
+        self._kills = KillWatch()
 
     def run(self) -> str:
         """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
@@ -178,9 +179,9 @@ class Attempt:
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check this before reading the file; otherwise, an event written between the read and the trainer's end
-            # would be missed.
+            # Check before reading the file; otherwise, an event written shortly before the trainer's end is missed.
             running = trainer.running()
+            self._kills.look(running)
             while events := file.read():
                 last = self._record(events, live=True) or last
             # When the trainer has ended, try to store the pending checkpoints once more, regardless of the delay. A
@@ -207,9 +208,8 @@ class Attempt:
         settled = None if self._settled else self._run.settled()
         self._report(transcript.to_progress(events if live else [], settled), log_events)
         # The settings change if the run starts again with smaller pieces of each batch.
-        self._settled = (self._settled or settled is not None) and not any(
-            transcript.changes_settings(e) for e in events
-        )
+        changed = any(map(transcript.changes_settings, events))
+        self._settled = (self._settled or settled is not None) and not changed
         last = [event for event in events if isinstance(event, LastEvent)]
         return last[-1] if last and live else None
 
@@ -241,7 +241,7 @@ class Attempt:
             return self._give_back()
         if (error := endings.disk_failure(code, last)) is not None:
             return self._wait_for_disk(error)
-        outcome = endings.after_loss(code, last, self._run, self._kills)
+        outcome = endings.after_loss(self._lease, code, last, self._run, self._kills)
         return self._retry(outcome) if isinstance(outcome, str) else self._fail(outcome)
 
     def _fail(self, failed: TrainFailed) -> str:

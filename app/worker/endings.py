@@ -9,8 +9,9 @@ from app import disk_errors
 from app.runs.run_directory import RunDirectory
 from app.wire import shortage
 from app.wire.trainer import Broke, Done, Evaluated, Planned, TrainEvent, TrainFailed
-from app.worker import evaluations, memory_kills, publish, transcript
+from app.worker import evaluations, publish, transcript
 from app.worker.lease import Lease
+from app.worker.memory_kills import KillWatch
 from app.worker.resources import Resources
 
 SHORTAGE = "there was not enough memory, so the run starts again from step 0 with smaller pieces of each batch"
@@ -44,14 +45,17 @@ def disk_failure(code: int, last: TrainEvent | None) -> OSError | None:
     return OSError(errno.ENOSPC, "exit code") if code == disk_errors.EXIT_CODE else None
 
 
-def after_loss(code: int, last: TrainEvent | None, run: RunDirectory, kills: int) -> TrainFailed | str:
+def after_loss(
+    lease: Lease, code: int, last: TrainEvent | None, run: RunDirectory, kills: KillWatch
+) -> TrainFailed | str:
     """Return the consequence of a trainer that ended unexpectedly: a failure, or the reason for another attempt.
 
-    `kills` is the number of processes that the system had killed due to a lack of memory when the attempt began. A run
-    that ran out of memory starts again once, with smaller pieces of each batch.
+    `kills` has watched for processes that the system killed because memory ran out. A run that ran out of memory starts
+    again once, with smaller pieces of each batch. Raises LeaseLost.
     """
+    lease.check()  # another attempt may already be using the run directory
     if isinstance(last, Broke):
         return SHORTAGE if last.kind == shortage.ENDED else f"the trainer ended unexpectedly (an error: {last.kind})"
-    if code == -signal.SIGKILL and memory_kills.count() > kills and run.settled() is not None:
+    if code == -signal.SIGKILL and kills.noticed() and run.settled() is not None:
         return SHORTAGE if shortage.report(run.path) else TWICE
     return f"the trainer ended unexpectedly ({transcript.describe_exit(code)})"

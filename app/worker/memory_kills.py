@@ -17,3 +17,19 @@ def count() -> int:
             lines = (line.split() for line in path.read_text().splitlines())
             kills += sum(int(value) for name, value in lines if name == NAME)
     return kills
+
+
+class KillWatch:
+    """Notices kills for lack of memory shortly before a process ended. Earlier ones on the machine do not count."""
+
+    def __init__(self) -> None:
+        self._earlier = self._latest = count()
+
+    def look(self, running: bool) -> None:
+        """Count again, if the process is still running. Must be called regularly."""
+        if running:  # keep the count of one look earlier, because a killed process takes a moment to end
+            self._earlier, self._latest = self._latest, count()
+
+    def noticed(self) -> bool:
+        """Whether a process has been killed since the last but one look."""
+        return count() > self._earlier

@@ -108,6 +108,7 @@ class Worker:
         mark = resources.changes.mark()  # read before the query, so that a commit made meanwhile is noticed
         if mark is not None and mark == self._quiet:
             return None
+        self._quiet = None
         with resources.database.read() as session:  # check first: idle workers must not take SQLite's write lock
             if not resources.jobs.claimable(session):
                 self._quiet = None if resources.jobs.any_leases(session) else mark

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from pathlib import Path
 
 import pytest
@@ -22,5 +22,6 @@ def test_generated_requests_are_answered_as_documented() -> None:
 
 
 def test_each_exception_has_a_reason() -> None:
-    entries = re.findall(r"    Reason\((.*)\),\n", HOOKS.read_text())
-    assert len(entries) > 20 and all(entry.count('", "') >= 2 for entry in entries)
+    calls = [node for node in ast.walk(ast.parse(HOOKS.read_text())) if isinstance(node, ast.Call)]
+    entries = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Reason"]
+    assert len(entries) > 20 and all(len(entry) == 3 and ast.literal_eval(entry[2]) for entry in entries)

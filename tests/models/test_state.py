@@ -155,3 +155,23 @@ def test_a_state_made_in_inference_mode_can_be_written_outside_of_it() -> None:
     append(state, 0, 2.0, 100)
     state.reset()
     assert state.positions == [0, 0]
+
+
+def test_a_growth_that_fails_leaves_the_state_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State.new(SHAPES, 4, limit=4 * FIRST_POSITIONS)
+    append(state, 0, 1.0, FIRST_POSITIONS)
+    real, allocations = torch.zeros, iter([True, True, False])  # the second layer cannot grow
+
+    def zeros(*arguments: object, **options: object) -> torch.Tensor:
+        if not next(allocations, True):
+            raise RuntimeError("not enough memory")
+        return real(*arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        state.reserve(FIRST_POSITIONS + 1)
+    state.reserve(FIRST_POSITIONS)  # needs no growth
+    append(state, 0, 2.0, 1)
+    (_, keys), (values,) = state.layers
+    for tensor in (keys[0, 0, :, 0], values[0, :, 0]):
+        assert tensor[: FIRST_POSITIONS + 1].tolist() == [1.0] * FIRST_POSITIONS + [2.0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from app.db import audit
 from app.settings import Settings
 from tests.full_databases import full
 from tests.security.attacks import MODELS, checkpoint, code, upload
@@ -70,3 +72,20 @@ def test_changes_wait_for_the_database(
     with full(api.services.database):
         api.services.audit.add("ann", "POST", "/x" * 5000, b"", 200, "r" * 64)
     wait_until(lambda: [e["principal"] for e in ops.get("/v1/audit").json()["data"]] == ["ann"])
+
+
+def test_an_unexpected_error_does_not_end_the_log(
+    api: Api, clients: tuple[httpx.Client, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ops = clients
+    real, failures = audit.append, [PermissionError("no INSERT")]
+
+    def append(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        real(*arguments)
+
+    monkeypatch.setattr(audit, "append", append)
+    api.services.audit.add("ann", "POST", "/x", b"", 200, "r")
+    wait_until(lambda: [e["principal"] for e in ops.get("/v1/audit").json()["data"]] == ["ann"])
+    assert not failures

@@ -55,6 +55,15 @@ def test_every_route_answers_the_keys_of_its_scope_only(clients: dict[str, httpx
                 assert is_rendered(reply, MissingScope), (method, path, scope, reply.text)
 
 
+def test_a_line_feed_at_the_end_of_a_path_evades_no_rule(clients: dict[str, httpx.Client]) -> None:
+    document = clients["operator"].get("/openapi.json", timeout=60).json()
+    paths = [re.sub(r"{[^}]*}", "1", path) for path in document["paths"]]
+    assert len(paths) > 30
+    for path in paths:
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            assert clients["infer"].request(method, f"{path}%0A").status_code == 404, (method, path)
+
+
 def test_only_an_operator_marks_an_alias_as_required(clients: dict[str, httpx.Client], shelf: Shelf) -> None:
     shelf.classifier(owner="registry")
     reply = clients["registry"].put(ALIAS, json={"version": 1, "required": True})

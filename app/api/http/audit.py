@@ -66,6 +66,8 @@ class AuditTrail:
             if not await self._write() and self._open:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._arrived.set()
+        if not await self._write():  # changes that arrived during the last write
+            log.error("%d changes are missing from the audit log", len(self._waiting))
 
     async def _write(self) -> bool:
         """Write the changes that are waiting. Returns whether the database has accepted them."""
@@ -74,6 +76,9 @@ class AuditTrail:
         try:
             await asyncio.to_thread(audit.append, self._database, changes)
         except DatabaseUnavailable:
+            return False
+        except Exception:  # for example a lost permission: the changes wait until an operator has restored it
+            log.exception("the audit log cannot be written")
             return False
         for _ in changes:
             self._waiting.popleft()

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from app.errors import Overloaded
 
 RETRY_SECONDS = 5.0
 
 
 class FollowerLimit:
-    """Counts the clients that follow jobs, and rejects more than `limit`. Must be called on the event loop."""
+    """Counts the clients that follow jobs. Must be called on the event loop.
+
+    Rejects more than `limit` clients, and more than half as many with the same key.
+    """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
+        self.limit = limit
+        self._followers: Counter[str] = Counter()  # principal -> its number of clients
 
-    def take(self) -> None:
+    @property
+    def used(self) -> int:
+        return self._followers.total()
+
+    def take(self, principal: str) -> None:
         """Count one more client. Raises Overloaded if there are too many."""
-        if self.used >= self.limit:
+        if self.used >= self.limit or self._followers[principal] >= max(1, self.limit // 2):
             raise Overloaded(
-                f"{self.limit} clients already follow jobs; try again later, or read the list of events",
+                f"{self._followers[principal]} clients with this key, of {self.used} clients in all, already follow "
+                "jobs; try again later, or read the list of events",
                 code="too_many_followers",
                 retry_after=RETRY_SECONDS,
             )
-        self.used += 1
+        self._followers[principal] += 1
 
-    def leave(self) -> None:
-        self.used -= 1
+    def leave(self, principal: str) -> None:
+        self._followers[principal] -= 1
+        if not self._followers[principal]:
+            del self._followers[principal]

@@ -47,10 +47,10 @@ async def follow(request: Request, services: Services, followed: Followed, after
     after = request.headers.get("last-event-id") or after
     await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, 1)
     until = time.monotonic() + time_limit(request)
-    services.followers.take()
+    services.followers.take(followed.principal)
 
     async def close() -> None:
-        services.followers.leave()
+        services.followers.leave(followed.principal)
 
     return EventStream(_frames(services, followed, after, until), {}, until, end=b"", close=close)
 

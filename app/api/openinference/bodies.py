@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from app.errors import InvalidRequest
 
 INLINE = 100_000  # elements and bytes of tensors that are decoded on the event loop rather than in a worker thread
 HEADER = "inference-header-content-length"
+DIGITS = re.compile("[0-9]{1,10}")
 _body = JsonBody(InferRequest, media=("application/octet-stream",))  # the type that Triton's client sends
 
 
@@ -33,7 +35,7 @@ async def read_body(request: Request) -> tuple[InferRequest, list[list[Any]]]:
         body = await _body.read(request)
         return body, await _read(body, b"")
     payload = await request.body()
-    if not length.isdecimal() or int(length) > len(payload):
+    if not DIGITS.fullmatch(length) or int(length) > len(payload):
         raise InvalidRequest(f"{HEADER} must be the length of the JSON, at most {len(payload)}", param=HEADER)
     body = _body.decode(payload[: int(length)])
     return body, await _read(body, payload[int(length) :])

@@ -126,7 +126,8 @@ async def unload_model(request: Request, name: str) -> Response:
     services = services_of(request)
     version = await services.inference.versions.find(name, principal_of(request))
     required = await asyncio.to_thread(services.registry.required_aliases)
-    if any((alias.model, alias.version) == (version.model, version.version) for alias in required):
+    named = any((alias.model, alias.version) == (version.model, version.version) for alias in required)
+    if named or services.readiness.requires(version.digest):  # another version may have the same content
         raise InvalidRequest(f"{version.ref} has a required alias, so it must stay loaded", code="version_required")
     services.inference.pool.unload(version.digest)
     return Response()

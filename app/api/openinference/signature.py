@@ -33,6 +33,8 @@ def outputs_of(config: ModelConfig, labels: int) -> list[TensorMetadata]:
     """The outputs of a version with so many labels."""
     if config.task == "generation":
         return [TensorMetadata(CONTINUATION, "BYTES", [-1])]
+    if config.task == "embedding":
+        return []  # vectors are returned by other routes
     if config.task == "regression":
         return [TensorMetadata(VALUE, "FP32", [-1])]
     return [TensorMetadata(LABEL, "BYTES", [-1]), TensorMetadata(PROBS, "FP32", [-1, labels])]

@@ -17,6 +17,7 @@ FORMATS = {
     "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d",
 }  # fmt: skip
 BYTES = "BYTES"
+DEPTH_LIMIT = 8  # levels of nested lists
 DATATYPES = (BYTES, *FORMATS)
 LENGTH = struct.Struct("<I")
 
@@ -55,13 +56,15 @@ def text(data: bytes, place: str) -> str:
         raise InvalidRequest(f"{place} is not UTF-8 text") from None
 
 
-def flat(value: Any) -> list[Any]:
-    """The elements of nested lists, row by row."""
+def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:
+    """The elements of nested lists, row by row. Raises InvalidRequest if the lists are nested deeper than `depth`."""
     if not isinstance(value, list):
         return [value]
     if not any(isinstance(entry, list) for entry in value):
         return value
-    return [element for entry in value for element in flat(entry)]
+    if depth == 1:
+        raise InvalidRequest(f"data may have at most {DEPTH_LIMIT} levels of lists", param="inputs")
+    return [element for entry in value for element in flat(entry, depth - 1)]
 
 
 def size_of(shape: Sequence[int]) -> int:

@@ -22,8 +22,13 @@ export function modelSelect(context, tasks, onchange) {
 }
 
 const KEPT = 20;
+const STORED = "ostinato.history.";
+export function forget() {
+  for (const name of Object.keys(localStorage)) if (name.startsWith(STORED)) localStorage.removeItem(name);
+}
+
 export class History {
-  constructor(kind) { this.name = `ostinato.history.${kind}`; }
+  constructor(kind) { this.name = STORED + kind; }
   get items() { try { return JSON.parse(localStorage.getItem(this.name)) || []; } catch { return []; } }
   push(item) {
     const others = this.items.filter((other) => JSON.stringify(other) !== JSON.stringify(item));

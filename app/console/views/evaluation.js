@@ -13,7 +13,7 @@ import { versionLink } from "./jobs.js";
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 export async function view({ parameters: [id], signal }) {
-  const path = `/v1/evaluations/${id}`;
+  const path = `/v1/evaluations/${encodeURIComponent(id)}`;
   const page = h("div", { class: "stack", style: { gap: "1.4rem" } });
   const draw = (evaluation) => replace(page, parts(evaluation, path, draw, signal));
   const first = await get(path, { signal });

@@ -15,7 +15,7 @@ const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
 
 export async function view({ parameters: [id], signal }) {
-  const path = `/v1/fine_tuning/jobs/${id}`;
+  const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}`;
   const job = await get(path, { signal });
   const page = new JobPage(path, job, signal);
   page.follow();

@@ -151,7 +151,8 @@ def _place(infos: list[_Info], header: int, metadata: Mapping[str, Any], size: i
         blocks, rest = divmod(math.prod(info.shape), info.kind.numbers)
         begin = start + info.offset
         end = begin + blocks * info.kind.size
-        if rest or info.shape[-1] % info.kind.numbers or begin < last or end > size or info.name in tensors:
+        inside = blocks and last <= begin and end <= size
+        if rest or info.shape[-1] % info.kind.numbers or not inside or info.name in tensors:
             raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or is not within the file")
         tensors[info.name] = BlockTensor(info.kind, info.shape, begin, end)
         last = end

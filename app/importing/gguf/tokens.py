@@ -33,7 +33,7 @@ SPLITTERS: Mapping[str, dict[str, Any]] = {  # the names of llama.cpp -> compone
 def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer of a GGUF file. Raises ForeignFileInvalid or CheckpointInvalid."""
     kind, rule = metadata.get(f"{PREFIX}model"), metadata.get(f"{PREFIX}pre")
-    if kind != "gpt2" or rule not in SPLITTERS:
+    if kind != "gpt2" or not isinstance(rule, str) or rule not in SPLITTERS:
         raise ForeignFileInvalid(
             f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; byte-level BPE (gpt2) with one of "
             f"{', '.join(SPLITTERS)} can"

@@ -18,8 +18,8 @@ def is_model_directory(path: Path) -> bool:
     if (path / "modules.json").is_file():
         return True
     try:
-        config = strict_json.parse((path / "config.json").read_bytes())
-    except (OSError, strict_json.JsonInvalid):
+        config = read_json(path / "config.json")
+    except ForeignFileInvalid:
         return False
     return isinstance(config, dict) and "format_version" not in config and ("model_type" in config or _is_old(config))
 

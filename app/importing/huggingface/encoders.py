@@ -8,7 +8,7 @@ from typing import Any
 
 from app.importing.huggingface.parts import ForeignBody, joined, moved, table
 from app.importing.huggingface.source_config import SourceConfig
-from app.importing.pytorch.tensors import Tensors
+from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "relu": "relu"}
 
@@ -41,9 +41,7 @@ BERT = EncoderNames(
     lambda config: 0,
 )
 # RoBERTa numbers the tokens from the row after that of the padding token.
-ROBERTA = EncoderNames(
-    BERT.layer, BERT.queries_keys_values, BERT.parts, lambda c: int(c.get("pad_token_id", default=1)) + 1
-)
+ROBERTA = EncoderNames(BERT.layer, BERT.queries_keys_values, BERT.parts, lambda config: _padding(config) + 1)
 DISTILBERT = EncoderNames(
     "transformer.layer",
     ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
@@ -95,6 +93,14 @@ def _common(config: SourceConfig) -> dict[str, Any]:
         "norm_eps": config.number("layer_norm_eps", default=1e-12),
         "dropout": config.number("hidden_dropout_prob", default=0.1),
     }
+
+
+def _padding(config: SourceConfig) -> int:
+    """The id of the padding token. Raises ForeignFileInvalid."""
+    padding = config.get("pad_token_id", default=1)
+    if type(padding) is not int or padding < 0:
+        raise ForeignFileInvalid("pad_token_id in config.json must be a whole number from 0")
+    return padding
 
 
 def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> ForeignBody:

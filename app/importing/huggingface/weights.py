@@ -34,7 +34,7 @@ def _shards(folder: Path, index: str) -> list[Path]:
     names = read_object(folder / index, required=True).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise ForeignFileInvalid(f"{index} has no weight_map")
-    paths = [inner(folder, name, index) for name in dict.fromkeys(names.values())]
+    paths = list(dict.fromkeys(inner(folder, name, index) for name in names.values()))
     if missing := [path.name for path in paths if not path.is_file()]:
         raise ForeignFileInvalid(f"{index} names files that do not exist: {', '.join(missing[:10])}")
     return paths

@@ -173,3 +173,15 @@ def test_damaged_bytes_are_refused(
                 "/v2/models/mood/infer", content=head, headers={"inference-header-content-length": length}
             )
             assert wrong.status_code == 400 and "length of the JSON" in wrong.json()["error"]
+
+
+def test_absurd_lengths_and_nested_lists_are_refused(api: Api) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES"}
+    nested = "[" * 400 + '"a"' + "]" * 400
+    with api.client() as client:
+        url, body = "/v2/models/mood/infer", json.dumps({"inputs": [tensor | {"data": ["a"]}]})
+        headers = {"inference-header-content-length": "9" * 5000, "content-type": "application/octet-stream"}
+        long = client.post(url, content=body, headers=headers)
+        assert (long.status_code, "must be the length of the JSON" in long.text) == (400, True)
+        deep = client.post(url, json={"inputs": [tensor | {"data": json.loads(nested)}]})
+        assert (deep.status_code, "levels of lists" in deep.text) == (400, True)

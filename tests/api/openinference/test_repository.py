@@ -31,6 +31,15 @@ def test_a_required_version_stays_loaded(client: InferenceServerClient, shelf: S
         client.unload_model("mood")
 
 
+def test_a_version_with_the_content_of_a_required_one_stays_loaded(
+    client: InferenceServerClient, shelf: Shelf, api: Api
+) -> None:
+    shelf.registry.set_alias("mood", "live", 1, "local", required=True)
+    digest = api.services.registry.resolve("mood:1", "local").digest
+    wait_until(lambda: api.services.readiness.requires(digest))
+    assert not api.services.readiness.requires("0" * 64)
+
+
 def test_shared_memory_is_refused(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="send the tensors in the request"):
         client.get_system_shared_memory_status()

@@ -17,7 +17,7 @@ from tests.importing.huggingface.directories import CASES, bring, copied, edit
 INDEX = "model.safetensors.index.json"
 
 
-@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 3, "x/../y"])
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 3, ["a"], "x/../y"])
 def test_an_index_names_files_next_to_it(name: object, tmp_path: Path) -> None:
     source = copied("roberta", tmp_path)
     edit(source / INDEX, weight_map={"a": name})
