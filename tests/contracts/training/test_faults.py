@@ -34,7 +34,7 @@ def outcome(run: Path) -> TrainFailed:
         (
             "a.csv",
             "text,label,split\na,x,train\nb,y,train\nc,x,val\nd,z,test\n",
-            ["line 5", "'label'", "the label 'z' is held out"],
+            ["line 5", "'label'", "held-out rows have the label 'z'"],
         ),
         ("a.csv", "text,value\n" + "".join(f"{n},3\n" for n in range(9)), ["line 2", "'value'", "has the value 3"]),
         ("a.csv", "text,label\n" + "".join(f"{n},x\n" for n in range(9)), ["line 2", "'label'", "at least two labels"]),
@@ -54,7 +54,7 @@ def test_the_message_names_the_file_at_fault(tmp_path: Path) -> None:
     assert (last.code, last.param) == ("invalid_validation_file", "validation_file")
     assert "held.jsonl, line 1, column 'features'" in last.message and "line 1 of a.jsonl has 2" in last.message
     last = outcome(runs.make(tmp_path / "b", "a.csv", runs.table(20), validation=("b.csv", "text,label\nx,new\n")))
-    assert (last.code, "b.csv, line 2, column 'label': the label 'new'" in last.message) == (
+    assert (last.code, "b.csv, line 2, column 'label': held-out rows have the label 'new'" in last.message) == (
         "invalid_validation_file",
         True,
     )
