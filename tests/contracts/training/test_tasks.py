@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from app.checkpoint import directory as checkpoint
 from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
-from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
+from app.wire import shortage
+from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
 from models.choices import NETWORKS
 from models.interface import Context
 from models.linear import LinearClassifier
@@ -308,8 +309,9 @@ def test_a_lack_of_memory_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr("app.training.loop.loop.Training.step", fail)
-    last = failed(runs.train(runs.make(tmp_path, "rows.csv", runs.table(40), training=SMALL)))
-    assert last.code == "out_of_memory"
+    run = runs.make(tmp_path, "rows.csv", runs.table(40), training=SMALL)
+    assert runs.train(run)[-1] == Broke(shortage.ENDED)  # the next attempt needs less memory
+    assert failed(runs.train(run)).code == "out_of_memory"
 
 
 def test_class_weights_smoothing_and_early_stopping_work_together(tmp_path: Path) -> None:
