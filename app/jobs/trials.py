@@ -42,8 +42,11 @@ def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
 
 
 def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
-    """Return the jobs with their trials. The progress of an unfinished auto job is computed from its trials."""
-    parents = [job.id for job in jobs if job.automatic]
+    """Return the jobs with their trials. The progress of an unfinished auto job is computed from its trials.
+
+    A job that was read just before its trials were planned is returned without them.
+    """
+    parents = [job.id for job in jobs if job.automatic and (job.ended or "trials" in job.settled)]
     trials: dict[str, list[Job]] = {}
     for row in session.scalars(select(JobRow).where(JobRow.parent_id.in_(parents)).order_by(JobRow.trial)):
         trials.setdefault(str(row.parent_id), []).append(Job.of(row).seen_at(now))

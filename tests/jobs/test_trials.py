@@ -315,6 +315,16 @@ def test_a_paused_job_resumes_with_its_unfinished_trials(shop: Shop) -> None:
     ]  # fmt: skip
 
 
+def test_a_job_that_was_read_before_its_trials_were_planned_has_none_yet(queue: Queue) -> None:
+    queue.create(model="auto")
+    job = claim(queue)
+    with queue.database.transaction() as session:
+        JobClaims(queue.database).begin_trials(session, job, "classification", planned(2))
+    with queue.database.read() as session:
+        assert trials.attach(session, [job], 0.0) == [job]
+        assert len(trials.attach(session, [queue.get(job)], 0.0)[0].trials) == 2
+
+
 def test_lists_and_queues_count_an_auto_job_once(queue: Queue) -> None:
     auto = queue.create(model="auto")
     job = claim(queue)
