@@ -61,7 +61,7 @@ def test_a_line_feed_at_the_end_of_a_path_evades_no_rule(clients: dict[str, http
     assert len(paths) > 30
     for path in paths:
         for method in ("GET", "POST", "PUT", "DELETE"):
-            assert clients["infer"].request(method, f"{path}%0A").status_code == 404, (method, path)
+            assert clients["infer"].request(method, f"{path}%0A").status_code in (400, 422), (method, path)
 
 
 def test_only_an_operator_marks_an_alias_as_required(clients: dict[str, httpx.Client], shelf: Shelf) -> None:

@@ -16,7 +16,7 @@ from app import access
 from app.api.http import scopes
 from app.api.http.headers import index_of
 from app.binding import is_loopback
-from app.errors import Forbidden, NotFound, Unauthorized
+from app.errors import Forbidden, InvalidRequest, Unauthorized
 from app.registry.records import LOCAL
 from app.settings import Settings
 
@@ -106,12 +106,12 @@ class Authentication:
     def principal(self, scope: Scope) -> str:
         """The principal of a request. It is empty if keys are configured and a public route is requested without a key.
 
-        Stores in the scope whether the principal is an operator. Raises NotFound, Unauthorized or Forbidden.
+        Stores in the scope whether the principal is an operator. Raises InvalidRequest, Unauthorized or Forbidden.
         """
         headers, path = index_of(scope), scope["path"]
         if CONTROL.search(path):
             # Routing ignores a line feed at the end of a path, but the rules of scopes and of the audit log would not.
-            raise NotFound("the path contains a control character, which no route has", code="route_not_found")
+            raise InvalidRequest("the path contains a control character", code="invalid_path")
         principal: str | None = LOCAL
         if self.keys:
             principal = self.keys.principal(headers.get(b"authorization"))
