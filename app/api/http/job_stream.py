@@ -16,7 +16,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from app.api.http.caller import time_limit
-from app.api.http.job_objects import event_object
+from app.api.http.job_objects import EventList, event_object
+from app.api.http.replies import JsonReply
 from app.api.http.services import Services
 from app.api.http.sse import DONE, EventStream, json_line
 from app.jobs.records import Job, JobEvent
@@ -42,7 +43,17 @@ class Followed:
     render: Callable[[Job], Any]
 
 
-async def follow(request: Request, services: Services, followed: Followed, after: str | None) -> Response:
+async def list_or_follow(
+    request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
+) -> Response:
+    """Return a page of the events or, if `stream`, a stream of them. Raises NotFound."""
+    if stream:
+        return await _follow(request, services, followed, after)
+    page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)
+    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
+
+
+async def _follow(request: Request, services: Services, followed: Followed, after: str | None) -> Response:
     """Return a stream of the events after the event with id `after`. Raises NotFound before the first byte."""
     after = request.headers.get("last-event-id") or after
     await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, 1)

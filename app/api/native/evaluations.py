@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
-from app.api.http.job_objects import EventList, EventObject, event_object
-from app.api.http.job_stream import STREAMED, Followed, follow
+from app.api.http.job_objects import EventList, EventObject
+from app.api.http.job_stream import STREAMED, Followed, list_or_follow
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.native.evaluation_objects import EXAMPLE, EvaluationList, EvaluationObject, evaluation_object
@@ -150,8 +149,5 @@ async def events(
     limit: int = 20,
     stream: bool = False,
 ) -> Response:
-    jobs = services.evaluations.jobs
-    if stream:
-        return await follow(request, services, Followed(jobs, evaluation_id, principal, evaluation_object), after)
-    page = await run_in_threadpool(jobs.events, evaluation_id, principal, after=after, limit=limit)
-    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
+    followed = Followed(services.evaluations.jobs, evaluation_id, principal, evaluation_object)
+    return await list_or_follow(request, services, followed, after=after, limit=limit, stream=stream)

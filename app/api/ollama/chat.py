@@ -9,18 +9,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
-from app.api.http.caller import Caller
 from app.api.http.presence import attended
 from app.api.http.services import services_of
 from app.api.ollama.lines import NDJSON, answer, loaded, now
-from app.api.ollama.options import NONE, sampling_params
+from app.api.ollama.queries import generation_query
 from app.api.ollama.references import CURL, caller_of
 from app.api.ollama.schemas import ANSWERED, ANSWERED_LINES, OllamaAnswer, OllamaChatReply, OllamaChatRequest
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.conversations import Conversation
-from app.inference.lengths import LengthPolicy
-from app.inference.queries import GenerationQuery
-from app.tokenization.chat import ANSWER_LEAD
 
 router = APIRouter(tags=["Ollama"])
 _body = JsonBody(OllamaChatRequest, media=CURL)
@@ -49,27 +45,9 @@ async def ollama_chat(request: Request) -> Response:
         await attended(request, inference.load(version))
         return loaded(body.stream is not False, make)
     messages = [{"role": message.role, "content": message.content} for message in body.messages]
-    query = _query(caller, body, Conversation(messages, services.settings.chat_fallback))
+    query = generation_query(caller, body, Conversation(messages, services.settings.chat_fallback), "messages")
     generation = await attended(request, inference.generate(query))
     return await answer(request, generation, body.stream is not False, began, make)
-
-
-def _query(caller: Caller, body: OllamaChatRequest, conversation: Conversation) -> GenerationQuery:
-    options = body.options or NONE
-    return GenerationQuery(
-        caller.reference,
-        [conversation],
-        caller.principal,
-        caller.seconds,
-        LengthPolicy(truncate=-1 if body.truncate else None, side="left", remedy="truncate: true"),
-        "messages",
-        params=sampling_params(options),
-        seed=options.masked_seed,
-        stops=options.stops,
-        open_ended=options.limit is None,
-        limit_param="options.num_predict",
-        lead=ANSWER_LEAD,
-    )
 
 
 def _reply(model: str, text: str, **fields: object) -> OllamaChatReply:

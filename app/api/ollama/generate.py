@@ -9,20 +9,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
-from app.api.http.caller import Caller
 from app.api.http.presence import attended
 from app.api.http.services import services_of
 from app.api.ollama.lines import NDJSON, answer, loaded, now
-from app.api.ollama.options import NONE, sampling_params
+from app.api.ollama.queries import generation_query
 from app.api.ollama.references import CURL, caller_of
 from app.api.ollama.schemas import GENERATED, GENERATED_LINES, OllamaGenerateReply, OllamaGenerateRequest
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
 from app.inference.conversations import Conversation
 from app.inference.items import Item
-from app.inference.lengths import LengthPolicy
-from app.inference.queries import GenerationQuery
-from app.tokenization.chat import ANSWER_LEAD
 
 router = APIRouter(tags=["Ollama"])
 _body = JsonBody(OllamaGenerateRequest, media=CURL)
@@ -48,7 +44,7 @@ async def ollama_generate(request: Request) -> Response:
         await attended(request, inference.load(version))
         return loaded(body.stream is not False, make)
     converses = "chat_template" in version.assets.raw_config and not body.raw
-    query = _query(caller, body, _item(body, converses), converses)
+    query = generation_query(caller, body, _item(body, converses), "prompt")
     generation = await attended(request, inference.generate(query))
     return await answer(request, generation, body.stream is not False, began, make)
 
@@ -62,24 +58,6 @@ def _item(body: OllamaGenerateRequest, converses: bool) -> Item:
     if body.system and not body.raw:
         raise InvalidRequest("system needs a version that was trained on conversations; leave it out", param="system")
     return prompt
-
-
-def _query(caller: Caller, body: OllamaGenerateRequest, item: Item, converses: bool) -> GenerationQuery:
-    options = body.options or NONE
-    return GenerationQuery(
-        caller.reference,
-        [item],
-        caller.principal,
-        caller.seconds,
-        LengthPolicy(truncate=-1 if body.truncate else None, side="left", remedy="truncate: true"),
-        "prompt",
-        params=sampling_params(options),
-        seed=options.masked_seed,
-        stops=options.stops,
-        open_ended=options.limit is None,
-        limit_param="options.num_predict",
-        lead=ANSWER_LEAD if converses else "",
-    )
 
 
 def _reply(model: str, text: str, **fields: object) -> OllamaGenerateReply:

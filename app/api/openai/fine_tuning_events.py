@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.api.http.auth import Principal
-from app.api.http.job_objects import EventList, EventObject, event_object
-from app.api.http.job_stream import STREAMED, Followed, follow
+from app.api.http.job_objects import EventList, EventObject
+from app.api.http.job_stream import STREAMED, Followed, list_or_follow
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.fine_tuning_objects import CheckpointList, checkpoint_object, job_object
@@ -64,10 +63,8 @@ async def events(
     limit: int = 20,
     stream: bool = False,
 ) -> Response:
-    if stream:
-        return await follow(request, services, Followed(services.jobs, job_id, principal, job_object), after)
-    page = await run_in_threadpool(services.jobs.events, job_id, principal, after=after, limit=limit)
-    return JsonReply(EventList("list", [event_object(event) for event in page.items], page.has_more))
+    followed = Followed(services.jobs, job_id, principal, job_object)
+    return await list_or_follow(request, services, followed, after=after, limit=limit, stream=stream)
 
 
 @router.get(
