@@ -37,7 +37,6 @@ REASONS = (
     Reason("wrong_tokenizer|token_ids_unnamed", "", "depends on the model and its tokenizer"),
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
-    Reason("invalid_path", "", "names in paths may be any text, and only their form is described"),
     Reason("version_required", "", "depends on the aliases"),
     Reason("invalid_request", "needs a version that was trained on conversations", "depends on the model"),
     Reason("idempotency_key_reused", "", "depends on earlier requests"),

@@ -10,13 +10,20 @@ from app.errors import Forbidden
 
 READS = ("GET", "HEAD", "OPTIONS")
 PLAIN_READS = ("/version", "/api/version", "/api/tags")
+
+
+def _rule(expression: str) -> re.Pattern[str]:
+    # A parameter of a path may contain a line feed, which a dot matches only with this flag.
+    return re.compile(expression, re.DOTALL)
+
+
 # The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
-    (re.compile(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
-    (re.compile(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
-    (re.compile(r"POST /v2/repository/models/.*/unload"), REGISTRY),
-    (re.compile(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
+    (_rule(r"\w+ /v1/(fine_tuning|files|uploads)(/.*)?"), TRAIN),
+    (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
+    (_rule(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
+    (_rule(r"POST /v2/repository/models/.*/unload"), REGISTRY),
+    (_rule(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
@@ -28,6 +35,7 @@ class MissingScope(Forbidden):
 
 def needed(method: str, path: str) -> str | None:
     """Return the scope that a request needs, or None if every key may send it, such as a request to read models."""
+    path = path.removesuffix("\n")  # routing ignores it too: its expressions end with `$`
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(f"{method} {path}")), INFER)
     if method in READS and (scope == REGISTRY or path in PLAIN_READS):
         return None
