@@ -23,7 +23,10 @@ INVALID_NUMBER = "it contains an integer outside the range from -2^63 to 2^63 - 
 
 
 class JsonInvalid(ValueError):
-    """The content is not JSON, or exceeds a limit. The message gives the reason in at most about 200 characters."""
+    """The content is not valid JSON, or exceeds a limit.
+
+    The message gives the reason in at most about 200 characters.
+    """
 
 
 def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
@@ -46,7 +49,7 @@ def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
 
 
 def check(value: Any, *, depth: int = DEPTH) -> None:
-    """Raise JsonInvalid unless `value`, made of dicts and lists, could have been returned by `parse`."""
+    """Raise JsonInvalid unless `parse` could have returned `value`, which consists of dicts and lists."""
     _check_depth(value, depth)
     _check_text(value)
     if mend(value) != value:
