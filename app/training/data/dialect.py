@@ -48,7 +48,7 @@ def _settle(source: Source) -> TableDialect:
 
 
 def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect | None:
-    """Return the dialect in which quotes are plain characters, or None if the table does not appear to use it."""
+    """Return the dialect that treats quotes as plain characters, or None if the table does not appear to use it."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
     if not joins_rows and (usual.is_clean or not _fits(usual, try_dialect(source, plain))):
@@ -93,7 +93,7 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
 
 
 def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
-    """Warn about quoted cells over several lines that may be several rows."""
+    """Warn about quoted cells that span several lines and may be several rows."""
     suspects = usual.sure_suspects()
     if suspects:
         more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""

@@ -157,7 +157,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys without a column that would change the training target if a column had that name."""
+    """Return the keys that have no column, but would change the training target if a column had that name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -244,6 +244,6 @@ def _step_columns(
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    """The columns in `present` that are not in `used`."""
+    """Return the columns in `present` that are not in `used`."""
     excluded = set(used)
     return tuple(name for name in present if name not in excluded)

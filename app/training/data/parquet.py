@@ -70,9 +70,9 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
 
 
 def _widened(batch: Any, selection: Selection) -> Any:
-    """Convert float32 columns to float64, so that labels and texts are the same as in other formats, such as 0.1.
+    """Convert float32 columns to float64, so that labels and texts such as 0.1 are the same as in other formats.
 
-    A plain conversion would give 0.10000000149011612. The columns of `selection.numbers` do not change.
+    A plain conversion would give 0.10000000149011612. The columns in `selection.numbers` remain unchanged.
     """
     for index, field in enumerate(batch.schema):
         if pa.types.is_float32(field.type) and field.name not in selection.numbers:
@@ -89,7 +89,7 @@ def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
 
 
 def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:
-    """Return the error for the first value that has no equivalent in Python, such as a time in nanoseconds."""
+    """Return the error for the first value without an equivalent in Python, such as a time in nanoseconds."""
     for row in range(batch.num_rows):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
@@ -100,7 +100,7 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
 
 
 def _batch_size(file: pq.ParquetFile) -> int:
-    """Return the number of rows to decode at once, based on the average size of a row."""
+    """Return the number of rows to decode at a time, based on the average row size."""
     meta = file.metadata
     size: int = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     fitting: int = _BATCH_BYTES * meta.num_rows // max(1, size)
