@@ -1,4 +1,4 @@
-"""Translates the metadata and the tensors of a GGUF file to the names that transformers gives them."""
+"""Renames the metadata and the tensors of a GGUF file as in transformers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ LAYER = re.compile(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)")
 
 
 def read_config(file: GgufFile) -> SourceConfig:
-    """The metadata as a config.json. Entries about the network that are unknown keep their names, to be rejected."""
+    """Return the metadata as a config.json.
+
+    Unknown entries about the network keep their names and are rejected later.
+    """
     metadata = file.metadata
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
@@ -71,7 +74,7 @@ def read_config(file: GgufFile) -> SourceConfig:
 
 
 def read_tensors(file: GgufFile, config: SourceConfig) -> Tensors:
-    """The tensors in float32, under the names of transformers. Unknown tensors keep their names."""
+    """Return the tensors in float32, under the names used by transformers. Unknown tensors keep their names."""
     tensors: Tensors = {}
     for name, tensor in file.tensors.items():
         numbers = dequantized(file.data[tensor.begin : tensor.end], tensor.kind, tensor.shape)
@@ -86,10 +89,10 @@ def read_tensors(file: GgufFile, config: SourceConfig) -> Tensors:
 
 
 def _unpermuted(numbers: Array, part: str, config: SourceConfig) -> Array:
-    """The rows of a projection of queries or keys in the order of transformers.
+    """Return the rows of a query or key projection in the order used by transformers.
 
-    For the architecture `llama`, files have the rows in an order in which neighbours are rotated together. We rotate
-    row k of a head with row k + K/2.
+    Files of the architecture `llama` order the rows so that adjacent rows are rotated together. Our networks rotate row
+    k of a head together with row k + K/2.
     """
     if config.get("model_type") != "llama" or part not in ("attn_q", "attn_k"):
         return numbers

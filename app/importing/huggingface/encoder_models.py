@@ -1,4 +1,4 @@
-"""Reads whole encoders: the body, token types, and a head for classification or pooling for embeddings."""
+"""Reads whole encoders: the body, the token types, and a classification head or pooling for embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """The reader for the models of one `model_type`. The tensors of a base model have no `prefix`."""
+    """Reads the models with one `model_type`. The tensors of a base model have no `prefix`."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
@@ -54,7 +54,7 @@ def _add_head(body: ForeignBody, family: EncoderFamily, model: SourceModel) -> s
 
 
 def _add_types(body: ForeignBody, model: SourceModel) -> None:
-    """Add the token types. If only one type occurs, fold its vector into the positions."""
+    """Add the token types. If only one token type is used, fold its vector into the position table."""
     types = body.tensors.get("input.types.weight")
     if types is None:
         return

@@ -1,4 +1,4 @@
-"""Reads the modules of sentence-transformers: the folder of the network, its pooling and its maximum length."""
+"""Reads the module list of sentence-transformers: the network's folder, pooling and maximum length."""
 
 from __future__ import annotations
 
