@@ -173,7 +173,7 @@ class Client:
         raise error
 
     def _through_proxy(self) -> str:
-        """A suffix for error messages that names the proxy for requests, or an empty string without a proxy."""
+        """Return a suffix for error messages that names the proxy for requests, or an empty string without a proxy."""
         url = httpx.URL(self.url)
         proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -187,7 +187,10 @@ class Client:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
+    """Return the name of a file for messages and uploads.
+
+    It is "pipe" for a file descriptor, such as a shell's /dev/fd/63.
+    """
     if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return "standard input"
     if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):

@@ -61,7 +61,8 @@ def timed(http: httpx.Client, seconds: float, method: str, path: str, body: obje
 
 
 def figures(service: Service, seconds: float) -> dict[str, float]:
-    """The 99th percentiles of single texts and of the health route, measured at the same time, and the errors."""
+    """Return the 99th percentiles of single texts and of the health route, measured at the same time, and the
+    errors."""
     health: list[tuple[list[float], int]] = []
     with client(service, "bob") as bob, httpx.Client(base_url=service.url, timeout=60) as anybody:
         thread = threading.Thread(target=lambda: health.append(timed(anybody, seconds, "GET", "/livez")))
@@ -79,7 +80,7 @@ def figures(service: Service, seconds: float) -> dict[str, float]:
 
 
 def resident(service: Service) -> float:
-    """The memory of the API and the engine, in MiB."""
+    """Return the memory of the API and the engine, in MiB."""
     total = 0.0
     for program in service.programs():
         if not program["program"].startswith("worker"):
@@ -106,7 +107,7 @@ def attacked(service: Service, name: str, folder: Path, database: str) -> Iterat
 
 
 def replies_in(output: Path) -> dict[str, int]:
-    """The attacker's latest count of its replies, by status."""
+    """Return the attacker's latest count of its replies, by status."""
     lines = [line for line in output.read_text().split("\n")[:-1] if line]
     replies: dict[str, int] = json.loads(lines[-1]) if lines else {}
     return replies
@@ -157,7 +158,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
 
 
 def returned(service: Service, before: float) -> float:
-    """The growth of the memory after an attack, which may take a while to become small."""
+    """Return the growth of the memory after an attack, which may take a while to become small."""
     end = time.monotonic() + RETURN_SECONDS
     while (growth := resident(service) - before) > MEMORY and time.monotonic() < end:
         time.sleep(0.5)

@@ -28,7 +28,10 @@ _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are 
 
 
 def dialect_of(source: Source) -> TableDialect:
-    """The dialect of a table. The first call determines it in a few passes over the file; later calls reuse it."""
+    """Return the dialect of a table.
+
+    The first call determines it in a few passes over the file; later calls reuse it.
+    """
     if "dialect" not in source.settled:
         source.settled["dialect"] = _settle(source)
     dialect: TableDialect = source.settled["dialect"]
@@ -151,7 +154,7 @@ def _delimiter(source: Source, number: int, header: str) -> str:
 
 
 def _consistency(sample: list[str], delimiter: str) -> float:
-    """The share of records that have the same number of cells as the header."""
+    """Return the share of records that have the same number of cells as the header."""
     try:
         widths = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells]
     except csv.Error:

@@ -112,7 +112,7 @@ def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[s
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:
-    """The number of unquoted cells that begin with spaces followed by a quote."""
+    """Return the number of unquoted cells that begin with spaces followed by a quote."""
     count = at = 0
     while at < len(record):
         if quoted := _QUOTED.match(record, at):

@@ -41,12 +41,12 @@ class Layout:
     absent: frozenset[str] = frozenset()  # keys that have no column, but would have a meaning as column names
 
     def fault(self, where: str, key: str, message: str) -> BadData:
-        """The error for the value of `key` in the record at `where`."""
+        """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
 
 
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
-    """The layout of a file. If `task` is None, the task is inferred.
+    """Return the layout of a file. If `task` is None, the task is inferred.
 
     Raises BadData, with a list of the columns of the file, if a needed column is missing.
     """
@@ -171,7 +171,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. Their input columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(

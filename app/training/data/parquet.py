@@ -18,7 +18,7 @@ _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # limits for the rows that are decode
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the schema. A repeated name is listed once."""
+    """Return the names of the columns, from the schema. A repeated name is listed once."""
     with _opened(source) as file:
         return list(dict.fromkeys(_names(file)))
 
@@ -43,7 +43,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
 
 def _names(file: pq.ParquetFile) -> list[str]:
-    """The names of the top-level columns."""
+    """Return the names of the top-level columns."""
     try:
         return [str(name) for name in file.schema_arrow.names]
     except (pa.ArrowException, ValueError):  # a column has an unknown type, but it may not be needed

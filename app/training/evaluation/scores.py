@@ -29,14 +29,14 @@ class Scores:
     correct_N: NDArray[np.bool_] | None
 
     def predicted(self, row: int) -> list[str]:
-        """The labels predicted for a row."""
+        """Return the labels predicted for a row."""
         assert self.probabilities_NC is not None
         if self.targets_N.ndim > 1:
             return [self.labels[index] for index in np.flatnonzero(self.probabilities_NC[row] >= 0.5)]
         return [self.labels[int(self.probabilities_NC[row].argmax())]]
 
     def true(self, row: int) -> list[str]:
-        """A row's labels in the data."""
+        """Return a row's labels in the data."""
         if self.targets_N.ndim > 1:
             return [self.labels[index] for index in np.flatnonzero(self.targets_N[row])]
         return [self.labels[int(self.targets_N[row])]]

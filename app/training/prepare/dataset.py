@@ -47,7 +47,7 @@ class Rows:
         return np.diff(self.offsets_N1)
 
     def row(self, index: int) -> NDArray[Any]:
-        """The tokens or steps of one sequence."""
+        """Return the tokens or steps of one sequence."""
         return self.flat[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
     def answer(self, index: int) -> NDArray[np.uint8]:
