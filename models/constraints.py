@@ -1,4 +1,4 @@
-"""Checks the fields of a configuration and their combinations. Imports no torch."""
+"""Checks the fields of a configuration, and their combinations. Imports no torch."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _check_pooling(config: ConfigFields) -> None:
 
 
 def _check_vectors(config: ConfigFields) -> None:
-    """Check a network without a head, whose output is the pooled vector."""
+    """Check the configuration of a network without a head, whose output is the pooled vector."""
     for name, empty in (("classes", 0), ("ngram_buckets", 0), ("output_activation", "none"), ("head_widths", ())):
         if getattr(config, name) != empty:
             raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for embedding")
