@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: f
         if result := condition():
             return result
         if time.monotonic() > end:
-            raise TimeoutError(f"after {seconds:g} s still waiting for {what}")
+            raise TimeoutError(f"still waiting for {what} after {seconds:g} s")
         time.sleep(every)
 
 
@@ -197,7 +197,7 @@ def running(
 
         def started() -> bool:
             if process.poll() is not None:
-                raise RuntimeError(f"ostinato up ended with {process.returncode}:\n{(data / 'up.log').read_text()}")
+                raise RuntimeError(f"ostinato up exited with {process.returncode}:\n{(data / 'up.log').read_text()}")
             return service.ready()
 
         wait_until(started, ready_in, "/readyz")

@@ -194,9 +194,9 @@ class Uploads:
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
-                f"joining the parts requires {size} bytes of free space on the disk of the service, which has {free}; "
+                f"joining the parts requires {size} bytes of free space on the service's disk, which has {free}; "
                 "the parts are kept until the upload expires: complete it when there is enough space, or send the "
-                "whole file to POST /v1/files, which needs its size only once",
+                "whole file to POST /v1/files, which stores it only once",
                 retry_after=60.0,
             )
 

@@ -67,7 +67,7 @@ def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
     for mark, kind in PIECES.items():
         if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
             raise VocabularyInvalid(
-                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; "
+                f"{source} is a vocabulary for {kind}: many of its tokens begin with {mark}; "
                 "use the tokenizer.json instead"
             )
 
@@ -220,7 +220,7 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this is neither a word of the vocabulary nor an id below {rows}; answer with one of "
+            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with one of "
             "these, none or skip",
             param="unknown",
         )
@@ -242,7 +242,7 @@ def _add_template(native: tokenizers.Tokenizer, words: Mapping[str, int], around
     tokens = [*before.split(), *after.split()]
     if not gap or not tokens or any(token not in words for token in tokens):
         raise VocabularyInvalid(
-            f"around={answer}: must be none, or tokens of the vocabulary around {GAP}, which stands for the text",
+            f"around={answer}: must be none, or vocabulary tokens around {GAP}, which stands for the text",
             param="around",
         )
     native.post_processor = processors.TemplateProcessing(

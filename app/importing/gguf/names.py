@@ -63,7 +63,7 @@ def read_config(file: GgufFile) -> SourceConfig:
     if scaling.get("type", "none") != "none":
         values["rope_scaling"] = scaling
     if metadata.get("split.count", 1) != 1:
-        raise ForeignFileInvalid("split.count: a GGUF file in several parts cannot be imported; merge it first")
+        raise ForeignFileInvalid("split.count: a GGUF file in several parts cannot be imported; merge the parts first")
     config = SourceConfig(values | {"model_type": architecture}, "the metadata")
     heads, width = config.count("num_attention_heads"), config.count("hidden_size")
     head = config.count("head_dim", default=max(1, width // heads))
@@ -100,5 +100,5 @@ def _unpermuted(numbers: Array, part: str, config: SourceConfig) -> Array:
     if part == "attn_k":
         heads = config.count("num_key_value_heads", default=heads)
     if numbers.shape[0] % (2 * heads):
-        raise ForeignFileInvalid(f"{part} has {numbers.shape[0]} rows, which do not fit {heads} heads")
+        raise ForeignFileInvalid(f"{part} has {numbers.shape[0]} rows, which cannot be divided into {heads} heads")
     return np.ascontiguousarray(numbers.reshape(heads, -1, 2, *numbers.shape[1:]).swapaxes(1, 2)).reshape(numbers.shape)

@@ -52,7 +52,7 @@ class GgufFile:
 def read_gguf(path: Path) -> GgufFile:
     """Read the header of a file. Raises ForeignFileInvalid if it is damaged or contains an unknown kind of tensor."""
     if path.stat().st_size < len(MAGIC) + 20:
-        raise ForeignFileInvalid(f"{path.name} is too short for a GGUF file")
+        raise ForeignFileInvalid(f"{path.name} is too short to be a GGUF file")
     data = np.memmap(path, np.uint8, mode="r")
     cursor = _Cursor(data)
     if cursor.take(4).tobytes() != MAGIC or cursor.number("<u4") not in VERSIONS:
@@ -153,7 +153,7 @@ def _place(infos: list[_Info], header: int, metadata: Mapping[str, Any], size: i
         end = begin + blocks * info.kind.size
         inside = blocks and last <= begin and end <= size
         if rest or info.shape[-1] % info.kind.numbers or not inside or info.name in tensors:
-            raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or is not within the file")
+            raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or extends beyond the file")
         tensors[info.name] = BlockTensor(info.kind, info.shape, begin, end)
         last = end
     return tensors

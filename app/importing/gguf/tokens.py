@@ -35,11 +35,11 @@ def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
     kind, rule = metadata.get(f"{PREFIX}model"), metadata.get(f"{PREFIX}pre")
     if kind != "gpt2" or not isinstance(rule, str) or rule not in SPLITTERS:
         raise ForeignFileInvalid(
-            f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; byte-level BPE (gpt2) with one of "
-            f"{', '.join(SPLITTERS)} can"
+            f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; only byte-level BPE (gpt2) "
+            f"with one of {', '.join(SPLITTERS)} is supported"
         )
     if metadata.get(f"{PREFIX}add_eos_token"):
-        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt cannot be imported")
+        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt is not supported")
     tokens = token_list(metadata)
     definition = _definition(tokens, metadata, str(rule))
     patterns.check(definition)

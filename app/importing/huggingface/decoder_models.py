@@ -41,11 +41,11 @@ HEADS = ("ForCausalLM", "LMHeadModel")
 def read_decoder(model: SourceModel) -> WholeModel:
     """Convert a language model."""
     if model.modules.pooling is not None:
-        raise ForeignFileInvalid("modules.json: embeddings of a model that reads from left to right cannot be imported")
+        raise ForeignFileInvalid("modules.json: embedding models that read from left to right cannot be imported")
     if model.architecture and not model.architecture.endswith(HEADS):
         raise ForeignFileInvalid(
-            f"{model.config.name}: the head of {model.architecture[:60]} cannot be imported; language models "
-            f"(…{' or …'.join(HEADS)}) can"
+            f"{model.config.name}: the head of {model.architecture[:60]} cannot be imported; only language models "
+            f"(…{' or …'.join(HEADS)}) are supported"
         )
     family = DECODERS[model.config.get("model_type")]
     body = family.read(model.config, model.tensors, model.answers)

@@ -47,8 +47,8 @@ def _add_head(body: ForeignBody, family: EncoderFamily, model: SourceModel) -> s
         return heads.add_classifier(body, family.head, model.config, model.tensors, model.answers)
     if architecture and not architecture.endswith((*BODIES, CLASSIFIER)):
         raise ForeignFileInvalid(
-            f"{model.config.name}: the head of {architecture[:60]} cannot be imported; models for sequence "
-            "classification, and models with a head for masked tokens or without a head, can be imported"
+            f"{model.config.name}: the head of {architecture[:60]} cannot be imported; only models for sequence "
+            "classification, models with a masked-token head, and models without a head are supported"
         )
     return heads.add_pooling(body, pooling, model.answers)
 

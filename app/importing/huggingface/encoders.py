@@ -99,7 +99,7 @@ def _padding(config: SourceConfig) -> int:
     """Return the id of the padding token. Raises ForeignFileInvalid."""
     padding = config.get("pad_token_id", default=1)
     if type(padding) is not int or padding < 0:
-        raise ForeignFileInvalid("pad_token_id in config.json must be a whole number from 0")
+        raise ForeignFileInvalid("pad_token_id in config.json must be an integer of 0 or more")
     return padding
 
 

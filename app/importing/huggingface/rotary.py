@@ -52,7 +52,8 @@ def _scaling(config: SourceConfig, kind: object, parameters: dict[str, Any]) -> 
         names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     elif kind != "default":
         raise ForeignFileInvalid(
-            f"{config.name}: the rotary positions {str(kind)[:40]!r} cannot be imported; one of {', '.join(KINDS)} can"
+            f"{config.name}: the rotary positions {str(kind)[:40]!r} cannot be imported; they must "
+            f"be one of {', '.join(KINDS)}"
         )
     if parameters.get("partial_rotary_factor") == 1:
         del parameters["partial_rotary_factor"]

@@ -49,7 +49,7 @@ class SourceConfig:
         self._read: set[str] = set()
         if named := [key for key in CODE if values.get(key)]:
             raise ForeignFileInvalid(
-                f"{name} names code ({', '.join(named)}): the network is not one of the families that can be imported, "
+                f"{name} refers to code ({', '.join(named)}): the network's family cannot be imported, "
                 "and code is never run"
             )
 

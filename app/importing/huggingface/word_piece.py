@@ -60,5 +60,5 @@ def _words(path: Path) -> dict[str, int]:
         raise ForeignFileInvalid(f"{path.name} is not UTF-8 text") from None
     words = {line.rstrip("\r"): number for number, line in enumerate(lines)}
     if len(words) < len(lines) or any(token not in words for token in SPECIAL[1:4]):
-        raise ForeignFileInvalid(f"{path.name} must contain each token once, among them {', '.join(SPECIAL[1:4])}")
+        raise ForeignFileInvalid(f"{path.name} must contain each token once, including {', '.join(SPECIAL[1:4])}")
     return words

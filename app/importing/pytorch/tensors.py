@@ -75,7 +75,7 @@ def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tu
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))
     count = math.prod(shape)
     if not valid or count > len(numbers) or (count and last >= len(numbers)):
-        raise ForeignFileInvalid(f"{name}: the tensor reaches outside its storage")
+        raise ForeignFileInvalid(f"{name}: the tensor extends beyond its storage")
     if not count:
         return np.zeros(shape, dtype=np.float32)
     steps = tuple(step * numbers.itemsize if n > 1 else 0 for n, step in zip(shape, strides, strict=True))

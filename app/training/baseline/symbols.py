@@ -31,7 +31,7 @@ class Symbols:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Raises ValueError if the tokenizer has no byte table."""
         if tokenizer.token_bytes is None:
-            raise ValueError("the tokenizer has no table of bytes")
+            raise ValueError("the tokenizer has no byte table")
         self._pieces = tokenizer.token_bytes
         self._hidden = np.asarray(sorted(tokenizer.hidden_ids), dtype=np.int64)
 

@@ -205,7 +205,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         if key is not None:
             raise source.fault(
                 f"did you mean {key!r}? If so, rename the column, or set columns.{key} to its name; if not, set the "
-                "task (task), and the column is ignored",
+                "task (task), so that the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )

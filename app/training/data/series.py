@@ -89,9 +89,8 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
         ("split", split, series.split),
     ):
         if own != first:
-            raise layout.fault(
-                record.where, key, f"the value differs from {series.where}, which belongs to the same series, {name!r}"
-            )
+            message = f"the value differs from that in {series.where}, although both rows belong to the series {name!r}"
+            raise layout.fault(record.where, key, message)
     for column in layout.steps:
         try:
             series.numbers.append(to_number(record.values.get(column)))
