@@ -1,7 +1,7 @@
-"""Dry runs: estimates for training requests, without queueing a job.
+"""Dry runs: estimates for training requests, computed without queueing a job.
 
-The trainer program computes the estimate in a temporary run directory. Because it uses the processor and memory, only
-one runs at a time in each API process.
+The trainer program computes the estimate in a temporary run directory. Because this takes CPU time and memory, each API
+process runs only one dry run at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other 
 
 
 class EstimateAbandoned(Exception):
-    """The client has disconnected before the estimate was complete."""
+    """The client disconnected before the estimate was complete."""
 
 
 class Estimates:
@@ -65,7 +65,7 @@ class Estimates:
         trainer: Sequence[str] = TRAINER,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`trainer` is the command that starts a trainer. Trainers inherit some variables of the environment `env`."""
+        """`trainer` is the command that starts a trainer. Trainers inherit some of the variables in `env`."""
         memory = settings.training_memory * 2**20
         self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
         self._blobs, self._cache = blobs, cache
@@ -76,7 +76,7 @@ class Estimates:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """End the running estimate, and reject further estimates."""
+        """Stop the running estimate, and reject further ones."""
         self._closing.set()
 
     def estimate(
@@ -84,9 +84,9 @@ class Estimates:
     ) -> Estimate:
         """Estimate the memory and time of a job with this request. Blocks for up to `seconds`.
 
-        Raises the errors of `Jobs.create`. If the data has a fault, raises InvalidRequest with the code and message of
-        the error with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded
-        after `seconds`, and EstimateAbandoned when `stopping` returns true.
+        Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the code and
+        message with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded after
+        `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):
             message = "another dry run is in progress, and only one can run at a time; try again in a moment"
@@ -118,7 +118,7 @@ class Estimates:
             os.close(lock)
 
     def _sweep(self) -> None:
-        """Remove the directories of processes that were killed."""
+        """Remove the directories left behind by killed processes."""
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             with contextlib.suppress(OSError, RunBusy):
                 if time.time() - path.stat().st_mtime > YOUNG_SECONDS:
@@ -170,7 +170,7 @@ def _events(path: Path) -> Iterator[TrainEvent]:
 
 
 def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
-    """Return the estimate, or raise the error with which the trainer ended."""
+    """Return the estimate, or raise an exception for the error that ended the trainer."""
     match events[-1] if events else None:
         case Estimated(estimate):
             notes = [event for event in events if isinstance(event, Note)]

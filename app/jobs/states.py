@@ -1,4 +1,4 @@
-"""Changes to a job's state that are made by both client requests and workers."""
+"""Changes to a job's state that both clients and workers can make."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class JobStates:
         self._note(session, job_id, "job.resumed", "The job is waiting for a worker again")
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log, with the current time of the database's clock."""
+        """Append events to the job's log, with timestamps from the database's clock."""
         logbook.append(session, job_id, events, self._database.now(session))
 
     def update(self, session: Session, job_id: str, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""The SQL for the trials of auto jobs.
+"""SQL for the trials of auto jobs.
 
 An auto job is claimed twice: first to plan its trials and then, when all trials have ended, to publish the best one. In
 between, it is running without a lease, and no worker holds it. A trial is a separate job, with the auto job as its
@@ -77,7 +77,7 @@ def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
 def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
     """Insert the trials of a locked job as queued jobs.
 
-    They take the position of their parent in the queue, before all jobs that were created later.
+    They take their parent's position in the queue, ahead of all jobs that were created later.
     """
     for number, trial in enumerate(planned, start=1):
         row = JobRow(
@@ -99,12 +99,12 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
 
 
 def waits() -> ColumnElement[bool]:
-    """Whether a job is an auto job that waits for its trials."""
+    """Whether a job is an auto job that is waiting for its trials."""
     return and_(JobRow.status == RUNNING, JobRow.lease_until.is_(None))
 
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
-    """Whether a job has trials, or trials with one of these statuses."""
+    """Whether a job has any trials or, with `statuses`, any trials with one of these statuses."""
     query = select(_Trial.id).where(_Trial.parent_id == JobRow.id)
     if statuses is not None:
         query = query.where(_Trial.status.in_(tuple(statuses)))
@@ -112,7 +112,7 @@ def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
 
 
 def complete() -> ColumnElement[bool]:
-    """Whether a job waits for trials that have all ended."""
+    """Whether all trials that a job is waiting for have ended."""
     return and_(waits(), ~exist(UNFINISHED))
 
 
@@ -146,6 +146,6 @@ def ended(trial: Job, count: int) -> NewEvent:
 
 
 def figures_of(result: dict[str, Any]) -> dict[str, float]:
-    """Return the principal validation metrics of a trial, by name."""
+    """Return a trial's main validation metrics by name."""
     validation = (result.get("metrics") or {}).get("validation") or {}
     return {name: float(validation[name]) for name in FIGURES if isinstance(validation.get(name), int | float)}

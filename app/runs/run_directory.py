@@ -1,4 +1,4 @@
-"""The run directory of a job on this machine's disk: its layout, lock, inputs and removal.
+"""A job's run directory on this machine's disk: its layout, lock, inputs and removal.
 
     run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
     evaluation.json  in place of run.json: an EvaluationSpec           against/      the other checkpoint to evaluate
@@ -61,10 +61,10 @@ class RunDirectory:
         return path
 
     def lock(self, patience: float, check: Callable[[], None]) -> int:
-        """Lock the directory and return the descriptor of the lock, for the trainer to inherit.
+        """Lock the directory and return the lock's file descriptor, for the trainer to inherit.
 
         The lock is held as long as any process has the descriptor open. After starting the trainer, the worker closes
-        its own copy, so that the lock is released when the trainer exits, even if the worker is frozen.
+        its own copy, so that the lock is released when the trainer exits, even if the worker is unresponsive.
 
         Waits up to `patience` seconds for another trainer to exit, then raises RunBusy. While waiting, calls `check`
         repeatedly, which may raise an exception to stop waiting.
@@ -92,7 +92,7 @@ class RunDirectory:
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
     def fill_evaluation(self, spec: EvaluationSpec, blobs: BlobStore) -> None:
-        """Fetch the file of an evaluation and write `evaluation.json`, unless they already exist."""
+        """Fetch an evaluation's file and write `evaluation.json`, unless they already exist."""
         (self.path / "inputs").mkdir(exist_ok=True)
         self._fetch(spec.file, blobs)
         if not (self.path / "evaluation.json").exists():
@@ -138,13 +138,13 @@ class RunDirectory:
         return settled if isinstance(settled, dict) else None
 
     def events(self, attempt: int) -> Path:
-        """Return the path of the event file of an attempt's trainer."""
+        """Return the path of the event file written by an attempt's trainer."""
         return self.path / "events" / f"{attempt}.jsonl"
 
     def earlier_events(self, attempt: int) -> Iterator[list[TrainEvent]]:
-        """Yield the events of all trainers before this attempt, in batches.
+        """Yield the events of all earlier attempts' trainers, in batches.
 
-        A killed worker may not have written the last of these events to the job's log.
+        If a worker was killed, the last of these events may be missing from the job's log.
         """
         numbers = (int(path.stem) for path in (self.path / "events").glob("*.jsonl") if path.stem.isdecimal())
         for number in sorted(n for n in numbers if n < attempt):

@@ -1,4 +1,4 @@
-"""The errors of the blob store, and the conversion of other libraries' errors to them."""
+"""The blob store's errors, and the conversion of other libraries' errors to them."""
 
 from __future__ import annotations
 
