@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A change with its position in the log."""
+    """A change and its position in the log."""
 
     id: int
     change: Change

@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
-    A sequence leaves in two steps. First it is closed: its final message is sent, possibly in the middle of a call.
-    Then `_leave` frees its slot. A slot is freed only between calls, because the last sequence moves into it and the
-    rows of a call are identified by their slots.
+    A sequence leaves in two steps. First it is closed: its final message is sent, possibly during a call. Then `_leave`
+    frees its slot. A slot is freed only between calls, because the last sequence moves into it and the rows of a call
+    are identified by their slots.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Decoder:
     # --- a step -------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Decode one token of each sequence whose prompt has been read, then read a limited number of prompt tokens."""
+        """Decode one token per sequence whose prompt has been read, then read a limited number of prompt tokens."""
         for sequence in self.open.expire():
             self._leave(sequence)
         self._admit()
@@ -106,7 +106,7 @@ class Decoder:
             self._leave(sequence)
 
     def _admit(self) -> None:
-        """Assign free slots to waiting sequences, with the initial state or the state after a prefix from the cache."""
+        """Assign free slots to waiting sequences, initialised with the initial state or a cached prefix's state."""
         admitted = self.scheduler.admit()
         if not admitted:
             return
@@ -168,7 +168,7 @@ class Decoder:
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
     def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the first token of each fully read sequence. A sequence with a limit of 0 tokens ends at once."""
+        """Sample the first token of each sequence. A sequence with a limit of 0 tokens ends immediately."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Loading:
     """The loaded `versions` by digest, and the versions that are being loaded or are waiting to be unloaded.
 
-    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version. It must drop
-    all references to the version, because otherwise the memory is not freed.
+    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version and must drop
+    all references to it, because otherwise its memory is not freed.
     """
 
     def __init__(

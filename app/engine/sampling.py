@@ -65,10 +65,11 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or the release.
+    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or release.
 
-    The number is computed from a hash, because the numbers of torch's generator depend on the device and on how many
-    numbers were drawn before. Only the upper 53 bits of the hash are used, since a float has a 53-bit significand.
+    The number is computed from a hash, because the output of torch's generator depends on the device and on how many
+    numbers have already been drawn. Only the upper 53 bits of the hash are used, because a float has a 53-bit
+    significand.
     """
     words = struct.pack("<3Q", seed % 2**64, choice % 2**64, position)
     bits = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little")
@@ -90,7 +91,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row in place. Visits only tokens that are named in options or that have occurred before."""
+    """Apply step 1 to a row in place. Visits only tokens that are named in options or have already occurred."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -197,12 +198,12 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
 
 
 def _mass(share: float) -> float:
-    """Return the limit for sums of probabilities. A share of 1 keeps every token despite rounding errors."""
+    """Return the limit for cumulative probabilities. A share of 1 keeps every token despite rounding errors."""
     return share if share < 1 else 2.0
 
 
 def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
-    """Return probs_RV: the probabilities of the kept tokens, with a sum of 1, and 0 for all others."""
+    """Return probs_RV: the kept tokens' probabilities, which sum to 1, and 0 for all others."""
     return torch.softmax(sorted_RV.masked_fill(~keep_RV, -math.inf), -1)
 
 
@@ -234,7 +235,7 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
     """Return the requested log-probabilities.
 
-    All rows are computed together, with the largest number of alternatives.
+    All rows are processed together, with the largest number of alternatives that any row requests.
     """
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]

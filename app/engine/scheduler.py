@@ -48,14 +48,14 @@ class Scheduler:
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence at the end of the queue, and number it in the order of arrival."""
+        """Append a sequence to the queue, and number it in order of arrival."""
         # Slots do not show the order of arrival, because sequences change slots, so each sequence carries its number.
         self._arrivals += 1
         sequence.order = self._arrivals
         self.waiting[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Remove a waiting or running sequence. Has no effect if the sequence has been removed already.
+        """Remove a waiting or running sequence. Has no effect if the sequence has already been removed.
 
         Returns (source, target) if the state of slot `source` must be copied to slot `target`.
         """
@@ -118,10 +118,10 @@ class Scheduler:
 
         Adds neighbouring slots as long as the budget allows and at most half of the tokens in the call are padding.
 
-        `real` is the number of tokens without padding. A running sum is sufficient, because raising `steps` for a new
-        row does not lengthen an earlier row. A row is cut only to its share, which is the budget divided by the number
-        of rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been
-        cut, and does not rise again.
+        `real` is the number of tokens without padding. A running sum suffices, because raising `steps` for a new row
+        does not lengthen any earlier row. A row is cut only to its share, which is the budget divided by the number of
+        rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been cut,
+        and does not rise again.
         """
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.

@@ -51,7 +51,7 @@ def choose_console(
 
 
 class Launcher:
-    """Runs the service, with one keeper for each program of the plan, and maintains the list of running programs."""
+    """Runs the service with one keeper for each program in the plan, and maintains the list of running programs."""
 
     def __init__(
         self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], console: Console | None = None
@@ -157,7 +157,7 @@ class Launcher:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
     async def _run_demo(self, command: Command) -> int:
-        """Run the demo until it exits, or kill it if the launcher stops first. Returns the exit status."""
+        """Run the demo until it exits, or kill it if the launcher is stopped first. Returns the exit status."""
         child = Child(command, self._environment, self._print)
         try:
             return await child.wait()

@@ -1,4 +1,4 @@
-"""The folder of the engines' sockets. It must be private, because every socket in it is treated as an engine.
+"""The folder for the engines' sockets. It must be private, because every socket in it is treated as an engine.
 
 The folder may be inside the system's temporary folder, where another user could create it first.
 """
