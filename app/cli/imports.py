@@ -167,7 +167,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file starts like a tar archive, which may be gzipped."""
+    """Whether the file begins like a tar archive, possibly gzipped."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

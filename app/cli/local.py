@@ -50,7 +50,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def _job_of(program: Program) -> str:
-    """The id of a trainer's job and, if the job is a trial, the id of its auto job."""
+    """A trainer's job id and, if the job is a trial, the id of its auto job."""
     return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 

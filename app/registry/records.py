@@ -68,7 +68,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`), with the valid forms in the message."""
+        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`) with the valid forms in the message."""
         if CHECKPOINT_ID.fullmatch(text):
             return cls(text, checkpoint=text)
         name, mark, rest = _split(text)
@@ -129,12 +129,12 @@ class Version:
 
     @property
     def input(self) -> str:
-        """The kind of input of the network: tokens or features."""
+        """The network's kind of input: tokens or features."""
         return str(self.config.get("input", "tokens"))
 
     @property
     def labels(self) -> list[str]:
-        """The labels of the classes; empty for a task without classes."""
+        """The class labels; empty for a task without classes."""
         return list(self.config.get("labels", ()))
 
 

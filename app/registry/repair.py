@@ -27,7 +27,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Return the client's name for the row, followed by the name of the column."""
+        """Return the row's id in the API, followed by the column name."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)
@@ -40,7 +40,7 @@ def find(session: Session) -> list[str]:
 
 
 def mend(session: Session) -> list[str]:
-    """Repair all damaged columns with `strict_json.mend`, and return them. The files of versions do not change."""
+    """Repair all damaged columns with `strict_json.mend`, and return them. Version files do not change."""
     damages = list(_scan(session))
     names = [damage.describe(session) for damage in damages]
     for table, key, column in damages:

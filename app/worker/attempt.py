@@ -2,7 +2,7 @@
 
 1. Lock the run directory, after waiting for an earlier attempt's trainer to exit.
 2. Fetch the data files and the base model.
-3. Record the events of earlier trainers that their workers were lost before recording.
+3. Record the events of earlier trainers that were not recorded because their workers were lost.
 4. Start the trainer and record its events as they are written.
 5. Determine the job's next state from how the trainer ended.
 

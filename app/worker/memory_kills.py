@@ -10,7 +10,7 @@ NAME = "oom_kill"
 
 
 def count() -> int:
-    """Return the number of processes that have been killed so far, on the machine plus in the container."""
+    """Return the number of processes killed so far: the machine's count plus the container's."""
     kills = 0
     for path in SOURCES:
         with suppress(OSError, ValueError):
