@@ -1,4 +1,4 @@
-"""Parses and checks the items of a request's input before they are tokenized."""
+"""Parses and checks the items in a request's input before they are tokenized."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ SHAPES = (
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value by counting its list entries and those nested in its first `most` items."""
+    """Estimate the work of parsing a value: the number of its list entries, plus those nested in its first `most`
+    items.
+    """
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))
 
 
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
-    """Parse a request's input, which may have any of `SHAPES`, into items.
+    """Parse a request's input, which may have any of the `SHAPES`, into items.
 
-    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest with the position of the
+    `blank` allows texts that are empty or consist only of white space. Raises InvalidRequest with the position of the
     invalid item.
     """
     if isinstance(value, str | Pair):

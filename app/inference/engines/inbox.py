@@ -1,4 +1,4 @@
-"""A queue for the answers of an engine to one caller."""
+"""A queue for an engine's answers to one caller."""
 
 from __future__ import annotations
 
