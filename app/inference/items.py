@@ -34,9 +34,7 @@ SHAPES = (
 
 
 def entries_of(value: Any, most: int) -> int:
-    """Estimate the work of parsing a value: the number of its list entries, plus those nested in its first `most`
-    items.
-    """
+    """Estimate the work of parsing a value by counting its list entries and those nested in its first `most` items."""
     if not isinstance(value, list):
         return 1
     return len(value) + sum(len(item) for item in value[:most] if isinstance(item, list))

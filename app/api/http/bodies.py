@@ -21,12 +21,12 @@ LISTED = 20  # the maximum number of fields that the error for an unknown field 
 
 
 class JsonBody(Generic[T]):
-    """Decodes request bodies into one type of struct."""
+    """Decodes request bodies into structs of one type."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
-        """`others` describes the fields of other servers' APIs that are also accepted.
+        """`others` describes fields from other servers' APIs that are also accepted.
 
-        `media` are media types that are accepted besides JSON's, because another server's clients send them with JSON.
+        `media` are additional media types that are accepted, because another server's clients send JSON with them.
         """
         self.kind, self._others, self._media = kind, others, frozenset(media)
         self._decode = msgspec.json.Decoder(kind).decode

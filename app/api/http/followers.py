@@ -12,7 +12,7 @@ RETRY_SECONDS = 5.0
 class FollowerLimit:
     """Counts the clients that follow jobs. Must be called on the event loop.
 
-    Rejects more than `limit` clients, and more than half as many with the same key.
+    Allows at most `limit` clients, and at most half as many with the same key.
     """
 
     def __init__(self, limit: int) -> None:

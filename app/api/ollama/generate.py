@@ -50,7 +50,7 @@ async def ollama_generate(request: Request) -> Response:
 
 
 def _item(body: OllamaGenerateRequest, converses: bool) -> Item:
-    """The prompt or, for a version that was trained on conversations, a conversation that ends with the prompt."""
+    """The prompt or, for a version trained on conversations, a conversation that ends with the prompt."""
     prompt = body.prompt or ""
     if converses:
         before = [{"role": "system", "content": body.system}] if body.system else []

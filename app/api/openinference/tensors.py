@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: numbers and texts, as JSON or as little-endian bytes."""
+"""Decodes and encodes Open Inference Protocol tensors: numbers or texts, as JSON or as little-endian bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LENGTH = struct.Struct("<I")
 
 
 def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
-    """Decode `count` numbers. Raises InvalidRequest if the data has another size."""
+    """Decode `count` numbers. Raises InvalidRequest if the data has a different size."""
     size = struct.calcsize(f"<{FORMATS[datatype]}")
     if len(data) != count * size:
         raise InvalidRequest(
@@ -33,7 +33,7 @@ def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
 
 
 def texts(data: bytes, count: int, name: str) -> list[str]:
-    """Decode `count` texts, each after its length in bytes. Raises InvalidRequest."""
+    """Decode `count` texts, each preceded by its length in bytes. Raises InvalidRequest."""
     decoded, place = [], 0
     for number in range(count):
         if place + LENGTH.size > len(data):
@@ -57,7 +57,10 @@ def text(data: bytes, place: str) -> str:
 
 
 def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:
-    """The elements of nested lists, row by row. Raises InvalidRequest if the lists are nested deeper than `depth`."""
+    """The elements of nested lists in row-major order.
+
+    Raises InvalidRequest if lists are nested deeper than `depth`.
+    """
     if not isinstance(value, list):
         return [value]
     if not any(isinstance(entry, list) for entry in value):
@@ -68,7 +71,7 @@ def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:
 
 
 def size_of(shape: Sequence[int]) -> int:
-    """The number of elements of a tensor."""
+    """The number of elements in a tensor."""
     return math.prod(shape)
 
 
