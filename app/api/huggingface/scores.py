@@ -1,4 +1,4 @@
-"""Scores of labels in Hugging Face's format."""
+"""Label scores in Hugging Face's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def classified(request: Request, caller: Caller, items: Sequence[Item], po
 
 
 def label_scores(scored: ScoredBatch, top_k: int | None = None, function: str | None = None) -> list[list[LabelScore]]:
-    """The labels of each item with their scores, highest first."""
+    """Each item's labels with their scores, highest first."""
     version = scored.version
     if version.config.task == "regression":
         return [[LabelScore(VALUE, row[0])] for row in scored.rows]

@@ -27,7 +27,8 @@ router = APIRouter(tags=["models"])
 class ModelCard(msgspec.Struct, frozen=True):
     """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
 
-    `input` is the kind of input: tokens for texts, or features for numeric sequences."""
+    `input` is the kind of input: tokens for texts, or features for numeric sequences.
+    """
 
     id: str
     created: int
@@ -51,7 +52,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """A page of models and versions. `models` describes those of `data` for clients of `/v1/systemone`."""
+    """A page of models and versions. `models` describes the entries of `data` for clients of `/v1/systemone`."""
 
     data: list[ModelCard]
     models: list[ModelSummary]
