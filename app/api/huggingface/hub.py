@@ -38,8 +38,8 @@ TASKS = (CLASSIFICATION, GENERATION, FEATURES, SIMILARITY)
 
 
 class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pair of texts (`text`, `text_pair`), or a text and others to compare it with (`source_sentence`, `sentences`).
-    """
+    """A pair of texts (`text`, `text_pair`), or a text and others to compare it with (`source_sentence`,
+    `sentences`)."""
 
     text: str | None = None
     text_pair: str | None = None

@@ -75,8 +75,7 @@ class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 class HubParameters(GenerationParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parameters for generation or classification. For classification, `top_k` is the number of labels to return;
-    `function_to_apply` replaces the function that converts logits to scores.
-    """
+    `function_to_apply` replaces the function that converts logits to scores."""
 
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
 

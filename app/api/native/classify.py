@@ -86,8 +86,7 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `set` and `interval` are present if the request has a `prediction_set`: `set` begins with the most probable label,
     and `interval` contains the lower and upper bounds. `abstained` is present if the request has `abstain_below` or
-    `max_risk`; if it is true, `label` and `labels` are null.
-    """
+    `max_risk`; if it is true, `label` and `labels` are null."""
 
     index: int
     label: str | None

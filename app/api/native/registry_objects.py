@@ -27,8 +27,7 @@ class FileEntryObject(msgspec.Struct, frozen=True):
 class VersionObject(msgspec.Struct, frozen=True):
     """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted. In lists,
     `labels` contains only the first 32 KiB of labels, and the largest parts of `config` are left out if it exceeds 32
-    KiB.
-    """
+    KiB."""
 
     id: str
     object: str
@@ -101,8 +100,7 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
     null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
-    is missing, its current value is kept.
-    """
+    is missing, its current value is kept."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
@@ -136,8 +134,7 @@ class AliasMoveList(msgspec.Struct, frozen=True):
 class ComparisonObject(msgspec.Struct, frozen=True):
     """The metrics of several versions side by side. `figures` maps the path of a metric to its value in each version;
     `best` maps the path to the index of the best version. `different_rows` contains the splits, such as `test`, whose
-    metrics were measured on different rows; `POST /v1/evaluations` measures two versions on the same rows.
-    """
+    metrics were measured on different rows; `POST /v1/evaluations` measures two versions on the same rows."""
 
     object: str
     versions: list[VersionObject]

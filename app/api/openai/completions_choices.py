@@ -192,8 +192,7 @@ class Framer:
 
     def opening(self) -> Iterator[bytes]:
         """Return chunks that contain the prompts if `echo` is set. With `logprobs`, the first pieces contain the
-        prompts instead.
-        """
+        prompts instead."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):

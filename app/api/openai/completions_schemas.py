@@ -48,8 +48,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
     """One continuation or, in a stream, a piece of it. `stop_reason` is the stop string or stop token id that ended the
-    continuation. Token ids are sent only if the request sets `return_token_ids`.
-    """
+    continuation. Token ids are sent only if the request sets `return_token_ids`."""
 
     index: int
     text: str

@@ -38,8 +38,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length to
     which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each vector
     is sent as little-endian float32 in base64. `truncate_prompt_tokens` is the number of tokens to which each input is
-    truncated; -1 truncates it to the version's context length.
-    """
+    truncated; -1 truncates it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None

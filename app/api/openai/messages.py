@@ -16,8 +16,7 @@ Role = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
 
 class ContentPart(msgspec.Struct, frozen=True):
     """A part of a message's content: a `text`, or a `refusal` by the assistant. Several parts are joined with line
-    breaks.
-    """
+    breaks."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": list(TEXT_PARTS)})]
     text: str | None = None

@@ -27,8 +27,7 @@ router = APIRouter(tags=["models"])
 class ModelCard(msgspec.Struct, frozen=True):
     """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
 
-    `input` is the kind of input: tokens for texts, or features for numeric sequences.
-    """
+    `input` is the kind of input: tokens for texts, or features for numeric sequences."""
 
     id: str
     created: int

@@ -56,8 +56,7 @@ class TritonSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 class TritonGenerateRequest(TritonSampling, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to continue `text_input`. Parameters may be sent next to `text_input` or in `parameters`; the latter
-    take precedence. `stream` has no effect, because each kind of reply has its own route.
-    """
+    take precedence. `stream` has no effect, because each kind of reply has its own route."""
 
     text_input: str
     id: str | None = None
