@@ -97,7 +97,8 @@ def import_version(
     }  # fmt: skip
     if useless := [flag for flag, value in weights_options.items() if value is not None]:
         raise InvalidRequest(
-            f"{', '.join(useless)}: for weights only; a checkpoint directory already contains this information"
+            f"{', '.join(useless)} can only be used with weights; a checkpoint directory already contains "
+            "this information"
         )
     with (
         tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,

@@ -66,7 +66,7 @@ def chosen_model(model: str | None) -> str:
     """The model from --model or, without it, from OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
     reference = model or settings.load().default_model
     if not reference:
-        raise InvalidRequest("name a model with --model NAME (`ostinato models` lists the models)")
+        raise InvalidRequest("choose a model with --model NAME (`ostinato models` lists the models)")
     return reference
 
 

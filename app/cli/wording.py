@@ -23,8 +23,8 @@ _PHRASES = {
     "assign it a role in `columns`": (
         "--label-column", "assign it a role with --text-column, --label-column and so on", "assign it a role"
     ),
-    "send truncate_prompt_tokens (-1 cuts to that length)": (
-        "--truncate", "use --truncate, which cuts to that length", "shorten it"
+    "send truncate_prompt_tokens (-1 truncates to that length)": (
+        "--truncate", "use --truncate, which shortens it to that length", "shorten it"
     ),
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),

@@ -32,7 +32,7 @@ def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
     """Check that the version computes vectors with at least `dimensions` components."""
     if version.config.architecture == "linear":
         raise InvalidRequest(
-            f"{version.ref} is a linear model, which has no embeddings; name a version of another architecture",
+            f"{version.ref} is a linear model, which has no embeddings; use a version with another architecture",
             code="wrong_task",
             param="model",
         )

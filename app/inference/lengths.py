@@ -26,7 +26,7 @@ class LengthPolicy:
     side: str = "right"
     continuation: int = 0
     special: bool = True
-    remedy: str = "truncate_prompt_tokens (-1 cuts to that length)"
+    remedy: str = "truncate_prompt_tokens (-1 truncates to that length)"
 
 
 def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
@@ -35,7 +35,7 @@ def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callab
     if truncate is not None and truncate > context:
         raise InvalidRequest(
             f"truncate_prompt_tokens is {truncate}, but {version.ref} accepts at most {context} tokens; "
-            "-1 cuts to that length",
+            "-1 truncates to that length",
             param="truncate_prompt_tokens",
         )
     if truncate == 0:

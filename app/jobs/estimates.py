@@ -155,7 +155,7 @@ class Estimates:
                 if self._closing.is_set():
                     raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
                 if time.monotonic() > deadline:
-                    raise DeadlineExceeded("the dry run was not finished within the time limit of the request")
+                    raise DeadlineExceeded("the dry run was not finished within the request's time limit")
                 trainer.renew()
                 time.sleep(POLL_SECONDS)
             return _conclude(list(_events(run.events(1))), trainer.close(), run.log)
@@ -180,7 +180,7 @@ def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimat
         case TrainFailed(failure, message, param):
             raise InvalidRequest(message, code=failure, param=param)
     if code == disk_errors.EXIT_CODE:
-        raise Unavailable("the disk of this machine is full or has failed", code="storage_unavailable")
+        raise Unavailable("this machine's disk is full or has failed", code="storage_unavailable")
     with contextlib.suppress(OSError):
         log.error("the trainer of a dry run ended with code %d: %s", code, trainer_log.read_text()[-2000:])
-    raise EngineFailed("the dry run ended unexpectedly; see the log of the service for details", code="dry_run_failed")
+    raise EngineFailed("the dry run ended unexpectedly; see the service's log for details", code="dry_run_failed")

@@ -69,7 +69,7 @@ def to_model_name(text: str, param: str) -> str:
     """
     name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
     if not MODEL_NAME.fullmatch(name):
-        raise _invalid(param, f"{text!r} contains no letter or digit, so it cannot become a model name")
+        raise _invalid(param, f"{text!r} contains no letters or digits, so it cannot be turned into a model name")
     return name
 
 

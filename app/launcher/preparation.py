@@ -61,7 +61,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             raise StartRefused(
-                f"`ostinato up` already runs on {run_dir.parent} (process {file.read().strip() or 'unknown'}); "
+                f"`ostinato up` is already running on {run_dir.parent} (process {file.read().strip() or 'unknown'}); "
                 "stop it first, or choose another folder with --data-dir"
             ) from None
         file.truncate(0)

@@ -57,7 +57,7 @@ class RunDirectory:
         """Resolve a path reported by the trainer. Raises CheckpointInvalid if it is outside the directory."""
         path = (self.path / relative).resolve()
         if not path.is_relative_to(self.path.resolve()):
-            raise CheckpointInvalid(f"the trainer named the path {relative!r}, which is outside its run directory")
+            raise CheckpointInvalid(f"the trainer reported the path {relative!r}, which is outside its run directory")
         return path
 
     def lock(self, patience: float, check: Callable[[], None]) -> int:

@@ -100,4 +100,4 @@ def _limited(receive: Receive, limit: int, hint: str) -> Receive:
 
 
 def _too_large(limit: int, hint: str) -> TooLarge:
-    return TooLarge(f"the request body is larger than {limit} bytes, the limit of this route{hint}")
+    return TooLarge(f"the request body is larger than this route's limit of {limit} bytes{hint}")

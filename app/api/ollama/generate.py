@@ -56,7 +56,7 @@ def _item(body: OllamaGenerateRequest, converses: bool) -> Item:
         before = [{"role": "system", "content": body.system}] if body.system else []
         return Conversation([*before, {"role": "user", "content": prompt}])
     if body.system and not body.raw:
-        raise InvalidRequest("system needs a version that was trained on conversations; leave it out", param="system")
+        raise InvalidRequest("system requires a version trained on conversations; leave system out", param="system")
     return prompt
 
 

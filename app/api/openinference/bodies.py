@@ -36,7 +36,7 @@ async def read_body(request: Request) -> tuple[InferRequest, list[list[Any]]]:
         return body, await _read(body, b"")
     payload = await request.body()
     if not DIGITS.fullmatch(length) or int(length) > len(payload):
-        raise InvalidRequest(f"{HEADER} must be the length of the JSON, at most {len(payload)}", param=HEADER)
+        raise InvalidRequest(f"{HEADER} must be the length of the JSON in bytes, at most {len(payload)}", param=HEADER)
     body = _body.decode(payload[: int(length)])
     return body, await _read(body, payload[int(length) :])
 
@@ -83,7 +83,7 @@ def _from_json(tensor: InputTensor) -> list[Any]:
     count = tensors.size_of(tensor.shape)
     if len(elements) != count:
         raise InvalidRequest(
-            f"input {tensor.name!a} has {len(elements)} elements, but its shape needs {count}", param="inputs"
+            f"input {tensor.name!a} has {len(elements)} elements, but its shape requires {count}", param="inputs"
         )
     kind = str if tensor.datatype == tensors.BYTES else (bool, int, float)
     if not all(isinstance(element, kind) for element in elements):

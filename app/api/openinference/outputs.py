@@ -64,7 +64,9 @@ def check_outputs(requested: Sequence[RequestedOutput] | None, names: Sequence[s
                 f"unknown output {output.name[:80]!a}; the version has {' and '.join(names)}", param="outputs"
             )
         if output.parameters is not None and output.parameters.classification and output.name != signature.PROBS:
-            raise InvalidRequest(f"{output.name} has no classes; classification applies to probs", param="outputs")
+            raise InvalidRequest(
+                f"{output.name} cannot be returned as classes; set classification only for probs", param="outputs"
+            )
 
 
 def reply(

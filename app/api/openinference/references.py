@@ -20,7 +20,7 @@ def reference_of(name: str, version: str) -> str:
         return name
     reference = ModelReference.parse(name)
     if str(reference) != reference.name:
-        raise NotFound(f"{show(name)} names a version already; leave out {show(version)}", code="version_not_found")
+        raise NotFound(f"{show(name)} already includes a version; leave out {show(version)}", code="version_not_found")
     if not NUMBER.fullmatch(version):
         raise NotFound(f"there is no version {show(version)}; versions are numbers", code="version_not_found")
     return f"{name}:{version}"

@@ -27,7 +27,7 @@ def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
     size = struct.calcsize(f"<{FORMATS[datatype]}")
     if len(data) != count * size:
         raise InvalidRequest(
-            f"input {name!a} has {len(data)} bytes, but its shape needs {count * size} bytes of {datatype}"
+            f"input {name!a} has {len(data)} bytes, but its shape requires {count * size} bytes of {datatype}"
         )
     return list(struct.unpack(f"<{count}{FORMATS[datatype]}", data))
 
@@ -44,7 +44,7 @@ def texts(data: bytes, count: int, name: str) -> list[str]:
             raise InvalidRequest(f"input {name!a} ends inside element {number}")
         decoded.append(text(data[place - length : place], f"element {number} of input {name!a}"))
     if place != len(data):
-        raise InvalidRequest(f"input {name!a} has {len(data) - place} more bytes than its shape needs")
+        raise InvalidRequest(f"input {name!a} has {len(data) - place} more bytes than its shape requires")
     return decoded
 
 
@@ -66,7 +66,7 @@ def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:
     if not any(isinstance(entry, list) for entry in value):
         return value
     if depth == 1:
-        raise InvalidRequest(f"data may have at most {DEPTH_LIMIT} levels of lists", param="inputs")
+        raise InvalidRequest(f"data may have at most {DEPTH_LIMIT} levels of nested lists", param="inputs")
     return [element for entry in value for element in flat(entry, depth - 1)]
 
 

@@ -108,7 +108,7 @@ def _sent_text(form: Form, most: int) -> str:
         return form.fields["data"]
     content = form.files["data"].file.read(most + 1)
     if len(content) > most:
-        raise TooLarge(f"data is larger than {most} bytes, the limit of this route", param="data")
+        raise TooLarge(f"data is larger than this route's limit of {most} bytes", param="data")
     return _text(content)
 
 

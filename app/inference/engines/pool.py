@@ -127,7 +127,7 @@ class EnginePool:
         await self._heard(until)
         client = self.holder(digest)
         if client is None:
-            raise Unavailable("the engine was lost while loading the version", code="engine_lost", retry_after=1.0)
+            raise Unavailable("the engine died while loading the version", code="engine_lost", retry_after=1.0)
         return client
 
     def keep(self, digests: frozenset[str]) -> None:

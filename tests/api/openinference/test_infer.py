@@ -131,7 +131,7 @@ def refused(api: Api, tensor: dict[str, Any], model: str = "mood", **more: Any) 
 def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerClient) -> None:
     good = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
     assert "did you mean 'text'?" in refused(api, {**good, "name": "txt"})
-    assert "2 elements, but its shape needs 1" in refused(api, {**good, "data": ["a", "b"]})
+    assert "2 elements, but its shape requires 1" in refused(api, {**good, "data": ["a", "b"]})
     assert "not BYTES" in refused(api, {**good, "data": [1]})
     assert "must be BYTES" in refused(api, {**good, "datatype": "FP32", "data": [1]})
     assert "[N] or [N, 1]" in refused(api, {**good, "shape": [1, 1, 1]})
@@ -184,4 +184,4 @@ def test_absurd_lengths_and_nested_lists_are_refused(api: Api) -> None:
         long = client.post(url, content=body, headers=headers)
         assert (long.status_code, "must be the length of the JSON" in long.text) == (400, True)
         deep = client.post(url, json={"inputs": [tensor | {"data": json.loads(nested)}]})
-        assert (deep.status_code, "levels of lists" in deep.text) == (400, True)
+        assert (deep.status_code, "levels of nested lists" in deep.text) == (400, True)
