@@ -52,7 +52,7 @@ REASONS = (
     Reason(
         "invalid_request",
         "best_of|either as data or as instances|instances?\\b|num_predict is 0|cannot be streamed|requires details|"
-        "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|applies to probs|"
+        "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|only for probs|"
         "inputs( must| needs|\\.text)|"
         "stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
         "top_logprobs requires|both mean the same",

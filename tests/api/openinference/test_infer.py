@@ -138,7 +138,7 @@ def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerC
     assert "no data" in refused(api, {key: value for key, value in good.items() if key != "data"})
     assert "unknown output 'x'; the version has label and probs" in refused(api, good, outputs=[{"name": "x"}])
     label = {"name": "label", "parameters": {"classification": 1}}
-    assert "applies to probs" in refused(api, good, outputs=[label])
+    assert "classification only for probs" in refused(api, good, outputs=[label])
     assert "sequence_id is not supported" in refused(api, good, parameters={"sequence_id": 7})
     series = {"name": "series", "shape": [1, 1, 3], "datatype": "FP32", "data": [1, 2, 3]}
     assert "[N, steps, 2]" in refused(api, series, "waves")
