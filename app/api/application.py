@@ -46,7 +46,7 @@ DIALECTS = (
 
 
 class Application(FastAPI):
-    """A FastAPI application that bypasses FastAPI's layers for direct routes, but not the middleware."""
+    """A FastAPI application in which direct routes bypass FastAPI's layers, but not the middleware."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.access_log = AccessLog()

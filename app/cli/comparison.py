@@ -118,7 +118,7 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
 
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """Yield one row for each field that differs between the versions: its name, then its value in each version."""
+    """Yield one row per field that differs between the versions: its name, then its value in each version."""
     shown = [{**version, "config": used_fields(version.get("config") or {})} for version in versions]
     flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in shown]
     for name in dict.fromkeys(name for shape in flattened for name in shape):

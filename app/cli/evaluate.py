@@ -47,7 +47,7 @@ def evaluate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Measure a version on a data file: metrics, confusions and the worst mistakes.
+    """Measure a version on a data file: metrics, confusions and worst mistakes.
 
     The result is stored with the version.
     """
@@ -146,7 +146,7 @@ def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def confusions_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the pairs of labels that are confused most often."""
+    """A table of the most frequently confused pairs of labels."""
     labels, matrix = list(report["metrics"].get("per_class") or {}), report["metrics"].get("confusion_matrix") or []
     pairs = [
         [count, labels[true], labels[predicted]]

@@ -1,4 +1,4 @@
-"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the time left.
+"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the remaining time.
 
 Events are polled rather than streamed, because a job may last longer than any connection.
 """
@@ -87,7 +87,7 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """Format events as lines. Leaves out internal events and messages that have already been printed."""
+        """Format events as lines. Leaves out internal events, and messages that have already been printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property

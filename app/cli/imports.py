@@ -145,7 +145,7 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield the tar archive to upload: `source` itself or, if `source` is a directory, a new archive of it.
+    """Yield the tar archive to upload: `source` itself or, if it is a directory, a new archive of it.
 
     Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
     """

@@ -105,12 +105,12 @@ def clean(text: str) -> str:
 
 
 def when(seconds: float | None) -> str:
-    """A Unix time as a local date and time."""
+    """Format a Unix time as a local date and time."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def size(count: float | None) -> str:
-    """A number of bytes with a decimal unit: 1.2 kB."""
+    """Format a number of bytes with a decimal unit: 1.2 kB."""
     if count is None:
         return ""
     power = 0
@@ -120,7 +120,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A number of seconds in the form 1:02 or 1:02:03."""
+    """Format a number of seconds as 1:02 or 1:02:03."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)

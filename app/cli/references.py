@@ -38,7 +38,7 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
     """Return the service's record of a model or version. Called to check a reference before a file is uploaded.
 
-    Raises NotFound if it does not exist. The message suggests the most similar name among the service's models and
+    Raises NotFound if it does not exist. The message suggests the most similar name from the service's models and
     `choices`.
     """
     try:

@@ -34,7 +34,7 @@ def register(program: typer.Typer) -> None:
 def top(every: Every = 2.0, once: Once = False, as_json: Json = False) -> None:
     """Show requests, tokens, queues, batches, and the type and kernel of each loaded version. Ctrl+C ends it.
 
-    In a pipe, or with --once or --json, prints the figures of one period and exits.
+    If the output is piped, or with --once or --json, prints the figures for one period and exits.
     """
     with connect() as client:
         if as_json:

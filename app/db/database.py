@@ -97,7 +97,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
+        """Open a session whose changes are committed at the end of the block, or rolled back if an exception is raised.
 
         On SQLite, the session holds the database's write lock from the beginning of the block. If too many transactions
         are waiting for a lock, further ones fail immediately.
@@ -138,14 +138,14 @@ class Database:
             command.upgrade(config, "head")
 
     def check_tables(self) -> None:
-        """Raise DatabaseOutdated unless the tables are those of this release."""
+        """Raise DatabaseOutdated if the tables are not those of this release."""
         with self.read() as session:
             revision = MigrationContext.configure(session.connection()).get_current_revision()
         if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
             raise DatabaseOutdated(OUTDATED)
 
     def ping(self) -> None:
-        """Raise DatabaseUnavailable unless the database responds."""
+        """Raise DatabaseUnavailable if the database does not respond."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
 

@@ -19,7 +19,7 @@ def visible(owner: str, principal: str) -> bool:
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
-    """Hold the lock on all references to blobs until the transaction ends.
+    """Hold the lock on all blob references until the transaction ends.
 
     Transactions that add references share the lock; garbage collection takes the lock exclusively (`alone`). On SQLite,
     no lock is needed, because writing transactions run one at a time.

@@ -38,7 +38,7 @@ class WriterTurns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn, for at most TURN_SECONDS. Raises TooManyWriters."""
+        """Wait at most TURN_SECONDS for a turn. Raises TooManyWriters."""
         if not self._places.acquire(blocking=False):
             raise TooManyWriters
         try:

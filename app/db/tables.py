@@ -127,7 +127,7 @@ class JobRow(TableBase):
     """A training job or an evaluation.
 
     Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes. A running job without a
-    lease is an auto job that waits for its trials (`app.jobs.trials`).
+    lease is an auto job that is waiting for its trials (`app.jobs.trials`).
     """
 
     __tablename__ = "jobs"

@@ -60,7 +60,7 @@ class Decoder:
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Generate) -> None:
-        """Queue a request. Reply with Failed at once if the request cannot run."""
+        """Queue a request. Reply with Failed immediately if the request cannot run."""
         if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
             return
         sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
@@ -69,7 +69,7 @@ class Decoder:
         self.scheduler.add(sequence)
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished, and free its slot at once. Return whether the request was open."""
+        """Close a request with Finished, and free its slot immediately. Return whether the request was open."""
         sequence = self.open.get(peer, id)
         if sequence is None:
             return False
@@ -179,7 +179,7 @@ class Decoder:
             self._advance([rows[i] for i in going_on], logits_BV if len(going_on) == len(rows) else logits_BV[going_on])
 
     def _advance(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the next token of each row and send the tokens to the peers."""
+        """Sample the next token for each row and send the tokens to the peers."""
         sampled, now = sample(logits_BV, rows), time.monotonic()
         for sequence, token, logprob in zip(rows, sampled.ids, sampled.logprobs, strict=True):
             if token == NOT_FINITE:
@@ -227,7 +227,7 @@ class Decoder:
             self.fail_all(*describe(error))
 
     def _fail_call(self, rows: Iterable[Sequence], error: Exception) -> None:
-        """Fail the sequences of a failed call, because their state is undefined. All other sequences continue."""
+        """Fail the sequences in a failed call, because their state is undefined. All other sequences continue."""
         logger.error("a generation step failed: %s: %s", type(error).__name__, error, exc_info=error)
         for sequence in rows:
             if not sequence.closed:

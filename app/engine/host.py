@@ -126,7 +126,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has work to do. If not, the caller should wait for a message or for a lane to finish."""
+        """Whether `step` has work to do. If not, wait for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -162,7 +162,7 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Run scorers while a lane is free. Stop after the first if `once` is true or its batch ran in this thread."""
+        """Run scorers while a lane is free. Stop after one if `once` is true or its batch ran in this thread."""
         lanes = self.lanes
         if lanes:
             lanes.collect()

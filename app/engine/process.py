@@ -71,7 +71,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory available to this process, in bytes: the memory of the GPU, machine or container."""
+    """Return the memory available to this process, in bytes: that of the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()

@@ -1,4 +1,4 @@
-"""Counters and functions that report failures, used by scorers, decoders and the host. Imports no torch."""
+"""Counters, and functions that report failures, for scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 

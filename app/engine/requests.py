@@ -64,7 +64,7 @@ class OpenRequests(Generic[R]):
         return True
 
     def add(self, request: R) -> None:
-        """Add a request that `refuse` has not rejected."""
+        """Add a request that `refuse` did not reject."""
         self._requests[request.peer, request.id] = request
         if request.deadline is not None:
             self._next_deadline = min(self._next_deadline, request.deadline)
@@ -80,7 +80,7 @@ class OpenRequests(Generic[R]):
         fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
 
     def expire(self) -> list[R]:
-        """Fail the requests whose deadline has passed. Scans the open requests only when a deadline may have passed."""
+        """Fail the requests whose deadline has passed. Scans open requests only when a deadline may have passed."""
         now = time.time()
         if now < self._next_deadline:
             return []

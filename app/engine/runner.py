@@ -21,7 +21,7 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The mean and standard deviation of numeric input columns or of a regression's target in the training data.
+    """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
     `dtype` is the number type in which the values are normalised. It is float32 for a version whose training data was
     normalised in float32, so that answers do not change.
@@ -55,7 +55,7 @@ class Runner:
         return divisible
 
     def snapshot(self, slot: int, start: int) -> Snapshot:
-        """Copy the state of a slot. Keys and values are copied starting at position `start`."""
+        """Copy a slot's state. Keys and values are copied starting at position `start`."""
         return self.state.snapshot(slot, start)
 
     def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:
@@ -93,7 +93,7 @@ class Runner:
         return logits_NV
 
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
-        """Return the log-probability of ids[t] after position t, for a chunk of a prompt.
+        """Return the log-probability of ids[t] after position t, for a prompt chunk.
 
         Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk does not need a (T, V) tensor.
         """

@@ -1,7 +1,7 @@
 """Chooses the sequences that run in the next step, and the prompt tokens that the step reads. Imports no torch.
 
-A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget of
-tokens, so that a long prompt delays the next token of other sequences by a bounded time.
+A step decodes one token for each running sequence in a single call. Then it reads prompts in chunks, up to a token
+budget, so that a long prompt delays other sequences' next tokens only by a bounded time.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Scheduler:
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """Return the prompt chunks of this step, oldest first: up to `prefill_tokens` tokens, including padding."""
+        """Return this step's prompt chunks, oldest first: up to `prefill_tokens` tokens, including padding."""
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []

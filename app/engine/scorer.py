@@ -92,7 +92,7 @@ class Scorer:
     def add(self, peer: bytes, message: Score | Embed) -> None:
         """Queue the rows of a request as separate items, which may run in different batches.
 
-        Replies with Failed at once if the request cannot run.
+        Replies with Failed immediately if the request cannot run.
         """
         rows: Sequence[Row] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
@@ -156,7 +156,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return the scores of each row, or the exception that occurred. Changes no state; safe in any thread."""
+        """Return each row's scores, or the exception that occurred. Changes no state; safe in any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
             return scores

@@ -1,4 +1,4 @@
-"""Admission control: limits the number of requests and tokens that wait in one API process.
+"""Admission control: limits the number of requests and tokens waiting in one API process.
 
 The limits apply to requests to engines. A classification or an embedding is one request, regardless of the number of
 texts. A generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
@@ -108,7 +108,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
-        """Release capacity. Each request that ends counts towards the recent completion rate."""
+        """Release capacity. Each finished request counts towards the recent completion rate."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)

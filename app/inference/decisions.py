@@ -16,7 +16,7 @@ LABELLED = ("classification", "multilabel")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy:
-    """The options of a request that determine how scores become decisions.
+    """The request options that determine how scores are converted to decisions.
 
     If `calibrated` is true, the version must have a calibration; if it is false, the calibration is not applied; if it
     is None, the calibration is applied if the version has one. `prediction_set` is the coverage of sets or intervals.
@@ -37,8 +37,8 @@ class DecisionRule:
     """A policy applied to one version.
 
     A label is in the prediction set if its nonconformity score, 1 - p, is at most the label's entry in `quantiles`. An
-    interval extends from the value by `quantiles[0]` in both directions. Items whose score is below `least_score` are
-    not answered.
+    interval extends `quantiles[0]` in both directions from the value. Items whose score is below `least_score` are not
+    answered.
     """
 
     task: str

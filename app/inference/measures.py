@@ -9,7 +9,7 @@ from app.wire import engine as wire
 
 
 class Measures:
-    """Counts one request and measures its times, starting at its admission. Call `close` exactly once."""
+    """Counts one request and measures its durations from admission. Call `close` exactly once."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.model = model

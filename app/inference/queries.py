@@ -14,7 +14,7 @@ from app.wire import engine as wire
 
 @dataclass(frozen=True, slots=True)
 class InferenceQuery:
-    """A query to one version: the model reference, the inputs, the principal and the time limit in seconds.
+    """A query to one version: the model reference, inputs, principal, and time limit in seconds.
 
     `param` is the request field named in errors about the inputs. `trusted` marks a query made by the service itself,
     such as a readiness check. A trusted query is never suspected of having crashed an engine. `calibrated` applies the
@@ -33,7 +33,7 @@ class InferenceQuery:
 
 @dataclass(frozen=True, slots=True)
 class GenerationQuery(InferenceQuery):
-    """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i.
+    """A query for `n` continuations of each prompt; choice i * n + j is the j-th continuation of prompt i.
 
     With `open_ended`, the parameter `max_tokens` is ignored, and a continuation may have as many tokens as fit into the
     context. `limit_param` is the request field that limits the number of tokens, for use in error messages. If a

@@ -50,7 +50,7 @@ class Catalogue(Protocol):
 
 
 class Readiness:
-    """Runs the checks repeatedly, from `start` until `close`."""
+    """Runs the checks repeatedly between `start` and `close`."""
 
     def __init__(self, ping: Callable[[], None], catalogue: Catalogue, inference: Inference) -> None:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
@@ -73,7 +73,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the last checks. Names the versions that `principal` may see, and counts all others."""
+        """The result of the latest checks. Names the versions that `principal` may see, and counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",

@@ -1,4 +1,4 @@
-"""Converts the raw outputs of a classification head to probabilities and ranked labels."""
+"""Converts a classification head's raw outputs to probabilities and ranked labels."""
 
 from __future__ import annotations
 

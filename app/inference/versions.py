@@ -119,10 +119,10 @@ class _Answer:
 
 
 class Versions:
-    """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
+    """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
     Both operations block and therefore run in threads. Files are fetched in separate threads, because fetching can take
-    minutes. A request waits for the files for at most `patience` seconds.
+    minutes. A request waits at most `patience` seconds for the files.
     """
 
     def __init__(

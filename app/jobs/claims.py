@@ -52,7 +52,7 @@ class JobClaims:
     def claimable(self, session: Session) -> bool:
         """Whether `claim` would claim or change any job.
 
-        Only reads, so that idle workers do not take the write lock.
+        This only reads, so idle workers do not take the write lock.
         """
         due = or_(_claimable(self._database.now(session)), trials.stopped())
         return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
@@ -174,7 +174,7 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Queue the job again; it can be claimed after `delay` seconds. Raises Fenced.
 
-        If `lost`, the attempt counts towards the limit of lost attempts. Returns the new status. If a client has asked
+        If `lost`, the attempt counts towards the limit on lost attempts. Returns the new status. If a client has asked
         to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
@@ -208,11 +208,11 @@ class JobClaims:
             self.log(session, parent_id, [trials.ended(trial, len(tried)) for trial in tried if trial.ended])
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
+        """Append events to the job's log. Does not check the attempt, so call it in a transaction that does."""
         self._states.log(session, job_id, events)
 
     def _log_loss(self, session: Session, job: Job) -> None:
-        """Log that the previous attempt was lost. The worker of that attempt may have been killed before logging it."""
+        """Log that the previous attempt was lost. That attempt's worker may have been killed before logging it."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
@@ -224,7 +224,7 @@ class JobClaims:
         self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
-        """End or pause the lost jobs that must not be claimed again."""
+        """End or pause lost jobs that must not be claimed again."""
         settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
         # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
         rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
@@ -237,7 +237,7 @@ class JobClaims:
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
     def _settle_stopped(self, session: Session) -> None:
-        """Cancel or pause the auto jobs whose trials have been cancelled or paused."""
+        """Cancel or pause, as requested, the auto jobs whose trials have stopped."""
         for row in session.scalars(select(JobRow).where(trials.stopped()).with_for_update(skip_locked=True)).all():
             self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
 

@@ -160,7 +160,7 @@ def hold_file(files: Files, session: Session, param: str, file_id: str, principa
 
 
 def data_file(path: str, file: StoredFile) -> DataFile:
-    """Describe a file as an input of the trainer; `path` is relative to the run directory."""
+    """Describe a file as input for the trainer; `path` is relative to the run directory."""
     # Leave out ".gz": the trainer detects compression from the first bytes of the file.
     format_ = (file.format or "").removesuffix(".gz") or None
     return DataFile(path, file.filename, file.sha256, format_)

@@ -82,7 +82,7 @@ class Estimates:
     def estimate(
         self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
     ) -> Estimate:
-        """Estimate the memory and time of a job with this request. Blocks for up to `seconds`.
+        """Estimate the memory and time that a job with this request needs. Blocks for up to `seconds`.
 
         Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the code and
         message with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded after

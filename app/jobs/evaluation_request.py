@@ -24,12 +24,12 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def body_sha256(self) -> str:
-        """A hash of the request that does not depend on the order of its fields."""
+        """A hash of the request that is independent of the order of its fields."""
         return hashlib.sha256(b"evaluation" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
 def check(request: EvaluationRequest) -> None:
-    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
+    """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     check_text(msgspec.to_builtins(request))
     for param in ("model", "against"):
         value = getattr(request, param)

@@ -1,4 +1,4 @@
-"""The rules for each field of a training request.
+"""The rules for the fields of a training request.
 
 These checks need no files or tables, so the client receives an immediate error instead of a job that fails later. The
 rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
@@ -27,7 +27,7 @@ FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
+    """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
     _check_metadata(request.metadata or {})

@@ -57,7 +57,7 @@ class JobRepository:
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Cancel a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
         The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
@@ -69,7 +69,7 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Pause a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
         The job's unfinished trials are paused in the same way.
         """
@@ -79,7 +79,7 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=job.cancel_requested, pause=True))
 
     def resume(self, session: Session, job: Job) -> None:
-        """Queue a locked, paused job again. If the job has trials, queue those that are paused."""
+        """Queue a locked, paused job again. If the job has trials, queue those that are paused too."""
         paused = trials.of(session, job.id, lock=True)
         for trial in paused:
             if trial.status == PAUSED:

@@ -144,7 +144,7 @@ class Jobs:
         return self.get(job_id, principal)
 
     def pause(self, job_id: str, principal: str) -> Job:
-        """Pause a queued or running job and its trials. Raises InvalidRequest (`invalid_job_state`) in other states.
+        """Pause a queued or running job and its trials. Raises InvalidRequest (`invalid_job_state`) in any other state.
 
         A trial cannot be paused on its own, because its parent would wait for it.
         """

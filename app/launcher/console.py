@@ -34,7 +34,7 @@ class Console:
         self._write(f"{line}\n")
 
     def ready(self, url: str, demo: bool) -> None:
-        """Print the address of the service once it is ready."""
+        """Print the service's address once it is ready."""
         self.line("up", f"ready at {url}   (API reference: {url}/docs)")
 
     def _write(self, text: str) -> None:

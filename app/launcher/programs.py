@@ -55,7 +55,7 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether a process is a trainer according to its command line.
+    """Whether a process is a trainer, according to its command line.
 
     Process ids are reused and differ between containers.
     """
@@ -68,7 +68,7 @@ def _is_trainer(pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"

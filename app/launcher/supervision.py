@@ -152,8 +152,8 @@ class Keeper:
 
         Returns False if the first run rejects the settings (exit status 2).
 
-        The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause is
-        therefore temporary, such as an unavailable device, and the program is restarted again.
+        The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause
+        must be temporary, such as an unavailable device, so the program is restarted again.
         """
         crashes = 0
         while not self._stopping.is_set():

@@ -186,7 +186,7 @@ def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_secon
 
 
 def _find_dangling(session: Session) -> list[str]:
-    """Find the aliases that do not point to a ready version."""
+    """Find aliases that do not point to a ready version."""
     ready = select(VersionRow.id).where(
         VersionRow.model == AliasRow.model,
         VersionRow.version == AliasRow.version,

@@ -54,7 +54,7 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
 def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
     """Protect stored files from garbage collection until the transaction ends.
 
-    Raises Unavailable if one of the files has already been collected.
+    Raises Unavailable if one of the files has already been deleted.
     """
     claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
 

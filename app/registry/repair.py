@@ -35,7 +35,7 @@ class _Damage(NamedTuple):
 
 
 def find(session: Session) -> list[str]:
-    """Return the damaged columns, such as `reviews:3 metrics`."""
+    """Return the names of the damaged columns, such as `reviews:3 metrics`."""
     return [damage.describe(session) for damage in list(_scan(session))]
 
 

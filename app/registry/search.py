@@ -1,4 +1,4 @@
-"""Searches for versions by their properties and metrics, and compares the metrics of several versions.
+"""Searches for versions by their properties and metrics, and compares several versions' metrics.
 
 Metrics are compared in Python rather than SQL, because SQLite and PostgreSQL have different operators for JSON.
 """
@@ -115,8 +115,8 @@ def _to_float(value: float) -> float | None:
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
     """Load a page of matching versions, starting after the version whose `ref` is `after`.
 
-    Reads the sort keys of all matching versions, but complete records only for the versions on the page. Raises
-    NotFound (`version_not_found`) if `after` is not a matching version.
+    Reads the sort keys of all matching versions, but complete records only for versions on the page. Raises NotFound
+    (`version_not_found`) if `after` is not a matching version.
     """
     matches = sorted(_load_keys(session, principal, filter_), reverse=filter_.descending)
     start = 0

@@ -50,7 +50,7 @@ class Registry:
     def hold_files(self, session: Session, files: Manifest) -> None:
         """Protect stored files from garbage collection until the caller's transaction ends.
 
-        Raises Unavailable if one of the files has already been collected.
+        Raises Unavailable if one of the files has already been deleted.
         """
         publishing.hold_files(session, self.blobs, files)
 

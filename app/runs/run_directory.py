@@ -38,7 +38,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The run directory of one job. It is kept when an attempt or a worker ends."""
+    """The run directory of one job. It outlives attempts and workers."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
@@ -115,7 +115,7 @@ class RunDirectory:
         partial.rename(base)  # `base` is always a complete copy
 
     def share(self, other: RunDirectory) -> None:
-        """Link the files that the run in `other` has prepared from the same data, if they are on this machine."""
+        """Link the files that the run in `other` prepared from the same data, if they are on this machine."""
         for name in SHARED:
             source, target, partial = other.path / name, self.path / name, self.path / f".{name}.shared"
             if source.is_dir() and not target.exists():
@@ -130,7 +130,7 @@ class RunDirectory:
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def settled(self) -> dict[str, Any] | None:
-        """Return the hyper-parameters that the trainer has chosen, or None if it has not written them yet."""
+        """Return the hyperparameters that the trainer has chosen, or None if it has not written them yet."""
         try:
             settled = msgspec.json.decode((self.path / "settled.json").read_bytes())
         except (OSError, msgspec.DecodeError):

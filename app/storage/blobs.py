@@ -40,7 +40,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 class Blob:
     """A stored blob. `modified` is in seconds since the epoch, according to the store's clock.
 
-    Storing the same bytes again updates `modified`: always in a folder, and after `RENEWAL_SECONDS` in a bucket.
+    Storing the same bytes again updates `modified`: always in a folder, but only after `RENEWAL_SECONDS` in a bucket.
     """
 
     sha256: str
@@ -64,11 +64,11 @@ class BlobStore:
         return self.put_stream(iter([data]), len(data))[0]
 
     def put_file(self, path: Path) -> str:
-        """Store the content of a file. Returns its SHA-256."""
+        """Store a file's content. Returns its SHA-256."""
         return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
-        """Store the bytes of a stream. Returns their SHA-256 and the number of bytes.
+        """Store a stream's bytes. Returns their SHA-256 and the number of bytes.
 
         If the stream reads from a `scratch` file, the file itself becomes the blob, without a copy. If there are more
         than `limit` bytes, raises TooLarge and stores nothing.

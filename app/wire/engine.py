@@ -17,11 +17,10 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     """Sampling parameters for generation. The defaults leave the model's distribution unchanged. With a `temperature`
     of 0, decoding is greedy.
 
-    The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
-    typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
-    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token in
-    `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
-    text.
+    Penalties and bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and typical-p,
+    in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to each token;
+    None disables the report. Reported log-probabilities are computed from the raw logits. Any token in `stop_token_ids`
+    ends the sequence. Stop strings are handled in the API process, because the engine does not handle text.
     """
 
     max_tokens: int = MAX_TOKENS
@@ -222,7 +221,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The final message of a request that could not be answered. `code` is an error code of `app.errors`."""
+    """The final message for a request that could not be answered. `code` is an error code of `app.errors`."""
 
     id: str
     code: str
@@ -266,7 +265,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
-    """The state of the engine, sent every quarter of a second by a separate thread.
+    """The engine's state, which a separate thread sends every quarter of a second.
 
     `instance` identifies this run of the process: each start has a different value.
     """

@@ -17,8 +17,8 @@ CALIBRATION_ERROR_ROWS = 200
 def too_few(rows: object) -> TypeGuard[float]:
     """Whether `rows` is too small for a meaningful metric.
 
-    False for None, because older versions do not have this number. The number may be a float, because events of older
-    versions contain floats only.
+    False for None, because older versions do not have this number. The number may be a float, because older versions'
+    events contain only floats.
     """
     return isinstance(rows, int | float) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 

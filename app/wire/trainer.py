@@ -48,7 +48,7 @@ class TrainSpec(msgspec.Struct, frozen=True):
 class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
-    `model` and `against` are the versions' references, for use in messages. The checkpoint of `against` is in
+    `model` and `against` are the versions' references, for use in messages. The checkpoint for `against` is in
     `against/`. Equal specs produce equal reports.
     """
 
@@ -163,7 +163,7 @@ class TrainFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broke(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed.
+    """The trainer's final event after an unexpected exception of class `kind`; another attempt may succeed.
 
     `errno` is the number of the operating system error that caused the exception, or 0 if there was none.
     """

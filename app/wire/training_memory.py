@@ -26,7 +26,7 @@ _HEADS = 4
 
 @dataclass(frozen=True, slots=True)
 class WeightMemory:
-    """Bytes for the weights, and for their gradients, moments and moving averages (`optimizer`)."""
+    """Memory in bytes for the weights, and for their gradients, moments and moving averages (`optimizer`)."""
 
     weights: int
     optimizer: int
@@ -105,7 +105,7 @@ def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelCo
 
 
 def check_weights(needed: int, limit: int) -> str:
-    """The error message for weights that do not fit into `limit` bytes; empty if they fit."""
+    """The error message for weights that do not fit in `limit` bytes; empty if they fit."""
     if needed <= limit:
         return ""
     return (

@@ -1,7 +1,7 @@
 """Validates training options: ranges, choices, and which options apply to which kind of training.
 
-The job API checks the options of a request before it creates a job. The trainer checks them again once it has read the
-data. An option that would have no effect is also rejected.
+The job API checks a request's options before it creates a job. The trainer checks them again once it has read the data.
+An option that would have no effect is also rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
 
 
 class OptionError(ValueError):
-    """A training option that is invalid; `field` is the name of the option in `training`."""
+    """A training option is invalid; `field` is its name in `training`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"training.{field} {message}")
@@ -224,7 +224,7 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
-    """Return the number of heads and the width of a new Transformer.
+    """Return the number of heads and the width for a new Transformer.
 
     Values that are set in `options` are not changed. The other values are as close to the arguments as possible while
     the number of heads is a multiple of `kv_heads` and the width is a multiple of twice the number of heads.

@@ -59,7 +59,7 @@ LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop, because the job is being cancelled or paused or the worker is stopping."""
+    """The attempt must stop, because the job is being cancelled or paused, or the worker is stopping."""
 
 
 class Attempt:
@@ -202,7 +202,7 @@ class Attempt:
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
         """Add new events to the job's log. Return the trainer's last event if `events` contains it.
 
-        Events of earlier attempts (`live` is false) do not change the progress and do not end this attempt.
+        Events from earlier attempts (`live` is false) neither change the progress nor end this attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -278,7 +278,7 @@ class Attempt:
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a failure. It continues from the newest resume point.
 
-        If `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
+        If `lost`, the attempt counts towards the limit on lost attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

@@ -28,7 +28,7 @@ class Checkpoints:
     """The checkpoints of one attempt.
 
     Training does not wait for the blob store. If the store cannot accept a checkpoint, training continues, and the
-    checkpoint remains pending until a later attempt to store it succeeds.
+    checkpoint stays pending until a later attempt to store it succeeds.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
@@ -44,7 +44,7 @@ class Checkpoints:
         return bool(self._pending)
 
     def load(self) -> None:
-        """Load the steps of the checkpoints that earlier attempts have stored. Raises LeaseLost."""
+        """Load the steps of the checkpoints that earlier attempts stored. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:

@@ -51,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class TrialChoice:
-    """The positions of the chosen and the best candidate, each candidate's gap, and an explanation of the choice."""
+    """The indices of the chosen and the best candidate, each candidate's gap, and an explanation of the choice."""
 
     chosen: int
     best: int

@@ -108,7 +108,7 @@ def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> s
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
     """Store the best checkpoint, if any, and end the job as failed. Return the job's status.
 
-    Raises LeaseLost. If the checkpoint cannot be stored because of a retryable error or a full disk, raises that error
+    Raises LeaseLost. If a retryable error or a full disk prevents the checkpoint from being stored, raises that error
     instead of ending the job, so that the checkpoint is not lost.
     """
     if failed.checkpoint is not None and failed.step not in checkpoints.stored_steps(lease):

@@ -1,8 +1,8 @@
 """Deletes the rows of expired files and uploads, and of all but the best checkpoints of each job.
 
-Also deletes partial files of uploads that were interrupted when a program was killed. Each worker does this between
-jobs. Workers do not need to coordinate, because repeated deletion has no effect. Blobs that are no longer referenced
-are removed by garbage collection (`ostinato registry gc`).
+Also deletes partial files from uploads that were interrupted when a program was killed. Each worker does this between
+jobs. Workers do not need to coordinate, because repeated deletion has no effect. Garbage collection (`ostinato registry
+gc`) removes blobs that are no longer referenced.
 """
 
 from __future__ import annotations

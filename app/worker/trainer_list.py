@@ -22,8 +22,8 @@ PROCESSES = Path("/proc")  # available only on Linux; on other systems, command 
 class TrainerList:
     """A folder with one entry per trainer.
 
-    An entry may remain after its trainer has exited, and the operating system may reuse the process id. For this
-    reason, a process is killed only if it is in the list and its command line contains the path of the run directory.
+    An entry may remain after its trainer has exited, and the operating system may reuse the process id. A process is
+    therefore killed only if it is in the list and its command line contains the run directory's path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class TrainerList:
 
     @contextmanager
     def listed(self, job_id: str, attempt: int, pid: int, parent: str | None = None) -> Iterator[None]:
-        """Context manager that adds a trainer to the list until the end of the block.
+        """Context manager that keeps a trainer in the list until the end of the block.
 
         `parent` is the job of a trial.
         """

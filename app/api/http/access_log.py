@@ -18,7 +18,7 @@ log = logging.getLogger("ostinato.access")
 
 @dataclass(slots=True)
 class Access:
-    """The log entry of a request, with its principal (`by`) and its duration (`ms`, in milliseconds)."""
+    """A request's log entry, with its principal (`by`) and duration (`ms`, in milliseconds)."""
 
     created: float
     level: int

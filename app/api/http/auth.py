@@ -130,11 +130,11 @@ class Authentication:
     def _check_site(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raise Forbidden if the request was sent by a page on another web site.
 
-        Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
+        Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
         that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
-        are configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which the
-        domain of a malicious page resolves to this machine, so that the Origin and Host headers agree and the origin
-        check passes.
+        are configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which a
+        malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin check
+        passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

@@ -43,7 +43,7 @@ class JsonBody(Generic[T]):
     def decode(self, payload: bytes, names: dict[str, str] | None = None) -> T:
         """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`.
 
-        Adds to `names` the fields that were sent under another name: field of the struct -> name in the body.
+        Adds the fields that were sent under other names to `names`: field of the struct -> name in the body.
         """
         if not payload:
             raise InvalidRequest("the request body is empty; send a JSON object")
@@ -92,7 +92,7 @@ def _not_json(error: Exception) -> InvalidRequest:
 
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
-    """Return the names of the fields at a path in a body, such as `stream_options`; the path "" is the body itself."""
+    """Return the field names at a path in a body, such as `stream_options`; the path "" is the body itself."""
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))

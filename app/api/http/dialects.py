@@ -31,7 +31,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class PlainError(msgspec.Struct, frozen=True):
-    """An error that consists only of its message, as in Ollama and the Open Inference Protocol."""
+    """An error that consists only of a message, as in Ollama and the Open Inference Protocol."""
 
     error: str
 
@@ -97,5 +97,5 @@ DEFAULT = Dialect()  # for the paths that no dialect claims
 
 
 def dialect_of(method: str, path: str, dialects: Iterable[Dialect]) -> Dialect:
-    """The first dialect that claims the method and the path, or the default if no dialect claims them."""
+    """The first dialect that claims the method and path, or the default if none does."""
     return next((dialect for dialect in dialects if dialect.claims(method, path)), DEFAULT)

@@ -28,7 +28,7 @@ class SentFile:
     file: Scratch
 
     def pieces(self) -> Iterator[bytes]:
-        """The content, in chunks of at most `CHUNK` bytes."""
+        """Yield the content in chunks of at most `CHUNK` bytes."""
         while piece := self.file.read(CHUNK):
             yield piece
 
@@ -78,7 +78,7 @@ class DiskParser(MultiPartParser):
 
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
-    """A dependency that reads the form of a multipart request, and closes the form's file after the reply.
+    """A dependency that reads a multipart request's form, and closes the form's file after the reply.
 
     `limits.BodyLimits` bounds the size of the body. Raises UnsupportedMedia if the body is not multipart/form-data,
     and InvalidRequest if the form is malformed or a field is sent twice.

@@ -10,7 +10,7 @@ class _HeadersSent(Exception):
 
 
 async def as_get(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Pass a HEAD request to `app` as GET. The reply ends after its headers, so no file content is read."""
+    """Pass a HEAD request to `app` as a GET request. The reply ends after its headers, so no file content is read."""
     done = False
 
     async def send_headers(message: Message) -> None:

@@ -1,8 +1,8 @@
 """Request fields from other servers' APIs: fields that have no effect here, and other names for this service's fields.
 
 Clients for vLLM, llama.cpp and OpenAI send such fields with their default values. Each field is listed here with the
-values that are accepted. Any other value requests an unsupported feature, so the request is rejected with an error that
-names the field.
+values that are accepted. Any other value would request an unsupported feature, so the request is rejected with an error
+that names the field.
 """
 
 from __future__ import annotations

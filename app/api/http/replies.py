@@ -50,7 +50,7 @@ def encode(value: object) -> bytes:
 
 
 def _mend(value: Any) -> Any:
-    """Repair a value, and mark the objects with an `id` that contain damage."""
+    """Repair a value, and mark damaged objects that have an `id`."""
     if isinstance(value, list):
         return [_mend(inner) for inner in value]
     if not isinstance(value, dict):

@@ -74,7 +74,7 @@ def list_models(
     responses=replies(ModelObject, MODEL_EXAMPLE, LOOKUP),
 )
 def retrieve_model(services: ServicesDep, principal: Principal, name: str) -> Response:
-    """Returns a model with its aliases and its newest version."""
+    """Returns a model with its aliases and newest version."""
     return JsonReply(model_object(services.registry.model(name, principal)))
 
 

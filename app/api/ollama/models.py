@@ -53,7 +53,7 @@ _body = JsonBody(ShowRequest, media=CURL)
     responses=replies(OllamaModels, {"models": [objects.MODEL]}, COMMON),
 )
 async def ollama_tags(request: Request) -> Response:
-    """Returns each model as `name:latest`, followed by its versions as `name:number`: the newest 1,000 versions."""
+    """Returns the newest 1,000 versions: each model as `name:latest`, followed by its versions as `name:number`."""
     registry, principal = services_of(request).registry, principal_of(request)
     return JsonReply(OllamaModels(await asyncio.to_thread(_models, registry, principal)))
 

@@ -17,7 +17,7 @@ MOST = 2048  # the maximum number of messages in one request, because they are p
 
 
 class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that generation and chat requests share. The reply is a stream unless `stream` is false.
+    """The fields shared by generation and chat requests. The reply is a stream unless `stream` is false.
 
     `model` is a model reference; the tag `:latest` has no effect. `keep_alive` has no effect. The remaining fields
     request unsupported features, so only neutral values are accepted.

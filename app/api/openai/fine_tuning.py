@@ -183,7 +183,7 @@ def list_(
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Returns the status, progress and settings of a job, and its published version or the error that ended it."""
+    """Returns a job's status, progress and settings, and its published version or the error that ended it."""
     return JsonReply(job_object(services.jobs.get(job_id, principal)))
 
 

@@ -51,7 +51,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that completions and chat completions share.
+    """The fields shared by completions and chat completions.
 
     With a `temperature` of 0, the most likely token is always chosen. If a prompt begins like an earlier prompt with
     the same API key and `cache_salt`, only the rest of the prompt is read.

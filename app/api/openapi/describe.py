@@ -52,7 +52,7 @@ def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a `JsonBody` route. Underscores in the names of examples are shown as spaces."""
+    """Return `openapi_extra` for a `JsonBody` route. Underscores in example names are shown as spaces."""
     named = {
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()
@@ -192,7 +192,7 @@ def _translate(replies_: dict[str, Any], dialect: Dialect) -> None:
 def complete(
     document: dict[str, Any], secured: bool, public: frozenset[str], dialects: Sequence[Dialect]
 ) -> dict[str, Any]:
-    """Add the schemas of structs, the API key and the examples of parameters to FastAPI's document.
+    """Add the structs' schemas, the API key and the parameters' examples to FastAPI's document.
 
     Replaces status 422, FastAPI's validation error, with 400, which this service returns instead. Then converts each
     route's errors to its dialect's statuses and format.

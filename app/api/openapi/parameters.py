@@ -1,4 +1,4 @@
-"""Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
+"""Descriptions and examples of parameters, by name, for the OpenAPI document. The examples work with the demo's models.
 
 Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
 have `examples` in their schema, which Swagger UI shows but does not send.

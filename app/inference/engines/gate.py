@@ -16,7 +16,7 @@ TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for i
 
 
 class Gate:
-    """Counts the admitted requests, and separates suspects from ordinary requests and from each other.
+    """Counts admitted requests, and separates suspects from ordinary requests and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
     `Trial.alone`.
@@ -109,8 +109,8 @@ class Trial:
         """Enter the gate, and block new requests for `seconds`.
 
         If `exclusive` is true, other suspects are blocked until the trial ends. An exclusive trial first waits up to
-        `seconds` for the open requests to finish. Any other trial does not wait and ends after `seconds`, so that a
-        large group of suspects soon runs in parallel.
+        `seconds` for the open requests to finish. Other trials do not wait, and end after `seconds`, so that a large
+        group of suspects soon runs in parallel.
         """
         self._closed = True
         await self._gate.close(seconds if exclusive else 0.0)

@@ -49,7 +49,7 @@ class Liveness:
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:
-        """Update `silent` from the time since the last heartbeat, and return whether the engine counts as dead."""
+        """Update `silent` from the time since the last heartbeat, and return whether the engine is considered dead."""
         silence = time.monotonic() - self._seen
         self.silent = silence > HEARTBEAT_LIMIT
         if not self.silent:

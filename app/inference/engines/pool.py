@@ -1,7 +1,7 @@
 """Finds this machine's engines by their sockets, and loads versions into them.
 
-A version is loaded by the first request for it. A failed load is recorded for a few seconds. During this time, requests
-for the version fail immediately instead of loading it again.
+A version is loaded by the first request for it. A failed load is remembered for a few seconds. During this time,
+requests for the version fail immediately instead of loading it again.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class EnginePool:
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The names of the versions that running engines report as loaded, by digest."""
+        """The names, by digest, of the versions that running engines report as loaded."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
