@@ -158,7 +158,7 @@ class Scorer:
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
         """Return each row's scores, or the exception that occurred. Changes no state; safe in any thread."""
         try:
-            scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
+            scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
             return scores
         except Exception as error:
             return error
