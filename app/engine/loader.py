@@ -46,10 +46,10 @@ PLAIN = ModeChoice("float32/torch", FIXED)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
-    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
-    values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
-    copies in a kernel's own layout. `dtype` is the type of activations. `choice` explains the mode, that is the type of
-    the weights and the kernel.
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
+    answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
+    a kernel's own layout. `dtype` is the type of activations. `choice` explains the mode, that is the type of the
+    weights and the kernel.
     """
 
     digest: str
@@ -75,7 +75,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner |
 
     The mode is chosen by `tuner`. Without one, it is that of `dtype`.
 
-    Raises CheckpointInvalid if the files differ from those that `message` lists, or are not a valid checkpoint.
+    Raises CheckpointInvalid if the files differ from those listed in `message`, or are not a valid checkpoint.
     """
     directory = Path(message.directory)
     _verify(directory, message)
@@ -118,7 +118,7 @@ def _untuned(
 
 
 def _verify(directory: Path, message: Load) -> None:
-    """Raise CheckpointInvalid unless the directory's files, hashes and digest equal those in the message."""
+    """Raise CheckpointInvalid unless the directory's files, hashes and digest match those in the message."""
     if not directory.is_dir():
         raise CheckpointInvalid(f"the directory of {message.name} does not exist")
     manifest = checkpoint.manifest(directory)
@@ -136,8 +136,8 @@ def _verify(directory: Path, message: Load) -> None:
 def _network(config: ModelConfig, weights: Path, tokenizer: Tokenizer | None) -> Any:
     """Build a network on the CPU in float32, without gradients, and load its weights.
 
-    The header of the weights file is checked first, so that nothing is allocated for a configuration that needs more
-    weights than the file contains. The tokenizer is needed for the n-gram branch of a text classifier.
+    The weights file's header is checked first, so that nothing is allocated for a configuration that needs more weights
+    than the file contains. The tokenizer is needed for the n-gram branch of a text classifier.
     """
     check_tensors(read_header(weights), config)
     network: Any = tasks.build_for_inference(config)
@@ -152,7 +152,7 @@ def _network(config: ModelConfig, weights: Path, tokenizer: Tokenizer | None) ->
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The outcome of a load: a network, or the error with which to answer `message`. `seconds` is the loading time."""
+    """The outcome of a load: a network, or the error to send in reply to `message`. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError
@@ -180,7 +180,7 @@ class Loader:
         self._requests.put(message)
 
     def collect(self) -> list[LoadOutcome]:
-        """Return the outcomes of the loads that ended since the last call, in the order of submission."""
+        """Return the outcomes of the loads that have ended since the last call, in submission order."""
         outcomes = []
         while not self._outcomes.empty():
             outcomes.append(self._outcomes.get())
