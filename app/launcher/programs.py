@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
 Trainers and batch programs are children of the worker, which writes one file for each of them,
-`<data>/run/trainers/<job>.json`. Such a file is valid only if its process is running and is such a program.
+`<data>/run/trainers/<job>.json`. Such a file counts only if its process is running and is such a program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
     `job` and `attempt` are set for trainers and batch programs only, and `parent` for trainers of trials. `url` is set
-    for the API only. It is the address for programs on this machine.
+    for the API only. It is the address at which programs on this machine reach the API.
     """
 
     program: str  # api | engine | worker | trainer | batch
@@ -56,7 +56,7 @@ def _state(pid: int) -> str:
 
 
 def _runs(module: bytes, pid: int) -> bool:
-    """Whether a process runs this module according to its command line.
+    """Whether a process runs this module, according to its command line.
 
     Process ids are reused and differ between containers.
     """
@@ -69,7 +69,7 @@ def _runs(module: bytes, pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"

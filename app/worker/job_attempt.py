@@ -28,7 +28,7 @@ LOST = "lost"  # not a job status: this worker no longer holds the job
 
 
 class Interrupted(Exception):
-    """The attempt must stop, because the job is being cancelled or paused or the worker is stopping."""
+    """The attempt must stop, because the job is being cancelled or paused, or the worker is stopping."""
 
 
 class JobAttempt(ABC):
@@ -40,7 +40,7 @@ class JobAttempt(ABC):
         self._run = RunDirectory(resources.runs, job.id)
 
     def run(self) -> str:
-        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
+        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a bug."""
         with self._lease:
             try:
                 return self._try()
@@ -119,9 +119,9 @@ class JobAttempt(ABC):
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
-        """Queue the job again after a fault. It continues from the newest resume point.
+        """Queue the job again after a failure. It continues from the newest resume point.
 
-        If `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
+        If `lost`, the attempt counts towards the limit on lost attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

@@ -1,5 +1,5 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, uploads, training,
-and batches."""
+"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, uploads,
+fine-tuning and batches."""
 
 from __future__ import annotations
 
