@@ -33,11 +33,11 @@ def list_batches(
 ) -> None:
     """List the batches, newest first."""
     with connect() as client:
-        found = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100)), limit))
+        newest = list(itertools.islice(client.pages(ROOT, limit=min(limit, 100)), limit))
     if as_json:
-        print_json(found)
+        print_json(newest)
         return
-    rows = [(b["id"], b["status"], _counts(b), b["endpoint"], when(b["created_at"])) for b in found]
+    rows = [(b["id"], b["status"], _counts(b), b["endpoint"], when(b["created_at"])) for b in newest]
     table(["batch", "status", "answered", "endpoint", "created"], rows, empty="no batches yet")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
@@ -90,15 +90,7 @@ class JobClaims:
         # was lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
-        # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
-        # row that another worker is claiming. On SQLite, writing transactions run one at a time.
-        following = session.execute(
-            select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
-            .where(JobRow.kind.in_(kinds), _claimable(now))
-            .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        following = _following(session, now, kinds)
         if following is None:
             return None
         # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
@@ -250,8 +242,7 @@ class JobClaims:
 
     def _log_start(self, session: Session, job: Job) -> None:
         """Log the start of a claimed attempt."""
-        started = f"{STARTED[job.kind]} started"
-        message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
+        message = f"{STARTED[job.kind] if job.attempt == 1 else f'Attempt {job.attempt}'} started"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
 
     def _settle_lost(self, session: Session, now: float, max_attempts: int, kinds: Collection[str]) -> None:
@@ -294,3 +285,16 @@ def _expired(now: float) -> ColumnElement[bool]:
 def _claimable(now: float) -> ColumnElement[bool]:
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
     return or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
+
+
+def _following(session: Session, now: float, kinds: Collection[str]) -> Row[tuple[str, str, float | None, bool]] | None:
+    """Lock the next job to claim, and return its id, status and lease, and whether it has trials."""
+    # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
+    # row that another worker is claiming. On SQLite, writing transactions run one at a time.
+    return session.execute(
+        select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
+        .where(JobRow.kind.in_(kinds), _claimable(now))
+        .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()

@@ -69,7 +69,11 @@ def check_kills(record: Record, service: Service, folder: Path) -> None:
     killed = 0
     for _ in range(KILLS):
         seen = answered(service, batch_id)
-        wait_until(lambda seen=seen: answered(service, batch_id) > seen, 120, f"an answer after {seen}", every=0.02)
+
+        def advanced(seen: int = seen) -> bool:
+            return answered(service, batch_id) > seen
+
+        wait_until(advanced, 120, f"an answer after {seen}", every=0.02)
         if batch(service, batch_id)["status"] != "in_progress":
             break
         service.kill("worker")

@@ -74,9 +74,9 @@ def test_open_requests_are_answered_once(tmp_path: Path, endpoint: str, most: in
         spool.append(3, True, b"earlier")
     asyncio.run(BatchAnswering(run, routes).run())
     assert len(routes.sent) == COUNT - 1 and set(routes.sent.values()) == {1} and routes.most_open == most
-    found = answers(run)
-    assert found[3] == (True, b"earlier")
-    for index, answer in enumerate(found):
+    all_answers = answers(run)
+    assert all_answers[3] == (True, b"earlier")
+    for index, answer in enumerate(all_answers):
         assert answer is not None and answer[0] == (index != 1)
         if index != 3:
             line = json.loads(answer[1])
