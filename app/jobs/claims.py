@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
@@ -287,8 +287,8 @@ def _claimable(now: float) -> ColumnElement[bool]:
     return or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
 
 
-def _following(session: Session, now: float, kinds: Collection[str]) -> Row[tuple[str, str, float | None, bool]] | None:
-    """Lock the next job to claim, and return its id, status and lease, and whether it has trials."""
+def _following(session: Session, now: float, kinds: Collection[str]) -> Any:
+    """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if there is none."""
     # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
     # row that another worker is claiming. On SQLite, writing transactions run one at a time.
     return session.execute(
