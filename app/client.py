@@ -173,7 +173,7 @@ class Client:
         raise error
 
     def _through_proxy(self) -> str:
-        """A suffix for error messages that names the proxy in use, or an empty string if there is none."""
+        """Return a suffix for error messages that names the proxy in use, or an empty string if there is none."""
         url = httpx.URL(self.url)
         proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -187,7 +187,7 @@ class Client:
 
 
 def name_of(path: Path) -> str:
-    """A file's name for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
+    """Return a file's name for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
     if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return "standard input"
     if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):

@@ -33,7 +33,7 @@ BACKGROUND_SHARE = 8  # background sequences can take one of so many slots
 class Scheduler:
     """Schedules sequences first come, first served. Background sequences come after all others.
 
-    If `alone` is true, each row is computed in a separate call and prompts are cut at fixed positions, so that the
+    If `alone` is true, each row is computed in a separate call and prompts are split at fixed positions, so that the
     shapes of a sequence's calls do not depend on other sequences.
     """
 
