@@ -1,4 +1,4 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, uploads and fine-tuning."""
+"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, uploads and fine-tuning."""
 
 from __future__ import annotations
 
