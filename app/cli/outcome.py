@@ -40,7 +40,9 @@ def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
     """Print a trial's metrics, and how to compare it with other trials. A trial does not publish a version."""
     parent = job["parent_id"]
     compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
-    metrics = next((trial["metrics"] for trial in compared.get("trials") or [] if trial["id"] == job["id"]), {})
+    metrics: dict[str, Any] = next(
+        (trial["metrics"] for trial in compared.get("trials") or [] if trial["id"] == job["id"]), {}
+    )
     name = ", validation on" if too_few(metrics.get("rows")) else ", validation"
     print(f"{job['id']} has ended: {job['model']}" + (f"{name} {shown_metrics(metrics)}" if metrics else ""))
     if compared["status"] in ENDED:

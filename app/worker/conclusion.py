@@ -112,5 +112,5 @@ def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
         cells += [f"{figures[name]:.4f}" if name in figures and not few else "" for name in names]
         behind = f"{row['behind']:.4f} ± {row['standard_error']:.4f}" if "behind" in row else row["status"]
         lines.append("| " + " | ".join([*cells, behind, "yes" if row["chosen"] else ""]) + " |")
-    few = {row["metrics"]["rows"] for row in table if too_few(row.get("metrics", {}).get("rows"))}
-    return [*lines, "", *(f"Validation on {verdict(rows)}.\n" for rows in sorted(few))]
+    counts = {row["metrics"]["rows"] for row in table if too_few(row.get("metrics", {}).get("rows"))}
+    return [*lines, "", *(f"Validation on {verdict(rows)}.\n" for rows in sorted(counts))]
