@@ -25,7 +25,7 @@ from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
-RESULTS = "results.csv"
+RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
 def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
@@ -95,8 +95,11 @@ def _write(
     card = directory / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
     resources.blobs.fetch(result["blobs"]["results"]["sha256"], run.path / RESULTS)
+    probes = PROBES if "probes" in result["blobs"] else None  # earlier releases stored none
+    if probes is not None:
+        resources.blobs.fetch(result["blobs"]["probes"]["sha256"], run.path / probes)
     values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
-    return Done(checkpoint=name, metrics=metrics, results=RESULTS, **values)
+    return Done(checkpoint=name, metrics=metrics, results=RESULTS, probes=probes, **values)
 
 
 def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:

@@ -186,3 +186,45 @@ def test_options_for_weights_are_refused_for_a_checkpoint(
         done = ostinato("import", source, "--name", "reviews", *option)
         assert done.status == 1 and f"{option[0]} can only be used with weights" in done.err
     assert not registry.requests
+
+
+PUT = "PUT /v1/registry/models/reviews/versions/4/probes"
+
+
+@pytest.mark.parametrize(
+    ("content", "inputs"),
+    [
+        ("good film\n\n  bad film \r\n", ["good film", "bad film"]),
+        ('["good film", "bad film"]', ["good film", "bad film"]),
+        ("[[1, 2], [3, 4]]", [[[1, 2], [3, 4]]]),
+        ("[[[1, 2]], [[3, 4], [5, 6]]]", [[[1, 2]], [[3, 4], [5, 6]]]),
+    ],
+)
+def test_a_file_of_probes_follows_the_upload(
+    registry: Service, ostinato: Run, tmp_path: Path, content: str, inputs: list[object]
+) -> None:
+    registry.routes[PUT] = (200, {"probes": len(inputs)})
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    (tmp_path / "probes").write_text(content, encoding="utf-8-sig")
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 0, done.err
+    assert [request.json for request in registry.sent(PUT)] == [{"input": inputs}]
+
+
+def test_a_version_is_kept_if_its_probes_are_rejected(registry: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    (tmp_path / "probes").write_text("good film")
+    registry.routes[PUT] = (400, {"error": {"message": "input[0] is too long", "code": "invalid"}})
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 0 and "is registered, but the inputs of --probe were not accepted: input[0]" in done.err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"[1, ", b"[]"])
+def test_unusable_probes_are_rejected_before_the_upload(
+    registry: Service, ostinato: Run, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    if content is not None:
+        (tmp_path / "probes").write_bytes(content)
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 1 and "--probe" in done.err and not registry.requests
