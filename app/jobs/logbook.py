@@ -6,16 +6,19 @@ checkpoint, no row is added.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import CursorResult, Text, cast, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut, new_id
 from app.db.tables import JobCheckpointRow, JobEventRow, TableBase
-from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
+from app.jobs.records import CHECKPOINT, METRICS, JobCheckpoint, JobEvent, NewEvent
+
+CHUNK = 500  # rows that are loaded at once by their positions
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
@@ -68,6 +71,35 @@ def events_after(session: Session, job_id: str, position: int, limit: int) -> li
     """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 precedes all events."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
     return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
+
+
+def thinned_events(session: Session, job_id: str, position: int, points: int) -> list[JobEvent]:
+    """Load the events of a job after a position, oldest first, with only some of its metrics.
+
+    Of the metrics with a validation loss, and of those without one, at most `points` are loaded, at equal distances and
+    with the last one. All other events are loaded.
+    """
+    validated = cast(JobEventRow.data, Text).like('%"valid_loss"%')
+    query = select(JobEventRow.seq, JobEventRow.type, validated).order_by(JobEventRow.seq)
+    query = query.where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
+    kinds: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for seq, type_, has_validation in session.execute(query):
+        kinds[type_, bool(has_validation)].append(seq)
+    chosen = sorted(
+        seq for (type_, _), seqs in kinds.items() for seq in (_spread(seqs, points) if type_ == METRICS else seqs)
+    )
+    events: list[JobEvent] = []
+    for start in range(0, len(chosen), CHUNK):
+        rows = select(JobEventRow).where(JobEventRow.seq.in_(chosen[start : start + CHUNK]))
+        events += [JobEvent.of(row) for row in session.scalars(rows.order_by(JobEventRow.seq))]
+    return events
+
+
+def _spread(values: Sequence[int], count: int) -> Sequence[int]:
+    """Return `count` of the values at equal distances, including the last one, or all if there are fewer."""
+    if len(values) <= count:
+        return values
+    return [values[(number + 1) * len(values) // count - 1] for number in range(count)]
 
 
 def newest_kind(session: Session, job_id: str) -> str | None:

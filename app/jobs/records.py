@@ -19,6 +19,7 @@ FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 TRAINING, PUBLISHING = "training", "publishing"
 
+METRICS = "metrics"  # the type of the events with the metrics of a step
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
 ATTEMPT_LOST = "job.lost"  # the kind of the events that report attempts that ended with a fault or lost their worker
