@@ -6,7 +6,6 @@ checkpoint, no row is added.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,30 +75,24 @@ def events_after(session: Session, job_id: str, position: int, limit: int) -> li
 def thinned_events(session: Session, job_id: str, position: int, points: int) -> list[JobEvent]:
     """Load the events of a job after a position, oldest first, with only some of its metrics.
 
-    Of the metrics with a validation loss, and of those without one, at most `points` are loaded, at equal distances and
-    with the last one. All other events are loaded.
+    The log is divided into `points` parts of equal length. Of the metrics in each part, the last one with a validation
+    loss and the last one without are loaded. All other events are loaded.
     """
-    validated = cast(JobEventRow.data, Text).like('%"valid_loss"%')
-    query = select(JobEventRow.seq, JobEventRow.type, validated).order_by(JobEventRow.seq)
-    query = query.where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
-    kinds: dict[tuple[str, bool], list[int]] = defaultdict(list)
-    for seq, type_, has_validation in session.execute(query):
-        kinds[type_, bool(has_validation)].append(seq)
-    chosen = sorted(
-        seq for (type_, _), seqs in kinds.items() for seq in (_spread(seqs, points) if type_ == METRICS else seqs)
-    )
+    row = JobEventRow
+    after = row.job_id == job_id, row.seq > position
+    first, last = session.execute(select(func.min(row.seq), func.max(row.seq)).where(*after)).one()
+    if first is None:
+        return []
+    part = (row.seq - first) * points // (last - first + 1)
+    validated = cast(row.data, Text).like('%"valid_loss"%')
+    metrics = select(func.max(row.seq)).where(*after, row.type == METRICS).group_by(validated, part)
+    others = select(row.seq).where(*after, row.type != METRICS)
+    chosen = sorted([*session.scalars(metrics), *session.scalars(others)])
     events: list[JobEvent] = []
     for start in range(0, len(chosen), CHUNK):
-        rows = select(JobEventRow).where(JobEventRow.seq.in_(chosen[start : start + CHUNK]))
-        events += [JobEvent.of(row) for row in session.scalars(rows.order_by(JobEventRow.seq))]
+        rows = select(row).where(row.seq.in_(chosen[start : start + CHUNK])).order_by(row.seq)
+        events += [JobEvent.of(each) for each in session.scalars(rows)]
     return events
-
-
-def _spread(values: Sequence[int], count: int) -> Sequence[int]:
-    """Return `count` of the values at equal distances, including the last one, or all if there are fewer."""
-    if len(values) <= count:
-        return values
-    return [values[(number + 1) * len(values) // count - 1] for number in range(count)]
 
 
 def newest_kind(session: Session, job_id: str) -> str | None:

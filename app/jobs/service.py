@@ -121,7 +121,7 @@ class Jobs:
     def outline(self, job_id: str, principal: str, after: str | None, points: int) -> Sequence[JobEvent]:
         """Return the events of a job after the event with id `after`, oldest first, with at most 2 * `points` metrics.
 
-        A plot of a long run needs no more. The metrics are at equal distances; see `logbook.thinned_events`.
+        A plot of a long run needs no more. See `logbook.thinned_events`.
         """
         with self._database.read() as session:
             self._job(session, job_id, principal)

@@ -28,7 +28,7 @@ STREAMED = (
     "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
     "type `job` contain the job object; they are sent at the start and whenever the job changes. `after` or the header "
     "`Last-Event-ID` continues a stream after an event. For a plot, `points` limits the number of past metrics in a "
-    "stream: of those with and of those without a validation loss, at most so many are sent, at equal distances."
+    "stream: of those with and of those without a validation loss, one is sent for each of so many parts of the log."
 )
 Points = Annotated[int, Query(ge=2, le=5000)]  # the maximum number of past metrics of either kind in a stream
 PAGE = 500  # events that are read at once

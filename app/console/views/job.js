@@ -13,7 +13,7 @@ import { jobName, versionLink } from "./jobs.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
-const POINTS = 1000; // past points of a curve; a plot is about as wide
+const POINTS = 500; // past points of a curve: about one for each two pixels
 
 export async function view({ parameters: [id], signal }) {
   const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}`;
