@@ -38,7 +38,7 @@ def _help(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
+    """The settings of a process, each read from the environment variable `OSTINATO_<NAME>`."""
 
     host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
@@ -129,7 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def run_dir(self) -> Path:
-        """The folder in which the running programs are listed."""
+        """The folder that lists the running programs."""
         return self.data / "run"
 
     @property
@@ -228,7 +228,7 @@ def _types() -> dict[str, Any]:
 
 
 def _choices(name: str) -> tuple[str, ...]:
-    """The permitted values of a setting, in order; empty if the setting is not restricted to a list of values."""
+    """Return the permitted values of a setting, in order; empty if there is no fixed list of values."""
     declared = _types().get(name)
     return get_args(declared) if get_origin(declared) is Literal else ()
 
@@ -248,12 +248,12 @@ def help_lines() -> list[tuple[str, str, str]]:
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed_memory() -> int:
-    """The memory of this machine, or of the container in which this process runs, in bytes."""
+    """Return the memory of this machine, or of the container in which this process runs, in bytes."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
         return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -267,9 +267,9 @@ def share_the_machine() -> None:
     programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
     in the environment, its value is kept.
 
-    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
-    once and then requests them again page by page, which takes up to half of the time of a large batch. A program can
-    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
+    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system
+    immediately and then requests them again page by page, which takes up to half of the time of a large batch. A
+    program can release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":
