@@ -80,8 +80,8 @@ def thinned_events(session: Session, job_id: str, position: int, points: int) ->
     """
     row = JobEventRow
     after = row.job_id == job_id, row.seq > position
-    first, last = session.execute(select(func.min(row.seq), func.max(row.seq)).where(*after)).one()
-    if first is None:
+    first, last = (session.scalar(select(bound(row.seq)).where(*after)) for bound in (func.min, func.max))
+    if first is None or last is None:
         return []
     part = (row.seq - first) * points // (last - first + 1)
     validated = cast(row.data, Text).like('%"valid_loss"%')

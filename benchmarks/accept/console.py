@@ -160,7 +160,7 @@ def empty_page() -> Iterator[str]:
 
 def first_paint(browser: Browser, url: str) -> float:
     """Return the median milliseconds until the first paint of a page, without a cache."""
-    measured = []
+    measured: list[float] = []
     for _ in range(PAINTS):
         context = browser.new_context()
         page = context.new_page()
