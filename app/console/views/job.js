@@ -13,6 +13,7 @@ import { jobName, versionLink } from "./jobs.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
+const POINTS = 500; // past points of a curve: about one for each two pixels
 
 export async function view({ parameters: [id], signal }) {
   const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}`;
@@ -44,7 +45,7 @@ class JobPage {
     while (!this.signal.aborted) {
       try {
         const headers = this.last ? { "last-event-id": this.last } : {};
-        await stream("GET", `${this.path}/events?stream=true`, { signal: this.signal, headers }, (event) => this.receive(event));
+        await stream("GET", `${this.path}/events?stream=true&points=${POINTS}`, { signal: this.signal, headers }, (event) => this.receive(event));
         if (ENDED.includes(this.job.status)) return;
       } catch (error) {
         if (error.name === "AbortError") return;
