@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
-from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow
+from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow, WebhookEndpointRow
 from app.errors import InvalidRequest
 from app.jobs import logbook, queries, trials
 from app.jobs.claims import JobClaims
@@ -42,7 +42,9 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clients, self.workers = JobRepository(database), JobClaims(database)
-        self.endpoint = add_endpoint(database)
+        with database.transaction() as session:
+            session.execute(delete(WebhookEndpointRow))  # of an earlier shop on this database
+        add_endpoint(database)
 
     def create(self, number: int, model: str = "auto") -> str:
         with self.database.transaction() as session:
