@@ -1,4 +1,7 @@
-"""The worker's main loop, which claims jobs and executes them one after another."""
+"""The worker's main loop, which claims jobs and executes them one after another.
+
+Beside the loop, a thread sends the events of webhooks, also while a job runs.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,16 @@ class Worker:
         """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
         log.info("worker %s started", self.name)
         self._resources.trainers.sweep()
+        courier = self._resources.courier()
+        courier.start()
+        try:
+            self._repeat()
+        finally:
+            courier.stop()
+            self._resources.changes.close()
+        log.info("worker %s stopped", self.name)
+
+    def _repeat(self) -> None:
         wait = FIRST_WAIT
         while not self._stopping:
             try:
@@ -71,8 +84,6 @@ class Worker:
                 continue
             if not worked:
                 self._rest(IDLE_SECONDS)
-        self._resources.changes.close()
-        log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
         """Claim a job and execute it until this worker no longer holds it. Return False if no job can be claimed."""

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, uploads and fine-tuning."""
+"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, fine-tuning, webhooks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.api.openai import (
     moderations,
     responses,
     uploads,
+    webhooks,
 )
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
@@ -21,7 +22,14 @@ COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 # There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
     inference=(completions.router, chat.router, responses.router, embeddings.router, moderations.router),
-    management=(models.router, files.router, uploads.router, fine_tuning.router, fine_tuning_events.router),
+    management=(
+        models.router,
+        files.router,
+        uploads.router,
+        fine_tuning.router,
+        fine_tuning_events.router,
+        webhooks.router,
+    ),
     prefixes=("POST /models/{}/v1",),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",

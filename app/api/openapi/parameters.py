@@ -28,6 +28,7 @@ EVALUATION_EVENT: dict[str, Any] = {
     "type": "message",
     "data": {},
 }
+ENDPOINT_ID = "whe-3a5c7e9f1b2d4f6a8c0e2d4b"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 MOST_COMPARED = 50
 PURPOSE = "^[a-z][a-z0-9_-]{0,39}$"
@@ -46,6 +47,10 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
     "evaluation_id": (EVALUATION_ID, "The id of an evaluation, from `GET /v1/evaluations` or `POST /v1/evaluations`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
+    "webhook_endpoint_id": (
+        ENDPOINT_ID,
+        "The id of a webhook endpoint, from `GET /v1/webhook_endpoints` or `POST /v1/webhook_endpoints`",
+    ),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
 DELETED: dict[str, tuple[Any, str]] = {  # for the routes that delete something
@@ -111,6 +116,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
     ("delete_model", "model"): {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}:[1-9][0-9]{0,8}$"},
     ("list_registry_models", "task"): {},
     ("list_registry_models", "architecture"): {},
+    ("list_webhook_endpoints", "limit"): {"minimum": 1, "maximum": 100},
     ("list_models", "limit"): {"minimum": 1, "maximum": 10_000},
     ("list_model_versions", "status"): {"enum": ["pending", "ready", "failed", "deleted"]},
     ("list_model_versions", "after"): {"pattern": "^([^\\n]*:)?[0-9]{1,9}$"},
