@@ -206,7 +206,9 @@ def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> lis
         (id_, status): count for id_, status, count in session.execute(counts.group_by(row.endpoint_id, row.status))
     }
     latest = select(func.max(row.id)).where(row.endpoint_id.in_(ids), row.error.is_not(None)).group_by(row.endpoint_id)
-    reasons = dict(session.execute(select(row.endpoint_id, row.error).where(row.id.in_(latest))).tuples().all())
+    reasons = {
+        id_: error for id_, error in session.execute(select(row.endpoint_id, row.error).where(row.id.in_(latest)))
+    }
     return [
         replace(
             endpoint,

@@ -91,26 +91,27 @@ def test_event_types_are_listed(client: openai.OpenAI) -> None:
     assert (types.object, types.data) == ("list", list(EVENT_TYPES))
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "message"),
-    [
-        ({"event_types": []}, "event_types", "at least one"),
-        ({"event_types": [SUCCEEDED, "batch.complete"]}, "event_types", "did you mean 'batch.completed'?"),
-        ({"event_types": ["safety.alert.created"]}, "event_types", "is not a type of event"),
-        ({"url": "https://user@example.com"}, "url", "must be like https://example.com"),
-        ({"url": "https://10.0.0.1/x"}, "url", "private"),
-        ({"name": ""}, "name", "1 to 128 characters"),
-        ({"name": "x" * 129}, "name", "1 to 128 characters"),
-        ({"name": "a\x00b"}, "name", "control characters"),
-        ({"name": "a\n"}, "name", "control characters"),
-    ],
-)
-def test_bad_fields_are_named(client: openai.OpenAI, fields: dict[str, Any], param: str, message: str) -> None:
-    error = refusal(client, **fields)
-    assert error[0] == param and message in error[2]
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"event_types": []}, "event_types", "at least one"),
+    ({"event_types": [SUCCEEDED, "batch.complete"]}, "event_types", "did you mean 'batch.completed'?"),
+    ({"event_types": ["safety.alert.created"]}, "event_types", "is not a type of event"),
+    ({"url": "https://user@example.com"}, "url", "must be like https://example.com"),
+    ({"url": "https://10.0.0.1/x"}, "url", "private"),
+    ({"name": ""}, "name", "1 to 128 characters"),
+    ({"name": "x" * 129}, "name", "1 to 128 characters"),
+    ({"name": "a\x00b"}, "name", "control characters"),
+    ({"name": "a\n"}, "name", "control characters"),
+]
+
+
+def test_bad_fields_are_named(client: openai.OpenAI) -> None:
     endpoint = create(client)
-    with pytest.raises(openai.BadRequestError, match=message[:20]):
-        client.webhooks.update(endpoint.id, **fields)
+    for fields, param, message in BAD:
+        error = refusal(client, **fields)
+        assert error[0] == param and message in error[2]
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.webhooks.update(endpoint.id, **fields)
+        assert caught.value.param == param and message in str(caught.value)
 
 
 def test_a_test_event_is_signed_and_its_status_returned(client: openai.OpenAI) -> None:
