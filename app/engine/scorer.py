@@ -157,7 +157,7 @@ class Scorer:
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
         """Return the scores of each row, or the exception that occurred. Changes no state; safe in any thread."""
         try:
-            scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
+            scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
             return scores
         except Exception as error:
             return error

@@ -108,12 +108,15 @@ def _work(counters: Counters) -> wire.VersionWork:
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that computes the head's raw outputs, or a regression's answers in their original units."""
+    """Return a function that computes the head's raw outputs, or a regression's answers in their original units.
+
+    The answers are computed in float64: a float32 cannot represent a target like a time in seconds to the second.
+    """
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
         scores_BC: Tensor = network(inputs, lengths_B)
-        return scores_BC if target is None else scores_BC.float() * target.std[0] + target.mean[0]
+        return scores_BC if target is None else scores_BC.cpu().double() * target.std[0] + target.mean[0]
 
     return score
 

@@ -123,6 +123,18 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
         assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
 
 
+def test_a_large_target_keeps_its_digits() -> None:
+    """Near 1.8e9, the numbers of float32 are 128 apart."""
+    shape, mean, std = b.config("gru", "regression"), 1_795_000_000.0, 57_735.0
+    scorer, _, replies = start(shape, target=Scaling([mean], [std]))
+    rows = texts(20)
+    scorer.add(b.PEER, ask("x", rows))
+    drain(scorer)
+    expected = [[raw * std + mean for raw in plain(b.network(shape), row)] for row in rows]
+    for scores, exact in zip(replies.final("x").scores, expected, strict=True):
+        assert scores == pytest.approx(exact, rel=0, abs=0.1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_mean_is_subtracted_in_the_number_type_of_the_version(dtype: str) -> None:
     """Versions of earlier releases use float32, in which their API sent numbers, and give the same answers as

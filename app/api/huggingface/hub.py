@@ -168,8 +168,8 @@ async def _classified(request: Request, caller: Caller, body: HubRequest) -> Res
     items = await services_of(request).inference.items(_plain(body), "inputs")
     policy = length_policy(body.truncate, body.truncation_direction)
     parameters = body.parameters or HubParameters()
-    scored = await classified(request, caller, items, policy)
-    scores = label_scores(scored, parameters.top_k, parameters.function_to_apply)
+    scored = await classified(request, caller, items, policy, parameters.top_k)
+    scores = await label_scores(scored, parameters.top_k, parameters.function_to_apply)
     return JsonReply(scores, answer_headers(scored.version.ref, sum(scored.lengths), scored.timing))
 
 

@@ -63,7 +63,7 @@ async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
     items: list[Item] = await services_of(request).inference.items(value, "inputs")
     policy = length_policy(body.truncate, body.truncation_direction)
     scored = await classified(request, Caller.read(request, None), items, policy)
-    scores = label_scores(scored, function="none" if body.raw_scores else None)
+    scores = await label_scores(scored, function="none" if body.raw_scores else None)
     headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
     return JsonReply(scores if several else scores[0], headers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
+from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.neutral_fields import CLASSIFICATION
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each, new_id
@@ -34,8 +34,6 @@ router = APIRouter(tags=["classification"])
 Render = Callable[[int, list[float]], "ClassificationItem"]
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
-LARGEST = 1_000_000  # maximum number of probabilities and scores in a reply: about 50 MB of JSON
-INLINE = 2000  # maximum number of scores in a reply that is built on the event loop rather than in a worker thread
 
 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,9 +177,7 @@ async def classify(request: Request) -> Response:
     def render(index: int, row: list[float]) -> ClassificationItem:
         return _item(index, row, body, rule, scored)
 
-    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(query.reference, scored, [render(i, row) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, render, query.reference, scored)
+    return await build_reply(scored, partial(_reply, render, query.reference, scored))
 
 
 def _policy(body: ClassifyRequest) -> DecisionPolicy:
@@ -207,22 +203,12 @@ def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> 
     """Reject a request whose reply would be too large."""
     labels = len(version.labels)
     scores = min(body.top_k or labels, labels)
-    numbers = items * (scores + (body.probs + (body.prediction_set is not None)) * labels)
-    if numbers > LARGEST:
-        raise InvalidRequest(
-            f"the reply would contain {numbers:,} probabilities and scores ({items} inputs, {labels} labels); the "
-            f"limit is {LARGEST:,}. Send probs: false and a top_k, or fewer inputs",
-            code="reply_too_large",
-            param="input",
-        )
+    scores += (body.probs + (body.prediction_set is not None)) * labels
+    check_reply_size(items, labels, scores, "input", "probs: false and a top_k, or fewer inputs")
 
 
-def _long_reply(render: Render, reference: str, scored: ScoredBatch) -> Response:
-    return _reply(reference, scored, encode_each(render(i, row) for i, row in enumerate(scored.rows)))
-
-
-def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data` contains one ClassificationItem per input, either as a struct or encoded as JSON."""
+def _reply(render: Render, reference: str, scored: ScoredBatch) -> Response:
+    data: list[Any] = encode_each(render(i, row) for i, row in enumerate(scored.rows))
     tokens = sum(scored.lengths)
     value = ClassifyReply(new_id("classify"), "list", int(time.time()), reference, data, Usage(tokens, tokens))
     return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))

@@ -40,7 +40,7 @@ class OutputValues:
 
     @property
     def datatype(self) -> str:
-        return tensors.BYTES if self.name in (signature.LABEL, signature.CONTINUATION) else "FP32"
+        return signature.DATATYPES[self.name]
 
 
 def scored_outputs(scored: ScoredBatch) -> list[OutputValues]:
@@ -104,7 +104,7 @@ def _written(value: OutputValues, binary: bool, output: OutputParameters) -> tup
     datatype = tensors.BYTES if output.classification else value.datatype
     if not (binary if output.binary_data is None else output.binary_data):
         return OutputTensor(value.name, datatype, value.shape, list(value.elements)), None
-    data = (tensors.pack_texts if datatype == tensors.BYTES else tensors.pack_numbers)(value.elements)
+    data = tensors.pack(value.elements, datatype)
     size = {"binary_data_size": len(data)}
     return OutputTensor(value.name, datatype, value.shape, parameters=size), data
 

@@ -9,7 +9,8 @@ from models.config import ModelConfig
 TEXT, PAIR, SERIES = "text", "text_pair", "series"
 PROMPT, CONTINUATION = "text_input", "text_output"
 LABEL, PROBS, VALUE = "label", "probs", "value"
-TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32"}
+TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "FP64": "TYPE_FP64"}
+DATATYPES = {LABEL: "BYTES", CONTINUATION: "BYTES", PROBS: "FP32", VALUE: "FP64"}  # of the outputs
 
 
 class TensorMetadata(msgspec.Struct, frozen=True):
@@ -32,9 +33,13 @@ def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
 def outputs_of(config: ModelConfig, labels: int) -> list[TensorMetadata]:
     """The outputs of a version with so many labels."""
     if config.task == "generation":
-        return [TensorMetadata(CONTINUATION, "BYTES", [-1])]
+        return [_output(CONTINUATION)]
     if config.task == "embedding":
         return []  # vectors are returned by other routes
     if config.task == "regression":
-        return [TensorMetadata(VALUE, "FP32", [-1])]
-    return [TensorMetadata(LABEL, "BYTES", [-1]), TensorMetadata(PROBS, "FP32", [-1, labels])]
+        return [_output(VALUE)]
+    return [_output(LABEL), _output(PROBS, labels)]
+
+
+def _output(name: str, *axes: int) -> TensorMetadata:
+    return TensorMetadata(name, DATATYPES[name], [-1, *axes])

@@ -72,9 +72,11 @@ def size_of(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def pack_numbers(values: Iterable[float]) -> bytes:
-    """Encode numbers as FP32."""
-    packed = array("f", values)
+def pack(values: Sequence[Any], datatype: str) -> bytes:
+    """Encode the elements of a tensor as bytes."""
+    if datatype == BYTES:
+        return pack_texts(values)
+    packed = array(FORMATS[datatype], values)
     if sys.byteorder == "big":
         packed.byteswap()
     return packed.tobytes()

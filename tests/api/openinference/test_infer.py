@@ -67,6 +67,22 @@ def test_numbers_of_every_type(api: Api, client: InferenceServerClient, datatype
     assert np.allclose(result.as_numpy("probs"), expected_probs(api, "waves", values), atol=1e-6)
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_values_of_a_regression(
+    api: Api, client: InferenceServerClient, shelf: Shelf, engine: FakeEngine, binary: bool
+) -> None:
+    """They are sent as FP64: in FP32, a time in seconds would be wrong by a minute."""
+    shelf.classifier("arrival", task="regression", labels=(), classes=1)
+    engine.classes = 1
+    value = client.infer("arrival", [text_input(TEXTS)], outputs=[InferRequestedOutput("value", binary_data=binary)])
+    with api.client() as http:
+        items = http.post("/v1/classify", json={"model": "arrival", "input": TEXTS}).json()["data"]
+    assert value.as_numpy("value").dtype == np.float64
+    assert value.as_numpy("value").tolist() == [item["value"] for item in items]
+    [output] = client.get_model_metadata("arrival")["outputs"]
+    assert output == {"name": "value", "datatype": "FP64", "shape": [-1]}
+
+
 def test_the_classification_extension(api: Api, client: InferenceServerClient) -> None:
     for binary in (True, False):
         outputs = [InferRequestedOutput("probs", binary_data=binary, class_count=2)]
