@@ -18,7 +18,7 @@ from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
 from app.webhooks.outbox import DELIVERED, FAILED, WAITING
 from app.webhooks.records import Delivery, WebhookEndpoint
 
-GROWTH = 3  # the factor between two delays
+GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
 JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
 KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
@@ -34,7 +34,7 @@ class RetryPolicy:
 
     def delay(self, attempt: int) -> float:
         """Return the seconds to wait after this attempt, the first of which is 1."""
-        seconds = min(self.first_delay * GROWTH ** min(attempt - 1, 30), LONGEST_DELAY)
+        seconds: float = min(self.first_delay * GROWTH ** min(attempt - 1, 30), LONGEST_DELAY)
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)
 
 

@@ -24,7 +24,7 @@ from app.webhooks.outbox import FAILED, WAITING
 from app.webhooks.records import WebhookEndpoint
 from app.webhooks.sender import Sender, Unanswered
 
-PAGE_LIMIT = 100
+PAGE_LIMIT = 1000
 NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 ENDPOINT_ID = re.compile(r"whe-[A-Za-z0-9_-]{1,36}")
 KEPT_SECONDS = 86_400.0  # for which a replaced secret may be kept

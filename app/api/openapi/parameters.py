@@ -116,7 +116,6 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
     ("delete_model", "model"): {"pattern": "^(?!ftckpt-)[a-z0-9][a-z0-9._-]{0,63}:[1-9][0-9]{0,8}$"},
     ("list_registry_models", "task"): {},
     ("list_registry_models", "architecture"): {},
-    ("list_webhook_endpoints", "limit"): {"minimum": 1, "maximum": 100},
     ("list_models", "limit"): {"minimum": 1, "maximum": 10_000},
     ("list_model_versions", "status"): {"enum": ["pending", "ready", "failed", "deleted"]},
     ("list_model_versions", "after"): {"pattern": "^([^\\n]*:)?[0-9]{1,9}$"},

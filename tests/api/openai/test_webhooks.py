@@ -76,7 +76,7 @@ def test_lists_are_paged_from_the_newest_on(client: openai.OpenAI, http: httpx.C
         with pytest.raises(openai.NotFoundError):
             client.webhooks.list(after=after)
     with pytest.raises(openai.BadRequestError):
-        client.webhooks.list(limit=101)
+        client.webhooks.list(limit=1001)
 
 
 def test_the_number_of_endpoints_is_limited(client: openai.OpenAI) -> None:
