@@ -1,6 +1,6 @@
-"""The tables of the database.
+"""The database tables.
 
-Times are seconds since the epoch, according to the database's clock. Every row that a client creates has an `owner`.
+Times are seconds since the epoch, according to the database's clock. Every row that a client created has an `owner`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class AliasRow(TableBase):
 
 
 class AliasMoveRow(TableBase):
-    """The history of the aliases, one row per move. `to_version` is NULL if the alias was removed."""
+    """The history of aliases, one row per move. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -127,7 +127,7 @@ class JobRow(TableBase):
     """A training job or an evaluation.
 
     Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes. A running job without a
-    lease is an auto job that waits for its trials (`app.jobs.trials`).
+    lease is an auto job that is waiting for its trials (`app.jobs.trials`).
     """
 
     __tablename__ = "jobs"

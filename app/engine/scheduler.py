@@ -1,7 +1,7 @@
 """Chooses the sequences that run in the next step, and the prompt tokens that the step reads. Imports no torch.
 
-A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget of
-tokens, so that a long prompt delays the next token of other sequences by a bounded time.
+A step decodes one token for each running sequence in a single call. Then it reads prompts in chunks, up to a token
+budget, so that a long prompt delays other sequences' next tokens only by a bounded time.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Scheduler:
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence at the end of the queue, and number it in the order of arrival."""
+        """Append a sequence to the queue, and number it in order of arrival."""
         # Slots do not show the order of arrival, because sequences change slots, so each sequence carries its number.
         self._arrivals += 1
         sequence.order = self._arrivals
         self.waiting[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Remove a waiting or running sequence. Has no effect if the sequence has been removed already.
+        """Remove a waiting or running sequence. Has no effect if the sequence has already been removed.
 
         Returns (source, target) if the state of slot `source` must be copied to slot `target`.
         """
@@ -88,7 +88,7 @@ class Scheduler:
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """Return the prompt chunks of this step, oldest first: up to `prefill_tokens` tokens, including padding."""
+        """Return this step's prompt chunks, oldest first: up to `prefill_tokens` tokens, including padding."""
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []
@@ -118,10 +118,10 @@ class Scheduler:
 
         Adds neighbouring slots as long as the budget allows and at most half of the tokens in the call are padding.
 
-        `real` is the number of tokens without padding. A running sum is sufficient, because raising `steps` for a new
-        row does not lengthen an earlier row. A row is cut only to its share, which is the budget divided by the number
-        of rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been
-        cut, and does not rise again.
+        `real` is the number of tokens without padding. A running sum suffices, because raising `steps` for a new row
+        does not lengthen any earlier row. A row is cut only to its share, which is the budget divided by the number of
+        rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been cut,
+        and does not rise again.
         """
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.

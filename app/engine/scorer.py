@@ -1,6 +1,7 @@
-"""Computes the scores or vectors of whole sequences, in batches of the waiting rows of one loaded version.
+"""Computes scores or vectors for whole sequences, batching the waiting rows of one loaded version.
 
-A request may contain several sequences. It receives one answer, with the results in the order of the sequences.
+A request may contain several sequences. It receives a single answer, which contains the results in the order of the
+sequences.
 """
 
 from __future__ import annotations
@@ -67,12 +68,12 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests with rows in a batch. Safe to read from another thread, like `waiting`."""
+        """The number of open requests that have rows in a batch. Safe to read from another thread, like `waiting`."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
     def waiting(self) -> int:
-        """The number of open requests without a row in a batch."""
+        """The number of open requests that have no row in a batch."""
         return len(self.open) - self.running
 
     @property
@@ -91,7 +92,7 @@ class Scorer:
     def add(self, peer: bytes, message: Score | Embed) -> None:
         """Queue the rows of a request as separate items, which may run in different batches.
 
-        Replies with Failed at once if the request cannot run.
+        Replies with Failed immediately if the request cannot run.
         """
         rows: Sequence[Row] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
@@ -155,7 +156,7 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return the scores of each row, or the exception that occurred. Changes no state; safe in any thread."""
+        """Return each row's scores, or the exception that occurred. Changes no state; safe in any thread."""
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
             return scores
@@ -163,7 +164,7 @@ class Scorer:
             return error
 
     def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Like `attempt`, but without computation if all requests were closed while the batch waited."""
+        """Like `attempt`, but computes nothing if all requests were closed while the batch was waiting."""
         return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
@@ -176,7 +177,7 @@ class Scorer:
             self._accept(item, result)
 
     def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
-        """Run each row of a failed batch separately, so that only the requests of faulty rows fail."""
+        """Run each row of a failed batch separately, so that only requests with faulty rows fail."""
         if len(batch) > 1:
             for item in batch:
                 if not item.request.closed:
@@ -224,7 +225,7 @@ class Scorer:
 
 
 def steps_of(row: Row) -> int:
-    """The number of steps of a row: its token ids or its numeric steps."""
+    """The number of steps in a row: token ids or numeric steps."""
     return len(row) if isinstance(row, list) else row.steps
 
 

@@ -1,4 +1,4 @@
-"""One sequence that a decoder reads and continues: prompt, output, slot and options. Imports no torch."""
+"""A sequence that a decoder reads and continues: prompt, output, slot and options. Imports no torch."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. In addition, a version may score sequences or generate text. `counters` are
-    the counters of this version.
+    Every version can compute embeddings. It may also score sequences or generate text. `counters` are the counters of
+    this version.
     """
 
     loaded: LoadedNetwork
@@ -69,7 +69,7 @@ def assemble(
     counters: Counters,
     prefixes: Prefixes[Snapshot] | None = None,
 ) -> LoadedVersion:
-    """Make a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
+    """Create a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
     config, counters = loaded.config, Counters(counters)
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:

@@ -1,4 +1,4 @@
-"""Finds the vocabulary and the labels that training scripts save with the weights, by their usual keys."""
+"""Finds the vocabulary and the labels that training scripts save with the weights under the usual keys."""
 
 from __future__ import annotations
 

@@ -83,10 +83,10 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the outputs of the head for each item, calibrated unless the query says otherwise.
+        """Return the head's outputs for each item, calibrated unless the query says otherwise.
 
         Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
-        and may raise an error to reject the version.
+        and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
         calibration = scored.version.assets.calibration
@@ -220,7 +220,7 @@ class Inference:
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
-        """Start a generation. The caller must read all pieces of the result or close it."""
+        """Start a generation. The caller must read all of the result's pieces or close it."""
         until = time.monotonic() + query.seconds
         with self.deadlines.limit(query.seconds):
             async with AsyncExitStack() as stack:
@@ -257,7 +257,7 @@ class Inference:
     ) -> tuple[EngineClient, Work]:
         """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
-        If the engine has unloaded the version in the meantime, the version is loaded again, once.
+        If the engine has unloaded the version in the meantime, the version is reloaded, once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)

@@ -25,7 +25,7 @@ def get_by_key(session: Session, owner: str, key: str) -> Job | None:
 
 
 def newest_with_body(session: Session, owner: str, body_sha256: str, since: float) -> Job | None:
-    """Load the newest job, if any, that the owner created with an equal request at `since` or later."""
+    """Load the newest job, if any, that the owner created with an identical request at `since` or later."""
     equal = (JobRow.owner == owner, JobRow.body_sha256 == body_sha256, JobRow.created_at >= since)
     row = session.scalar(select(JobRow).where(*equal).order_by(JobRow.created_at.desc()).limit(1))
     return Job.of(row) if row else None
@@ -40,7 +40,7 @@ def page(
     without_metadata: bool,
     trials: bool,
 ) -> Page[Job]:
-    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`.
+    """Load the jobs that satisfy `owned` and have all `metadata` pairs, newest first, starting after the job `after`.
 
     Trials are left out unless `trials` is set.
     """
@@ -75,9 +75,10 @@ def count_before(session: Session, job: Job) -> int:
 
 
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """Compute `count_before` for several jobs, by id. Ranks the queue only once, regardless of the number of jobs.
+    """Return `count_before` for each of several jobs, by job id.
 
-    A trial of an auto job counts as its parent, which is running.
+    Ranks the queue only once, regardless of the number of jobs. The count for a trial is that for its parent, which is
+    running.
     """
     if not jobs:
         return {}

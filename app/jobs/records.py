@@ -30,13 +30,13 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A snapshot of a row of the table `jobs`.
+    """A snapshot of a row in the `jobs` table.
 
-    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of the request and, under "spec", the
-    `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
-    increments `attempt`, so that writes of earlier attempts can be rejected. `losses` is the number of attempts that
-    ended with a fault. `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are
-    seconds since the epoch according to the database's clock.
+    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the validated fields of the request and, under "spec",
+    the `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
+    increments `attempt`, so that writes by earlier attempts can be rejected. `losses` is the number of lost attempts.
+    `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are seconds since the
+    epoch according to the database's clock.
 
     A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """
@@ -91,7 +91,7 @@ class Job:
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in derived})
 
     def seen_at(self, now: float) -> Self:
-        """Return the job as clients see it at the time `now`, according to the database's clock."""
+        """Return the job as clients see it at time `now` of the database's clock."""
         lost = self.status == RUNNING and self.lease_until is not None and self.lease_until < now
         return replace(self, lost=lost)
 
@@ -107,7 +107,7 @@ class Job:
 
     @property
     def public_status(self) -> str:
-        """The status in OpenAI's terms, where the validation of files is a separate status.
+        """The status in OpenAI's terms, which include a separate status for file validation.
 
         A job whose worker was lost is shown as queued, even before another worker has noticed the loss.
         """
@@ -123,7 +123,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Whether clients have asked to cancel or to pause a running job."""
+    """Whether clients have asked to cancel or pause a running job."""
 
     cancel: bool
     pause: bool
@@ -174,7 +174,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A checkpoint of a job. Its id is a model reference, by which the checkpoint can be loaded."""
+    """A checkpoint of a job. Its id is a model reference, so the checkpoint can be loaded by its id."""
 
     id: str
     job_id: str

@@ -1,6 +1,6 @@
-"""The SQL for the client operations on jobs: create, cancel, pause and resume.
+"""SQL for client operations on jobs: create, cancel, pause and resume.
 
-`JobClaims` contains the SQL for the worker operations. A job's state is changed only through these two classes.
+`JobClaims` contains the SQL for worker operations. Only `JobRepository` and `JobClaims` change a job's state.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class JobRepository:
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Cancel a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
-        The trials of the job are cancelled in the same way. The job ends when all of them have ended.
+        The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
         # Trials first: if no worker holds any, they all end here, and the job ends with them, without waiting for a
         # worker. `_stop` writes both flags, so an earlier request to pause is repeated.
@@ -69,9 +69,9 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Pause a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
-        The unfinished trials of the job are paused in the same way.
+        The job's unfinished trials are paused in the same way.
         """
         for trial in trials.of(session, job.id, lock=True):
             if trial.status in trials.ACTIVE:
@@ -79,7 +79,7 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=job.cancel_requested, pause=True))
 
     def resume(self, session: Session, job: Job) -> None:
-        """Queue a locked, paused job again. If the job has trials, queue those that are paused."""
+        """Queue a locked, paused job again. If the job has trials, queue those that are paused too."""
         paused = trials.of(session, job.id, lock=True)
         for trial in paused:
             if trial.status == PAUSED:
@@ -91,7 +91,7 @@ class JobRepository:
             self._states.update(session, job.id, status=RUNNING, phase=TRAINING)
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
-        """Cancel or pause a locked job, or set the flags if a worker holds the job or one of its trials."""
+        """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
         # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):

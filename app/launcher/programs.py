@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
 Trainers are children of the worker, which writes one file for each of them, `<data>/run/trainers/<job>.json`. Such a
-file is valid only if its process is running and is a trainer.
+file counts only if its process is running and is a trainer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
     `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only.
-    It is the address for programs on this machine.
+    It is the address at which programs on this machine reach the API.
     """
 
     program: str  # api | engine | worker | trainer
@@ -55,7 +55,7 @@ def _state(pid: int) -> str:
 
 
 def _is_trainer(pid: int) -> bool:
-    """Whether a process is a trainer according to its command line.
+    """Whether a process is a trainer, according to its command line.
 
     Process ids are reused and differ between containers.
     """
@@ -68,7 +68,7 @@ def _is_trainer(pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"

@@ -1,4 +1,4 @@
-"""Limits the size of the texts that an imported tokenizer reads at once, to limit its memory and time."""
+"""Limits the size of the texts that an imported tokenizer reads at once, and thereby its memory use and its time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lamb
 
 
 class Abandoned(Exception):
-    """The caller no longer waits for the texts, so tokenization has stopped."""
+    """Tokenization has stopped because the caller no longer waits for the texts."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""The files that define a tokenizer: its tokenizer.json, and the files next to it that name special tokens."""
+"""The files that define a tokenizer: the tokenizer.json, and the files next to it that name special tokens."""
 
 from __future__ import annotations
 

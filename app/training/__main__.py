@@ -138,7 +138,10 @@ def _lower_priority() -> None:
 
 
 class _StopSignal:
-    """Records SIGTERM. Between steps, the session checks for it and, if received, saves a resume point and stops."""
+    """Records SIGTERM.
+
+    The session checks for it between steps; if it was received, the session saves a resume point and stops.
+    """
 
     def __init__(self) -> None:
         self._received = False

@@ -1,10 +1,10 @@
 """One attempt at a job, from the claim to the job's next state.
 
-1. Lock the run directory, after waiting for the trainer of an earlier attempt to exit.
+1. Lock the run directory, after waiting for an earlier attempt's trainer to exit.
 2. Fetch the data files and the base model.
-3. Record the events of earlier trainers that have not been recorded yet, because their workers were lost.
+3. Record the events of earlier trainers that were not recorded because their workers were lost.
 4. Start the trainer and record its events as they are written.
-5. Derive the job's next state from how the trainer ended.
+5. Determine the job's next state from how the trainer ended.
 
 During all of these steps, a separate thread renews the lease.
 """
@@ -59,7 +59,7 @@ LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Interrupted(Exception):
-    """The attempt must stop, because the job is being cancelled or paused or the worker is stopping."""
+    """The attempt must stop, because the job is being cancelled or paused, or the worker is stopping."""
 
 
 class Attempt:
@@ -74,7 +74,7 @@ class Attempt:
         self._kills = KillWatch()
 
     def run(self) -> str:
-        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
+        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a bug."""
         with self._lease:
             try:
                 return self._try()
@@ -108,7 +108,7 @@ class Attempt:
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
 
     def _train(self) -> tuple[int, LastEvent | None]:
-        """Run the trainer until it ends. Return its exit code and its last event."""
+        """Run the trainer until it exits. Return its exit code and its last event."""
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
@@ -174,7 +174,7 @@ class Attempt:
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer ends. Return the last one. Kills a trainer that does not exit in time."""
+        """Record events until the trainer exits. Return the last one. Kills the trainer if it does not exit in time."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
@@ -202,7 +202,7 @@ class Attempt:
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
         """Add new events to the job's log. Return the trainer's last event if `events` contains it.
 
-        Events of earlier attempts (`live` is false) do not change the progress and do not end this attempt.
+        Events from earlier attempts (`live` is false) neither change the progress nor end this attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -276,9 +276,9 @@ class Attempt:
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
-        """Queue the job again after a fault. It continues from the newest resume point.
+        """Queue the job again after a failure. It continues from the newest resume point.
 
-        If `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
+        If `lost`, the attempt counts towards the limit on lost attempts; when the limit is reached, the job fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

@@ -1,4 +1,4 @@
-"""The resources of a worker: settings, database, stores, and the trainer's command and environment."""
+"""A worker's resources: settings, database, stores, and the trainer's command and environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.worker.trainer_list import TrainerList
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of a worker, created once per process.
+    """A worker's resources, created once per process.
 
     `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
     the environment from which the trainer inherits some variables (see `trainer.environment`).

@@ -29,7 +29,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between retries while the databa
 
 
 def default_name() -> str:
-    """Return the default name of a worker: `<host>-<process id>`."""
+    """Return a worker's default name: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 
@@ -109,7 +109,7 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in the log of its parent. If this fails, the result is reported with the next one."""
+        """Report a trial's result in its parent's log. If this fails, it is reported with the next result."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)
@@ -128,7 +128,7 @@ class Worker:
             return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
 
     def _rest(self, seconds: float) -> None:
-        """Wait for this time, or until `stop` is called."""
+        """Wait for `seconds`, or until `stop` is called."""
         if not self._stopping:
             select.select([self._awake], [], [], seconds)
 

@@ -48,7 +48,7 @@ def data_folder() -> Path | None:
 
 
 def run(name: str) -> str:
-    """Run one check and write its result file. Returns the outcome as one word."""
+    """Run one check and write its result file. Returns the outcome in one word."""
     print(f"{name}:", flush=True)
     record, started = Record(), time.time()
     try:

@@ -106,7 +106,7 @@ class DecodedBody:
     """A `receive` function that decodes the body received by another one."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
-        """`limit` is the maximum number of decoded bytes. If it is exceeded, `too_large()` is raised."""
+        """`limit` is the maximum number of decoded bytes. If the limit is exceeded, `too_large()` is raised."""
         self._receive, self._encoding, self._left, self._too_large = receive, encoding, limit, too_large
         self._decoder = DECODERS[encoding]()
         self._pieces: Iterator[bytes] = iter(())

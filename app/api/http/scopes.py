@@ -1,4 +1,4 @@
-"""Decides which scope of an API key a request needs, from its method and path."""
+"""Determines which API key scope a request needs, from its method and path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 class MissingScope(Forbidden):
-    """The API key has none of the scopes that the route needs."""
+    """The API key lacks the scope that the route needs."""
 
     code = "missing_scope"
 

@@ -33,7 +33,7 @@ MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each look
 
 @dataclass(frozen=True)
 class Services:
-    """The services of one API process, with its settings."""
+    """The services of one API process, and its settings."""
 
     settings: Settings
     database: Database
@@ -51,7 +51,7 @@ class Services:
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
-        """Start the services that run on the event loop. Must be called on the loop that serves requests."""
+        """Start the services that run on the event loop. Must be called on the event loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
@@ -69,7 +69,7 @@ class Services:
 
 
 class _Catalogue:
-    """A cache of the registry data for the readiness checks. It is refreshed only after the database has changed."""
+    """A cache of the registry data that readiness checks use. It is refreshed only when the database has changed."""
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)

@@ -28,10 +28,11 @@ SHAPES = 'inputs must be a text, a pair ["a", "b"], or a list of lists with one 
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to classify. `inputs` is a text, a pair of texts, or a list of lists with one or two texts each.
+    """A classification request. `inputs` is a text, a pair of texts, or a list of lists with one or two texts each.
 
-    The model is named by `?model=`, by the header `X-Model`, or by `OSTINATO_DEFAULT_MODEL`. With `raw_scores`, the
-    scores are logits. With `truncate`, texts that are too long are cut at the end given by `truncation_direction`.
+    The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`. If `raw_scores` is true, the
+    scores are logits. If `truncate` is true, texts that are too long are truncated on the side given by
+    `truncation_direction`.
     """
 
     inputs: str | list[str | list[str]]
@@ -69,7 +70,7 @@ async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
 
 
 def shaped(inputs: str | list[Any]) -> tuple[list[Any], bool]:
-    """Return the inputs as a list of texts and pairs, and whether there are several. Raises InvalidRequest."""
+    """Return the inputs as a list of texts and pairs, and whether there were several. Raises InvalidRequest."""
     if isinstance(inputs, str):
         return [inputs], False
     if inputs and all(isinstance(entry, str) for entry in inputs):

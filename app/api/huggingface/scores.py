@@ -1,4 +1,4 @@
-"""Scores of labels in Hugging Face's format."""
+"""Label scores in Hugging Face's format."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def classified(
 
 
 async def label_scores(scored: ScoredBatch, top_k: int | None = None, function: str | None = None) -> list[msgspec.Raw]:
-    """Return the labels of each item with their scores, highest first. Each list of LabelScore is encoded as JSON."""
+    """Return each item's labels with their scores, highest first. Each list of LabelScore is encoded as JSON."""
     version = scored.version
 
     def scores(row: list[float]) -> list[LabelScore]:

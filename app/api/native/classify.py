@@ -40,22 +40,22 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify one or more inputs.
 
     `input` is a string, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
-    `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
-    highest scores; a regression version has no labels, and rejects it. `threshold` is the minimum probability of the
-    labels in `labels`; the default is the threshold of the version. `truncate_prompt_tokens` is the number of tokens to
-    which each input is truncated; -1 truncates it to the version's context length. If `use_activation` is false,
-    `probs` and `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is
-    false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply can contain up
-    to 1,000,000 probabilities and scores.
+    `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the highest-scoring
+    labels; a regression version has no labels and rejects it. `threshold` is the minimum probability of the labels in
+    `labels`; the default is the version's threshold. `truncate_prompt_tokens` is the number of tokens to which each
+    input is truncated; -1 truncates it to the version's context length. If `use_activation` is false, `probs` and
+    `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is false, the
+    reply has no `probs`, which makes it much smaller for a version with many labels. A reply can contain up to
+    1,000,000 probabilities and scores.
 
     Probabilities are calibrated if the version has a calibration. If `calibrated` is false, the calibration is not
     applied; if it is true, a version without a calibration is rejected (`no_calibration`). `prediction_set` is a
     coverage, such as 0.9: each item gets a `set` of labels or an `interval` of values, which contains the true label or
-    value with this probability. Items whose score is less than `abstain_below` get no label. `max_risk` is the maximum
-    share of wrong answers: the minimum score is then chosen from the calibration, so that this limit holds with a
-    confidence of 97.5 %. If both fields are sent, the higher minimum score applies. `prediction_set` and `max_risk`
-    require a version with a calibration. If the calibration has too few rows to guarantee the coverage or the risk, the
-    request is rejected (`coverage_not_attainable`, `risk_not_attainable`).
+    value with this probability. Items with a score below `abstain_below` get no label. `max_risk` is the maximum share
+    of wrong answers: the minimum score is chosen from the calibration such that this limit holds with a confidence of
+    97.5 %. If `abstain_below` and `max_risk` are both sent, the higher minimum score applies. `prediction_set` and
+    `max_risk` require a version with a calibration. If the calibration has too few rows to guarantee the coverage or
+    the risk, the request is rejected (`coverage_not_attainable`, `risk_not_attainable`).
     """
 
     input: Sequences
@@ -80,11 +80,10 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `probs` contains one probability for each of the version's labels, in the order of `labels` in the version's record
     (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
-    sorted from the highest score to the lowest. `labels` is set only by multilabel versions, and `value` only by
-    regression versions.
+    in order of descending score. `labels` is set only by multilabel versions, and `value` only by regression versions.
 
     `set` and `interval` are present if the request has a `prediction_set`: `set` begins with the most probable label,
-    and `interval` contains the lower and the upper end. `abstained` is present if the request has `abstain_below` or
+    and `interval` contains the lower and upper bounds. `abstained` is present if the request has `abstain_below` or
     `max_risk`; if it is true, `label` and `labels` are null."""
 
     index: int
@@ -191,7 +190,7 @@ def _policy(body: ClassifyRequest) -> DecisionPolicy:
 
 
 def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Reject a request that the version cannot answer. Called before the engine processes it."""
+    """Reject a request that the version cannot answer. Called before the engine processes the request."""
     if body.top_k is not None and not version.labels:
         message = f"top_k applies to labels, but {version.ref} predicts numbers; leave out top_k"
         raise InvalidRequest(message, code="wrong_task", param="top_k")
@@ -238,7 +237,7 @@ def _item(
 
 
 def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) -> ClassificationItem:
-    """The item of a regression."""
+    """A regression's item."""
     return ClassificationItem(
         index=index,
         label=None,

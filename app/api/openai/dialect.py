@@ -1,4 +1,4 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, fine-tuning, webhooks."""
+"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, fine-tuning, webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: the labels of a multilabel version that apply to a text, in OpenAI's format."""
+"""`POST /v1/moderations`: which of a multilabel version's labels apply to a text, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ModerationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Moderation(msgspec.Struct, frozen=True):
-    """The labels of one text. A label applies if its score is at least the threshold of the version."""
+    """One text's labels. A label applies if its score is at least the version's threshold."""
 
     flagged: bool
     categories: dict[str, bool]
@@ -58,7 +58,7 @@ class Moderation(msgspec.Struct, frozen=True):
 
 
 class ModerationReply(msgspec.Struct, frozen=True):
-    """The labels of each text, in the order of the texts."""
+    """Each text's labels, in the order of the texts."""
 
     id: str
     model: str
@@ -113,7 +113,7 @@ def _reply(reference: str, scored: ScoredBatch) -> Response:
 
 
 def _texts(body: ModerationRequest) -> str | list[str]:
-    """The texts of a request. A list with parts is one text."""
+    """A request's texts. A list of parts is treated as one text."""
     if isinstance(body.input, str):
         return body.input
     texts = [entry for entry in body.input if isinstance(entry, str)]

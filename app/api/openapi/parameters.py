@@ -1,4 +1,4 @@
-"""Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
+"""Descriptions and examples of parameters, by name, for the OpenAPI document. The examples work with the demo's models.
 
 Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
 have `examples` in their schema, which Swagger UI shows but does not send.
@@ -133,7 +133,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Add an example and a description to each parameter of an operation that lacks them."""
+    """Add an example and a description to each of an operation's parameters that lacks them."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
         _bound(parameter, operation["operationId"])
@@ -151,7 +151,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Add the bounds of a parameter to its schema. Removes null, because a query cannot contain it."""
+    """Add the bounds of a parameter to its schema. Removes null, because a query string cannot contain it."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:
@@ -163,6 +163,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """Return an example and a description of `after`. The example is the last id in the example of the reply."""
+    """Return an example and a description of `after`. The example is the last id in the reply's example."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
     return page["data"][-1]["id"], "The last id of the previous page"

@@ -79,7 +79,7 @@ async def _answer(request: Request, reference: str) -> Response:
 
 
 def _hurried(caller: Caller, timeout: int | None) -> Caller:
-    """The caller, with a time limit in microseconds."""
+    """Return the caller with its time limit reduced to `timeout` microseconds, if given."""
     return caller if not timeout else replace(caller, seconds=min(caller.seconds, timeout / 1e6))
 
 

@@ -1,4 +1,4 @@
-"""The inputs and outputs of a version, as the protocol describes them."""
+"""A version's inputs and outputs, in the protocol's terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATATYPES = {LABEL: "BYTES", CONTINUATION: "BYTES", PROBS: "FP32", VALUE: "FP64"
 
 
 class TensorMetadata(msgspec.Struct, frozen=True):
-    """A tensor; -1 stands for any length."""
+    """A tensor's metadata; -1 in the shape stands for any length."""
 
     name: str
     datatype: str
@@ -22,7 +22,7 @@ class TensorMetadata(msgspec.Struct, frozen=True):
 
 
 def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
-    """The inputs of a version. `text_pair` is optional."""
+    """A version's inputs. `text_pair` is optional."""
     if config.task == "generation":
         return [TensorMetadata(PROMPT, "BYTES", [-1])]
     if config.input == "features":
@@ -31,7 +31,7 @@ def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
 
 
 def outputs_of(config: ModelConfig, labels: int) -> list[TensorMetadata]:
-    """The outputs of a version with so many labels."""
+    """The outputs of a version with this number of labels."""
     if config.task == "generation":
         return [_output(CONTINUATION)]
     if config.task == "embedding":

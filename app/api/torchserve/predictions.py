@@ -1,4 +1,4 @@
-"""`/predictions/{name}`: predictions in the format of TorchServe's handlers for texts."""
+"""`/predictions/{name}`: predictions in the format of TorchServe's text handlers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _scored_reply(scored: ScoredBatch, body: PredictionRequest) -> Response:
 
 
 def _result(row: list[float], scored: ScoredBatch) -> Any:
-    """The probability of each label, in descending order, or the value of a regression."""
+    """Each label's probability, in descending order, or a regression's value."""
     task = scored.version.config.task
     if task == "regression":
         return row[0]
@@ -104,7 +104,7 @@ def _result(row: list[float], scored: ScoredBatch) -> Any:
 
 
 def _shaped(results: list[Any], body: PredictionRequest) -> Any:
-    """The results in the form of the inputs: an object with `predictions`, a list, or a single result."""
+    """The results in the same form as the inputs: an object with `predictions`, a list, or a single result."""
     if body.instances is not None:
         return {"predictions": results}
     return results if isinstance(body.data, list) else results[0]

@@ -37,7 +37,7 @@ def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores
 
 
 def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[ConformalScores]:
-    """Return the scores of the rows of each label, or an empty list if a label has too few rows."""
+    """Return the scores of each label's rows, or an empty list if a label has too few rows."""
     if labels < 2 or np.bincount(targets_N, minlength=labels).min() < LABEL_ROWS:
         return []
     most = min(SCORES, LABEL_SCORES // labels)

@@ -1,4 +1,4 @@
-"""Chooses the rows with which to calibrate the version of a finished training run. Test rows are never used."""
+"""Chooses the rows for calibrating the version that a training run has produced. Test rows are never used."""
 
 from __future__ import annotations
 

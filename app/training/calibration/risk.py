@@ -1,4 +1,4 @@
-"""The risk-coverage table: for each threshold, the share of answered rows and the errors among them."""
+"""The risk-coverage table: for each threshold, the share of answered rows and the number of errors among them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def risk_levels(
 ) -> list[RiskLevel]:
     """Return the levels from the strictest threshold to the most lenient one, at which all rows are answered.
 
-    The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are Clopper-Pearson
-    bounds (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for the level that it
-    chooses.
+    The thresholds depend only on the scores, and are chosen at evenly spaced shares of answered rows. The bounds are
+    those of Clopper and Pearson (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for
+    the level that it chooses.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])

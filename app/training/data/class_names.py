@@ -1,4 +1,4 @@
-"""Reads the class names that Hugging Face's `datasets` stores in the schema of a Parquet file."""
+"""Reads the class names that Hugging Face's `datasets` library stores in the schema of a Parquet file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> Cl
 
 
 def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
-    """Replace the class numbers of a record with class names. The number -1 means an unknown class and becomes null."""
+    """Replace the class numbers of a record with class names.
+
+    The number -1 stands for an unknown class and becomes null.
+    """
     for column, names in classes.items():
         value = record.values.get(column)
         numbers = value if isinstance(value, list) else [value]

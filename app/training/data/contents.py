@@ -32,8 +32,8 @@ def format_by_content(start: str) -> str:
 
 
 def other_format(start: str, format_: str) -> tuple[str, str]:
-    """Return a format other than `format_`, and the evidence for it, if the content is clearly a table in that format;
-    otherwise ("", "").
+    """If the content is clearly a table in another format than `format_`, return that format and the evidence for it;
+    otherwise, return ("", "").
 
     `start` is the beginning of the file, which ends with a complete line.
     """

@@ -45,10 +45,10 @@ def detect(
 ) -> Source:
     """Detect the format of a file, and the encoding and line ends of a text file.
 
-    The format is `declared` if given; otherwise it is inferred from the file name and, if the name does not show it,
-    from the content. If the content is clearly in another format, that format is used, and a remark reports this.
-    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
-    that does not match the format, and text that cannot be decoded.
+    The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
+    content. If the content is clearly in another format, that format is used, and a remark reports this. `encoding` is
+    the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content that does not
+    match the format, and text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)

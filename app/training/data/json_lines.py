@@ -42,7 +42,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault names the line and column.
+    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault states the line and column.
 
     Raises BadData for malformed JSON in a file that is not JSON Lines, which cannot be read after the error.
     """
@@ -116,7 +116,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. The value of a malformed line is its fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue

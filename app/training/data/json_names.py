@@ -24,7 +24,7 @@ class RepeatedNames:
         self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
 
     def count(self, where: str) -> None:
-        """Count the last decoded value, at the place `where`, if it repeats a name."""
+        """Count the last decoded value, which is at `where`, if it repeats a name."""
         if self._pending is not None:
             self.records += 1
             self.first, self.name = self.first or where, self.name or self._pending

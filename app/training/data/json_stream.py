@@ -1,4 +1,4 @@
-"""Reads the values of a JSON text that is not JSON Lines, such as an array, or objects that span several lines."""
+"""Reads the values of a JSON text that is not in JSON Lines format, such as an array or multi-line objects."""
 
 from __future__ import annotations
 

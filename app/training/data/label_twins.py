@@ -1,4 +1,4 @@
-"""Warns about different labels that look alike to a reader, or that are the same number."""
+"""Warns about different labels that look alike, or that are the same number."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _warn(
     key: Callable[[str], str],
     show: Callable[[str], str],
 ) -> None:
-    """Warn about the groups of labels with the same key."""
+    """Warn about each group of labels that have the same key."""
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         groups[key(label)].append(label)

@@ -41,12 +41,12 @@ class Layout:
     absent: frozenset[str] = frozenset()  # keys that have no column, but would have a meaning as column names
 
     def fault(self, where: str, key: str, message: str) -> BadData:
-        """The error for the value of `key` in the record at `where`."""
+        """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
 
 
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
-    """The layout of a file. If `task` is None, the task is inferred.
+    """Return the layout of a file. If `task` is None, the task is inferred.
 
     Raises BadData, with a list of the columns of the file, if a needed column is missing.
     """
@@ -157,7 +157,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys without a column that would change the training target if a column had that name."""
+    """Return the keys that have no column, but would change the training target if a column had that name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -171,7 +171,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. Their input columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
@@ -205,7 +205,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         if key is not None:
             raise source.fault(
                 f"did you mean {key!r}? If so, rename the column, or set columns.{key} to its name; if not, set the "
-                "task (task), and the column is ignored",
+                "task (task), so that the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )
@@ -244,6 +244,6 @@ def _step_columns(
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    """The columns in `present` that are not in `used`."""
+    """Return the columns in `present` that are not in `used`."""
     excluded = set(used)
     return tuple(name for name in present if name not in excluded)

@@ -1,4 +1,4 @@
-"""Remarks about decisions and anomalies in a data file, for the data report and the job's log."""
+"""Remarks about the decisions made for a data file and the anomalies in it, for the data report and the job's log."""
 
 from __future__ import annotations
 

@@ -111,9 +111,9 @@ def of_rows(scan: Scan) -> dict[str, Any]:
 
 
 def digest_of_rows(scan: Scan, mask: NDArray[np.bool_]) -> str:
-    """Return a SHA-256 hash of the inputs and targets of some rows. It does not depend on the order of the rows.
+    """Return a SHA-256 hash of the inputs and targets of the given rows. It does not depend on the order of the rows.
 
-    If two metrics were measured on different rows, the digests differ.
+    Metrics that were measured on different rows have different digests.
     """
     names = [json.dumps(labels).encode() for labels in scan.strata]
     labels_S = np.asarray([int.from_bytes(hashlib.sha256(name).digest()[:8]) for name in names], dtype=np.uint64)

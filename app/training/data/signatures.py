@@ -1,4 +1,4 @@
-"""Recognises files that are not training data by their first bytes, so that errors can name the kind of file."""
+"""Recognises files that are not training data by their first bytes, so that errors can state what the file is."""
 
 from __future__ import annotations
 

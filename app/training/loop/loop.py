@@ -182,7 +182,7 @@ class Training:
         self._report(figures)
 
     def _report(self, validation: dict[str, float]) -> None:
-        """Emit the training metrics since the last report, and reset the sums."""
+        """Emit the training metrics accumulated since the last report, and reset the sums."""
         self._tick()
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
@@ -203,7 +203,7 @@ class Training:
         return training_figures(self.progress, self.dataset.facts.task)
 
     def _tick(self) -> None:
-        """Add the time since the last tick to `elapsed`, which includes steps, evaluations, saving and reports."""
+        """Add the time since the last tick to `elapsed`, which covers steps, evaluations, saving and reports."""
         now = self.hooks.clock()
         self.progress.elapsed, self._ticked = self.progress.elapsed + now - self._ticked, now
 

@@ -1,4 +1,7 @@
-"""The run of an auto job, which prepares the data and plans the trials. The trials are separate training runs."""
+"""The planning run of an auto job, which prepares the data and plans the trials.
+
+The trials are separate training runs.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
 
 
 def shares_baseline(dataset: Dataset, settled: Settled) -> bool:
-    """Whether one baseline is fitted for all trials.
+    """Whether all trials share one baseline.
 
-    False for language models, because their baseline depends on the context length of the trial, and with a time limit,
-    because each trial has its own limit.
+    False for language models, because their baseline depends on the context length of the trial, and for jobs with a
+    time limit, because each trial has its own limit.
     """
     return dataset.facts.task != "generation" and settled.max_seconds is None
 
