@@ -106,7 +106,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, which is built only once. `secured`: whether routes require an API key."""
+    """Return the OpenAPI document, which is built only once. `secured` indicates whether routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

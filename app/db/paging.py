@@ -14,7 +14,7 @@ ORDERS = ("asc", "desc")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A page of a list. `has_more`: whether the list continues after the last item on the page."""
+    """A page of a list. `has_more` indicates whether the list continues after the last item on the page."""
 
     items: list[Item]
     has_more: bool

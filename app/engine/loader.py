@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
-    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
-    values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
-    copies in a kernel's own layout. `kernel` is the name of the implementation of the matrix products.
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
+    answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
+    a kernel's own layout. `kernel` is the name of the matrix product implementation.
     """
 
     digest: str

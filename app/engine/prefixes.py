@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Segment)
 class _Node(Generic[S]):
     """The end of an edge, which holds `tokens` from position `start` on.
 
-    `whole`: whether the fixed tensors of `segment` are set. A root has no parent and no segment.
+    `whole` indicates whether the fixed tensors of `segment` are set. A root has no parent and no segment.
     """
 
     key: Key
@@ -87,7 +87,7 @@ class Prefixes(Generic[S]):
     def find(self, key: Key, tokens: Tokens, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
         """Return the longest cached prefix that has at most `most` tokens and a length that is a multiple of `step`.
 
-        `divisible`: whether states can be cut at any position. Otherwise, only whole nodes can be used.
+        `divisible` indicates whether states can be truncated at any position. Otherwise, only whole nodes can be used.
         """
         path, matched = self._walk(key, tokens)
         shared = min(matched, most) // step * step

@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """Counter values by name: for the process since its start, or for one version, which also count towards `whole`."""
+    """Counter values by name, for a process or one version. Also adds changes to `whole`, if given."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()

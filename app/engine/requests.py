@@ -45,7 +45,7 @@ class OpenRequests(Generic[R]):
         return len(self._requests)
 
     def values(self) -> list[R]:
-        """Return a copy of the list of open requests. Safe to call from another thread."""
+        """Return a snapshot of the open requests. Safe to call from another thread."""
         return list(self._requests.values())
 
     def get(self, peer: bytes, id: str) -> R | None:

@@ -30,7 +30,7 @@ class Chunk:
 class Scheduler:
     """Schedules sequences first come, first served.
 
-    If `alone` is true, each row is computed in a separate call and prompts are cut at fixed positions, so that the
+    If `alone` is true, each row is computed in a separate call and prompts are split at fixed positions, so that the
     shapes of a sequence's calls do not depend on other sequences.
     """
 

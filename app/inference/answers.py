@@ -32,8 +32,8 @@ class LabelReading:
 class SelectionReading:
     """A distribution over some of the labels, given that exactly one of them applies.
 
-    It is the softmax of their logits: for classification, this restricts the probabilities of all labels to the
-    selected ones; for multilabel classification, whose probabilities are independent, it conditions on one label.
+    It is the softmax of their logits. For classification, this restricts the distribution to the selected labels; for
+    multilabel classification, whose probabilities are independent, it conditions on exactly one of them being present.
     """
 
     indices: tuple[int, ...]

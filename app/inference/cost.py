@@ -18,8 +18,8 @@ def check(
 ) -> None:
     """Raise InvalidRequest (`sequence_too_expensive`) if the longest sequence would take more than `limit` seconds.
 
-    `prompts`: whether the sequences are continued instead of scored, which uses all cores. Does nothing if no engine
-    has reported its device yet.
+    `prompts` indicates whether the sequences are continued instead of scored, which uses all cores. Does nothing if no
+    engine has reported its device yet.
     """
     speed = max((_speed(engine, prompts) for engine in engines), default=0.0)
     longest = max(lengths, default=0)

@@ -77,8 +77,7 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. The count for a trial is that for its parent, which is
-    running.
+    Ranks the queue only once, regardless of the number of jobs. A trial's count is its parent's, which is running.
     """
     if not jobs:
         return {}

@@ -104,7 +104,7 @@ def waits() -> ColumnElement[bool]:
 
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
-    """Whether a job has any trials or, with `statuses`, any trials with one of these statuses."""
+    """Whether a job has any trials or, if `statuses` is given, any with one of these statuses."""
     query = select(_Trial.id).where(_Trial.parent_id == JobRow.id)
     if statuses is not None:
         query = query.where(_Trial.status.in_(tuple(statuses)))

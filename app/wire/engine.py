@@ -247,7 +247,7 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
     running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache.
-    `kernel` is the name of the implementation of its matrix products."""
+    `kernel` is the name of its matrix product implementation."""
 
     digest: str
     name: str

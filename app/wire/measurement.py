@@ -36,7 +36,7 @@ def verdict(rows: float) -> str:
 def consequences(rows: int, *, selects: bool) -> str:
     """A sentence about the consequences of having few validation rows. Empty if there are no consequences.
 
-    `selects`: whether the run chooses a checkpoint by its evaluations despite having few rows.
+    `selects` indicates whether the run chooses a checkpoint by its evaluations despite having few rows.
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:

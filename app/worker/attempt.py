@@ -130,7 +130,7 @@ class Attempt:
     def _lock(self) -> int:
         """Lock the run directory, because two trainers must not write to it at the same time.
 
-        An earlier attempt's trainer usually exits by itself, because its lease is not renewed. Otherwise it is killed.
+        An earlier attempt's trainer usually exits on its own, because its lease is not renewed. Otherwise it is killed.
         """
         try:
             return self._run.lock(STRAY_SECONDS, self._check)

@@ -70,7 +70,7 @@ def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = N
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    """Return an event which reports that a checkpoint could not be stored."""
+    """Return the event for a checkpoint that could not be stored."""
     message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 

@@ -36,10 +36,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def is_public(method: str, path: str) -> bool:
-    """Whether a request requires no key.
-
-    Without a key, the console can only be read, because `POST /` may run a model.
-    """
+    """Whether a request needs no key. Without a key, the console can only be read, because `POST /` may run a model."""
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 

@@ -24,7 +24,7 @@ WINDOW: dict[int, int] = {DecompressionParameter.window_log_max: 23}  # 8 MiB, t
 
 
 class ContentDecoder(Protocol):
-    """Decodes one body. `complete` tells whether the bytes so far are a complete body."""
+    """Decodes one body. `complete` indicates whether the bytes so far form a complete body."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]: ...
     @property

@@ -33,5 +33,5 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 
 
 def stream_error(error: OstinatoError) -> dict[str, Any]:
-    """Render an error during a stream. The type is always `generation`, which clients recognise."""
+    """Render an error in a stream. The type is always `generation`, for which clients have an exception class."""
     return {"error": error.message, "error_type": "generation"}

@@ -56,7 +56,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
     """A version that is loaded in an engine.
 
     `running` and `waiting` count its requests; `cache_bytes` is the memory for running sequences' states, and
-    `prefix_bytes` the memory for earlier prompts' states. `kernel` is the implementation of the matrix products.
+    `prefix_bytes` the memory for earlier prompts' states. `kernel` is the matrix product implementation.
     """
 
     ref: str

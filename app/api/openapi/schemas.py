@@ -69,8 +69,8 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
     """Complete the schemas in place.
 
-    `requests` contains the names of the schemas of request bodies, and `partial` the names of the schemas of replies
-    that may omit fields.
+    `requests` contains the names of request body schemas, and `partial` the names of the schemas for replies that may
+    omit fields.
     """
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():

@@ -23,12 +23,12 @@ class Holdings:
         return digest in self._loaded
 
     def add(self, digest: str) -> None:
-        """Record a message which says that the version is loaded."""
+        """Record a message that reports the version as loaded."""
         self._loaded[digest] = time.monotonic()
         self._unloaded.pop(digest, None)
 
     def discard(self, digest: str) -> None:
-        """Record a message which says that the version is no longer loaded."""
+        """Record a message that reports the version as no longer loaded."""
         self._loaded.pop(digest, None)
         self._unloaded[digest] = time.monotonic()
 
