@@ -37,7 +37,7 @@ class AddressRefused(InvalidRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     """The parts of an endpoint's URL that are needed to connect to it and to send a request."""
 
     secure: bool
@@ -47,7 +47,7 @@ class Target:
     path: str  # with the query
 
     @classmethod
-    def of(cls, url: str) -> Target:
+    def of(cls, url: str) -> Destination:
         """Parse a URL that `check_url` has accepted."""
         match = URL.fullmatch(url)
         assert match is not None
@@ -68,11 +68,11 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
             f"to {URL_LIMIT} characters in total",
             param="url",
         )
-    target = Target.of(url)
-    address = _literal(target.host)
+    destination = Destination.of(url)
+    address = _literal(destination.host)
     if address is not None:
-        check_address(str(address), target.secure, networks)
-    elif not target.secure and not networks:
+        check_address(str(address), destination.secure, networks)
+    elif not destination.secure and not networks:
         raise AddressRefused(_PLAIN, param="url")
 
 
@@ -121,7 +121,7 @@ def _plain(address: str) -> IPv4Address | IPv6Address | None:
     return None if not loopback and any(ip in network for network in TUNNELS) else ip
 
 
-async def resolve(target: Target, networks: Sequence[Network]) -> list[str]:
+async def resolve(destination: Destination, networks: Sequence[Network]) -> list[str]:
     """Return the addresses of a host, all of which webhooks may be sent to.
 
     Raises AddressRefused, and OSError if the name cannot be resolved. If the caller is cancelled, the lookup continues
@@ -138,7 +138,7 @@ async def resolve(target: Target, networks: Sequence[Network]) -> list[str]:
         addresses: list[str] = []
         error: Exception | None = None
         try:
-            entries = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            entries = socket.getaddrinfo(destination.host, destination.port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
         except (OSError, UnicodeError) as failure:  # UnicodeError: a label of the name is empty or too long
             error = failure if isinstance(failure, OSError) else OSError(str(failure))
@@ -146,8 +146,8 @@ async def resolve(target: Target, networks: Sequence[Network]) -> list[str]:
             loop.call_soon_threadsafe(report, addresses, error)
 
     # A daemon thread, because the resolver may take half a minute, for which the end of the program must not wait.
-    threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    threading.Thread(destination=look_up, name="resolve", daemon=True).start()
     addresses = await answer
     for address in addresses:
-        check_address(address, target.secure, networks)
+        check_address(address, destination.secure, networks)
     return addresses

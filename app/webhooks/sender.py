@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from app.access import Network
-from app.webhooks.addresses import AddressRefused, Target, resolve
+from app.webhooks.addresses import AddressRefused, Destination, resolve
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
 LINE_LIMIT = 8192  # bytes of the status line, or of a header
@@ -36,10 +36,10 @@ class Sender:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Send a request with a JSON body, and return the status of the reply. Raises Unanswered."""
-        target = Target.of(url)
+        destination = Destination.of(url)
         try:
             async with asyncio.timeout(self._seconds):
-                status, streams = await self._exchange(target, _head(target, headers, body) + body)
+                status, streams = await self._exchange(destination, _head(destination, headers, body) + body)
         except TimeoutError:
             raise Unanswered(f"the endpoint has not answered within {self._seconds:g} s") from None
         except AddressRefused as error:
@@ -49,8 +49,8 @@ class Sender:
         await _leave(*streams)
         return status
 
-    async def _exchange(self, target: Target, request: bytes) -> tuple[int, Streams]:
-        reader, writer = await self._connect(target)
+    async def _exchange(self, destination: Destination, request: bytes) -> tuple[int, Streams]:
+        reader, writer = await self._connect(destination)
         try:
             writer.write(request)
             await writer.drain()
@@ -59,16 +59,16 @@ class Sender:
             writer.close()
             raise
 
-    async def _connect(self, target: Target) -> Streams:
+    async def _connect(self, destination: Destination) -> Streams:
         """Connect to the first address that accepts the connection. The certificate must be that of the host."""
         failure: OSError = ConnectionError("the host has no address")
-        for address in await resolve(target, self._networks):
+        for address in await resolve(destination, self._networks):
             try:
                 return await asyncio.open_connection(
                     address,
-                    target.port,
-                    ssl=self._tls if target.secure else None,
-                    server_hostname=target.host if target.secure else None,
+                    destination.port,
+                    ssl=self._tls if destination.secure else None,
+                    server_hostname=destination.host if destination.secure else None,
                     limit=LINE_LIMIT,
                 )
             except OSError as error:
@@ -80,10 +80,10 @@ class Sender:
         return ssl.create_default_context()  # reads the certificates of the system, so only when it is needed
 
 
-def _head(target: Target, headers: Mapping[str, str], body: bytes) -> bytes:
+def _head(destination: Destination, headers: Mapping[str, str], body: bytes) -> bytes:
     lines = [
-        f"POST {target.path} HTTP/1.1",
-        f"host: {target.authority}",
+        f"POST {destination.path} HTTP/1.1",
+        f"host: {destination.authority}",
         "user-agent: ostinato-webhooks",
         "content-type: application/json",
         f"content-length: {len(body)}",

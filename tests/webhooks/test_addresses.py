@@ -11,7 +11,7 @@ import pytest
 
 from app.access import networks
 from app.errors import InvalidRequest
-from app.webhooks.addresses import AddressRefused, Target, check_address, check_url, resolve
+from app.webhooks.addresses import AddressRefused, Destination, check_address, check_url, resolve
 
 PUBLIC = ("93.184.216.34", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8")
 REFUSED = (
@@ -24,10 +24,10 @@ REFUSED = (
     "4000::1", "fe00::1",
 )  # fmt: skip
 URLS = {
-    "https://example.com": Target(True, "example.com", 443, "example.com", "/"),
-    "https://example.com:8443?a=b": Target(True, "example.com", 8443, "example.com:8443", "/?a=b"),
-    "https://8.8.8.8/a/b?c=d": Target(True, "8.8.8.8", 443, "8.8.8.8", "/a/b?c=d"),
-    "https://[2606:4700::1111]/x": Target(True, "2606:4700::1111", 443, "[2606:4700::1111]", "/x"),
+    "https://example.com": Destination(True, "example.com", 443, "example.com", "/"),
+    "https://example.com:8443?a=b": Destination(True, "example.com", 8443, "example.com:8443", "/?a=b"),
+    "https://8.8.8.8/a/b?c=d": Destination(True, "8.8.8.8", 443, "8.8.8.8", "/a/b?c=d"),
+    "https://[2606:4700::1111]/x": Destination(True, "2606:4700::1111", 443, "[2606:4700::1111]", "/x"),
 }
 MALFORMED = (
     "", "example.com", "ftp://example.com", "file:///etc/passwd", "gopher://example.com", "HTTPS://example.com",
@@ -72,7 +72,7 @@ def test_a_setting_allows_networks() -> None:
 @pytest.mark.parametrize("url", URLS)
 def test_urls_are_split_into_their_parts(url: str) -> None:
     check_url(url, ())
-    assert Target.of(url) == URLS[url]
+    assert Destination.of(url) == URLS[url]
 
 
 @pytest.mark.parametrize("url", MALFORMED)
@@ -96,7 +96,7 @@ def test_plain_http_is_accepted_only_if_a_setting_allows_networks() -> None:
 
 
 def resolved(host: str, allowed: str = "") -> list[str]:
-    return asyncio.run(resolve(Target.of(f"https://{host}/"), networks(allowed)))
+    return asyncio.run(resolve(Destination.of(f"https://{host}/"), networks(allowed)))
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -127,7 +127,7 @@ def test_a_slow_name_server_does_not_block_the_loop(monkeypatch: pytest.MonkeyPa
 
     async def limited() -> None:
         async with asyncio.timeout(0.05):
-            await resolve(Target.of("https://example.com/"), ())
+            await resolve(Destination.of("https://example.com/"), ())
 
     began = time.monotonic()
     with pytest.raises(TimeoutError):
