@@ -187,7 +187,7 @@ class Client:
 
 
 def name_of(path: Path) -> str:
-    """Return a file's name for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
+    """Return a file's name for messages and uploads: "pipe" for file descriptors, such as a shell's /dev/fd/63."""
     if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return "standard input"
     if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):

@@ -35,7 +35,7 @@ def _help(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
+    """The settings of a process, each read from the environment variable `OSTINATO_<NAME>`."""
 
     host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000

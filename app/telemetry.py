@@ -121,7 +121,10 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """Record that a request for the model has started. The model's series are kept until `end`."""
+        """Record that a request for the model has started.
+
+        The model's series are kept at least until `end` is called.
+        """
         with self._lock:
             self._open[model] += 1
         self.use(model)

@@ -44,7 +44,7 @@ IDLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """Requests to one URL of one process. Without bodies, the requests are GET."""
+    """Requests to one URL that are served by one process. Without bodies, the requests are GET."""
 
     name: str
     pid: int

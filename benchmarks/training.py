@@ -35,7 +35,7 @@ ROUNDS, STEPS = 9, 12  # the first round is a warm-up and is not counted
 
 
 def dataset() -> Dataset:
-    """Create random token ids, in rows whose lengths are distributed like those of texts."""
+    """Create rows of random token ids, with lengths distributed like those of texts."""
     random = np.random.default_rng(0)
     lengths_N = random.gamma(4.0, TOKENS / 4.0, ROWS).astype(np.int64).clip(4, 1024)
     flat = random.integers(3, VOCABULARY, int(lengths_N.sum())).astype(np.int32)

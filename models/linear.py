@@ -1,4 +1,4 @@
-"""The architecture `linear`, which classifies texts by their n-grams without a neural network."""
+"""The architecture `linear`, which classifies texts by their n-grams, without a neural network."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Ngrams(nn.Module):
         return torch.cat(rows), torch.cat(buckets), torch.cat(counts)
 
     def _texts(self, ids_BT: Tensor, lengths_B: Tensor) -> list[str]:
-        """Return the text of each row in lower case, with a space at each end and single spaces inside."""
+        """Return each row's text in lower case, with a space at each end and single spaces inside."""
         if self._pieces is None:
             raise RuntimeError("bind_tokens must be called before the n-grams of a text can be computed")
         pieces, texts = self._pieces, []

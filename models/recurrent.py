@@ -51,7 +51,7 @@ class Recurrent(KernelLayer):
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
-        """Return a function for one step of one layer, which computes its formula with the products of `kernels`."""
+        """Return a function for one step of one layer, which computes the cell's formula with `kernels`."""
         raise NotImplementedError
 
     def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:

@@ -72,7 +72,7 @@ class _Storage:
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
 
     def view(self, start: int, slots: int) -> Layers:
-        """Return the tensors of a range of slots.
+        """Return each layer's tensors for a range of slots.
 
         They are cached, because decode steps request the same range repeatedly.
         """
@@ -207,7 +207,7 @@ class State:
             self._write(target, self._read(source), self.positions[source])
 
     def move(self, source: int, target: int) -> None:
-        """Move a sequence to another slot, which is overwritten. The old slot becomes empty."""
+        """Move a sequence to another slot, overwriting that slot. The old slot becomes empty."""
         if source != target:
             self.copy(source, target)
             self.reset([source])

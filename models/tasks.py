@@ -230,7 +230,7 @@ class Embedder(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """A mode in which the parameters of new modules are undefined until `initialise` or a weights file sets them.
+    """A mode in which new modules have undefined parameters until `initialise` or a weights file sets them.
 
     The "meta" device would have the same effect, but imports parts of torch's compiler, which takes 1.7 seconds and 75
     MB.

@@ -1,7 +1,7 @@
 """The n-gram branch of a language model: an embedding for each short sequence of tokens.
 
 The last 2, 3, … tokens are hashed into a table of vectors (as in Bojanowski et al., 2017). The sum of these vectors is
-added to the hidden vector from which the next token is predicted. Since the table learns frequent continuations, the
+added to the hidden vector that the next token is predicted from. Since the table learns frequent continuations, the
 network is free to learn longer dependencies (Roy et al., 2022).
 """
 

@@ -1,4 +1,4 @@
-"""The calibration of a version (`calibration.json`), which converts scores to probabilities, sets and intervals.
+"""A version's calibration (`calibration.json`), which converts scores to probabilities, sets and intervals.
 
 Imports neither torch nor numpy: the trainer writes calibrations, and the API process applies them.
 """
@@ -134,7 +134,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def least_risk(self) -> float:
-        """The lowest `max_risk` for which `level` returns a level; 1 if there is none."""
+        """The lowest `max_risk` for which `level` returns a level, or 1 if there is none."""
         starts = [START / (level.answered * self.rows) for level in self.risk]
         risks = sorted({*starts, *(level.bound for level in self.risk)})
         return next((risk for risk in risks if self.level(risk) is not None), 1.0)

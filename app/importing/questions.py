@@ -1,4 +1,4 @@
-"""Settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
+"""The settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Abandoned(Exception):
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
-    """Divide texts, or pairs of texts, into groups that may be read at once.
+    """Divide texts, or pairs of texts, into groups, each of which may be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
     Raises Abandoned between two groups if the caller no longer waits for the texts.

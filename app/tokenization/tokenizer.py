@@ -43,7 +43,7 @@ class Tokenizer:
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
     - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Used in place of dropped
       tokens.
-    - `special_ids`: the ids to which no text is encoded. `hidden_ids`: the ids that decode to an empty string.
+    - `special_ids`: the ids that no text is encoded as. `hidden_ids`: the ids that decode to an empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
 
@@ -88,7 +88,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str, *, bounded: bool = False) -> Self:
-        """Load a tokenizer.json, given by its path or directory, and the files next to it that name special tokens.
+        """Load a tokenizer.json, given its path or directory, and the files next to it that name special tokens.
 
         Raises CheckpointInvalid.
         """

@@ -52,7 +52,7 @@ def splits_into_words(definition: Mapping[str, Any]) -> bool:
 
 
 class WordTokens:
-    """A cache of the tokens of recent words. Thread-safe."""
+    """A cache of the tokens of recently encoded words. Thread-safe."""
 
     def __init__(self, encode: Encode) -> None:
         """`encode` is the library's function, which returns the token ids of each text."""

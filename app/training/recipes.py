@@ -135,7 +135,7 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 
 
 def _linear(branch: NgramRecipe) -> Recipe:
-    """Return the recipe of the architecture `linear`, which consists only of the branch."""
+    """Return the recipe for the architecture `linear`, which consists only of the branch."""
     return Recipe(
         layers=1,
         width=1,

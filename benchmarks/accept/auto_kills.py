@@ -1,6 +1,6 @@
 """Sends kill -9 at random moments during an auto job, ten times each with SQLite and with PostgreSQL.
 
-The job must end with the same weights and the same table of trials as an undisturbed job.
+The job must end with the same weights and trial table as an undisturbed job.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def train(service: Service, file: str, which: str) -> dict[str, Any]:
 
 
 def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, int]:
-    """Kill the trainer and the worker in turn while the job advances. Returns the number of kills of each."""
+    """Kill the trainer and the worker in turn while the job is running. Returns the number of kills of each."""
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]

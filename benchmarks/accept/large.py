@@ -101,7 +101,7 @@ def _train(
 
 
 class _Peak:
-    """Measures the resident memory of the trainer and of the programs that it starts, until the end of the block."""
+    """Context manager that measures the peak resident memory of the trainer and the programs that it starts."""
 
     def __init__(self, service: Service) -> None:
         self.bytes, self._service, self._done = 0, service, threading.Event()

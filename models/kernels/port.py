@@ -18,7 +18,7 @@ class Kernels(Protocol):
     A module with these functions implements this protocol.
 
     Each function takes a weight W (out, in) and a bias b (out) or None, and returns the product as a function of x.
-    One-time work for a matrix, such as changing its memory layout, is done when the product is created. Except in
+    One-time work on a matrix, such as changing its memory layout, is done when the product is created. Except in
     `reference`, the products are for inference only: they have no gradients, and later changes to the weight have no
     effect. `activation` is "silu", "gelu" (the exact GELU, with erf), "gelu_tanh" (its approximation) or "relu".
     """

@@ -1,4 +1,4 @@
-"""Rejects requests to Ollama's routes that create, copy, load and delete models. The errors name alternatives."""
+"""Rejects requests to Ollama's routes that create, copy, transfer and delete models. The errors name alternatives."""
 
 from __future__ import annotations
 

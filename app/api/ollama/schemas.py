@@ -60,7 +60,7 @@ class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=Tr
 
 
 class OllamaMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A message of a conversation."""
+    """A message in a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str = ""

@@ -42,7 +42,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 
 
 class SourceConfig:
-    """The entries of a config.json. It records which entries have been read, so that `settle` can reject all others."""
+    """The entries of a config.json. Records which entries have been read, so that `settle` can reject all others."""
 
     def __init__(self, values: Mapping[str, Any], name: str = "config.json") -> None:
         self.values, self.name = values, name

@@ -26,7 +26,7 @@ NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
 
 
 def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
-    """Infer a network whose body is a Transformer encoder, or a single encoder layer.
+    """Infer a network whose body is a Transformer encoder or a single encoder layer.
 
     Raises UnknownNetwork if the tensors do not fit such a network.
     """

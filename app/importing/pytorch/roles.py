@@ -19,7 +19,7 @@ Chain = tuple[Layer, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roles:
-    """The layers around a body, each group in the order in which they are applied.
+    """The layers around a body, in groups. Within each group, the layers are in the order in which they are applied.
 
     `embedding` has the shape (vocabulary, width). `inputs` compute the body's input from features or embeddings.
     `scorer` computes one score per step, for attention pooling. The last layer of `head` computes the outputs.

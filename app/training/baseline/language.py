@@ -25,7 +25,7 @@ def order_for(alphabet: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The n-grams of one length: sorted codes with discounted counts, and contexts with sums and weights."""
+    """All n-grams of one length: sorted codes with discounted counts, and contexts with sums and weights."""
 
     grams: NDArray[np.int64]
     kept: NDArray[np.float64]  # counts minus discounts

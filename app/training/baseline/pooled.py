@@ -21,8 +21,8 @@ def columns(features: int) -> int:
 def pooled(rows: Rows, chosen_N: NDArray[np.int64]) -> NDArray[np.float64]:
     """Compute the features of the given rows. The result has one row per sequence.
 
-    The columns are mean, standard deviation, minimum, maximum, first and last step, the means of SEGMENTS segments, and
-    the logarithm of the number of steps.
+    The columns are the mean, the standard deviation, the minimum, the maximum, the first and last steps, the means of
+    SEGMENTS segments, and the logarithm of the number of steps.
     """
     return np.stack([_row(rows.row(int(row)).astype(np.float64)) for row in chosen_N])
 

@@ -24,7 +24,7 @@ class Texts:
             self._pieces = [b" " if id_ in tokenizer.hidden_ids else piece for id_, piece in enumerate(pieces)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of a sequence of ids."""
+        """Convert a sequence of ids to text."""
         if self._pieces is None:
             return self._tokenizer.decode(ids)
         return b"".join([self._pieces[id_] for id_ in ids]).decode("utf-8", "replace")

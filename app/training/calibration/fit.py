@@ -4,7 +4,7 @@ For one label per row: temperature scaling (Guo et al., 2017, section 4), where 
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
 The penalties act like a few additional rows with the network's own probabilities. They reduce the effect of chance in a
-fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex and solved by
+fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex, and are solved with
 Newton's method in float64, so that equal logits give equal results.
 """
 
@@ -71,7 +71,7 @@ def fit_labels(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
 
 
 class _Classes:
-    """The penalised negative log-likelihood of one label per row, for the parameters (scale, bias of each label)."""
+    """The penalised negative log-likelihood for one label per row, with the parameters (scale, bias of each label)."""
 
     def __init__(self, logits_NC: Tensor, targets_N: Tensor, biased: bool) -> None:
         self._logits_NC, self._biased = logits_NC, biased

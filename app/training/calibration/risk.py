@@ -16,7 +16,7 @@ LEVELS, LEVEL_ROWS = 50, 10  # the maximum number of levels; the minimum number 
 def risk_levels(
     scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], confidence: float = CONFIDENCE
 ) -> list[RiskLevel]:
-    """Return the levels from the strictest threshold to the most lenient one, at which all rows are answered.
+    """Return the levels from the strictest threshold to the most lenient one, which answers all rows.
 
     The thresholds depend only on the scores, and are chosen at evenly spaced shares of answered rows. The bounds are
     those of Clopper and Pearson (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for

@@ -165,7 +165,7 @@ def _bare_number(value: Any) -> str:
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:
-    """Convert a list of lists, or a JSON string of one, to a matrix of steps (T, F).
+    """Convert a list of lists, or a JSON string that contains one, to a matrix of steps (T, F).
 
     In a plain list of numbers, each number is a step with one feature. The result has the precision of float64; every
     number is within the range of float32.
@@ -212,8 +212,8 @@ def _scalar(value: Any, expectation: str) -> str:
 def _parse_list(text: str) -> Any:
     """Parse a string as JSON or as a Python list, tuple, dictionary or set. Returns None if this fails.
 
-    Also accepts a list of strings in the form in which NumPy prints arrays, with spaces instead of commas. The result
-    is None for a JSON list that mixes strings with other values.
+    Also accepts a list of strings as NumPy prints it, with spaces instead of commas. The result is None for a JSON list
+    that mixes strings with other values.
     """
     try:
         value = json.loads(text)

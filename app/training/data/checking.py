@@ -89,7 +89,7 @@ def check_files(
 
 
 def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
-    """Read and check all rows of a file on which a version is to be evaluated.
+    """Read and check all rows of an evaluation file.
 
     Returns the error because of which the file cannot be used, or None. `task` is the task of the version, and `takes`
     is its kind of input: tokens or features.

@@ -49,7 +49,7 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    """Return the class names of a ClassLabel feature or of a sequence of ClassLabels; () for other features."""
+    """Return the class names of a ClassLabel feature or of a sequence of ClassLabels, or () for other features."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names(feature[0])
     if not isinstance(feature, dict):

@@ -105,7 +105,7 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """Report each kind of note once for the whole file, with the number of rows that it applies to."""
+        """Report each kind of note once per file, with the number of rows that it applies to."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 

@@ -11,7 +11,7 @@ _LONGEST = 60  # characters of a label
 
 
 class ColumnValues:
-    """The values of each column in the rows of one line: labels, numbers, or anything else.
+    """The values of each column in the single-line rows: labels, numbers, or anything else.
 
     A column contains numbers if all of its values are numbers. Otherwise, it contains labels if it has few distinct
     values.

@@ -18,7 +18,7 @@ _EVEN = 0.9  # the minimum share of the lines that must have at least as many ce
 
 
 def format_by_content(start: str) -> str:
-    """Return the format of a file whose name does not show it, or "text" for plain text. `start` is its beginning."""
+    """Return the format of a file whose name does not reveal it, or "text" for plain text. `start` is its beginning."""
     text = start.lstrip()
     line = text.replace("\r", "\n").split("\n", 1)[0]
     if text.startswith("{") or _ARRAY.match(text):

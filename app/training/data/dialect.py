@@ -30,7 +30,7 @@ _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are 
 def dialect_of(source: Source) -> TableDialect:
     """Return the dialect of a table.
 
-    The first call determines it in a few passes over the file; later calls reuse it.
+    The first call determines the dialect in a few passes over the file; later calls reuse it.
     """
     if "dialect" not in source.settled:
         source.settled["dialect"] = _settle(source)

@@ -86,7 +86,7 @@ def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
 
 
 def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the trial with one record, whose last line has the number `last`."""
+    """Update the trial with one record, whose last line is line `last`."""
     trial.rows += 1
     if trial.rows > 1 and len(record) == 1:  # the first record is the header
         trial.values.add(cells)

@@ -22,7 +22,7 @@ _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may c
 
 
 class Sample:
-    """The first values of some columns of a table."""
+    """The first values of some of a table's columns."""
 
     def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}

@@ -1,4 +1,4 @@
-"""Decodes JSON objects, and counts the objects with a repeated name, of which JSON parsers keep only the last value."""
+"""Decodes JSON objects, and counts those with a repeated name, because JSON parsers keep only its last value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.training.data.files import Source
 
 @dataclass(slots=True)
 class RepeatedNames:
-    """Decodes the JSON records of a file, and counts the records in which an object has the same name twice."""
+    """Decodes the JSON records of a file, and counts those in which an object has the same name twice."""
 
     source: Source
     records: int = 0

@@ -16,8 +16,8 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` tells whether it is a list, and `rows` is the number of rows that contain it. `base_labels`
-    are the labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` is whether it is a list, and `rows` is how many rows contain it. `base_labels` are the
+    labels of the version to fine-tune; their spelling is preserved.
     """
 
     task: str

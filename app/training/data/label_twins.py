@@ -21,7 +21,7 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    """Add a remark for each kind of similarity between labels."""
+    """Add a remark about each kind of similarity between labels."""
     message = "some labels differ only in case, spaces, quotes or Unicode form, and are treated as different labels"
     _warn(column, counts, "look_alike_labels", message, _alike, shown)
     message = (
@@ -61,7 +61,7 @@ def _alike(label: str) -> str:
 
 
 def _skeleton(label: str) -> str:
-    """Return a key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
+    """Return a key that is the same for labels whose Latin, Greek and Cyrillic letters look alike.
 
     Accents are separated from their letters, so that accented letters are also compared.
     """

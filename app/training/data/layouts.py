@@ -1,4 +1,4 @@
-"""Determines the role of each column of a file, and infers the task if the request does not name one."""
+"""Determines the role of each column in a file, and infers the task if the request does not name one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'tabl
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The roles of the columns of one file.
+    """The roles of a file's columns.
 
     `shape` is the kind of input in a row: "text" (a text, or a pair of texts), "completion" (a prompt and a
     completion), "chat" (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric
@@ -48,7 +48,7 @@ class Layout:
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     """Return the layout of a file. If `task` is None, the task is inferred.
 
-    Raises BadData, with a list of the columns of the file, if a needed column is missing.
+    Raises BadData, which lists the file's columns, if a required column is missing.
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
@@ -109,7 +109,7 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
     """Find the columns that contain the labels if no column is named "label".
 
-    A single column with another usual name is added to `names`; columns of zeros and ones are returned.
+    If a single column has another usual name, it is added to `names`. Columns of zeros and ones are returned.
     """
     if task in ("generation", "regression") or "label" in names or (task is None and "value" in names):
         return ()

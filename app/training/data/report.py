@@ -41,7 +41,7 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
 
 
 def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
-    """Return the kind and the message of each warning that follows from a report on data files."""
+    """Return the kind and message of each warning that a report on data files gives rise to."""
     leaks = dict(report.get("leaks") or {})
     test_leaks = leaks.pop("test_in_validation", 0)
     counts = {

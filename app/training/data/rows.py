@@ -75,7 +75,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
-    """Return a reader for a shape in which every record is one example."""
+    """Return a reader for a layout shape in which every record is one example."""
 
     def read_rows(layout: Layout, records: Iterator[Record], on_fault: OnFault) -> Iterator[Example]:
         for record in records:

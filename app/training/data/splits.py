@@ -120,7 +120,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group without which all of its labels still have train rows.
+        """Hold out the smallest group whose removal leaves train rows for each of its labels.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """

@@ -25,7 +25,7 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The rows on which a version is evaluated.
+    """The rows that a version is evaluated on.
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
     or the rows of one split. `labels` are the labels of the version, followed by the labels of the file that the

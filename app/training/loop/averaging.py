@@ -23,7 +23,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after the given step (counted from 0) to the average.
+        """Add the weights that result from the given step (counted from 0) to the average.
 
         The decay factor is smaller in early steps, so that the influence of the random initial weights quickly
         vanishes.

@@ -105,7 +105,7 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cuts(self, lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions at which sorted rows are cut into batches. Their number depends only on the number of
+        """Return the positions where the sorted rows are cut into batches. Their number depends only on the number of
         rows.
         """
         count = -(-len(lengths_N) // self.size)

@@ -33,7 +33,7 @@ FEWEST = 20  # with fewer rows, some folds would have at most one row
 
 @dataclass(slots=True)
 class FoldBest:
-    """The best evaluation, computed without the rows of one fold. Implements `selection.Kept`."""
+    """The best evaluation when the rows of one fold are left out. Implements `selection.Kept`."""
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -81,7 +81,10 @@ class CrossFit:
         return self.enabled and all(best.best_value is not None for best in self._best)
 
     def observer(self, fraction: float) -> Observer | None:
-        """Return a function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
+        """Return a function that receives the outputs of one evaluation.
+
+        `fraction` is the completed share of the run.
+        """
         return partial(self._observe, fraction) if self.enabled else None
 
     def _observe(self, fraction: float, parts_PNC: NDArray[np.float64], targets: NDArray[Any]) -> None:

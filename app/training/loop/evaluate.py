@@ -49,7 +49,7 @@ def evaluate(
     """Compute the metrics of a split. `check` is called before each batch and may raise an exception.
 
     Except for generation, `observe` is called with the outputs of each part of the network, before they are combined,
-    and with the targets of the rows. Afterwards, the network is in training mode.
+    and the rows' targets. Afterwards, the network is in training mode.
     """
     if isinstance(network, LanguageModel):
         with _evaluating(network):

@@ -1,7 +1,7 @@
 """The training loop.
 
 A step is a pure function of the previous state: dropout and the order of the data depend only on (seed, step).
-Therefore, a run that is killed and continues from a resume point ends with bit-identical weights. This does not hold
+Therefore, a run that is killed and continues from a resume point produces bit-identical weights. This does not hold
 with `max_seconds`, because the elapsed time then determines the number of steps and the decay of the learning rate.
 """
 
@@ -214,7 +214,7 @@ class Training:
     # Resume points.
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors on which the next step depends, keyed by name."""
+        """Return all tensors that the next step depends on, keyed by name."""
         parts = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,

@@ -1,4 +1,4 @@
-"""Muon: SGD with momentum whose update matrices are orthogonalised, so that a step has the same size in all directions.
+"""Muon: SGD with momentum and orthogonalised update matrices, so that a step has the same size in all directions.
 
 See Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks". The size of a step is scaled as in
 Liu et al., 2025, "Muon is scalable for LLM training", section 2.2, so that AdamW's learning rates can be used.

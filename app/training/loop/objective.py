@@ -39,7 +39,7 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+    """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
 
     `train_branch` tells whether to also run the n-gram branch of the network, if any.
     """

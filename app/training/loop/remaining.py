@@ -36,7 +36,7 @@ def size_of(part: Rows | Stream) -> int:
 
 
 def evaluations_between(settled: Settled, first: int, last: int) -> int:
-    """Count the evaluations after step `first` and up to step `last`, the end of the run."""
+    """Count the evaluations after step `first`, up to and including step `last`, the end of the run."""
     every = settled.eval_every
     if every is None or last <= first:
         return 0

@@ -22,8 +22,8 @@ class Schedule:
 
     With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
     It then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
-    and compute-optimal training beyond fixed training durations"). Without such a plateau, it decays before the last
-    step or the time limit.
+    and compute-optimal training beyond fixed training durations"). If there is no such plateau, it decays before the
+    last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -100,7 +100,10 @@ class Schedule:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether to evaluate now: every `eval_every` steps and at the end, but never twice at the same step."""
+        """Whether to evaluate now.
+
+        A run evaluates every `eval_every` steps and at its end, but never twice at the same step.
+        """
         progress, every = self.progress, self.settled.eval_every
         if progress.step == 0 or progress.evaluated == progress.step:
             return False

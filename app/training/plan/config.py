@@ -41,9 +41,9 @@ class Settled:
     with other digests is rejected.
 
     Fields with defaults were added after the first release. For the schedule `plateau`, `cooldown` is the number of
-    steps in which the learning rate decays, divided by the number of steps before the decay. Train rows are cut after
-    `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size`
-    rows on average, and fewer if rows are long.
+    steps over which the learning rate decays, relative to the number of steps before the decay. Train rows are cut
+    after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
+    `batch_size` rows on average, and fewer if rows are long.
     """
 
     model: dict[str, Any]

@@ -182,7 +182,7 @@ class _Tally:
             self._open = len(line)
 
     def close(self) -> _Tally:
-        """Count the last line if it does not end with a line break."""
+        """Count the last line, which may lack a line break."""
         if self._open:
             self.lengths[self._open] += 1
         return self

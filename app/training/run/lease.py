@@ -2,7 +2,7 @@
 
 Any input renews the lease. The process exits immediately at the end of the input, which means that the worker has
 exited. It also exits if the lease expires without a renewal, which means that the worker is unresponsive or cannot
-reach the database. In both cases, another worker may already have claimed the job, and continues it from its last
+reach the database. In both cases, another worker may already have claimed the job and be continuing it from the last
 resume point.
 """
 

@@ -30,7 +30,10 @@ def confine(memory: int) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Limit the memory that the process may reserve. Not used with CUDA, which reserves far more than it uses."""
+    """Limit the memory that the process may reserve.
+
+    Not used with CUDA, which reserves far more memory than it uses.
+    """
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
 
