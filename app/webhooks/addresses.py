@@ -146,7 +146,7 @@ async def resolve(destination: Destination, networks: Sequence[Network]) -> list
             loop.call_soon_threadsafe(report, addresses, error)
 
     # A daemon thread, because the resolver may take half a minute, for which the end of the program must not wait.
-    threading.Thread(destination=look_up, name="resolve", daemon=True).start()
+    threading.Thread(target=look_up, name="resolve", daemon=True).start()
     addresses = await answer
     for address in addresses:
         check_address(address, destination.secure, networks)
