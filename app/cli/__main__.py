@@ -18,7 +18,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app import settings
-from app.cli import chat, doctor, evaluate, export, files, imports, inference, jobs, local, models, serve, top, train
+from app.cli import (
+    batches,
+    chat,
+    doctor,
+    evaluate,
+    export,
+    files,
+    imports,
+    inference,
+    jobs,
+    local,
+    models,
+    serve,
+    top,
+    train,
+)
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
@@ -39,6 +54,7 @@ for module in (serve, top, local, doctor, train, evaluate, inference, chat, impo
 program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")
 program.add_typer(files.files, name="files")
+program.add_typer(batches.batches, name="batches")
 program.add_typer(local.registry, name="registry")
 
 

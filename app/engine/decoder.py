@@ -50,7 +50,7 @@ class Decoder:
     @property
     def waiting(self) -> int:
         """The number of sequences that are waiting for a slot."""
-        return len(self.scheduler.waiting)
+        return self.scheduler.queued
 
     @property
     def busy(self) -> bool:

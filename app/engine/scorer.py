@@ -24,6 +24,8 @@ from models.config import ModelConfig
 logger = logging.getLogger(__name__)
 
 Row = list[int] | FeatureSequence  # token ids, or numeric steps
+# The limits of a batch of background rows. A request that arrives meanwhile waits for the end of one such batch.
+BACKGROUND_ROWS, BACKGROUND_TOKENS = 8, 1024
 Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
 
 
@@ -62,6 +64,10 @@ class Scorer:
         self, network: Network, config: ModelConfig, batcher: Batcher[ScoringItem], reply: Reply, counters: Counters
     ) -> None:
         self.network, self.config, self.batcher = network, config, batcher
+        # The rows of background requests, which are computed only while no other row is waiting.
+        self._background: Batcher[ScoringItem] = Batcher(
+            min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
+        )
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
         self._stale = False  # whether the batcher may contain rows of closed requests
@@ -85,7 +91,7 @@ class Scorer:
     def queued(self) -> bool:
         """Whether a row is waiting for a batch."""
         self._discard_stale()
-        return len(self.batcher) > 0
+        return len(self.batcher) + len(self._background) > 0
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -101,8 +107,9 @@ class Scorer:
             peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id
         )
         self.open.add(request)
+        batcher = self._background if message.background else self.batcher
         for index, row in enumerate(rows):
-            self.batcher.add(steps_of(row), ScoringItem(request, index, row))
+            batcher.add(steps_of(row), ScoringItem(request, index, row))
 
     def abort(self, peer: bytes, id: str) -> bool:
         """Close a request with Finished. Return whether the request was open."""
@@ -133,7 +140,8 @@ class Scorer:
         when a peer disconnects or a deadline passes, thousands of requests can close at the same time.
         """
         if self._stale:
-            self.batcher.discard(lambda item: item.request.closed)
+            for batcher in (self.batcher, self._background):
+                batcher.discard(lambda item: item.request.closed)
             self._stale = False
 
     # --- batches ------------------------------------------------------------------------------------------------
@@ -150,7 +158,7 @@ class Scorer:
         if self.open.expire():
             self._stale = True
         self._discard_stale()
-        batch, now = self.batcher.next_batch(), time.monotonic()
+        batch, now = self.batcher.next_batch() or self._background.next_batch(), time.monotonic()
         for item in batch:
             item.request.started = item.request.started or now
         return batch

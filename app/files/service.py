@@ -59,10 +59,8 @@ class Files:
         Raises InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
-        if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
-            raise InvalidRequest(
-                f"expires_after.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param="expires_after"
-            )
+        if expires_after is not None:
+            check_expiry(expires_after, "expires_after")
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
         sha256, size = self.blobs.put_stream(outline.pass_through(stream), limit, scratch)
@@ -182,6 +180,12 @@ class Files:
             message = f"there is no file {id_[:60]!a}; GET /v1/files lists your files"
             raise NotFound(message, code="file_not_found", param=param)
         return row
+
+
+def check_expiry(seconds: int, param: str) -> None:
+    """Raise InvalidRequest unless `seconds` is a valid lifetime of a file."""
+    if not LEAST_EXPIRY <= seconds <= MOST_EXPIRY:
+        raise InvalidRequest(f"{param}.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param=param)
 
 
 def check_purpose(purpose: str) -> None:

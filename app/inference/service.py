@@ -49,6 +49,8 @@ Resolve = Callable[[str, str], Version]
 class Inference:
     """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
+    background = False  # whether engines answer the requests of other processes first
+
     def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
         self.settings = settings
         self.quarantine = Quarantine()
@@ -130,6 +132,7 @@ class Inference:
                     inputs.features,
                     deadline=time.time() + query.seconds,
                     request_id=request_id.get(),
+                    background=self.background,
                 )
                 return await self._score(request, query.trusted, version, inputs.lengths, ticket)
 
@@ -271,16 +274,14 @@ class Inference:
     def _requests(
         self, query: GenerationQuery, version: ResolvedVersion, prompts: list[list[int]]
     ) -> tuple[wire.Generate, ...]:
-        deadline, about = time.time() + query.seconds, request_id.get()
-        digest, principal = version.digest, query.principal
+        identity, digest, principal = self._identity, version.digest, query.principal
+        shared = time.time() + query.seconds, request_id.get(), query.cache_salt, self.background
         requests = []
         for prompt in prompts:
             seed = secrets.randbits(63) if query.seed is None else query.seed
             params = msgspec.structs.replace(query.params, seed=seed)
             requests += [
-                wire.Generate(
-                    self._identity(), digest, principal, prompt, params, choice, deadline, about, query.cache_salt
-                )
+                wire.Generate(identity(), digest, principal, prompt, params, choice, *shared)
                 for choice in range(query.n)
             ]
         return tuple(requests)

@@ -30,7 +30,7 @@ def check(request: JobRequest) -> None:
     """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
-    _check_metadata(request.metadata or {})
+    check_metadata(request.metadata or {})
     _check_expected_version(request)
     scratch = request.from_scratch
     architecture = request.model if scratch and request.model != AUTO else None
@@ -104,7 +104,8 @@ def _check_file_ids(request: JobRequest) -> None:
             raise _invalid(param, f"must be the id of an uploaded file (file-…), not {value[:80]!r}")
 
 
-def _check_metadata(metadata: Mapping[str, str]) -> None:
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Check the number and the lengths of a client's metadata. Raises InvalidRequest with `param` set."""
     if len(metadata) > 16:
         raise _invalid("metadata", f"can have at most 16 pairs, not {len(metadata)}")
     for key, value in metadata.items():

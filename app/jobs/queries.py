@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import JobRow
-from app.jobs.records import QUEUED, RUNNING, Job
+from app.jobs.records import BATCH, QUEUED, RUNNING, Job
 
 
 def get(session: Session, job_id: str) -> Job | None:
@@ -66,12 +66,12 @@ def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str
 def count_before(session: Session, job: Job) -> int:
     """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`).
 
-    An auto job counts once, without its trials.
+    An auto job counts once, without its trials. Batches do not count, because they have a lane of their own.
     """
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
-    return session.scalar(select(func.count()).where(before, JobRow.parent_id.is_(None), JobRow.id != job.id)) or 0
+    return session.scalar(select(func.count()).where(before, _in_queue(), JobRow.id != job.id)) or 0
 
 
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
@@ -83,12 +83,16 @@ def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
         return {}
     order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
     place = (func.row_number().over(order_by=order) - 1).label("place")
-    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, JobRow.parent_id.is_(None)).subquery()
-    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, JobRow.parent_id.is_(None))) or 0
+    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, _in_queue()).subquery()
+    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, _in_queue())) or 0
     rows = session.execute(select(ranked.c.id, ranked.c.place).where(ranked.c.id.in_([job.id for job in jobs])))
     counts = {id_: running + place for id_, place in rows}
     # A job whose worker was lost is shown to clients as queued, but stored as running.
     return {job.id: counts[job.id] if job.id in counts else count_before(session, job) for job in jobs}
+
+
+def _in_queue() -> ColumnElement[bool]:
+    return and_(JobRow.parent_id.is_(None), JobRow.kind != BATCH)
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:

@@ -13,11 +13,13 @@ from app.wire.trainer import AUTO
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
-FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
+FINE_TUNING, EVALUATION, BATCH = tables.FINE_TUNING, tables.EVALUATION, tables.BATCH
+# Workers run each group of kinds in a lane of its own, so that a day's training does not delay a batch.
+TRAINING_LANE, BATCH_LANE = (FINE_TUNING, EVALUATION), (BATCH,)
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
-TRAINING, PUBLISHING = "training", "publishing"
+TRAINING, PUBLISHING, ANSWERING = "training", "publishing", "answering"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
@@ -32,11 +34,11 @@ class Fenced(Exception):
 class Job:
     """A snapshot of a row in the `jobs` table.
 
-    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the validated fields of the request and, under "spec",
-    the `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
-    increments `attempt`, so that writes by earlier attempts can be rejected. `losses` is the number of lost attempts.
-    `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are seconds since the
-    epoch according to the database's clock.
+    `kind` is `FINE_TUNING`, `EVALUATION` or `BATCH`. `request` contains the validated fields of the request and, under
+    "spec", the `TrainSpec`, `EvaluationSpec` or `BatchSpec` that all attempts use. `report` is the result of an
+    evaluation, or the `BatchProgress` of a batch. Each claim increments `attempt`, so that writes by earlier attempts
+    can be rejected. `losses` is the number of lost attempts. `seen_at` sets `lost` if the lease has
+    expired; the job then waits for its next claim. Times are seconds since the epoch according to the database's clock.
 
     A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """

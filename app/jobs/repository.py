@@ -14,6 +14,7 @@ from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import trials
 from app.jobs.records import (
+    BATCH,
     EVALUATION,
     FINE_TUNING,
     PAUSED,
@@ -28,7 +29,7 @@ from app.jobs.records import (
 )
 from app.jobs.states import JobStates
 
-NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
+NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation", BATCH: "batch"}
 
 
 class JobRepository:
@@ -94,11 +95,21 @@ class JobRepository:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
         # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
-        if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):
+        if (
+            self._keeps_answers(job)
+            or self._held(session, job)
+            or any(self._held(session, trial) for trial in trials.of(session, job.id))
+        ):
             values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
+            if job.kind == BATCH and not job.cancel_requested:
+                values["report"] = (job.report or {}) | {"cancelling_at": self._database.now(session)}
             self._states.update(session, job.id, **values)
         else:
             self._states.obey(session, job.id, flags)
+
+    def _keeps_answers(self, job: Job) -> bool:
+        """Whether this is a batch that a worker has begun. Its next attempt stores the answers and ends it."""
+        return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:
         # A running job whose lease has expired has no worker that would obey a flag. If its worker comes back after

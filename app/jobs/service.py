@@ -17,7 +17,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs import logbook, queries, trials
 from app.jobs.creation import JobCreation
-from app.jobs.records import EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
+from app.jobs.records import BATCH, EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.registry.records import CHECKPOINT_ID, LOCAL, visible
@@ -27,8 +27,9 @@ PAGE_LIMIT = 1000
 JOB_IDS = {
     FINE_TUNING: re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}"),
     EVALUATION: re.compile(r"evaljob-[A-Za-z0-9_-]{1,32}"),
+    BATCH: re.compile(r"batch-[A-Za-z0-9_-]{1,34}"),
 }
-ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations"}
+ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations", BATCH: "/v1/batches"}
 EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
 

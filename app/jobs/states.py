@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook
+from app.jobs import batch_progress, logbook
 from app.jobs.records import (
+    BATCH,
     CANCELLED,
     FAILED,
     FINE_TUNING,
@@ -55,7 +56,7 @@ class JobStates:
             message = f"{message}: {error['message']}"
         # Events are unique by (kind, step), so the log never has a second "job.ended" event.
         self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
-        self._announce(session, job_id, status, now)
+        self._announce(session, job_id, now)
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
@@ -80,12 +81,14 @@ class JobStates:
         statement = update(JobRow).where(JobRow.id == job_id).values(**values)
         session.execute(statement.execution_options(synchronize_session=False))
 
-    def _announce(self, session: Session, job_id: str, status: str, now: float) -> None:
-        """Enqueue the event of a training job that has ended. Evaluations and trials have no events."""
-        query = select(JobRow.owner, JobRow.kind, JobRow.parent_id).where(JobRow.id == job_id)
-        job = session.execute(query).one()
-        if job.kind == FINE_TUNING and job.parent_id is None:
-            outbox.enqueue(session, job.owner, f"fine_tuning.job.{status}", job_id, now)
+    def _announce(self, session: Session, job_id: str, now: float) -> None:
+        """Enqueue the event of a training job or batch that has ended. Evaluations and trials have no events."""
+        query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
+        job = session.execute(query.where(JobRow.id == job_id)).one()
+        if job.kind == BATCH:
+            outbox.enqueue(session, job.owner, f"batch.{batch_progress.ended_as(job.status, job.error)}", job_id, now)
+        elif job.kind == FINE_TUNING and job.parent_id is None:
+            outbox.enqueue(session, job.owner, f"fine_tuning.job.{job.status}", job_id, now)
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events

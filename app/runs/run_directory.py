@@ -2,6 +2,7 @@
 
     run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
     evaluation.json  in place of run.json: an EvaluationSpec           against/      the other checkpoint to evaluate
+    batch.json     in place of run.json: a BatchSpec                   answers       the answers to a batch's requests
     base/          the checkpoint to fine-tune or to evaluate          trainer.log   the trainers' log lines
     events/<n>     the events of attempt n's trainer                   lock          held by the running trainer
 
@@ -27,6 +28,8 @@ from app.errors import CheckpointInvalid
 from app.runs.event_file import EventFile
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.wire import batch
+from app.wire.batch import BatchSpec
 from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
 
 LOCK_POLL_SECONDS = 0.05
@@ -47,6 +50,10 @@ class RunDirectory:
         """Create the directory, unless it already exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.path / "events").mkdir(exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove the directory of a job that has ended."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def log(self) -> Path:
@@ -97,6 +104,13 @@ class RunDirectory:
         self._fetch(spec.file, blobs)
         if not (self.path / "evaluation.json").exists():
             checkpoint.write_json(self.path / "evaluation.json", msgspec.to_builtins(spec))
+
+    def fill_batch(self, spec: BatchSpec, blobs: BlobStore) -> None:
+        """Fetch the requests of a batch and write `batch.json`, unless they already exist."""
+        (self.path / "inputs").mkdir(exist_ok=True)
+        self._fetch(spec.file, blobs)
+        if not (self.path / batch.SPEC).exists():
+            checkpoint.write_json(self.path / batch.SPEC, msgspec.to_builtins(spec))
 
     def fill_base(
         self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache, name: Literal["base", "against"] = "base"

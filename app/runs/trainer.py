@@ -1,4 +1,4 @@
-"""Runs the trainer as a child process, in a separate process group.
+"""Runs the trainer, or the batch program, as a child process in a separate process group.
 
 The trainer writes its events to a file in the run directory instead of a pipe. The file outlives a killed worker, and
 the trainer is not blocked while the worker waits for the database. The trainer receives lease renewals on its standard
@@ -28,6 +28,7 @@ INHERITED_PREFIXES = (
 
 
 TRAINER = (sys.executable, "-m", "app.training")
+BATCH_PROGRAM = (sys.executable, "-m", "app.batches")
 
 
 def options(settings: Settings) -> tuple[str, ...]:
@@ -53,28 +54,33 @@ class Trainer:
         command: Sequence[str],
         run: Path,
         *,
-        events: Path,
+        events: Path | None,
         log: Path,
         lease_seconds: float,
         about: tuple[str, str],
-        keep_open: Sequence[int] = (),
+        keep_open: tuple[int, ...] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process.
+        """Start the process. It appends its events to the file `events`, if any.
 
         `about` contains the ids of the request and of the job, which the trainer adds to its log lines. `keep_open`
         lists the file descriptors that the trainer inherits.
         """
-        with events.open("ab") as events_file, log.open("ab") as log_file:
-            options = [str(run), "--events-fd", str(events_file.fileno()), "--lease-seconds", f"{lease_seconds:g}"]
-            options += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
+        options = [str(run), "--lease-seconds", f"{lease_seconds:g}"]
+        options += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
+        with contextlib.ExitStack() as files:
+            log_file = files.enter_context(log.open("ab"))
+            if events is not None:
+                descriptor = files.enter_context(events.open("ab")).fileno()
+                options += ["--events-fd", str(descriptor)]
+                keep_open = (*keep_open, descriptor)
             self._process = subprocess.Popen(
                 [*command, *options],
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
                 start_new_session=True,  # a separate group, so that `kill` does not end the worker
-                pass_fds=(events_file.fileno(), *keep_open),
+                pass_fds=keep_open,
                 env=env,
             )
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Hashable
+from typing import Self
 
 from app.db.changes import Changes
 from app.db.database import Database, DatabaseUnavailable
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Courier:
-    """Sends deliveries from `start` until `stop`, which may be called from other threads."""
+    """A context manager that sends deliveries in a thread, until the end of the block."""
 
     def __init__(
         self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float
@@ -47,16 +48,16 @@ class Courier:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop, and wait a few seconds for the requests in progress. Others will be sent again later."""
         self._stopping.set()
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake.set)
-        if self._thread.is_alive():
-            self._thread.join(2 * GRACE_SECONDS)
+        self._thread.join(2 * GRACE_SECONDS)
 
     def _run(self) -> None:
         asyncio.run(self._serve())

@@ -81,7 +81,10 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):
-    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed."""
+    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed.
+
+    With `background`, the request waits until no other request for the version is waiting.
+    """
 
     id: str
     digest: str
@@ -90,6 +93,7 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
     features: list[FeatureSequence] = []
     deadline: float | None = None  # seconds since the epoch
     request_id: str = ""  # the id of the HTTP request, for the log
+    background: bool = False
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
@@ -108,6 +112,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     deadline: float | None = None
     request_id: str = ""
     cache_salt: str = ""
+    background: bool = False
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
@@ -123,6 +128,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
     features: list[FeatureSequence] = []
     deadline: float | None = None
     request_id: str = ""
+    background: bool = False
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):

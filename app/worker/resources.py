@@ -12,7 +12,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.registry.service import Registry
-from app.runs.trainer import TRAINER, options
+from app.runs.trainer import BATCH_PROGRAM, TRAINER, options
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
@@ -27,7 +27,8 @@ class Resources:
     """A worker's resources, created once per process.
 
     `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
-    the environment from which the trainer inherits some variables (see `trainer.environment`).
+    the environment from which the trainer inherits some variables (see `trainer.environment`). `batch_program` is the
+    command that starts a batch program, which inherits the whole environment, because it reads the settings.
     """
 
     settings: Settings
@@ -40,6 +41,7 @@ class Resources:
     changes: Changes
     trainer: Sequence[str] = TRAINER
     env: Mapping[str, str] = field(default_factory=dict)
+    batch_program: Sequence[str] = BATCH_PROGRAM
 
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:

@@ -30,13 +30,15 @@ class TrainerList:
         self.folder = folder
 
     @contextmanager
-    def listed(self, job_id: str, attempt: int, pid: int, parent: str | None = None) -> Iterator[None]:
-        """Context manager that keeps a trainer in the list until the end of the block.
+    def listed(
+        self, job_id: str, attempt: int, pid: int, parent: str | None = None, program: str = "trainer"
+    ) -> Iterator[None]:
+        """Context manager that keeps a trainer, or another `program`, in the list until the end of the block.
 
         `parent` is the job of a trial.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
+        entry = {"program": program, "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
         entry |= {} if parent is None else {"parent": parent}
         write_json(self._path(job_id), entry)
         try:

@@ -31,6 +31,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "crowd": "benchmarks.accept.crowd",
     "kills": "benchmarks.accept.kills",
     "auto_kills": "benchmarks.accept.auto_kills",
+    "batches": "benchmarks.accept.batches",
     "compose": "benchmarks.accept.compose",
     "bench": "benchmarks.accept.speed",
     "digits": "benchmarks.accept.digits",

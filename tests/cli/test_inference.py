@@ -214,8 +214,8 @@ def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostin
     error = {"message": f"input has 200 tokens, but m:1 accepts at most 128; {advice}", "param": "input"}
     service.routes |= {"POST /v1/classify": (400, {"error": error}), "POST /v1/completions": (200, {})}
     assert ostinato("classify", "-m", "m", "a long text").err == (
-        "ostinato: text 1 has 200 tokens, but m:1 accepts at most 128; shorten it, or use --truncate, which shortens it "
-        "to that length\n"
+        "ostinato: text 1 has 200 tokens, but m:1 accepts at most 128; shorten it, or use --truncate, which shortens "
+        "it to that length\n"
     )
     ostinato("generate", "-m", "m", "x", "--json", "--truncate")
     assert service.requests[-1].json["truncate_prompt_tokens"] == -1

@@ -14,7 +14,7 @@ from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
-from app.engine.scorer import Scorer
+from app.engine.scorer import BACKGROUND_ROWS, Scorer
 from app.engine.version import assemble
 from app.wire import engine as wire
 from models.config import ModelConfig
@@ -48,6 +48,23 @@ def texts(count: int, seed: int = 0) -> list[list[int]]:
 
 def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> wire.Score:
     return wire.Score(id, "d", "local", sequences, deadline=deadline)
+
+
+def test_background_rows_wait_for_all_others_and_run_in_small_batches() -> None:
+    shape = SHAPES[0]
+    scorer, _, replies = start(shape)
+    slow = texts(20, seed=3)
+    scorer.add(b.PEER, wire.Score("behind", "d", "local", slow, background=True))
+    assert scorer.queued and len(scorer.take()) <= BACKGROUND_ROWS  # a batch that a later request would wait for
+    scorer.add(b.PEER, ask("front", texts(3, seed=4)))
+    while (batch := scorer.take())[0].request.id == "front":
+        assert {item.request.id for item in batch} == {"front"}
+    assert 1 <= len(batch) <= BACKGROUND_ROWS and scorer.queued
+    assert scorer.abort(b.PEER, "behind") and not scorer.queued
+    scorer.add(b.PEER, wire.Score("again", "d", "local", slow, background=True))
+    drain(scorer)
+    for scores, row in zip(replies.final("again").scores, slow, strict=True):
+        assert scores == pytest.approx(plain(b.network(shape), row), abs=1e-4)
 
 
 def drain(scorer: Scorer) -> int:

@@ -37,15 +37,13 @@ def courier(database: Database, *, attempts: int = 5, seconds: float = 20.0, all
 def running(database: Database, count: int = 1, **options: Any) -> Iterator[None]:
     """Context manager with couriers, as if each ran in a process of its own."""
     couriers = [courier(database, **options) for _ in range(count)]
-    for each in couriers:
-        each.start()
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for each in couriers:
-            each.stop()
-            assert not each._thread.is_alive()
-            each._changes.close()
+            stack.enter_context(each)
+        yield
+    for each in couriers:
+        assert not each._thread.is_alive()
+        each._changes.close()
 
 
 def enqueue(database: Database, *subjects: str, owner: str = "alice") -> None:

@@ -17,6 +17,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
@@ -42,6 +43,7 @@ class Services:
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
+    batches: Batches
     webhooks: Webhooks
     inference: Inference
     readiness: Readiness
@@ -99,6 +101,7 @@ def build_services(settings: Settings) -> Services:
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files),
+        batches=Batches(database, registry, files),
         webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),

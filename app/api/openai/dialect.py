@@ -1,9 +1,11 @@
-"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, fine-tuning, webhooks."""
+"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, uploads,
+fine-tuning, batches and webhooks."""
 
 from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.openai import (
+    batches,
     chat,
     completions,
     embeddings,
@@ -28,6 +30,7 @@ DIALECT = Dialect(
         uploads.router,
         fine_tuning.router,
         fine_tuning_events.router,
+        batches.router,
         webhooks.router,
     ),
     prefixes=("POST /models/{}/v1",),
@@ -37,6 +40,5 @@ DIALECT = Dialect(
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
         "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
-        "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

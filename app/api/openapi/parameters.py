@@ -19,6 +19,7 @@ OWN_MODEL = "reviews"  # deleted in examples, because other examples need the de
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 EVALUATION_ID = "evaljob-6d1b3f5a7c9e0d2b4f6a8c1e"
+BATCH_ID = "batch-3f5a7c9e0d2b4f6a8c1e6d1b"
 EVALUATION_EVENT: dict[str, Any] = {
     "id": "ftevent-91c2d3e4f5061728394a5b6c",
     "object": "fine_tuning.job.event",
@@ -46,6 +47,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
     "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
     "evaluation_id": (EVALUATION_ID, "The id of an evaluation, from `GET /v1/evaluations` or `POST /v1/evaluations`"),
+    "batch_id": (BATCH_ID, "The id of a batch, from `GET /v1/batches` or `POST /v1/batches`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
     "webhook_endpoint_id": (
         ENDPOINT_ID,
