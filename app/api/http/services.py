@@ -21,6 +21,7 @@ from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
+from app.registry.probes import Probes
 from app.registry.records import Alias
 from app.registry.service import Registry
 from app.settings import Settings
@@ -39,6 +40,7 @@ class Services:
     settings: Settings
     database: Database
     registry: Registry
+    probes: Probes
     files: Files
     jobs: Jobs
     estimates: Estimates
@@ -92,11 +94,13 @@ def build_services(settings: Settings) -> Services:
     files = Files(database, blobs)
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
-    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache)
+    probes = Probes(database, blobs)
+    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
     return Services(
         settings=settings,
         database=database,
         registry=registry,
+        probes=probes,
         files=files,
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
