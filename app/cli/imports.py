@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.import_probe import answer_probe, send_probes, show_probe
-from app.cli.import_weights import WeightsOptions, convert_weights, read_pair
+from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
 from app.cli.references import ROOT
 from app.errors import InvalidRequest
@@ -86,11 +86,13 @@ def import_version(
     from app.importing.probe import read_inputs
     from app.importing.pytorch.state_dict import WEIGHTS
 
+    if not source.exists():
+        raise InvalidRequest(f"{source} does not exist")
     if kind := describe(source):
         raise InvalidRequest(f"{source} is {kind}")
     if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
-        fields = dict(read_pair(option) for option in options or [])
-        fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
+        own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
+        fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
         return
     weights_options = {

@@ -73,7 +73,7 @@ class FakeTrainer:
                 return 0
             self.save(self.run / "checkpoint")
         self.emit(Phase("publishing"))
-        metrics = {"validation": {"accuracy": 0.75}}
+        metrics = {"validation": self.plan.get("metrics", {"accuracy": 0.75})}
         np.save(self.run / "errors.npy", np.array(self.plan.get("errors", [0.25] * 4), dtype=np.float32))
         (self.run / "probes.msgpack").write_bytes(encode(ProbeSet(VALIDATION, [[self.plan.get("parameters", 4)]])))
         self.emit(
