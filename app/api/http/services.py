@@ -27,6 +27,8 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.webhooks.sender import Sender
+from app.webhooks.service import Webhooks
 
 MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
 
@@ -44,6 +46,7 @@ class Services:
     estimates: Estimates
     evaluations: Evaluations
     batches: Batches
+    webhooks: Webhooks
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -103,11 +106,18 @@ def build_services(settings: Settings) -> Services:
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files),
         batches=Batches(database, registry, files),
+        webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
         audit=AuditTrail(database),
     )
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    networks = settings.networks
+    sender = Sender(networks, settings.webhook_timeout)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
 
 
 def services_of(request: Request) -> Services:
