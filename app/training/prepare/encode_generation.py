@@ -128,7 +128,7 @@ def _recount(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
 def encode_plain_text(
     source: Source, held_out: Source | None, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode one long text. Without a validation file `held_out`, the last part of the text is held out."""
+    """Encode one long text. If there is no validation file (`held_out`), the last part of the text is held out."""
     total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
     held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)
