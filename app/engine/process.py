@@ -19,11 +19,14 @@ import msgspec
 import torch
 import zmq
 
+from app.engine.fingerprint import fingerprint
 from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.measurements import Measurements
 from app.engine.reply import describe
+from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
@@ -55,8 +58,21 @@ def run(socket_path: Path, settings: Settings) -> None:
         settings.model_memory * 2**20 or memory_of(device) // 2, settings.prefix_memory * 2**20,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
-    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads, patience)
+    dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    tuner = tuner_of(settings, device, threads)
+    program = EngineProcess(socket_path, limits, device, dtype, threads, patience, tuner)
     program.serve()
+
+
+def tuner_of(settings: Settings, device: torch.device, threads: int) -> Tuner | None:
+    """The tuner that chooses types and kernels, or None if the settings fix them.
+
+    In invariant mode they are fixed too, because a measurement could have another result on another day.
+    """
+    if settings.dtype != "auto" or settings.batch_invariant:
+        return None
+    folder = settings.data / "measurements" / fingerprint(device, threads)
+    return Tuner(device, threads, Measurements(folder))
 
 
 def _device(name: str) -> str:
@@ -93,8 +109,9 @@ class EngineProcess:
         dtype: torch.dtype,
         threads: int,
         patience: float = float("inf"),
+        tuner: Tuner | None = None,
     ) -> None:
-        """The process exits if a step takes more than `patience` seconds."""
+        """The process exits if a step takes more than `patience` seconds. `dtype` is used if there is no `tuner`."""
         self.path, self.device, self.threads, self.patience = path, device, threads, patience
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
@@ -106,7 +123,7 @@ class EngineProcess:
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
-        self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
+        self.host = EngineHost(limits, Loader(device, dtype, self._wake, tuner), self._send, lanes)
 
     def serve(self) -> None:
         """Bind the sockets, and run the loop until a signal stops the process."""

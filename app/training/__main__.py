@@ -25,8 +25,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
+from app.process_tuning import quick_imports, share_the_machine
 from app.runs import priority
-from app.settings import installed_memory, quick_imports, share_the_machine
+from app.settings import installed_memory
 from app.training.run import lease, limits
 
 if TYPE_CHECKING:

@@ -21,11 +21,14 @@ from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
+from app.registry.probes import Probes
 from app.registry.records import Alias
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.webhooks.sender import Sender
+from app.webhooks.service import Webhooks
 
 MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
 
@@ -37,11 +40,13 @@ class Services:
     settings: Settings
     database: Database
     registry: Registry
+    probes: Probes
     files: Files
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
     batches: Batches
+    webhooks: Webhooks
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -89,21 +94,30 @@ def build_services(settings: Settings) -> Services:
     files = Files(database, blobs)
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
-    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache)
+    probes = Probes(database, blobs)
+    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
     return Services(
         settings=settings,
         database=database,
         registry=registry,
+        probes=probes,
         files=files,
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files),
         batches=Batches(database, registry, files),
+        webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
         audit=AuditTrail(database),
     )
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    networks = settings.networks
+    sender = Sender(networks, settings.webhook_timeout)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
 
 
 def services_of(request: Request) -> Services:
