@@ -99,13 +99,11 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     check(spec, base, facts)
     recipe = _recipe(spec, facts, train, base)
     model = network.model(spec, facts, recipe, train, base)
-    context = model.context_length
-    window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
+    window = min(options.context_length or recipe.window, model.context_length) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
     branch, rate = _branch(model, facts, train), _rate(options, recipe, base)
     total_steps, per_epoch = duration.steps(options, recipe, train, batch_size, window)
     metric = _metric(options, model, dataset.validation)
-    patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
     schedule = duration.schedule(options, recipe, facts, metric)
     return Settled(
         model=model.to_dict(),
@@ -116,7 +114,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         total_steps=total_steps,
         max_seconds=options.max_seconds,
         eval_every=options.eval_every or duration.eval_every(total_steps, per_epoch, facts, schedule),
-        patience=patience,
+        patience=0 if metric == "last" else duration.patience(options, facts, recipe),
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or recipe.optimizer,
@@ -135,15 +133,15 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         threads=options.threads or threads,
         deterministic=options.deterministic is not False,
         device=device,
-        truncated=_truncated(train, context + (facts.shape == "completions")),
+        truncated=_truncated(train, model.context_length + (facts.shape == "completions")),
         cooldown=recipe.cooldown,
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
         # If the request sets another learning rate than the recipe, the branch's rate is scaled by the same factor.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
-        head_rate=1.0 if options.head_only else recipe.head_rate,
-        freeze_embedding=recipe.freezes_embedding and model.task != "generation" and not options.head_only,
+        head_rate=recipe.head_rate,
+        freeze_embedding=recipe.freezes_embedding and model.task != "generation",
     )
 
 
