@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import hashlib
 import os
-import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -38,7 +35,7 @@ def _help(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """The settings of one process, each read from the environment variable `OSTINATO_<NAME>`."""
+    """The settings of a process, each read from the environment variable `OSTINATO_<NAME>`."""
 
     host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
     port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
@@ -53,7 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
-    dtype: Annotated[Literal["float32", "bfloat16"], _help("data type of the engine's weights")] = "float32"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        _help("number type of networks; with auto, the fastest that keeps the answers of float32"),
+    ] = "auto"
     batch_invariant: Annotated[
         bool, _help("compute with fixed shapes, so that replies are bit-identical regardless of concurrent requests")
     ] = False
@@ -114,6 +114,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
     ] = ""
+    webhook_networks: Annotated[
+        str,
+        _help("comma-separated networks beside public addresses that webhooks may be sent to, such as 10.1.0.0/16"),
+    ] = ""
+    webhook_timeout: Annotated[Seconds, _help("seconds in which an endpoint must answer a webhook")] = 10.0
+    webhook_attempts: Annotated[Positive, _help("number of attempts after which a webhook is given up")] = 20
+    webhook_retry_seconds: Annotated[
+        Seconds, _help("seconds before the second attempt of a webhook; each further delay is three times as long")
+    ] = 5.0
+    max_webhook_endpoints: Annotated[Positive, _help("maximum number of webhook endpoints of each API key")] = 20
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
     url: Annotated[
@@ -129,7 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def run_dir(self) -> Path:
-        """The folder in which the running programs are listed."""
+        """The folder that lists the running programs."""
         return self.data / "run"
 
     @property
@@ -186,6 +196,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
 
+    @property
+    def networks(self) -> tuple[access.Network, ...]:
+        """The networks that webhooks may be sent to. Raises SettingError if the setting is invalid."""
+        return access.networks(self.webhook_networks)
+
 
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings from the environment. `overrides` that are not None take precedence.
@@ -207,6 +222,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
+    _ = settings.networks
     _ = settings.scopes
     _ = settings.keys  # malformed keys must be detected at startup, not at the first request
     urls.check_database(settings.database_url)
@@ -228,7 +244,7 @@ def _types() -> dict[str, Any]:
 
 
 def _choices(name: str) -> tuple[str, ...]:
-    """The permitted values of a setting, in order; empty if the setting is not restricted to a list of values."""
+    """Return the permitted values of a setting, in order; empty if there is no fixed list of values."""
     declared = _types().get(name)
     return get_args(declared) if get_origin(declared) is Literal else ()
 
@@ -248,52 +264,13 @@ def help_lines() -> list[tuple[str, str, str]]:
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed_memory() -> int:
-    """The memory of this machine, or of the container in which this process runs, in bytes."""
+    """Return the memory of this machine, or of the container in which this process runs, in bytes."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
         return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return installed
-
-
-def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
-
-    OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down the other
-    programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
-    in the environment, its value is kept.
-
-    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
-    once and then requests them again page by page, which takes up to half of the time of a large batch. A program can
-    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    if platform.libc_ver()[0] == "glibc":
-        for option, value in _MALLOC:
-            ctypes.CDLL(None).mallopt(option, value)
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Context manager that turns off Python's garbage collector while torch is imported.
-
-    The import creates about a million objects, which the collector would scan many times. After the import, the objects
-    are frozen, so that the collector does not scan them later or at exit.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-# Options of <malloc.h>. Blocks of up to MMAP_THRESHOLD bytes come from the heap. Some versions of glibc reject values
-# above 32 MiB, so 32 MiB is set before 1 GiB. The heap keeps up to TRIM_THRESHOLD free bytes. All threads share one
-# arena, because further arenas are small.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_MALLOC = ((_M_MMAP_THRESHOLD, 1 << 25), (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_ARENA_MAX, 1))

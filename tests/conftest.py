@@ -22,6 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
     if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of a service on this machine
         del os.environ[variable]
+# Tests compare answers with float32's, and must not depend on the type and kernel that this machine computes fastest.
+os.environ["OSTINATO_DTYPE"] = "float32"
 for variable in ("NO_PROXY", "no_proxy"):
     os.environ[variable] = "127.0.0.1,localhost,::1"
 TEMPLATE = "ostinato_template"
@@ -46,6 +48,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long tests first, so that no process has to run a long test at the end."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one process more than there are cores, because many tests wait for other programs and for timers."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ ENVIRONMENT_PASSERS = {
     "app/cli/serve.py",
     "app/worker/__main__.py",
     "app/jobs/estimates.py",
+    "app/process_tuning.py",  # to OpenMP
 }  # to children
 PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}

@@ -1,4 +1,4 @@
-"""Sends one input to a newly imported version. The user can compare the answer with that of the original program."""
+"""Sends one input to a newly imported version. The user can compare the answer with the original program's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.cli.output import clean
+from app.cli.output import clean, warn
+from app.cli.references import ROOT
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -17,9 +18,9 @@ SHOWN = 10  # maximum number of labels or tokens to print
 
 
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
-    """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
+    """Return the version's answer: probabilities of labels or of the most likely next tokens, or {"value": number}.
 
-    For embeddings, the answer contains the first components of the vector by index.
+    For embeddings, the answer maps indices to the first components of the vector.
 
     Raises ServiceError if the service does not answer the request.
     """
@@ -36,6 +37,18 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
     return dict(zip(labels, item["probs"], strict=True))
 
 
+def send_probes(client: Client, name: str, number: int, inputs: list[Any] | None) -> None:
+    """Store the user's inputs as the probes of a new version. If the service rejects them, the version is kept."""
+    from app.client import ServiceError
+
+    if inputs is None:
+        return
+    try:
+        client.call("PUT", f"{ROOT}/{name}/versions/{number}/probes", json={"input": inputs})
+    except ServiceError as error:
+        warn(f"{name}:{number} is registered, but the inputs of --probe were not accepted: {error.message}")
+
+
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     """Print a probe and its answer."""
     print(
@@ -49,7 +62,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send the request, and repeat it until an engine has loaded the version. Returns the reply."""
+    """Send the request repeatedly until an engine has loaded the version. Returns the reply."""
     from app.client import ServiceError
 
     deadline = time.monotonic() + PATIENCE

@@ -12,10 +12,11 @@ import typer
 from app.cli.evaluate import print_report
 from app.cli.follow import follow as follow_job
 from app.cli.follow import is_evaluation, path_of, render
-from app.cli.outcome import conclude, figures_of
+from app.cli.outcome import conclude
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
+from app.wire.measurement import shown_metrics
 from app.wire.training_options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def status_of(job: dict[str, Any]) -> str:
-    """The status, with the phase of a running job: `running (training)`."""
+    """The status, including a running job's phase: `running (training)`."""
     status, phase = str(job["status"]), job.get("phase")
     return f"{status} ({phase})" if status == "running" and phase not in (None, "running") else status
 
@@ -105,7 +106,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
-    """Describe the settings. Leaves out settings without an option; `--json` shows all settings."""
+    """Describe the settings. Leaves out settings that have no option; `--json` shows all."""
     for name, value in hyperparameters.items():
         if value is not None and name in SHOWN:
             yield f"{SHOWN[name]} {value}"
@@ -125,13 +126,13 @@ def _show_evaluation(job: dict[str, Any]) -> None:
 
 
 def _took(job: dict[str, Any]) -> str:
-    """The time from a job's creation to its end; empty if it has not ended."""
+    """The time from a job's creation to its end, or "" if it has not ended."""
     finished = job.get("finished_at")
     return duration(finished - job["created_at"]) if finished and finished > job["created_at"] else ""
 
 
 def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
-    figures = figures_of(trial)
+    figures = shown_metrics(trial["metrics"])
     status = trial["status"] if trial["status"] != "running" else f"running ({float(trial['progress']):.0%})"
     size = f"{trial['parameters']:,}" if trial.get("parameters") else ""
     return trial["id"], trial["model"], status, figures or trial.get("error") or "", size, "chosen" * trial["chosen"]

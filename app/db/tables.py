@@ -1,6 +1,6 @@
-"""The tables of the database.
+"""The database tables.
 
-Times are seconds since the epoch, according to the database's clock. Every row that a client creates has an `owner`.
+Times are seconds since the epoch, according to the database's clock. Every row that a client created has an `owner`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-FINE_TUNING, EVALUATION = "fine_tuning", "evaluation"  # the kinds of jobs
+FINE_TUNING, EVALUATION, BATCH = "fine_tuning", "evaluation", "batch"  # the kinds of jobs
 ENDED = ("succeeded", "failed", "cancelled")  # the final statuses of a job
 NAMES = {  # every constraint gets a name, so that a migration can change it
     "ix": "ix_%(column_0_label)s",
@@ -84,6 +84,17 @@ class VersionRow(TableBase):
     deleted_at: Mapped[float | None]
 
 
+class ProbesRow(TableBase):
+    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns them."""
+
+    __tablename__ = "probes"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int]
+    created_at: Mapped[float]
+
+
 class AliasRow(TableBase):
     """A name that points to a version of a model and can be moved."""
 
@@ -97,7 +108,7 @@ class AliasRow(TableBase):
 
 
 class AliasMoveRow(TableBase):
-    """The history of the aliases, one row per move. `to_version` is NULL if the alias was removed."""
+    """The history of aliases, one row per move. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -124,10 +135,10 @@ class AuditRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job or an evaluation.
+    """A training job, an evaluation or a batch.
 
     Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes. A running job without a
-    lease is an auto job that waits for its trials (`app.jobs.trials`).
+    lease is an auto job that is waiting for its trials (`app.jobs.trials`).
     """
 
     __tablename__ = "jobs"
@@ -136,8 +147,8 @@ class JobRow(TableBase):
         Index("ix_jobs_claim", "status", "lease_until", "priority"),
         Index("ix_jobs_trial", "parent_id", "trial", unique=True),
     )
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-… or evaljob-…
-    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)  # or `EVALUATION`
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-…, evaljob-… or batch-…
+    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)
     owner: Mapped[str] = mapped_column(String(128), index=True)
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))
@@ -151,7 +162,7 @@ class JobRow(TableBase):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     body_sha256: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]  # the checked request of the client
-    model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
+    model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested; empty for a batch
     base_digest: Mapped[str | None] = mapped_column(String(64), index=True)  # the digest of the base version
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
@@ -167,7 +178,9 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the result of an evaluation
+    report: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # of an evaluation: its result; of a batch: its `BatchProgress`
     request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     parent_id: Mapped[str | None] = mapped_column(String(40))  # the auto job of which this job is a trial
     trial: Mapped[int | None]  # the number of a trial, from 1
@@ -208,3 +221,43 @@ class JobCheckpointRow(TableBase):
     config: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
     created_at: Mapped[float]
+
+
+class WebhookEndpointRow(TableBase):
+    """A URL to which events are sent. `secret` signs them, and so does `old_secret` until `old_secret_until`."""
+
+    __tablename__ = "webhook_endpoints"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # whe-…
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(128))
+    url: Mapped[str] = mapped_column(Text)
+    event_types: Mapped[list[Any]]
+    secret: Mapped[str] = mapped_column(String(64))
+    old_secret: Mapped[str | None] = mapped_column(String(64))
+    old_secret_until: Mapped[float | None]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class WebhookDeliveryRow(TableBase):
+    """An event for an endpoint, added in the transaction of the change that the event reports.
+
+    Only `app.webhooks` changes rows; `app.webhooks.deliveries` explains `attempt` and `due_at`.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "type", "subject"),
+        Index("ix_webhook_deliveries_due", "status", "due_at"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(40))  # evt-…, the same for all endpoints
+    type: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(40))  # the id of the job or batch
+    status: Mapped[str] = mapped_column(String(20))  # waiting | delivered | failed
+    attempt: Mapped[int] = mapped_column(default=0)  # incremented by each claim
+    due_at: Mapped[float]
+    error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
+    created_at: Mapped[float]
+    ended_at: Mapped[float | None]

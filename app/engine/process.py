@@ -1,4 +1,4 @@
-"""The engine process. It has two sockets, a loop that passes messages to the host, and a heartbeat thread.
+"""The engine process. It consists of two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
 Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
@@ -19,11 +19,14 @@ import msgspec
 import torch
 import zmq
 
+from app.engine.fingerprint import fingerprint
 from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.measurements import Measurements
 from app.engine.reply import describe
+from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
@@ -55,8 +58,17 @@ def run(socket_path: Path, settings: Settings) -> None:
         settings.model_memory * 2**20 or memory_of(device) // 2, settings.prefix_memory * 2**20,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
-    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads, patience)
+    automatic = settings.dtype == "auto"
+    # In invariant mode, type and kernel are fixed too, because a measurement could have another result next time.
+    tuner = _tuner(settings, device, threads) if automatic and not settings.batch_invariant else None
+    dtype = torch.float32 if automatic else getattr(torch, settings.dtype)
+    program = EngineProcess(socket_path, limits, device, dtype, threads, patience, tuner)
     program.serve()
+
+
+def _tuner(settings: Settings, device: torch.device, threads: int) -> Tuner:
+    folder = settings.data / "measurements" / fingerprint(device, threads)
+    return Tuner(device, threads, Measurements(folder))
 
 
 def _device(name: str) -> str:
@@ -71,7 +83,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory available to this process, in bytes: the memory of the GPU, machine or container."""
+    """Return the memory available to this process, in bytes: that of the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()
@@ -93,8 +105,9 @@ class EngineProcess:
         dtype: torch.dtype,
         threads: int,
         patience: float = float("inf"),
+        tuner: Tuner | None = None,
     ) -> None:
-        """The process exits if a step takes more than `patience` seconds."""
+        """The process exits if a step takes more than `patience` seconds. `dtype` is used if there is no `tuner`."""
         self.path, self.device, self.threads, self.patience = path, device, threads, patience
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
@@ -106,7 +119,7 @@ class EngineProcess:
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
-        self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
+        self.host = EngineHost(limits, Loader(device, dtype, self._wake, tuner), self._send, lanes)
 
     def serve(self) -> None:
         """Bind the sockets, and run the loop until a signal stops the process."""
@@ -128,7 +141,7 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
-        """Create a socket that only the user of this process can connect to."""
+        """Create a socket that only this process's user can connect to."""
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
@@ -199,10 +212,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Store a message for a peer whose queue is full. It is sent when the queue has space.
+        """Store a message for a peer whose queue is full, to be sent when the queue has space.
 
-        The answer to a load is stored unchanged. Any other message belongs to a request. That request is aborted later,
-        and Failed is stored as its final message.
+        An answer to a load is stored unchanged. Any other message belongs to a request, which is aborted later; Failed
+        is stored as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):

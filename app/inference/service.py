@@ -32,7 +32,7 @@ from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
 from app.inference.scoring import calibrated
-from app.inference.versions import Cache, ResolvedVersion, Versions
+from app.inference.versions import Cache, LoadProbes, ResolvedVersion, Versions
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
@@ -49,14 +49,16 @@ Resolve = Callable[[str, str], Version]
 class Inference:
     """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
-    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
+    background = False  # whether engines answer the requests of other processes first
+
+    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, probes: LoadProbes | None = None) -> None:
         self.settings = settings
         self.quarantine = Quarantine()
         self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
-        self.versions = Versions(resolve, cache, settings.load_timeout)
+        self.versions = Versions(resolve, cache, settings.load_timeout, probes=probes)
         self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
         self._numbers = itertools.count()
 
@@ -83,10 +85,10 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the outputs of the head for each item, calibrated unless the query says otherwise.
+        """Return the head's outputs for each item, calibrated unless the query says otherwise.
 
         Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
-        and may raise an error to reject the version.
+        and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
         calibration = scored.version.assets.calibration
@@ -130,6 +132,7 @@ class Inference:
                     inputs.features,
                     deadline=time.time() + query.seconds,
                     request_id=request_id.get(),
+                    background=self.background,
                 )
                 return await self._score(request, query.trusted, version, inputs.lengths, ticket)
 
@@ -220,7 +223,7 @@ class Inference:
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
-        """Start a generation. The caller must read all pieces of the result or close it."""
+        """Start a generation. The caller must read all of the result's pieces or close it."""
         until = time.monotonic() + query.seconds
         with self.deadlines.limit(query.seconds):
             async with AsyncExitStack() as stack:
@@ -257,7 +260,7 @@ class Inference:
     ) -> tuple[EngineClient, Work]:
         """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
-        If the engine has unloaded the version in the meantime, the version is loaded again, once.
+        If the engine has unloaded the version in the meantime, the version is reloaded, once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)
@@ -271,16 +274,14 @@ class Inference:
     def _requests(
         self, query: GenerationQuery, version: ResolvedVersion, prompts: list[list[int]]
     ) -> tuple[wire.Generate, ...]:
-        deadline, about = time.time() + query.seconds, request_id.get()
-        digest, principal = version.digest, query.principal
+        identity, digest, principal = self._identity, version.digest, query.principal
+        shared = time.time() + query.seconds, request_id.get(), query.cache_salt, self.background
         requests = []
         for prompt in prompts:
             seed = secrets.randbits(63) if query.seed is None else query.seed
             params = msgspec.structs.replace(query.params, seed=seed)
             requests += [
-                wire.Generate(
-                    self._identity(), digest, principal, prompt, params, choice, deadline, about, query.cache_salt
-                )
+                wire.Generate(identity(), digest, principal, prompt, params, choice, *shared)
                 for choice in range(query.n)
             ]
         return tuple(requests)

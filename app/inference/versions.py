@@ -1,12 +1,13 @@
-"""Resolves model references to versions, and provides the records, assets and load messages of these versions.
+"""Resolves model references to versions, and provides the versions' records, assets and load messages.
 
-A resolved reference is cached for less than half a second, so every process notices within one second that an alias has
-been moved. If the database does not respond, the last result is used for up to five minutes.
+A resolved reference is cached for less than half a second, so every process notices within one second when an alias is
+moved. If the database does not respond, the last result is used for up to five minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
@@ -20,7 +21,7 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
 from app.db.database import DatabaseUnavailable
-from app.errors import NotFound, Unavailable
+from app.errors import NotFound, OstinatoError, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
 from app.telemetry import stale_answers
 from app.tokenization import isolated
@@ -29,6 +30,8 @@ from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
 
+log = logging.getLogger(__name__)
+LoadProbes = Callable[[str, str], bytes]  # (digest, owner) to encoded probes
 TTL = 0.4  # seconds for which a resolved reference is cached
 STALE_SECONDS = 300.0  # for which an answer may be used while the database does not give another one
 ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
@@ -63,10 +66,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: everything except the weights.
-
-    They depend only on the digest.
-    """
+    """The parts of a version that the API process needs: all except the weights. They depend only on the digest."""
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -77,7 +77,7 @@ class Assets:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """The version that one request uses from start to end.
+    """The version that a request uses from start to end.
 
     `wait_until` is the monotonic time until which the request waits for the version to be loaded.
     """
@@ -108,13 +108,13 @@ class ResolvedVersion:
 
     @property
     def threshold(self) -> float:
-        """The minimum probability of the labels in an answer of a multilabel version."""
+        """The minimum probability of a label in a multilabel version's answer."""
         return float(self.assets.raw_config.get("threshold", 0.5))
 
 
 @dataclass(slots=True)
 class _Answer:
-    """A version to which a reference has resolved, with the monotonic times of the query."""
+    """The version to which a reference resolved, with the monotonic times of the query."""
 
     record: VersionRecord
     asked: float
@@ -122,10 +122,12 @@ class _Answer:
 
 
 class Versions:
-    """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
+    """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
-    Both operations block, so they run in threads. Files are fetched in separate threads, because fetching can take
-    minutes. A request waits for the files for at most `patience` seconds.
+    `probes(digest, owner)` returns the encoded probes of a version; empty if it has none.
+
+    These operations block and therefore run in threads. Files are fetched in separate threads, because fetching can
+    take minutes. A request waits at most `patience` seconds for the files.
     """
 
     def __init__(
@@ -134,8 +136,10 @@ class Versions:
         cache: Cache,
         patience: float,
         ttl: float = TTL,
+        probes: LoadProbes | None = None,
     ) -> None:
         self._resolve, self._cache, self._patience, self._ttl = resolve, cache, patience, ttl
+        self._probes = probes
         self._registry = ThreadPoolExecutor(4, "registry")
         self._files = ThreadPoolExecutor(8, "files")
         self._children = Children()
@@ -155,7 +159,7 @@ class Versions:
         return set(self._assets)
 
     def forget(self, digests: Collection[str]) -> None:
-        """Drop the assets of versions that have been deleted."""
+        """Drop the assets of deleted versions."""
         for digest in digests:
             self._assets.pop(digest, None)
 
@@ -189,14 +193,22 @@ class Versions:
         return ResolvedVersion(record, assets, wait_until)
 
     async def load_message(self, version: ResolvedVersion) -> wire.Load:
-        """Return the message that makes an engine load the version. Fetches the version's files first."""
+        """Return the message that tells an engine to load the version. Fetches the version's files first."""
         record = version.record
         loop = asyncio.get_running_loop()
         directory = await loop.run_in_executor(self._files, self._cache.checkpoint, record.digest, record.files)
         files = {path: entry.sha256 for path, entry in record.files.items()}
         weights = record.files.get(WEIGHTS)
         nbytes = weights.size if weights else 0
-        return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
+        probes = await loop.run_in_executor(self._files, self._load_probes, record)
+        return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases), probes)
+
+    def _load_probes(self, record: VersionRecord) -> bytes:
+        try:
+            return b"" if self._probes is None else self._probes(record.digest, record.owner)
+        except OstinatoError as error:  # without the database, versions can still be loaded
+            log.warning("the probes of %s could not be read: %s", record.ref, error.message)
+            return b""
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
         asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives

@@ -1,16 +1,29 @@
-"""Changes to a job's state that are made by both client requests and workers."""
+"""Changes to a job's state that both clients and workers can make."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook
-from app.jobs.records import CANCELLED, FAILED, OVER, PAUSED, QUEUED, SUCCEEDED, WAITING, Flags, NewEvent
+from app.jobs import batch_progress, logbook
+from app.jobs.records import (
+    BATCH,
+    CANCELLED,
+    FAILED,
+    FINE_TUNING,
+    OVER,
+    PAUSED,
+    QUEUED,
+    SUCCEEDED,
+    WAITING,
+    Flags,
+    NewEvent,
+)
+from app.webhooks import outbox
 
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "estimated_finish": None}
 NO_REQUESTS: dict[str, Any] = {"cancel_requested": False, "pause_requested": False}
@@ -25,7 +38,7 @@ class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
     The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
-    Otherwise, another worker could claim the job, or another client could end it, between the check and the write.
+    Otherwise, between the check and the write, another worker could claim the job or another client could end it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,6 +56,7 @@ class JobStates:
             message = f"{message}: {error['message']}"
         # Events are unique by (kind, step), so the log never has a second "job.ended" event.
         self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
+        self._announce(session, job_id, now)
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
@@ -59,13 +73,22 @@ class JobStates:
         self._note(session, job_id, "job.resumed", "The job is waiting for a worker again")
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log, with the current time of the database's clock."""
+        """Append events to the job's log, with timestamps from the database's clock."""
         logbook.append(session, job_id, events, self._database.now(session))
 
     def update(self, session: Session, job_id: str, **values: Any) -> None:
         """Update columns of the locked row."""
         statement = update(JobRow).where(JobRow.id == job_id).values(**values)
         session.execute(statement.execution_options(synchronize_session=False))
+
+    def _announce(self, session: Session, job_id: str, now: float) -> None:
+        """Enqueue the event of a training job or batch that has ended. Evaluations and trials have no events."""
+        query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
+        job = session.execute(query.where(JobRow.id == job_id)).one()
+        if job.kind == BATCH:
+            outbox.enqueue(session, job.owner, f"batch.{batch_progress.ended_as(job.status, job.error)}", job_id, now)
+        elif job.kind == FINE_TUNING and job.parent_id is None:
+            outbox.enqueue(session, job.owner, f"fine_tuning.job.{job.status}", job_id, now)
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events

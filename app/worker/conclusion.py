@@ -1,6 +1,6 @@
 """Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-The result does not depend on time or on the order in which the trials ended, so the same trials give the same version.
+The result does not depend on time or on the order in which the trials ended, so equal trials give equal versions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from app.jobs.records import Job
 from app.registry.metrics import read_metrics
 from app.registry.repository import parse_manifest
 from app.runs.run_directory import RunDirectory
+from app.wire.measurement import too_few, verdict
 from app.wire.trainer import Done, TrainFailed
 from app.worker import publish
 from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
-RESULTS = "results.csv"
+RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
 def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
@@ -42,9 +43,9 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:
-    """Return the failure of a job without a successful trial.
+    """Return the failure of a job that has no successful trial.
 
-    It has the trials' error code if all trials have the same one.
+    If all trials have the same error code, the failure has it too.
     """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:
@@ -63,7 +64,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
 
 
 def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
-    """Return one row per trial. The rows contain neither times nor ids, so that equal jobs have equal tables."""
+    """Return one row per trial. The rows contain no times or ids, so that identical jobs have identical tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
     for trial, planned in zip(tried, job.settled["trials"], strict=True):
@@ -82,7 +83,7 @@ def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: Tri
 def _write(
     resources: Resources, run: RunDirectory, winner: Job, name: str, reason: str, table: list[dict[str, Any]]
 ) -> Done:
-    """Write the checkpoint of the winner with the table of all trials to the run directory."""
+    """Write the winner's checkpoint, with the table of all trials, to the run directory."""
     result = winner.result
     assert result is not None
     files = parse_manifest(result["files"])
@@ -94,8 +95,11 @@ def _write(
     card = directory / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
     resources.blobs.fetch(result["blobs"]["results"]["sha256"], run.path / RESULTS)
+    probes = PROBES if "probes" in result["blobs"] else None  # earlier releases stored none
+    if probes is not None:
+        resources.blobs.fetch(result["blobs"]["probes"]["sha256"], run.path / probes)
     values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
-    return Done(checkpoint=name, metrics=metrics, results=RESULTS, **values)
+    return Done(checkpoint=name, metrics=metrics, results=RESULTS, probes=probes, **values)
 
 
 def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
@@ -107,7 +111,9 @@ def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
     for row in table:
         figures = row.get("metrics", {})
         cells = [row["model"], f"{row['parameters']:,}" if "parameters" in row else "", str(row["steps"] or "")]
-        cells += [f"{figures[name]:.4f}" if name in figures else "" for name in names]
+        few = too_few(figures.get("rows"))
+        cells += [f"{figures[name]:.4f}" if name in figures and not few else "" for name in names]
         behind = f"{row['behind']:.4f} ± {row['standard_error']:.4f}" if "behind" in row else row["status"]
         lines.append("| " + " | ".join([*cells, behind, "yes" if row["chosen"] else ""]) + " |")
-    return [*lines, ""]
+    counts = {row["metrics"]["rows"] for row in table if too_few(row.get("metrics", {}).get("rows"))}
+    return [*lines, "", *(f"Validation on {verdict(rows)}.\n" for rows in sorted(counts))]

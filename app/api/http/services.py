@@ -17,29 +17,36 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
+from app.registry.probes import Probes
 from app.registry.records import Alias
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.webhooks.sender import Sender
+from app.webhooks.service import Webhooks
 
 MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
 
 
 @dataclass(frozen=True)
 class Services:
-    """The services of one API process, with its settings."""
+    """The services of one API process, and its settings."""
 
     settings: Settings
     database: Database
     registry: Registry
+    probes: Probes
     files: Files
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
+    batches: Batches
+    webhooks: Webhooks
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -48,7 +55,7 @@ class Services:
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
-        """Start the services that run on the event loop. Must be called on the loop that serves requests."""
+        """Start the services that run on the event loop. Must be called on the event loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
@@ -66,7 +73,7 @@ class Services:
 
 
 class _Catalogue:
-    """A cache of the registry data for the readiness checks. It is refreshed only after the database has changed."""
+    """A cache of the registry data that readiness checks use. It is refreshed only when the database has changed."""
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)
@@ -87,20 +94,30 @@ def build_services(settings: Settings) -> Services:
     files = Files(database, blobs)
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
-    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache)
+    probes = Probes(database, blobs)
+    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
     return Services(
         settings=settings,
         database=database,
         registry=registry,
+        probes=probes,
         files=files,
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files),
+        batches=Batches(database, registry, files),
+        webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
         audit=AuditTrail(database),
     )
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    networks = settings.networks
+    sender = Sender(networks, settings.webhook_timeout)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
 
 
 def services_of(request: Request) -> Services:

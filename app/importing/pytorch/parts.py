@@ -17,7 +17,7 @@ CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # only in an nn.TransformerDe
 FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
     (
         r"running_(mean|var)$|num_batches_tracked$",
-        "batch normalisation (nn.BatchNorm) that is not beside a linear layer",
+        "batch normalisation (nn.BatchNorm) that is not next to a linear layer",
     ),
     (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside an encoder layer"),
 )
@@ -58,7 +58,7 @@ class Norm:
 
 
 class UnknownNetwork(InvalidRequest):
-    """The network of the weights cannot be imported. The message lists the tensors that prevent it."""
+    """The network that the weights belong to cannot be imported. The message lists the tensors that prevent it."""
 
     code = "unknown_network"
 
@@ -69,7 +69,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The prefix before `pattern` in the matching names. Raises UnknownNetwork unless there is exactly one."""
+    """Return the prefix before `pattern` in the matching names. Raises UnknownNetwork unless there is exactly one."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:

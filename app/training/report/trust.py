@@ -12,7 +12,7 @@ _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def summary(calibration: Calibration, *, selects: bool) -> str:
-    """Return one sentence that describes the fit, the rows that it used, and its result.
+    """Return one sentence that describes the fit, the rows used for it, and its result.
 
     `selects` tells whether evaluations were used to choose the checkpoint. Otherwise, the weights are those of the last
     step.
@@ -57,7 +57,7 @@ def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
             parts.append(f"{name} % intervals contain the truth for {figures['coverage']:.1%} of the test rows and "
                          f"are {figures['mean_width']:.4g} wide")  # fmt: skip
         elif not calibration.scale and (error := calibration.scores.quantile(int(name) / 100)) is not None:
-            parts.append(f"{name} % intervals reach {error:.4g} to both sides of the predicted value")
+            parts.append(f"{name} % intervals extend {error:.4g} to both sides of the predicted value")
     sentence = "; ".join(parts)
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 

@@ -1,4 +1,4 @@
-"""Limits the memory, the file sizes and the processes of the trainer, and disables its network."""
+"""Limits the trainer's memory, file sizes and processes, and disables its network access."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
 
 
 def confine(memory: int) -> None:
-    """Limit files and processes, disable the network, and let the system kill this process first if memory runs out.
+    """Limit files and processes, disable network access, and let the system kill this process first if memory runs out.
 
-    Must be called before the process starts threads. Limits that the system does not allow are skipped.
+    Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_END))
@@ -30,7 +30,10 @@ def confine(memory: int) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Limit the memory that the process may reserve. Not used with CUDA, which reserves far more than it uses."""
+    """Limit the memory that the process may reserve.
+
+    Not used with CUDA, which reserves far more memory than it uses.
+    """
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
 
@@ -42,7 +45,7 @@ def _lower(kind: int, value: int) -> None:
 
 
 def _tasks() -> int:
-    """Return the number of threads of this user's processes, all of which count towards the limit."""
+    """Return the number of threads in all of this user's processes, which count towards the limit."""
     tasks, user = 0, os.getuid()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
