@@ -25,7 +25,7 @@ def decoder_content(version: SourceVersion) -> DirectoryContent:
     """Return the files of a language model for transformers. Raises ExportRefused."""
     config = version.config
     gpt2 = config.positions == "learned"
-    wrong = differences(config, COMMON | (GPT2 if gpt2 else LLAMA))
+    wrong = differences(config, {**COMMON, **(GPT2 if gpt2 else LLAMA)})
     if config.head_bias and np.any(version.tensors["head.bias"]):
         wrong.append("head_bias is true")
     if gpt2 and (config.groups != config.heads or config.activation not in GPT2_ACTIVATIONS.values()):
