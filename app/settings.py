@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import hashlib
 import os
-import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -21,6 +18,8 @@ from app import access, urls
 from app.access import PREFIX as PREFIX
 from app.access import SettingError as SettingError
 from app.errors import most_similar
+from app.quotas import Quotas
+from app.quotas import parse as parse_quotas
 
 REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
 # The maximum length in bytes of the path of a socket's folder: the path of a UNIX socket may have 103 bytes (107 on
@@ -50,6 +49,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_scopes: Annotated[
         str,
         _help("what each key may do, such as ann:infer+train,ops:operator; scopes: infer, train, registry, operator"),
+    ] = ""
+    key_quotas: Annotated[
+        str,
+        _help(
+            "limits for each key, such as ann:requests=60+tokens=100000+bytes=10GiB+queued=20+running=2; * stands for "
+            "the other keys"
+        ),
     ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
@@ -182,6 +188,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return access.key_scopes(self.key_scopes, self.keys.values())
 
     @property
+    def quotas(self) -> Quotas:
+        """The quotas of the keys. Raises SettingError if the setting `key_quotas` is invalid."""
+        return parse_quotas(self.key_quotas, self.keys.values())
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
@@ -208,6 +219,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
     _ = settings.scopes
+    _ = settings.quotas
     _ = settings.keys  # malformed keys must be detected at startup, not at the first request
     urls.check_database(settings.database_url)
     urls.check_storage(settings.storage_url)
@@ -258,42 +270,3 @@ def installed_memory() -> int:
     with suppress(OSError, ValueError):  # there is no control group, or it has no limit ("max")
         return min(installed, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return installed
-
-
-def share_the_machine() -> None:
-    """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
-
-    OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down the other
-    programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
-    in the environment, its value is kept.
-
-    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
-    once and then requests them again page by page, which takes up to half of the time of a large batch. A program can
-    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    if platform.libc_ver()[0] == "glibc":
-        for option, value in _MALLOC:
-            ctypes.CDLL(None).mallopt(option, value)
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Context manager that turns off Python's garbage collector while torch is imported.
-
-    The import creates about a million objects, which the collector would scan many times. After the import, the objects
-    are frozen, so that the collector does not scan them later or at exit.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-# Options of <malloc.h>. Blocks of up to MMAP_THRESHOLD bytes come from the heap. Some versions of glibc reject values
-# above 32 MiB, so 32 MiB is set before 1 GiB. The heap keeps up to TRIM_THRESHOLD free bytes. All threads share one
-# arena, because further arenas are small.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_MALLOC = ((_M_MMAP_THRESHOLD, 1 << 25), (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_ARENA_MAX, 1))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.settings import share_the_machine
+from app.process_tuning import share_the_machine
 
 share_the_machine()  # before torch is imported, as the engine does
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app import settings, telemetry
+from app import process_tuning, settings, telemetry
 from app.wire.socket_folder import NotPrivate
 
 
@@ -36,8 +36,8 @@ def main() -> None:
 def serve(socket: Path, options: dict[str, Any]) -> None:
     chosen = settings.load(**options)
     telemetry.setup("engine", chosen.log_format, chosen.log_level)
-    settings.share_the_machine()
-    with settings.quick_imports():  # importing torch takes seconds, so the arguments are checked first
+    process_tuning.share_the_machine()
+    with process_tuning.quick_imports():  # importing torch takes seconds, so the arguments are checked first
         from app.engine.process import run
 
     run(socket, chosen)

@@ -33,6 +33,7 @@ from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
 from app.inference.scoring import calibrated
 from app.inference.versions import Cache, ResolvedVersion, Versions
+from app.rates import Rates
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
@@ -49,10 +50,10 @@ Resolve = Callable[[str, str], Version]
 class Inference:
     """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
-    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache) -> None:
+    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, rates: Rates | None = None) -> None:
         self.settings = settings
         self.quarantine = Quarantine()
-        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens)
+        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens, rates=rates)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
@@ -119,7 +120,7 @@ class Inference:
                 checks.check_vectors(dimensions, version)
             if check is not None:
                 check(version)
-            with self.admission.admit(version.ref, 1) as ticket:
+            with self.admission.admit(version.ref, 1, principal=query.principal) as ticket:
                 inputs = await self._prepare(query, version)
                 self._check_cost(version, inputs.lengths)
                 request = kind(
@@ -143,6 +144,7 @@ class Inference:
     ) -> ScoredBatch:
         tokens = sum(lengths)
         ticket.weigh(tokens)
+        ticket.charge(tokens)
         measures = Measures(version.ref, tokens)
         try:
             for last in (False, True):  # if the engine has unloaded the version in the meantime, load it again, once
@@ -230,18 +232,21 @@ class Inference:
         version = await self.versions.get(query.reference, query.principal)
         tokenizer = checks.tokenizer_of(version)
         # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
-        ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
+        count = len(query.items) * query.n
+        ticket = stack.enter_context(self.admission.admit(version.ref, count, principal=query.principal))
         least = version.config.context_length // 4 if query.open_ended else query.params.max_tokens
         policy = replace(query.length_policy, continuation=least)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
         if query.open_ended:
-            query = replace(query, params=checks.filled(query.params, prompts, version))
+            most = ticket.room(sum(map(len, prompts)))
+            query = replace(query, params=checks.filled(query.params, prompts, version, most))
         checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
         self._check_cost(version, list(map(len, prompts)), prompts=True)
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))
         ticket.weigh(prompt_tokens * query.n)
+        ticket.charge(prompt_tokens, query.params.max_tokens * count)
         measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
         stack.callback(measures.close)
         client, work = await self._started(version, requests, query.trusted, stack)

@@ -10,12 +10,13 @@ Workers do not communicate with each other. Two rules ensure that only one of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.db import usage
 from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import logbook, trials
@@ -39,14 +40,15 @@ from app.jobs.records import (
     NewEvent,
 )
 from app.jobs.states import NO_LEASE, JobStates
+from app.quotas import NO_QUOTAS, Quotas
 from app.wire.trainer import PlannedTrial
 
 
 class JobClaims:
     """Changes jobs on behalf of workers. Uses the caller's transaction, which may also register a version."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
+        self._database, self._quotas = database, quotas
         self._states = JobStates(database)
 
     def claimable(self, session: Session) -> bool:
@@ -54,7 +56,8 @@ class JobClaims:
 
         Only reads, so that idle workers do not take the write lock.
         """
-        due = or_(_claimable(self._database.now(session)), trials.stopped())
+        now = self._database.now(session)
+        due = or_(_claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
         return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
 
     def any_leases(self, session: Session) -> bool:
@@ -78,7 +81,7 @@ class JobClaims:
         # row that another worker is claiming. On SQLite, writing transactions run one at a time.
         following = session.execute(
             select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
-            .where(_claimable(now))
+            .where(_claimable(now, usage.busy_owners(session, self._quotas, now, alone=True)))
             .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -259,6 +262,8 @@ def _expired(now: float) -> ColumnElement[bool]:
     return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
 
 
-def _claimable(now: float) -> ColumnElement[bool]:
+def _claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
+    """Whether a job may be claimed. `busy` are the owners that may not have another running job."""
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
-    return or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
+    claimable = or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
+    return and_(claimable, JobRow.owner.not_in(busy)) if busy else claimable

@@ -27,7 +27,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
-from app.settings import installed_memory, quick_imports, share_the_machine
+from app.process_tuning import quick_imports, share_the_machine
+from app.settings import installed_memory
 from app.training.run import lease, limits
 
 if TYPE_CHECKING:

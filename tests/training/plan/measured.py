@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.settings import share_the_machine
+from app.process_tuning import share_the_machine
 
 
 def peak() -> int:
