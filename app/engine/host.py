@@ -186,6 +186,7 @@ class EngineHost:
         worth_sharing = scorer.queued or (len(batch) > 1 and sum(steps) >= LEAST_STEPS)
         if lanes and (lanes.running or worth_sharing):
             for piece in [batch] if lanes.running else share(batch, steps, lanes.count):
+                scorer.computing += 1
                 lanes.start(partial(scorer.attempt, piece), partial(self._finish, scorer, piece))
             return
         if lanes:
@@ -199,10 +200,12 @@ class EngineHost:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
                 others.append(item)
             else:
+                scorer.computing += 1
                 lanes.start_long(partial(_attempt_long, scorer, item), partial(self._finish, scorer, [item]))
         return others
 
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
+        scorer.computing -= 1
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:

@@ -63,6 +63,7 @@ class Scorer:
         self.network, self.config, self.batcher = network, config, batcher
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
+        self.computing = 0  # the number of batches in other threads, some of which may have no open request
         self._stale = False  # whether the batcher may contain rows of closed requests
 
     @property

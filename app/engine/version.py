@@ -45,8 +45,8 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether any request to this version is open."""
-        return any(part.busy for part in self.parts.values())
+        """Whether a request to this version is open, or a thread still computes a row of a closed request."""
+        return any(part.busy or (isinstance(part, Scorer) and part.computing) for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:
         """Return the status for the heartbeat. Safe to call from another thread."""
