@@ -99,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training_memory: Annotated[
         Count, _help("MiB that a training run may use; larger runs are rejected; 0: the memory of the machine")
     ] = 0
+    training_processor_seconds: Annotated[
+        Count, _help("seconds of processor time, over all cores, that an attempt at a job may use; 0: no limit")
+    ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
