@@ -27,7 +27,7 @@ from models.cost import CORE_SPEED, predict
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-LONG_SECONDS = 0.5  # predicted time from which a sequence is computed beside the others, on one core
+LONG_SECONDS = 0.25  # predicted time from which a sequence is computed beside the others, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 

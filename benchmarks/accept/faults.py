@@ -153,7 +153,9 @@ def full(disk: str) -> Fault:
 def read_only(bench: Bench) -> Iterator[None]:
     store = str(bench.folder / "store")
     # a blob may be open for writing at this moment
-    wait_until(lambda: not subprocess.run(["mount", "-o", "remount,ro", store], check=False).returncode, 30, "the store")
+    wait_until(
+        lambda: not subprocess.run(["mount", "-o", "remount,ro", store], check=False).returncode, 30, "the store"
+    )
     try:
         yield
     finally:
@@ -323,10 +325,14 @@ def check_backend(record: Record, folder: Path, backend: str, server: Cluster | 
         with running(folder / "data", settings=settings | preload, ready_in=120) as service:
             wait_until(lambda: usable(service), 120, "readiness after another start", every=0.1)
             seconds = time.monotonic() - killed_at
-            record.at_most(f"{backend}: kill -9 of the launcher: seconds until another one is ready", seconds, 2 * READY_SECONDS)
+            record.at_most(
+                f"{backend}: kill -9 of the launcher: seconds until another one is ready", seconds, 2 * READY_SECONDS
+            )
             conclude(record, service, backend, job)
         done = fsck(folder / "data", settings)
-        record.equal(f"{backend}: fsck", (done.returncode, done.stdout.strip()[-500:] if done.returncode else ""), (0, ""))
+        record.equal(
+            f"{backend}: fsck", (done.returncode, done.stdout.strip()[-500:] if done.returncode else ""), (0, "")
+        )
 
 
 def fsck(data: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,9 @@ def confine(memory: int, processor_seconds: int = 0) -> None:
     """Limit files, processes and processor time, and give up the network and all privileges.
 
     If memory runs out, the system kills this process first. After `processor_seconds`, unless they are 0, it ends this
-    process with SIGXCPU; each program that this process starts has the same limit for itself. Must be called before the process starts threads. Limits that the system does not allow are skipped.
+    process with SIGXCPU; each program that this process starts has the same limit for itself.
+
+    Must be called before the process starts threads. Limits that the system does not allow are skipped.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_END))
