@@ -34,7 +34,7 @@ STALE_SECONDS = 300.0  # for which an answer may be used while the database does
 ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
 REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
 ASSETS_BYTES = 512 * 2**20  # the maximum estimated memory of all assets together, unless a single version needs more
-MEMORY_PER_BYTE = 16  # bytes of memory for each byte of the files below; docs/log.md has the measurements
+MEMORY_PER_BYTE = 20  # bytes of memory for each byte of the files below; docs/log.md has the measurements
 READ = ("config.json", "labels.json", "tokenizer.json", "calibration.json")
 WEIGHTS = "model.safetensors"
 
