@@ -281,10 +281,10 @@ def prepare(service: Service, folder: Path) -> str:
         tar.unlink()
         shutil.rmtree(folder / shape)
     text = folder / "text.txt"
-    text.write_text(corpus()[:200_000], encoding="utf-8")
-    training = {"max_steps": STEPS, "width": 64, "layers": 1}
+    text.write_text(corpus()[:50_000], encoding="utf-8")
+    training = {"max_steps": STEPS, "width": 32, "layers": 1, "context_length": 64, "batch_size": 4}
     job = service.train(model="gru", task="generation", training_file=service.upload(text), training=training)
-    wait_until(lambda: last_step(service, job["id"]) > 0, 300, "the first steps of the job", every=0.5)
+    wait_until(lambda: last_step(service, job["id"]) > 0, 600, "the first steps of the job", every=0.5)
     service.stream("tale", "once", max_tokens=3)
     wait_until(lambda: usable(service), 60, "an answer")
     return str(job["id"])
