@@ -10,7 +10,7 @@ from types import MappingProxyType
 from app.access import PREFIX, SettingError
 
 DEFAULT = "*"  # stands for every key that the setting does not name
-AMOUNT = re.compile(r"([1-9][0-9]{0,15})(KiB|MiB|GiB|TiB)?")
+AMOUNT = re.compile(r"(0|[1-9][0-9]{0,15})(KiB|MiB|GiB|TiB)?")
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -19,7 +19,7 @@ class Quota:
     """What one key may use. None means that there is no limit.
 
     `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` are
-    numbers of jobs at one time.
+    numbers of jobs at one time. `priority` is the highest priority of a job.
     """
 
     requests: int | None = None
@@ -27,6 +27,7 @@ class Quota:
     bytes: int | None = None
     queued: int | None = None
     running: int | None = None
+    priority: int | None = None
 
 
 UNLIMITED = Quota()
@@ -76,10 +77,10 @@ def _amounts(key: str, text: str) -> Iterator[tuple[str, int]]:
         if name not in NAMES:
             raise SettingError(f"{_SETTING}: {name!r} is not a quota; use {', '.join(NAMES)}")
         match = AMOUNT.fullmatch(amount)
-        if match is None or (match[2] and name != "bytes"):
+        if match is None or (match[2] and name != "bytes") or (match[1] == "0" and name != "priority"):
             raise SettingError(
-                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount is a whole number above 0, in bytes "
-                "also with KiB, MiB, GiB or TiB"
+                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount is a whole number above 0 (a "
+                "priority may be 0), in bytes also with KiB, MiB, GiB or TiB"
             )
         yield name, int(match[1]) * UNITS[match[2] or ""]
 

@@ -32,6 +32,12 @@ class JobQuotaExceeded(Overloaded):
     code = "job_quota_exceeded"
 
 
+class PriorityNotAllowed(Forbidden):
+    """The priority of a job is higher than the key's quota."""
+
+    code = "priority_not_allowed"
+
+
 def stored_bytes(session: Session, owner: str) -> int:
     """The size of the owner's files, of the parts of uploads, of versions, and of the checkpoints of jobs."""
     files = session.scalar(select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.owner == owner))
@@ -71,6 +77,15 @@ def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "
         "exceed; delete files or versions that are no longer needed, and try again then"
     )
+
+
+def check_priority(quotas: Quotas, owner: str, priority: int) -> None:
+    """Raise PriorityNotAllowed if a job of the owner must not have this priority."""
+    limit = quotas.of(owner).priority
+    if limit is not None and priority > limit:
+        rejected.labels("quota_priority").inc()
+        message = f"the quota of the API key {owner!r} is the priority {limit}; send a priority of at most {limit}"
+        raise PriorityNotAllowed(message, param="priority")
 
 
 def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> None:

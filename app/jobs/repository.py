@@ -43,8 +43,8 @@ class JobRepository:
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request.
 
-        Call this last in a transaction. Raises JobQuotaExceeded, or StorageQuotaExceeded if the owner can store nothing
-        more, such as the result of the job.
+        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded if the
+        owner can store nothing more, such as the result of the job.
         """
         # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
@@ -54,6 +54,7 @@ class JobRepository:
         session.refresh(row)  # the row as the database holds it, with its defaults
         created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
+        usage.check_priority(self._quotas, row.owner, row.priority)
         usage.check_stored(session, self._quotas, row.owner, more=1)
         usage.check_queued(session, self._quotas, row.owner, row.created_at)
         return Job.of(row)

@@ -218,9 +218,9 @@ def outcome(request: Callable[[], Any]) -> str:
     except httpx.TimeoutException:
         return "hangs"
     except httpx.HTTPStatusError as error:
-        return error.response.headers.get("x-error-code", str(error.response.status_code))
+        return str(error.response.headers.get("x-error-code", error.response.status_code))
     except RuntimeError as error:
-        return getattr(error, "code", "") or str(error)[:200]
+        return str(getattr(error, "code", "") or error)[:200]
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def made_by(ann: httpx.Client, shelf: Shelf) -> dict[str, str]:
 BODIES: dict[str, Any] = {  # of the routes that check the body before they look for the object
     "infer": {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]},
     "generate": {"text_input": "a"}, "generate_stream": {"text_input": "a"}, "complete": {"part_ids": ["part-1"]},
-    "load": {}, "unload": {}, "set-default": None, "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
+    "load": {}, "unload": {}, "set-default": None,
+    "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
 }  # fmt: skip
 
 

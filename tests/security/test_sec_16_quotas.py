@@ -24,7 +24,7 @@ QUOTAS = {
     "asks": "requests=3",
     "reads": "tokens=40",
     "stores": "bytes=30KiB",
-    "trains": "queued=1+running=1",
+    "trains": "queued=1+running=1+priority=5",
     "free": "",
 }
 CSV = b"text,label\n" + b"some words,yes\nother words,no\n" * 20
@@ -177,9 +177,15 @@ def test_queued_jobs(clients: dict[str, httpx.Client]) -> None:
     trains = clients["trains"]
     file = send(trains, CSV).json()["id"]
     body = {"model": "lstm", "training_file": file}
-    first = trains.post("/v1/fine_tuning/jobs", json=body, headers={"idempotency-key": "one"})
+    urgent = trains.post("/v1/fine_tuning/jobs", json={**body, "priority": 6})
+    assert (urgent.status_code, code(urgent), urgent.json()["error"]["param"]) == (
+        403,
+        "priority_not_allowed",
+        "priority",
+    )
+    first = trains.post("/v1/fine_tuning/jobs", json={**body, "priority": 5}, headers={"idempotency-key": "one"})
     assert first.status_code == 200
-    again = trains.post("/v1/fine_tuning/jobs", json=body, headers={"idempotency-key": "one"})
+    again = trains.post("/v1/fine_tuning/jobs", json={**body, "priority": 5}, headers={"idempotency-key": "one"})
     assert again.json()["id"] == first.json()["id"]  # a repeated request is not another job
     refused = trains.post("/v1/fine_tuning/jobs", json=body)
     assert (refused.status_code, code(refused)) == (429, "job_quota_exceeded")
