@@ -39,7 +39,7 @@ def key_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def key_scopes(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
-    """Parse the setting `key_scopes`, such as `ann:infer+train,ops:operator`, into the scopes of each key.
+    """Parse the setting `key_scopes`, such as `ann:infer+train,ops:operator`, into a set of scopes for each key.
 
     `names` are the names of the keys. Without the setting, every key has all scopes. Raises SettingError for an unknown
     name or scope, a name that occurs twice, or a missing key.

@@ -85,7 +85,7 @@ class Client:
         return self.call("POST", path, headers=headers, **({} if body is None else {"json": body}))
 
     def pages(self, path: str, limit: int = 100, **params: Any) -> Iterator[dict[str, Any]]:
-        """Iterate over all items of a paginated list, requesting one page of `limit` items at a time."""
+        """Iterate over all items of a paginated list, requesting `limit` items per page."""
         after: str | None = None
         while True:
             page = self.get(path, limit=limit, after=after, **params)
@@ -173,7 +173,7 @@ class Client:
         raise error
 
     def _through_proxy(self) -> str:
-        """A suffix for error messages that names the proxy for requests, or an empty string without a proxy."""
+        """Return a suffix for error messages that names the proxy in use, or an empty string if there is none."""
         url = httpx.URL(self.url)
         proxies = {} if is_loopback(self.url) else urllib.request.getproxies()
         proxy = proxies.get(url.scheme) or proxies.get("all")
@@ -187,7 +187,7 @@ class Client:
 
 
 def name_of(path: Path) -> str:
-    """The name of a file for messages and uploads. It is "pipe" for a file descriptor, such as a shell's /dev/fd/63."""
+    """Return a file's name for messages and uploads: "pipe" for file descriptors, such as a shell's /dev/fd/63."""
     if path.as_posix() in ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return "standard input"
     if path.parent.as_posix() in ("/dev/fd", "/proc/self/fd"):
@@ -196,7 +196,7 @@ def name_of(path: Path) -> str:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service URL: add a missing scheme, remove a final `/v1`. Raises ServiceError for an invalid URL."""
+    """Normalize a service URL: add a missing scheme, remove a trailing `/v1`. Raises ServiceError if it is invalid."""
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:
@@ -210,7 +210,7 @@ def base_url(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the host of a URL is this machine: localhost, or a loopback or unspecified address."""
+    """Whether a URL's host is this machine: localhost, or a loopback or unspecified address."""
     host = httpx.URL(url).host.lower().rstrip(".")
     try:
         address = ipaddress.ip_address(host)
@@ -222,7 +222,7 @@ def is_loopback(url: str) -> bool:
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for an upload. A pipe is first copied to a temporary file to determine its size."""
+    """Open a file for uploading. A pipe is first copied to a temporary file to determine its size."""
     with path.open("rb") as stream:
         if stream.seekable():
             yield stream
@@ -254,7 +254,7 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _not_ready(checks: dict[str, str]) -> str:
-    """Return the message that lists the failed checks of `/readyz`."""
+    """Return a message that lists the failed `/readyz` checks."""
     failed = "; ".join(f"{check}: {state}" for check, state in checks.items() if state != "ok")
     return f"the service is not ready: {failed}"
 
@@ -264,7 +264,7 @@ def _message(error: object) -> str:
 
 
 def _error(response: httpx.Response) -> ServiceError:
-    """Convert a failed response to an error. The response may be in any dialect of the service."""
+    """Convert a failed response to an error. The response may be in any of the service's dialects."""
     try:
         body = response.json()
         error = body["error"] if "error" in body else _not_ready(body["checks"])

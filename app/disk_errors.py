@@ -30,7 +30,7 @@ def os_error(error: BaseException) -> OSError | None:
 
 
 def awaited(error: BaseException) -> OSError | None:
-    """Return the disk error that caused `error` if it is one that jobs wait for to be resolved, otherwise None."""
+    """Return the disk error that caused `error` if jobs wait until such an error is resolved, otherwise None."""
     cause = os_error(error)
     return cause if cause is not None and cause.errno in AWAITED else None
 

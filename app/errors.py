@@ -87,7 +87,7 @@ class Overloaded(OstinatoError):
 
 
 class EngineFailed(OstinatoError):
-    """The engine failed, ended or stopped responding while it handled the request."""
+    """The engine failed, exited or stopped responding while it was handling the request."""
 
     status, code = 500, "engine_failed"
 
@@ -132,6 +132,6 @@ def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff
 
 
 def most_similar(name: str, names: Iterable[str], *, cutoff: float) -> str | None:
-    """The most similar of `names`, or None if no similarity reaches `cutoff` (0 to 1)."""
+    """Return the most similar of the `names`, or None if no similarity reaches `cutoff` (0 to 1)."""
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
     return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""Prometheus metrics with little overhead: values are collected in a list and added up when they are read.
+"""Prometheus metrics with little overhead: values are collected in a list and summed when they are read.
 
 prometheus_client acquires a lock and calls several methods for each value. A request records about fifteen values, so
 this would noticeably slow down short requests.
@@ -19,11 +19,10 @@ MOST_PENDING = 1024  # values of one series that are collected before they are a
 
 
 class _Pending(list[float]):
-    """Values that have not been added up yet. Appending is thread-safe; calls of `drain` require a lock."""
+    """Values that have not been summed yet. Appending is thread-safe; calling `drain` requires a lock."""
 
     def drain(self) -> list[float]:
-        """Remove and return the values that are in the list now. Values that are appended during the call stay in the
-        list."""
+        """Remove and return the current values. Values that are appended during the call stay in the list."""
         count = len(self)
         values = self[:count]
         del self[:count]
@@ -58,7 +57,7 @@ class _Total:
 
 
 class _Labelled(MetricWrapperBase):
-    """A metric with labels. An existing series is found with a single dictionary look-up."""
+    """A metric with labels. Looking up an existing series takes a single dictionary access."""
 
     def labels(self, *values: Any, **named: Any) -> Self:
         series: Any = self._metrics.get(values)

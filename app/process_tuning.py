@@ -17,9 +17,9 @@ def share_the_machine() -> None:
     programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
     in the environment, its value is kept.
 
-    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
-    once and then requests them again page by page, which takes up to half of the time of a large batch. A program can
-    release unused memory with `malloc_trim`. The measurements are in docs/log.md.
+    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system
+    immediately and then requests them again page by page, which takes up to half of the time of a large batch. A
+    program can release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":

@@ -23,13 +23,16 @@ INVALID_NUMBER = "it contains an integer outside the range from -2^63 to 2^63 - 
 
 
 class JsonInvalid(ValueError):
-    """The content is not JSON, or exceeds a limit. The message gives the reason in at most about 200 characters."""
+    """The content is not valid JSON, or exceeds a limit.
+
+    The message gives the reason in at most about 200 characters.
+    """
 
 
 def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
     """Parse JSON in UTF-8 of at most `depth` levels and `values` values. Raises JsonInvalid."""
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > values:
-        raise JsonInvalid(f"it contains more than {values} values, the maximum")
+        raise JsonInvalid(f"it contains more than {values} values, which is the maximum")
     try:
         text = content.decode()
         value = _loads(text)
@@ -46,7 +49,7 @@ def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
 
 
 def check(value: Any, *, depth: int = DEPTH) -> None:
-    """Raise JsonInvalid unless `value`, made of dicts and lists, could have been returned by `parse`."""
+    """Raise JsonInvalid unless `parse` could have returned `value`, which consists of dicts and lists."""
     _check_depth(value, depth)
     _check_text(value)
     if mend(value) != value:

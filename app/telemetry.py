@@ -88,12 +88,12 @@ quarantined = _counter("quarantined", "Requests put into quarantine because they
 
 
 class ModelSeries:
-    """Tracks the models that have metric series, and drops the series of unused models to limit the number of series.
+    """Tracks which models have metric series, and drops the series of unused models to limit their number.
 
-    The series of a model are kept while it has open requests or is loaded in an engine, and for `seconds` after that,
+    A model's series are kept while the model has open requests or is loaded in an engine, and for `seconds` afterwards,
     so that Prometheus has time to read the last values. If more than `most` models have series, the series of the least
-    recently used models without open requests are dropped at once. If a model is used again later, its counters start
-    from zero, as after a restart of the process. Thread-safe.
+    recently used models without open requests are dropped immediately. If a model is used again later, its counters
+    start from zero, as after a restart of the process. Thread-safe.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ModelSeries:
         return len(self._used)
 
     def use(self, model: str) -> None:
-        """Record a use of the model. Call this before recording a value for the model."""
+        """Record that the model has been used. Call this before recording a value for the model."""
         with self._lock:
             self._touch(model)
             if (excess := len(self._used) - self._most) > 0:
@@ -121,7 +121,10 @@ class ModelSeries:
                     self._drop(name)
 
     def begin(self, model: str) -> None:
-        """Record that a request for the model has started. The model's series are kept until `end`."""
+        """Record that a request for the model has started.
+
+        The model's series are kept at least until `end` is called.
+        """
         with self._lock:
             self._open[model] += 1
         self.use(model)
@@ -169,7 +172,7 @@ def about(request: str | None, job: str = "") -> Iterator[None]:
 
 
 class _AddIds(logging.Filter):
-    """Adds the ids of `about` to every log record."""
+    """Adds the ids set by `about` to every log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id, record.job_id = request_id.get(), job_id.get()
@@ -178,7 +181,7 @@ class _AddIds(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The content of one log line. `created` is in seconds since the epoch.
+    """The fields of a log line. `created` is in seconds since the epoch.
 
     `data` contains further fields for JSON lines.
     """
@@ -193,21 +196,21 @@ class Line:
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> Self:
-        """The content of a record, with the ids that `_AddIds` has added to it."""
+        """Return the fields of a record, including the ids added by `_AddIds`."""
         ids = getattr(record, "request_id", ""), getattr(record, "job_id", "")
         data = getattr(record, "data", None) or {}
         return cls(record.created, record.levelname.lower(), record.name, record.getMessage(), *ids, data)
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line. Control characters are escaped, so that a message cannot imitate a log line."""
+    """Formats a record as one line. Control characters are escaped, so that a message cannot forge a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.compose(Line.of(record))
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def compose(self, line: Line) -> str:
-        """Return the text of a line, without the exception."""
+        """Format a line as text, without the exception."""
         ids = " ".join(filter(None, (line.request_id, line.job_id)))
         seconds, fraction = divmod(line.created, 1)
         head = f"{_stamp(int(seconds))}.{int(1000 * fraction):03d}Z {line.level:7} {line.logger}"
@@ -226,7 +229,7 @@ class JsonLines(logging.Formatter):
         return self.compose(Line.of(record), exception)
 
     def compose(self, line: Line, more: Mapping[str, Any] = {}) -> str:
-        """Return the JSON of a line. `more` contains fields that take precedence over `data`; values of unknown types
+        """Format a line as JSON. `more` contains fields that take precedence over `data`; values of unknown types
         become text."""
         ids = {"request_id": line.request_id, "job_id": line.job_id}
         content = {
@@ -254,7 +257,7 @@ def _escape(message: str) -> str:
 
 
 def setup(program: str, log_format: str = "text", log_level: str = "info") -> None:
-    """Configure logging: all log lines of this process go to standard error, in one format."""
+    """Configure logging: this process writes all its log lines to standard error, in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(program) if log_format == "json" else TextLines())
     handler.addFilter(_AddIds())
@@ -267,7 +270,10 @@ def setup(program: str, log_format: str = "text", log_level: str = "info") -> No
 
 
 def write(lines: Sequence[Line]) -> None:
-    """Write log lines at once, to the output that `setup` has configured. Much faster than one record per line."""
+    """Write many log lines in one operation, to the output configured by `setup`.
+
+    Much faster than logging each line.
+    """
     for handler in logging.getLogger().handlers:
         formatter = handler.formatter
         if isinstance(handler, logging.StreamHandler) and isinstance(formatter, TextLines | JsonLines):

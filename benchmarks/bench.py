@@ -67,7 +67,7 @@ def plain(directory: Path) -> Iterator[str]:
 
 
 def bodies(kind: str, model: str, texts: list[str], prompts: list[list[int]]) -> tuple[list[bytes], list[bytes]]:
-    """Return the bodies of the same requests for our service and for the plain server."""
+    """Return the request bodies for our service, and those of the same requests for the plain server."""
     if kind == "classify":
         return [json.dumps({"model": model, "input": t}).encode() for t in texts], [
             json.dumps({"input": t}).encode() for t in texts
@@ -89,7 +89,7 @@ def prompts_of(directory: Path, count: int) -> tuple[list[list[int]], list[str]]
 
 
 def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], options: Any) -> dict[str, Any]:
-    """Measure both servers in turn for one case. Returns medians of rates and latencies."""
+    """Measure both servers in turn for one case. Returns the medians of rates and latencies."""
     kind, model, connections, promised = case
     texts, prompts = checkpoints.texts(corpus(), 512), list[list[int]]()
     if kind == "generate":
@@ -117,7 +117,7 @@ def measure(ours: Service, directory: Path, case: tuple[str, str, int, float], o
 
 
 def offline(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    """Measure the offline limits of a checkpoint in a separate process."""
+    """Measure a checkpoint's offline limits in a separate process."""
     texts_file = directory.with_suffix(".texts.json")
     texts_file.write_text(json.dumps(texts))
     command = [sys.executable, "-m", "benchmarks.offline", kind, str(directory), str(texts_file)]

@@ -36,7 +36,7 @@ SHAPES = {
 
 
 def write(name: str, corpus: str, folder: Path) -> Path:
-    """Write a checkpoint directory of the named shape, with a tokenizer trained on `corpus`."""
+    """Write a checkpoint directory for the named shape, with a tokenizer trained on `corpus`."""
     directory = folder / name
     directory.mkdir(parents=True)
     tokenizer = train(corpus.splitlines(), "bpe", VOCABULARY)
@@ -62,7 +62,7 @@ def pack(directory: Path) -> Path:
 
 
 def texts(corpus: str, count: int, shortest: int = 5, longest: int = 120) -> list[str]:
-    """Return `count` passages of `shortest` to `longest` words, uniformly distributed.
+    """Return `count` passages whose lengths are uniformly distributed from `shortest` to `longest` words.
 
     Every call returns the same passages.
     """

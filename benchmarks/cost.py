@@ -1,9 +1,9 @@
-"""Measures the processor time of the API process per request, in milliseconds and in multiples of an empty route.
+"""Measures the API process's processor time per request, in milliseconds and as a multiple of an empty route's.
 
-Processor time is measured because the rate of requests also depends on other processes on a shared machine. The service
-and an empty FastAPI route (`benchmarks/empty_server.py`) answer in turn, and the table shows medians over rounds, of
-times and of ratios. The versions are small, so that the engine is not the bottleneck. Generates load with wrk or, if it
-is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
+Processor time is measured because the request rate also depends on other processes on a shared machine. The service and
+an empty FastAPI route (`benchmarks/empty_server.py`) are measured in turn, and the table shows the medians of times and
+ratios over all rounds. The versions are small, so that the engine is not the bottleneck. Generates load with wrk or, if
+it is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IDLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """Requests to one URL of one process. Without bodies, the requests are GET."""
+    """Requests to one URL that are served by one process. Without bodies, the requests are GET."""
 
     name: str
     pid: int
@@ -108,7 +108,7 @@ def empty_route() -> Iterator[Case]:
 
 
 def cases_of(service: Service, texts: list[str]) -> list[Case]:
-    """Return the requests to the service that are measured."""
+    """Return the requests to measure."""
     pid = service.pid("api")
     assert pid is not None
     one = [json.dumps({"model": "small", "input": text}) for text in texts]
@@ -124,7 +124,7 @@ def cases_of(service: Service, texts: list[str]) -> list[Case]:
 
 
 def idle(service: Service) -> dict[str, float]:
-    """Measure the share of a core, in percent, that each program uses without requests."""
+    """Measure how much of a core, in percent, each program uses while there are no requests."""
     before = {p["program"]: processor_seconds(p["pid"]) for p in service.programs()}
     time.sleep(IDLE_SECONDS)
     return {

@@ -1,4 +1,4 @@
-"""Runs the ```bash and ```console blocks of a Markdown page in one shell and compares their output.
+"""Runs the ```bash and ```console blocks of a Markdown page in one shell and checks their output.
 
 In a `console` block, each line that begins with `$ ` is a command (continued after `\\`), and the lines below it are
 the expected output: `…` within a line matches any text, a line of `…` alone matches any number of lines, and spaces
@@ -22,7 +22,7 @@ END = "--- end of a command, with status "
 
 @dataclass(frozen=True)
 class Step:
-    """A command and the output that the page shows. If the output is None, the command must only succeed."""
+    """A command and the output that the page shows for it. If the output is None, the command must only succeed."""
 
     command: str
     printed: list[str] | None
@@ -59,7 +59,7 @@ def _console(body: str) -> list[Step]:
 
 
 def fits(printed: list[str], output: str) -> bool:
-    """Whether the output matches what a page shows. Empty lines at the end are ignored."""
+    """Whether the output matches that shown on the page. Empty lines at the end are ignored."""
     shown = output.rstrip("\n")
     return re.fullmatch("".join(map(_pattern, printed)), f"{shown}\n" if shown else "") is not None
 
@@ -81,7 +81,7 @@ class Shell:
         )  # fmt: skip
 
     def type(self, command: str, seconds: float) -> tuple[int, str]:
-        """Run a command with empty standard input. Returns its exit status and output."""
+        """Run a command with empty standard input. Returns its exit status and its output."""
         assert self._process.stdin and self._process.stdout
         quoted = command.replace("'", "'\\''")
         self._process.stdin.write(f"eval '{quoted}' </dev/null\necho; echo '{END}'$?\n".encode())
@@ -121,8 +121,9 @@ def type_steps(
     seconds: Mapping[str, float] | None = None,
     default_seconds: float = 300.0,
 ) -> None:
-    """Run commands in order, in one shell. Raises AssertionError at the first command that fails or prints other
-    output.
+    """Run commands in order in one shell.
+
+    Raises AssertionError at the first command that fails or has different output.
 
     `changes` maps texts of the page to replacements. `seconds` maps texts to the time-outs of the commands with that
     text.

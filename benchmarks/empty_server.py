@@ -1,4 +1,4 @@
-"""A FastAPI server with one empty route, whose cost per request is the minimum cost of any route.
+"""A FastAPI server with one empty route. Its cost per request is the minimum cost of any route.
 
 Usage: python -m benchmarks.empty_server PORT
 """

@@ -1,10 +1,10 @@
-"""Compares the default recipe for text with nanoGPT's recipe for a CPU, in the same run, on the same text.
+"""Compares the default recipe for text with nanoGPT's CPU recipe, in the same run and on the same text.
 
 nanoGPT (https://github.com/karpathy/nanoGPT, "I only have a macbook"): 4 layers, 4 heads, width 128, context 64,
 batches of 12, 2,000 steps of AdamW in float32, on characters; the first 90 % of the text is for training. The reference
 for an LSTM is the same plain loop around a `torch.nn.LSTM` with about as many parameters. Both references are ordinary
-torch.nn code. The figures are the processor seconds (without evaluations) that our loop needs to reach the final bits
-per character of the reference.
+torch.nn code. The figures are the processor time in seconds, without evaluations, that our loop needs to reach the
+reference's final bits per character.
 
 Usage: python -m benchmarks.language_model TEXT_FILE [transformer lstm] [--steps 2000] [--longest 1.0]
 """
@@ -42,7 +42,7 @@ HELD_OUT_WINDOWS = 400
 
 
 class Block(nn.Module):
-    """A pre-norm block, as in nanoGPT."""
+    """A pre-norm Transformer block, as in nanoGPT."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP load generator with little overhead: raw keep-alive sockets and requests encoded in advance."""
+"""A closed-loop HTTP load generator with little overhead: it uses raw keep-alive sockets and pre-encoded requests."""
 
 from __future__ import annotations
 

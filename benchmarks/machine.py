@@ -1,4 +1,4 @@
-"""A description of the machine, which is stored with each measurement."""
+"""A description of the machine that is stored with each measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The offline limit: the fastest in-process loop over the same texts, tokenisation included, without a server.
+"""Measures the offline limit: the fastest in-process loop over the same texts, including tokenisation, without a
+server.
 
 The loop uses the engine's lanes and kernels, so the difference from the service's rate is the cost of serving.
 
@@ -79,7 +80,7 @@ def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> 
 
 
 def main(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    """Print the best rate for each number type or, for generation, for each number type and number of rows."""
+    """Print the best rate for each dtype or, for generation, for each dtype and number of rows."""
     tokenizer = Tokenizer.load(directory)
     figures: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16):

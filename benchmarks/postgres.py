@@ -1,4 +1,7 @@
-"""A temporary PostgreSQL server from the machine's installed programs, for tests and acceptance runs."""
+"""A temporary PostgreSQL server for tests and acceptance runs.
+
+Uses the PostgreSQL programs installed on the machine.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def _unprivileged() -> str:
 
 
 def _programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs, on the path or where Debian installs them."""
+    """Return the folder of PostgreSQL's programs, from the PATH or from where Debian installs them."""
     initdb = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return Path(initdb).parent if initdb else next((p for p in folders if (p / "initdb").exists()), None)

@@ -1,4 +1,4 @@
-"""Writes result files as tables into `docs/performance.md`, between its two marks."""
+"""Writes the results as tables to `docs/performance.md`, between its two markers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def write_performance(results: Path, page: Path) -> str:
-    """Replace the page's tables with new tables of all bench files, and return them."""
+    """Replace the page's tables with new tables for all bench files, and return them."""
     tables = [table(json.loads(path.read_text())) for path in sorted(results.glob("bench-*.json"))]
     text = "\n\n".join(tables)
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

@@ -1,4 +1,4 @@
-"""Photographs the views of the console of a running service: the picture in the README, and all views for a review.
+"""Takes screenshots of a running service's console: the picture in the README, or all views for a review.
 
 `make screenshots` needs a service on this machine, such as `make run` starts, and Chromium.
 """
@@ -22,7 +22,7 @@ PATIENCE = 120_000.0  # milliseconds
 
 
 def places(url: str) -> Iterator[tuple[str, str]]:
-    """The name and the place of each view, with what the service has."""
+    """Yield the name and the place of each view, for the models and jobs that the service has."""
     yield from (("home", ""), ("train", "train"), ("jobs", "jobs"), ("models", "models"), ("files", "files"))
     yield from (("traffic", "traffic"), ("settings", "settings"))
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -49,7 +49,7 @@ def _list(client: httpx.Client, path: str) -> list[dict[str, Any]]:
 
 
 def photograph(browser: Browser, url: str, shots: list[tuple[str, str, Path]], width: int, scheme: str) -> None:
-    """Visit each (name, place, file), and save a picture of the whole page."""
+    """Visit each (name, place, file), and save a screenshot of the whole page."""
     dark = scheme == "dark"
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme="dark" if dark else "light")
     context.set_default_timeout(PATIENCE)
@@ -62,7 +62,7 @@ def photograph(browser: Browser, url: str, shots: list[tuple[str, str, Path]], w
 
 
 def visit(page: Page, url: str, place: str) -> None:
-    """Go to a view, and wait until its parts have arrived."""
+    """Go to a view, and wait until its parts have loaded."""
     page.goto("about:blank")
     page.goto(f"{url}/#/{place}")
     page.wait_for_selector("main h1")
@@ -71,7 +71,7 @@ def visit(page: Page, url: str, place: str) -> None:
 
 
 def main() -> int:
-    """Take the pictures, and return the exit status."""
+    """Take the screenshots, and return the exit status."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--url", default="http://127.0.0.1:8000")
     options.add_argument("--all", type=Path, metavar="FOLDER", help="every view: light and dark, wide and narrow")

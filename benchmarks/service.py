@@ -26,18 +26,21 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
-    """Wait for a truthy result of `condition` and return it. Raises TimeoutError, naming `what`, after `seconds`."""
+    """Wait until `condition` returns a truthy value, and return it.
+
+    Raises TimeoutError, naming `what`, after `seconds`.
+    """
     end = time.monotonic() + seconds
     while True:
         if result := condition():
             return result
         if time.monotonic() > end:
-            raise TimeoutError(f"after {seconds:g} s still waiting for {what}")
+            raise TimeoutError(f"still waiting for {what} after {seconds:g} s")
         time.sleep(every)
 
 
 class Service:
-    """A running `ostinato up` and a client for it."""
+    """A running `ostinato up`, and a client for it."""
 
     def __init__(self, data: Path, process: subprocess.Popen[bytes] | None, url: str, key: str = "") -> None:
         self.data, self.process, self.url = data, process, url
@@ -60,7 +63,7 @@ class Service:
         return next((p["pid"] for p in self.programs() if p["program"] == program), None)
 
     def kill(self, program: str, number: int = signal.SIGKILL) -> int:
-        """Send a signal to a program as soon as it runs. Returns its process id."""
+        """Send a signal to a program as soon as it is running. Returns its process id."""
         pid: int = wait_until(lambda: self.pid(program), 30, f"a running {program}")
         os.kill(pid, number)
         return pid
@@ -150,7 +153,7 @@ class Refused(RuntimeError):
 
 
 def checked(reply: httpx.Response) -> dict[str, Any]:
-    """Return the JSON of a successful reply. Raises Refused for an error."""
+    """Return the JSON content of a successful reply. Raises Refused for an error."""
     if reply.is_error:
         message = f"{reply.request.method} {reply.request.url}: {reply.status_code} {reply.text[:2000]}"
         try:
@@ -179,7 +182,7 @@ def running(
 ) -> Iterator[Service]:
     """Run `ostinato up` on a free port and the data folder `data`, and stop it at the end.
 
-    Raises RuntimeError if it ends before it is ready, and TimeoutExpired if it does not stop within 30 seconds.
+    Raises RuntimeError if it exits before it is ready, and TimeoutExpired if it does not stop within 30 seconds.
     """
     data.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -194,7 +197,7 @@ def running(
 
         def started() -> bool:
             if process.poll() is not None:
-                raise RuntimeError(f"ostinato up ended with {process.returncode}:\n{(data / 'up.log').read_text()}")
+                raise RuntimeError(f"ostinato up exited with {process.returncode}:\n{(data / 'up.log').read_text()}")
             return service.ready()
 
         wait_until(started, ready_in, "/readyz")

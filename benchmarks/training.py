@@ -1,7 +1,7 @@
 """Compares the training loop with a plain PyTorch loop: both train the same network on the same 5,000 rows.
 
 The two loops take turns, a few steps each, so that both run under the same load. Times are processor seconds. The plain
-loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`; its backward direction
+loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`. Its backward direction
 reads the padding first.
 
 Usage: python -m benchmarks.training [lstm gru rnn transformer]
@@ -35,7 +35,7 @@ ROUNDS, STEPS = 9, 12  # the first round is a warm-up and is not counted
 
 
 def dataset() -> Dataset:
-    """Create random token ids, in rows whose lengths are distributed like those of texts."""
+    """Create rows of random token ids, with lengths distributed like those of texts."""
     random = np.random.default_rng(0)
     lengths_N = random.gamma(4.0, TOKENS / 4.0, ROWS).astype(np.int64).clip(4, 1024)
     flat = random.integers(3, VOCABULARY, int(lengths_N.sum())).astype(np.int32)
@@ -58,7 +58,7 @@ def product(architecture: str, data: Dataset) -> Training:
 
 
 class PlainNetwork(nn.Module):
-    """The network as users would write it with torch.nn."""
+    """The network as a user would write it with torch.nn."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class PlainNetwork(nn.Module):
 
 
 def plain_steps(config: ModelConfig, rows: Rows, size: int) -> Iterator[None]:
-    """Take one step of the plain loop each time the iterator is advanced."""
+    """Perform one step of the plain loop each time the iterator is advanced."""
     network = PlainNetwork(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     while True:
@@ -102,7 +102,7 @@ def plain_steps(config: ModelConfig, rows: Rows, size: int) -> Iterator[None]:
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Measure the processor seconds of `STEPS` steps."""
+    """Measure the processor time of `STEPS` steps, in seconds."""
     began = time.process_time()
     for _ in range(STEPS):
         step()
@@ -110,9 +110,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def compare(architecture: str, data: Dataset) -> dict[str, float]:
-    """Return the milliseconds per step of both loops, the median of their ratios, and the share of padding in our
-    batches.
-    """
+    """Return both loops' milliseconds per step, the median of their ratios, and the share of padding in our batches."""
     torch.manual_seed(1)
     training = product(architecture, data)
     assert isinstance(data.train, Rows)

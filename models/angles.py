@@ -1,4 +1,4 @@
-"""Tables of sines and cosines for sinusoidal and rotary positions."""
+"""Tables of sines and cosines for sinusoidal and rotary position encodings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Angles:
 
     They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
     `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
-    section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so that
-    a large `context_length` in a configuration file does not use memory by itself.
+    section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so a
+    large `context_length` in a configuration file does not by itself use memory.
 
     Thread-safe without a lock: a table is never changed in place, but replaced with a longer one, and each call returns
     a table that is long enough. Two threads may compute the same entries.
@@ -32,7 +32,7 @@ class Angles:
         self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
 
     def up_to(self, reach: int, like: Tensor) -> Table:
-        """Return (sines, cosines), each (P, width / 2) with P >= `reach`, with the device and the dtype of `like`."""
+        """Return (sines, cosines), each (P, width / 2) with P >= `reach`, with the device and dtype of `like`."""
         key = (like.device, like.dtype)
         table = self._tables.get(key)
         size = 0 if table is None else len(table[0])
@@ -60,11 +60,11 @@ class Angles:
 
 
 def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
-    """Return the rates of rotary positions that were scaled for texts that are longer than in training.
+    """Return the rotation rates for rotary positions that are scaled to texts longer than those in training.
 
     With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
-    slow rotations are divided, which turn less than `low` times within the original length. Rotations that turn more
-    than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    slow rotations are divided: those that turn less than `low` times within the original length. Rotations that turn
+    more than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
     """
     if not scaling:
         return rates_K

@@ -1,4 +1,4 @@
-"""Maps the name of every body to the import path of its class, so that classes are imported only when they are used.
+"""Maps the name of every body to the import path of its class, so that only the classes in use are imported.
 
 Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.RECURRENT` or
 `config.NETWORKS`.
@@ -22,10 +22,10 @@ BODIES: Mapping[str, str] = {
 
 
 def body_name(config: ModelConfig) -> str:
-    """Return the name of a configuration's body.
+    """Return the name of the body that a configuration uses.
 
     A Transformer has two bodies: a decoder for generation and an encoder for all other tasks. Every other architecture
-    has one body with the architecture's name.
+    has one body, which has the same name.
     """
     if config.architecture == "transformer":
         return "decoder" if config.task == "generation" else "encoder"

@@ -1,7 +1,7 @@
-"""RNN, LSTM and GRU: the formula for one step, and torch's kernels for whole sequences.
+"""RNN, LSTM and GRU: the formulas for one step, and torch's kernels for whole sequences.
 
 The rows of a matrix are grouped by gate, in the order of `torch.nn` (LSTM: input, forget, cell, output; GRU: reset,
-update, new). In the formulas, x is the input of a step, and h' and cell' are the vectors after the previous step.
+update, new). In the formulas, x is the input of a step, and h' and cell' are the vectors from the previous step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LSTM(Recurrent):
 
     i, f, o = sigmoid(…);  g = tanh(…);  cell = f * cell' + i * g;  h = o * tanh(cell)
 
-    Each … is W x + b + U h' + c with the weights of that gate.
+    Each … stands for W x + b + U h' + c with the weights of that gate.
     """
 
     tensors = 2
@@ -88,11 +88,11 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """The gated recurrent unit (Cho et al., 2014, section 2.3), in the variant of cuDNN and PyTorch.
+    """The gated recurrent unit (Cho et al., 2014, section 2.3), in the variant used by cuDNN and PyTorch.
 
     r, z = sigmoid(W x + b + U h' + c);  n = tanh(W x + b + r * (U h' + c));  h = (1 - z) * n + z * h'
 
-    The reset gate r is applied after the recurrent product and its bias. In the paper, it is applied to h' before the
+    The reset gate r is applied after the recurrent product and its bias. In the paper, r is applied to h' before the
     recurrent product.
     """
 

@@ -1,4 +1,4 @@
-"""The names, the allowed values and the limits of the fields of a configuration. Imports no torch."""
+"""The names, allowed values and limits of configuration fields. Imports no torch."""
 
 from __future__ import annotations
 

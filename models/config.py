@@ -35,7 +35,7 @@ class ModelConfig(ConfigFields):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build a configuration from parsed JSON; keys that are not fields are ignored.
+        """Build a configuration from parsed JSON. Unknown keys are ignored.
 
         Raises `ConfigError` for a missing field, a value of the wrong type or a value that is not allowed.
         """
@@ -56,7 +56,7 @@ class ModelConfig(ConfigFields):
 
 
 def _numbers(name: str, value: object, kind: str) -> tuple[Any, ...]:
-    """Convert a list of numbers in JSON to a tuple. `kind` is "int" or "float"."""
+    """Convert a JSON list of numbers to a tuple. `kind` is "int" or "float"."""
     if not isinstance(value, list | tuple) or any(type(number) not in _KINDS[kind] for number in value):
         raise ConfigError(name, f"must be a list of {'integers' if kind == 'int' else 'numbers'}")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""Checks the fields of a configuration and their combinations. Imports no torch."""
+"""Checks the fields of a configuration, and their combinations. Imports no torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _check_numbers(config: ConfigFields) -> None:
         if getattr(config, name) < 0:
             raise ConfigError(name, "must be 0 or more")
     if len(config.head_widths) > MOST_HEAD_LAYERS or min(config.head_widths, default=1) < 1:
-        raise ConfigError("head_widths", f"must be at most {MOST_HEAD_LAYERS} numbers, each 1 or more")
+        raise ConfigError("head_widths", f"must have at most {MOST_HEAD_LAYERS} numbers, each 1 or more")
     if not 0.0 < config.norm_eps < 1.0:
         raise ConfigError("norm_eps", "must be between 0 and 1")
     if not 0.0 <= config.dropout < 1.0:
@@ -110,14 +110,14 @@ def _check_pooling(config: ConfigFields) -> None:
     if config.pooling == "first" and not reads_both_ways and config.architecture != "linear":
         raise ConfigError(
             "pooling",
-            "can be first only if bidirectional is true: otherwise the first step has read no other step",
+            "can be first only if bidirectional is true; otherwise, the first step would not read any other step",
         )
     if config.pooling_width and config.pooling != "attention":
         raise ConfigError("pooling_width", "must be 0 unless pooling is attention")
 
 
 def _check_vectors(config: ConfigFields) -> None:
-    """Check a network without a head, whose output is the pooled vector."""
+    """Check the configuration of a network without a head, whose output is the pooled vector."""
     for name, empty in (("classes", 0), ("ngram_buckets", 0), ("output_activation", "none"), ("head_widths", ())):
         if getattr(config, name) != empty:
             raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for embedding")
@@ -155,6 +155,6 @@ def _check_rotary(config: ConfigFields) -> None:
         raise ConfigError("rotary_base", "must be above 1")
     scaling = config.rotary_scaling
     if len(scaling) not in (0, 1, 4) or not all(0.0 < value < float("inf") for value in scaling):
-        raise ConfigError("rotary_scaling", "must be empty, or one or four numbers above 0")
+        raise ConfigError("rotary_scaling", "must be empty, or contain one or four numbers above 0")
     if len(scaling) == 4 and scaling[1] >= scaling[2]:
-        raise ConfigError("rotary_scaling", "must have a second number below the third")
+        raise ConfigError("rotary_scaling", "must have a second number that is less than the third")

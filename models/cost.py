@@ -1,6 +1,6 @@
-"""Predicts the time that a network needs for a sequence or a batch, from measured figures. Imports no torch.
+"""Predicts how long a network takes for a sequence or a batch, based on measurements. Imports no torch.
 
-The prediction divides the number of multiplications and additions by an assumed speed, which is lower than the speed of
+The prediction is the number of multiplications and additions divided by an assumed speed, which is lower than that of
 an idle machine.
 """
 
@@ -15,7 +15,7 @@ STEP_SECONDS = 20e-6  # the minimum time per step of a recurrent layer; its step
 
 
 def predict(config: ModelConfig, length: int, speed: float) -> float:
-    """Return the predicted seconds for one sequence at `speed` multiplications and additions per second."""
+    """Return the predicted seconds for one sequence at a speed of `speed` multiplications and additions per second."""
     if config.architecture == "linear":
         return 0.0
     waiting = _passes(config) * STEP_SECONDS if config.recurrent else 0.0

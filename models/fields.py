@@ -22,7 +22,7 @@ class ConfigFields:
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
     the branch of a language model reads n-grams of 2 to `ngram_tokens` tokens (`models/token_ngrams.py`).
 
-    Fields of the last group are for imported networks. `input_activation` is applied after the projection of numeric
+    Fields in the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm that is applied either to the body's vector at every step or to the pooled
     vector. `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the
     hidden layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of the
@@ -30,10 +30,10 @@ class ConfigFields:
     the first layer. `token_types` is the number of learned vectors that mark the parts of an input, such as the two
     texts of a pair (0: none); a token's part is the number of tokens `separator_id` before it.
 
-    `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, queries and keys are normalised
-    over the head before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values of a
-    Transformer without `bias`. `rotary_base` is the base of the angles of rotary positions. `rotary_scaling` stretches
-    them for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
+    `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
+    head are normalised before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values
+    of a Transformer without `bias`. `rotary_base` is the base of the angles of rotary positions. `rotary_scaling`
+    stretches them for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """
 
@@ -112,12 +112,12 @@ class ConfigFields:
 
     @property
     def key_width(self) -> int:
-        """The width of a head: of its queries, keys and values."""
+        """The width of a head's queries, keys and values."""
         return self.head_width or self.width // self.heads
 
     @property
     def inner_width(self) -> int:
-        """The inner width of the MLP: `inner`, or by default 4 times `width`.
+        """The inner width of the MLP: `inner` or, by default, 4 times `width`.
 
         With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
         multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
@@ -128,5 +128,5 @@ class ConfigFields:
 
     @property
     def position_limit(self) -> int | None:
-        """The maximum number of positions of a sequence, or None if unlimited, as for every recurrent network."""
+        """The maximum number of positions in a sequence, or None if unlimited, as in every recurrent network."""
         return self.context_length if self.architecture in POSITIONED else None

@@ -63,11 +63,11 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
 
 
 def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
-    """Draw the parameters of a recurrent layer, separately for each gate.
+    """Draw a recurrent layer's parameters separately for each gate.
 
     Recurrent matrices are orthogonal (Saxe et al., 2014), the entries of input matrices are uniformly distributed
     (Glorot and Bengio, 2010), and biases are 0. The exception is the forget gate of an LSTM, whose bias is 1, so that
-    the cell keeps its contents at the start of training (Jozefowicz et al., 2015).
+    the cell retains its contents at the start of training (Jozefowicz et al., 2015).
     """
     kind, width = name.rpartition(".")[2], config.width
     if kind.startswith("weight_hh"):

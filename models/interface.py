@@ -18,13 +18,13 @@ from models.state import State
 
 @dataclass(slots=True)
 class Context:
-    """The arguments of a call of a body, apart from its input.
+    """The arguments of a call to a body, apart from its input.
 
     - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
       are padding. With a state, keep this tensor on the CPU, because its values control the computation, and reading
-      them from an accelerator would block.
-    - `state`: the state from which each row continues, and which is changed in place. Row b of the input belongs to
-      slot b of the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
+      them from an accelerator would wait for the accelerator.
+    - `state`: the state that each row continues from. It is changed in place. Row b of the input belongs to slot b of
+      the state (`state.narrow(start, rows)` is a range of slots). None: a parallel pass from the beginning.
     """
 
     lengths_B: Tensor | None = None
@@ -42,7 +42,7 @@ class Body(Protocol):
     """Maps input vectors to hidden vectors.
 
     A causal body reads from left to right and can continue from a state. Any other body reads in both directions, has
-    no state and can be used for every task except generation.
+    no state, and supports every task except generation.
     """
 
     width: int  # the width of the hidden vectors (twice `config.width` for a bidirectional recurrent body)

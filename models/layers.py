@@ -42,11 +42,11 @@ class AttentionPlan:
     - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
     - `causal`: if true, each step attends to itself and to earlier steps.
     - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
-    - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend
-      only to the steps of this call.
-    - `spans`: all rows are concatenated, without padding, along the time dimension of a single row, and each of the
-      original rows attends to itself only. A span (rows, steps) stands for `rows` consecutive rows of `steps` steps
-      each. None: the rows are not concatenated.
+    - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend only
+      to the steps of this call.
+    - `spans`: all rows are concatenated, without padding, along the time dimension of a single row, and each original
+      row attends only to itself. A span (rows, steps) stands for `rows` consecutive rows of `steps` steps each. None:
+      the rows are not concatenated.
     """
 
     mask: Tensor | None = None
@@ -58,7 +58,7 @@ class AttentionPlan:
 
 
 def norm(config: ModelConfig) -> nn.Module:
-    """RMSNorm (Zhang and Sennrich, 2019, section 4) or LayerNorm (Ba et al., 2016, section 3) over the width."""
+    """Return an RMSNorm (Zhang and Sennrich, 2019, section 4) or a LayerNorm (Ba et al., 2016, section 3)."""
     kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
     return kind(config.width, eps=config.norm_eps)
 
@@ -66,8 +66,8 @@ def norm(config: ModelConfig) -> nn.Module:
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Apply rotary positions (Su et al., 2021, section 3.2.2) to every head.
 
-    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, because the halves are contiguous. In the
-    paper, neighbouring values are paired. The first half of `sine` (…, T, 1, K) is negated, so that a rotation takes
+    Value k of a head is paired with value k + K/2, as in GPT-NeoX and Llama, because the halves are contiguous. The
+    paper pairs neighbouring values instead. The first half of `sine` (…, T, 1, K) is negated, so that a rotation takes
     three operations instead of seven.
     """
     first, second = x_BTHK.chunk(2, -1)
@@ -78,8 +78,8 @@ class Attention(KernelLayer):
     """Scaled dot-product attention (Vaswani et al., 2017, section 3.2).
 
     With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
-    (Ainslie et al., 2023, section 2.2). With `qk_norm`, queries and keys are normalised by RMSNorm over the head before
-    they are rotated (Dehghani et al., 2023, section 2). `rotates` is false for a layer without rotary positions.
+    (Ainslie et al., 2023, section 2.2). With `qk_norm`, the queries and keys of each head are normalised with RMSNorm
+    before they are rotated (Dehghani et al., 2023, section 2). `rotates` is false for a layer without rotary positions.
     """
 
     def __init__(self, config: ModelConfig, rotates: bool = True) -> None:
@@ -127,7 +127,7 @@ class Attention(KernelLayer):
 
 
 def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
-    """Write the new keys or values to the cache, in place, and return the part of the cache that this call reads."""
+    """Write the new keys or values to the cache in place, and return the part of the cache that this call reads."""
     new_NGK = new_BTGK[:, 0] if places.step_N is None else new_BTGK[places.row_N, places.step_N]
     # One indexed write stores all rows, at any positions. Padding has no entry in `places`, so it is not written.
     cache_BGPK[places.row_N, :, places.position_N] = new_NGK.detach().to(cache_BGPK.dtype)
@@ -135,7 +135,7 @@ def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
 
 
 def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
-    """Return mixed_BTHK, the output of attention, computed in the dtype of the keys and values.
+    """Return the attention output mixed_BTHK, computed in the dtype of the keys and values.
 
     On a CPU, a cache is always float32 (see `TransformerDecoder.new_state`).
     """
@@ -155,7 +155,7 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
 
 
 def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    """Compute attention for concatenated rows, with one call for each span, without masks or padding."""
+    """Compute attention for concatenated rows: one call per span, without masks or padding."""
     mixed_1NHK, start = torch.empty_like(queries_1NHK), 0
     heads, groups, head_width = queries_1NHK.shape[2], keys_1GNK.shape[1], queries_1NHK.shape[3]
     for rows, steps in spans:

@@ -1,4 +1,4 @@
-"""The architecture `linear`, which classifies texts by their n-grams without a neural network."""
+"""The architecture `linear`, which classifies texts by their n-grams, without a neural network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LinearClassifier(nn.Module):
         return scores_BC
 
     def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
-        """Return a list with the only output. Has the same interface as `Classifier.outputs`."""
+        """Return a list that contains only the output. Has the same interface as `Classifier.outputs`."""
         return [self(inputs, lengths_B)]
 
     def combine(self, outputs: list[Tensor]) -> Tensor:

@@ -1,11 +1,11 @@
-"""A linear classifier of the n-grams of a text, used as the branch `ngrams` of a classifier or as the network `linear`.
+"""A linear classifier whose features are n-grams, used as a classifier's branch `ngrams` or as the network `linear`.
 
-The features are the n-grams of characters and of words in a text, weighted by TF-IDF (Salton and Buckley, 1988) with
-sublinear term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often
-as good as a network (Wang and Manning, 2012). A network with this branch combines both (Cheng et al., 2016).
+The features are the character and word n-grams of a text, weighted by TF-IDF (Salton and Buckley, 1988) with sublinear
+term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often as
+accurate as a network (Wang and Manning, 2012). A network with this branch combines both (Cheng et al., 2016).
 
 The text is reconstructed from the token ids and the bytes of each token. Therefore, the features depend only on the
-text, regardless of its tokenization and of whether a request contains the text or its token ids.
+text, not on its tokenization or on whether a request contains the text or its token ids.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _NO_KEY = 2**63 - 1  # sorts after all keys
 
 
 class Ngrams(nn.Module):
-    """Scores (B, C) of the n-grams of each row.
+    """Computes scores (B, C) from the n-grams of each row.
 
     `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
-    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids on an
-    accelerator.
+    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
+    are on an accelerator.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -44,11 +44,11 @@ class Ngrams(nn.Module):
         self._pieces: Sequence[bytes] | None = None
 
     def bind_tokens(self, pieces: Sequence[bytes]) -> None:
-        """Set the bytes of each token: `pieces[id]` contains the bytes that the token adds to a text."""
+        """Set the bytes of each token: `pieces[id]` is the bytes that the token adds to a text."""
         self._pieces = pieces
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return scores_BC. The scores of a row do not depend on padding or on the other rows of the batch."""
+        """Return scores_BC. A row's scores do not depend on padding or on the other rows in the batch."""
         rows_N, buckets_N, counts_N = self.count(ids_BT, lengths_B)
         offsets_B, weights_N = self._weigh(rows_N, buckets_N, counts_N, len(ids_BT))
         device = self.weight.device
@@ -63,7 +63,7 @@ class Ngrams(nn.Module):
         return scores_BC + self.bias
 
     def count(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (row, bucket, number of occurrences) of each distinct n-gram, sorted by row and bucket, on the CPU."""
+        """Return (row, bucket, count) for each distinct n-gram, sorted by row and bucket, on the CPU."""
         texts = self._texts(ids_BT, lengths_B)
         parts, start = [], 0
         for stop in _chunks(texts):
@@ -74,7 +74,7 @@ class Ngrams(nn.Module):
         return torch.cat(rows), torch.cat(buckets), torch.cat(counts)
 
     def _texts(self, ids_BT: Tensor, lengths_B: Tensor) -> list[str]:
-        """Return the text of each row in lower case, with a space at each end and single spaces inside."""
+        """Return each row's text in lower case, with a space at each end and single spaces inside."""
         if self._pieces is None:
             raise RuntimeError("bind_tokens must be called before the n-grams of a text can be computed")
         pieces, texts = self._pieces, []
@@ -100,8 +100,7 @@ class Ngrams(nn.Module):
     def _weigh(self, rows_N: Tensor, buckets_N: Tensor, counts_N: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return the first position of each row, and the weight of each n-gram.
 
-        In each row, the weights of character n-grams and the weights of word n-grams are separately scaled to unit L2
-        norm.
+        In each row, the weights of character n-grams and those of word n-grams are scaled to unit L2 norm separately.
         """
         idf_N = self.idf.index_select(0, buckets_N.to(self.idf.device)).cpu().float()
         weights_N = counts_N.float().log_().add_(1.0).mul_(idf_N)
@@ -113,7 +112,7 @@ class Ngrams(nn.Module):
 
 
 class DocumentFrequencies:
-    """Measures the inverse document frequencies of a network's n-grams on the train rows."""
+    """Computes the inverse document frequencies of a network's n-grams over the train rows."""
 
     def __init__(self, ngrams: Ngrams) -> None:
         self._ngrams, self._rows = ngrams, 0
@@ -132,7 +131,7 @@ class DocumentFrequencies:
 
 
 class _PrefixHashes:
-    """Polynomial hashes of all pieces of a text, from the hashes of its prefixes (Karp and Rabin, 1987).
+    """Computes polynomial hashes of all pieces of a text from the hashes of its prefixes (Karp and Rabin, 1987).
 
     If S[i] is the sum of code[j] * b^j over j < i, then the hash of the piece from i to k is (S[k] - S[i]) * b^-i. All
     arithmetic is modulo 2^64.
@@ -150,7 +149,7 @@ class _PrefixHashes:
         """Return a key for each n-gram of 2 to `longest` characters within a row.
 
         A key is the entry of `prefixes_T` for the n-gram's first position, plus the n-gram's bucket (`bits` bits).
-        N-grams that would extend beyond their row have `_NO_KEY`.
+        N-grams that would extend beyond their row get `_NO_KEY`.
         """
         steps = len(ends_T)
         room_T = ends_T - torch.arange(steps)

@@ -1,7 +1,7 @@
-"""The names and shapes of a network's parameters, which are the tensors in `model.safetensors` of a checkpoint.
+"""The names and shapes of a network's parameters, which are the tensors in a checkpoint's `model.safetensors`.
 
-Imports no torch, so that every program can check, count and convert weights. The names are part of the file format and
-do not change. Matrices are (out, in), as in torch.
+Imports no torch, so that any program can check, count and convert weights. The names are part of the file format and do
+not change. Matrices are (out, in), as in torch.
 
     input.embedding.weight       (V, I)   for tokens; I = vector_width
     input.types.weight           (token_types, D)   unless token_types is 0
@@ -27,13 +27,13 @@ do not change. Matrices are (out, in), as in torch.
     mix                          (2)   the weights of the scores of the network and of the n-grams; absent if N = 0
                                           for generation, only ngrams.weight (N, D) exists
 
-X is the width of the vector that a layer of the head reads: the width of the layer before it, or W for the first layer.
-With `bias`, every matrix of the blocks has a .bias too. Rotary positions pair value k of a head with value k + K/2.
+X is the width of the vector that a head layer reads: the width of the previous layer, or W for the first layer. With
+`bias`, every matrix in the blocks also has a .bias. Rotary positions pair value k of a head with value k + K/2.
 
 To convert a `torch.nn.TransformerEncoder`, rename `layers.N.` to `body.blocks.N.`, and within it
 self_attn.in_proj_weight to attention.qkv.weight, self_attn.out_proj to attention.out, linear1 to mlp.up, linear2 to
-mlp.down, norm1 to norm_attention and norm2 to norm_mlp; rename the final norm to body.norm. The configuration has norm
-"layer" and bias true; `positions` depends on the original program.
+mlp.down, norm1 to norm_attention and norm2 to norm_mlp; rename the final norm to body.norm. The configuration then has
+norm "layer" and bias true; `positions` depends on the original program.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # each weight of a recurrent layer stac
 
 
 def shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Return the shape of every parameter, by name."""
+    """Return the shape of each parameter, keyed by name."""
     if config.architecture == "linear":
         return dict(_ngrams(config))
     return dict(itertools.chain(_input(config), _body(config), _head(config), _ngrams(config)))
@@ -66,7 +66,7 @@ def body_width(config: ModelConfig) -> int:
 
 
 def in_branch(name: str) -> bool:
-    """Return whether the parameter `name` belongs to the n-gram branch, or weights its output."""
+    """Return whether the parameter `name` belongs to the n-gram branch or weights its output."""
     return name.startswith("ngrams.") or name == "mix"
 
 
@@ -154,7 +154,7 @@ def _head(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _row_head(config: ModelConfig, width: int) -> Iterator[tuple[str, Shape]]:
-    """The head of a network with one output vector for each sequence, and the pooling before it."""
+    """Yield the parameters of the pooling and of the head in a network with one output vector per sequence."""
     if config.pooling == "attention":
         if config.pooling_width:
             yield from _linear("pooling.hidden", (config.pooling_width, width), True)

@@ -1,4 +1,4 @@
-"""Pooling: computes one vector for each sequence from the hidden vectors of its steps."""
+"""Pooling: combines the hidden vectors of a sequence's steps into one vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Pooling(nn.Module):
     - `first`: step 0, where some encoders place a special token.
     - `mean`, `max`: the mean or the maximum over the steps, separately for each dimension.
     - `attention`: a weighted mean. The weights are a softmax over the scores of the steps. A learned query scores each
-      step's vector or, with `pooling_width`, a hidden layer over it (Yang et al., 2016, section 2.2).
+      step's vector or, with `pooling_width`, the output of a hidden layer that reads this vector (Yang et al., 2016,
+      section 2.2).
     """
 
     def __init__(self, config: ModelConfig, width: int) -> None:
@@ -31,7 +32,7 @@ class Pooling(nn.Module):
         self.query = nn.Linear(config.pooling_width or width, 1, bias=False) if attends else None
 
     def forward(self, hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return pooled_BD, one vector for each row."""
+        """Return pooled_BD, one vector per row."""
         lengths_B = lengths_B.to(hidden_BTD.device)
         if self.kind in ("last", "last_step"):
             return self._last(hidden_BTD, lengths_B.clamp(min=1) - 1)
@@ -63,5 +64,5 @@ def mean(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def _padding(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """Return padding_BT1, which is True at steps that are not real."""
+    """Return padding_BT1, which is True at padding steps."""
     return (torch.arange(hidden_BTD.shape[1], device=lengths_B.device) >= lengths_B[:, None])[:, :, None]

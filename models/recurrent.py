@@ -1,9 +1,9 @@
-"""The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or two directions.
+"""The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or both directions.
 
-The parameters have the names and shapes of those in `torch.nn.RNN`, `LSTM` and `GRU`, so that weights trained with
+The parameters have the same names and shapes as those of `torch.nn.RNN`, `LSTM` and `GRU`, so that weights trained with
 PyTorch load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a
 PackedSequence is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the
-fused kernels rearrange their weights at every call, which would be slow for one step.
+fused kernels rearrange their weights in every call, which would be slow for a single step.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Recurrent(KernelLayer):
         raise NotImplementedError
 
     def _cell(self, kernels: Kernels, weights: Sequence[Tensor]) -> Cell:
-        """Return a function for one step of one layer, which computes its formula with the products of `kernels`."""
+        """Return a function for one step of one layer, which computes the cell's formula with `kernels`."""
         raise NotImplementedError
 
     def _one_way(self, x_BTD: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Compute one layer in one direction over every step, from a state of zeros."""
+        """Compute one layer in one direction over every step, starting from a state of zeros."""
         raise NotImplementedError
 
     def bind(self, kernels: Kernels) -> int:
@@ -88,7 +88,7 @@ class Recurrent(KernelLayer):
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
 
     def _step(self, x_B1D: Tensor, steps: list[int], state: State) -> Tensor:
-        """Compute one step of every row. The state of a row without a real step stays bit-identical."""
+        """Compute one step of every row. The state of a row without a real step remains bit-identical."""
         x_BD = x_B1D[:, 0]
         keep_B1 = None if all(steps) else torch.tensor(steps, dtype=torch.bool, device=x_BD.device)[:, None]
         cells = self._bound or [self._torch_cell(weights) for weights in self.rnn.all_weights]
@@ -104,8 +104,8 @@ class Recurrent(KernelLayer):
     def _chunk(self, x_BTD: Tensor, steps: list[int], state: State) -> Tensor:
         """Compute a chunk of several steps, in which rows may have different numbers of real steps.
 
-        The fused kernels return only the state after the last column. Therefore, the chunk is cut at every column at
-        which a row ends, so that the stored state of each row is the state after its last real step.
+        The fused kernels return only the state after the last column. Therefore, the chunk is cut at every column where
+        a row ends, so that each row's stored state is that after its last real step.
         """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
@@ -120,7 +120,7 @@ class Recurrent(KernelLayer):
     def _both_ways(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
         """Compute both directions over rows of different lengths.
 
-        With padded rows, torch's bidirectional networks would begin the backward direction in the padding. Therefore,
+        With padded rows, torch's bidirectional networks would start the backward direction in the padding. Therefore,
         each row is reversed within its length, read forwards, and reversed again.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
@@ -134,7 +134,7 @@ class Recurrent(KernelLayer):
 
 
 def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
-    """Return a context manager that disables autocast on processors on which it would fail.
+    """Return a context manager that disables autocast on processors where it would fail.
 
     Under autocast, torch requests bfloat16 recurrences from oneDNN even on processors that do not support them, and
     fails. On these processors, the recurrence is computed in float32, which is faster than emulated bfloat16.
@@ -148,7 +148,7 @@ def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
 def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, Rows]]:
     """Yield pieces (start, stop, rows): `rows` have real steps from `start` to `stop`, and at least one ends at `stop`.
 
-    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece for each distinct number of steps.
+    For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece per distinct number of steps.
     """
     start = 0
     for stop in sorted({count for count in steps if count}):
@@ -158,7 +158,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, a self-inverse index that reverses every row within its length and does not move padding."""
+    """Return index_BT, which reverses each row within its length and keeps padding in place. It is its own inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

@@ -1,4 +1,4 @@
-"""Copies of the state of one slot, which can be cut at any position and joined again."""
+"""Copies of one slot's state, which can be cut at any position and joined again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Axes = tuple[tuple[int | None, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A copy of the state of one slot after `position` steps.
+    """A copy of one slot's state after `position` steps.
 
     Growing tensors contain the positions from `start` to `position`. `axes` has, for each tensor, the dimension with
     one entry for each position, or None for a fixed tensor.
@@ -34,7 +34,7 @@ class Snapshot:
         """Copy the positions from `start` to `stop`.
 
         If `stop` is before the last position, the fixed tensors of the copy are empty, because their values at `stop`
-        are unknown.
+        are not known.
         """
         layers = tuple(
             tuple(self._part(tensor, axis, start, stop) for tensor, axis in zip(tensors, axes, strict=True))
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 def join(parts: Sequence[Snapshot]) -> Snapshot:
-    """Join the snapshots of consecutive positions. Fixed tensors are those of the last part."""
+    """Join the snapshots of consecutive positions. The fixed tensors are those of the last part."""
     last = parts[-1]
     if len(parts) == 1:
         return last

@@ -1,9 +1,9 @@
 """The memory of running sequences, for every architecture: allocation, growth, views, copies and snapshots.
 
 A body declares the tensors that each layer needs for one slot. *Fixed* tensors (the vectors of an LSTM) are overwritten
-at every step. *Growing* tensors (keys and values) have one entry for each position. Beyond a slot's position, a growing
-tensor is always zero, because attention multiplies masked entries by 0, and 0 times a NaN from an earlier sequence
-would be NaN.
+at every step. *Growing* tensors (keys and values) have one entry for each position. Growing tensors are always zero
+beyond a slot's position, because attention multiplies masked entries by 0, and 0 times a NaN left by an earlier
+sequence would be NaN.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]  # the shape of a tensor for one slot, for example (widt
 
 
 class StateFull(ValueError):
-    """A sequence needs more positions than the context length of the network."""
+    """A sequence needs more positions than the network's context length."""
 
 
 @dataclass(slots=True)
@@ -44,8 +44,7 @@ class _Storage:
     def reserve(self, rows: int, positions: int) -> None:
         """Allocate at least `rows` slots and `positions` positions. Raises StateFull if `positions` exceeds the limit.
 
-        Sizes are doubled, so that the total cost of copying is proportional to the final size (constant time per token
-        on average).
+        Sizes are doubled, so that copying costs constant time per token on average.
         """
         if rows <= self.rows and positions <= self.capacity:
             return
@@ -64,7 +63,7 @@ class _Storage:
             self.views.clear()  # the cached views belong to the old tensors
 
     def _grow(self) -> None:
-        """Give each layer the current number of slots and positions."""
+        """Resize the tensors of each layer to the current number of slots and positions."""
         # Switch off inference mode, because a tensor created in inference mode cannot be written to outside of it.
         with torch.inference_mode(False), torch.no_grad():
             for layer, shapes in enumerate(self.shapes):
@@ -73,7 +72,7 @@ class _Storage:
                 self.layers[layer] = tuple(self._grown(s, t) for s, t in zip(shapes, old, strict=True))
 
     def view(self, start: int, slots: int) -> Layers:
-        """Return the tensors of a range of slots.
+        """Return each layer's tensors for a range of slots.
 
         They are cached, because decode steps request the same range repeatedly.
         """
@@ -87,7 +86,7 @@ class _Storage:
         return self.views[start, slots]
 
     def _grown(self, shape: Shape, old: Tensor | None) -> Tensor:
-        """Return a tensor of the current size that begins with `old` and is zero elsewhere."""
+        """Return a tensor of the current size that starts with `old` and is zero elsewhere."""
         sizes = [self.capacity if size == POSITIONS else size for size in shape]
         new = torch.zeros([self.rows, *sizes], dtype=self.dtype, device=self.device)
         if old is not None:
@@ -145,12 +144,12 @@ class State:
 
     @property
     def capacity(self) -> int:
-        """The number of positions that are allocated for each slot."""
+        """The number of positions allocated for each slot."""
         return self._storage.capacity
 
     @property
     def axes(self) -> Axes:
-        """The dimension with one entry for each position, for each tensor of a slot. None for a fixed tensor."""
+        """For each tensor of a slot, the dimension that has one entry per position. None for a fixed tensor."""
         return tuple(
             tuple(shape.index(POSITIONS) if POSITIONS in shape else None for shape in layer)
             for layer in self._storage.shapes
@@ -158,7 +157,7 @@ class State:
 
     @property
     def limit(self) -> int | None:
-        """The maximum number of positions of a slot, or None if unlimited."""
+        """The maximum number of positions per slot, or None if unlimited."""
         return self._storage.limit
 
     @property
@@ -179,12 +178,12 @@ class State:
         return State(self._storage, self._start + start, rows, self._shown)
 
     def extended(self, *shapes: Shape) -> State:
-        """Return an empty state with one more layer, which has a tensor (slots, *shape) for every shape."""
+        """Return an empty state with an additional layer, which has a tensor (slots, *shape) for every shape."""
         own = self._storage
         return State.new([*own.shapes, shapes], self.slots, limit=own.limit, dtype=own.dtype, device=own.device)
 
     def without_last_layer(self) -> State:
-        """Return a view of the same slots without the last layer, which `extended` has added."""
+        """Return a view of the same slots without the last layer, which `extended` added."""
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
@@ -192,7 +191,7 @@ class State:
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:
-        """Record that slot b has read steps[b] more steps."""
+        """Record that slot b has read steps[b] additional steps."""
         # Positions are Python integers: reading them from a tensor on a GPU would make the host wait at every step.
         for slot, count in enumerate(steps, self._start):
             self._storage.positions[slot] += count
@@ -208,7 +207,7 @@ class State:
             self._write(target, self._read(source), self.positions[source])
 
     def move(self, source: int, target: int) -> None:
-        """Move a sequence to another slot, which is overwritten. The old slot becomes empty."""
+        """Move a sequence to another slot, overwriting that slot. The old slot becomes empty."""
         if source != target:
             self.copy(source, target)
             self.reset([source])
@@ -222,7 +221,7 @@ class State:
         return Snapshot(layers, self._storage.positions[self._index(slot)], self.axes, start)
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Overwrite a slot with a snapshot, from position 0 on, of this slot or another one."""
+        """Overwrite a slot with a snapshot of any slot. The snapshot must start at position 0."""
         self._write(slot, snapshot.layers, snapshot.position)
 
     def _index(self, slot: int) -> int:
@@ -231,7 +230,10 @@ class State:
         return self._start + slot
 
     def _parts(self, slot: int, start: int, stop: int) -> Layers:
-        """Return views of the tensors of one slot. Growing tensors are cut to the positions from `start` to `stop`."""
+        """Return views of the tensors of one slot.
+
+        Growing tensors contain only the positions from `start` to `stop`.
+        """
         shapes = self._storage.shapes
         return tuple(
             tuple(_cut(tensor[slot], shape, start, stop) for tensor, shape in zip(tensors, layer, strict=True))
@@ -244,7 +246,7 @@ class State:
         return self._parts(index, start, self._storage.positions[index])
 
     def _write(self, slot: int, layers: Sequence[Sequence[Tensor]] | None, position: int) -> None:
-        """Overwrite a slot with `layers` (None: empty the slot), and set everything beyond its new position to zero."""
+        """Overwrite a slot with `layers` (or empty it if None), and zero everything beyond its new position."""
         index, positions = self._index(slot), self._storage.positions
         # Emptying a slot that is not allocated needs no work, because new tensors are zero.
         if layers is not None or index < self._storage.rows:

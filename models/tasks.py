@@ -55,14 +55,14 @@ class Input(nn.Module):
         return vectors_BTD
 
     def _parts(self, ids_BT: Tensor) -> Tensor:
-        """Return the part of each token: the number of separators before it, limited to the last token type."""
+        """Return the token type of each token: the number of separators before it, limited to the last type."""
         assert self.types is not None
         ends_BT = (ids_BT == self.separator_id).long()
         return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
 
 
 class Network(nn.Module):
-    """The base of the networks of all tasks: an input and a body."""
+    """The base class of the networks for all tasks: an input and a body."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def hidden(self, inputs: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD, one vector for each step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
+        """Return hidden_BTD, one vector per step, from ids_BT or x_BTF. Vectors at padding are unspecified."""
         hidden_BTD = self.body.forward(self.input(inputs), context)
         if self.norm is not None and self.config.output_norm == "steps":
             hidden_BTD = self.norm(hidden_BTD)
@@ -122,14 +122,17 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after every prefix can be cut from a snapshot, that is, the body has no fixed tensors."""
+        """Whether the state after any prefix can be cut from a snapshot.
+
+        Only bodies without fixed tensors allow this.
+        """
         axes = state.axes if self.ngrams is None else state.axes[:-1]
         return all(axis is not None for layer in axes for axis in layer)
 
     def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
-        """Overwrite a slot with a snapshot after the tokens `ids`, which must contain the body's fixed tensors.
+        """Overwrite a slot with a snapshot taken after the tokens `ids`. It must contain the body's fixed tensors.
 
-        The previous tokens, which the n-gram branch keeps in the state, are taken from `ids`.
+        The previous tokens that the n-gram branch stores in the state are taken from `ids`.
         """
         if self.ngrams is not None:
             layers = (*snapshot.layers[:-1], (self.ngrams.history(ids),))
@@ -155,7 +158,10 @@ class LanguageModel(Network, KernelLayer):
 
 
 class VocabularyHead(nn.Module):
-    """The parameters of a language model's head. With tied embeddings (Press and Wolf, 2017), it has no matrix."""
+    """The parameters of a language model's head.
+
+    With tied embeddings (Press and Wolf, 2017), the head has no matrix of its own.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -193,7 +199,7 @@ class Classifier(Network):
         return outputs
 
     def combine(self, outputs: list[Tensor]) -> Tensor:
-        """Return the sum of the outputs of both parts, weighted by `mix`; without a branch, the network's output."""
+        """Return the sum of both parts' outputs, weighted by `mix`. Without a branch, return the network's output."""
         if self.mix is None:
             return outputs[0]
         return self.mix[0] * outputs[0] + self.mix[1] * outputs[1]
@@ -224,7 +230,7 @@ class Embedder(Network):
 
 
 class _Uninitialised(TorchFunctionMode):
-    """A mode in which the parameters of new modules are undefined until `initialise` or a weights file sets them.
+    """A mode in which new modules have undefined parameters until `initialise` or a weights file sets them.
 
     The "meta" device would have the same effect, but imports parts of torch's compiler, which takes 1.7 seconds and 75
     MB.
@@ -243,7 +249,7 @@ TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 
 
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
-    """Build the network of a configuration, on the CPU in float32, in training mode.
+    """Build the network of a configuration on the CPU, in float32 and in training mode.
 
     The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, they are
     undefined, for callers that load weights.
@@ -258,7 +264,7 @@ def build(config: ModelConfig, generator: Generator | None = None, *, initialise
 
 
 def build_for_inference(config: ModelConfig) -> TaskNetwork | Embedder:
-    """Build the network of a configuration for any task, on the CPU in float32, with undefined weights."""
+    """Build the network of a configuration for any task on the CPU, in float32 and with undefined weights."""
     with _Uninitialised():
         return _network(config)
 

@@ -1,8 +1,8 @@
 """The n-gram branch of a language model: an embedding for each short sequence of tokens.
 
 The last 2, 3, … tokens are hashed into a table of vectors (as in Bojanowski et al., 2017). The sum of these vectors is
-added to the hidden vector from which the next token is predicted. Since the table learns frequent continuations, the
-network can learn dependencies on a longer context (Roy et al., 2022).
+added to the hidden vector that the next token is predicted from. Since the table learns frequent continuations, the
+network is free to learn longer dependencies (Roy et al., 2022).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BASE = 0x9E3779B1
 
 
 class TokenNgrams(nn.Module):
-    """Vectors (B, T, D) for the n-grams that end at each step. `weight` has one row per bucket."""
+    """Computes vectors (B, T, D) for the n-grams that end at each step. `weight` has one row per bucket."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,11 +31,11 @@ class TokenNgrams(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, int]:
-        """The shape of a state's tensor for each slot, which contains the digits of the previous tokens' ids plus 1."""
+        """The shape of the state tensor for each slot. It contains the digits of the previous tokens' ids plus 1."""
         return self.longest - 1, _DIGITS
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:
-        """Return vectors_BTD. The last layer of a state stores the previous tokens, and is updated in place."""
+        """Return vectors_BTD. The last layer of the state stores the previous tokens, and is updated in place."""
         before_BH = self._previous(ids_BT, context)
         symbols_BS = torch.cat((before_BH, ids_BT + 1), 1)  # 0: no token
         buckets_BTN = self._buckets(symbols_BS, ids_BT.shape[1])
@@ -45,7 +45,7 @@ class TokenNgrams(nn.Module):
         return vectors_ND.view(*ids_BT.shape, -1)
 
     def history(self, ids: Sequence[int]) -> Tensor:
-        """Return the state after the tokens `ids`, in the layout of `state_shape`."""
+        """Return the state after the tokens `ids`, with the shape `state_shape`."""
         last = [0] * (self.longest - 1) + [token + 1 for token in ids[max(0, len(ids) - self.longest + 1) :]]
         symbols_1S = torch.tensor([last[1 - self.longest :]], device=self.weight.device)
         return _digits(symbols_1S)[0]
@@ -58,7 +58,7 @@ class TokenNgrams(nn.Module):
         return (digits_BHN * powers_N).sum(2)
 
     def _buckets(self, symbols_BS: Tensor, steps: int) -> Tensor:
-        """Return buckets_BTN, one for each length of n-grams from 2 to `longest`."""
+        """Return buckets_BTN, one for each n-gram length from 2 to `longest`."""
         bits = len(self.weight).bit_length() - 1
         history = self.longest - 1
         hashes_BT = symbols_BS[:, history:] * _BASE

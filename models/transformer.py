@@ -1,4 +1,4 @@
-"""The Transformer bodies: a causal decoder, which can continue from a state, and a bidirectional encoder."""
+"""The Transformer bodies: a causal decoder that can continue from a state, and a bidirectional encoder."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class TransformerEncoder(Transformer):
         return super().forward(x_BTD, context)
 
     def _without_padding(self, x_BTD: Tensor, steps: list[int]) -> Tensor:
-        """Compute `forward` for inference. Concatenates the real steps of all rows into one row of N steps."""
+        """Compute `forward` for inference. Concatenates the real steps of all rows into a single row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
         # Consecutive rows of equal length share one call of attention.
@@ -158,7 +158,7 @@ class TransformerDecoder(Transformer):
         return self._plan_with(context.state, context.steps(x_BTD), x_BTD)
 
     def _plan_with(self, state: State, counts: list[int], x_BTD: Tensor) -> tuple[AttentionPlan, Tensor, int]:
-        """Return the plan of a call in which row b continues from slot b of `state` with counts[b] real steps."""
+        """Return the plan for a call in which row b continues from slot b of `state` with counts[b] real steps."""
         starts, steps, device = state.positions, x_BTD.shape[1], x_BTD.device
         reach = max(1, *(start + count for start, count in zip(starts, counts, strict=True)))
         state.reserve(reach)  # raises `StateFull` before anything is written

@@ -1,4 +1,7 @@
-"""The names, shapes and dtypes of the tensors in `model.safetensors` for a configuration. Imports no torch."""
+"""The names, shapes and dtypes that a configuration requires of the tensors in `model.safetensors`.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class WeightFormat:
     shapes: Callable[[ModelConfig], dict[str, Shape]]
 
     def check(self, config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
-        """Raise `WeightsMismatch` unless `tensors`, name to (dtype, shape), are exactly the weights of `config`."""
+        """Raise `WeightsMismatch` unless `tensors` (name to dtype and shape) are exactly the weights of `config`."""
         expected = self.shapes(config)
         for name in sorted(expected.keys() | tensors.keys()):
             if name not in tensors:
@@ -52,5 +55,5 @@ FLOATING = WeightFormat(frozenset({"BF16", "F16", "F32", "F64"}), parameters.sha
 
 
 def check_weights(config: ModelConfig, tensors: Mapping[str, tuple[str, Shape]]) -> None:
-    """Raise `WeightsMismatch` unless a checkpoint's tensors, name to (dtype, shape), match its configuration."""
+    """Raise `WeightsMismatch` unless a checkpoint's tensors (name to dtype and shape) match its configuration."""
     FLOATING.check(config, tensors)

@@ -48,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one process more than there are cores, because many tests wait for other programs and for timers."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def whole_readme(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--whole-readme"))

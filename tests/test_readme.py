@@ -24,7 +24,7 @@ from benchmarks.service import Service, free_port, running, wait_until
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     "classification", "probabilities",
-    "multilabel", "regression", "pairs", "numeric", "typed-decisions", "generation", "imports", "clients",
+    "multilabel", "regression", "pairs", "numeric", "typed-decisions", "generation", "imports", "clients", "batches",
     "operations",
     "migrate/torchserve", "migrate/openai-fine-tuning", "migrate/tei-tgi", "migrate/triton", "migrate/ollama",
 )  # fmt: skip

@@ -25,7 +25,7 @@ class CannotBind(OstinatoError):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that is bound to the configured address. Raises CannotBind.
+    """Return a socket bound to the configured address. Raises CannotBind.
 
     Several API processes can bind the same port; the kernel distributes the connections (SO_REUSEPORT).
     """

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, middleware, and the lifetime of the services behind them."""
+"""The ASGI application: routes, middleware, and the lifetime of the services that they use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DIALECTS = (
 
 
 class Application(FastAPI):
-    """A FastAPI application that bypasses FastAPI's layers for direct routes, but not the middleware."""
+    """A FastAPI application in which direct routes bypass FastAPI's layers, but not the middleware."""
 
     def __init__(self, settings: Settings, rates: RequestRates, **options: Any) -> None:
         self.access_log = AccessLog()
@@ -110,7 +110,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, which is built only once. `secured` tells whether routes require an API key."""
+    """Return the OpenAPI document, which is built only once. `secured` indicates whether routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

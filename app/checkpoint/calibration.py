@@ -1,4 +1,4 @@
-"""The calibration of a version (`calibration.json`), which converts scores to probabilities, sets and intervals.
+"""A version's calibration (`calibration.json`), which converts scores to probabilities, sets and intervals.
 
 Imports neither torch nor numpy: the trainer writes calibrations, and the API process applies them.
 """
@@ -24,19 +24,19 @@ CROSS_FITTED, APART = "cross-fitted", "apart"
 
 
 class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nonconformity scores of `rows` rows, for split conformal prediction (Vovk et al., 2005).
+    """The nonconformity scores of `rows` rows, for split conformal prediction (Vovk et al., 2005).
 
-    `values` is in ascending order. If it has fewer than `rows` entries, say m, entry i (from 0) is the score of rank
-    ⌈(i + 1) · rows / m⌉, so that quantiles are never too small.
+    `values` is in ascending order. If only m < `rows` scores are kept, entry i (from 0) is the score of rank ⌈(i + 1) ·
+    rows / m⌉, so that quantiles are never too small.
     """
 
     rows: int
     values: list[float]
 
     def quantile(self, coverage: float) -> float | None:
-        """The score that a new row does not exceed with a probability of at least `coverage`.
+        """Return the score that a new row does not exceed with a probability of at least `coverage`.
 
-        None if there are too few rows, that is, if the coverage is greater than rows / (rows + 1).
+        Returns None if there are too few rows, that is, if `coverage` exceeds rows / (rows + 1).
         """
         rank = math.ceil((self.rows + 1) * coverage - 1e-9)
         if rank > self.rows:
@@ -45,10 +45,10 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The share of answers and errors if all rows with a score below `score` are left unanswered.
+    """The coverage and the risk if rows with a score below `score` are left unanswered.
 
-    `answered` is the share of rows that are answered, `errors` is the share of wrong answers among these, and `bound`
-    is the upper confidence bound of that share.
+    `answered` is the share of rows that are answered, `errors` is the share of wrong answers among them, and `bound` is
+    the upper confidence bound of that share.
     """
 
     score: float
@@ -58,7 +58,7 @@ class RiskLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rows whose score lies in one interval: their number, their mean score, and the share of correct answers."""
+    """One bin of a reliability diagram: its number of rows, their mean score, and their accuracy."""
 
     rows: int
     confidence: float
@@ -105,7 +105,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
         """Return the largest nonconformity score in a prediction set for each label. None if there are too few rows.
 
-        Each label has its own quantile if all labels have enough rows for this coverage; otherwise, all labels share
+        If every label has enough rows for this coverage, each label has its own quantile; otherwise, all labels share
         one quantile.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
@@ -116,12 +116,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return None if quantile is None else [quantile] * labels
 
     def level(self, max_risk: float) -> RiskLevel | None:
-        """The level that answers the most rows among the levels with a guaranteed error rate of at most `max_risk`.
+        """Return the level that answers the most rows among those with a guaranteed error rate of at most `max_risk`.
 
         The levels are tested from the strictest to the most lenient, until a level's bound exceeds `max_risk`. Since
         this order is fixed in advance, the true error rate of the chosen level exceeds `max_risk` with a probability of
-        at most 1 - `confidence` (fixed sequence testing; Angelopoulos et al., Learn then Test, 2021). Levels that have
-        too few rows to accept at least two errors are not tested.
+        at most 1 - `confidence` (fixed sequence testing; Angelopoulos et al., Learn then Test, 2021). Levels with too
+        few rows to tolerate at least two errors are not tested.
         """
         chosen = None
         for level in self.risk:
@@ -134,7 +134,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def least_risk(self) -> float:
-        """The lowest `max_risk` for which `level` returns a level; 1 if there is none."""
+        """The lowest `max_risk` for which `level` returns a level, or 1 if there is none."""
         starts = [START / (level.answered * self.rows) for level in self.risk]
         risks = sorted({*starts, *(level.bound for level in self.risk)})
         return next((risk for risk in risks if self.level(risk) is not None), 1.0)

@@ -87,15 +87,17 @@ def _check_target(value: object, config: ModelConfig) -> None:
     if config.task != "regression":
         raise CheckpointInvalid("config.json: target is allowed only for regression")
     if not isinstance(value, dict) or set(value) != {"mean", "std"} or not all(map(_is_number, value.values())):
-        raise CheckpointInvalid("config.json: target must have exactly the fields mean and std, both numbers")
+        raise CheckpointInvalid("config.json: target must have exactly two fields, mean and std, both numbers")
     if value["std"] <= 0:
         raise CheckpointInvalid("config.json: target.std must be greater than 0")
 
 
 def _check_end(value: object, config: ModelConfig) -> None:
-    """Check the name of the end token, which is needed for tokenizers in which it has an unusual name."""
+    """Check the name of the end token. It is needed for tokenizers whose end token has an unusual name."""
     if value is not None and (config.task != "generation" or not isinstance(value, str) or len(value) > END_LIMIT):
-        raise CheckpointInvalid(f"config.json: eos_token is a string of at most {END_LIMIT} characters, for generation")
+        raise CheckpointInvalid(
+            f"config.json: eos_token must be a string of at most {END_LIMIT} characters, for generation"
+        )
 
 
 def _check_chat_template(value: object, config: ModelConfig) -> None:

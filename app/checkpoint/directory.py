@@ -72,7 +72,7 @@ class Checkpoint:
 
 
 def allowed(path: str) -> int | None:
-    """Return the maximum size in bytes of the file at this path in a checkpoint, or None if it is not allowed there."""
+    """Return the maximum size in bytes of the checkpoint file at this path, or None if the path is not allowed."""
     return PLOT_LIMIT if PLOT.fullmatch(path) else LIMITS.get(path)
 
 
@@ -162,7 +162,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make sure that files created and renamed in a directory survive a power failure."""
+    """Sync a directory, so that files created or renamed in it survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -192,7 +192,7 @@ def _expected() -> str:
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each file, relative to the directory, and its path. Links are rejected, not followed."""
+    """Yield each file's name, relative to the directory, and its path. Links are rejected, not followed."""
     for entry in sorted(os.scandir(directory), key=lambda e: e.name):
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISREG(mode):

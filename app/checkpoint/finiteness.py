@@ -1,4 +1,4 @@
-"""Checks that the weights of a safetensors file are finite numbers, in bounded memory."""
+"""Checks that all weights in a safetensors file are finite. Uses bounded memory."""
 
 from __future__ import annotations
 

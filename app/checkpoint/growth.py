@@ -1,4 +1,4 @@
-"""Computes how much the components of a tokenizer lengthen a text in the worst case, without running them."""
+"""Computes how much a tokenizer's components can lengthen a text in the worst case, without running them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "Whi
 
 
 def growth(components: Sequence[Mapping[str, Any]]) -> float:
-    """Return the maximum number of characters that one character can become through replacements and additions.
+    """Return the maximum number of characters that replacements and additions can make of one character.
 
-    The components are processed backwards: the weight of a character is the number of characters that it becomes in the
-    components after the current one. Characters added by Unicode normalization or lowercasing are not counted.
+    The components are processed backwards: a character's weight is the number of characters that the later components
+    make of it. Characters added by Unicode normalization or lowercasing are not counted.
     """
     weights: dict[str, float] = {}  # the weights of characters that occur in patterns
     rest = 1.0  # the weight of every other character

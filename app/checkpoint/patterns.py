@@ -60,7 +60,7 @@ PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 def check(definition: Mapping[str, Any]) -> None:
     """Check the regular expressions in a parsed tokenizer.json.
 
-    Raises CheckpointInvalid if one of them is not in the list. The message shows the first such expression.
+    Raises CheckpointInvalid, which shows the first expression that is not in the list.
     """
     for pattern in _find_patterns([definition.get(part) for part in PARTS]):
         if pattern not in SAFE:

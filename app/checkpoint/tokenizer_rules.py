@@ -1,4 +1,4 @@
-"""The components that a tokenizer.json may have, and their limits. Public tokenizers use these components.
+"""The components that a tokenizer.json may contain, and their limits. Public tokenizers use these components.
 
 Without limits, a few kilobytes of replacements could turn one letter into gigabytes of text, and a single long word
 could take minutes to tokenize.
@@ -43,7 +43,7 @@ SEQUENCES = ("normalizers", "pretokenizers", "processors", "decoders")
 
 
 def check(definition: Mapping[str, Any]) -> None:
-    """Check the components of a parsed tokenizer.json. Raises CheckpointInvalid with the first problem."""
+    """Check the components of a parsed tokenizer.json. Raises CheckpointInvalid for the first problem."""
     bytes_levels = 0
     for part in ALLOWED:
         components = list(_components(definition.get(part)))
@@ -62,7 +62,7 @@ def check(definition: Mapping[str, Any]) -> None:
 
 
 def _components(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the components of a part in order, with nested sequences flattened."""
+    """Yield the components of a part in order, flattening nested sequences."""
     if value is None:
         return
     if not isinstance(value, dict):

@@ -30,7 +30,7 @@ PLAIN_METADATA = {"format": "pt"}
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """The entry of a tensor in the header. `begin` and `end` are offsets in bytes from the end of the header."""
+    """A tensor's entry in the header. `begin` and `end` are offsets in bytes from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,9 +43,9 @@ class TensorEntry:
 
 
 def read_header(path: Path, *, any_metadata: bool = False) -> dict[str, TensorEntry]:
-    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless they fill the file exactly.
+    """Read the tensors in a file's header, by name. Raises CheckpointInvalid unless the tensors fill the file exactly.
 
-    With `any_metadata`, metadata of other programs is ignored instead of rejected.
+    With `any_metadata`, other programs' metadata is ignored instead of being rejected.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -74,7 +74,7 @@ def parse_header(raw: bytes, data_bytes: int, *, any_metadata: bool = False) -> 
 
 
 def check_tensors(entries: Mapping[str, TensorEntry], config: ModelConfig) -> None:
-    """Raise CheckpointInvalid unless the tensors in a header are exactly the weights of `config`."""
+    """Raise CheckpointInvalid unless the tensors in a header are exactly the weights that `config` requires."""
     try:
         check_weights(config, {name: (entry.dtype, entry.shape) for name, entry in entries.items()})
     except WeightsMismatch as error:

@@ -1,6 +1,6 @@
 """`ostinato`: the command line.
 
-Assembles the commands and prints every expected error as one line. Each command imports its dependencies when it is
+Assembles the commands, and prints every expected error as one line. Each command imports its dependencies when it is
 called, so that the command line starts quickly.
 """
 
@@ -18,7 +18,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app import settings
-from app.cli import chat, doctor, evaluate, export, files, imports, inference, jobs, local, models, serve, top, train
+from app.cli import (
+    batches,
+    chat,
+    doctor,
+    evaluate,
+    export,
+    files,
+    imports,
+    inference,
+    jobs,
+    local,
+    models,
+    serve,
+    top,
+    train,
+)
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, option_for
@@ -39,6 +54,7 @@ for module in (serve, top, local, doctor, train, evaluate, inference, chat, impo
 program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")
 program.add_typer(files.files, name="files")
+program.add_typer(batches.batches, name="batches")
 program.add_typer(local.registry, name="registry")
 
 
@@ -63,8 +79,8 @@ def root(
 def main() -> None:
     """Run the command line.
 
-    The exit status is 2 if the arguments or the settings are invalid, because a restart would fail too; 130 after
-    Ctrl+C; and 1 after any other error.
+    The exit status is 2 if the arguments or settings are invalid, because a restart would also fail; 130 after Ctrl+C;
+    and 1 after any other error.
     """
     prepare_output()
     arguments: list[str] = []
@@ -127,7 +143,7 @@ def _is_debugging() -> bool:
 
 
 def options_of(arguments: Sequence[str]) -> set[str]:
-    """Return the options of the command that `arguments` call. Error messages may mention only these options.
+    """Return the options of the command that `arguments` invoke. Error messages may mention only these options.
 
     Messages about jobs may also mention the options of `train`, because `train` creates the jobs.
     """
@@ -145,7 +161,7 @@ def options_of(arguments: Sequence[str]) -> set[str]:
 def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
     """Print the error and exit with `status`.
 
-    The option that caused the error is added if the message does not name it.
+    If the message does not name the option that caused the error, the option is added.
     """
     options = options_of(arguments)
     message, option = in_own_words(error.message, options), option_for(error.param or "", options)
@@ -155,7 +171,7 @@ def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoRetur
 
 
 def similar_model(error: OstinatoError) -> str:
-    """Return a suggestion for a model that the service has not found, or "" if there is none."""
+    """Return a suggestion for a model that the service could not find, or "" if there is none."""
     quoted = re.match(r"model not found: '([^']*)'", error.message)
     if quoted is None or "did you mean" in error.message:
         return ""

@@ -61,7 +61,7 @@ def search(
 
 
 def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
-    """The reason why no version matches: no version has the metric, or all values are out of bounds."""
+    """Explain why no version matches: none has the metric, or all values are outside the bounds."""
     names = {name for version in versions for name in flatten(version.get("metrics") or {})}
     if metric in names or not names:
         return "no version matches"
@@ -105,7 +105,7 @@ def compare(
 def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[str], list[list[str]]]:
     """Return `columns` and `rows` with long cells shortened, so that each line fits in `width` characters if possible.
 
-    The first column, which contains the names of the fields, is never shortened.
+    The first column, which contains the field names, is never shortened.
     """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     names = max((len(row[0]) for row in cells), default=0)
@@ -118,7 +118,7 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
 
 
 def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """Yield one row for each field that differs between the versions: its name, then its value in each version."""
+    """Yield one row per field that differs between the versions: its name, then its value in each version."""
     shown = [{**version, "config": used_fields(version.get("config") or {})} for version in versions]
     flattened = [flatten({name: version.get(name) for name in COMPARED}) for version in shown]
     for name in dict.fromkeys(name for shape in flattened for name in shape):
@@ -128,8 +128,8 @@ def differing_fields(versions: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
 
 
 def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
-    """Like `differing_fields`, for the metrics of a comparison. The best value is marked with *, unless the
-    values were measured on different rows.
+    """Like `differing_fields`, but for the metrics of a comparison. The best value is marked with *, unless the values
+    were measured on different rows.
 
     Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
     """
@@ -152,7 +152,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def _few(metric: str, rows: int) -> bool:
-    """Whether `rows` is too small for a meaningful value of the metric."""
+    """Whether `rows` is too few for a meaningful value of the metric."""
     if metric in ("ece", "ece_uncalibrated"):
         return not shows_calibration_error(rows)
     return metric != "rows" and too_few(rows)

@@ -53,10 +53,10 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 
 
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
-    """Run the trainer's checks on the data files and print the result. Returns the messages of the checks.
+    """Run the trainer's checks on the data files and print the result. Returns the checks' messages.
 
-    With `as_json`, only warnings are printed, to standard error. If the data cannot be used, the first faults of its
-    rows are printed, one per line, and InvalidRequest is raised.
+    With `as_json`, prints only warnings, to standard error. If the data cannot be used, prints the first faulty rows,
+    one per line, and raises InvalidRequest.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
@@ -85,7 +85,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 
 def _sizes(result: DataReport) -> str:
-    """The size of the data and the lengths of the inputs: "24 rows for classification (22 train, 2 validation); …"."""
+    """The size of the data and the input lengths: "24 rows for classification (22 train, 2 validation); …"."""
     if "rows" not in result.report:
         characters = result.report["characters"]
         parts = ", ".join(f"{count:,} in the {split} file" for split, count in characters.items())
@@ -102,14 +102,14 @@ def _sizes(result: DataReport) -> str:
 
 
 def _messages(result: DataReport) -> list[tuple[str, str]]:
-    """Return all remarks and warnings as (level, message) pairs. The remark with the label counts comes first."""
+    """Return all remarks and warnings as (level, message) pairs. The remark about the label counts comes first."""
     remarks = sorted(result.report.get("remarks") or [], key=lambda remark: remark["kind"] != LABELS)
     messages = [(remark["level"], remark["message"]) for remark in remarks]
     return messages + [("warn", message) for _, message in result.warnings]
 
 
 def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
-    """Return the level and the text of the trainer's note on few validation rows, or nothing if there are enough."""
+    """Return the level and text of the trainer's note about too few validation rows, or nothing if there are enough."""
     rows = (result.report.get("rows") or {}).get("validation")
     if result.task == "generation" or not rows:
         return []
@@ -118,7 +118,7 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
 
 
 def refusal(error: BadData, *, trains: bool = True) -> InvalidRequest:
-    """Return the error for unusable data. For `BadRows`, also print the first faults, one per line.
+    """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line.
 
     `trains` is true if the data is for a training run, which may leave out bad rows.
     """

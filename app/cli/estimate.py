@@ -1,4 +1,4 @@
-"""Prints the estimate of a training job: the network, its memory and its time."""
+"""Prints the estimate for a training job: the network, its memory, and the training time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.wording import counted
 
 
 def show_estimate(estimate: dict[str, Any], as_json: bool, printed: Sequence[str] = ()) -> None:
-    """Print an estimate. Notes in `printed` are left out, because they have already been shown."""
+    """Print an estimate. Leaves out notes in `printed`, because they have already been shown."""
     if as_json:
         print_json(estimate)
         return
@@ -27,7 +27,7 @@ def show_estimate(estimate: dict[str, Any], as_json: bool, printed: Sequence[str
 
 
 def line(plan: dict[str, Any]) -> str:
-    """One training run: `gru: 2 layers of 192, 1.3 M parameters, about 240 MB; 3,100 steps: about 4 min 10 s`."""
+    """Format a training run: `gru: 2 layers of 192, 1.3 M parameters, about 240 MB; 3,100 steps: about 4 min 10 s`."""
     layers = f"{counted(plan['layers'], 'layer')} of {plan['width']}, " if plan["layers"] else ""
     head = f"{plan['architecture']}: {layers}{_millions(plan['parameters'])} parameters"
     earlier, seconds = plan["ends_earlier"], plan["seconds"]["total"]

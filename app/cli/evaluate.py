@@ -47,7 +47,7 @@ def evaluate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Measure a version on a data file: metrics, confusions and the worst mistakes.
+    """Measure a version on a data file: metrics, confusions and worst mistakes.
 
     The result is stored with the version.
     """
@@ -97,7 +97,7 @@ def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
-    """Run the evaluation's checks on all rows."""
+    """Run the evaluation's checks on all rows of a local file."""
     from app.training.data.checking import check_held_out  # loads numpy and pyarrow
 
     columns = msgspec.convert(request.get("columns", {}), Columns)
@@ -107,7 +107,7 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
 
 
 def print_report(job: dict[str, Any]) -> None:
-    """Print the report of an evaluation, or the reason why there is no report."""
+    """Print an evaluation's report, or the reason why there is none."""
     report = job["report"]
     if report is None:
         warn(failure(job))
@@ -138,7 +138,7 @@ def _figures(metrics: dict[str, Any]) -> str:
 
 
 def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the labels with the most rows."""
+    """A table of the labels that have the most rows."""
     per_label = report["metrics"].get("per_class") or {}
     most = sorted(per_label.items(), key=lambda item: -item[1]["support"])[:LABELS]
     rows = [[name, v["support"], *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1"))] for name, v in most]
@@ -146,7 +146,7 @@ def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def confusions_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the pairs of labels that are confused most often."""
+    """A table of the most frequently confused pairs of labels."""
     labels, matrix = list(report["metrics"].get("per_class") or {}), report["metrics"].get("confusion_matrix") or []
     pairs = [
         [count, labels[true], labels[predicted]]
@@ -158,7 +158,7 @@ def confusions_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 
 
 def mistakes_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the worst mistakes, with the probabilities of the true and of the predicted labels."""
+    """A table of the worst mistakes, with the probabilities of the true and predicted labels."""
     rows = []
     for mistake in (report.get("mistakes") or [])[:MISTAKES]:
         text = " ".join(mistake["text"].split())

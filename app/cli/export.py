@@ -71,7 +71,7 @@ def unpack(chunks: Iterable[bytes], target: Path) -> int:
             with tarfile.open(Path(folder) / "export.tar") as tar:
                 _extract(tar, Path(folder) / "files")
         except tarfile.TarError as error:
-            raise InvalidRequest(f"the service did not send a valid tar of a checkpoint: {error}") from None
+            raise InvalidRequest(f"the service did not send a valid checkpoint archive: {error}") from None
         os.replace(Path(folder) / "files", target)
     return count
 

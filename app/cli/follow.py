@@ -1,4 +1,4 @@
-"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the time left.
+"""Follows a job: prints its events and, at a terminal, a progress bar with the loss and the remaining time.
 
 Events are polled rather than streamed, because a job may last longer than any connection.
 """
@@ -45,13 +45,13 @@ def is_evaluation(job_id: str) -> bool:
 
 
 def path_of(job_id: str) -> str:
-    """The API path of a training job or of an evaluation."""
+    """The API path of a training job or evaluation."""
     root = "/v1/evaluations" if is_evaluation(job_id) else "/v1/fine_tuning/jobs"
     return f"{root}/{job_id}"
 
 
 class Follower:
-    """The state of one job as the service last reported it, and the training losses so far."""
+    """A job's state as last reported by the service, and its training losses so far."""
 
     def __init__(self, client: Client, job_id: str, printed: Sequence[str] = (), *, patient: bool = True) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. Since an ended job gets no further events, no event is missed.
+        The job is read before its events. Because an ended job gets no further events, none is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -87,12 +87,12 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """Format events as lines. Leaves out internal events and messages that have already been printed."""
+        """Format events as lines. Leaves out internal events, and messages that have already been printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
     def waiting(self) -> str:
-        """A line with the number of jobs ahead of this one. Empty if there are none or this job is not queued."""
+        """A line that shows the number of jobs ahead of this one. Empty if there are none or this job is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
@@ -112,8 +112,8 @@ class Follower:
     def poll(self) -> Iterator[list[dict[str, Any]]]:
         """Poll the job until it ends, and yield the new events.
 
-        Without `patient`, polling also stops if the job waits because a disk is full.
-        After a server error or a lost connection, polling is retried for PATIENCE seconds before the error is raised.
+        Without `patient`, polling also stops if the job is waiting because a disk is full. After a server error or a
+        lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
         away_since: float | None = None
         while True:
@@ -142,7 +142,7 @@ def follow(
     """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
     `printed` contains the messages that have already been shown; they are not printed again. Without `patient`, the
-    function also returns if the job waits because a disk is full.
+    function also returns if the job is waiting because a disk is full.
     """
     follower = Follower(client, job_id, printed, patient=patient)
     try:
@@ -165,7 +165,7 @@ def follow(
 
 
 def render(event: dict[str, Any]) -> str | None:
-    """Format an event as one line. None for metrics without a validation loss, which occur every few steps."""
+    """Format an event as one line. Return None for metrics without a validation loss, which arrive every few steps."""
     data = event.get("data") or {}
     if event.get("type") != "metrics":
         level = {"warn": "warning: ", "error": "error: "}.get(event.get("level", ""), "")
@@ -176,7 +176,7 @@ def render(event: dict[str, Any]) -> str | None:
 
 
 def render_metrics(data: dict[str, Any]) -> str:
-    """The step and the metrics of an event: `step 20/60 · loss 0.300 · validation loss 0.400`."""
+    """An event's step and metrics: `step 20/60 · loss 0.300 · validation loss 0.400`."""
     total = f"/{data['total_steps']}" if data.get("total_steps") else ""
     parts = [f"step {data.get('step')}{total}"]
     rows = data.get("valid_rows")

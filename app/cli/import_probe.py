@@ -1,4 +1,4 @@
-"""Sends one input to a newly imported version. The user can compare the answer with that of the original program."""
+"""Sends one input to a newly imported version. The user can compare the answer with the original program's."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHOWN = 10  # maximum number of labels or tokens to print
 
 
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
-    """The version's answer: the probabilities of the labels or of the most likely next tokens, or {"value": number}.
+    """Return the version's answer: probabilities of labels or of the most likely next tokens, or {"value": number}.
 
-    For embeddings, the answer contains the first components of the vector by index.
+    For embeddings, the answer maps indices to the first components of the vector.
 
     Raises ServiceError if the service does not answer the request.
     """
@@ -49,7 +49,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
 
 
 def _patiently(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send the request, and repeat it until an engine has loaded the version. Returns the reply."""
+    """Send the request repeatedly until an engine has loaded the version. Returns the reply."""
     from app.client import ServiceError
 
     deadline = time.monotonic() + PATIENCE

@@ -46,7 +46,7 @@ class WeightsOptions:
         return shlex.join(parts)
 
     def with_answer(self, name: str, answer: str) -> WeightsOptions:
-        """Return a copy of these options with the answer to one question."""
+        """Return a copy of these options that includes the answer to one question."""
         if name == "vocabulary":
             return replace(self, vocabulary=Path(answer))
         if name == "labels" and answer != "numbers":
@@ -57,8 +57,8 @@ class WeightsOptions:
 def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
-    At a terminal, asks the user for everything that the weights do not determine. Otherwise, raises one ImportQuestion
-    with all questions, whose message ends with a command that the user can complete.
+    At a terminal, asks the user for everything that cannot be derived from the weights. Otherwise, raises one
+    ImportQuestion with all questions, whose message ends with a command that the user can complete.
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf
@@ -94,7 +94,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
 
 
 def _convert_model(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory or a GGUF file, which leave no questions open."""
+    """Convert a Hugging Face directory or a GGUF file, for which no questions are needed."""
     from app.importing.gguf.convert_gguf import convert_gguf
     from app.importing.huggingface.convert_directory import convert_directory
 
@@ -135,7 +135,7 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
 
 
 def read_pair(option: str) -> tuple[str, str]:
-    """Split the argument of `--set field=value` into the field and its value."""
+    """Split the argument of `--set field=value` into field and value."""
     name, separator, value = option.partition("=")
     if not separator:
         raise InvalidRequest(f"--set {option}: must have the form field=value")
@@ -143,7 +143,7 @@ def read_pair(option: str) -> tuple[str, str]:
 
 
 def read_labels(labels: str | None) -> list[str] | None:
-    """The labels from a JSON file, from a file with one label per line, or from a comma-separated list."""
+    """Read labels from a JSON file, a file with one label per line, or a comma-separated list."""
     if labels is None:
         return None
     try:

@@ -97,7 +97,8 @@ def import_version(
     }  # fmt: skip
     if useless := [flag for flag, value in weights_options.items() if value is not None]:
         raise InvalidRequest(
-            f"{', '.join(useless)}: for weights only; a checkpoint directory already contains this information"
+            f"{', '.join(useless)} can only be used with weights; a checkpoint directory already contains "
+            "this information"
         )
     with (
         tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,
@@ -144,7 +145,7 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield the tar archive to upload: `source` itself or, if `source` is a directory, a new archive of it.
+    """Yield the tar archive to upload: `source` itself or, if it is a directory, a new archive of it.
 
     Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
     """
@@ -167,7 +168,7 @@ def _archive(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the file starts like a tar archive, which may be gzipped."""
+    """Whether the file begins like a tar archive, possibly gzipped."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     try:

@@ -63,10 +63,10 @@ def register(program: typer.Typer) -> None:
 
 
 def chosen_model(model: str | None) -> str:
-    """The model from --model, or otherwise from OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
+    """The model from --model or, without it, from OSTINATO_DEFAULT_MODEL. Raises InvalidRequest if neither is set."""
     reference = model or settings.load().default_model
     if not reference:
-        raise InvalidRequest("name a model with --model NAME (`ostinato models` lists the models)")
+        raise InvalidRequest("choose a model with --model NAME (`ostinato models` lists the models)")
     return reference
 
 
@@ -122,7 +122,10 @@ def classify(
 
 
 def _check_fractions(body: dict[str, Any]) -> None:
-    """Raise InvalidRequest for an option that is not a fraction. The message suggests one if it may be a percentage."""
+    """Raise InvalidRequest for an option that is not a fraction.
+
+    For a probable percentage, the message suggests a fraction.
+    """
     for name in ("prediction_set", "abstain_below", "max_risk"):
         value, includes_ends = body.get(name), name == "abstain_below"
         if value is None or 0 < value < 1 or (includes_ends and value in (0, 1)):
@@ -132,7 +135,7 @@ def _check_fractions(body: dict[str, Any]) -> None:
 
 
 def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> None:
-    """Print a table with one line for each text."""
+    """Print a table with one line per text."""
     rows = []
     for row, item in results:
         cells = label_and_score(item, top_k) if item else ("", "")
@@ -208,7 +211,7 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
 
 
 def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
-    """Replace each `input[…]` in an error message with the row number of the text, counted from 1.
+    """Replace each `input[…]` in an error message with the text's row number, counted from 1.
 
     `before` is the number of rows in earlier requests.
     """
@@ -224,9 +227,9 @@ def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
 
 
 def _merge(results: list[tuple[InputRow, Any, Any]]) -> dict[str, Any]:
-    """One reply, as if all texts had been sent in one request, with the sum of `usage`.
+    """Merge replies into one, as if all texts had been sent in one request; `usage` is summed.
 
-    The `index` of an item counts all rows, so that it does not change if a row without a text is skipped.
+    An item's `index` counts all rows, including skipped rows without a text.
     """
     replies = list({id(reply): reply for *_, reply in results if reply is not None}.values())
     usages = [reply["usage"] for reply in replies if reply.get("usage")]
@@ -285,7 +288,7 @@ def generate(
 
 
 def printable(text: str) -> str:
-    """At a terminal, replace the control characters in a generated text, except line feeds."""
+    """At a terminal, replace control characters other than line feeds in generated text."""
     if not sys.stdout.isatty():
         return text
     return "\n".join(clean(line) for line in text.split("\n"))

@@ -72,7 +72,7 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def status_of(job: dict[str, Any]) -> str:
-    """The status, with the phase of a running job: `running (training)`."""
+    """The status, including a running job's phase: `running (training)`."""
     status, phase = str(job["status"]), job.get("phase")
     return f"{status} ({phase})" if status == "running" and phase not in (None, "running") else status
 
@@ -105,7 +105,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
-    """Describe the settings. Leaves out settings without an option; `--json` shows all settings."""
+    """Describe the settings. Leaves out settings that have no option; `--json` shows all."""
     for name, value in hyperparameters.items():
         if value is not None and name in SHOWN:
             yield f"{SHOWN[name]} {value}"
@@ -125,7 +125,7 @@ def _show_evaluation(job: dict[str, Any]) -> None:
 
 
 def _took(job: dict[str, Any]) -> str:
-    """The time from a job's creation to its end; empty if it has not ended."""
+    """The time from a job's creation to its end, or "" if it has not ended."""
     finished = job.get("finished_at")
     return duration(finished - job["created_at"]) if finished and finished > job["created_at"] else ""
 

@@ -50,7 +50,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def _job_of(program: Program) -> str:
-    """The id of a trainer's job and, if the job is a trial, the id of its auto job."""
+    """A trainer's job id and, if the job is a trial, the id of its auto job."""
     return f"{program.job} (trial of {program.parent})" if program.parent else program.job or ""
 
 
@@ -103,8 +103,8 @@ def keys(
     """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{name!r} is not a valid name for a key: a name has up to 64 letters, digits, dots, dashes and "
-            "underscores, and begins with a letter or a digit"
+            f"{name!r} is not a valid key name: a name has up to 64 letters, digits, dots, dashes and "
+            "underscores, and begins with a letter or digit"
         )
     secret = secrets.token_urlsafe(32)
     if as_json:
@@ -171,6 +171,6 @@ def _registry(data_dir: str | None) -> Registry:
 
     chosen = settings.load(data_dir=data_dir)
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
-        raise OstinatoError(f"there is no registry in {chosen.data}; name the data folder with --data-dir")
+        raise OstinatoError(f"there is no registry in {chosen.data}; set the data folder with --data-dir")
     database, blobs = Database(chosen.database), BlobStore(chosen.storage)
     return Registry(database, blobs, chosen.scratch_dir, grace_seconds=chosen.delete_grace_seconds)

@@ -53,7 +53,7 @@ def list_models(
 
 
 def _quality(client: Client, model: dict[str, Any]) -> str:
-    """The main metric of the newest version. If the name resolves to another version, its metric is shown first."""
+    """The newest version's main metric. If the name resolves to another version, that version's metric comes first."""
     latest = model["latest"] or {}
     newest, answering = headline(latest.get("metrics")), model["aliases"].get(CHAMPION)
     if answering in (None, latest.get("version")):
@@ -120,7 +120,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a version. Its files are kept in storage for a grace period, one day by default."""
+    """Delete a version. Its files remain in storage for a grace period, one day by default."""
     with connect() as client:
         name, number = locate(client, reference)
         if not yes:

@@ -60,9 +60,9 @@ HELP = {
 
 
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
-    """Give a command one option for each field of `struct`: `--max-steps` for `max_steps`.
+    """Add an option to a command for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives each value as a keyword argument, whose name is the field's name plus `suffix`. Unused options
+    The command receives each value as a keyword argument named after the field, plus `suffix`. Options that are not set
     have the value None. `panel` is the heading of these options in the help text.
     """
 
@@ -90,13 +90,13 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
 
 
 def _option_type(declared: Any) -> Any:
-    """The type of the field's option: the first type in the field's annotation that an option supports."""
+    """The option type for a field: the first type in the field's annotation that options support."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next(m for m in members if m in (bool, int, float, str))
 
 
 def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
-    """Return the options that were set as a JSON object for the request. `suffix` is as in `with_fields`."""
+    """Return the options that were set, as a JSON object for the request. `suffix` is as in `with_fields`."""
     options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
     return {name: _parse(name, value) for name, value in options.items() if value is not None}
 

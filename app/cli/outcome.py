@@ -1,4 +1,4 @@
-"""Prints the outcome of a training job: its version and metrics or its error, and the next steps."""
+"""Prints a training job's outcome: its version and metrics or its error, and the next steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def conclude(client: Client, job: dict[str, Any]) -> None:
-    """Print the outcome of a job, and how to try its version. Exits with status 1 unless the job succeeded."""
+    """Print a job's outcome, and how to try its version. Exits with status 1 unless the job succeeded."""
     if job["status"] not in ENDED:
         warn(f"the job continues when there is free disk space; follow it with: ostinato jobs follow {job['id']}")
         raise typer.Exit(1)
@@ -36,12 +36,12 @@ def failure(job: dict[str, Any]) -> str:
 
 
 def figures_of(trial: dict[str, Any]) -> str:
-    """The metrics of a trial: `accuracy 0.900, loss 0.250`."""
+    """A trial's metrics: `accuracy 0.900, loss 0.250`."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
 
 
 def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
-    """Print the metrics of a trial and how to compare it with other trials. A trial does not publish a version."""
+    """Print a trial's metrics, and how to compare it with other trials. A trial does not publish a version."""
     parent = job["parent_id"]
     compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
     figures = next((figures_of(trial) for trial in compared.get("trials") or [] if trial["id"] == job["id"]), "")
@@ -66,7 +66,7 @@ def _conclude_version(reference: str, version: dict[str, Any]) -> None:
 
 
 def _published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published. None if there is no version or it cannot be read."""
+    """The version that a job published. None if there is no version, or it cannot be read."""
     name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
     if not number:
         return None

@@ -1,4 +1,4 @@
-"""Code that all commands share: connects to the service, prints tables, and formats numbers and times."""
+"""Code shared by all commands: connects to the service, prints tables, and formats numbers and times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def connect() -> Client:
-    """Return a client of the service at OSTINATO_URL or, by default, of the service that runs on this machine."""
+    """Return a client for the service at OSTINATO_URL or, by default, for the service running on this machine."""
     from app.client import Client
 
     return Client.of(located(settings.load()))
@@ -36,7 +36,7 @@ def located(chosen: settings.Settings) -> settings.Settings:
     """Return the settings with the URL of a running service, unless they already specify a service.
 
     OSTINATO_URL, or a port other than the default, specifies a service. Otherwise, the URL of the service that
-    `ostinato up` runs with the same data folder is used. Raises InvalidRequest if the port is 0 and no service is
+    `ostinato up` runs on the same data folder is used. Raises InvalidRequest if the port is 0 and no service is
     running.
     """
     if chosen.url or chosen.port not in (0, DEFAULT_PORT):
@@ -61,12 +61,12 @@ def print_line(value: object) -> None:
 
 
 def _shows_unicode() -> bool:
-    """Whether standard output can encode every character. If not, non-ASCII characters are escaped in JSON."""
+    """Whether standard output can encode all characters. If not, non-ASCII characters are escaped in JSON."""
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def json_for_all(context: typer.Context) -> None:
-    """Apply a --json option that is given before the subcommand (`jobs --json list`) to the subcommand."""
+    """Apply a --json option given before the subcommand (`jobs --json list`) to the subcommand."""
     context.default_map = {str(context.invoked_subcommand): {"as_json": True}}
 
 
@@ -100,17 +100,17 @@ def fields(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def clean(text: str) -> str:
-    """Replace the control characters of `text`, which could move the cursor or colour the terminal."""
+    """Replace the control characters in `text`, which could move the cursor or change the terminal's colours."""
     return "".join(c if c.isprintable() else " " if c in "\n\t\r" else "�" for c in text)
 
 
 def when(seconds: float | None) -> str:
-    """A Unix time as a local date and time."""
+    """Format a Unix time as a local date and time."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def size(count: float | None) -> str:
-    """A number of bytes with a decimal unit: 1.2 kB."""
+    """Format a number of bytes with a decimal unit: 1.2 kB."""
     if count is None:
         return ""
     power = 0
@@ -120,7 +120,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A number of seconds in the form 1:02 or 1:02:03."""
+    """Format a number of seconds as 1:02 or 1:02:03."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
@@ -129,7 +129,7 @@ def duration(seconds: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """Plot `values` as a line of up to `width` block characters, with the newest value at the right.
+    """Plot `values` as a line of up to `width` block characters, with the newest value on the right.
 
     If there are more than `width` values, each character shows the mean of several consecutive values.
     """
@@ -144,9 +144,9 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def headline(metrics: dict[str, Any] | None) -> str:
-    """The main quality metric of a version: measured on test rows if possible, otherwise on validation rows.
+    """A version's main quality metric: measured on test rows if possible, otherwise on validation rows.
 
-    Skips splits with too few rows. If no other split has a metric, returns the number of rows of the skipped split.
+    Skips splits with too few rows. If no other split has a metric, returns the number of rows in the skipped split.
     """
     splits = [(part, (metrics or {}).get(part) or {}) for part in ("test", "validation")]
     small = [(part, values["rows"]) for part, values in splits if too_few(values.get("rows"))]
@@ -158,7 +158,7 @@ def headline(metrics: dict[str, Any] | None) -> str:
 
 
 def aliases_of(item: dict[str, Any]) -> str:
-    """A model's aliases with the versions that they point at (`@champion:2`), or a version's aliases (`@champion`)."""
+    """A model's aliases with their versions (`@champion:2`), or a version's aliases (`@champion`)."""
     aliases = item["aliases"]
     if isinstance(aliases, dict):
         return " ".join(f"@{name}:{version}" for name, version in aliases.items())

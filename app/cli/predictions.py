@@ -1,4 +1,4 @@
-"""Converts predictions to the cells of a table, which is printed or saved."""
+"""Converts predictions to cells of a table, which is printed or saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
     """The columns that a prediction adds to a table: label and score or, for a regression, the value.
 
-    Prediction sets, intervals and abstentions add further columns.
+    Prediction sets, intervals and abstentions add more columns.
     """
     if item is None:
         return {}
@@ -29,9 +29,9 @@ def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:
 
 
 def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """The label and score cells of one text's row. For a regression, they are "" and the predicted value.
+    """The label and score cells in a text's row. For a regression, they are "" and the predicted value.
 
-    If the text has several labels, both cells have one entry per label, separated by spaces.
+    If the text has several labels, each cell contains one entry per label, separated by spaces.
     """
     if item.get("value") is not None:
         return "", f"{item['value']:.4f}"
@@ -47,7 +47,7 @@ def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str
 
 
 def set_of(item: dict[str, Any]) -> str:
-    """The prediction set of an item, or the interval of a regression."""
+    """An item's prediction set or, for a regression, its interval."""
     if "interval" in item:
         low, high = item["interval"]
         return f"{low:.4f} to {high:.4f}"
@@ -63,7 +63,7 @@ def shorten(text: Any, width: int = 70) -> str:
 
 
 def _shown(score: float) -> str:
-    """Format a score with three decimals. Only a score of exactly 1 is shown as 1.000."""
+    """Format a score with three decimal places. Only a score of exactly 1 is shown as 1.000."""
     return f"{min(score, 0.999) if score < 1 else score:.3f}"
 
 

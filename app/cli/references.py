@@ -1,4 +1,4 @@
-"""Arguments that identify models and versions, and the common prefix of the registry's routes."""
+"""Arguments that identify models and versions, and the registry routes' common prefix."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
 
 
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
-    """Return the service's record of a model or version. Used as a check before a file is uploaded.
+    """Return the service's record of a model or version. Called to check a reference before a file is uploaded.
 
-    Raises NotFound if it does not exist. The message suggests the most similar name among the service's models and
+    Raises NotFound if it does not exist. The message suggests the most similar name from the service's models and
     `choices`.
     """
     try:

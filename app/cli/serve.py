@@ -98,7 +98,7 @@ def migrate(
 
 
 def become(module: str, chosen: settings.Settings, *arguments: str) -> None:
-    """Replace this process with the program `module`, and pass it the settings `chosen`. Does not return."""
+    """Replace this process with the program `module`, passing it the settings `chosen`. Does not return."""
     from app.launcher.plan import child_environment
     from app.launcher.preparation import prepare_folders
 

@@ -1,4 +1,4 @@
-"""Describes the configuration of a version by the fields that its architecture uses."""
+"""Describes a version's configuration by the fields that its architecture uses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LINEAR_FIELDS = (
 
 
 def used_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration that its architecture uses."""
+    """Return the configuration fields that the architecture uses."""
     linear = config.get("architecture") == "linear"
     return {name: value for name, value in config.items() if not linear or name in LINEAR_FIELDS}
 
 
 def shape_of(config: Mapping[str, Any]) -> str:
-    """The size of a network in one line, such as `layers 2, width 256`, or the n-grams of a linear model."""
+    """A network's size in one line, such as `layers 2, width 256`, or a linear model's n-grams."""
     if config.get("architecture") != "linear":
         return ", ".join(f"{key} {config[key]}" for key in ("layers", "width", "vocab_size") if config.get(key))
     parts = [f"{config.get('ngram_buckets', 0):,} buckets"]

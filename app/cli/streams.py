@@ -1,4 +1,4 @@
-"""Reads text from arguments, files and standard input, and configures output streams to escape characters."""
+"""Reads text from arguments and standard input, and makes output streams escape characters that they cannot encode."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def prepare_output() -> None:
 def read_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments as text. Raises InvalidRequest if an argument is neither UTF-8 nor a path.
 
-    Python decodes bytes that are invalid in the locale's encoding to lone surrogates. Such bytes may still be valid
-    UTF-8, for example in the C locale. A path is not checked, because a file name may contain any bytes.
+    Python decodes bytes that are invalid in the locale's encoding as lone surrogates. Such bytes may nevertheless be
+    valid UTF-8, for example in the C locale. Paths are not checked, because a file name may contain any bytes.
     """
     texts = []
     for before, argument in zip(("", *arguments), arguments, strict=False):
@@ -43,12 +43,12 @@ def read_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    r"""Return the text in quotes, with escapes in place of bytes that are not UTF-8: 'sch\xf6n'."""
+    r"""Return the text in quotes, with bytes that are not UTF-8 escaped: 'sch\xf6n'."""
     return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
 
 
 def read_text() -> str:
-    """Read standard input as UTF-8 text, and remove a byte order mark.
+    """Read standard input as UTF-8 text, removing a byte order mark.
 
     Content that starts with a UTF-16 byte order mark is read as UTF-16. Raises InvalidRequest if it cannot be decoded.
     """

@@ -1,4 +1,4 @@
-"""Reads tables of texts with the trainer's readers, and writes them with the predictions."""
+"""Reads tables of texts with the trainer's readers, and writes them with added predictions."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _JSON = (".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True)
 class InputRow:
-    """One text or pair of texts, and the columns of its row. `input` is None if the row has no text."""
+    """A text or pair of texts, and the columns of its row. `input` is None if the row has no text."""
 
     input: Any
     columns: dict[str, Any]
 
 
 def is_table(path: Path) -> bool:
-    """Whether the name of a file is that of a table rather than of a text file with one text per line."""
+    """Whether a file name denotes a table rather than a text file with one text per line."""
     return format_of(path.name) in TABLES
 
 
@@ -71,7 +71,7 @@ def _decoded(path: Path, encoding: str | None) -> str:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Convert errors from reading a data file to InvalidRequest."""
+    """Convert errors in reading a data file to InvalidRequest."""
     from app.training.failures import BadData
 
     try:
@@ -83,7 +83,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print the warnings about a file that are not in `printed`, for example that its encoding is a guess.
+    """Print warnings about a file, for example that its encoding is a guess, except for those in `printed`.
 
     Returns all warnings about the file so far.
     """
@@ -97,7 +97,7 @@ def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
 def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
-    Raises InvalidRequest if the table cannot be read; for a bad row, the message names the line and the column.
+    Raises InvalidRequest if the table cannot be read; for an invalid row, the message names the line and column.
     """
     from app.training.data.columns import read_text as read_cell
     from app.training.data.detection import detect
@@ -135,7 +135,7 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
-    """Write rows, each with the columns that its prediction adds, as a table. The suffix of `target` sets the format.
+    """Write rows as a table, adding the columns of their predictions. The suffix of `target` determines the format.
 
     If a row already has a column with the same name, the prediction's column is renamed to `predicted_…`. A row without
     a prediction is written unchanged. Returns the number of rows written.

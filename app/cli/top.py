@@ -1,4 +1,4 @@
-"""`ostinato top`: the activity of the engines, live at a terminal or once in a pipe."""
+"""`ostinato top`: shows the engines' activity, continuously at a terminal or once in a pipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(program: typer.Typer) -> None:
 def top(every: Every = 2.0, once: Once = False, as_json: Json = False) -> None:
     """Show requests, tokens, queues, batches, and the type and kernel of each loaded version. Ctrl+C ends it.
 
-    In a pipe, or with --once or --json, prints the figures of one period and exits.
+    If the output is piped, or with --once or --json, prints the figures for one period and exits.
     """
     with connect() as client:
         if as_json:
@@ -47,7 +47,7 @@ def top(every: Every = 2.0, once: Once = False, as_json: Json = False) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of the service at one time."""
+    """The service's state at one point in time."""
 
     at: float
     engines: list[dict[str, Any]]
@@ -55,7 +55,7 @@ class Reading:
     rejected: float
 
     def work(self, pid: int, digest: str) -> Work | None:
-        """The amount of work for a version in the engine with this process id."""
+        """The amount of work that the engine with this process id has done for a version."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:
@@ -76,10 +76,10 @@ class Measurement:
         return max(1e-9, self.after.at - self.before.at)
 
     def versions(self, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The figures of each version of an engine.
+        """The figures for each of an engine's versions.
 
-        `fill` is the mean number of sequences in a call, and `padding` the fraction of padding; both are None without
-        such a call.
+        `fill` is the mean number of sequences per call, and `padding` the fraction of padding; each is None if there
+        were no such calls.
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])
@@ -143,7 +143,7 @@ def _cells(version: dict[str, Any]) -> list[str]:
 
 
 def measure(client: Client, every: float) -> Measurement:
-    """Read the state of the service twice, `every` seconds apart."""
+    """Read the service's state twice, `every` seconds apart."""
     before = read(client)
     time.sleep(every)
     return Measurement(before, read(client))
@@ -157,7 +157,7 @@ def read(client: Client) -> Reading:
 
 
 def _sum(text: str, name: str) -> float:
-    """Add up the series of a metric in Prometheus' text format."""
+    """Sum all series of a metric in Prometheus' text format."""
     lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

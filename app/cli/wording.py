@@ -1,4 +1,4 @@
-"""Adapts messages to the command line: replaces fields with options and routes with commands."""
+"""Adapts messages to the command line by replacing fields with options and routes with commands."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _PHRASES = {
     "assign it a role in `columns`": (
         "--label-column", "assign it a role with --text-column, --label-column and so on", "assign it a role"
     ),
-    "send truncate_prompt_tokens (-1 cuts to that length)": (
-        "--truncate", "use --truncate, which cuts to that length", "shorten it"
+    "send truncate_prompt_tokens (-1 truncates to that length)": (
+        "--truncate", "use --truncate, which shortens it to that length", "shorten it"
     ),
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
@@ -50,7 +50,7 @@ _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len,
 
 
 def option_for(field: str, options: Collection[str] | None = None) -> str | None:
-    """The option that sets a field of a request; None for a field without an option.
+    """The option that sets a request field, or None for a field without an option.
 
     `options` are the options of the current command; None means the options of all commands.
     """
@@ -59,10 +59,10 @@ def option_for(field: str, options: Collection[str] | None = None) -> str | None
 
 
 def in_own_words(message: str, options: Collection[str] | None = None) -> str:
-    """Return `message` with the fields of the request replaced by options, and routes replaced by commands.
+    """Return `message` with request fields replaced by options, and routes replaced by commands.
 
     `options` are the options of the current command; None means the options of all commands. Fields without such an
-    option are not replaced. Quoted text comes from the user and is not changed.
+    option are left unchanged. Quoted text comes from the user and is left unchanged.
     """
     message = message.removeprefix("training_file: ")
     for phrase, (option, own, otherwise) in _PHRASES.items():

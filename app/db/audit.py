@@ -18,7 +18,7 @@ ID_LIMIT = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request that has made a change. `subject` is the id in its reply, and `created_at` is the time of the reply."""
+    """A request that made a change. `subject` is the id in its reply, and `created_at` is the time of the reply."""
 
     principal: str
     method: str
@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A change with its position in the log."""
+    """A change and its position in the log."""
 
     id: int
     change: Change

@@ -1,6 +1,6 @@
 """Detects whether a database has changed, so that queries are repeated only after a change.
 
-`Changes.mark` takes about a hundredth of the time of a query through the object-relational mapper.
+`Changes.mark` takes about a hundredth of the time of a query through SQLAlchemy's ORM.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REMEMBERED = 4096  # maximum number of results of one function
 
 
 class Changes:
-    """Computes the mark of a database: a value that changes with every commit of another connection. Thread-safe."""
+    """Computes the mark of a database: a value that changes with every commit by another connection. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -53,13 +53,13 @@ class DatabaseFull(DatabaseUnavailable):
 
 
 class DatabaseOutdated(DatabaseUnavailable):
-    """The database responds, but does not have the tables of this release."""
+    """The database responds, but its tables are not those of this release."""
 
     code = "database_outdated"
 
 
 def url_of(text_: str) -> URL:
-    """Parse the setting for the database's URL. `postgres://…` and `postgresql://…` use the driver psycopg 3.
+    """Parse the database URL setting. `postgres://…` and `postgresql://…` use the driver psycopg 3.
 
     Raises SettingError.
     """
@@ -82,7 +82,7 @@ class Database:
     """A database and its pool of connections; one instance per process. All methods are thread-safe.
 
     Every method raises DatabaseUnavailable if the database does not respond, and DatabaseOutdated if the database lacks
-    tables or columns of this release.
+    tables or columns that this release needs.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -97,10 +97,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a session whose changes are committed at the end of the block, or rolled back if the block raises.
+        """Open a session whose changes are committed at the end of the block, or rolled back if an exception is raised.
 
         On SQLite, the session holds the database's write lock from the beginning of the block. If too many transactions
-        wait for a lock, further ones fail at once.
+        are waiting for a lock, further ones fail immediately.
         """
         with (
             _translated_errors(),
@@ -120,7 +120,7 @@ class Database:
     def now(self, session: Session) -> float:
         """Return the seconds since the epoch according to the database's clock, which is the same for all processes.
 
-        The time advances during a transaction.
+        The time also advances within a transaction.
         """
         return float(session.scalar(select(literal_column(NOW[self.dialect]))) or 0.0)
 
@@ -138,14 +138,14 @@ class Database:
             command.upgrade(config, "head")
 
     def check_tables(self) -> None:
-        """Raise DatabaseOutdated unless the tables are those of this release."""
+        """Raise DatabaseOutdated if the tables are not those of this release."""
         with self.read() as session:
             revision = MigrationContext.configure(session.connection()).get_current_revision()
         if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
             raise DatabaseOutdated(OUTDATED)
 
     def ping(self) -> None:
-        """Raise DatabaseUnavailable unless the database responds."""
+        """Raise DatabaseUnavailable if the database does not respond."""
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
@@ -163,7 +163,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Return a one-line reason for an outage. It is for operators only: it may contain addresses and user names."""
+    """Return a one-line reason for an outage. For operators only, because it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 
@@ -195,6 +195,6 @@ def _translated_errors() -> Iterator[None]:
 
 
 def _state(error: Exception) -> str | None:
-    """Return PostgreSQL's code or SQLite's name of an error."""
+    """Return PostgreSQL's code or SQLite's name for an error."""
     cause = getattr(error, "orig", None)
     return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)

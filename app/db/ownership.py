@@ -1,4 +1,4 @@
-"""Rules shared by all services that store rows: who may see a row, and how to refer to blobs safely."""
+"""Rules for all services that store rows: who may see a row, and how to refer to blobs safely."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may see a row of `owner`. If not, services respond as if the row did not exist."""
+    """Whether `principal` may see a row owned by `owner`. If not, services respond as if the row did not exist."""
     return principal in (owner, LOCAL)
 
 
 def hold_blobs(session: Session, *, alone: bool = False) -> None:
-    """Hold the lock on all references to blobs until the transaction ends.
+    """Hold the lock on all blob references until the transaction ends.
 
     Transactions that add references share the lock; garbage collection takes the lock exclusively (`alone`). On SQLite,
     no lock is needed, because writing transactions run one at a time.
@@ -33,7 +33,7 @@ def claim_blobs(session: Session, hashes: Iterable[str], exists: Callable[[str],
     """Protect blobs from garbage collection until the end of the caller's transaction.
 
     A transaction must call this function before it adds a row that refers to a blob. Raises Unavailable if a blob has
-    already been collected; the client must then upload it again.
+    already been deleted; the client must then upload it again.
     """
     hold_blobs(session)  # before the check, so that no blob is collected between the check and the commit
     if not all(exists(sha256) for sha256 in set(hashes)):

@@ -14,7 +14,7 @@ ORDERS = ("asc", "desc")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A page of a list. `has_more` says whether the list continues after the last item of the page."""
+    """A page of a list. `has_more` indicates whether the list continues after the last item on the page."""
 
     items: list[Item]
     has_more: bool
@@ -34,5 +34,5 @@ def check_page(limit: int, order: str, most: int) -> None:
 
 
 def cut(items: list[Item], limit: int) -> Page[Item]:
-    """Return a page of the results of a query for `limit + 1` items."""
+    """Return a page from the results of a query for `limit + 1` items."""
     return Page(items[:limit], len(items) > limit)

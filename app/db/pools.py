@@ -26,7 +26,7 @@ TURN_SECONDS = 1.0  # for which a thread waits for its turn
 
 
 class TooManyWriters(Exception):
-    """Too many writing transactions are open or waiting, probably for a lock that another program holds."""
+    """Too many write transactions are open or waiting, probably for a lock held by another program."""
 
 
 class WriterTurns:
@@ -38,7 +38,7 @@ class WriterTurns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn, for at most TURN_SECONDS. Raises TooManyWriters."""
+        """Wait at most TURN_SECONDS for a turn. Raises TooManyWriters."""
         if not self._places.acquire(blocking=False):
             raise TooManyWriters
         try:
@@ -53,12 +53,12 @@ class WriterTurns:
 
 
 def writers(url: URL) -> Engine:
-    """Return the pool of connections that may write. On SQLite, a transaction takes the write lock at its beginning."""
+    """Return the pool of connections that can write. On SQLite, a transaction takes the write lock at its beginning."""
     return _sqlite(url, WRITE_LOCK_SECONDS) if _is_sqlite(url) else _postgresql(url, WRITE_LOCK_SECONDS)
 
 
 def readers(url: URL) -> Engine:
-    """Return the pool of connections that only read. Writers never use or hold a connection of this pool."""
+    """Return the pool of connections that only read. Writers never use connections from this pool."""
     engine = _sqlite(url, READ_LOCK_SECONDS) if _is_sqlite(url) else _postgresql(url, READ_LOCK_SECONDS)
     return engine.execution_options(postgresql_readonly=True, reads_only=True)
 
@@ -115,8 +115,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
-    SQLite ignores the busy timeout during the switch, so the switch fails if several programs attempt it on a new file
-    at the same time. It is therefore retried.
+    SQLite ignores the busy timeout during the switch, which therefore fails if several programs attempt it on a new
+    file at the same time. In that case, it is retried.
     """
     deadline = time.monotonic() + WRITE_LOCK_SECONDS
     while True:

@@ -1,6 +1,6 @@
-"""The tables of the database.
+"""The database tables.
 
-Times are seconds since the epoch, according to the database's clock. Every row that a client creates has an `owner`.
+Times are seconds since the epoch, according to the database's clock. Every row that a client created has an `owner`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-FINE_TUNING, EVALUATION = "fine_tuning", "evaluation"  # the kinds of jobs
+FINE_TUNING, EVALUATION, BATCH = "fine_tuning", "evaluation", "batch"  # the kinds of jobs
 ENDED = ("succeeded", "failed", "cancelled")  # the final statuses of a job
 NAMES = {  # every constraint gets a name, so that a migration can change it
     "ix": "ix_%(column_0_label)s",
@@ -97,7 +97,7 @@ class AliasRow(TableBase):
 
 
 class AliasMoveRow(TableBase):
-    """The history of the aliases, one row per move. `to_version` is NULL if the alias was removed."""
+    """The history of aliases, one row per move. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -124,10 +124,10 @@ class AuditRow(TableBase):
 
 
 class JobRow(TableBase):
-    """A training job or an evaluation.
+    """A training job, an evaluation or a batch.
 
     Only `app.jobs` changes rows; `app.jobs.claims` explains how `attempt` prevents late writes. A running job without a
-    lease is an auto job that waits for its trials (`app.jobs.trials`).
+    lease is an auto job that is waiting for its trials (`app.jobs.trials`).
     """
 
     __tablename__ = "jobs"
@@ -136,8 +136,8 @@ class JobRow(TableBase):
         Index("ix_jobs_claim", "status", "lease_until", "priority"),
         Index("ix_jobs_trial", "parent_id", "trial", unique=True),
     )
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-… or evaljob-…
-    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)  # or `EVALUATION`
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # ftjob-…, evaljob-… or batch-…
+    kind: Mapped[str] = mapped_column(String(20), default=FINE_TUNING, server_default=FINE_TUNING)
     owner: Mapped[str] = mapped_column(String(128), index=True)
     status: Mapped[str] = mapped_column(String(20))  # queued | running | paused | succeeded | failed | cancelled
     phase: Mapped[str] = mapped_column(String(20))
@@ -151,7 +151,7 @@ class JobRow(TableBase):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     body_sha256: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]]  # the checked request of the client
-    model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested
+    model: Mapped[str] = mapped_column(String(128))  # an architecture or a reference, as requested; empty for a batch
     base_digest: Mapped[str | None] = mapped_column(String(64), index=True)  # the digest of the base version
     training_file: Mapped[str] = mapped_column(String(40), index=True)
     validation_file: Mapped[str | None] = mapped_column(String(40), index=True)
@@ -167,7 +167,9 @@ class JobRow(TableBase):
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # code, message, param
     meta: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the client's `metadata`
-    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the result of an evaluation
+    report: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # of an evaluation: its result; of a batch: its `BatchProgress`
     request_id: Mapped[str | None] = mapped_column(String(64))  # id of the HTTP request that created the job
     parent_id: Mapped[str | None] = mapped_column(String(40))  # the auto job of which this job is a trial
     trial: Mapped[int | None]  # the number of a trial, from 1

@@ -63,7 +63,7 @@ def announce(queued: list[str]) -> None:
 
 
 def watch(client: Client) -> None:
-    """Print the progress of the demo's unfinished jobs until they end, as lines that the launcher parses."""
+    """Print the progress of the demo's unfinished jobs until they end, in lines that the launcher parses."""
     jobs = {job["id"]: job for job in client.pages(JOBS) if (job.get("metadata") or {}).get(MARK)}
     jobs = {id_: job for id_, job in reversed(jobs.items()) if job["status"] not in ENDED}  # oldest first
     before = None
@@ -108,7 +108,7 @@ def create(client: Client, names: Collection[str]) -> list[str]:
 
 
 def request(name: str, architecture: str, file_id: str, training: dict[str, Any]) -> dict[str, Any]:
-    """The body of the request that creates one job."""
+    """Return the body of the request that creates a job."""
     return {
         "model": architecture,
         "training_file": file_id,

@@ -40,7 +40,7 @@ class Batcher(Generic[Payload]):
         return len(self._by_length)
 
     def add(self, length: int, payload: Payload) -> None:
-        """Add a row of `length` steps. The list is kept sorted, which moves the pointers of longer rows."""
+        """Add a row of `length` steps. The list is kept sorted, so the entries of longer rows move."""
         self._arrivals += 1  # unique, so that payloads are never compared
         insort(self._by_length, (length, self._arrivals, payload))
         self._by_arrival.append((length, self._arrivals))
@@ -65,7 +65,7 @@ class Batcher(Generic[Payload]):
     def _oldest(self) -> int:
         """Return the `_by_length` index of the longest-waiting row.
 
-        Drops the arrival entries of rows that have left.
+        Drops the arrival entries of rows that have left the queue.
         """
         while True:
             key = self._by_arrival[0]
@@ -77,9 +77,9 @@ class Batcher(Generic[Payload]):
     def _window(self, oldest: int) -> tuple[int, int]:
         """Return the range of `_by_length` indexes to run in one batch with the oldest row.
 
-        Longer rows are added first, as far as STRETCH and `max_tokens` allow. Then shorter rows are added, as long as
-        each row raises the ratio of real tokens to work, where the work of a batch is its padded size plus the fixed
-        cost of the call.
+        Longer rows are added first, within the limits of STRETCH and `max_tokens`. Then shorter rows are added, as long
+        as each row raises the ratio of real tokens to cost, where the cost of a batch is its padded size plus the fixed
+        cost of a call.
         """
         entries = self._by_length
         end = bisect_right(entries, (int(entries[oldest][0] * STRETCH) + STRETCH_STEPS + 1,))

@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
-    A sequence leaves in two steps. First it is closed: its final message is sent, possibly in the middle of a call.
-    Then `_leave` frees its slot. A slot is freed only between calls, because the last sequence moves into it and the
-    rows of a call are identified by their slots.
+    A sequence leaves in two steps. First it is closed: its final message is sent, possibly during a call. Then `_leave`
+    frees its slot. A slot is freed only between calls, because the last sequence moves into it and the rows of a call
+    are identified by their slots.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Decoder:
     @property
     def waiting(self) -> int:
         """The number of sequences that are waiting for a slot."""
-        return len(self.scheduler.waiting)
+        return self.scheduler.queued
 
     @property
     def busy(self) -> bool:
@@ -60,7 +60,7 @@ class Decoder:
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Generate) -> None:
-        """Queue a request. Reply with Failed at once if the request cannot run."""
+        """Queue a request. Reply with Failed immediately if the request cannot run."""
         if self.open.refuse(peer, message, sequences.problem(message, self.vocab_size, self.context_length)):
             return
         sequence = sequences.admit(message, peer, self.context_length, self.eos_id)
@@ -69,7 +69,7 @@ class Decoder:
         self.scheduler.add(sequence)
 
     def abort(self, peer: bytes, id: str) -> bool:
-        """Close a request with Finished, and free its slot at once. Return whether the request was open."""
+        """Close a request with Finished, and free its slot immediately. Return whether the request was open."""
         sequence = self.open.get(peer, id)
         if sequence is None:
             return False
@@ -91,7 +91,7 @@ class Decoder:
     # --- a step -------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Decode one token of each sequence whose prompt has been read, then read a limited number of prompt tokens."""
+        """Decode one token per sequence whose prompt has been read, then read a limited number of prompt tokens."""
         for sequence in self.open.expire():
             self._leave(sequence)
         self._admit()
@@ -106,7 +106,7 @@ class Decoder:
             self._leave(sequence)
 
     def _admit(self) -> None:
-        """Assign free slots to waiting sequences, with the initial state or the state after a prefix from the cache."""
+        """Assign free slots to waiting sequences, initialised with the initial state or a cached prefix's state."""
         admitted = self.scheduler.admit()
         if not admitted:
             return
@@ -168,7 +168,7 @@ class Decoder:
     # --- tokens and ends ----------------------------------------------------------------------------------------
 
     def _begin(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the first token of each fully read sequence. A sequence with a limit of 0 tokens ends at once."""
+        """Sample the first token of each sequence. A sequence with a limit of 0 tokens ends immediately."""
         for sequence in rows:
             if sequence.limit == 0:
                 if sequence.prompt_logprobs:
@@ -179,7 +179,7 @@ class Decoder:
             self._advance([rows[i] for i in going_on], logits_BV if len(going_on) == len(rows) else logits_BV[going_on])
 
     def _advance(self, rows: list[Sequence], logits_BV: Tensor) -> None:
-        """Sample the next token of each row and send the tokens to the peers."""
+        """Sample the next token for each row and send the tokens to the peers."""
         sampled, now = sample(logits_BV, rows), time.monotonic()
         for sequence, token, logprob in zip(rows, sampled.ids, sampled.logprobs, strict=True):
             if token == NOT_FINITE:
@@ -227,7 +227,7 @@ class Decoder:
             self.fail_all(*describe(error))
 
     def _fail_call(self, rows: Iterable[Sequence], error: Exception) -> None:
-        """Fail the sequences of a failed call, because their state is undefined. All other sequences continue."""
+        """Fail the sequences in a failed call, because their state is undefined. All other sequences continue."""
         logger.error("a generation step failed: %s: %s", type(error).__name__, error, exc_info=error)
         for sequence in rows:
             if not sequence.closed:

@@ -114,7 +114,7 @@ class EngineHost:
                 self._turns.discard(part)
 
     def _active(self) -> Iterator[Scorer | Decoder]:
-        """Iterate over the parts with open requests."""
+        """Iterate over the parts that have open requests."""
         return chain(self._scorers, self._decoders)
 
     # --- state --------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has work to do. If not, the caller should wait for a message or for a lane to finish."""
+        """Whether `step` has work to do. If not, wait for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -145,7 +145,7 @@ class EngineHost:
     # --- steps --------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Run scoring batches, at most one in each lane, and then one step of each decoder that has requests.
+        """Run scoring batches, at most one in each lane, then one step of each decoder that has requests.
 
         Since a decoder uses all cores, it waits until the lanes are empty.
         """
@@ -162,7 +162,7 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Run scorers while a lane is free. Stop after the first if `once` is true or its batch ran in this thread."""
+        """Run scorers while a lane is free. Stop after one if `once` is true or its batch ran in this thread."""
         lanes = self.lanes
         if lanes:
             lanes.collect()
@@ -194,7 +194,7 @@ class EngineHost:
         scorer.finish(batch, scorer.attempt(batch))
 
     def _separate(self, scorer: Scorer, batch: list[ScoringItem], lanes: Lanes) -> list[ScoringItem]:
-        """Start each long row of a batch separately, in parallel with the other work. Return the other rows."""
+        """Start each long row of a batch separately, in parallel with other work. Return the other rows."""
         others = []
         for item in batch:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
@@ -221,7 +221,7 @@ class EngineHost:
 
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
-    """Compute a long row, and return the memory for its steps, which no other row needs."""
+    """Compute a long row, then return the freed memory, which no other row needs, to the operating system."""
     outcome = scorer.attempt_open([item])
     trim()
     return outcome

@@ -1,10 +1,10 @@
 """Threads that compute batches in parallel, one core per thread.
 
-If two threads share each matrix product, they wait for each other after every product, and longer if the API or a
+If two threads share each matrix product, they wait for each other after every product, and wait longer if the API or a
 client also needs a core. Two threads with separate batches never wait for each other. A single batch still uses all
 cores, because it runs in the caller's thread.
 
-Long work runs in one more thread, on one core, so that a sequence that takes seconds does not delay the others.
+Long work runs in an additional thread, on one core, so that a sequence that takes seconds does not delay the others.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Result = TypeVar("Result")
 
 
 class _LongWork:
-    """The time that the current thread has spent on long work since this object was created."""
+    """Measures the time that the current thread has spent on long work since this object was created."""
 
     def __init__(self) -> None:
         self._began, self._used = time.monotonic(), time.thread_time()
         self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
 
     def effective_start(self) -> float:
-        """Return a start that is as long ago as the work has used the processor, or a tenth of the time if longer."""
+        """Return now minus the CPU time used so far or, if it is longer, a tenth of the elapsed time."""
         now = time.monotonic()
         elapsed = now - self._began
         if self._clock is not None:
@@ -70,7 +70,7 @@ class Lanes:
     def since(self) -> float | None:
         """The monotonic time at which the oldest running work began, if any. Safe to read from another thread.
 
-        For long work, which a busy machine can delay by minutes, only processor time counts, or a tenth of the time.
+        A busy machine can delay long work by minutes, so `effective_start` is used as its start.
         """
         started = list(self._since.values())
         if (long := self._long_work) is not None:
@@ -87,7 +87,7 @@ class Lanes:
         self._threads.submit(self._run, key, work, then)
 
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run long work, which must not raise, beside the lanes and the caller, after earlier long work."""
+        """Run long work, which must not raise, in parallel with the lanes and the caller, after earlier long work."""
         torch.set_num_threads(1)
         self._long_count += 1
 
@@ -111,7 +111,7 @@ class Lanes:
         self._wake()
 
     def collect(self, *, wait: bool = False) -> None:
-        """Pass each ready result to its `then`. If `wait` is true, wait for the work in all lanes first."""
+        """Pass each ready result to its `then` function. If `wait` is true, wait for the work in all lanes first."""
         while self.finished or (wait and self.running):
             self.collect_one()
 
@@ -123,7 +123,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """Allow the caller's thread to use all cores from now on, except for one core during long work.
+        """From now on, allow the caller's thread to use all cores, except for one core during long work.
 
         Must not be called while a lane is running.
         """
@@ -132,7 +132,7 @@ class Lanes:
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Split rows into at most `count` non-empty runs with about the same number of steps."""
+    """Split rows into at most `count` non-empty runs of consecutive rows with about the same number of steps."""
     total = sum(steps)
     pieces: list[Sequence[Row]] = []
     start = 0

@@ -1,4 +1,4 @@
-"""The limits of one engine: the tokens and slots of a step, and the memory for weights."""
+"""Limits of an engine: tokens and slots per step, and memory for weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE_SECONDS = 0.25  # the predicted time for one batch, or for the prompt toke
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
-    """The limits of a step, and of the memory for weights.
+    """Limits on each step and on the memory for weights.
 
     `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens

@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 class LoadedNetwork:
     """A loaded checkpoint, in evaluation mode and without gradients.
 
-    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target
-    values; answers are converted back to the original units. `nbytes` is the size of the weights in memory, including
-    copies in a kernel's own layout. `kernel` is the name of the implementation of the matrix products.
+    `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
+    answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
+    a kernel's own layout. `kernel` is the name of the matrix product implementation.
     """
 
     digest: str
@@ -58,7 +58,7 @@ class LoadedNetwork:
 def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     """Load the checkpoint named in `message`, with weights of type `dtype` on `device`.
 
-    Raises CheckpointInvalid if the files differ from those that `message` lists, or are not a valid checkpoint.
+    Raises CheckpointInvalid if the files differ from those listed in `message`, or are not a valid checkpoint.
     """
     directory = Path(message.directory)
     _verify(directory, message)
@@ -82,7 +82,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwo
 
 
 def _verify(directory: Path, message: Load) -> None:
-    """Raise CheckpointInvalid unless the directory's files, hashes and digest equal those in the message."""
+    """Raise CheckpointInvalid unless the directory's files, hashes and digest match those in the message."""
     if not directory.is_dir():
         raise CheckpointInvalid(f"the directory of {message.name} does not exist")
     manifest = checkpoint.manifest(directory)
@@ -100,8 +100,8 @@ def _verify(directory: Path, message: Load) -> None:
 def _network(config: ModelConfig, weights: Path) -> Any:
     """Build a network and load its weights.
 
-    The header of the weights file is checked first, so that nothing is allocated for a configuration that needs more
-    weights than the file contains.
+    The weights file's header is checked first, so that nothing is allocated for a configuration that needs more weights
+    than the file contains.
     """
     check_tensors(read_header(weights), config)
     network = tasks.build_for_inference(config)
@@ -112,7 +112,7 @@ def _network(config: ModelConfig, weights: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """The outcome of a load: a network, or the error with which to answer `message`. `seconds` is the loading time."""
+    """The outcome of a load: a network, or the error to send in reply to `message`. `seconds` is the loading time."""
 
     message: Load
     result: LoadedNetwork | OstinatoError
@@ -136,7 +136,7 @@ class Loader:
         self._requests.put(message)
 
     def collect(self) -> list[LoadOutcome]:
-        """Return the outcomes of the loads that ended since the last call, in the order of submission."""
+        """Return the outcomes of the loads that have ended since the last call, in submission order."""
         outcomes = []
         while not self._outcomes.empty():
             outcomes.append(self._outcomes.get())

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Loading:
-    """The loaded `versions` by digest, and the versions that are being loaded or are waiting to be unloaded.
+    """The loaded `versions` by digest, and the versions that are being loaded or waiting to be unloaded.
 
-    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version. It must drop
-    all references to the version, because otherwise the memory is not freed.
+    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version and must drop
+    all references to it, because otherwise its memory is not freed.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Loading:
         self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version. Answers at once if the version is already loaded or there is too little memory."""
+        """Load a version. Answers immediately if the version is already loaded or there is too little memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:

@@ -23,7 +23,7 @@ class _Entry:
 class Memory:
     """Tracks the weights of versions that are loaded or being loaded. `required` digests are never evicted.
 
-    This class only tracks sizes and uses; the caller loads and unloads the versions.
+    This class only records sizes and uses; the caller loads and unloads the versions.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,19 +35,19 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """The size of the weights of all versions that are loaded or being loaded."""
+        """The total size of the weights of all versions that are loaded or being loaded."""
         return sum(entry.bytes for entry in self._entries.values())
 
     @property
     def names(self) -> list[str]:
-        """The names of the versions. For the log only: replies must not name versions of other owners."""
+        """The names of the versions. For the log only, because replies must not name other owners' versions."""
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:
         """Reserve memory for another version. Return the digests of the versions that must be unloaded first.
 
         Versions without an alias are evicted first; within each group, the least recently used version is evicted
-        first. If busy or required versions leave too little room, raises Unavailable (`out_of_memory`) and changes
+        first. If busy or required versions leave too little memory, raises Unavailable (`out_of_memory`) and changes
         nothing.
         """
         missing, evicted = self.bytes + message.bytes - self.limit, list[str]()

@@ -1,7 +1,7 @@
-"""The prefix cache: a tree with the states after prefixes of earlier prompts. Imports no torch.
+"""The prefix cache: a tree that stores the states after prefixes of earlier prompts. Imports no torch.
 
-Each node stores the state for the tokens on its edge: the positions of these tokens in growing tensors, and the values
-of fixed tensors after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
+Each node stores the state for the tokens on its edge: these tokens' positions in growing tensors, and the values of
+fixed tensors after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Key = tuple[str, ...]  # the digest of the version, the principal and the salt
 
 
 class Segment(Protocol):
-    """A part of the state of a sequence (`models.snapshot.Snapshot`)."""
+    """Part of a sequence's state (`models.snapshot.Snapshot`)."""
 
     @property
     def nbytes(self) -> int: ...
@@ -34,9 +34,9 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(slots=True, eq=False)
 class _Node(Generic[S]):
-    """The end of an edge with `tokens` from `start`. `whole` tells whether the fixed tensors of `segment` are set.
+    """The end of an edge, which holds `tokens` from position `start` on.
 
-    A root has no parent and no segment.
+    `whole` indicates whether the fixed tensors of `segment` are set. A root has no parent and no segment.
     """
 
     key: Key
@@ -58,10 +58,10 @@ class _Node(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Prefix(Generic[S]):
-    """The beginning of a prompt in the cache: the state of its first `length` tokens, in consecutive segments.
+    """The cached beginning of a prompt: the state after its first `length` tokens, in consecutive segments.
 
-    `shared` is the number of initial tokens that an earlier prompt also has. It exceeds `length` if there is no state
-    for the position at which the two prompts diverge.
+    `shared` is the number of initial tokens that an earlier prompt also has. `shared` exceeds `length` if no state is
+    cached for the position at which the two prompts diverge.
     """
 
     length: int = 0
@@ -70,7 +70,7 @@ class Prefix(Generic[S]):
 
 
 class Prefixes(Generic[S]):
-    """The states of all versions of an engine, up to `limit` bytes.
+    """The cached states of all of an engine's versions, up to `limit` bytes.
 
     The least recently used states are evicted first.
     """
@@ -85,10 +85,9 @@ class Prefixes(Generic[S]):
         self._nodes: OrderedDict[_Node[S], None] = OrderedDict()
 
     def find(self, key: Key, tokens: Tokens, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
-        """Return the longest cached state after a prefix of at most `most` tokens, whose length is a multiple of
-        `step`.
+        """Return the longest cached prefix that has at most `most` tokens and a length that is a multiple of `step`.
 
-        `divisible` tells whether states can be cut at any position. If not, only whole nodes can be used.
+        `divisible` indicates whether states can be truncated at any position. Otherwise, only whole nodes can be used.
         """
         path, matched = self._walk(key, tokens)
         shared = min(matched, most) // step * step
@@ -123,13 +122,13 @@ class Prefixes(Generic[S]):
             self._remove(next(iter(self._nodes)))
 
     def drop(self, digest: str) -> None:
-        """Drop the states of a version."""
+        """Drop a version's states."""
         for node in [node for node in self._nodes if node.key[0] == digest]:
             self._remove(node)
         self.bytes.pop(digest, None)
 
     def _walk(self, key: Key, tokens: Tokens) -> tuple[list[_Node[S]], int]:
-        """Return the nodes along `tokens` and the number of equal tokens. The last node may match only partially."""
+        """Return the nodes along `tokens` and the number of matching tokens. The last node may match only partially."""
         path: list[_Node[S]] = []
         node, place = self._roots.get(key), 0
         while node is not None and place < len(tokens):
@@ -142,7 +141,7 @@ class Prefixes(Generic[S]):
         return path, place
 
     def _split(self, lower: _Node[S], place: int) -> _Node[S]:
-        """Divide the edge to `lower` at a position, and return the new node at that position."""
+        """Split the edge to `lower` at a position, and return the new node at that position."""
         assert lower.parent is not None and lower.segment is not None
         head, tail = lower.tokens[: place - lower.start], lower.tokens[place - lower.start :]
         # Cut first: if memory runs out, the tree must be unchanged.
@@ -176,7 +175,7 @@ class Prefixes(Generic[S]):
 
 
 def _common(one: Tokens, other: Tokens) -> int:
-    """Return the number of equal tokens at the beginning of both arrays."""
+    """Return the length of the two arrays' common prefix."""
     if one == other:
         return len(one)
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

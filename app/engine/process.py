@@ -1,4 +1,4 @@
-"""The engine process. It has two sockets, a loop that passes messages to the host, and a heartbeat thread.
+"""The engine process. It consists of two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
 Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
@@ -73,7 +73,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory available to this process, in bytes: the memory of the GPU, machine or container."""
+    """Return the memory available to this process, in bytes: that of the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()
@@ -130,7 +130,7 @@ class EngineProcess:
                 path.unlink(missing_ok=True)
 
     def _bind(self, kind: int, path: Path) -> zmq.Socket[bytes]:
-        """Create a socket that only the user of this process can connect to."""
+        """Create a socket that only this process's user can connect to."""
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.setsockopt(zmq.SNDHWM, SEND_QUEUE if kind == zmq.ROUTER else 8)
@@ -201,10 +201,10 @@ class EngineProcess:
             self._gone.add(peer)
 
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
-        """Store a message for a peer whose queue is full. It is sent when the queue has space.
+        """Store a message for a peer whose queue is full, to be sent when the queue has space.
 
-        The answer to a load is stored unchanged. Any other message belongs to a request. That request is aborted later,
-        and Failed is stored as its final message.
+        An answer to a load is stored unchanged. Any other message belongs to a request, which is aborted later; Failed
+        is stored as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):

@@ -1,4 +1,4 @@
-"""Counters and functions that report failures, used by scorers, decoders and the host. Imports no torch."""
+"""Counters, and functions that report failures, for scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """The values of counters by name, for the process since its start or for one version as part of a `whole`."""
+    """Counter values by name, for a process or one version. Also adds changes to `whole`, if given."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()
@@ -27,12 +27,12 @@ class Counters(dict[str, float]):
             self._whole.add(name, amount)
 
     def observe(self, name: str, amount: int) -> None:
-        """Add an amount to the sum of a histogram, and count it in the bucket of the next power of two."""
+        """Add an amount to a histogram's sum, and count it in the bucket of the next power of two."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
     def failed(self, code: str) -> None:
-        """Count a request that failed, in total and for this error code."""
+        """Count a failed request, in total and for its error code."""
         self.add("failed")
         self.add(f"failed_{code}")
 
@@ -46,9 +46,9 @@ def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, mess
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error was caused by a lack of memory.
+    """Whether an error was caused by insufficient memory.
 
-    On a CPU, torch raises a RuntimeError, whose text is searched.
+    On a CPU, torch raises a RuntimeError, which can be recognised only by its text.
     """
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 

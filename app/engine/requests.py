@@ -32,7 +32,7 @@ R = TypeVar("R", bound=OpenRequest)
 class OpenRequests(Generic[R]):
     """The requests whose final message has not been sent yet.
 
-    A closed request may still have rows in a queue, or a slot. `expire` and `forget` return the requests that they have
+    A closed request may still have queued rows or a slot. `expire` and `forget` return the requests that they have
     closed, so that the caller can free the rows or slots of all these requests in one pass.
     """
 
@@ -45,7 +45,7 @@ class OpenRequests(Generic[R]):
         return len(self._requests)
 
     def values(self) -> list[R]:
-        """Return a copy of the list of open requests. Safe to call from another thread."""
+        """Return a snapshot of the open requests. Safe to call from another thread."""
         return list(self._requests.values())
 
     def get(self, peer: bytes, id: str) -> R | None:
@@ -64,7 +64,7 @@ class OpenRequests(Generic[R]):
         return True
 
     def add(self, request: R) -> None:
-        """Add a request that `refuse` has not rejected."""
+        """Add a request that `refuse` did not reject."""
         self._requests[request.peer, request.id] = request
         if request.deadline is not None:
             self._next_deadline = min(self._next_deadline, request.deadline)
@@ -80,7 +80,7 @@ class OpenRequests(Generic[R]):
         fail(self.reply, self.counters, request.peer, request.id, code, message, request.request_id)
 
     def expire(self) -> list[R]:
-        """Fail the requests whose deadline has passed. Scans the open requests only when a deadline may have passed."""
+        """Fail the requests whose deadline has passed. Scans open requests only when a deadline may have passed."""
         now = time.time()
         if now < self._next_deadline:
             return []
@@ -100,7 +100,7 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. Closes all requests first, so that none stays open if sending fails."""
+        """Fail every open request. Closes all requests before sending, so that none stays open on an error."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

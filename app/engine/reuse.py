@@ -1,4 +1,4 @@
-"""Starts the sequences of a version from states in the prefix cache, and saves states for later sequences."""
+"""Starts a version's sequences from states in the prefix cache, and saves states for later sequences."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class PrefixReuse:
     """One decoder's access to the prefix cache. Only sequences with the same principal and `cache_salt` share states.
 
     The states after a prompt and after its continuation are saved, because the next prompt of a conversation begins
-    with both. The state of a recurrent network cannot be cut. Therefore, reading pauses where a prompt diverges from an
-    earlier one, and the state is saved for all later prompts with this prefix.
+    with both. A recurrent network's state cannot be truncated. Therefore, reading pauses where a prompt diverges from
+    an earlier one, and the state is saved for all later prompts with this prefix.
 
-    With a `step`, prompts are cut at multiples of it, and only the states at these cuts are saved and used. The
-    remaining calls then have the same shapes as without a cache, so the result is bit-identical.
+    With a `step`, prompts are split at multiples of `step`, and only the states at these positions are saved and used.
+    The remaining calls then have the same shapes as without a cache, so the result is bit-identical.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PrefixReuse:
         return self.prefixes.bytes.get(self.digest, 0)
 
     def begin(self, sequence: Sequence) -> None:
-        """Initialise an empty slot with the longest cached prefix of the prompt."""
+        """Initialise an empty slot with the state after the prompt's longest cached prefix."""
         if sequence.params.prompt_logprobs is not None:
             return  # the logits after every prompt token are needed
         # The last token is always read, because the first logits follow it.
@@ -70,7 +70,7 @@ class PrefixReuse:
         return True
 
     def read(self, sequence: Sequence) -> None:
-        """Save the state after a chunk of the prompt if it is the last chunk or the state is likely to be reused."""
+        """Save the state after a prompt chunk if the chunk is the last one or the state is likely to be reused."""
         cut = sequence.computed % self.step == 0 if self.step else sequence.computed == sequence.pause
         if cut or not (self.step or sequence.remaining):
             self._save(sequence, sequence.prompt[: sequence.computed])

@@ -21,10 +21,10 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """The mean and standard deviation of numeric input columns or of a regression's target in the training data.
+    """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
-    `dtype` is the number type in which the values are normalised. If the training data of a version was normalised in
-    float32, this type is kept, so that answers do not change.
+    `dtype` is the number type in which the values are normalised. It is float32 for a version whose training data was
+    normalised in float32, so that answers do not change.
     """
 
     mean: list[float]
@@ -55,11 +55,11 @@ class Runner:
         return divisible
 
     def snapshot(self, slot: int, start: int) -> Snapshot:
-        """Copy the state of a slot. Keys and values are copied from position `start` on."""
+        """Copy a slot's state. Keys and values are copied starting at position `start`."""
         return self.state.snapshot(slot, start)
 
     def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:
-        """Overwrite a slot with the state after the tokens `ids`, which consists of consecutive segments."""
+        """Overwrite a slot with the state after the tokens `ids`, joined from consecutive `segments`."""
         self.network.resume(self.state, slot, join(segments), ids)
 
     def read(self, start: int, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -75,7 +75,7 @@ class Runner:
         """Feed at most one token id to each slot, starting at slot 0, and return logits_BV.
 
         If `alone` is true, each row is computed in a separate call, so that its logits are bit-identical regardless of
-        other rows. Otherwise, the number of rows determines the kernel for a matrix product, and thus its rounding.
+        other rows. Otherwise, the number of rows determines the kernel of each matrix product, and thus its rounding.
         """
         if not alone:
             logits_BV: Tensor = self.network.logits(self.read(0, rows)[:, 0])
@@ -93,7 +93,7 @@ class Runner:
         return logits_NV
 
     def logprobs(self, hidden_TD: Tensor, ids: Sequence[int], alternatives: int) -> list[TokenLogprob]:
-        """Return the log-probability of ids[t] after position t, for a chunk of a prompt.
+        """Return the log-probability of ids[t] after position t, for a prompt chunk.
 
         Logits are computed for `LOGPROB_ROWS` positions at a time, so that a long chunk does not need a (T, V) tensor.
         """

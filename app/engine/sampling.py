@@ -1,4 +1,4 @@
-"""Sampling: chooses the next token of each row of a step from its logits.
+"""Sampling: chooses the next token for each row in a step from the row's logits.
 
 The logits of a row are transformed in this order, according to the options of that row only:
 
@@ -34,7 +34,7 @@ NEAR = 128  # the number of most probable tokens that are examined before all to
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The next id of each row, and the log-probabilities of rows that request them.
+    """The next id for each row, and log-probabilities for the rows that request them.
 
     An id is `NOT_FINITE` if the logits of the row contain NaN or plus infinity, or if every token is excluded.
     """
@@ -44,7 +44,7 @@ class Sampled:
 
 
 def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
-    """Choose the next id of each row from logits_BV."""
+    """Choose the next id for each row from logits_BV."""
     if all(row.plain for row in rows):
         # The common case, greedy without penalties: `max` also propagates NaN, so one pass over the logits is enough.
         best_B, ids_B = logits_BV.max(-1)
@@ -65,10 +65,11 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or the release.
+    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or release.
 
-    The number is computed from a hash, because the numbers of torch's generator depend on the device and on how many
-    numbers were drawn before. Only the upper 53 bits of the hash are used, since a float has a 53-bit significand.
+    The number is computed from a hash, because the output of torch's generator depends on the device and on how many
+    numbers have already been drawn. Only the upper 53 bits of the hash are used, because a float has a 53-bit
+    significand.
     """
     words = struct.pack("<3Q", seed % 2**64, choice % 2**64, position)
     bits = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little")
@@ -79,7 +80,7 @@ def uniform(seed: int, choice: int, position: int) -> float:
 
 
 def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
-    """Return scores_BV, the logits after step 1 of the module docstring. raw_BV is not modified."""
+    """Return scores_BV, the logits after step 1 in the module docstring. raw_BV is not modified."""
     if not any(row.edited for row in rows):
         return raw_BV
     scores_BV = raw_BV.clone()
@@ -90,7 +91,7 @@ def _with_penalties(raw_BV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
 
 def _penalise(scores_V: Tensor, row: Sequence) -> None:
-    """Apply step 1 to a row in place. Visits only tokens that are named in options or that have occurred before."""
+    """Apply step 1 to a row in place. Visits only tokens that are named in options or have already occurred."""
     params = row.params
     if params.repetition_penalty != 1:
         seen_N = _ids(row.seen, scores_V)
@@ -150,7 +151,7 @@ def _filter(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
 
     The first three filters keep only the most probable tokens, usually a few. Therefore, the `NEAR` most probable
     tokens are examined first, and only rows in which more tokens might be kept are sorted in full. Whether a row is
-    sorted in full depends only on that row, so its result does not depend on the other rows of a batch.
+    sorted in full depends only on that row, so its result does not depend on other rows in the batch.
     """
     options = [row.params for row in rows]
     near_RN, order_RN = scores_RV.topk(min(NEAR, scores_RV.shape[1]))
@@ -197,12 +198,12 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
 
 
 def _mass(share: float) -> float:
-    """Return the limit for sums of probabilities. A share of 1 keeps every token despite rounding errors."""
+    """Return the limit for cumulative probabilities. A share of 1 keeps every token despite rounding errors."""
     return share if share < 1 else 2.0
 
 
 def _renormalised(sorted_RV: Tensor, keep_RV: Tensor) -> Tensor:
-    """Return probs_RV: the probabilities of the kept tokens, with a sum of 1, and 0 for all others."""
+    """Return probs_RV: the kept tokens' probabilities, which sum to 1, and 0 for all others."""
     return torch.softmax(sorted_RV.masked_fill(~keep_RV, -math.inf), -1)
 
 
@@ -215,7 +216,7 @@ def _mass_before(probs_RV: Tensor) -> Tensor:
 def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
     """Return keep_RV (which tokens are kept) by locally typical sampling (Meister et al., 2023, section 4).
 
-    Keeps the tokens whose surprise, -log p, is closest to the entropy of the distribution, until the sum of their
+    Keeps the tokens whose surprisal, -log p, is closest to the distribution's entropy, until the sum of their
     probabilities reaches the row's share.
     """
     surprise_RV = -probs_RV.log()
@@ -234,7 +235,7 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
     """Return the requested log-probabilities.
 
-    All rows are computed together, with the largest number of alternatives.
+    All rows are processed together, with the largest number of alternatives that any row requests.
     """
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]

@@ -1,7 +1,7 @@
 """Chooses the sequences that run in the next step, and the prompt tokens that the step reads. Imports no torch.
 
-A step decodes one token of each running sequence in one call. Then it reads prompts in chunks, up to a budget of
-tokens, so that a long prompt delays the next token of other sequences by a bounded time.
+A step decodes one token for each running sequence in a single call. Then it reads prompts in chunks, up to a token
+budget, so that a long prompt delays other sequences' next tokens only by a bounded time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,34 @@ class Chunk:
         return len(self.lengths) * max(self.lengths)
 
 
-class Scheduler:
-    """Schedules sequences first come, first served.
+BACKGROUND_SHARE = 8  # background sequences can take one of so many slots
 
-    If `alone` is true, each row is computed in a separate call and prompts are cut at fixed positions, so that the
+
+class Scheduler:
+    """Schedules sequences first come, first served. Background sequences come after all others.
+
+    If `alone` is true, each row is computed in a separate call and prompts are split at fixed positions, so that the
     shapes of a sequence's calls do not depend on other sequences.
     """
 
     def __init__(self, max_slots: int, prefill_tokens: int, alone: bool = False) -> None:
         # An ordered dictionary, because any waiting sequence may be aborted, and removing a key takes constant time.
-        self.waiting: OrderedDict[Sequence, None] = OrderedDict()
+        self._waiting: OrderedDict[Sequence, None] = OrderedDict()
+        self._background: OrderedDict[Sequence, None] = OrderedDict()
         self.slots = Slots(max_slots)
         self.prefill_tokens = prefill_tokens
         self.alone = alone
         self._arrivals = 0
+
+    @property
+    def waiting(self) -> list[Sequence]:
+        """The sequences that are waiting for a slot, in the order in which they will get one."""
+        return [*self._waiting, *self._background]
+
+    @property
+    def queued(self) -> int:
+        """The number of sequences that are waiting for a slot. Safe to read from another thread."""
+        return len(self._waiting) + len(self._background)
 
     @property
     def running(self) -> list[Sequence]:
@@ -48,35 +62,46 @@ class Scheduler:
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence at the end of the queue, and number it in the order of arrival."""
+        """Append a sequence to the queue, and number it in order of arrival."""
         # Slots do not show the order of arrival, because sequences change slots, so each sequence carries its number.
         self._arrivals += 1
         sequence.order = self._arrivals
-        self.waiting[sequence] = None
+        (self._background if sequence.background else self._waiting)[sequence] = None
 
     def remove(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Remove a waiting or running sequence. Has no effect if the sequence has been removed already.
+        """Remove a waiting or running sequence. Has no effect if the sequence has already been removed.
 
         Returns (source, target) if the state of slot `source` must be copied to slot `target`.
         """
         if sequence.slot >= 0:
             return self.slots.free(sequence)
-        self.waiting.pop(sequence, None)
+        self._waiting.pop(sequence, None)
+        self._background.pop(sequence, None)
         return None
 
     def clear(self) -> None:
         """Remove all sequences. No state needs to be copied afterwards."""
-        self.waiting.clear()
+        self._waiting.clear()
+        self._background.clear()
         self.slots.clear()
 
     def admit(self) -> list[Sequence]:
         """Assign free slots to waiting sequences and return the sequences. The caller must reset the slots' state."""
         admitted = []
-        while self.waiting and not self.slots.full:
-            sequence, _ = self.waiting.popitem(last=False)
+        while not self.slots.full and (sequence := self._following()) is not None:
             self.slots.take(sequence)
             admitted.append(sequence)
         return admitted
+
+    def _following(self) -> Sequence | None:
+        """Remove and return the next sequence that may have a slot, if any."""
+        if self._waiting:
+            return self._waiting.popitem(last=False)[0]
+        if not self._background:
+            return None
+        most = max(1, self.slots.capacity // BACKGROUND_SHARE)
+        room = sum(sequence.background for sequence in self.slots.owners) < most
+        return self._background.popitem(last=False)[0] if room else None
 
     def decoding(self) -> list[Sequence | None]:
         """Return the rows of the decode call, starting at slot 0. A row is None while its prompt is being read."""
@@ -88,8 +113,11 @@ class Scheduler:
         return rows
 
     def chunks(self) -> list[Chunk]:
-        """Return the prompt chunks of this step, oldest first: up to `prefill_tokens` tokens, including padding."""
-        pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: s.order)
+        """Return this step's prompt chunks, oldest first and background last.
+
+        They have up to `prefill_tokens` tokens, including padding.
+        """
+        pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: (s.background, s.order))
         taken: set[Sequence] = set()
         chunks: list[Chunk] = []
         budget = self.prefill_tokens
@@ -118,10 +146,10 @@ class Scheduler:
 
         Adds neighbouring slots as long as the budget allows and at most half of the tokens in the call are padding.
 
-        `real` is the number of tokens without padding. A running sum is sufficient, because raising `steps` for a new
-        row does not lengthen an earlier row. A row is cut only to its share, which is the budget divided by the number
-        of rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been
-        cut, and does not rise again.
+        `real` is the number of tokens without padding. A running sum suffices, because raising `steps` for a new row
+        does not lengthen any earlier row. A row is cut only to its share, which is the budget divided by the number of
+        rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been cut,
+        and does not rise again.
         """
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.

@@ -1,6 +1,7 @@
-"""Computes the scores or vectors of whole sequences, in batches of the waiting rows of one loaded version.
+"""Computes scores or vectors for whole sequences, batching the waiting rows of one loaded version.
 
-A request may contain several sequences. It receives one answer, with the results in the order of the sequences.
+A request may contain several sequences. It receives a single answer, which contains the results in the order of the
+sequences.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from models.config import ModelConfig
 logger = logging.getLogger(__name__)
 
 Row = list[int] | FeatureSequence  # token ids, or numeric steps
+# The limits of a batch of background rows. A request that arrives meanwhile waits for the end of one such batch.
+BACKGROUND_ROWS, BACKGROUND_TOKENS = 8, 1024
 Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
 
 
@@ -61,6 +64,10 @@ class Scorer:
         self, network: Network, config: ModelConfig, batcher: Batcher[ScoringItem], reply: Reply, counters: Counters
     ) -> None:
         self.network, self.config, self.batcher = network, config, batcher
+        # The rows of background requests, which are computed only while no other row is waiting.
+        self._background: Batcher[ScoringItem] = Batcher(
+            min(batcher.max_tokens, BACKGROUND_TOKENS), min(batcher.max_rows, BACKGROUND_ROWS)
+        )
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
         self.computing = 0  # the number of batches in other threads, some of which may have no open request
@@ -68,12 +75,12 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests with rows in a batch. Safe to read from another thread, like `waiting`."""
+        """The number of open requests that have rows in a batch. Safe to read from another thread, like `waiting`."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
     def waiting(self) -> int:
-        """The number of open requests without a row in a batch."""
+        """The number of open requests that have no row in a batch."""
         return len(self.open) - self.running
 
     @property
@@ -85,14 +92,14 @@ class Scorer:
     def queued(self) -> bool:
         """Whether a row is waiting for a batch."""
         self._discard_stale()
-        return len(self.batcher) > 0
+        return len(self.batcher) + len(self._background) > 0
 
     # --- requests -----------------------------------------------------------------------------------------------
 
     def add(self, peer: bytes, message: Score | Embed) -> None:
         """Queue the rows of a request as separate items, which may run in different batches.
 
-        Replies with Failed at once if the request cannot run.
+        Replies with Failed immediately if the request cannot run.
         """
         rows: Sequence[Row] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
@@ -101,8 +108,9 @@ class Scorer:
             peer, message.id, message.deadline, time.monotonic(), [[]] * len(rows), len(rows), message.request_id
         )
         self.open.add(request)
+        batcher = self._background if message.background else self.batcher
         for index, row in enumerate(rows):
-            self.batcher.add(steps_of(row), ScoringItem(request, index, row))
+            batcher.add(steps_of(row), ScoringItem(request, index, row))
 
     def abort(self, peer: bytes, id: str) -> bool:
         """Close a request with Finished. Return whether the request was open."""
@@ -133,7 +141,8 @@ class Scorer:
         when a peer disconnects or a deadline passes, thousands of requests can close at the same time.
         """
         if self._stale:
-            self.batcher.discard(lambda item: item.request.closed)
+            for batcher in (self.batcher, self._background):
+                batcher.discard(lambda item: item.request.closed)
             self._stale = False
 
     # --- batches ------------------------------------------------------------------------------------------------
@@ -150,21 +159,21 @@ class Scorer:
         if self.open.expire():
             self._stale = True
         self._discard_stale()
-        batch, now = self.batcher.next_batch(), time.monotonic()
+        batch, now = self.batcher.next_batch() or self._background.next_batch(), time.monotonic()
         for item in batch:
             item.request.started = item.request.started or now
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return the scores of each row, or the exception that occurred. Changes no state; safe in any thread."""
+        """Return each row's scores, or the exception that occurred. Changes no state; safe in any thread."""
         try:
-            scores: list[list[float]] = self.network([item.row for item in batch]).float().tolist()
+            scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
             return scores
         except Exception as error:
             return error
 
     def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Like `attempt`, but without computation if all requests were closed while the batch waited."""
+        """Like `attempt`, but computes nothing if all requests were closed while the batch was waiting."""
         return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
@@ -177,7 +186,7 @@ class Scorer:
             self._accept(item, result)
 
     def _isolate(self, batch: Sequence[ScoringItem], error: Exception) -> None:
-        """Run each row of a failed batch separately, so that only the requests of faulty rows fail."""
+        """Run each row of a failed batch separately, so that only requests with faulty rows fail."""
         if len(batch) > 1:
             for item in batch:
                 if not item.request.closed:
@@ -225,7 +234,7 @@ class Scorer:
 
 
 def steps_of(row: Row) -> int:
-    """The number of steps of a row: its token ids or its numeric steps."""
+    """The number of steps in a row: token ids or numeric steps."""
     return len(row) if isinstance(row, list) else row.steps
 
 

@@ -1,4 +1,4 @@
-"""One sequence that a decoder reads and continues: prompt, output, slot and options. Imports no torch."""
+"""A sequence that a decoder reads and continues: prompt, output, slot and options. Imports no torch."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class Sequence:
     request_id: str = ""  # the id of the HTTP request, for the log
     principal: str = ""
     cache_salt: str = ""
+    background: bool = False  # whether it waits for all other sequences
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)
@@ -99,6 +100,7 @@ def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | Non
     return Sequence(
         peer, message.id, message.prompt, params, message.choice, message.deadline, limit, frozenset(ends),
         request_id=message.request_id, principal=message.principal, cache_salt=message.cache_salt,
+        background=message.background,
     )  # fmt: skip
 
 

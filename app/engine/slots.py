@@ -28,7 +28,7 @@ class Slots:
         self.owners.append(sequence)
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Free the slot of a sequence and assign it to the last sequence, so that no gap remains.
+        """Free a sequence's slot and assign it to the last sequence, so that no gap remains.
 
         Returns (source, target), the slots between which the state must be copied, or None if no copy is needed.
         """

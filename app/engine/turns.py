@@ -19,7 +19,7 @@ class Busy(Protocol):
 
 
 class Queued(Protocol):
-    """A part with rows that can wait for a batch."""
+    """A part whose rows can wait for a batch."""
 
     @property
     def queued(self) -> bool: ...
@@ -32,7 +32,7 @@ Q = TypeVar("Q", bound=Queued)
 class Active(Generic[B]):
     """The parts with open requests, in the order in which they became active. Call `add` after each new request.
 
-    Idle parts are dropped at the next iteration, so that later iterations do not visit them.
+    An iteration drops idle parts, so that later iterations do not visit them.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Active(Generic[B]):
 
 
 class Turns(Generic[Q]):
-    """Schedules the parts with queued rows. The part that has waited longest since its last turn is next.
+    """Schedules the parts that have queued rows. The part that has waited longest since its last turn is next.
 
     While a part waits, every other part gets at most one turn, so no version can delay another for long. Call `add`
     after each new request. The parts are kept in a heap, ordered by their last turn (0 before the first), then by
@@ -83,7 +83,7 @@ class Turns(Generic[Q]):
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))
 
     def discard(self, part: Q) -> None:
-        """Remove a part permanently. Takes time linear in the number of parts that have work."""
+        """Remove a part permanently. Takes linear time in the number of parts that have work."""
         self._last_turn.pop(part, None)
         if part in self._in_heap:
             self._in_heap.remove(part)
@@ -97,7 +97,7 @@ class Turns(Generic[Q]):
         return bool(self._heap)
 
     def take(self) -> Q | None:
-        """Return the part whose turn it is, and move it behind all others. Return None if no part has queued rows."""
+        """Return the part whose turn is next, and move it behind all others. Return None if no part has queued rows."""
         if not self:
             return None
         self._turn += 1

@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. In addition, a version may score sequences or generate text. `counters` are
-    the counters of this version.
+    Every version can compute embeddings. It may also score sequences or generate text. `counters` are the counters of
+    this version.
     """
 
     loaded: LoadedNetwork
@@ -69,7 +69,7 @@ def assemble(
     counters: Counters,
     prefixes: Prefixes[Snapshot] | None = None,
 ) -> LoadedVersion:
-    """Make a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
+    """Create a LoadedVersion from a loaded network. Without `prefixes`, every prompt is read from its beginning."""
     config, counters = loaded.config, Counters(counters)
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
@@ -111,12 +111,15 @@ def _work(counters: Counters) -> wire.VersionWork:
 
 
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that computes the head's raw outputs, or a regression's answers in their original units."""
+    """Return a function that computes the head's raw outputs, or a regression's answers in their original units.
+
+    The answers are computed in float64: a float32 cannot represent a target like a time in seconds to the second.
+    """
     network, target = loaded.network, loaded.target
 
     def score(inputs: Tensor, lengths_B: Tensor) -> Tensor:
         scores_BC: Tensor = network(inputs, lengths_B)
-        return scores_BC if target is None else scores_BC.float() * target.std[0] + target.mean[0]
+        return scores_BC if target is None else scores_BC.cpu().double() * target.std[0] + target.mean[0]
 
     return score
 

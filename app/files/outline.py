@@ -1,9 +1,9 @@
-"""Counts the rows and reads the column names of a table while it is uploaded.
+"""Counts the rows and reads the column names of a table while it is being uploaded.
 
 Reads CSV, TSV and JSONL, with or without gzip. The footer of a Parquet file, which contains its row count and columns,
 is read only by the trainer. The row counts and column names must agree with those that the trainer reads later.
 Therefore, none are reported for a file that is malformed, ambiguous, or too large to count during the upload. Errors in
-a file are reported by the job that uses the file.
+a file are reported by the job that uses it.
 
 To prevent a malicious file from blocking this process, the time for each file is limited, only one file is counted at a
 time, and every regular expression takes linear time.
@@ -64,7 +64,7 @@ class Outline:
             self.rows, self.columns = self._table.rows, self._table.columns
 
     def _take(self, chunk: bytes) -> bool:
-        """Count the rows of a chunk. Returns False to stop counting."""
+        """Count the rows in a chunk. Returns False to stop counting."""
         try:
             return all(map(self._take_slice, self._decompress(chunk)))
         except UNREADABLE:
@@ -140,7 +140,10 @@ class Transcoder:
 
 
 class Table:
-    """The base class, and the fallback for formats whose rows are not counted. Subclasses count CSV, TSV and JSONL."""
+    """The base class, and the fallback for formats whose rows are not counted.
+
+    Subclasses count the rows of CSV, TSV and JSONL files.
+    """
 
     rows: int | None = None
     columns: list[str] | None = None
@@ -219,14 +222,14 @@ class CsvTable(Table):
         return True
 
     def _has_text(self, line: bytes) -> bool:
-        """Whether a line that consists only of spaces, quotes and delimiters contains a cell that is not blank."""
+        """Whether a line that consists only of spaces, quotes and delimiters contains a non-blank cell."""
         return any(cell.strip() for cells in self._parse(line) for cell in cells)
 
     def _parse(self, record: bytes) -> Iterator[list[str]]:
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter from the header. Return False if it can be determined only from the rows."""
+        """Choose the delimiter from the header. Returns False if the header alone does not determine it."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)
@@ -260,10 +263,10 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 
 
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
-    """Whether a quoted cell is still open at the end of a line. A cell is quoted only if it begins with a quote.
+    """Whether a quoted cell is still open at the end of a line. Only a cell that begins with a quote is quoted.
 
-    `quoted` tells whether a quoted cell was open at the start of the line. Raises ValueError if quotes do not enclose a
-    whole cell or if there are spaces before a quote, because the trainer may read such cells differently.
+    `quoted` tells whether a quoted cell was open at the start of the line. Raises ValueError if quotes enclose only
+    part of a cell or if spaces precede a quote, because the trainer may read such cells differently.
     """
     at = 0
     while True:

@@ -38,7 +38,7 @@ class StoredFile:
 
 
 def clean_name(filename: str) -> str:
-    """Reduce a client's file name to the printable characters of its last path component, at most 255 bytes."""
+    """Reduce a client's file name to the printable characters of its last path component, in at most 255 bytes."""
     last = SEPARATORS.split(filename)[-1]
     name = UNPRINTABLE.sub("", last).strip()
     while len(name.encode()) > NAME_BYTES:  # cut from the start, to keep the extension
@@ -47,6 +47,6 @@ def clean_name(filename: str) -> str:
 
 
 def format_of(filename: str) -> str | None:
-    """Return the format that a file name denotes, with ".gz" if it is compressed, or None if it is unknown."""
+    """Return the format that a file name implies, with ".gz" if it is compressed, or None if the format is unknown."""
     format_ = file_formats.format_of(filename)
     return f"{format_}.gz" if format_ and filename.lower().endswith(".gz") else format_

@@ -1,4 +1,4 @@
-"""The SQL for uploaded files. Uses the caller's session. The services check permissions and states."""
+"""The SQL for uploaded files. Uses the caller's session. Permissions and states are checked by the services."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, if any. `lock` takes an exclusive lock on it, and `share` a shared lock."""
+    """Return the row with this id, or None. `lock` takes an exclusive lock on it, and `share` a shared lock."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)

@@ -32,7 +32,7 @@ LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 
 
 class Files:
-    """The files of all principals; one instance per process. All methods are thread-safe.
+    """Manages the files of all principals. There is one instance per process. All methods are thread-safe.
 
     If a file has expired or belongs to another owner, the methods raise NotFound (`file_not_found`), as if the file did
     not exist.
@@ -57,14 +57,12 @@ class Files:
         """Store an upload of at most `limit` bytes as a file that expires after `expires_after` seconds.
 
         If `format` is None, it is determined from the file name's extension. The rows and columns of a table are
-        counted during the upload. If the stream reads a `scratch` file, that file is stored without a copy. Raises
-        InvalidRequest with `param` set, or TooLarge.
+        counted during the upload. If the stream reads a `scratch` file, that file is stored without being copied.
+        Raises InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
-        if expires_after is not None and not LEAST_EXPIRY <= expires_after <= MOST_EXPIRY:
-            raise InvalidRequest(
-                f"expires_after.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param="expires_after"
-            )
+        if expires_after is not None:
+            check_expiry(expires_after, "expires_after")
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
         sha256, size = self.store(owner, outline.pass_through(stream), limit, scratch)
@@ -168,7 +166,7 @@ class Files:
         return file, self.blobs.open(file.sha256)
 
     def fetch(self, file: StoredFile, path: Path) -> None:
-        """Copy the content to `path`. The file appears only when it is complete and verified."""
+        """Copy the content to `path`. The file becomes visible only when it is complete and verified."""
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
@@ -181,7 +179,7 @@ class Files:
             session.delete(row)
 
     def delete_expired(self) -> int:
-        """Delete expired files, uploads and parts that no unfinished job uses. Return the number of deleted rows."""
+        """Delete expired files, uploads and parts that no unfinished job uses. Returns the number of deleted rows."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:
@@ -204,7 +202,13 @@ class Files:
         return row
 
 
+def check_expiry(seconds: int, param: str) -> None:
+    """Raise InvalidRequest unless `seconds` is a valid lifetime of a file."""
+    if not LEAST_EXPIRY <= seconds <= MOST_EXPIRY:
+        raise InvalidRequest(f"{param}.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param=param)
+
+
 def check_purpose(purpose: str) -> None:
-    """Raise InvalidRequest unless `purpose` is a valid purpose of a file."""
+    """Raise InvalidRequest unless `purpose` is a valid purpose for a file."""
     if not PURPOSE.fullmatch(purpose):
         raise InvalidRequest(f"{purpose[:60]!a} is not a valid purpose; use fine-tune for a data set", param="purpose")

@@ -1,4 +1,4 @@
-"""Uploads of large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
+"""Uploads large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
 Uploads and their parts are stored as rows of the table `files`, with different id prefixes. They expire and are
 garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
@@ -93,9 +93,10 @@ class Uploads:
     def add_part(
         self, upload_id: str, principal: str, stream: Iterable[bytes], limit: int, scratch: Scratch | None = None
     ) -> UploadPart:
-        """Add a part of at most `limit` bytes. If the upload already has a part with the same bytes, that part is
-        returned, so that a client can repeat a request. If the stream reads a `scratch` file, that file is stored
-        without a copy.
+        """Add a part of at most `limit` bytes.
+
+        If the upload already has a part with the same bytes, that part is returned, so that a client can retry a
+        request. If the stream reads a `scratch` file, that file is stored without a copy.
 
         Raises TooLarge if the part exceeds `limit`, and InvalidRequest if the upload has ended or if the parts would
         exceed the declared size.
@@ -114,11 +115,13 @@ class Uploads:
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Join the parts into a file, in the order of `part_ids`. If `md5` is given, verify the file's hash.
+        """Join the parts into a file, in the order of `part_ids`.
 
-        Several parts are copied into a new blob, so they need their size on the disk a second time; a single part
-        becomes the file without a copy. Raises InvalidRequest if the upload has ended, or if the parts do not match the
-        declared size or the hash, and StorageUnavailable if there is no room for the copy.
+        If `md5` is given, it is compared with the file's hash.
+
+        Several parts are copied into a new blob, which temporarily needs twice their size on disk; a single part
+        becomes the file without being copied. Raises InvalidRequest if the upload has ended, or if the parts do not
+        match the declared size or the hash, and StorageUnavailable if there is no room for the copy.
         """
         with self._database.read() as session:
             row = self._open(session, upload_id, principal)
@@ -179,7 +182,7 @@ class Uploads:
         return row
 
     def _open(self, session: Session, upload_id: str, principal: str, *, lock: bool = False) -> FileRow:
-        """Return the row of a pending upload. If `lock`, lock the row until the transaction ends."""
+        """Return the row of a pending upload. If `lock` is true, the row is locked until the transaction ends."""
         query = select(FileRow).where(FileRow.id == upload_id)
         query = query.with_for_update() if lock else query
         row = session.scalar(query) if UPLOAD_ID.fullmatch(upload_id) else None
@@ -195,9 +198,9 @@ class Uploads:
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
-                f"joining the parts requires {size} bytes of free space on the disk of the service, which has {free}; "
+                f"joining the parts requires {size} bytes of free space on the service's disk, which has {free}; "
                 "the parts are kept until the upload expires: complete it when there is enough space, or send the "
-                "whole file to POST /v1/files, which needs its size only once",
+                "whole file to POST /v1/files, which stores it only once",
                 retry_after=60.0,
             )
 

@@ -1,4 +1,4 @@
-"""Converts weights from other programs to a checkpoint directory, for `ostinato import` on the user's machine.
+"""Converts weights from other programs to a checkpoint directory. `ostinato import` runs it on the user's machine.
 
 Reads the file without running any code in it, infers the network from the names and shapes of the tensors, and asks the
 user for all settings that the tensors do not determine. Imports no torch.
@@ -67,7 +67,7 @@ def convert(
 
 
 def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:
-    """The names of the network's outputs, or None for tasks without labels."""
+    """Return the names of the network's outputs, or None for tasks without labels."""
     task = network.fields["task"]
     open_task = any(question.field == "task" for question in answers.open)
     if task not in LABELLED:
@@ -101,7 +101,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
 def _tokenizer(
     network: InferredNetwork, vocabulary: Path | None, own: tuple[str, Any] | None, answers: Answers
 ) -> Tokenizer | None:
-    """The tokenizer of the network, or None if it reads numeric features."""
+    """Return the network's tokenizer, or None if the network reads numeric features."""
     if network.fields["input"] != "tokens":
         if vocabulary is not None:
             raise InvalidRequest("this network reads numbers, so it has no vocabulary", param="vocabulary")

@@ -1,4 +1,4 @@
-"""Finds the vocabulary and the labels that training scripts save with the weights, by their usual keys."""
+"""Finds the vocabulary and the labels that training scripts save with the weights under the usual keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find(keys: Iterable[str], extras: Mapping[str, Any]) -> tuple[str, Any] | No
 
 
 def report_unused(extras: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
-    """Record the unused entries of the file, except for entries about the training run, such as `epoch`."""
+    """Record the file's unused entries, except those about the training run, such as `epoch`."""
     rest = [name for name in extras if name not in set(used) and not name.lower().startswith(EXPECTED)]
     if rest:
         answers.assumed.append(f"ignored={','.join(rest)}: the import ignores these entries of the file")

@@ -24,7 +24,7 @@ MAGIC = {
 
 
 def describe(path: Path) -> str | None:
-    """The format of a file or directory that cannot be imported, or None if it may contain weights or a checkpoint."""
+    """Return the format of a file or directory that cannot be imported, or None if it may be importable."""
     if path.is_dir():
         return _describe_directory(path)
     if not path.is_file():

@@ -80,7 +80,7 @@ def _config(network: InferredNetwork) -> ModelConfig:
 
 
 def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
-    """Raise InvalidRequest if tensors are missing, have another shape, or are not part of the network."""
+    """Raise InvalidRequest if tensors are missing, have the wrong shape, or are not part of the network."""
     expected: dict[str, Any] = shapes(config)
     wrong = [
         f"  {name}: {tuple(tensors[name].shape) if name in tensors else 'missing'}, expected {expected.get(name)}"
@@ -94,7 +94,7 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
 
 
 def _card(source: Path, config: ModelConfig, computation: str, assumed: list[str]) -> str:
-    """The text of the checkpoint's README.md."""
+    """Return the text of the checkpoint's README.md."""
     kind = f"{'bidirectional ' if config.bidirectional else ''}{config.architecture}"
     return (
         f"# Imported from {source.name}\n\n"

@@ -1,4 +1,4 @@
-"""Creates an input for comparing an imported version with the original program. Imports no torch."""
+"""Creates an input on which an imported version is compared with the original program. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One input for the service, and a description with which the user can repeat it in the original program."""
+    """One input for the service, and a description that lets the user construct it in the original program."""
 
     input: Any
     description: str
 
 
 def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Probe:
-    """Make a probe from the user's input `own`. If `own` is None, use a short input that the network can read.
+    """Create a probe from the user's input `own`. If `own` is None, use a short input that the network can read.
 
     `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one sequence
     or the path of a file with this JSON.

@@ -1,4 +1,4 @@
-"""Settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
+"""The settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Answers:
         self.assumed: list[str] = []  # each as `field=value: reason`
 
     def ask(self, question: Question) -> str:
-        """The user's answer.
+        """Return the user's answer.
 
         If there is no answer, the question stays open and a possible answer is returned, so that the import can
         continue and collect the remaining questions.
@@ -88,12 +88,12 @@ class Answers:
         return answer
 
     def get(self, field: str) -> str | None:
-        """The user's answer for `field`, or None if there is none."""
+        """Return the user's answer for `field`, or None if there is none."""
         self._used.add(field)
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """The user's answer. If there is none, `value` is assumed and recorded with the reason."""
+        """Return the user's answer. If there is none, `value` is assumed and recorded with the reason."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")
@@ -115,7 +115,7 @@ class Answers:
         return int(answer)
 
     def settle(self) -> None:
-        """Raise ImportQuestion if a question is open, or InvalidRequest if the import has not used all answers."""
+        """Raise ImportQuestion if a question is open, or InvalidRequest if the import did not use all answers."""
         if self.open:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:

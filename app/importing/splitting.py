@@ -1,4 +1,4 @@
-"""Splits texts into words like other programs, with normalizers and pre-tokenizers of the tokenizers library."""
+"""Splits texts into words as other programs do, with the normalizers and pre-tokenizers of the tokenizers library."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def _split(words: list[str], answers: Answers) -> str:
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:
-    """Whether texts are lowercased. If the vocabulary has capital letters, texts are assumed not to be lowercased."""
+    """Whether texts are lowercased.
+
+    If the vocabulary contains capital letters, the original program is assumed not to lowercase texts.
+    """
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
     return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"

@@ -1,4 +1,4 @@
-"""Makes tokenizers from the vocabularies of other programs: lists of words, dictionaries of ids and tokenizer.json."""
+"""Creates tokenizers from other programs' vocabularies: word lists, id dictionaries and tokenizer.json files."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class VocabularyInvalid(InvalidRequest):
 
 
 def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer defined by a vocabulary file, for an embedding with `rows` rows.
+    """Return the tokenizer defined by a vocabulary file, for an embedding with `rows` rows.
 
-    Raises VocabularyInvalid if the file is not a vocabulary, or if it has ids that are not rows of the embedding.
+    Raises VocabularyInvalid if the file is not a vocabulary, or if it has ids without a row in the embedding.
     """
     value = _read(path)
     if isinstance(value, Tokenizer):
@@ -48,7 +48,7 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
 
 
 def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Tokenizer:
-    """The tokenizer defined by a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
+    """Return the tokenizer defined by a list of words, {word: id} or {id: word}, for an embedding with `rows` rows."""
     words = _numbered(value, source)
     _refuse_pieces(words, source)
     # A dictionary with the ids 0, 1, 2, … and no special tokens is treated like a list: its ids are often only
@@ -63,11 +63,11 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
-    """Raise VocabularyInvalid for a vocabulary of subwords, which does not determine how words are split."""
+    """Raise VocabularyInvalid for a subword vocabulary, because it does not determine how words are split."""
     for mark, kind in PIECES.items():
         if sum(word.startswith(mark) and word != mark for word in words) > max(1, len(words) / 100):
             raise VocabularyInvalid(
-                f"{source} is the vocabulary of {kind}: many of its tokens begin with {mark}; "
+                f"{source} is a vocabulary for {kind}: many of its tokens begin with {mark}; "
                 "use the tokenizer.json instead"
             )
 
@@ -82,7 +82,7 @@ def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
 
 
 def _first_id(words: Mapping[str, int], source: str, rows: int, answers: Answers) -> int:
-    """The id of the first word of a vocabulary that is shorter than the embedding."""
+    """Return the id of the first word in a vocabulary that is smaller than the embedding."""
     most = rows - len(words)
     text = (
         f"{source} has {counted(len(words), 'word')}, and the embedding has {rows} rows: what is the id of the first "
@@ -161,7 +161,7 @@ def _numbered(value: Any, source: str) -> dict[str, int]:
 
 
 def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer:
-    """A tokenizer that maps whole words, or single characters, to their ids."""
+    """Return a tokenizer that maps whole words, or single characters, to their ids."""
     ordinary = [word for word in words if word not in SPECIAL]
     unknown = _unknown(words, rows, answers)
     native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
@@ -175,9 +175,9 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that can never result from splitting a text, because the original program splits differently.
+    """Record the words that splitting a text can never produce, because the original program splits texts differently.
 
-    Raises VocabularyInvalid if they are more than half of all words.
+    Raises VocabularyInvalid if these are more than half of all words.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
@@ -190,7 +190,7 @@ def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, 
 
 
 def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
-    """The ids of a word without special tokens, or an empty list if the tokenizer rejects the word."""
+    """Return a word's ids without special tokens, or an empty list if the tokenizer rejects the word."""
     try:
         return tokenizer.encode_batch([word], special=False)[0]
     except InvalidRequest:
@@ -198,9 +198,9 @@ def _ids(tokenizer: Tokenizer, word: str) -> list[int]:
 
 
 def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
-    """The token that replaces words outside the vocabulary.
+    """Return the token that replaces words outside the vocabulary.
 
-    If the user's answer is an id that has no word yet, a token with this id is added to `words`.
+    If the user's answer is an id without a word, a token with this id is added to `words`.
     """
     answer, named = answers.get("unknown"), next((name for name in UNKNOWN if name in words), None)
     if answer is None and named is not None:
@@ -220,7 +220,7 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this is neither a word of the vocabulary nor an id below {rows}; answer with one of "
+            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with one of "
             "these, none or skip",
             param="unknown",
         )
@@ -242,7 +242,7 @@ def _add_template(native: tokenizers.Tokenizer, words: Mapping[str, int], around
     tokens = [*before.split(), *after.split()]
     if not gap or not tokens or any(token not in words for token in tokens):
         raise VocabularyInvalid(
-            f"around={answer}: must be none, or tokens of the vocabulary around {GAP}, which stands for the text",
+            f"around={answer}: must be none, or vocabulary tokens around {GAP}, which stands for the text",
             param="around",
         )
     native.post_processor = processors.TemplateProcessing(

@@ -1,4 +1,4 @@
-"""Admission control: limits the number of requests and tokens that wait in one API process.
+"""Admission control: limits the number of requests and tokens waiting in one API process.
 
 The limits apply to requests to engines. A classification or an embedding is one request, regardless of the number of
 texts. A generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
@@ -22,7 +22,7 @@ LONGEST_RETRY = 60.0
 
 
 class Ticket:
-    """The capacity and the metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
+    """The capacity and metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
 
     __slots__ = (
         "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
@@ -43,17 +43,15 @@ class Ticket:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def weigh(self, tokens: int) -> None:
-        """Reserve capacity for the tokens, once their number is known. Raises the same errors as `Admission.admit`."""
+    def weigh(self, tokens: int, *, charged: int | None = None, reserved: int = 0) -> None:
+        """Reserve capacity for the tokens, once their number is known, and take them from the caller's quota.
+
+        If `charged` is given, takes this number instead. `reserved` tokens are taken as well, for the text to generate.
+        Raises the same errors as `Admission.admit`, and RateLimited or LargerThanQuota.
+        """
         self._admission.take(0, tokens)
         self._tokens += tokens
-
-    def charge(self, tokens: int, reserved: int = 0) -> None:
-        """Take tokens from the caller's quota, and reserve some for the text to generate.
-
-        Raises RateLimited or LargerThanQuota.
-        """
-        self._admission.rates.take(self._principal, TOKENS, tokens + reserved)
+        self._admission.rates.take(self._principal, TOKENS, (tokens if charged is None else charged) + reserved)
         self._reserved = reserved
 
     def room(self, tokens: int) -> int | None:
@@ -76,7 +74,7 @@ class Ticket:
     def sent(self) -> None:
         """Count the sent requests as running.
 
-        They keep their capacity, because their start in the engine is not reported.
+        They keep their capacity, because the engine does not report when it starts them.
         """
         self._run(self._waiting)
 
@@ -116,7 +114,7 @@ class Admission:
         self._at = clock()
 
     def admit(self, model: str, requests: int, tokens: int = 0, principal: str = "") -> Ticket:
-        """Reserve capacity for the requests of one caller.
+        """Reserve capacity for one caller's requests.
 
         Raises Overloaded (429) if too many requests or tokens are waiting, and InvalidRequest if this caller's requests
         alone exceed a limit.
@@ -138,7 +136,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
-        """Release capacity. Each request that ends counts towards the recent completion rate."""
+        """Release capacity. Each finished request counts towards the recent completion rate."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)
@@ -147,7 +145,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate, from the recent completion rate, the seconds until half of the waiting requests are done."""
+        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

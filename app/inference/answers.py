@@ -1,4 +1,4 @@
-"""Readings, which compute the answer to a typed question from the outputs of a version's head."""
+"""Readings compute the answer to a typed question from the outputs of a version's head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.inference.scoring import softmax
 
 @dataclass(frozen=True, slots=True)
 class HeadOutput:
-    """The output of a head for one input: the raw row and, except for regressions, its probabilities."""
+    """The head's output for one input: the raw row and, except for regressions, its probabilities."""
 
     row: Sequence[float]
     probabilities: Sequence[float]
@@ -30,10 +30,10 @@ class LabelReading:
 
 @dataclass(frozen=True, slots=True)
 class SelectionReading:
-    """A distribution over some of the labels, under the condition that exactly one of them applies.
+    """A distribution over some of the labels, given that exactly one of them applies.
 
-    It is the softmax of their logits: for classification, this restricts the probabilities of all labels to the
-    selected ones; for multilabel classification, whose probabilities are independent, it conditions on one label.
+    It is the softmax of their logits. For classification, this restricts the distribution to the selected labels; for
+    multilabel classification, whose probabilities are independent, it conditions on exactly one of them being present.
     """
 
     indices: tuple[int, ...]
@@ -41,28 +41,27 @@ class SelectionReading:
     def probabilities(self, output: HeadOutput) -> list[float]:
         """One probability for each selected label, in the order of `indices`.
 
-        The sum is computed in the order of the version's labels, so that the result is bit-identical for any order of
-        the options.
+        The sum is computed in the version's label order, so that the result is bit-identical for any order of options.
         """
         order = sorted(self.indices)
         shares = dict(zip(order, softmax([output.row[index] for index in order]), strict=True))
         return [shares[index] for index in self.indices]
 
     def best(self, probabilities: Sequence[float]) -> int:
-        """The position of the most probable option. If several are equal, the first in the order of the labels."""
+        """The position of the most probable option. If several are tied, the first in label order."""
         return max(range(len(probabilities)), key=lambda i: (probabilities[i], -self.indices[i]))
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleReading:
-    """A distribution over the levels of a scale, from the value of a regression. Levels are distinct numbers."""
+    """A distribution over the levels of a scale, derived from a regression's value. Levels are distinct numbers."""
 
     levels: tuple[float, ...]
 
     def probabilities(self, output: HeadOutput) -> list[float]:
-        """Spread the value over the two levels next to it, so that their weighted mean is the value.
+        """Divide the probability between the two levels next to the value, so that their weighted mean is the value.
 
-        Values outside the range of the levels are clamped to the nearest level.
+        Values outside the range of levels are clamped to the nearest level.
         """
         order = sorted(range(len(self.levels)), key=self.levels.__getitem__)
         value = min(max(output.row[0], self.levels[order[0]]), self.levels[order[-1]])
@@ -80,7 +79,7 @@ Reading = LabelReading | SelectionReading | ScaleReading
 
 
 def confidence(probabilities: Sequence[float]) -> float:
-    """The confidence in the most probable of k options: 0 for a probability of 1/k, and 1 for a probability of 1."""
+    """The confidence in the most probable of k options: 0 if its probability is 1/k, and 1 if its probability is 1."""
     if len(probabilities) == 1:
         return 1.0
     chance = 1.0 / len(probabilities)

@@ -32,7 +32,7 @@ def check_vectors(dimensions: int, version: ResolvedVersion) -> None:
     """Check that the version computes vectors with at least `dimensions` components."""
     if version.config.architecture == "linear":
         raise InvalidRequest(
-            f"{version.ref} is a linear model, which has no embeddings; name a version of another architecture",
+            f"{version.ref} is a linear model, which has no embeddings; use a version with another architecture",
             code="wrong_task",
             param="model",
         )
@@ -83,7 +83,7 @@ def filled(
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that prompt and continuation fit into the context, if the network limits it, as a Transformer does.
+    """Check that prompt and continuation fit into the context, if the network limits its length, as a Transformer does.
 
     `field` is the request field that limits the number of tokens.
     """
@@ -100,7 +100,7 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
 
 
 def check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
-    """Check that the token ids in the parameters are in the vocabulary."""
+    """Check that the vocabulary contains the token ids in the parameters."""
     size = version.config.vocab_size
     for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         if ids and not 0 <= max(ids) < size:

@@ -1,4 +1,4 @@
-"""Encodes a conversation as one input, with its messages in the version's chat format and end tokens after answers."""
+"""Encodes a conversation as one input: messages in the version's chat format, with end tokens after answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.tokenization.tokenizer import Tokenizer
 class Conversation:
     """A conversation whose next answer is to be generated. Each message has a `role` and a `content`.
 
-    With `fallback`, versions that were not trained on conversations read them in the same format.
+    With `fallback`, the same format is used for versions that were not trained on conversations.
     """
 
     messages: Sequence[Mapping[str, str]]
@@ -26,11 +26,11 @@ class Conversation:
         return sum(len(message["role"]) + len(message["content"]) + 3 for message in self.messages)
 
     def encode(self, version: ResolvedVersion, tokenizer: Tokenizer) -> list[int]:
-        """Return the ids of the prompt.
+        """Return the prompt's token ids.
 
         As in training, each text is encoded separately, and each answer has an end token.
 
-        Raises InvalidRequest if the version has no chat template, or a template from another program.
+        Raises InvalidRequest if the version has no chat template, or one that was not written by this service.
         """
         self._check(version)
         pairs, prompt = continued(self.messages)

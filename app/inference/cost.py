@@ -1,6 +1,6 @@
-"""Predicts the time to compute one sequence, so that no request can occupy an engine for minutes.
+"""Predicts how long one sequence takes to compute, so that no request can occupy an engine for minutes.
 
-A sequence to score is computed in one piece, on one core if it is long, and no deadline interrupts the computation.
+A sequence is scored in one computation, on one core if it is long, and no deadline interrupts the computation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def check(
 ) -> None:
     """Raise InvalidRequest (`sequence_too_expensive`) if the longest sequence would take more than `limit` seconds.
 
-    `prompts` tells whether the sequences are continued instead of scored, which uses all cores. Does nothing if no
+    `prompts` indicates whether the sequences are continued instead of scored, which uses all cores. Does nothing if no
     engine has reported its device yet.
     """
     speed = max((_speed(engine, prompts) for engine in engines), default=0.0)

@@ -1,7 +1,7 @@
 """Enforces the time limits of many tasks with a single timer.
 
 `asyncio.timeout` creates and cancels a timer for each request. A single timer, set to the earliest time limit, is
-faster: few requests reach their time limit, and the timer rarely has to be changed when a request starts.
+faster, because few requests reach their time limit and the timer rarely changes when a request starts.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TimeLimit:
         self._expired = False
 
     def expire(self) -> None:
-        """Cancel the task, because its time limit has been reached."""
+        """Cancel the task, because it has reached its time limit."""
         self._expired = True
         if self._task is not None:
             self._task.cancel()

@@ -16,12 +16,13 @@ LABELLED = ("classification", "multilabel")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy:
-    """The options of a request that determine how scores become decisions.
+    """The request options that determine how scores are converted to decisions.
 
     If `calibrated` is true, the version must have a calibration; if it is false, the calibration is not applied; if it
     is None, the calibration is applied if the version has one. `prediction_set` is the coverage of sets or intervals.
-    No label is returned if the score is below `abstain_below` or the error rate may exceed `max_risk`. `threshold` is
-    the minimum probability of the labels in the answer of a multilabel version; None means the version's own threshold.
+    No label is returned if the score is below `abstain_below`, or if the error rate could exceed `max_risk`.
+    `threshold` is the minimum probability of a label in a multilabel version's answer; None means the version's own
+    threshold.
     """
 
     calibrated: bool | None = None
@@ -36,7 +37,7 @@ class DecisionRule:
     """A policy applied to one version.
 
     A label is in the prediction set if its nonconformity score, 1 - p, is at most the label's entry in `quantiles`. An
-    interval extends from the value by `quantiles[0]` in both directions. Items with a score below `least_score` are not
+    interval extends `quantiles[0]` in both directions from the value. Items whose score is below `least_score` are not
     answered.
     """
 
@@ -61,16 +62,16 @@ class DecisionRule:
         return [labels[index] for index in chosen]
 
     def interval(self, value: float) -> tuple[float, float]:
-        """The prediction interval of a regression."""
+        """A regression's prediction interval."""
         assert self.quantiles is not None
         return value - self.quantiles[0], value + self.quantiles[0]
 
 
 def answer_score(task: str, probs: Sequence[float]) -> float:
-    """The score of an answer, as in the risk-coverage table of a calibration.
+    """An answer's score, as in a calibration's risk-coverage table.
 
     For classification, this is the highest probability. For multilabel classification, each label is a separate
-    decision, and the score is the probability of the least certain one.
+    decision, and the score is that of the least certain decision.
     """
     return max(probs) if task == "classification" else min(max(p, 1.0 - p) for p in probs)
 

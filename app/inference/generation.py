@@ -27,8 +27,8 @@ OVERDUE = -1  # the inbox tag with which the timer reports that the deadline has
 class Piece:
     """New text and tokens of one choice. The last piece of a choice has a `finish_reason` (`stop` or `length`).
 
-    `stop_reason` is the stop string or the stop token id that ended the choice. It is None if the choice ended
-    with an end-of-text token or at its maximum length.
+    `stop_reason` is the stop string or the stop token id that ended the choice. It is None if the choice ended at an
+    end-of-text token or reached its maximum length.
     """
 
     index: int
@@ -42,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stops:
-    """The stop strings of a request. If `include` is true, a choice's text includes the stop string that ended it."""
+    """A request's stop strings. If `include` is true, a choice's text includes the stop string that ended it."""
 
     strings: tuple[str, ...] = ()
     include: bool = False
@@ -86,9 +86,9 @@ class Choice:
         )
 
     def finish(self, message: wire.Finished) -> Piece:
-        """Return the last piece of the choice.
+        """Return the choice's last piece.
 
-        Raises EngineFailed if the engine aborted the choice without being asked.
+        Raises EngineFailed if the engine aborted the choice without being asked to.
         """
         if message.reason not in ("stop", "length"):
             raise failures.failure("aborted", "the engine aborted this request")
@@ -105,7 +105,7 @@ class Choice:
 
 @dataclass(slots=True)
 class GenerationRequest:
-    """A generation that the engine has started, and that can no longer be rejected.
+    """A generation that the engine has started and that can no longer be rejected.
 
     Iterate over `pieces` once, to the end, or call `close`. `until` is the deadline, as a monotonic time.
     """
@@ -130,20 +130,20 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        """The number of prompt tokens that no choice had to read, counted once for all choices of a prompt."""
+        """The number of prompt tokens that every choice took from the cache, counted once per prompt."""
         cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
         return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:
-        """The maximum of each duration over all choices."""
+        """Each duration's maximum over all choices."""
         timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
             max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)
         )
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        """Yield the pieces of all choices as they arrive. Raises DeadlineExceeded, or the error of the engine."""
+        """Yield the pieces of all choices as they arrive. Raises DeadlineExceeded, or the engine's error."""
         open_choices = len(self.choices)
         try:
             while open_choices:

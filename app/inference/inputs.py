@@ -1,4 +1,4 @@
-"""Prepares the inputs of a request: tokenizes the items and cuts them to a version's context length."""
+"""Prepares a request's inputs: tokenizes the items and truncates them to a version's context length."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LARGEST = 3.4028234663852886e38  # the largest float32
 
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
-    """The input of one request to an engine: token ids or numeric steps, one entry per item."""
+    """The input for one engine request: token ids or numeric steps, one entry per item."""
 
     sequences: list[list[int]]
     features: list[wire.FeatureSequence]
 
     @property
     def lengths(self) -> list[int]:
-        """The number of tokens or steps of each item."""
+        """The number of tokens or steps in each item."""
         return [len(ids) for ids in self.sequences] or [f.steps for f in self.features]
 
 
@@ -37,8 +37,8 @@ def prepare(
 ) -> TokenizedInput:
     """Convert the items to token ids or numeric steps. Slow for long texts.
 
-    `policy` specifies how input that is too long is handled. `field` is the name of the request field to which errors
-    refer. Raises InvalidRequest.
+    `policy` specifies how overlong input is handled. `field` is the request field named in errors. Raises
+    InvalidRequest.
     """
     cut = cutter(version, policy, field)
     one = len(items) == 1
@@ -61,7 +61,7 @@ def prepare(
 
 
 def _start(version: ResolvedVersion) -> list[int]:
-    """Return the ids for an empty prompt: the end token, because each text follows an end token in training."""
+    """Return the ids for an empty prompt: the end token, because in training each text follows an end token."""
     tokenizer = version.tokenizer
     return [] if tokenizer is None or tokenizer.eos_id is None else [tokenizer.eos_id]
 
@@ -99,7 +99,7 @@ def _encode_other(
 
 
 def _within(size: int, side: str, item: Item, ids: list[int], tokenizer: Tokenizer) -> list[int]:
-    """Cut a text that is too long, but not the tokenizer's template around it. Does not change other items."""
+    """Truncate an overlong text, but not the tokenizer's template around it. Does not change other items."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):

@@ -1,4 +1,4 @@
-"""Parses and checks the items of a request's input before they are tokenized."""
+"""Parses and checks the items in a request's input before they are tokenized."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def entries_of(value: Any, most: int) -> int:
 
 
 def parse(value: Any, field: str, most: int, *, blank: bool = False) -> list[Item]:
-    """Parse a request's input, which may have any of `SHAPES`, into items.
+    """Parse a request's input, which may have any of the `SHAPES`, into items.
 
-    `blank` allows texts that are empty or contain only white space. Raises InvalidRequest with the position of the
+    `blank` allows texts that are empty or consist only of white space. Raises InvalidRequest with the position of the
     invalid item.
     """
     if isinstance(value, str | Pair):

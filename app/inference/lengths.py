@@ -1,4 +1,4 @@
-"""Cuts or rejects input that is longer than a version's context."""
+"""Truncates or rejects input that is longer than a version's context."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from app.inference.versions import ResolvedVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthPolicy:
-    """Specifies how input that is too long is handled.
+    """Specifies how overlong input is handled.
 
-    `truncate`: None rejects the input, -1 cuts it to the version's context length, n cuts it to n tokens. `side` is the
-    end that is cut off. `continuation` is the number of tokens to generate; if they share the context with the prompt,
-    a `truncate` of -1 leaves space for them. If `special` is true, the tokenizer's template is added around each text.
-    The template is never cut. `remedy` names the request field that cuts input, for use in error messages.
+    `truncate`: None rejects the input, -1 truncates it to the version's context length, n truncates it to n tokens.
+    `side` is the end that is cut off. `continuation` is the number of tokens to generate; if they share the context
+    with the prompt, a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added
+    around each text. The template is never truncated. `remedy` names the request field that enables truncation, for use
+    in error messages.
     """
 
     truncate: int | None = None
     side: str = "right"
     continuation: int = 0
     special: bool = True
-    remedy: str = "truncate_prompt_tokens (-1 cuts to that length)"
+    remedy: str = "truncate_prompt_tokens (-1 truncates to that length)"
 
 
 def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callable[[list[Any], str], list[Any]]:
-    """Return a function that takes a sequence and its place in the request, and cuts it or raises InvalidRequest."""
+    """Return a function that takes a sequence and its place in the request, and truncates or rejects the sequence."""
     context, truncate = version.config.context_length, policy.truncate
     if truncate is not None and truncate > context:
         raise InvalidRequest(
             f"truncate_prompt_tokens is {truncate}, but {version.ref} accepts at most {context} tokens; "
-            "-1 cuts to that length",
+            "-1 truncates to that length",
             param="truncate_prompt_tokens",
         )
     if truncate == 0:
@@ -57,7 +58,7 @@ def cutter(version: ResolvedVersion, policy: LengthPolicy, field: str) -> Callab
 
 
 def size_for(version: ResolvedVersion, policy: LengthPolicy) -> int:
-    """Return the number of tokens to which `policy` cuts input."""
+    """Return the number of tokens to which `policy` truncates input."""
     if policy.truncate is not None and policy.truncate >= 0:
         return policy.truncate
     shared = 0 if version.config.position_limit is None else policy.continuation
@@ -65,7 +66,7 @@ def size_for(version: ResolvedVersion, policy: LengthPolicy) -> int:
 
 
 def check_characters(items: Sequence[object], version: ResolvedVersion, policy: LengthPolicy, field: str) -> None:
-    """Reject a text that would be too long even if all of its tokens had the maximum length.
+    """Reject a text that would be too long even if each of its tokens had the maximum length.
 
     Called before tokenization.
     """

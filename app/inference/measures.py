@@ -9,7 +9,7 @@ from app.wire import engine as wire
 
 
 class Measures:
-    """Counts one request and measures its times, starting at its admission. Call `close` exactly once."""
+    """Counts one request and measures its durations from admission. Call `close` exactly once."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self.model = model
@@ -18,7 +18,7 @@ class Measures:
         t.request_prompt_tokens.labels(model).observe(prompt_tokens)
 
     def finished(self, reason: str, timing: wire.Timing | None) -> None:
-        """Record that the engine has sent the final answer to one request."""
+        """Record that the engine has sent its final answer to one request."""
         t.request_success.labels(self.model, reason).inc()
         if timing is not None:
             t.request_queue_time.labels(self.model).observe(timing.queue_ms / 1000)
@@ -30,7 +30,7 @@ class Measures:
 
 
 class GenerationMeasures(Measures):
-    """Also measures the times between tokens, separately for each choice: choices are generated independently."""
+    """Also measures the times between tokens, separately per choice, because choices are generated independently."""
 
     def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
         super().__init__(model, prompt_tokens)
@@ -39,7 +39,7 @@ class GenerationMeasures(Measures):
         self._count = t.generation_tokens.labels(model)
 
     def tokens(self, choice: int, count: int) -> None:
-        """Record that `count` tokens of a choice have arrived at once."""
+        """Record that `count` tokens of a choice have arrived together."""
         now, last = time.monotonic(), self._last[choice]
         if last:
             self._between.observe(now - last)

@@ -1,4 +1,4 @@
-"""The queries that callers pass to `Inference`, and the result of a scoring query."""
+"""Queries that callers pass to `Inference`, and the result of a scoring query."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.wire import engine as wire
 
 @dataclass(frozen=True, slots=True)
 class InferenceQuery:
-    """A query to one version: the model reference, the inputs, the principal and the time limit in seconds.
+    """A query to one version: the model reference, inputs, principal, and time limit in seconds.
 
-    `param` is the name of the request field to which errors about the inputs refer. `trusted` marks a query that
-    the service itself makes, such as a readiness check. A trusted query is never suspected of having crashed an engine.
-    `calibrated` applies the calibration of the version, if it has one, to the outputs of a classification.
+    `param` is the request field named in errors about the inputs. `trusted` marks a query made by the service itself,
+    such as a readiness check. A trusted query is never suspected of having crashed an engine. `calibrated` applies the
+    version's calibration, if it has one, to classification outputs.
     """
 
     reference: str
@@ -33,12 +33,12 @@ class InferenceQuery:
 
 @dataclass(frozen=True, slots=True)
 class GenerationQuery(InferenceQuery):
-    """A query for `n` continuations of every prompt; choice i * n + j is the j-th continuation of prompt i.
+    """A query for `n` continuations of each prompt; choice i * n + j is the j-th continuation of prompt i.
 
-    With `open_ended`, `max_tokens` of the parameters is ignored, and a continuation may have as many tokens as fit into
-    the context. `limit_param` is the name of the request field that limits the number of tokens, for use in error
-    messages. If a continuation begins with the character `lead`, this character is removed. Only requests of one
-    principal with the same `cache_salt` share states in the prefix cache.
+    With `open_ended`, the parameter `max_tokens` is ignored, and a continuation may have as many tokens as fit into the
+    context. `limit_param` is the request field that limits the number of tokens, for use in error messages. If a
+    continuation begins with the character `lead`, this character is removed. Only requests with the same principal and
+    `cache_salt` share states in the prefix cache.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)
@@ -53,7 +53,7 @@ class GenerationQuery(InferenceQuery):
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """The head outputs or unit vector of each item, and the lengths of the items in tokens or steps."""
+    """Each item's head outputs or unit vector, and the lengths of the items in tokens or steps."""
 
     version: ResolvedVersion
     rows: list[list[float]]

@@ -1,4 +1,4 @@
-"""Typed questions about one input, which are answered with the labels of a version."""
+"""Typed questions about one input, answered with a version's labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEARCHED = 1000  # the maximum number of labels among which the most similar one
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A question whether something is true: the probability of one label compared with all others.
+    """A question about whether something is true: the probability of one label compared with all others.
 
     `place` is the path of the question in the request, for use in error messages.
     """
@@ -27,7 +27,7 @@ class Predicate:
 
 @dataclass(frozen=True, slots=True)
 class OptionChoice:
-    """A question about one of several unordered options. `field` is the request field that contains the options."""
+    """A question about which of several unordered options applies. `field` is the request field with the options."""
 
     place: str
     field: str
@@ -36,7 +36,7 @@ class OptionChoice:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A question about a position on an ordered scale. `field` is the request field with the levels, lowest first."""
+    """A question about the position on an ordered scale. `field` is the request field with the levels, lowest first."""
 
     place: str
     field: str
@@ -48,7 +48,7 @@ TypedQuestion = Predicate | OptionChoice | Rating
 
 @dataclass(frozen=True)
 class QuestionReader:
-    """Matches questions with the labels of one version. `read` raises InvalidRequest if the version cannot answer."""
+    """Matches questions with one version's labels. `read` raises InvalidRequest if the version cannot answer."""
 
     version: ResolvedVersion
     positions: Mapping[str, int]  # label -> its index
@@ -107,7 +107,7 @@ class QuestionReader:
         return ScaleReading(values)
 
     def _option(self, option: str | bool, place: str) -> int:
-        """The index of the label that an option represents. A boolean represents the positive or the other label."""
+        """The index of the label that an option represents. True is the positive label, and false is the other one."""
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)
             if positive is not None:
@@ -137,7 +137,7 @@ class QuestionReader:
 
 
 def positive_index(labels: Sequence[str]) -> int | None:
-    """The index of the positive label of a binary version, or None if the labels do not determine it."""
+    """The index of a binary version's positive label, or None if the labels do not determine it."""
     positive = [index for index, label in enumerate(labels) if label.casefold() in POSITIVE]
     return positive[0] if len(labels) == 2 and len(positive) == 1 else None
 

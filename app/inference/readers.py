@@ -22,11 +22,11 @@ THREADS = 2
 
 
 class Readers:
-    """A thread pool that limits the total size of the input that is being read or is waiting for a thread.
+    """A thread pool that limits the total size of the input being read or waiting for a thread.
 
-    `room` is the limit, in characters, ids or numbers. Input that would exceed it is rejected. Each principal uses at
-    most one thread at a time, so that another thread remains for other principals. Without keys, all requests share the
-    pool.
+    `room` is the limit, in characters, ids or numbers. Input that would exceed the limit is rejected. Each principal
+    uses at most one thread at a time, so that another thread remains for other principals. Without keys, all requests
+    share the pool.
     """
 
     def __init__(self, room: int) -> None:
@@ -40,7 +40,7 @@ class Readers:
     async def run(self, size: int, work: Callable[[], T], principal: str = LOCAL) -> T:
         """Run `work` in a thread. Raises Overloaded if the limit is exceeded; an idle pool accepts input of any size.
 
-        If the caller is cancelled, `work` keeps its thread until it ends or checks `bounds.abandoned`.
+        If the caller is cancelled, `work` keeps its thread until it finishes or checks `bounds.abandoned`.
         """
         if self.held and self.held + size > self.room:
             rejected.labels("long_inputs").inc()

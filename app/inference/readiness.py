@@ -1,7 +1,7 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. They also send the engines the versions to keep loaded,
-unload deleted versions, and drop the data of deleted versions from this process.
+The checks run twice a second, so a report is always available. They also tell the engines which versions to keep
+loaded, unload deleted versions, and drop deleted versions' data from this process.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReadinessReport:
-    """`checks` maps the name of each check to `ok` or to a description of the problem."""
+    """`checks` maps each check's name to `ok` or to a description of the problem."""
 
     ready: bool
     checks: dict[str, str]
 
 
 class Catalogue(Protocol):
-    """The part of the registry that the checks read."""
+    """The part of the registry that the checks use."""
 
     def required_aliases(self) -> Sequence[Alias]: ...
     def registered(self, digests: Collection[str]) -> Collection[str]: ...
 
 
 class Readiness:
-    """Runs the checks repeatedly, from `start` until `close`."""
+    """Runs the checks repeatedly between `start` and `close`."""
 
     def __init__(self, ping: Callable[[], None], catalogue: Catalogue, inference: Inference) -> None:
         self._ping, self._catalogue, self._inference = ping, catalogue, inference
@@ -73,10 +73,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the last checks.
-
-        Names the versions that `principal` may see, and gives the number of all others.
-        """
+        """The result of the latest checks. Names the versions that `principal` may see, and counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",
@@ -93,7 +90,7 @@ class Readiness:
         return ReadinessReport(all(state == "ok" for state in checks.values()), checks)
 
     def requires(self, digest: str) -> bool:
-        """Whether a required alias of any owner points to a version with this digest, as of the last check."""
+        """Whether, as of the last check, any owner's required alias points to a version with this digest."""
         return any(digest == required for required, _ in self._required.values())
 
     def _is_warm(self, digest: str) -> bool:
@@ -130,7 +127,7 @@ class Readiness:
         return self._catalogue.required_aliases(), self._catalogue.registered(digests) if digests else ()
 
     async def _check_required(self, aliases: Sequence[Alias]) -> None:
-        """Resolve each required alias, and start warming up its version."""
+        """Resolve each required alias, and start to warm up its version."""
         self._problems = {name: why for name, why in self._problems.items() if name in self._required}
         required = {}
         for alias in aliases:
@@ -145,7 +142,7 @@ class Readiness:
         self._required = required
 
     def _forget(self) -> None:
-        """Drop the data of versions that are no longer loaded or no longer required."""
+        """Drop the data about versions that are no longer loaded or no longer required."""
         clients = self._inference.pool.clients.values()
         # Silent engines are included: a version stays warm on an engine whose heartbeats are merely late.
         self._warm = {(d, i) for d, i in self._warm if any(c.instance == i and c.holds(d) for c in clients)}
@@ -155,7 +152,7 @@ class Readiness:
     def _warm_up(self, name: str, record: VersionRecord) -> None:
         """Start a task that loads the version and runs it once.
 
-        This can take minutes, during which the checks continue.
+        This can take minutes; the checks continue in the meantime.
         """
         if self._is_warm(record.digest) or not self._inference.pool.living:
             return
@@ -169,7 +166,7 @@ class Readiness:
         self._tasks.append(task)
 
     async def prove(self, reference: str, principal: str) -> None:
-        """Load a version and run it once. Raises the error that a request for the version would raise."""
+        """Load a version and run it once. Raises the same error as a request for the version."""
         version = await self._inference.versions.get(reference, principal)
         await self._inference.load(version)
         await _try_out(self._inference, version, trusted=False)

@@ -1,4 +1,4 @@
-"""Converts the raw outputs of a classification head to probabilities and ranked labels."""
+"""Converts a classification head's raw outputs to probabilities and ranked labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LabelScore(msgspec.Struct, frozen=True, gc=False):
 
 
 def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Apply the scale and the bias of a calibration to rows of logits. The values of a regression are unchanged."""
+    """Apply a calibration's scale and bias to rows of logits. A regression's values are unchanged."""
     scale, bias = calibration.scale, calibration.bias
     if not scale:
         return [list(row) for row in rows]
@@ -33,7 +33,7 @@ def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> lis
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
-    """Probabilities with a sum of 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
+    """Probabilities that sum to 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
     top = max(logits)
     raised = [math.exp(logit - top) for logit in logits]
     total = sum(raised)
@@ -41,7 +41,7 @@ def softmax(logits: Sequence[float]) -> list[float]:
 
 
 def sigmoid(logits: Sequence[float]) -> list[float]:
-    """One independent probability per logit. Uses two formulas, so that `exp` cannot overflow."""
+    """One independent probability per logit. Uses a separate formula for each sign, so that `exp` cannot overflow."""
     return [1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x)) for x in logits]
 
 
@@ -51,7 +51,7 @@ def activate(logits: Sequence[float], task: str) -> list[float]:
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """Return the labels by descending score. Labels with equal scores keep their order."""
+    """Return the labels in order of descending score. Labels with equal scores keep their original order."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:
@@ -60,5 +60,5 @@ def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = N
 
 
 def at_least(labels: Sequence[str], scores: Sequence[float], threshold: float) -> list[str]:
-    """Return the labels whose score is `threshold` or more, in their original order."""
+    """Return the labels whose score is at least `threshold`, in their original order."""
     return [label for label, score in zip(labels, scores, strict=True) if score >= threshold]

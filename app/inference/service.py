@@ -50,6 +50,8 @@ Resolve = Callable[[str, str], Version]
 class Inference:
     """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
 
+    background = False  # whether engines answer the requests of other processes first
+
     def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, rates: Rates | None = None) -> None:
         self.settings = settings
         self.quarantine = Quarantine()
@@ -84,10 +86,10 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the outputs of the head for each item, calibrated unless the query says otherwise.
+        """Return the head's outputs for each item, calibrated unless the query says otherwise.
 
         Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
-        and may raise an error to reject the version.
+        and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
         calibration = scored.version.assets.calibration
@@ -131,6 +133,7 @@ class Inference:
                     inputs.features,
                     deadline=time.time() + query.seconds,
                     request_id=request_id.get(),
+                    background=self.background,
                 )
                 return await self._score(request, query.trusted, version, inputs.lengths, ticket)
 
@@ -144,7 +147,6 @@ class Inference:
     ) -> ScoredBatch:
         tokens = sum(lengths)
         ticket.weigh(tokens)
-        ticket.charge(tokens)
         measures = Measures(version.ref, tokens)
         try:
             for last in (False, True):  # if the engine has unloaded the version in the meantime, load it again, once
@@ -222,7 +224,7 @@ class Inference:
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
-        """Start a generation. The caller must read all pieces of the result or close it."""
+        """Start a generation. The caller must read all of the result's pieces or close it."""
         until = time.monotonic() + query.seconds
         with self.deadlines.limit(query.seconds):
             async with AsyncExitStack() as stack:
@@ -238,15 +240,14 @@ class Inference:
         policy = replace(query.length_policy, continuation=least)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
         if query.open_ended:
-            most = ticket.room(sum(map(len, prompts)))
-            query = replace(query, params=checks.filled(query.params, prompts, version, most))
+            params = checks.filled(query.params, prompts, version, ticket.room(sum(map(len, prompts))))
+            query = replace(query, params=params)
         checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
         self._check_cost(version, list(map(len, prompts)), prompts=True)
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))
-        ticket.weigh(prompt_tokens * query.n)
-        ticket.charge(prompt_tokens, query.params.max_tokens * count)
+        ticket.weigh(prompt_tokens * query.n, charged=prompt_tokens, reserved=query.params.max_tokens * count)
         measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
         stack.callback(measures.close)
         client, work = await self._started(version, requests, query.trusted, stack)
@@ -262,7 +263,7 @@ class Inference:
     ) -> tuple[EngineClient, Work]:
         """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
-        If the engine has unloaded the version in the meantime, the version is loaded again, once.
+        If the engine has unloaded the version in the meantime, the version is reloaded, once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)
@@ -276,16 +277,14 @@ class Inference:
     def _requests(
         self, query: GenerationQuery, version: ResolvedVersion, prompts: list[list[int]]
     ) -> tuple[wire.Generate, ...]:
-        deadline, about = time.time() + query.seconds, request_id.get()
-        digest, principal = version.digest, query.principal
+        identity, digest, principal = self._identity, version.digest, query.principal
+        shared = time.time() + query.seconds, request_id.get(), query.cache_salt, self.background
         requests = []
         for prompt in prompts:
             seed = secrets.randbits(63) if query.seed is None else query.seed
             params = msgspec.structs.replace(query.params, seed=seed)
             requests += [
-                wire.Generate(
-                    self._identity(), digest, principal, prompt, params, choice, deadline, about, query.cache_salt
-                )
+                wire.Generate(identity(), digest, principal, prompt, params, choice, *shared)
                 for choice in range(query.n)
             ]
         return tuple(requests)

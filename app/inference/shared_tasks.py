@@ -1,4 +1,4 @@
-"""Shares the result of one task among several callers. Each caller receives its own exception object."""
+"""Shares a task's result among several callers. Each caller receives its own exception object."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ E = TypeVar("E", bound=BaseException)
 
 
 class StillRunning(Exception):
-    """Raised in a caller if the shared task has not ended within the time that the caller waits."""
+    """Raised in a caller if the shared task has not finished within the caller's waiting time."""
 
 
 class SharedTasks(Generic[K, T]):
-    """Runs at most one task for each key. A task continues even if its callers stop waiting."""
+    """Runs at most one task per key. A task continues even if its callers stop waiting."""
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[T]] = {}
@@ -31,7 +31,7 @@ class SharedTasks(Generic[K, T]):
         return key in self._tasks
 
     async def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]], patience: float | None = None) -> T:
-        """Return the result of the task for `key`. Starts the task if there is none.
+        """Return the result of the task for `key`. Starts the task if it is not running.
 
         Raises a copy of the task's exception in each caller, or StillRunning after `patience` seconds.
         """
@@ -58,7 +58,7 @@ class SharedTasks(Generic[K, T]):
             task.exception()  # retrieve the exception, so that asyncio does not report it if no caller is waiting
 
     async def close(self) -> None:
-        """Cancel all tasks and wait until they have ended."""
+        """Cancel all tasks and wait for them to end."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

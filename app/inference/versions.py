@@ -1,7 +1,7 @@
-"""Resolves model references to versions, and provides the records, assets and load messages of these versions.
+"""Resolves model references to versions, and provides the versions' records, assets and load messages.
 
-A resolved reference is cached for less than half a second, so every process notices within one second that an alias has
-been moved. If the database does not respond, the last result is used for up to five minutes.
+A resolved reference is cached for less than half a second, so every process notices within one second when an alias is
+moved. If the database does not respond, the last result is used for up to five minutes.
 """
 
 from __future__ import annotations
@@ -66,10 +66,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: everything except the weights.
-
-    They depend only on the digest.
-    """
+    """The parts of a version that the API process needs: all except the weights. They depend only on the digest."""
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -81,7 +78,7 @@ class Assets:
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """The version that one request uses from start to end.
+    """The version that a request uses from start to end.
 
     `wait_until` is the monotonic time until which the request waits for the version to be loaded.
     """
@@ -112,13 +109,13 @@ class ResolvedVersion:
 
     @property
     def threshold(self) -> float:
-        """The minimum probability of the labels in an answer of a multilabel version."""
+        """The minimum probability of a label in a multilabel version's answer."""
         return float(self.assets.raw_config.get("threshold", 0.5))
 
 
 @dataclass(slots=True)
 class _Answer:
-    """A version to which a reference has resolved, with the monotonic times of the query."""
+    """The version to which a reference resolved, with the monotonic times of the query."""
 
     record: VersionRecord
     asked: float
@@ -126,10 +123,10 @@ class _Answer:
 
 
 class Versions:
-    """Resolves references with the registry's `resolve(reference, principal)`, and reads the files of versions.
+    """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
-    Both operations block, so they run in threads. Files are fetched in separate threads, because fetching can take
-    minutes. A request waits for the files for at most `patience` seconds.
+    Both operations block and therefore run in threads. Files are fetched in separate threads, because fetching can take
+    minutes. A request waits at most `patience` seconds for the files.
     """
 
     def __init__(
@@ -164,7 +161,7 @@ class Versions:
         return sum(assets.memory for assets in self._assets.values())
 
     def forget(self, digests: Collection[str]) -> None:
-        """Drop the assets of versions that have been deleted."""
+        """Drop the assets of deleted versions."""
         for digest in digests:
             self._assets.pop(digest, None)
 
@@ -198,7 +195,7 @@ class Versions:
         return ResolvedVersion(record, assets, wait_until)
 
     async def load_message(self, version: ResolvedVersion) -> wire.Load:
-        """Return the message that makes an engine load the version. Fetches the version's files first."""
+        """Return the message that tells an engine to load the version. Fetches the version's files first."""
         record = version.record
         loop = asyncio.get_running_loop()
         directory = await loop.run_in_executor(self._files, self._cache.checkpoint, record.digest, record.files)

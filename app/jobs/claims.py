@@ -1,36 +1,39 @@
-"""The SQL for the worker operations on jobs: claim a job, renew its lease, report progress, end or requeue it.
+"""SQL for worker operations on jobs: claim a job, renew its lease, report its progress, and end or requeue it.
 
 Workers do not communicate with each other. Two rules ensure that only one of them changes a job:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
   own clocks are not used, and no cleanup is needed after a worker is killed.
-- Each claim increments the job's `attempt`, and each write by a worker specifies its attempt. If another worker claims
-  the job of a frozen worker, the next write by the frozen worker raises `Fenced` and has no effect.
+- Each claim increments the job's `attempt`, and each write by a worker specifies its attempt. If a worker stops
+  responding and another one claims its job, the first worker's next write raises `Fenced` and has no effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import usage
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook, trials
+from app.jobs import logbook, selection, trials
 from app.jobs.records import (
     ATTEMPT,
     ATTEMPT_LOST,
+    BATCH,
     CANCELLED,
     ENDED,
     EVALUATION,
     FAILED,
+    FINE_TUNING,
     PUBLISHING,
     QUEUED,
     RUNNING,
     TRAINING,
+    TRAINING_LANE,
     VALIDATING,
     WAITING,
     Fenced,
@@ -43,6 +46,8 @@ from app.jobs.states import NO_LEASE, JobStates
 from app.quotas import NO_QUOTAS, Quotas
 from app.wire.trainer import PlannedTrial
 
+STARTED = {FINE_TUNING: "Fine-tuning job", EVALUATION: "Evaluation", BATCH: "Batch"}
+
 
 class JobClaims:
     """Changes jobs on behalf of workers. Uses the caller's transaction, which may also register a version."""
@@ -51,41 +56,45 @@ class JobClaims:
         self._database, self._quotas = database, quotas
         self._states = JobStates(database)
 
-    def claimable(self, session: Session) -> bool:
-        """Whether `claim` would claim or change any job.
+    def claimable(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
+        """Whether `claim` would claim or change any job of these kinds.
 
-        Only reads, so that idle workers do not take the write lock.
+        This only reads, so idle workers do not take the write lock.
         """
         now = self._database.now(session)
-        due = or_(_claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
-        return session.scalar(select(JobRow.id).where(due).limit(1)) is not None
+        due = or_(selection.claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
+        return session.scalar(select(JobRow.id).where(JobRow.kind.in_(kinds), due).limit(1)) is not None
 
-    def any_leases(self, session: Session) -> bool:
-        """Whether any unfinished job has a lease or a start time, so that it may become claimable as time passes."""
-        timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED))
+    def any_leases(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
+        """Whether any unfinished job of these kinds has a lease or a start time.
+
+        Such a job may become claimable as time passes.
+        """
+        timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED), JobRow.kind.in_(kinds))
         return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
 
-    def claim(self, session: Session, worker: str, lease_seconds: float, max_attempts: int) -> Job | None:
-        """Claim the oldest job of the highest priority. Returns None if no job can be claimed.
+    def claim(
+        self,
+        session: Session,
+        worker: str,
+        lease_seconds: float,
+        max_attempts: int,
+        kinds: Collection[str] = TRAINING_LANE,
+    ) -> Job | None:
+        """Claim the oldest of the jobs with the highest priority. Returns None if no job of these kinds can be claimed.
 
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
-        cancelled or paused instead. A job that was lost `max_attempts` times fails.
+        cancelled or paused instead, except for a batch, whose next attempt stores the answers that it has. A job that
+        was lost `max_attempts` times fails.
         """
         now = self._database.now(session)
         # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
         # was lost too often.
-        self._settle_lost(session, now, max_attempts)
+        self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
-        # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
-        # row that another worker is claiming. On SQLite, writing transactions run one at a time.
-        following = session.execute(
-            select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
-            .where(_claimable(now, usage.busy_owners(session, self._quotas, now, alone=True)))
-            .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        busy = usage.busy_owners(session, self._quotas, now, alone=True)
+        following = selection.lock_next(session, now, kinds, busy)
         if following is None:
             return None
         # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
@@ -165,7 +174,7 @@ class JobClaims:
         self.log(session, job_id, events)
 
     def finish(self, session: Session, job_id: str, attempt: int, status: str, **values: Any) -> str:
-        """End the job as succeeded, failed or cancelled; `values` contains further columns to write. Raises Fenced.
+        """End the job as succeeded, failed or cancelled; `values` contains additional columns to write. Raises Fenced.
 
         Returns the new status. If a client has asked to cancel the job, it ends as cancelled instead of failed.
         """
@@ -174,14 +183,29 @@ class JobClaims:
             return self._states.end(session, job_id, CANCELLED)
         return self._states.end(session, job_id, status, **values)
 
-    def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
-        """Queue the job again, to be claimed after `delay` seconds at the earliest. Raises Fenced.
+    def report_batch(
+        self, session: Session, job_id: str, attempt: int, phase: str, changes: Mapping[str, Any], *, advanced: bool
+    ) -> Flags:
+        """Add `changes` to the progress of a batch and return the flags. Raises Fenced.
 
-        If `lost`, the attempt counts towards the limit of lost attempts. Returns the new status. If a client has asked
+        If the attempt has `advanced`, earlier losses no longer count towards the limit on lost attempts.
+        """
+        flags = self.hold(session, job_id, attempt)
+        report = session.scalar(select(JobRow.report).where(JobRow.id == job_id)) or {}
+        values: dict[str, Any] = {"report": report | dict(changes)}
+        values |= {} if flags.cancel else {"phase": phase}
+        self._write(session, job_id, attempt, **values, **({"losses": 0} if advanced else {}))
+        return flags
+
+    def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
+        """Queue the job again; it can be claimed after `delay` seconds. Raises Fenced.
+
+        If `lost`, the attempt counts towards the limit on lost attempts. Returns the new status. If a client has asked
         to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
-        if flags.cancel or flags.pause:
+        kind = session.scalar(select(JobRow.kind).where(JobRow.id == job_id))
+        if (flags.cancel or flags.pause) and kind != BATCH:  # the next attempt at a batch stores its answers
             return self._states.obey(session, job_id, flags)
         # For a queued job, `lease_until` is the time from which it may be claimed.
         until = self._database.now(session) + delay if delay else None
@@ -191,7 +215,7 @@ class JobClaims:
         return QUEUED
 
     def begin_trials(self, session: Session, job: Job, task: str, planned: Sequence[PlannedTrial]) -> str:
-        """Insert the trials of an auto job, and release the job until they have ended. Raises Fenced.
+        """Insert an auto job's trials, and release the job until they have ended. Raises Fenced.
 
         Returns the new status. If a client has asked to cancel or pause the job, it is cancelled or paused instead.
         """
@@ -204,33 +228,33 @@ class JobClaims:
         return RUNNING
 
     def report_trials(self, session: Session, parent_id: str) -> None:
-        """Report the ended trials of an auto job in its log, each only once."""
+        """Append an event to an auto job's log for each ended trial that has not been reported yet."""
         query = select(JobRow.id).where(JobRow.id == parent_id, trials.waits()).with_for_update()
         if session.scalar(query) is not None:
             tried = trials.of(session, parent_id)
             self.log(session, parent_id, [trials.ended(trial, len(tried)) for trial in tried if trial.ended])
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log. Does not check the attempt: call it in a transaction that does."""
+        """Append events to the job's log. Does not check the attempt, so call it in a transaction that does."""
         self._states.log(session, job_id, events)
 
     def _log_loss(self, session: Session, job: Job) -> None:
-        """Log that the previous attempt was lost. The worker of that attempt may have been killed before logging it."""
+        """Log that the previous attempt was lost. That attempt's worker may have been killed before logging it."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
 
     def _log_start(self, session: Session, job: Job) -> None:
-        """Report the start of a claimed attempt."""
-        started = "Evaluation started" if job.kind == EVALUATION else "Fine-tuning job started"
-        message = started if job.attempt == 1 else f"Attempt {job.attempt} started"
+        """Log the start of a claimed attempt."""
+        message = f"{STARTED[job.kind] if job.attempt == 1 else f'Attempt {job.attempt}'} started"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT, step=job.attempt, message=message)])
 
-    def _settle_lost(self, session: Session, now: float, max_attempts: int) -> None:
+    def _settle_lost(self, session: Session, now: float, max_attempts: int, kinds: Collection[str]) -> None:
         """End or pause the lost jobs that must not be claimed again."""
-        settled = or_(JobRow.cancel_requested, JobRow.pause_requested, JobRow.losses + 1 >= max_attempts)
+        stopped = and_(or_(JobRow.cancel_requested, JobRow.pause_requested), JobRow.kind != BATCH)
+        settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= max_attempts))
         # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
-        rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
+        rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:
                 self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
@@ -240,7 +264,7 @@ class JobClaims:
             self._states.end(session, row.id, FAILED, error=error, losses=JobRow.losses + 1)
 
     def _settle_stopped(self, session: Session) -> None:
-        """Cancel or pause the auto jobs whose trials have been cancelled or paused."""
+        """Cancel or pause, as requested, the auto jobs whose trials have stopped."""
         for row in session.scalars(select(JobRow).where(trials.stopped()).with_for_update(skip_locked=True)).all():
             self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
 
@@ -256,14 +280,3 @@ def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     # So does an auto job that waits for its trials: it is running, but has no lease.
     held = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
     return and_(JobRow.id == job_id, JobRow.attempt == attempt, held)
-
-
-def _expired(now: float) -> ColumnElement[bool]:
-    return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
-
-
-def _claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
-    """Whether a job may be claimed. `busy` are the owners that may not have another running job."""
-    due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
-    claimable = or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
-    return and_(claimable, JobRow.owner.not_in(busy)) if busy else claimable

@@ -32,21 +32,21 @@ NAME_CHARACTERS = 64
 
 
 class JobCreation:
-    """Creates a queued job from a checked request, in one transaction."""
+    """Creates a queued job from a validated request, in one transaction."""
 
     def __init__(
         self, database: Database, registry: Registry, files: Files, repository: JobRepository, memory: int = 0
     ) -> None:
-        """`memory` is the number of bytes that a training run may use; 0 means all memory of this machine."""
+        """`memory` is the number of bytes that a training run may use; 0 means all of this machine's memory."""
         self._database, self._registry, self._files = database, registry, files
         self._repository = repository
         self._memory = memory or installed_memory()
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
-        """Queue the job, or return the job that an earlier attempt of the same request has created.
+        """Queue the job, or return the job that an earlier attempt of the same request created.
 
         Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a concurrent request with the same key
-        is committed first.
+        commits first.
         """
         with self._database.transaction() as session:
             repeat = Repeat(principal, request.body_sha256, key, retry_count)
@@ -81,7 +81,7 @@ class JobCreation:
             )
 
     def draft(self, request: JobRequest, principal: str) -> tuple[TrainSpec, Version | None]:
-        """Return the trainer's input, and the version to fine-tune if any, for the job that `create` would queue.
+        """Return the trainer's input and the version to fine-tune, if any, for the job that `create` would queue.
 
         Raises InvalidRequest or NotFound with `param` set.
         """
@@ -91,7 +91,7 @@ class JobCreation:
             return self._spec(session, request, principal, request.seed or 0), base
 
     def _check_base(self, session: Session, request: JobRequest, principal: str) -> Version | None:
-        """Return the version to fine-tune, if any. Rejects a network whose weights alone do not fit into memory."""
+        """Return the version to fine-tune, if any. Rejects a network whose weights alone do not fit in memory."""
         base = None if request.from_scratch else self._base(session, request, principal)
         limits.check_memory(request, base.config if base else None, self._memory)
         return base
@@ -149,9 +149,9 @@ class JobCreation:
 
 
 def hold_file(files: Files, session: Session, param: str, file_id: str, principal: str) -> StoredFile:
-    """Lock a file until the job's row refers to it, so that the file cannot be deleted in between.
+    """Lock a file so that it cannot be deleted before the job's row refers to it.
 
-    Raises InvalidRequest, with this `param`, if the principal has no such file.
+    Raises InvalidRequest with the given `param` if the principal has no such file.
     """
     try:
         return files.hold(session, file_id, principal)
@@ -160,14 +160,14 @@ def hold_file(files: Files, session: Session, param: str, file_id: str, principa
 
 
 def data_file(path: str, file: StoredFile) -> DataFile:
-    """Describe a file as an input of the trainer; `path` is relative to the run directory."""
+    """Describe a file as input for the trainer; `path` is relative to the run directory."""
     # Leave out ".gz": the trainer detects compression from the first bytes of the file.
     format_ = (file.format or "").removesuffix(".gz") or None
     return DataFile(path, file.filename, file.sha256, format_)
 
 
 def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
-    """Reject column roles of the validation file that differ from the job's, because they would have no effect."""
+    """Reject a validation file whose column roles differ from the job's, because they would have no effect."""
     for role, column in validation.roles.items():
         if columns.get(role) != column:
             message = (
@@ -179,7 +179,7 @@ def _check_roles(validation: StoredFile, columns: Mapping[str, str]) -> None:
 
 
 def _stored_request(request: JobRequest, spec: TrainSpec, base: Version | None) -> dict[str, Any]:
-    """Return the value of the column `request`: the request, the trainer's input, and the base model's files."""
+    """Return the value for the `request` column: the request, the trainer's input, and the base model's files."""
     stored: dict[str, Any] = msgspec.to_builtins(request)
     stored["spec"] = msgspec.to_builtins(spec)
     stored["columns"] = msgspec.to_builtins(spec.columns)

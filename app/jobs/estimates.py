@@ -1,7 +1,7 @@
-"""Dry runs: estimates for training requests, without queueing a job.
+"""Dry runs: estimates for training requests, computed without queueing a job.
 
-The trainer program computes the estimate in a temporary run directory. Because it uses the processor and memory, only
-one runs at a time in each API process.
+The trainer program computes the estimate in a temporary run directory. Because this takes CPU time and memory, each API
+process runs only one dry run at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHOWN = (REPORT, "settled", "base")  # kinds of notes whose content is in other 
 
 
 class EstimateAbandoned(Exception):
-    """The client has disconnected before the estimate was complete."""
+    """The client disconnected before the estimate was complete."""
 
 
 class Estimates:
@@ -65,7 +65,7 @@ class Estimates:
         trainer: Sequence[str] = TRAINER,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`trainer` is the command that starts a trainer. Trainers inherit some variables of the environment `env`."""
+        """`trainer` is the command that starts a trainer. Trainers inherit some of the variables in `env`."""
         memory = settings.training_memory * 2**20
         self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
         self._blobs, self._cache = blobs, cache
@@ -76,17 +76,17 @@ class Estimates:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """End the running estimate, and reject further estimates."""
+        """Stop the running estimate, and reject further ones."""
         self._closing.set()
 
     def estimate(
         self, request: JobRequest, principal: str, seconds: float, stopping: Callable[[], bool] = lambda: False
     ) -> Estimate:
-        """Estimate the memory and time of a job with this request. Blocks for up to `seconds`.
+        """Estimate the memory and time that a job with this request needs. Blocks for up to `seconds`.
 
-        Raises the errors of `Jobs.create`. If the data has a fault, raises InvalidRequest with the code and message of
-        the error with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded
-        after `seconds`, and EstimateAbandoned when `stopping` returns true.
+        Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the code and
+        message with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded after
+        `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):
             message = "another dry run is in progress, and only one can run at a time; try again in a moment"
@@ -118,7 +118,7 @@ class Estimates:
             os.close(lock)
 
     def _sweep(self) -> None:
-        """Remove the directories of processes that were killed."""
+        """Remove the directories left behind by killed processes."""
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             with contextlib.suppress(OSError, RunBusy):
                 if time.time() - path.stat().st_mtime > YOUNG_SECONDS:
@@ -155,7 +155,7 @@ class Estimates:
                 if self._closing.is_set():
                     raise Unavailable("the service is stopping; repeat the dry run later", retry_after=RETRY_SECONDS)
                 if time.monotonic() > deadline:
-                    raise DeadlineExceeded("the dry run was not finished within the time limit of the request")
+                    raise DeadlineExceeded("the dry run was not finished within the request's time limit")
                 trainer.renew()
                 time.sleep(POLL_SECONDS)
             return _conclude(list(_events(run.events(1))), trainer.close(), run.log)
@@ -170,7 +170,7 @@ def _events(path: Path) -> Iterator[TrainEvent]:
 
 
 def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimate:
-    """Return the estimate, or raise the error with which the trainer ended."""
+    """Return the estimate, or raise an exception for the error that ended the trainer."""
     match events[-1] if events else None:
         case Estimated(estimate):
             notes = [event for event in events if isinstance(event, Note)]
@@ -180,7 +180,7 @@ def _conclude(events: list[TrainEvent], code: int, trainer_log: Path) -> Estimat
         case TrainFailed(failure, message, param):
             raise InvalidRequest(message, code=failure, param=param)
     if code == disk_errors.EXIT_CODE:
-        raise Unavailable("the disk of this machine is full or has failed", code="storage_unavailable")
+        raise Unavailable("this machine's disk is full or has failed", code="storage_unavailable")
     with contextlib.suppress(OSError):
         log.error("the trainer of a dry run ended with code %d: %s", code, trainer_log.read_text()[-2000:])
-    raise EngineFailed("the dry run ended unexpectedly; see the log of the service for details", code="dry_run_failed")
+    raise EngineFailed("the dry run ended unexpectedly; see the service's log for details", code="dry_run_failed")

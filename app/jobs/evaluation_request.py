@@ -1,4 +1,4 @@
-"""A checked request for an evaluation, and its rules."""
+"""A validated request for an evaluation, and its rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.wire.training_options import Columns
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to measure one version, and optionally a second one for comparison, on a file."""
+    """A request to evaluate one version on a file, and optionally a second one for comparison."""
 
     model: Annotated[str, Meta(description="A model reference; `GET /v1/models` lists them")]
     file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
@@ -24,12 +24,12 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def body_sha256(self) -> str:
-        """A hash of the request that does not depend on the order of its fields."""
+        """A hash of the request that is independent of the order of its fields."""
         return hashlib.sha256(b"evaluation" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
 def check(request: EvaluationRequest) -> None:
-    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
+    """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     check_text(msgspec.to_builtins(request))
     for param in ("model", "against"):
         value = getattr(request, param)

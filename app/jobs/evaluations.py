@@ -1,4 +1,4 @@
-"""The client operations on evaluations: create an evaluation, and list the evaluations of a version."""
+"""Client operations on evaluations: create an evaluation, and list a version's evaluations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVIDENCE = 20  # maximum number of evaluations listed for a version
 
 
 class Evaluations:
-    """Evaluations of all principals; one instance per process. All methods are thread-safe.
+    """Manages the evaluations of all principals; one instance per process. All methods are thread-safe.
 
     `jobs` provides the operations that evaluations share with training jobs: get, list, cancel, pause and resume.
     """
@@ -52,8 +52,8 @@ class Evaluations:
     ) -> Job:
         """Queue an evaluation. The file is not read yet.
 
-        A repeated request returns the job of the first one, as in `Jobs.create`. Raises InvalidRequest and NotFound
-        with `param` set.
+        A repeated request returns the job that the first one created, as in `Jobs.create`. Raises InvalidRequest or
+        NotFound with `param` set.
         """
         evaluation_request.check(request)
         check_key(idempotency_key)
@@ -65,7 +65,7 @@ class Evaluations:
         return self.jobs.get(job.id, principal)
 
     def of_version(self, digest: str, principal: str) -> list[Job]:
-        """Return the newest successful evaluations of a version that the principal may see."""
+        """Return a version's newest successful evaluations, limited to those that the principal may see."""
         owned = true() if principal == LOCAL else JobRow.owner == principal
         query = select(JobRow).where(
             owned, JobRow.kind == EVALUATION, JobRow.base_digest == digest, JobRow.status == SUCCEEDED
@@ -110,7 +110,7 @@ class Evaluations:
     def _stored(
         self, session: Session, request: EvaluationRequest, principal: str, version: Version, other: Version | None
     ) -> dict[str, Any]:
-        """Return the value of the column `request`: the request, the trainer's spec, and the files of the versions."""
+        """Return the value for the `request` column: the request, the trainer's spec, and the versions' files."""
         file = hold_file(self._files, session, "file", request.file, principal)
         columns = Columns(**{**file.roles, **msgspec.to_builtins(request.columns or Columns())})
         input_ = data_file("inputs/file", file)

@@ -1,7 +1,7 @@
-"""The rules for each field of a training request.
+"""The rules for the fields of a training request.
 
-These checks need no files or tables, so the client receives an error at once instead of a failed job later. The rules
-for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
+These checks need no files or tables, so the client receives an immediate error instead of a job that fails later. The
+rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
 
 
 def check(request: JobRequest) -> None:
-    """Check all rules that need no database table. Raises InvalidRequest with `param` set."""
+    """Check all rules that do not depend on the database. Raises InvalidRequest with `param` set."""
     _check_scalars(request)
     _check_file_ids(request)
-    _check_metadata(request.metadata or {})
+    check_metadata(request.metadata or {})
     _check_expected_version(request)
     scratch = request.from_scratch
     architecture = request.model if scratch and request.model != AUTO else None
@@ -49,7 +49,7 @@ def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
 
 
 def check_memory(request: JobRequest, base: Mapping[str, Any] | None, limit: int) -> None:
-    """Reject a request if training certainly needs more than `limit` bytes for the weights alone.
+    """Reject a request if the weights alone are certain to need more than `limit` bytes during training.
 
     `base` is the configuration of the version to fine-tune. Raises InvalidRequest with `param` set.
     """
@@ -65,11 +65,11 @@ def check_memory(request: JobRequest, base: Mapping[str, Any] | None, limit: int
 def to_model_name(text: str, param: str) -> str:
     """Convert a client's string to a model name: lower case, with "-" in place of characters that names cannot contain.
 
-    Raises InvalidRequest, with this `param`, if the string contains no letter or digit.
+    Raises InvalidRequest with the given `param` if the string contains no letters or digits.
     """
     name = re.sub(r"[^a-z0-9._-]", "-", text.lower()).lstrip("._-")[:64]
     if not MODEL_NAME.fullmatch(name):
-        raise _invalid(param, f"{text!r} contains no letter or digit, so it cannot become a model name")
+        raise _invalid(param, f"{text!r} contains no letters or digits, so it cannot be turned into a model name")
     return name
 
 
@@ -104,7 +104,8 @@ def _check_file_ids(request: JobRequest) -> None:
             raise _invalid(param, f"must be the id of an uploaded file (file-…), not {value[:80]!r}")
 
 
-def _check_metadata(metadata: Mapping[str, str]) -> None:
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Check the number and the lengths of a client's metadata. Raises InvalidRequest with `param` set."""
     if len(metadata) > 16:
         raise _invalid("metadata", f"can have at most 16 pairs, not {len(metadata)}")
     for key, value in metadata.items():

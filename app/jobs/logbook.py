@@ -1,4 +1,4 @@
-"""The SQL for the events and checkpoints of jobs. Rows are never updated after they have been inserted.
+"""SQL for the events and checkpoints of jobs. Rows are never updated after they have been inserted.
 
 Events are unique by (job, kind, step), and checkpoints by (job, step). If a later attempt repeats an event or a
 checkpoint, no row is added.
@@ -38,7 +38,7 @@ def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float
 
 
 def add_checkpoint(session: Session, checkpoint: JobCheckpoint) -> None:
-    """Add a checkpoint, unless the job already has a checkpoint of this step. Its blobs must be in the store."""
+    """Add a checkpoint, unless the job already has one for this step. Its blobs must be in the store."""
     names = [column.name for column in JobCheckpointRow.__table__.columns]
     _insert(session, JobCheckpointRow, [{name: getattr(checkpoint, name) for name in names}], ("job_id", "step"))
 
@@ -56,7 +56,7 @@ def event_position(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def events(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobEvent]:
-    """Load the events of a job before the position `before` (all events if None), newest first."""
+    """Load a job's events before the position `before` (all events if None), newest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id)
     if before is not None:
         query = query.where(JobEventRow.seq < before)
@@ -65,13 +65,13 @@ def events(session: Session, job_id: str, before: int | None, limit: int) -> Pag
 
 
 def events_after(session: Session, job_id: str, position: int, limit: int) -> list[JobEvent]:
-    """Load up to `limit` events of a job after a position in its log, oldest first. Position 0 precedes all events."""
+    """Load up to `limit` of a job's events after a position in its log (0: all events), oldest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
     return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
 
 
 def newest_kind(session: Session, job_id: str) -> str | None:
-    """Return the kind of the newest event of a job, or None if the log is empty."""
+    """Return the kind of a job's newest event, or None if its log is empty."""
     query = select(JobEventRow.kind).where(JobEventRow.job_id == job_id)
     return session.scalar(query.order_by(JobEventRow.seq.desc()).limit(1))
 
@@ -92,7 +92,7 @@ def checkpoint_step(session: Session, job_id: str, id_: str) -> int | None:
 
 
 def checkpoints(session: Session, job_id: str, before: int | None, limit: int) -> Page[JobCheckpoint]:
-    """Load the checkpoints of a job before the step `before` (all checkpoints if None), latest step first."""
+    """Load a job's checkpoints before the step `before` (all checkpoints if None), latest step first."""
     query = select(JobCheckpointRow).where(JobCheckpointRow.job_id == job_id)
     if before is not None:
         query = query.where(JobCheckpointRow.step < before)

@@ -1,4 +1,4 @@
-"""Parses a client's JSON into a checked `JobRequest`.
+"""Parses a client's JSON into a validated `JobRequest`.
 
 Every error is an InvalidRequest that names the field. References are resolved later, when the job is created.
 """
@@ -33,7 +33,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> it
 
 
 def parse(body: Mapping[str, Any]) -> JobRequest:
-    """Parse and check a client's JSON object. Raises InvalidRequest with `param` set to the name of the field as the
+    """Parse and validate a client's JSON object. Raises InvalidRequest with `param` set to the name of the field as the
     client sent it.
     """
     if not isinstance(body, Mapping):
@@ -58,7 +58,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Map the names of options to different names in a valid body: `training.epochs` -> `hyperparameters.n_epochs`."""
+    """Map options to other names that a valid body uses: `training.epochs` -> `hyperparameters.n_epochs`."""
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
 from app.db.tables import JobRow
-from app.jobs.records import QUEUED, RUNNING, Job
+from app.jobs.records import BATCH, QUEUED, RUNNING, Job
 
 
 def get(session: Session, job_id: str) -> Job | None:
@@ -25,7 +25,7 @@ def get_by_key(session: Session, owner: str, key: str) -> Job | None:
 
 
 def newest_with_body(session: Session, owner: str, body_sha256: str, since: float) -> Job | None:
-    """Load the newest job, if any, that the owner created with an equal request at `since` or later."""
+    """Load the newest job, if any, that the owner created with an identical request at `since` or later."""
     equal = (JobRow.owner == owner, JobRow.body_sha256 == body_sha256, JobRow.created_at >= since)
     row = session.scalar(select(JobRow).where(*equal).order_by(JobRow.created_at.desc()).limit(1))
     return Job.of(row) if row else None
@@ -40,7 +40,7 @@ def page(
     without_metadata: bool,
     trials: bool,
 ) -> Page[Job]:
-    """Load the jobs that satisfy `owned` and have all of the `metadata` pairs, newest first, after the job `after`.
+    """Load the jobs that satisfy `owned` and have all `metadata` pairs, newest first, starting after the job `after`.
 
     Trials are left out unless `trials` is set.
     """
@@ -66,29 +66,33 @@ def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str
 def count_before(session: Session, job: Job) -> int:
     """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`).
 
-    An auto job counts once, without its trials.
+    An auto job counts once, without its trials. Batches do not count, because they have a lane of their own.
     """
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
     before = or_(JobRow.status == RUNNING, and_(JobRow.status == QUEUED, first))
-    return session.scalar(select(func.count()).where(before, JobRow.parent_id.is_(None), JobRow.id != job.id)) or 0
+    return session.scalar(select(func.count()).where(before, _in_queue(), JobRow.id != job.id)) or 0
 
 
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """Compute `count_before` for several jobs, by id. Ranks the queue only once, regardless of the number of jobs.
+    """Return `count_before` for each of several jobs, by job id.
 
-    A trial of an auto job counts as its parent, which is running.
+    Ranks the queue only once, regardless of the number of jobs. A trial's count is its parent's, which is running.
     """
     if not jobs:
         return {}
     order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
     place = (func.row_number().over(order_by=order) - 1).label("place")
-    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, JobRow.parent_id.is_(None)).subquery()
-    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, JobRow.parent_id.is_(None))) or 0
+    ranked = select(JobRow.id, place).where(JobRow.status == QUEUED, _in_queue()).subquery()
+    running = session.scalar(select(func.count()).where(JobRow.status == RUNNING, _in_queue())) or 0
     rows = session.execute(select(ranked.c.id, ranked.c.place).where(ranked.c.id.in_([job.id for job in jobs])))
     counts = {id_: running + place for id_, place in rows}
     # A job whose worker was lost is shown to clients as queued, but stored as running.
     return {job.id: counts[job.id] if job.id in counts else count_before(session, job) for job in jobs}
+
+
+def _in_queue() -> ColumnElement[bool]:
+    return and_(JobRow.parent_id.is_(None), JobRow.kind != BATCH)
 
 
 def _has_pair(session: Session, key: str, value: str) -> ColumnElement[bool]:

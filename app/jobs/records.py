@@ -13,11 +13,13 @@ from app.wire.trainer import AUTO
 QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
-FINE_TUNING, EVALUATION = tables.FINE_TUNING, tables.EVALUATION
+FINE_TUNING, EVALUATION, BATCH = tables.FINE_TUNING, tables.EVALUATION, tables.BATCH
+# Workers run each group of kinds in a lane of its own, so that a day's training does not delay a batch.
+TRAINING_LANE, BATCH_LANE = (FINE_TUNING, EVALUATION), (BATCH,)
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
-TRAINING, PUBLISHING = "training", "publishing"
+TRAINING, PUBLISHING, ANSWERING = "training", "publishing", "answering"
 
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
@@ -30,13 +32,13 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A snapshot of a row of the table `jobs`.
+    """A snapshot of a row in the `jobs` table.
 
-    `kind` is `FINE_TUNING` or `EVALUATION`. `request` contains the checked fields of the request and, under "spec", the
-    `TrainSpec` or `EvaluationSpec` that all attempts use. `report` is the result of an evaluation. Each claim
-    increments `attempt`, so that writes of earlier attempts can be rejected. `losses` is the number of attempts that
-    ended with a fault. `seen_at` sets `lost` if the lease has expired; the job then waits for its next claim. Times are
-    seconds since the epoch according to the database's clock.
+    `kind` is `FINE_TUNING`, `EVALUATION` or `BATCH`. `request` contains the validated fields of the request and, under
+    "spec", the `TrainSpec`, `EvaluationSpec` or `BatchSpec` that all attempts use. `report` is the result of an
+    evaluation, or the `BatchProgress` of a batch. Each claim increments `attempt`, so that writes by earlier attempts
+    can be rejected. `losses` is the number of lost attempts. `seen_at` sets `lost` if the lease has
+    expired; the job then waits for its next claim. Times are seconds since the epoch according to the database's clock.
 
     A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """
@@ -91,7 +93,7 @@ class Job:
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in derived})
 
     def seen_at(self, now: float) -> Self:
-        """Return the job as clients see it at the time `now`, according to the database's clock."""
+        """Return the job as clients see it at time `now` of the database's clock."""
         lost = self.status == RUNNING and self.lease_until is not None and self.lease_until < now
         return replace(self, lost=lost)
 
@@ -107,7 +109,7 @@ class Job:
 
     @property
     def public_status(self) -> str:
-        """The status in OpenAI's terms, where the validation of files is a separate status.
+        """The status in OpenAI's terms, which include a separate status for file validation.
 
         A job whose worker was lost is shown as queued, even before another worker has noticed the loss.
         """
@@ -123,7 +125,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Whether clients have asked to cancel or to pause a running job."""
+    """Whether clients have asked to cancel or pause a running job."""
 
     cancel: bool
     pause: bool
@@ -174,7 +176,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A checkpoint of a job. Its id is a model reference, by which the checkpoint can be loaded."""
+    """A checkpoint of a job. Its id is a model reference, so the checkpoint can be loaded by its id."""
 
     id: str
     job_id: str

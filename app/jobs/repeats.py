@@ -1,4 +1,4 @@
-"""Finds the job that an earlier attempt at the same request has created."""
+"""Finds the job that an earlier attempt of the same request created."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The SQL for the client operations on jobs: create, cancel, pause and resume.
+"""SQL for client operations on jobs: create, cancel, pause and resume.
 
-`JobClaims` contains the SQL for the worker operations. A job's state is changed only through these two classes.
+`JobClaims` contains the SQL for worker operations. Only `JobRepository` and `JobClaims` change a job's state.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import trials
 from app.jobs.records import (
+    BATCH,
     EVALUATION,
     FINE_TUNING,
     PAUSED,
@@ -30,7 +31,7 @@ from app.jobs.records import (
 from app.jobs.states import JobStates
 from app.quotas import NO_QUOTAS, Quotas
 
-NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation"}
+NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation", BATCH: "batch"}
 
 
 class JobRepository:
@@ -66,9 +67,9 @@ class JobRepository:
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Cancel a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
-        The trials of the job are cancelled in the same way. The job ends when all of them have ended.
+        The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
         # Trials first: if no worker holds any, they all end here, and the job ends with them, without waiting for a
         # worker. `_stop` writes both flags, so an earlier request to pause is repeated.
@@ -78,9 +79,9 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job at once if no worker holds it. Otherwise, set a flag that the worker reads.
+        """Pause a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
 
-        The unfinished trials of the job are paused in the same way.
+        The job's unfinished trials are paused in the same way.
         """
         for trial in trials.of(session, job.id, lock=True):
             if trial.status in trials.ACTIVE:
@@ -88,7 +89,7 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=job.cancel_requested, pause=True))
 
     def resume(self, session: Session, job: Job) -> None:
-        """Queue a locked, paused job again. If the job has trials, queue those that are paused.
+        """Queue a locked, paused job again. If the job has trials, queue those that are paused too.
 
         Raises JobQuotaExceeded.
         """
@@ -104,14 +105,24 @@ class JobRepository:
         usage.check_queued(session, self._quotas, job.owner, self._database.now(session))
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
-        """Cancel or pause a locked job, or set the flags if a worker holds the job or one of its trials."""
+        """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
         # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
-        if self._held(session, job) or any(self._held(session, trial) for trial in trials.of(session, job.id)):
+        if (
+            self._keeps_answers(job)
+            or self._held(session, job)
+            or any(self._held(session, trial) for trial in trials.of(session, job.id))
+        ):
             values = {"cancel_requested": flags.cancel, "pause_requested": flags.pause, "phase": STOPPING}
+            if job.kind == BATCH and not job.cancel_requested:
+                values["report"] = (job.report or {}) | {"cancelling_at": self._database.now(session)}
             self._states.update(session, job.id, **values)
         else:
             self._states.obey(session, job.id, flags)
+
+    def _keeps_answers(self, job: Job) -> bool:
+        """Whether this is a batch that a worker has begun. Its next attempt stores the answers and ends it."""
+        return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:
         # A running job whose lease has expired has no worker that would obey a flag. If its worker comes back after

@@ -1,4 +1,4 @@
-"""A checked training request."""
+"""A validated training request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from models.choices import ARCHITECTURES
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model name and the alias for the trained version.
+    """The model name and alias for the trained version.
 
     If `expected_version` is a number, the alias is moved only if it points to that version; if it is null, the alias
-    must not exist yet. If it is left out, the alias is always moved.
+    must not exist yet. If `expected_version` is omitted, the alias is always moved.
     """
 
     name: str | None = None
@@ -26,7 +26,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A checked request. `training` combines the options from all the places in which a client may send them."""
+    """A validated request. `training` combines the options from all places in which a client may send them."""
 
     model: str
     training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
@@ -51,5 +51,5 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def body_sha256(self) -> str:
-        """A hash of the request that does not depend on the order of its fields."""
+        """A hash of the request that is independent of the order of its fields."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()

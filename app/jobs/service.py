@@ -1,4 +1,4 @@
-"""The client operations on training jobs: create, watch, pause, resume and cancel."""
+"""Client operations on training jobs: create, watch, pause, resume and cancel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs import logbook, queries, trials
 from app.jobs.creation import JobCreation
-from app.jobs.records import EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
+from app.jobs.records import BATCH, EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.quotas import NO_QUOTAS, Quotas
@@ -28,15 +28,16 @@ PAGE_LIMIT = 1000
 JOB_IDS = {
     FINE_TUNING: re.compile(r"ftjob-[A-Za-z0-9_-]{1,34}"),
     EVALUATION: re.compile(r"evaljob-[A-Za-z0-9_-]{1,32}"),
+    BATCH: re.compile(r"batch-[A-Za-z0-9_-]{1,34}"),
 }
-ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations"}
+ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations", BATCH: "/v1/batches"}
 EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
 
 class Jobs:
-    """The jobs of one kind, of all principals; one instance per process and kind. All methods are thread-safe.
+    """Manages the jobs of one kind, for all principals; one instance per process and kind. All methods are thread-safe.
 
-    For a job of another owner or kind, the methods raise NotFound (`job_not_found`), as if the job did not exist.
+    For a job with a different owner or kind, the methods raise NotFound (`job_not_found`), as if it did not exist.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class Jobs:
     ) -> Job:
         """Queue a training job. The data files are not read yet.
 
-        If an earlier request had the same `idempotency_key`, the job of that request is returned. Without a key, a
-        retry (`retry_count` above 0) returns the job that an equal request created in the last ten minutes, if any.
-        Raises InvalidRequest and NotFound with `param` set.
+        If an earlier request had the same `idempotency_key`, the job that it created is returned. Without a key, a
+        retry (`retry_count` above 0) returns the job that an identical request created in the last ten minutes, if any.
+        Raises InvalidRequest or NotFound with `param` set.
         """
         check_key(idempotency_key)
         try:
@@ -87,7 +88,7 @@ class Jobs:
         without_metadata: bool = False,
         with_trials: bool = False,
     ) -> Page[Job]:
-        """Return the principal's jobs that have all `metadata` pairs, newest first, after the job with id `after`.
+        """Return the principal's jobs that have all `metadata` pairs, newest first, starting after the job `after`.
 
         The trials of auto jobs appear only in `Job.trials`, unless `with_trials` adds them to the list.
         """
@@ -106,7 +107,7 @@ class Jobs:
             return Page(trials.attach(session, jobs, now), page.has_more)
 
     def events(self, job_id: str, principal: str, *, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
-        """Return the events of a job, newest first, after the event with id `after`."""
+        """Return a job's events, newest first, starting after the event with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         with self._database.read() as session:
             self._job(session, job_id, principal)
@@ -115,9 +116,9 @@ class Jobs:
             return logbook.events(session, job_id, position, limit)
 
     def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
-        """Return a job, and up to `limit` of its events after the event with id `after`, oldest first.
+        """Return a job and up to `limit` of its events, oldest first, starting after the event with id `after`.
 
-        The job is read before its events, so that all events are returned if the job has ended.
+        The job is read before its events, so if the returned job has ended, no later event is missing.
         """
         with self._database.read() as session:
             job = self._complete(session, self._job(session, job_id, principal))
@@ -128,7 +129,7 @@ class Jobs:
     def checkpoints(
         self, job_id: str, principal: str, *, after: str | None = None, limit: int = 10
     ) -> Page[JobCheckpoint]:
-        """Return the checkpoints of a job, latest step first, after the checkpoint with id `after`."""
+        """Return a job's checkpoints, latest step first, starting after the checkpoint with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         with self._database.read() as session:
             self._job(session, job_id, principal)
@@ -137,9 +138,9 @@ class Jobs:
             return logbook.checkpoints(session, job_id, step, limit)
 
     def cancel(self, job_id: str, principal: str) -> Job:
-        """Cancel a job and its trials permanently. Cancelling a job again while its trainer stops has no effect.
+        """Cancel a job and its trials permanently. Cancelling a job again while its trainer is stopping has no effect.
 
-        If a trial is cancelled, its parent chooses among the other trials.
+        If a trial is cancelled, its parent chooses from the other trials.
 
         Raises InvalidRequest (`invalid_job_state`) if the job has ended.
         """
@@ -151,9 +152,9 @@ class Jobs:
         return self.get(job_id, principal)
 
     def pause(self, job_id: str, principal: str) -> Job:
-        """Pause a queued or running job and its trials. Raises InvalidRequest (`invalid_job_state`) in other states.
+        """Pause a queued or running job and its trials. Raises InvalidRequest (`invalid_job_state`) in any other state.
 
-        A trial cannot be paused alone, because its parent would wait for it.
+        A trial cannot be paused on its own, because its parent would wait for it.
         """
         with self._database.transaction() as session:
             job = self._locked(session, job_id, principal)

@@ -1,4 +1,4 @@
-"""Changes to a job's state that are made by both client requests and workers."""
+"""Changes to a job's state that both clients and workers can make."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
     The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
-    Otherwise, another worker could claim the job, or another client could end it, between the check and the write.
+    Otherwise, between the check and the write, another worker could claim the job or another client could end it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -59,7 +59,7 @@ class JobStates:
         self._note(session, job_id, "job.resumed", "The job is waiting for a worker again")
 
     def log(self, session: Session, job_id: str, events: list[NewEvent]) -> None:
-        """Append events to the job's log, with the current time of the database's clock."""
+        """Append events to the job's log, with timestamps from the database's clock."""
         logbook.append(session, job_id, events, self._database.now(session))
 
     def update(self, session: Session, job_id: str, **values: Any) -> None:

@@ -1,14 +1,14 @@
-"""The SQL for the trials of auto jobs.
+"""SQL for the trials of auto jobs.
 
 An auto job is claimed twice: first to plan its trials and then, when all trials have ended, to publish the best one. In
 between, it is running without a lease, and no worker holds it. A trial is a separate job, with the auto job as its
 parent. Three rules prevent conflicts:
 
-- All trials of a job are inserted in the transaction that ends its planning, so a job has either none or all of them.
+- All of a job's trials are inserted in the transaction that ends its planning, so a job has either none or all of them.
 - A transaction that changes a parent and its trials locks the parent first. Workers that hold a trial never lock its
   parent in the same transaction, so no deadlock can occur.
-- A parent ends after its trials. A request to cancel or pause it is passed to its trials. When they have stopped, the
-  next worker that looks for a job also changes the parent.
+- A parent ends after its trials. A request to cancel or pause it is passed on to its trials. When they have stopped,
+  the next worker that looks for a job also changes the parent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Trial = aliased(JobRow)
 
 
 def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
-    """Load the trials of a job, in order. If `lock`, lock their rows; the caller must have locked the parent."""
+    """Load a job's trials, in order. If `lock`, lock their rows; the caller must have locked the parent."""
     query = select(JobRow).where(JobRow.parent_id == parent_id).order_by(JobRow.trial)
     query = query.with_for_update() if lock else query
     return [Job.of(row) for row in session.scalars(query.execution_options(populate_existing=True))]
@@ -77,7 +77,7 @@ def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
 def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
     """Insert the trials of a locked job as queued jobs.
 
-    They take the position of their parent in the queue, before all jobs that were created later.
+    They take their parent's position in the queue, ahead of all jobs that were created later.
     """
     for number, trial in enumerate(planned, start=1):
         row = JobRow(
@@ -99,12 +99,12 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
 
 
 def waits() -> ColumnElement[bool]:
-    """Whether a job is an auto job that waits for its trials."""
+    """Whether a job is an auto job that is waiting for its trials."""
     return and_(JobRow.status == RUNNING, JobRow.lease_until.is_(None))
 
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
-    """Whether a job has trials, or trials with one of these statuses."""
+    """Whether a job has any trials or, if `statuses` is given, any with one of these statuses."""
     query = select(_Trial.id).where(_Trial.parent_id == JobRow.id)
     if statuses is not None:
         query = query.where(_Trial.status.in_(tuple(statuses)))
@@ -112,19 +112,19 @@ def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
 
 
 def complete() -> ColumnElement[bool]:
-    """Whether a job waits for trials that have all ended."""
+    """Whether all trials that a job is waiting for have ended."""
     return and_(waits(), ~exist(UNFINISHED))
 
 
 def stopped() -> ColumnElement[bool]:
-    """Whether a job is to be cancelled or paused and its trials have stopped."""
+    """Whether a job is to be cancelled or paused and all of its trials have stopped."""
     cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
     paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
     return and_(waits(), or_(cancelled, paused))
 
 
 def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
-    """Return the request of a trial: its parent's request with the trial's architecture as the model."""
+    """Return a trial's request: its parent's request with the trial's architecture as the model."""
     spec = msgspec.convert(parent.request["spec"], TrainSpec)
     changed = msgspec.structs.replace(spec, model=trial.model, training=trial.training)
     training = msgspec.to_builtins(trial.training)
@@ -132,7 +132,7 @@ def _request(parent: Job, trial: PlannedTrial) -> dict[str, Any]:
 
 
 def ended(trial: Job, count: int) -> NewEvent:
-    """Return the event for the parent's log that reports the end of one of its `count` trials."""
+    """Return an event for the parent's log that reports the end of one of its `count` trials."""
     about = f"Trial {trial.trial} of {count}, {trial.model}"
     data: dict[str, Any] = {"trial": trial.trial, "model": trial.model, "job_id": trial.id, "status": trial.status}
     if trial.result is None:
@@ -146,6 +146,6 @@ def ended(trial: Job, count: int) -> NewEvent:
 
 
 def figures_of(result: dict[str, Any]) -> dict[str, float]:
-    """Return the principal validation metrics of a trial, by name."""
+    """Return a trial's main validation metrics by name."""
     validation = (result.get("metrics") or {}).get("validation") or {}
     return {name: float(validation[name]) for name in FIGURES if isinstance(validation.get(name), int | float)}

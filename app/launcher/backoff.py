@@ -1,4 +1,4 @@
-"""Computes how long to wait before a crashed program is restarted."""
+"""Computes how long to wait before restarting a crashed program."""
 
 from __future__ import annotations
 

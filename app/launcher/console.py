@@ -26,7 +26,7 @@ class Console:
         self._json = json
 
     def line(self, program: str, line: str) -> None:
-        """Print one line of a program. With JSON logs, a line that is not a JSON object is wrapped in one."""
+        """Print one line of a program's output. With JSON logs, a line that is not a JSON object is wrapped in one."""
         if self._json:
             line = line if line.startswith("{") else msgspec.json.encode({"program": program, "message": line}).decode()
         else:
@@ -34,7 +34,7 @@ class Console:
         self._write(f"{line}\n")
 
     def ready(self, url: str, demo: bool) -> None:
-        """Print the address of the service once it is ready."""
+        """Print the service's address once it is ready."""
         self.line("up", f"ready at {url}   (API reference: {url}/docs)")
 
     def _write(self, text: str) -> None:
@@ -44,7 +44,7 @@ class Console:
 
 
 class Terminal(Console):
-    """A quiet console: warnings and errors of the programs in colour, one banner, and the demo's progress as bars.
+    """A quiet console: the programs' warnings and errors in colour, a banner, and progress bars for the demo.
 
     The bars are the last lines on the screen. They are erased before another line is printed, and drawn again below it.
     """

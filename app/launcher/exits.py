@@ -13,7 +13,7 @@ POLL = 0.05  # seconds between two checks of a child, on systems whose event loo
 async def exit_of(process: subprocess.Popen[bytes]) -> int:
     """Wait until the process exits, and return its exit status.
 
-    On Linux, a process descriptor becomes readable when the process exits, so that waiting uses no processor time.
+    On Linux, a process descriptor becomes readable when the process exits, so waiting uses no CPU time.
     """
     if process.poll() is None:
         with contextlib.suppress(AttributeError, OSError):  # not Linux, an old kernel, or no free file descriptor

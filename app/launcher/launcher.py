@@ -51,7 +51,7 @@ def choose_console(
 
 
 class Launcher:
-    """Runs the service, with one keeper for each program of the plan, and maintains the list of running programs."""
+    """Runs the service with one keeper for each program in the plan, and maintains the list of running programs."""
 
     def __init__(
         self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], console: Console | None = None
@@ -105,7 +105,7 @@ class Launcher:
             self._stop.set()
 
     async def _stop_all(self, keeping: list[asyncio.Task[None]]) -> None:
-        """Stop the API and the worker first and the engine last, so that open requests are still answered."""
+        """Stop the API and the worker first and the engine last, so that open requests can still be answered."""
         for names in ({"api", "worker"}, {"engine"}):
             await asyncio.gather(*(keeper.stop() for keeper in self._keepers if keeper.command.name in names))
         for outcome in await asyncio.gather(*keeping, return_exceptions=True):
@@ -120,7 +120,7 @@ class Launcher:
                 keeper.kill()
 
     async def _migrate(self) -> bool:
-        """Migrate the database. Returns False if the migration failed or the launcher was stopped meanwhile."""
+        """Migrate the database. Returns False if the migration failed or the launcher was stopped in the meantime."""
         try:
             child = Child(self._plan.migration, self._environment, self._print)
         except (OSError, SubprocessError) as error:
@@ -157,7 +157,7 @@ class Launcher:
                 self._log(f"the demo could not be queued ({fault}); the service continues without it")
 
     async def _run_demo(self, command: Command) -> int:
-        """Run the demo until it exits, or kill it if the launcher stops first. Returns the exit status."""
+        """Run the demo until it exits, or kill it if the launcher is stopped first. Returns the exit status."""
         child = Child(command, self._environment, self._print)
         try:
             return await child.wait()

@@ -16,7 +16,7 @@ WORKER_EXTRA = 5.0  # seconds in addition to the time that the worker allows its
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """The commands of one `ostinato up`.
+    """The commands that one `ostinato up` runs.
 
     `programs` are kept running. `migration` runs once and must succeed before the API and the worker start. `demo`
     runs once, as soon as the API is ready.
@@ -30,7 +30,7 @@ class LaunchPlan:
 def make_plan(
     settings: Settings, *, demo: bool = False, without: Sequence[str] = (), progress: bool = False
 ) -> LaunchPlan:
-    """Make the plan, without the programs named in `without`. Raises SettingError for unknown names.
+    """Create the plan, leaving out the programs named in `without`. Raises SettingError for unknown names.
 
     If `progress` is true, the demo prints its progress.
     """

@@ -22,7 +22,7 @@ class StartRefused(OstinatoError):
 
 
 def find_port(settings: Settings) -> int:
-    """Return the configured port of the API or, if it is 0, a free port. Raises StartRefused if the port is taken."""
+    """Return the API's configured port or, if it is 0, a free port. Raises StartRefused if the port is taken."""
     family, address = address_of(settings)
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -50,9 +50,10 @@ def prepare_folders(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Lock the data folder against a second launcher. Raises StartRefused if another process holds the lock.
+    """Lock the data folder, so that no second launcher can use it.
 
-    The lock is an `flock`, which the system releases when its holder ends, so no stale lock can remain.
+    Raises StartRefused if another process holds the lock. The lock is an `flock`, which the system releases when its
+    holder exits, so no stale lock can remain.
     """
     with (run_dir / "lock").open("a+") as file:
         try:
@@ -60,7 +61,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             raise StartRefused(
-                f"`ostinato up` already runs on {run_dir.parent} (process {file.read().strip() or 'unknown'}); "
+                f"`ostinato up` is already running on {run_dir.parent} (process {file.read().strip() or 'unknown'}); "
                 "stop it first, or choose another folder with --data-dir"
             ) from None
         file.truncate(0)

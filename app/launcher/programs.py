@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
-Trainers are children of the worker, which writes one file for each of them, `<data>/run/trainers/<job>.json`. Such a
-file is valid only if its process is running and is a trainer.
+Trainers and batch programs are children of the worker, which writes one file for each of them,
+`<data>/run/trainers/<job>.json`. Such a file counts only if its process is running and is such a program.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from app.errors import OstinatoError
 
 NAME = "programs.json"
 SETTLED_NS = 2 * 10**9
+CHILDREN = {"trainer": b"app.training", "batch": b"app.batches"}  # the module of each program that workers start
 
 
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers only, and `parent` for trainers of trials. `url` is set for the API only.
-    It is the address for programs on this machine.
+    `job` and `attempt` are set for trainers and batch programs only, and `parent` for trainers of trials. `url` is set
+    for the API only. It is the address at which programs on this machine reach the API.
     """
 
-    program: str  # api | engine | worker | trainer
+    program: str  # api | engine | worker | trainer | batch
     pid: int
     started_at: float
     restarts: int = 0
@@ -54,13 +55,13 @@ def _state(pid: int) -> str:
         return ""
 
 
-def _is_trainer(pid: int) -> bool:
-    """Whether a process is a trainer according to its command line.
+def _runs(module: bytes, pid: int) -> bool:
+    """Whether a process runs this module, according to its command line.
 
     Process ids are reused and differ between containers.
     """
     try:
-        return b"app.training" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return module in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return not Path("/proc").is_dir()
     except OSError:
@@ -68,7 +69,7 @@ def _is_trainer(pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers that workers on this machine have listed. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"
@@ -94,7 +95,8 @@ def _trainer(path: Path) -> Program | None:
         trainer = msgspec.convert({"program": "trainer", **json.loads(path.read_bytes())}, Program)
     except (OSError, ValueError, TypeError, msgspec.ValidationError):
         return None  # the file is deleted or half written; the next call reads it again
-    return trainer if alive(trainer.pid) and _is_trainer(trainer.pid) else None
+    module = CHILDREN.get(trainer.program)
+    return trainer if module is not None and alive(trainer.pid) and _runs(module, trainer.pid) else None
 
 
 def write(run_dir: Path, programs: list[Program]) -> None:

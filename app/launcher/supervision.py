@@ -1,8 +1,8 @@
 """Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
 
 Each child runs in a separate session, so that Ctrl+C in the terminal reaches only the launcher, and the launcher can
-kill the child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher ends, even if
-the launcher is killed.
+kill the child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher exits, even
+if the launcher is killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Output = Callable[[str, str], None]  # receives (program, line)
 
 @dataclass(frozen=True)
 class Command:
-    """A command line and the name to show for it. `grace` is the number of seconds between SIGTERM and SIGKILL."""
+    """A command line and its display name. `grace` is the number of seconds between SIGTERM and SIGKILL."""
 
     name: str
     argv: tuple[str, ...]
@@ -103,7 +103,7 @@ class Child:
             self.kill()
 
     def kill(self) -> None:
-        """Kill the child and its process group at once."""
+        """Kill the child and its process group immediately."""
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: int) -> None:
@@ -111,7 +111,7 @@ class Child:
             os.killpg(self.pid, number)
 
     async def _listen(self) -> None:
-        """Pass the child's output on, line by line."""
+        """Pass on the child's output, line by line."""
         assert self._process.stdout is not None
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ class Child:
 
 
 class Keeper:
-    """Keeps one command running. Restarts it with increasing delays whenever it ends by itself."""
+    """Keeps one command running. Restarts it with increasing delays whenever it exits on its own."""
 
     def __init__(self, command: Command, environment: Mapping[str, str], output: Output) -> None:
         self.command = command
@@ -141,7 +141,7 @@ class Keeper:
 
     @property
     def program(self) -> Program | None:
-        """The running child's entry in programs.json; None between two runs."""
+        """The running child's entry in programs.json; None between runs."""
         child = self._child
         if child is None:
             return None
@@ -152,8 +152,8 @@ class Keeper:
 
         Returns False if the first run rejects the settings (exit status 2).
 
-        The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause is
-        therefore temporary, such as an unavailable device, and the program is restarted again.
+        The settings cannot change while the launcher runs. If a program rejects them only after a restart, the cause
+        must be temporary, such as an unavailable device, so the program is restarted again.
         """
         crashes = 0
         while not self._stopping.is_set():
@@ -172,7 +172,7 @@ class Keeper:
         return True
 
     async def _run_once(self) -> tuple[str, int | None]:
-        """Run the command until it ends. Returns a description of the outcome, and the exit status.
+        """Run the command until it exits. Returns a description of the outcome, and the exit status.
 
         The status is None if the command could not be started. `run` also retries a failed start, because a shortage of
         processes or memory may be temporary.
@@ -194,7 +194,7 @@ class Keeper:
             await self._child.stop()
 
     def kill(self) -> None:
-        """Kill the command at once, and do not restart it."""
+        """Kill the command immediately, and do not restart it."""
         self._stopping.set()
         if self._child is not None:
             self._child.kill()

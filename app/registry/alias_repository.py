@@ -1,4 +1,4 @@
-"""The SQL queries of the registry for aliases and their moves. They return records, and never commit."""
+"""The registry's SQL queries for aliases and their moves. They return records and never commit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def load_aliases(session: Session, names: Iterable[str]) -> list[Alias]:
 
 
 def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
-    """Group the names of aliases by the version they point to.
+    """Group alias names by the version they point to.
 
-    With the dict, finding the aliases of many versions takes linear rather than quadratic time.
+    With this dict, finding the aliases of many versions takes linear instead of quadratic time.
     """
     names: AliasNames = {}
     for alias in aliases:
@@ -38,7 +38,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load the aliases of all models and owners or, if `required`, only the required aliases."""
+    """Load all aliases or, if `required`, all required aliases, of all models and owners."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)
@@ -46,13 +46,13 @@ def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]
 
 
 def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
-    """Whether `id_` is the id of a move of the alias."""
+    """Whether `id_` is the id of one of the alias's moves."""
     query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
     return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
 
 
 def list_moves(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> list[AliasMove]:
-    """Load up to `limit + 1` moves of an alias, ordered by id."""
+    """Load up to `limit + 1` of an alias's moves, ordered by id."""
     query = select(AliasMoveRow).where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)
     if after is not None:
         query = query.where(AliasMoveRow.id > after if order == "asc" else AliasMoveRow.id < after)

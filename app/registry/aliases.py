@@ -1,6 +1,6 @@
-"""Moves, removes and lists aliases, and writes their history.
+"""Moves, removes and lists aliases, and records their history.
 
-The caller must check that the principal may see the model and, to change an alias, lock the model's row.
+The caller must check that the principal may see the model and must lock the model's row before changing an alias.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ def move(
     required: bool | None = None,
     loads: bool = True,
 ) -> Alias:
-    """Point `alias` to a ready version, creating it if needed. If `required` is None, the alias's flag does not change.
+    """Point `alias` to a ready version, creating it if needed.
 
-    `loads` tells whether the version has been loaded without errors. A required alias must not point to a version that
-    may fail to load, because the service would then never become ready. Raises InvalidRequest (`version_not_loaded`) in
-    that case, NotFound (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the
-    alias does not point to the `expected` version.
+    If `required` is None, the alias's `required` flag does not change. `loads` indicates whether the version has been
+    loaded without errors. A required alias must not point to a version that may fail to load, because the service would
+    then never become ready. Raises InvalidRequest (`version_not_loaded`) in that case, NotFound (`version_not_found`)
+    if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point to the `expected`
+    version.
     """
     check_name(alias, "alias")
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
@@ -76,7 +77,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load the moves of an alias, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
+    """Load an alias's moves, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
     if after is not None and not (0 < after < MOVE_LIMIT and alias_repository.is_move(session, name, alias, after)):
         raise NotFound(
             f"after must be the id of a move of {name}@{alias}, not {after}", code="move_not_found", param="after"

@@ -1,4 +1,4 @@
-"""Reads and writes tar archives of checkpoint directories.
+"""Reads and writes checkpoint directories as tar archives.
 
 The reader accepts only regular files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
 supports links and sparse files and allocates buffers of any size declared in a header.
@@ -28,7 +28,7 @@ FOREIGN = f"does not belong in a checkpoint; remove it and create the archive ag
 
 
 class ArchiveInvalid(InvalidRequest):
-    """The archive is damaged, or contains something other than the files of a checkpoint."""
+    """The archive is damaged, or contains something other than a checkpoint's files."""
 
     code = "invalid_archive"
 
@@ -52,7 +52,7 @@ class _Input:
         self._limit = self.left = limit
 
     def read(self, most: int) -> bytes:
-        """Read from 1 to `most` bytes. An empty result means the end of the stream."""
+        """Read between 1 and `most` bytes. An empty result means the end of the stream."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
@@ -65,7 +65,7 @@ class _Input:
         return data
 
     def read_exactly(self, size: int) -> Iterator[bytes]:
-        """Yield pieces with a total of `size` bytes. Raises ArchiveInvalid if the stream ends early."""
+        """Yield pieces that contain `size` bytes in total. Raises ArchiveInvalid if the stream ends early."""
         while size:
             piece = self.read(min(size, CHUNK))
             if not piece:
@@ -75,10 +75,10 @@ class _Input:
 
 
 def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> int:
-    """Unpack a tar or tar.gz archive, of at most `limit` unpacked bytes, to an empty, private directory.
+    """Unpack a tar or tar.gz archive of at most `limit` unpacked bytes into an empty, private directory.
 
-    Returns the total size of the files. Raises ArchiveInvalid for anything that is not a regular file of a checkpoint,
-    and TooLarge if a limit is exceeded.
+    Returns the total size of the files. Raises ArchiveInvalid for anything that is not a regular checkpoint file, and
+    TooLarge if a limit is exceeded.
     """
     source, names, total = _Input(stream, limit), set[str](), 0
     for member in _read_members(source):
@@ -128,7 +128,7 @@ def _read_members(source: _Input) -> Iterator[_Member]:
 
 
 def _check_member(member: _Member) -> str | None:
-    """Return the path of a member in the checkpoint, or None for a directory, which is created with its files."""
+    """Return a member's path in the checkpoint, or None for a directory, which is created along with its files."""
     name, shown = member.name.removeprefix("./"), ascii(member.name[:100])
     if member.kind == b"5":
         if member.size or name.rstrip("/") not in ("", ".", "plots"):
@@ -169,7 +169,7 @@ def _parse_text(field: bytes) -> str:
 
 
 def _parse_extension(kind: bytes, data: bytes) -> dict[str, str]:
-    """Parse the `path` and `size` in an extended header: a GNU long name (kind L) or pax records (x or g)."""
+    """Parse `path` and `size` in an extended header: a GNU long name (kind L) or pax records (x or g)."""
     if kind == b"L":
         return {"path": _parse_text(data)}
     values = {}
@@ -199,7 +199,7 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid if it is not only padding."""
+    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid unless it is only padding."""
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)
@@ -210,7 +210,7 @@ def _drain(source: _Input) -> None:
 def _decompress(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the pieces unchanged or, if the stream is gzip, decompressed into pieces of at most `CHUNK` bytes.
 
-    The output of each step is limited, so a small archive cannot fill the memory.
+    The output of each step is limited, so a small archive cannot exhaust memory.
     """
     first = b""
     while len(first) < 2 and (piece := next(pieces, None)) is not None:

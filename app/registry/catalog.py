@@ -1,6 +1,7 @@
-"""Loads the catalog for `GET /v1/models`. It lists each model by its bare name, and each ready version as name:number.
+"""Loads the catalog for `GET /v1/models`.
 
-Reads only the columns that are shown. The number of queries does not depend on the number of models.
+The catalog lists each model by its bare name, and each ready version as name:number. Only the columns that are shown
+are read. The number of queries does not depend on the number of models.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ COLUMNS = ("model", "version", "owner", "task", "architecture", "digest", "param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the catalog. `id` is a model reference that currently resolves to the version number `version`."""
+    """A catalog entry. `id` is a model reference that currently resolves to the version number `version`."""
 
     id: str
     model: str
@@ -73,7 +74,7 @@ def _columns() -> list[ColumnElement[Any]]:
 
 
 def _load_champions(session: Session, names: Iterable[str]) -> Sequence[Any]:
-    """Load the columns of the champion versions of some models."""
+    """Load the columns of some models' champion versions."""
     here = and_(AliasRow.model == VersionRow.model, AliasRow.version == VersionRow.version)
     query = select(*_columns()).join(AliasRow, here)
     return session.execute(query.where(AliasRow.alias == CHAMPION, VersionRow.model.in_(names))).all()
@@ -96,7 +97,7 @@ def _parse_after(session: Session, after: str, principal: str) -> ModelReference
 
 
 def _follows(last: ModelReference) -> ColumnElement[bool]:
-    """Return the condition for versions that come after the entry `last`."""
+    """Return a condition that selects the versions after the entry `last`."""
     same_model = VersionRow.model == last.name
     if last.version is not None:
         same_model = and_(same_model, VersionRow.version < last.version)

@@ -1,13 +1,14 @@
 """Garbage collection of blobs, and the check that every referenced blob is stored and undamaged.
 
-An unreferenced blob may belong to a publication that has stored its files but not inserted its row yet. Two rules
+An unreferenced blob may belong to a publication that has stored its files but has not yet inserted its row. Two rules
 protect such a blob:
 
-- A collection keeps unreferenced blobs that were stored within the last hour. Storing a blob again restarts the hour.
-- A publisher checks in its transaction that its blobs exist (`claim_blobs`). A collection deletes blobs in a
-  transaction that cannot run at the same time as the transactions of publishers (`hold_blobs`).
+- A collection keeps unreferenced blobs that were stored within the last hour. Storing a blob again restarts this
+  period.
+- A publisher's transaction checks that its blobs exist (`claim_blobs`). A collection deletes blobs in a transaction
+  that cannot run at the same time as publishers' transactions (`hold_blobs`).
 
-Therefore, the collection either keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
+Therefore, either the collection keeps the publisher's blobs, or the publisher fails because its blobs no longer exist.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: the size of the removed blobs (in a dry run: to be removed), and the kept blobs."""
+    """The result of a collection: the size of the blobs removed (in a dry run: to be removed), and the kept blobs."""
 
     dry_run: bool
     blobs: int
@@ -46,7 +47,7 @@ class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
     lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
 
-    Orphans are unreferenced blobs. They are not errors, and a collection removes them when they are old enough.
+    Orphans are unreferenced blobs. They are not errors; a collection removes them when they are old enough.
     """
 
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the check has found no error."""
+        """Whether the check found no errors."""
         return not (self.missing or self.corrupt or self.dangling_aliases or self.damaged)
 
 
@@ -106,7 +107,7 @@ def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = Fals
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """Map the SHA-256 of each referenced blob to its users: pairs of a name and the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to its users, each a pair of a name and the size that the blob must have.
 
     Includes the blobs of versions deleted after `deleted_since` (if None, deleted versions are ignored), and the blobs
     that unfinished jobs need: their base models and their trials.
@@ -124,7 +125,7 @@ def load_references(session: Session, deleted_since: float | None) -> dict[str, 
 
 
 class _Garbage:
-    """The blobs that may be deleted, because they are unreferenced and old enough."""
+    """The blobs that may be deleted because they are unreferenced and old enough."""
 
     def __init__(self, session: Session, now: float, grace_seconds: float) -> None:
         self._now, self._grace = now, grace_seconds
@@ -159,7 +160,7 @@ def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple
 
 
 def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Load the id and the blobs of each successful trial of an unfinished job. The job will publish one of them."""
+    """Load the id and blobs of each successful trial of an unfinished job. The job will publish one of these trials."""
     parent = aliased(JobRow)
     query = select(JobRow.id, JobRow.result).join(parent, parent.id == JobRow.parent_id)
     rows = session.execute(query.where(JobRow.result.is_not(None), parent.status.not_in(ENDED)))
@@ -167,10 +168,10 @@ def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
-    """Delete the blobs of a batch that are still garbage.
+    """Delete those blobs of a batch that are still garbage.
 
-    Reads rows and blobs again, because a publication may meanwhile have stored one of these blobs again or inserted a
-    row that refers to it. While the lock is held, no publication can add a reference.
+    Reads rows and blobs again, because a publication may have stored one of these blobs again, or inserted a row that
+    refers to it, in the meantime. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:
@@ -185,7 +186,7 @@ def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_secon
 
 
 def _find_dangling(session: Session) -> list[str]:
-    """Find the aliases that do not point to a ready version."""
+    """Find aliases that do not point to a ready version."""
     ready = select(VersionRow.id).where(
         VersionRow.model == AliasRow.model,
         VersionRow.version == AliasRow.version,
@@ -196,7 +197,7 @@ def _find_dangling(session: Session) -> list[str]:
 
 
 def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
-    """Whether a blob has the size that all of its users expect and, if `deep`, the right hash."""
+    """Whether a blob has the size that all its users expect and, if `deep`, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Reads the metrics of a checkpoint, and reduces them to the size that the registry stores with a version."""
+"""Reads a checkpoint's metrics, and reduces them to the size that the registry stores with a version."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def read_metrics(directory: Path) -> dict[str, Any]:
 
 
 def reduce(metrics: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
-    """Reduce metrics to at most about `limit` bytes of values that can be encoded in a reply.
+    """Reduce metrics to about `limit` bytes of values that can be encoded in a reply.
 
-    The values are mended with `strict_json.mend`. If the metrics are too large, their largest parts are left out, such
-    as the confusion matrix of hundreds of labels. `omitted` lists the paths of the first hundred parts left out.
+    The values are mended with `strict_json.mend`. If the metrics are too large, their largest parts, such as a
+    confusion matrix of hundreds of labels, are left out. `omitted` lists the paths of the first hundred parts left out.
     """
     mended: dict[str, Any] = strict_json.mend(metrics)
     if _size(mended) <= limit:
@@ -42,7 +42,7 @@ def reduce(metrics: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
 
 
 def _fit(part: dict[str, Any], room: int, path: str, omitted: list[str]) -> dict[str, Any]:
-    """Keep the smallest fields of an object, up to a total of `room` bytes. Reduces larger fields that are objects."""
+    """Keep an object's smallest fields, up to a total of `room` bytes. Larger objects are reduced too."""
     kept: dict[str, Any] = {}
     for size, name in sorted((_size({name: value}), name) for name, value in part.items()):
         value, empty = part[name], _size({name: {}})

@@ -1,4 +1,4 @@
-"""Adds versions to models, by storing the files of a checkpoint and inserting a row. Also marks versions as deleted."""
+"""Adds versions to models by storing a checkpoint's files and inserting a row. Also marks versions as deleted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Publication:
 
 
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
-    """Check a checkpoint directory, including the values of its weights, and store its files.
+    """Validate a checkpoint directory, including the values of its weights, and store its files.
 
     Raises CheckpointInvalid, or Conflict if a file changes.
     """
@@ -54,13 +54,13 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
 def hold_files(session: Session, blobs: BlobStore, files: Manifest) -> None:
     """Protect stored files from garbage collection until the transaction ends.
 
-    Raises Unavailable if one of the files has already been collected.
+    Raises Unavailable if one of the files has already been deleted.
     """
     claim_blobs(session, (entry.sha256 for entry in files.values()), blobs.exists)
 
 
 def add_version(session: Session, publication: Publication, now: float) -> tuple[ModelRow, VersionRow]:
-    """Insert the next version of a model, and the model itself if it is new.
+    """Insert a model's next version, and the model itself if it is new.
 
     Raises InvalidRequest (`model_name_taken`) if another principal owns the name.
     """
@@ -114,7 +114,7 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Create a temporary private folder under `root`. Also remove folders left in `root` by killed programs."""
+    """Create a temporary private folder under `root`. Also remove folders that killed programs left in `root`."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in root.iterdir():
         with suppress(FileNotFoundError):  # another process has removed it

@@ -57,7 +57,7 @@ def show(text: str) -> str:
 class ModelReference:
     """A parsed model reference. At most one of `version`, `alias`, `digest` and `checkpoint` is set.
 
-    If none is set, the reference resolves to the model's champion or, without a champion, to its newest ready version.
+    If none is set, the reference resolves to the model's champion or, if there is none, to its newest ready version.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`), with the valid forms in the message."""
+        """Parse a reference. Raises InvalidRequest (`invalid_model_reference`) with the valid forms in the message."""
         if CHECKPOINT_ID.fullmatch(text):
             return cls(text, checkpoint=text)
         name, mark, rest = _split(text)
@@ -99,10 +99,10 @@ def _split(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version of a model: an immutable checkpoint. Only its status and its aliases change.
+    """A version of a model: an immutable checkpoint. Only its status and aliases change.
 
-    This class also represents the checkpoints of jobs, with `version` 0 and the checkpoint's id as `model`. `config` is
-    the content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,
+    This class also represents jobs' checkpoints, with `version` 0 and the checkpoint's id as `model`. `config` is the
+    content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,
     failed or deleted.
     """
 
@@ -129,12 +129,12 @@ class Version:
 
     @property
     def input(self) -> str:
-        """The kind of input of the network: tokens or features."""
+        """The network's kind of input: tokens or features."""
         return str(self.config.get("input", "tokens"))
 
     @property
     def labels(self) -> list[str]:
-        """The labels of the classes; empty for a task without classes."""
+        """The class labels; empty for a task without classes."""
         return list(self.config.get("labels", ()))
 
 

@@ -27,7 +27,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Return the client's name for the row, followed by the name of the column."""
+        """Return the row's id in the API, followed by the column name."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)
@@ -35,12 +35,12 @@ class _Damage(NamedTuple):
 
 
 def find(session: Session) -> list[str]:
-    """Return the damaged columns, such as `reviews:3 metrics`."""
+    """Return the names of the damaged columns, such as `reviews:3 metrics`."""
     return [damage.describe(session) for damage in list(_scan(session))]
 
 
 def mend(session: Session) -> list[str]:
-    """Repair all damaged columns with `strict_json.mend`, and return them. The files of versions do not change."""
+    """Repair all damaged columns with `strict_json.mend`, and return them. Version files do not change."""
     damages = list(_scan(session))
     names = [damage.describe(session) for damage in damages]
     for table, key, column in damages:

@@ -1,4 +1,4 @@
-"""The SQL queries of the registry for models and versions. They return rows or records, and never commit."""
+"""The registry's SQL queries for models and versions. They return rows or records and never commit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ READY, DELETED = "ready", "deleted"
 
 
 def parse_manifest(files: dict[str, Any]) -> Manifest:
-    """Parse the manifest in a JSON column."""
+    """Parse a manifest from a JSON column."""
     return {path: FileEntry(entry["sha256"], entry["size"]) for path, entry in files.items()}
 
 
 def dump_manifest(files: Manifest) -> dict[str, Any]:
-    """Convert a manifest to the value of a JSON column."""
+    """Convert a manifest to a value for a JSON column."""
     return {path: asdict(entry) for path, entry in files.items()}
 
 
@@ -33,7 +33,7 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """Return the row of a model, if any. If `lock`, lock the row until the transaction ends, and read it again."""
+    """Return a model's row, if any. If `lock`, lock the row until the transaction ends, and refresh it."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 
@@ -54,7 +54,7 @@ def add_model(session: Session, name: str, owner: str, now: float) -> None:
 def take_number(session: Session, name: str) -> int:
     """Allocate a model's next version number. The row is locked, so no other transaction gets the same number.
 
-    If the transaction is rolled back, the number becomes free again.
+    If the transaction is rolled back, the number becomes available again.
     """
     query = update(ModelRow).where(ModelRow.name == name).values(next_version=ModelRow.next_version + 1)
     return session.execute(query.returning(ModelRow.next_version)).scalar_one() - 1
@@ -71,7 +71,7 @@ def list_models(
 ) -> list[Model]:
     """Load up to `limit + 1` models whose names contain `query`, ordered by name.
 
-    `newest` maps columns to the values that they must have in a model's newest ready version.
+    `newest` maps columns to the values that they must have in the model's newest ready version.
     """
     statement = _select_with_newest()
     if principal != LOCAL:
@@ -91,7 +91,7 @@ def load_model(session: Session, name: str) -> Model:
 
 
 def _select_with_newest() -> Select[ModelRow, VersionRow]:
-    """Select models, each with its newest ready version, or None if it has no ready version."""
+    """Select models, each with its newest ready version, or None if there is none."""
     other = aliased(VersionRow)
     number = select(func.max(other.version)).where(other.model == ModelRow.name, other.status == READY)
     here = and_(VersionRow.model == ModelRow.name, VersionRow.version == number.scalar_subquery())
@@ -99,7 +99,7 @@ def _select_with_newest() -> Select[ModelRow, VersionRow]:
 
 
 def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[Model]:
-    """Load the records of the selected models, with three queries for any number of models."""
+    """Load the records of the selected models, with three queries regardless of the number of models."""
     rows = session.execute(query).all()
     names = [row.name for row, _ in rows]
     aliases = load_aliases(session, names)
@@ -126,13 +126,13 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """Return the row of a version of any status, or None."""
+    """Return a version's row, whatever its status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 
 
 def find_newest(session: Session, name: str, digest: str | None = None) -> VersionRow | None:
-    """Return the newest ready version of a model, or the newest with this digest if `digest` is given."""
+    """Return a model's newest ready version or, if `digest` is given, the newest one with this digest."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.status == READY)
     if digest is not None:
         query = query.where(VersionRow.digest == digest)
@@ -142,7 +142,7 @@ def find_newest(session: Session, name: str, digest: str | None = None) -> Versi
 def list_versions(
     session: Session, name: str, status: str | None, after: int | None, order: str, limit: int
 ) -> list[Version]:
-    """Load up to `limit + 1` versions of a model, ordered by number. If `status` is None, omits deleted versions."""
+    """Load up to `limit + 1` of a model's versions, ordered by number. If `status` is None, omits deleted versions."""
     query = select(VersionRow).where(VersionRow.model == name)
     query = query.where(VersionRow.status == status if status else VersionRow.status != DELETED)
     if after is not None:
@@ -152,7 +152,7 @@ def list_versions(
 
 
 def load_versions(session: Session, query: Select[VersionRow]) -> list[Version]:
-    """Load the records of the selected versions, with two queries for any number of versions."""
+    """Load the records of the selected versions, with two queries regardless of the number of versions."""
     rows = session.scalars(query).all()
     by_version = group_by_version(load_aliases(session, {row.model for row in rows}))
     return [make_version(row, by_version) for row in rows]
@@ -209,7 +209,7 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
 
 
 def load_checkpoint(session: Session, id_: str) -> Version | None:
-    """Load a job's checkpoint as a version with the number 0, whose `model` is the id of the checkpoint."""
+    """Load a job's checkpoint as a version with number 0, whose `model` is the checkpoint's id."""
     row = session.get(JobCheckpointRow, id_)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""Resolves model references to versions, and finds the models and versions that a principal may see."""
+"""Resolves model references to versions, and finds models and versions that a principal may see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, V
 def resolve(session: Session, text: str, principal: str) -> Version:
     """Return the ready version to which a reference currently resolves.
 
-    Raises NotFound (`model_not_found`) if there is no such version or if it belongs to another principal.
+    Raises NotFound (`model_not_found`) if there is no such version or it belongs to another principal.
     """
     try:
         reference = ModelReference.parse(text)
@@ -34,9 +34,10 @@ def resolve(session: Session, text: str, principal: str) -> Version:
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """Return the row of the model `name`. If `lock`, the row is locked until the transaction ends.
+    """Return the row of model `name`. If `lock`, the row is locked until the transaction ends.
 
-    Raises NotFound (`model_not_found`, with this `param`) if the model does not exist or belongs to another principal.
+    Raises NotFound (`model_not_found`, with the given `param`) if the model does not exist or belongs to another
+    principal.
     """
     row = repository.find_model(session, name, lock=lock) if NAME.fullmatch(name) else None
     if row is None or not visible(row.owner, principal):
@@ -45,7 +46,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
 
 
 def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
-    """Return a visible version of a model, in any status. Raises NotFound (`version_not_found`)."""
+    """Return a visible model's version, whatever its status. Raises NotFound (`version_not_found`)."""
     row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)
@@ -55,7 +56,7 @@ def get_version(session: Session, name: str, number: int, *, lock: bool = False,
 def model_not_found(reference: str, reason: str, param: str = "model") -> NotFound:
     """Return the error for a reference that does not resolve.
 
-    Puts the reference before `reason` unless it is in `reason`.
+    The message begins with the reference, unless `reason` already contains it.
     """
     text = reason if reason.startswith(show(reference)) else f"{show(reference)}: {reason}"
     message = f"model not found: {text}; GET /v1/models lists the models"
@@ -63,8 +64,8 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
 
 
 def _find(session: Session, reference: ModelReference) -> VersionRow | None:
-    """Find a version by number, digest or alias. A bare name means the champion or, without one, the newest ready
-    version.
+    """Find a version by number, digest or alias. A bare name resolves to the champion or, if there is none, to the
+    newest ready version.
     """
     if reference.version is not None:
         return repository.find_version(session, reference.name, reference.version)
@@ -77,7 +78,7 @@ def _find(session: Session, reference: ModelReference) -> VersionRow | None:
 
 
 def _explain(reference: ModelReference, version: VersionRow | None) -> str:
-    """Explain why a reference to a visible model does not resolve to a ready version."""
+    """Explain why a reference to a visible model resolves to no ready version."""
     if version is not None:
         return f"version {version.version} is {version.status}"
     if reference.alias is not None:

@@ -1,4 +1,4 @@
-"""Searches for versions by their properties and metrics, and compares the metrics of several versions.
+"""Searches for versions by their properties and metrics, and compares several versions' metrics.
 
 Metrics are compared in Python rather than SQL, because SQLite and PostgreSQL have different operators for JSON.
 """
@@ -30,7 +30,7 @@ class Filter:
 
     `query` is a substring of a model's name, and `metric` is a path such as `test.macro_f1`. If `metric` is set,
     versions are ordered by this metric, and those without it are left out. Otherwise, versions are ordered by age. If
-    `order` is None, the best or the newest version is first.
+    `order` is None, the best or newest version comes first.
     """
 
     query: str | None = None
@@ -57,7 +57,7 @@ class Filter:
 
     @property
     def descending(self) -> bool:
-        """Whether the version with the largest metric or the newest version comes first."""
+        """Whether the version with the largest metric, or the newest version, comes first."""
         if self.order is not None:
             return self.order == "desc"
         return self.metric is None or not lower_is_better(self.metric)
@@ -68,7 +68,7 @@ class Comparison:
     """The metrics of several versions.
 
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
-    `best` maps the path of a metric to the index of the best version. It includes only metrics that at least two
+    `best` maps the path of a metric to the index of the best version. `best` includes only metrics that at least two
     versions have and for which it is known whether higher is better. `different_rows` contains the splits whose metrics
     cannot be compared directly, because they were measured on different rows.
     """
@@ -80,7 +80,7 @@ class Comparison:
 
 
 class _SortKey(NamedTuple):
-    """The sort key of a version: `rank` is its creation time or metric; ties are ordered by model and number."""
+    """A version's sort key: `rank` is its creation time or metric; ties are ordered by model and number."""
 
     rank: float
     model: str
@@ -92,7 +92,7 @@ class _SortKey(NamedTuple):
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether the last part of a metric's path names a loss or an error."""
+    """Whether the last part of a metric's path denotes a loss or an error."""
     return metric.rpartition(".")[2] in LOWER_IS_BETTER
 
 
@@ -105,7 +105,7 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 
 
 def _to_float(value: float) -> float | None:
-    """Convert a number to a float, or to None if it is too large, as some metrics stored by early releases are."""
+    """Convert a number to a float, or to None if it is too large; early releases stored some such metrics."""
     try:
         return float(value)
     except OverflowError:
@@ -113,10 +113,10 @@ def _to_float(value: float) -> float | None:
 
 
 def select_versions(session: Session, principal: str, filter_: Filter, after: str | None, limit: int) -> Page[Version]:
-    """Load a page of matching versions, beginning after the version whose `ref` is `after`.
+    """Load a page of matching versions, starting after the version whose `ref` is `after`.
 
-    Reads the sort keys of all matching versions, but complete records only for the versions on the page. Raises
-    NotFound (`version_not_found`) if `after` is not a matching version.
+    Reads the sort keys of all matching versions, but complete records only for versions on the page. Raises NotFound
+    (`version_not_found`) if `after` is not a matching version.
     """
     matches = sorted(_load_keys(session, principal, filter_), reverse=filter_.descending)
     start = 0
@@ -142,7 +142,7 @@ def compare(versions: Sequence[Version]) -> Comparison:
 
 
 def _on_different_rows(versions: Sequence[Version]) -> list[str]:
-    """Return the splits whose rows differ between versions. Does not compare versions without a hash of their rows."""
+    """Return the splits whose rows differ between versions. Ignores versions that have no hash of their rows."""
     digests: dict[str, set[str]] = {}
     for version in versions:
         for name, split in version.metrics.items():
@@ -162,7 +162,7 @@ def _best(path: str, row: Sequence[float | None]) -> int:
 
 
 def _leaves(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    """Yield the dotted path and the value of each number in nested metrics."""
+    """Yield the dotted path and value of each number in nested metrics."""
     for key, value in metrics.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")

@@ -40,7 +40,7 @@ class Registry:
         self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0,
         quotas: Quotas = NO_QUOTAS,
     ) -> None:  # fmt: skip
-        """`scratch` is the folder in which imported archives are unpacked; it is created when needed.
+        """`scratch` is the folder in which imported archives are unpacked; it is created on demand.
 
         `grace_seconds` is the minimum time for which unreferenced files and the files of deleted versions are kept.
         """
@@ -50,13 +50,13 @@ class Registry:
     # --- publishing ---------------------------------------------------------------------------------------------
 
     def upload_files(self, directory: Path) -> Manifest:
-        """Check a checkpoint directory and store its files. Call this before the transaction that publishes them."""
+        """Validate a checkpoint directory and store its files. Call this before the transaction that publishes them."""
         return publishing.upload_files(self.blobs, directory)
 
     def hold_files(self, session: Session, files: Manifest) -> None:
         """Protect stored files from garbage collection until the caller's transaction ends.
 
-        Raises Unavailable if one of the files has already been collected.
+        Raises Unavailable if one of the files has already been deleted.
         """
         publishing.hold_files(session, self.blobs, files)
 
@@ -74,7 +74,7 @@ class Registry:
         expected_version: Expected = UNSET,
         loads: bool = True,
     ) -> Version:
-        """Register uploaded files as the next version of `name`, and move `alias` to it, in the caller's transaction.
+        """Register uploaded files as the next version of `name`, and point `alias` to it, in the caller's transaction.
 
         Raises InvalidRequest (`model_name_taken`) if another principal owns the name, and Conflict (`alias_conflict`)
         if the alias does not point to `expected_version`.
@@ -98,7 +98,7 @@ class Registry:
             return resolving.resolve(session_, reference, principal)
 
     def get(self, name: str, number: int, principal: str) -> Version:
-        """Return one version, in any status. Raises NotFound (`version_not_found`, `model_not_found`)."""
+        """Return one version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
         with self.database.read() as session:
             get_model(session, name, principal)
             return repository.load_version(session, get_version(session, name, number))
@@ -119,9 +119,9 @@ class Registry:
         limit: int = 100,
         order: str = "asc",
     ) -> Page[Model]:
-        """Return models whose names contain `query`, by name. `after` is the last name on the previous page.
+        """Return models whose names contain `query`, ordered by name. `after` is the last name on the previous page.
 
-        `task` and `architecture` filter by the newest ready version of each model.
+        `task` and `architecture` select models by their newest ready version.
         """
         check_page(limit, order, PAGE_LIMIT)
         query = query.lower() if query else query
@@ -134,7 +134,7 @@ class Registry:
             return cut(repository.list_models(session, principal, query, newest, after, order, limit), limit)
 
     def catalog(self, principal: str, *, after: str | None = None, limit: int = CATALOG_LIMIT) -> Page[Entry]:
-        """Return a page of the catalog of models and ready versions. `after` is the last id on the previous page."""
+        """Return a page of the catalog of models and versions. `after` is the last id on the previous page."""
         check_page(limit, "asc", CATALOG_LIMIT)
         with self.database.read() as session:
             return catalog.load_page(session, principal, after, limit)
@@ -149,7 +149,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[Version]:
-        """Return versions of a model, ordered by number. Includes deleted versions only if `status` is "deleted"."""
+        """Return a model's versions, ordered by number. Includes deleted versions only if `status` is "deleted"."""
         check_page(limit, order, PAGE_LIMIT)
         if status is not None and status not in STATUSES:
             raise InvalidRequest(f"status must be one of {', '.join(STATUSES)}, not {show(status)}", param="status")
@@ -183,7 +183,7 @@ class Registry:
         required: bool | None = None,
         loads: bool = True,
     ) -> Alias:
-        """Point `alias` to a ready version, if it currently points to `expected_version` (None: if it does not exist).
+        """Point `alias` to a ready version if it currently points to `expected_version` (None: does not exist yet).
 
         If `required` is None, the alias's `required` flag does not change. Raises Conflict (`alias_conflict`).
         """
@@ -211,7 +211,7 @@ class Registry:
         limit: int = 100,
         order: str = "desc",
     ) -> Page[AliasMove]:
-        """Return the moves of an alias, even if the alias has been removed."""
+        """Return an alias's moves, even if the alias has been removed."""
         check_name(alias, "alias")
         check_page(limit, order, PAGE_LIMIT)
         with self.database.read() as session:
@@ -219,7 +219,7 @@ class Registry:
             return aliases.load_history(session, name, alias, after, order, limit)
 
     def required_aliases(self) -> Sequence[Alias]:
-        """Return the aliases, of all owners, whose versions must be loaded before the service is ready."""
+        """Return all owners' aliases whose versions must be loaded before the service is ready."""
         with self.database.read() as session:
             return alias_repository.load_all_aliases(session, required=True)
 
@@ -239,7 +239,7 @@ class Registry:
             return repository.find_references(session, digests, owner)
 
     def delete_version(self, name: str, number: int, principal: str) -> Version:
-        """Mark a version as deleted. Garbage collection removes its files after the grace time.
+        """Mark a version as deleted. Garbage collection removes its files after the grace period.
 
         Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """
@@ -260,7 +260,7 @@ class Registry:
         alias: str | None = None,
         expected_version: Expected = UNSET,
     ) -> Version:
-        """Publish the checkpoint directory in a tar or tar.gz archive of at most `limit` unpacked bytes.
+        """Publish the checkpoint directory from a tar or tar.gz archive of at most `limit` unpacked bytes.
 
         Raises StorageQuotaExceeded if the principal's quota has no room for the files.
         """
@@ -280,17 +280,17 @@ class Registry:
             return version
 
     def export_tar(self, version: Version) -> archive.Export:
-        """Return the checkpoint directory as a tar archive. Every export of a version has the same bytes."""
+        """Return the checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
         return archive.export(version.files, self.blobs)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete the unreferenced files whose grace time has passed. Safe to run while versions are published."""
+        """Delete the unreferenced files whose grace period is over. Safe to run while versions are being published."""
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
-        """Check that the store contains every file that the tables refer to. If `deep`, read and hash every byte.
+        """Check that the store contains every file to which the tables refer. If `deep`, read and hash every byte.
 
         If `mend`, repair rows whose values cannot be encoded in a reply. Missing and corrupt files cannot be repaired.
         """

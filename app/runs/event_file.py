@@ -14,7 +14,7 @@ READ_BYTES = 2**20
 
 
 class EventFile:
-    """Reads a growing file and returns each complete line once. The file need not exist yet."""
+    """Reads a growing file and returns each complete line once. The file may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

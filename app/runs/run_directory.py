@@ -1,7 +1,8 @@
-"""The run directory of a job on this machine's disk: its layout, lock, inputs and removal.
+"""A job's run directory on this machine's disk: its layout, lock, inputs and removal.
 
     run.json       the TrainSpec, the same for every attempt           inputs/       the data files, checked by hash
     evaluation.json  in place of run.json: an EvaluationSpec           against/      the other checkpoint to evaluate
+    batch.json     in place of run.json: a BatchSpec                   answers       the answers to a batch's requests
     base/          the checkpoint to fine-tune or to evaluate          trainer.log   the trainers' log lines
     events/<n>     the events of attempt n's trainer                   lock          held by the running trainer
 
@@ -27,6 +28,8 @@ from app.errors import CheckpointInvalid
 from app.runs.event_file import EventFile
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.wire import batch
+from app.wire.batch import BatchSpec
 from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
 
 LOCK_POLL_SECONDS = 0.05
@@ -38,7 +41,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The run directory of one job. It is kept when an attempt or a worker ends."""
+    """The run directory of one job. It outlives attempts and workers."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id
@@ -47,6 +50,10 @@ class RunDirectory:
         """Create the directory, unless it already exists."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.path / "events").mkdir(exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove the directory of a job that has ended."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def log(self) -> Path:
@@ -57,14 +64,14 @@ class RunDirectory:
         """Resolve a path reported by the trainer. Raises CheckpointInvalid if it is outside the directory."""
         path = (self.path / relative).resolve()
         if not path.is_relative_to(self.path.resolve()):
-            raise CheckpointInvalid(f"the trainer named the path {relative!r}, which is outside its run directory")
+            raise CheckpointInvalid(f"the trainer reported the path {relative!r}, which is outside its run directory")
         return path
 
     def lock(self, patience: float, check: Callable[[], None]) -> int:
-        """Lock the directory and return the descriptor of the lock, for the trainer to inherit.
+        """Lock the directory and return the lock's file descriptor, for the trainer to inherit.
 
         The lock is held as long as any process has the descriptor open. After starting the trainer, the worker closes
-        its own copy, so that the lock is released when the trainer exits, even if the worker is frozen.
+        its own copy, so that the lock is released when the trainer exits, even if the worker is unresponsive.
 
         Waits up to `patience` seconds for another trainer to exit, then raises RunBusy. While waiting, calls `check`
         repeatedly, which may raise an exception to stop waiting.
@@ -92,11 +99,18 @@ class RunDirectory:
             checkpoint.write_json(self.path / "run.json", msgspec.to_builtins(spec))
 
     def fill_evaluation(self, spec: EvaluationSpec, blobs: BlobStore) -> None:
-        """Fetch the file of an evaluation and write `evaluation.json`, unless they already exist."""
+        """Fetch an evaluation's file and write `evaluation.json`, unless they already exist."""
         (self.path / "inputs").mkdir(exist_ok=True)
         self._fetch(spec.file, blobs)
         if not (self.path / "evaluation.json").exists():
             checkpoint.write_json(self.path / "evaluation.json", msgspec.to_builtins(spec))
+
+    def fill_batch(self, spec: BatchSpec, blobs: BlobStore) -> None:
+        """Fetch the requests of a batch and write `batch.json`, unless they already exist."""
+        (self.path / "inputs").mkdir(exist_ok=True)
+        self._fetch(spec.file, blobs)
+        if not (self.path / batch.SPEC).exists():
+            checkpoint.write_json(self.path / batch.SPEC, msgspec.to_builtins(spec))
 
     def fill_base(
         self, digest: str, files: Mapping[str, FileEntry], cache: LocalCache, name: Literal["base", "against"] = "base"
@@ -115,7 +129,7 @@ class RunDirectory:
         partial.rename(base)  # `base` is always a complete copy
 
     def share(self, other: RunDirectory) -> None:
-        """Link the files that the run in `other` has prepared from the same data, if they are on this machine."""
+        """Link the files that the run in `other` prepared from the same data, if they are on this machine."""
         for name in SHARED:
             source, target, partial = other.path / name, self.path / name, self.path / f".{name}.shared"
             if source.is_dir() and not target.exists():
@@ -130,7 +144,7 @@ class RunDirectory:
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def settled(self) -> dict[str, Any] | None:
-        """Return the hyper-parameters that the trainer has chosen, or None if it has not written them yet."""
+        """Return the hyperparameters that the trainer has chosen, or None if it has not written them yet."""
         try:
             settled = msgspec.json.decode((self.path / "settled.json").read_bytes())
         except (OSError, msgspec.DecodeError):
@@ -138,13 +152,13 @@ class RunDirectory:
         return settled if isinstance(settled, dict) else None
 
     def events(self, attempt: int) -> Path:
-        """Return the path of the event file of an attempt's trainer."""
+        """Return the path of the event file written by an attempt's trainer."""
         return self.path / "events" / f"{attempt}.jsonl"
 
     def earlier_events(self, attempt: int) -> Iterator[list[TrainEvent]]:
-        """Yield the events of all trainers before this attempt, in batches.
+        """Yield the events of all earlier attempts' trainers, in batches.
 
-        A killed worker may not have written the last of these events to the job's log.
+        If a worker was killed, the last of these events may be missing from the job's log.
         """
         numbers = (int(path.stem) for path in (self.path / "events").glob("*.jsonl") if path.stem.isdecimal())
         for number in sorted(n for n in numbers if n < attempt):

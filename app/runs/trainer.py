@@ -1,8 +1,8 @@
-"""Runs the trainer as a child process, in a separate process group.
+"""Runs the trainer, or the batch program, as a child process in a separate process group.
 
-The trainer writes its events to a file in the run directory instead of a pipe. The file remains even if the worker is
-killed, and the trainer is not blocked while the worker waits for the database. The trainer reads renewals of the lease
-from its standard input.
+The trainer writes its events to a file in the run directory instead of a pipe. The file outlives a killed worker, and
+the trainer is not blocked while the worker waits for the database. The trainer receives lease renewals on its standard
+input.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ INHERITED_PREFIXES = (
 
 
 TRAINER = (sys.executable, "-m", "app.training")
+BATCH_PROGRAM = (sys.executable, "-m", "app.batches")
 
 
 def options(settings: Settings) -> tuple[str, ...]:
-    """Return the trainer's options that are the same for every run on this machine."""
+    """Return the trainer options that are the same for every run on this machine."""
     logs = "--log-format", settings.log_format, "--log-level", settings.log_level
     machine = "--threads", str(settings.threads), "--device", settings.device, "--memory", str(settings.training_memory)
     time = "--processor-seconds", str(settings.training_processor_seconds)
@@ -47,35 +48,40 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 class Trainer:
-    """A trainer process. All methods are thread-safe and may be called after the process has ended."""
+    """A trainer process. All methods are thread-safe and may be called after the process has exited."""
 
     def __init__(
         self,
         command: Sequence[str],
         run: Path,
         *,
-        events: Path,
+        events: Path | None,
         log: Path,
         lease_seconds: float,
         about: tuple[str, str],
-        keep_open: Sequence[int] = (),
+        keep_open: tuple[int, ...] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process.
+        """Start the process. It appends its events to the file `events`, if any.
 
         `about` contains the ids of the request and of the job, which the trainer adds to its log lines. `keep_open`
         lists the file descriptors that the trainer inherits.
         """
-        with events.open("ab") as events_file, log.open("ab") as log_file:
-            options = [str(run), "--events-fd", str(events_file.fileno()), "--lease-seconds", f"{lease_seconds:g}"]
-            options += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
+        options = [str(run), "--lease-seconds", f"{lease_seconds:g}"]
+        options += [f"--request-id={about[0]}", f"--job-id={about[1]}"]
+        with contextlib.ExitStack() as files:
+            log_file = files.enter_context(log.open("ab"))
+            if events is not None:
+                descriptor = files.enter_context(events.open("ab")).fileno()
+                options += ["--events-fd", str(descriptor)]
+                keep_open = (*keep_open, descriptor)
             self._process = subprocess.Popen(
                 [*command, *options],
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
                 start_new_session=True,  # a separate group, so that `kill` does not end the worker
-                pass_fds=(events_file.fileno(), *keep_open),
+                pass_fds=keep_open,
                 env=env,
             )
         self._lock = threading.Lock()
@@ -90,12 +96,12 @@ class Trainer:
         return self._process.pid
 
     def renew(self) -> None:
-        """Notify the trainer of a lease renewal. Does not block if the trainer does not read or has ended."""
+        """Notify the trainer of a lease renewal. Does not block if the trainer is not reading or has exited."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and exit. Its helper processes then end without a signal."""
+        """Ask the trainer to save a resume point and exit. Its helper processes then exit without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)
@@ -111,7 +117,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        An ended process remains a zombie until `close`, so its id is not reused and `kill` cannot kill another process.
+        After it exits, it remains a zombie until `close`, so its id is not reused and `kill` cannot kill another
+        process.
         """
         if self._closed.is_set():
             return False
@@ -120,7 +127,7 @@ class Trainer:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def close(self) -> int:
-        """Kill the remaining processes of the group, release the process id, and return the exit code."""
+        """Kill the group's remaining processes, release the process id, and return the exit code."""
         self.kill()
         with self._lock:
             self._closed.set()

@@ -40,7 +40,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 class Blob:
     """A stored blob. `modified` is in seconds since the epoch, according to the store's clock.
 
-    Storing the same bytes again updates `modified`: always in a folder, and after `RENEWAL_SECONDS` in a bucket.
+    Storing the same bytes again updates `modified`: always in a folder, but only after `RENEWAL_SECONDS` in a bucket.
     """
 
     sha256: str
@@ -64,14 +64,14 @@ class BlobStore:
         return self.put_stream(iter([data]), len(data))[0]
 
     def put_file(self, path: Path) -> str:
-        """Store the content of a file. Returns its SHA-256."""
+        """Store a file's content. Returns its SHA-256."""
         return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
-        """Store the bytes of a stream. Returns their SHA-256 and the number of bytes.
+        """Store a stream's bytes. Returns their SHA-256 and the number of bytes.
 
-        If the stream reads a `scratch` file, the file itself is stored, without a copy. If there are more than `limit`
-        bytes, raises TooLarge and stores nothing.
+        If the stream reads from a `scratch` file, the file itself becomes the blob, without a copy. If there are more
+        than `limit` bytes, raises TooLarge and stores nothing.
         """
         if scratch is not None:
             return self._put(stream, limit, scratch)
@@ -81,13 +81,13 @@ class BlobStore:
     def scratch(self, otherwise: Path) -> Scratch:
         """Create a file that `put_stream` can store without a copy.
 
-        The file is created in the store's folder or, if the store is not a folder, in the folder `otherwise`.
+        The file is created in the store's folder or, if the store is a bucket or in memory, in the folder `otherwise`.
         """
         otherwise.mkdir(parents=True, exist_ok=True)
         return Scratch(self._spool or otherwise)
 
     def free_bytes(self) -> int:
-        """Return the free space on the disk on which new blobs are written first."""
+        """Return the free space on the disk to which new blobs are first written."""
         return shutil.disk_usage(self._spool or tempfile.gettempdir()).free
 
     def open(self, sha256: str) -> Iterator[bytes]:
@@ -109,7 +109,7 @@ class BlobStore:
                 file.path.replace(path)
 
     def stat(self, sha256: str) -> Blob | None:
-        """Return the size and time of a blob, without reading its bytes, or None if it does not exist."""
+        """Return a blob's size and modification time without reading its bytes, or None if it does not exist."""
         try:
             meta = obstore.head(self._store, _key(sha256))
         except (AbsentError, FileNotFoundError):
@@ -138,11 +138,11 @@ class BlobStore:
             raise unreachable() from error
 
     def sweep(self, older_than: float) -> int:
-        """Remove files of interrupted uploads that are older than `older_than` seconds.
+        """Remove the files of interrupted uploads that are older than `older_than` seconds.
 
         Returns the number of removed files.
 
-        Has no effect for a bucket.
+        Has no effect on a bucket.
         """
         removed = 0
         for path in self._spool.iterdir() if self._spool is not None else ():
@@ -153,7 +153,7 @@ class BlobStore:
         return removed
 
     def _put(self, stream: Iterable[bytes], limit: int | None, file: Scratch) -> tuple[str, int]:
-        """Hash the stream, which reads or fills `file`, and store `file` under the hash."""
+        """Hash the stream, which reads from `file` or writes to it, and store `file` under the hash."""
         hasher, size = hashlib.sha256(), 0
         for chunk in stream:
             size += len(chunk)
@@ -175,7 +175,7 @@ class BlobStore:
             self._upload(file.path, sha256, conditional=existing is None)
 
     def _rename(self, file: Scratch, target: Path) -> None:
-        """Write the file's bytes to the disk, move the file to its final name, and sync the folders.
+        """Flush the file to disk, move it to its final name, and sync the folders.
 
         Replaces any older copy of the blob, so storing a damaged blob again repairs it.
         """

@@ -1,4 +1,4 @@
-"""The errors of the blob store, and the conversion of other libraries' errors to them."""
+"""The blob store's errors, and the conversion of other libraries' errors to them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StorageUnavailable(Unavailable):
 
 @contextmanager
 def translate_errors(sha256: str) -> Iterator[None]:
-    """Convert errors of the store and of the disk to BlobMissing or StorageUnavailable."""
+    """Convert errors from the store and the disk to BlobMissing or StorageUnavailable."""
     try:
         yield
     except (AbsentError, FileNotFoundError):

@@ -1,6 +1,6 @@
 """A cache of checkpoint directories on this machine, for programs that need file paths.
 
-At any moment, the directory of a checkpoint is either complete or absent. Its files are checked against their hashes.
+At any moment, a checkpoint's directory is either complete or absent. Its files are checked against their hashes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class LocalCache:
     """Checkpoint directories under `root`, with a total size of at most `limit` bytes. Processes can share `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
-    in `locks/`. The lock file's modification time is the time of the last request, and its content is the size of the
-    checkpoint in bytes.
+    in `locks/`. The lock file's modification time is the time of the last request, and it contains the checkpoint's
+    size in bytes.
     """
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
@@ -44,10 +44,10 @@ class LocalCache:
                     shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
-        """Return the directory of the checkpoint `digest_`. Fetches it from the blob store if it is not cached.
+        """Return the directory of checkpoint `digest_`. Fetches it from the blob store if it is not cached.
 
         If a cached file has changed, the checkpoint is fetched again. Raises CheckpointInvalid if `files` is not the
-        manifest with that digest, and BlobMissing or BlobCorrupt if the store cannot deliver a file.
+        manifest with that digest, and BlobMissing or BlobCorrupt if a file is missing from the store or damaged.
         """
         if digest(files) != digest_ or any(allowed(path) is None for path in files):
             raise CheckpointInvalid(f"the manifest does not belong to checkpoint {digest_[:12]}…")
@@ -81,13 +81,16 @@ class LocalCache:
                 excess -= sizes[path.name]
 
     def _forget(self, digest_: str) -> None:
-        """Remove the directory and the signature of a checkpoint. The caller must hold the checkpoint's lock."""
+        """Remove a checkpoint's directory and signature. The caller must hold the checkpoint's lock."""
         shutil.rmtree(self._root / digest_, ignore_errors=True)
         with self._lock:
             self._signatures.pop(digest_, None)
 
     def _size(self, lock: Path) -> int:
-        """Read a checkpoint's size from its lock file. If an earlier release wrote no size, measure the directory."""
+        """Read a checkpoint's size from its lock file.
+
+        If the file is from an earlier release and contains no size, measure the directory.
+        """
         with suppress(FileNotFoundError):  # another process has removed the checkpoint
             text = lock.read_bytes()
             return int(text) if text.isdigit() else _measure(self._root / lock.name)
@@ -109,7 +112,7 @@ class LocalCache:
         return True
 
     def _fill(self, target: Path, files: Mapping[str, FileEntry]) -> None:
-        """Fetch the files into a temporary folder, which is then renamed to `target`.
+        """Fetch the files into a temporary folder, then rename it to `target`.
 
         `target` is therefore never incomplete.
         """
@@ -127,7 +130,7 @@ class LocalCache:
 
     @contextmanager
     def _locked(self, digest_: str, *, wait: bool = True) -> Iterator[int]:
-        """Hold the lock of one checkpoint, across threads and processes. Yields the lock file's descriptor.
+        """Hold a checkpoint's lock, which excludes other threads and processes. Yields the lock file's descriptor.
 
         The kernel releases the lock of a killed process. At the end of the block, the lock file is removed if the
         checkpoint does not exist, so that lock files do not accumulate. Raises BlockingIOError if the lock is taken and
@@ -161,7 +164,10 @@ def _lock_file(path: Path, wait: bool) -> int:
 
 
 def _write_size(lock: int, size: int) -> None:
-    """Write a checkpoint's size to its lock file. The modification time then records the time of the request."""
+    """Write a checkpoint's size to its lock file.
+
+    This also sets the file's modification time, which records the time of the request.
+    """
     os.pwrite(lock, b"%020d" % size, 0)
     os.utime(lock)
 

@@ -1,4 +1,4 @@
-"""A temporary file that the blob store can adopt without copying it."""
+"""A temporary file that can become a blob without being copied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.storage.errors import translate_errors, unreachable
 
 
 class Scratch(FileIO):
-    """A private file (mode 0600). Closing it removes it, unless it has been moved.
+    """A private file (mode 0600). It is removed when it is closed, unless it has been moved.
 
     The file is unbuffered, so closing it after a failed write cannot fail. Raises StorageUnavailable if the disk is
     full.
@@ -28,7 +28,7 @@ class Scratch(FileIO):
         super().__init__(descriptor, "r+")
 
     def write(self, data: Any) -> int:
-        """Write all of `data`, and return its number of bytes."""
+        """Write all of `data`, and return the number of bytes."""
         rest = memoryview(data)
         with translate_errors(""):
             while rest:

@@ -1,4 +1,4 @@
-"""Limits the size of the texts that an imported tokenizer reads at once, to limit its memory and time."""
+"""Limits the size of the texts that an imported tokenizer reads at once, and thereby its memory use and its time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lamb
 
 
 class Abandoned(Exception):
-    """The caller no longer waits for the texts, so tokenization has stopped."""
+    """Tokenization has stopped because the caller no longer waits for the texts."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
-    """Divide texts, or pairs of texts, into groups that may be read at once.
+    """Divide texts, or pairs of texts, into groups, each of which may be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
     Raises Abandoned between two groups if the caller no longer waits for the texts.

@@ -3,7 +3,7 @@
     role: content⏎        a message of any role other than the assistant
     assistant: content    an answer: the text after the colon, including the space, followed by the end token
 
-A prompt therefore ends with `assistant:`, and a line break separates an answer from the next message.
+Therefore, a prompt ends with `assistant:`, and a line break separates an answer from the next message.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A process that reads texts with imported tokenizers, with limits on memory and processor time.
+"""A process that tokenizes texts with imported tokenizers, with limits on memory and processor time.
 
-`app.tokenization.children` starts this process. The argument is the processor time for one request, in seconds. It
-reads requests from standard input until the input ends.
+`app.tokenization.children` starts this process. The argument is the processor time for one request, in seconds. The
+process reads requests from standard input until the input ends.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KEPT = 4  # tokenizers
 
 
 class Shelf:
-    """The tokenizers that the process has loaded. The least recently used one is dropped first."""
+    """The tokenizers that the process has loaded. The least recently used tokenizer is dropped first."""
 
     def __init__(self) -> None:
         self._tokenizers: OrderedDict[str, Tokenizer] = OrderedDict()
 
     def answer(self, request: Define | Read) -> Answer:
-        """Handle a request. Errors in the tokenizer or the text are returned as Refused."""
+        """Handle a request. Errors caused by the tokenizer or the text are returned as Refused."""
         try:
             return self._define(request) if isinstance(request, Define) else self._read(request)
         except InvalidRequest as error:
@@ -69,9 +69,9 @@ def main() -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Let the system end this process after this much additional processor time.
+    """Let the system kill this process after this much additional processor time.
 
-    The hard limit can be extended later.
+    The hard limit is left unchanged, so that the time can be extended later.
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(used.ru_utime + used.ru_stime) + seconds

@@ -1,4 +1,4 @@
-"""Child processes that read texts with imported tokenizers, so that tokenizers cannot harm the API process."""
+"""Child processes that tokenize texts with imported tokenizers, so that these cannot harm the API process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOO_EXPENSIVE = "this version's tokenizer needs too much memory or time for the 
 
 
 class ChildEnded(Exception):
-    """The process has exceeded a limit, or was killed."""
+    """The process has exceeded a limit or been killed."""
 
 
 class TokenizerProcess:
@@ -71,7 +71,7 @@ class TokenizerProcess:
         return answer
 
     def kill(self) -> None:
-        """End the process. The next request starts another one."""
+        """End the process. The next request starts a new process."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -140,7 +140,7 @@ class Children:
 
 
 def key_of(definition: Definition) -> str:
-    """Return the key that identifies a tokenizer in the processes."""
+    """Return the key that identifies a tokenizer in the child processes."""
     configs = msgspec.json.encode(definition.configs, order="deterministic")
     return hashlib.sha256(definition.text.encode() + b"\0" + configs).hexdigest()
 
@@ -174,7 +174,7 @@ def _ids(answer: Answer) -> list[list[int]]:
 
 
 def _start(seconds: int) -> subprocess.Popen[bytes]:
-    """Start a process. Its environment contains no settings or secrets."""
+    """Start a process. Its environment contains neither settings nor secrets."""
     variables = {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "RAYON_NUM_THREADS": str(THREADS),
@@ -186,7 +186,7 @@ def _start(seconds: int) -> subprocess.Popen[bytes]:
 
 
 def _wait(descriptor: int) -> None:
-    """Wait until there is an answer. Raises bounds.Abandoned if the caller no longer waits."""
+    """Wait for the answer. Raises bounds.Abandoned if the caller no longer waits."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while not poll.poll(POLL_MILLISECONDS):

@@ -1,4 +1,4 @@
-"""The files that define a tokenizer: its tokenizer.json, and the files next to it that name special tokens."""
+"""The files that define a tokenizer: the tokenizer.json, and the files next to it that name special tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Definition:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Read a tokenizer.json, given by its path or its directory. Raises CheckpointInvalid."""
+        """Read a tokenizer.json, given its path or its directory. Raises CheckpointInvalid."""
         path = Path(path)
         file = path / FILE if path.is_dir() else path
         try:

@@ -1,4 +1,4 @@
-"""Determines the cause of an error in the tokenizers library."""
+"""Determines the cause of an error raised by the tokenizers library."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from app.errors import InvalidRequest
 
 
 def panicked(error: BaseException) -> bool:
-    """Whether the error is a panic in the library's Rust code, whose class cannot be imported."""
+    """Whether the error is a panic in the library's Rust code. The class of such errors cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 
 def find_surrogate(inputs: Iterable[str | tuple[str, str]]) -> UnicodeEncodeError | None:
-    """Return the error for the first text that contains a lone surrogate, or None if no text does."""
+    """Return the error for the first text that contains a lone surrogate, or None if there is no such text."""
     for item in inputs:
         for text in (item,) if isinstance(item, str) else item:
             try:

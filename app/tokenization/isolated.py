@@ -1,4 +1,7 @@
-"""Tokenizers that read texts in child processes. Used for all tokenizers that differ from those trained here."""
+"""Tokenizers that encode texts in child processes.
+
+Used for all tokenizers that differ from those trained by this service.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from app.tokenization.vocabulary import is_plain
 
 
 class IsolatedTokenizer(Tokenizer):
-    """A tokenizer that converts texts to ids in a child process, and ids to text in this process."""
+    """A tokenizer that encodes texts in a child process, and decodes ids in this process."""
 
     def __init__(self, definition: Definition, children: Children) -> None:
         """First load the tokenizer in a child process with limits. Raises CheckpointInvalid."""

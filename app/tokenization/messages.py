@@ -1,4 +1,4 @@
-"""Messages between an API process and its child processes for imported tokenizers: msgpack with a length prefix."""
+"""Messages between an API process and the child processes that run imported tokenizers: length-prefixed msgpack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Define(msgspec.Struct, tag=True, array_like=True):
 
 
 class Read(msgspec.Struct, tag=True, array_like=True):
-    """Call a method of Tokenizer. The answer is Ids, Refused, or Undefined if the process does not have the tokenizer.
+    """Call a method of Tokenizer. The answer is Ids, Refused, or Undefined if the process has not loaded the tokenizer.
 
     `batch` reads each text, `pair` reads two texts as one sequence, and `within` cuts a text or pair to `size` tokens.
     """
@@ -36,7 +36,7 @@ class Defined(msgspec.Struct, tag=True, array_like=True):
 
 
 class Undefined(msgspec.Struct, tag=True, array_like=True):
-    """The process does not have the tokenizer, or has dropped it."""
+    """The process has not loaded the tokenizer, or has dropped it."""
 
 
 class Ids(msgspec.Struct, tag=True, array_like=True):

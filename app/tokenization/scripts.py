@@ -1,4 +1,4 @@
-"""Recognises writing systems that do not put spaces between words."""
+"""Recognises writing systems without spaces between words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Streaming detokenization: converts token ids to text as they arrive, a few at a time.
 
-Text is released as soon as it is final. Incomplete characters and text that may be the beginning of a stop string are
-delayed. The cost of a push depends only on the number of new tokens, not on the length of the previous text.
+Text is released as soon as it is final. Incomplete characters, and text that may be the beginning of a stop string, are
+held back. The cost of a push depends only on the number of new tokens, not on the length of the previous text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WINDOW = 16  # maximum number of tokens held back because they have no text yet;
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The new text, and the stop string that has ended the stream, if any."""
+    """The new text, and the stop string that ended the stream, if any."""
 
     text: str
     finished_by_stop: str | None = None
@@ -27,9 +27,9 @@ class Delta:
 class TextStream:
     """Converts the tokens of one continuation to text. All tokens after a stop string are ignored.
 
-    A stop string that is completed by one of the first `min_tokens` tokens is treated as ordinary text. With
-    `include_stop`, the text includes the stop string that ends the stream. If the text begins with the character
-    `lead`, this character is removed.
+    A stop string completed by one of the first `min_tokens` tokens is treated as ordinary text. With `include_stop`,
+    the text includes the stop string that ends the stream. If the text begins with the character `lead`, this character
+    is removed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TextStream:
         self._finished = False
 
     def push(self, ids: Iterable[int]) -> Delta:
-        """Add new ids, and return the text that has become final."""
+        """Add new ids, and return the text that is now final."""
         if self._finished:
             return Delta("")
         if not self._unstoppable:
@@ -96,7 +96,7 @@ class TextStream:
 
 
 class Offsets:
-    """Computes each token's offset in characters. Tokens that together encode one character have the same offset."""
+    """Computes each token's offset in characters. All tokens that encode part of one character have the same offset."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -121,7 +121,7 @@ class Offsets:
         return start
 
     def end(self) -> None:
-        """End the current text, even in the middle of a character, and begin another text."""
+        """End the current text, even in the middle of a character, and begin a new one."""
         rest = self._utf8.decode(b"", final=True) if self._window is None else self._window.flush()
         self._count += len(rest)
         self._utf8.reset()
@@ -130,7 +130,7 @@ class Offsets:
 
 
 class _Stop:
-    """One stop string as a matching automaton (Knuth, Morris and Pratt, 1977).
+    """The matching automaton for one stop string (Knuth, Morris and Pratt, 1977).
 
     `matched` is the length of the longest suffix of the text that is a prefix of the stop string.
     """
@@ -159,7 +159,7 @@ class _Stop:
 
 class _Decoder(Protocol):
     def push(self, ids: Iterable[int]) -> str:
-        """Return the text that these tokens complete, which may be empty."""
+        """Return the text that these tokens complete. It may be empty."""
         ...
 
     def flush(self) -> str:
@@ -168,7 +168,7 @@ class _Decoder(Protocol):
 
 
 class _Utf8:
-    """Detokenizer for tokenizers whose tokens are bytes. Releases a character when its last byte arrives."""
+    """Detokenizer for tokenizers whose tokens represent bytes. Releases a character when its last byte arrives."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

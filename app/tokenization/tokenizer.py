@@ -1,6 +1,6 @@
 """Converts text to token ids and back, with tokenizer.json files of this service or of other programs.
 
-A user's text is never encoded to the id of a special token. For example, `<eos>` is encoded as five characters.
+User text is never encoded as the id of a special token. For example, `<eos>` is encoded as five characters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tokenizer:
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
     - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Used in place of dropped
       tokens.
-    - `special_ids`: the ids to which no text is encoded. `hidden_ids`: the ids that decode to an empty string.
+    - `special_ids`: the ids that no text is encoded as. `hidden_ids`: the ids that decode to an empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
 
@@ -88,7 +88,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str, *, bounded: bool = False) -> Self:
-        """Load a tokenizer.json, given by its path or directory, and the files next to it that name special tokens.
+        """Load a tokenizer.json, given its path or directory, and the files next to it that name special tokens.
 
         Raises CheckpointInvalid.
         """
@@ -125,7 +125,7 @@ class Tokenizer:
         return [*first, self.sep_id, *second]
 
     def token_types(self, text: str, text_pair: str) -> tuple[list[int], list[int]]:
-        """Return the ids of a pair, and the type that the template gives to each of them."""
+        """Return the ids of a pair, and the type that the template assigns to each of them."""
         pair = self._encodings([(text, text_pair)], special=True)[0]
         return list(pair.ids), list(pair.type_ids)
 
@@ -232,14 +232,14 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _split(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words of a text that have a token or, if `in_vocabulary` is False, the words without a token."""
+        """Return the words in a text that have a token or, if `in_vocabulary` is False, those that do not."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
         return [word for word in words if (word in self._vocabulary) == in_vocabulary]
 
     def _guarded(self, encode: Callable[[], Any], inputs: Sequence[str] | Sequence[tuple[str, str]]) -> Any:
-        """Call `encode`, and convert errors that the text has caused to InvalidRequest."""
+        """Call `encode`, and convert errors caused by the text to InvalidRequest."""
         try:
             return encode()
         except (UnicodeEncodeError, TypeError) as error:
@@ -256,7 +256,7 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot encode the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that a word-level tokenizer has produced from their names in the text."""
+        """Replace special tokens that a word-level tokenizer produced because the text contains their names."""
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -267,7 +267,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches the ids of all characters in the vocabulary, and of at most `REMEMBERED` others to limit memory use."""
+    """Caches the ids of all characters in the vocabulary, and of up to `REMEMBERED` other characters."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reads the kind, the special tokens and the bytes of each token from a parsed tokenizer.json."""
+"""Reads a tokenizer's kind, its special tokens and the bytes of each token from a parsed tokenizer.json."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Specials:
 
     @property
     def forbidden(self) -> frozenset[int]:
-        """The ids to which a user's text must not be encoded."""
+        """The ids that the encoding of user text must not contain."""
         named = {i for i in (self.pad, self.eos, self.sep) if i is not None}
         return (self.hidden | named) - {self.unk}
 
 
 def kind_of(definition: Mapping[str, Any]) -> str:
-    """Return bpe, char or byte for tokenizers like those trained here; otherwise the type of the tokenizer's model."""
+    """Return bpe, char or byte for tokenizers like those trained here; otherwise, the type of the tokenizer's model."""
     model = definition.get("model") or {}
     decoder = definition.get("decoder") or {}
     type_ = str(model.get("type") or "bpe").lower()
@@ -59,13 +59,13 @@ def kind_of(definition: Mapping[str, Any]) -> str:
 
 
 def plain_byte_fallback(decoder: Mapping[str, Any]) -> bool:
-    """Whether the decoder only joins the tokens, each of which is plain text or `<0xHH>` for a byte."""
+    """Whether the decoder only joins tokens, each of which is plain text or a byte in the form `<0xHH>`."""
     parts = [part.get("type") for part in decoder.get("decoders", [])]
     return decoder.get("type") == "Sequence" and parts == ["ByteFallback", "Fuse"]
 
 
 def is_plain(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer applies only byte-pair encoding, which may follow the usual byte-level split."""
+    """Whether the tokenizer only applies byte-pair encoding, optionally preceded by the usual byte-level split."""
     split = (definition.get("pre_tokenizer") or {}).get("type")
     model = str((definition.get("model") or {}).get("type") or "BPE")
     return model == "BPE" and split in (None, "ByteLevel") and not definition.get("normalizer")

@@ -1,9 +1,9 @@
 """Caches the tokens of words, which makes the tokenization of short texts several times faster.
 
 A byte-level tokenizer splits a text into words and encodes each word separately. Most words have occurred before, so
-that their tokens are in the cache. Texts are split as in GPT-2 (Radford et al., 2019) and in the library's `ByteLevel`
+their tokens are already cached. Texts are split as by GPT-2 (Radford et al., 2019) and by the library's `ByteLevel`
 pre-tokenizer. Python's `re` does not support Unicode categories, so the expression in this module lists the letters and
-numbers of the alphabets that it covers. Other texts are encoded by the library.
+numbers of the alphabets that it covers. All other texts are encoded by the library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
 def _members(kind: str) -> str:
-    """The covered characters of a Unicode category, such as L for letters, escaped for a character class."""
+    """Return the covered characters of a Unicode category, such as L for letters, escaped for a character class."""
     characters = (chr(code) for first, last in COVERED for code in range(first, last + 1))
     return "".join(re.escape(c) for c in characters if unicodedata.category(c).startswith(kind))
 
@@ -37,7 +37,7 @@ _WORD = re.compile(rf"'(?:[sdmt]|ll|ve|re)| ?[{_L}]+| ?[{_N}]+| ?[^{_S}{_L}{_N}]
 
 
 def splits_into_words(definition: Mapping[str, Any]) -> bool:
-    """Whether the tokenizer with this tokenizer.json encodes the words of a text independently of each other."""
+    """Whether the tokenizer defined by this tokenizer.json encodes each word of a text independently of the others."""
     model, splitter = definition.get("model") or {}, definition.get("pre_tokenizer") or {}
     return (
         splitter.get("type") == "ByteLevel"
@@ -52,7 +52,7 @@ def splits_into_words(definition: Mapping[str, Any]) -> bool:
 
 
 class WordTokens:
-    """A cache of the tokens of recent words. Thread-safe."""
+    """A cache of the tokens of recently encoded words. Thread-safe."""
 
     def __init__(self, encode: Encode) -> None:
         """`encode` is the library's function, which returns the token ids of each text."""
@@ -63,7 +63,7 @@ class WordTokens:
         return len(self._tokens)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of each text."""
+        """Return the token ids of each text."""
         encoded = [self.encode(text) for text in texts]
         if None not in encoded:
             return encoded  # type: ignore[return-value]
@@ -71,7 +71,7 @@ class WordTokens:
         return [next(others) if ids is None else ids for ids in encoded]
 
     def encode(self, text: str) -> list[int] | None:
-        """The token ids of a text. None if the library must encode it, because of other alphabets or many new words."""
+        """Return a text's token ids, or None if the library must encode it (other alphabets or many new words)."""
         if not _COVERED.fullmatch(text):
             return None
         words, tokens = _WORD.findall(text), self._tokens

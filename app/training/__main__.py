@@ -16,9 +16,7 @@ Any other exit code means that the attempt was lost.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import os
 import signal
 import sys
 import time
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app import disk_errors, telemetry
 from app.process_tuning import quick_imports, share_the_machine
+from app.runs import priority
 from app.settings import installed_memory
 from app.training.run import lease, limits
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("app.training")
 MIB = 2**20
-NICENESS = 10  # engines and APIs on the same machine get CPU time first
 
 
 class _Attempt(Protocol):
@@ -90,7 +88,7 @@ def train(options: argparse.Namespace) -> int:
     lease.watch(sys.stdin.fileno() if options.lease_seconds else -1, options.lease_seconds)
     stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
-    _lower_priority()
+    priority.lower()
     limits.confine(options.memory * MIB or installed_memory(), options.processor_seconds)
     share_the_machine()
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
@@ -132,16 +130,11 @@ def _break_off(session: _Attempt, error: Exception) -> int:
     return disk_errors.EXIT_CODE if disk_errors.awaited(error) else 1
 
 
-def _lower_priority() -> None:
-    """Raise the niceness of this process and of its session. (Linux divides CPU time among sessions first.)"""
-    os.nice(NICENESS)
-    if os.getsid(0) == os.getpid():  # otherwise, the session belongs to a terminal, and is not changed
-        with contextlib.suppress(OSError):  # the kernel may not support autogroups
-            Path("/proc/self/autogroup").write_text(str(NICENESS))
-
-
 class _StopSignal:
-    """Records SIGTERM. Between steps, the session checks for it and, if received, saves a resume point and stops."""
+    """Records SIGTERM.
+
+    The session checks for it between steps; if it was received, the session saves a resume point and stops.
+    """
 
     def __init__(self) -> None:
         self._received = False

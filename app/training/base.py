@@ -1,4 +1,7 @@
-"""Reads the checkpoint to fine-tune, which the worker has copied to the run directory, without its weights."""
+"""Reads the checkpoint to fine-tune from the run directory, to which the worker has copied it.
+
+Does not read the weights.
+"""
 
 from __future__ import annotations
 

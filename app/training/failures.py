@@ -47,13 +47,13 @@ class BadOption(TrainingFailure):
 
 
 def diverged(symptom: str, learning_rate: float) -> TrainingFailure:
-    """Return the failure of a training run that has diverged. `symptom` describes how the divergence was detected."""
+    """Return the failure for a training run that has diverged. `symptom` describes how the divergence was detected."""
     advice = f"use a learning rate below {learning_rate:g}, or a smaller max_grad_norm"
     return TrainingFailure("diverged", f"{symptom}: the training run has diverged; {advice}", "training.learning_rate")
 
 
 class StopRequested(Exception):
-    """The worker has requested the trainer to save its progress and stop."""
+    """The worker has asked the trainer to save its progress and stop."""
 
 
 def is_data_error(error: Exception) -> bool:
@@ -64,7 +64,7 @@ def is_data_error(error: Exception) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether a lack of memory caused an error, which is a MemoryError or has the message of a torch allocator."""
+    """Whether a lack of memory caused an error: it is a MemoryError, or has the message of a torch allocator."""
     text = str(error).lower()
     named = any(words in text for words in ("not enough memory", "out of memory", "can't allocate memory"))
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)

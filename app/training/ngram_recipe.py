@@ -1,4 +1,4 @@
-"""Default sizes and training settings of the n-gram branch and of the architecture `linear`, which is such a branch.
+"""Default sizes and training settings for the n-gram branch and for the architecture `linear`, which is such a branch.
 
 `docs/log.md` records the experiments behind these defaults.
 """
@@ -18,9 +18,9 @@ EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about t
 
 @dataclass(frozen=True, slots=True)
 class NgramRecipe:
-    """The sizes of the branch (as in `ModelConfig`), its number of passes over the train rows, and its learning rate.
+    """The branch's sizes (as in `ModelConfig`), number of passes over the train rows, and learning rate.
 
-    `batch_size` applies to the architecture `linear` only. The branch of a network uses the network's batch size.
+    `batch_size` applies to the architecture `linear` only. A branch beside a network uses the network's batch size.
     """
 
     buckets: int
@@ -33,7 +33,7 @@ class NgramRecipe:
 
 @dataclass(frozen=True, slots=True)
 class TokenNgramRecipe:
-    """The sizes of a language model's branch (as in `ModelConfig`), and its learning rate."""
+    """The sizes (as in `ModelConfig`) and the learning rate of a language model's branch."""
 
     buckets: int
     tokens: int

@@ -1,4 +1,4 @@
-"""Default hyperparameters that work well without tuning, for each architecture, task and size of the data.
+"""Default hyperparameters that work well without tuning, for each architecture, task and amount of data.
 
 `docs/log.md` records the experiments behind these defaults.
 """
@@ -50,7 +50,7 @@ UNSPACED = 0.3  # if at least this share of the characters is in scripts without
 
 
 def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOptions) -> tuple[str, int]:
-    """Return the kind and the vocabulary size of a new tokenizer. The longer the text, the larger the vocabulary.
+    """Return the kind and vocabulary size for a new tokenizer. The longer the text, the larger the vocabulary.
 
     `characters` is the number of characters in the text; `unspaced` is the number of characters in scripts without
     spaces between words. In these scripts, byte-pair encoding would treat a whole clause as a word, and learn clauses
@@ -135,7 +135,7 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 
 
 def _linear(branch: NgramRecipe) -> Recipe:
-    """Return the recipe of the architecture `linear`, which consists only of the branch."""
+    """Return the recipe for the architecture `linear`, which consists only of the branch."""
     return Recipe(
         layers=1,
         width=1,

@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Score, Generate and Embed contain the principal who sent the request.
+Score, Generate and Embed name the principal that sent the request.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ _decode_row = msgspec.msgpack.Decoder(list[float]).decode
 
 
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The sampling parameters of a generation. The defaults leave the model's distribution unchanged. With a
-    `temperature` of 0, decoding is greedy.
+    """Sampling parameters for generation. The defaults leave the model's distribution unchanged. With a `temperature`
+    of 0, decoding is greedy.
 
-    The penalties and the bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and
-    typical-p, in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to
-    each token; None disables the report. Reported log-probabilities are computed from the raw logits. Any token in
-    `stop_token_ids` ends the sequence. Stop strings are handled in the API process, because the engine does not handle
-    text.
+    Penalties and bias are applied to the raw logits first, followed by temperature, top-k, top-p, min-p and typical-p,
+    in this order. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report in addition to each token;
+    None disables the report. Reported log-probabilities are computed from the raw logits. Any token in `stop_token_ids`
+    ends the sequence. Stop strings are handled in the API process, because the engine does not handle text.
     """
 
     max_tokens: int = MAX_TOKENS
@@ -63,7 +62,7 @@ class Unload(msgspec.Struct, tag=True, frozen=True):
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """Lists the versions that must not be unloaded to make space for others. Replaces the list of the previous Keep."""
+    """Lists the versions that must not be unloaded to make room for others. Replaces the previous Keep's list."""
 
     digests: list[str]
 
@@ -71,8 +70,8 @@ class Keep(msgspec.Struct, tag=True, frozen=True):
 class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
     """One numeric sequence: little-endian numbers of shape (steps, features), row-major.
 
-    `dtype` is the type of the numbers, f4 or f8. Programs of this release send f8: float32 numbers with a large offset
-    would lose their precision before the engine can subtract the mean.
+    `dtype` is the type of the numbers, f4 or f8. Programs of this release send f8: in float32, numbers with a large
+    offset would lose precision before the engine can subtract the mean.
     """
 
     steps: int
@@ -82,7 +81,10 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):
-    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed."""
+    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed.
+
+    With `background`, the request waits until no other request for the version is waiting.
+    """
 
     id: str
     digest: str
@@ -91,13 +93,14 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
     features: list[FeatureSequence] = []
     deadline: float | None = None  # seconds since the epoch
     request_id: str = ""  # the id of the HTTP request, for the log
+    background: bool = False
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
     """Generate one continuation of one prompt. Answered with any number of Tokens, followed by Finished or Failed.
 
     `choice` is the index of this continuation among all continuations of the prompt. Each continuation uses different
-    random numbers. States of prompts are reused only between requests with the same principal and `cache_salt`.
+    random numbers. Prompt states are reused only between requests with the same principal and `cache_salt`.
     """
 
     id: str
@@ -109,6 +112,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
     deadline: float | None = None
     request_id: str = ""
     cache_salt: str = ""
+    background: bool = False
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
@@ -124,6 +128,7 @@ class Embed(msgspec.Struct, tag=True, frozen=True):
     features: list[FeatureSequence] = []
     deadline: float | None = None
     request_id: str = ""
+    background: bool = False
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
@@ -136,7 +141,7 @@ class Abort(msgspec.Struct, tag=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
-    """A version has been loaded. `seconds` is the duration of loading."""
+    """A version has been loaded. `seconds` is the loading time."""
 
     digest: str
     seconds: float
@@ -159,7 +164,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, tag="Classified", frozen=True):
-    """Raw outputs of the head (logits, or the value of a regression): one list per sequence, in the request's order."""
+    """Raw outputs of the head (logits, or a regression's value): one list per sequence, in the request's order."""
 
     id: str
     scores: list[list[float]]
@@ -183,7 +188,7 @@ class PackedScored(msgspec.Struct, tag="Classified", frozen=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """The log-probability and rank (1 is the most probable) of one token, and the most probable alternatives."""
+    """A token's log-probability and rank (1 is the most probable), and the most probable alternatives."""
 
     id: int
     logprob: float | None
@@ -193,7 +198,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
-    """New tokens of a generation. `prompt_logprobs`, `timing` and `cached_tokens` are sent once, with the first tokens.
+    """Newly generated tokens. `prompt_logprobs`, `timing` and `cached_tokens` are sent once, with the first tokens.
 
     `cached_tokens` is the number of prompt tokens that were not read, because their state was in the prefix cache.
     """
@@ -209,8 +214,8 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The final message of a generation; `reason` is `stop` (end token or stop token), `length` or `abort`.
 
-    `stop_id` is the token that ended the generation; Tokens messages do not contain this token. `stop_logprob` is the
-    log-probability of `stop_id`, which is set if the request asks for log-probabilities.
+    `stop_id` is the token that ended the generation; Tokens messages do not contain this token. `stop_logprob`, the
+    log-probability of `stop_id`, is set if the request asks for log-probabilities.
     """
 
     id: str
@@ -222,7 +227,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The final message of a request that could not be answered. `code` is an error code of `app.errors`."""
+    """The final message for a request that could not be answered. `code` is an error code of `app.errors`."""
 
     id: str
     code: str
@@ -230,10 +235,10 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class VersionWork(msgspec.Struct, frozen=True, array_like=True):
-    """The amount of work of an engine for one version since it was loaded.
+    """The amount of work that an engine has done for one version since loading it.
 
-    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
-    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    `requests` is the number of completed requests, `calls` the number of scoring batches and decode steps, and `rows`
+    the number of sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including
     padding.
     """
 
@@ -248,7 +253,7 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
     running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache.
-    `kernel` is the name of the implementation of its matrix products."""
+    `kernel` is the name of its matrix product implementation."""
 
     digest: str
     name: str
@@ -266,9 +271,9 @@ class VersionStatus(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):
-    """The state of the engine, sent every quarter of a second by a separate thread.
+    """The engine's state, which a separate thread sends every quarter of a second.
 
-    `instance` identifies the run of the process: each start has a different value.
+    `instance` identifies this run of the process: each start has a different value.
     """
 
     instance: str

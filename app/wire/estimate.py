@@ -1,4 +1,4 @@
-"""The result of a dry run of a training job. The trainer computes it, and the API returns it."""
+"""The result of a training job's dry run. The trainer computes it, and the API returns it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import msgspec
 
 
 class EstimatedMemory(msgspec.Struct, frozen=True):
-    """The peak memory of a trainer in bytes: `total`, and its parts.
+    """A trainer's peak memory in bytes: `total`, and its parts.
 
-    `optimizer` is the memory for gradients, optimizer moments and averaged weights. `limit` is the maximum memory of a
-    training run.
+    `optimizer` is the memory for gradients, optimizer moments and averaged weights. `limit` is the most memory that a
+    training run may use.
     """
 
     weights: int
@@ -23,7 +23,7 @@ class EstimatedMemory(msgspec.Struct, frozen=True):
 
 
 class EstimatedSeconds(msgspec.Struct, frozen=True):
-    """The time of a training run in seconds: `total`, and its parts.
+    """The duration of a training run in seconds: `total`, and its parts.
 
     `preparation` is the time before the first step, including the fit of the baseline. `closing` is the time after the
     last step, in which the version is evaluated on all held-out data, calibrated and written.
@@ -40,9 +40,9 @@ class TrainingPlan(msgspec.Struct, frozen=True):
     """One training run, with its network, settings, memory and time.
 
     `layers` and `width` are null for `linear`, which has neither. `steps` is the maximum number of steps, or null if
-    only `max_seconds` limits the run. If `ends_earlier` is not null, it explains why the run usually takes fewer steps,
-    and `seconds` is the time of the longest possible run. `trained_tokens` is the number of tokens or numeric steps
-    that the run reads in all of its steps.
+    only `max_seconds` limits the run. If `ends_earlier` is not null, it explains why the run usually takes fewer steps;
+    `seconds` is then the duration of the longest possible run. `trained_tokens` is the number of tokens or numeric
+    steps that the run reads in all of its steps.
     """
 
     model: str
@@ -70,7 +70,7 @@ class DataSummary(msgspec.Struct, frozen=True):
     """The data as the trainer reads it, by split (train, validation, test).
 
     `rows` is empty for plain text; `characters` is empty for all other data. `tokens` counts tokens or numeric steps.
-    `labels` contains the number of rows of each label.
+    `labels` contains each label's number of rows.
     """
 
     rows: dict[str, int]
@@ -80,7 +80,7 @@ class DataSummary(msgspec.Struct, frozen=True):
 
 
 class EstimateNote(msgspec.Struct, frozen=True):
-    """A remark of the trainer on the data or the settings; `level` is info or warn."""
+    """A remark by the trainer about the data or the settings; `level` is info or warn."""
 
     level: str
     kind: str
@@ -93,7 +93,8 @@ class Estimate(msgspec.Struct, frozen=True):
     A job with `model: "auto"` has several runs.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` describe the largest run. `report` is the trainer's report on the data, as it is kept with a version.
+    `memory` describe the largest run. `report` is the trainer's report on the data, in the form in which it is stored
+    with a version.
     """
 
     task: str

@@ -1,4 +1,4 @@
-"""The formats of data files and the corresponding suffixes of file names, which are listed only here."""
+"""The formats of data files and their file name suffixes, which are listed only here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ TABLE_SUFFIXES = tuple(suffix for suffix, name in SUFFIXES.items() if name in TA
 
 
 def format_of(filename: str) -> str | None:
-    """Return the format that the suffix of a file name denotes, without ".gz", or None if the suffix is unknown."""
+    """Return the format for a file name's suffix, ignoring ".gz", or None if the suffix is unknown."""
     name = filename.lower().removesuffix(".gz")
     return next((format_ for suffix, format_ in SUFFIXES.items() if name.endswith(suffix)), None)

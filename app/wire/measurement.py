@@ -15,27 +15,28 @@ CALIBRATION_ERROR_ROWS = 200
 
 
 def too_few(rows: object) -> TypeGuard[float]:
-    """Whether `rows` is too small for a meaningful metric. False for None, because older versions lack this number.
+    """Whether `rows` is too small for a meaningful metric.
 
-    The number may be a float, because events of older versions contain floats only.
+    False for None, because older versions do not have this number. The number may be a float, because older versions'
+    events contain only floats.
     """
     return isinstance(rows, int | float) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 
 
 def shows_calibration_error(rows: object) -> bool:
-    """Whether a calibration error on `rows` rows is more than noise. True for None, as for `too_few`."""
+    """Whether a calibration error measured on `rows` rows is more than noise. True for None, as for `too_few`."""
     return not isinstance(rows, int | float) or rows >= CALIBRATION_ERROR_ROWS
 
 
 def verdict(rows: float) -> str:
-    """The text to show instead of metrics from too few rows: `2 rows: too few for meaningful metrics`."""
+    """The text to show instead of metrics measured on too few rows: `2 rows: too few for meaningful metrics`."""
     return f"{counted(int(rows), 'row')}: too few for meaningful metrics"
 
 
 def consequences(rows: int, *, selects: bool) -> str:
     """A sentence about the consequences of having few validation rows. Empty if there are no consequences.
 
-    `selects` tells whether the run chooses among its evaluations despite having few rows.
+    `selects` indicates whether the run chooses a checkpoint by its evaluations despite having few rows.
     """
     sentences = [f"validation on {verdict(rows)}"] if too_few(rows) else []
     if not selects:

@@ -1,4 +1,7 @@
-"""The record of a training run that ran out of memory. It is restarted one time, with smaller pieces of batches."""
+"""The record of a training run that ran out of memory.
+
+Such a run is restarted once, with batches split into smaller pieces.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ NOTE = "smaller_pieces"  # the kind of the event that reports the new settings
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """Memory ran out with pieces of batches of at most this many tokens."""
+    """Memory ran out although batches were split into pieces of at most `micro_tokens` tokens."""
 
     micro_tokens: int
 
@@ -29,7 +32,7 @@ class _Pieces(msgspec.Struct):
 def report(run: Path) -> bool:
     """Record that memory ran out.
 
-    Returns whether the run may start again, which is possible once and only after its settings are known.
+    Returns whether the run may be restarted, which is possible once and only after its settings are known.
     """
     settled = _read(run / "settled.json", _Pieces)
     if settled is None:

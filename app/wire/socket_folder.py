@@ -1,4 +1,4 @@
-"""The folder of the engines' sockets. It must be private, because every socket in it is treated as an engine.
+"""The folder for the engines' sockets. It must be private, because every socket in it is treated as an engine.
 
 The folder may be inside the system's temporary folder, where another user could create it first.
 """
@@ -34,6 +34,6 @@ def check(folder: Path) -> None:
 def _check_owner(folder: Path, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise NotPrivate(
-            f"{folder} must be a folder of user {os.getuid()}, who runs this program, but it is not a folder or "
-            "belongs to another user; remove it, or set OSTINATO_DATA_DIR to another folder"
+            f"{folder} must be a folder owned by user {os.getuid()}, who runs this program, but it is not a "
+            "folder or belongs to another user; remove it, or set OSTINATO_DATA_DIR to another folder"
         )

@@ -48,7 +48,7 @@ class TrainSpec(msgspec.Struct, frozen=True):
 class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
-    `model` and `against` are the references of the versions, for messages. The checkpoint of `against` is in
+    `model` and `against` are the versions' references, for use in messages. The checkpoint for `against` is in
     `against/`. Equal specs produce equal reports.
     """
 
@@ -75,9 +75,9 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 
 
 class Metrics(msgspec.Struct, tag=True, frozen=True):
-    """The metrics of one step, such as train_loss, valid_loss and lr.
+    """The metrics at one step, such as train_loss, valid_loss and lr.
 
-    If `final` is true, they are the metrics of the kept checkpoint, measured on all held-out data.
+    If `final` is true, they belong to the kept checkpoint and were measured on all held-out data.
     """
 
     step: int
@@ -112,9 +112,9 @@ class Done(msgspec.Struct, tag=True, frozen=True):
 
 
 class PlannedTrial(msgspec.Struct, frozen=True):
-    """One of the training runs that an auto job compares.
+    """One of the training runs compared by an auto job.
 
-    `steps` is None if only time limits the run. `work` is a rough number of floating-point operations; the job's
+    `steps` is None if the run is limited only by time. `work` is a rough number of floating-point operations; the job's
     progress is the mean of its trials' progress, weighted by `work`.
     """
 
@@ -146,7 +146,7 @@ class Estimated(msgspec.Struct, tag=True, frozen=True):
 
 
 class Stopped(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event when it stops on request, with a resume point on disk."""
+    """The trainer's final event when it stops on request, after saving a resume point."""
 
     step: int
 
@@ -163,9 +163,9 @@ class TrainFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Broke(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event after an unexpected exception, whose class is `kind`; another attempt may succeed.
+    """The trainer's final event after an unexpected exception of class `kind`; another attempt may succeed.
 
-    `errno` is the number of the operating system's error that caused the exception, or 0 if there is none.
+    `errno` is the number of the operating system error that caused the exception, or 0 if there was none.
     """
 
     kind: str

@@ -1,7 +1,7 @@
-"""Computes the memory for a network's weights during training, including gradients and the optimizer's state.
+"""Computes the memory that a network's weights need during training, including gradients and optimizer state.
 
-The job API rejects a request if the weights alone do not fit. The trainer adds the activations, which depend on the
-data. Imports no torch.
+The job API rejects a request if the weights alone do not fit in memory. The trainer adds the activations, which depend
+on the data. Imports no torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEADS = 4
 
 @dataclass(frozen=True, slots=True)
 class WeightMemory:
-    """Bytes for the weights, and for their gradients, moments and moving averages (`optimizer`)."""
+    """Memory in bytes for the weights, and for their gradients, moments and moving averages (`optimizer`)."""
 
     weights: int
     optimizer: int
@@ -37,7 +37,7 @@ class WeightMemory:
 
 
 def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False) -> WeightMemory:
-    """The memory for the weights of a network. With `averaged`, includes a moving average of the weights."""
+    """The memory for a network's weights. With `averaged`, this includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
         size = math.prod(shape)
@@ -52,7 +52,7 @@ def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_o
 
 
 def _of_branch(name: str, shape: Shape) -> int:
-    """The number of values stored for a parameter of the n-gram branch, whose tables have sparse gradients."""
+    """The number of values stored for an n-gram branch parameter; the branch's tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
     return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate per row; for a vector, also a gradient
@@ -61,7 +61,7 @@ def _of_branch(name: str, shape: Shape) -> int:
 def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
     """A lower bound on the memory for a new network's weights, from the request alone; 0 if there is none.
 
-    The size of the vocabulary and the number of labels depend on the data, so the smallest possible values are assumed.
+    The vocabulary size and the number of labels depend on the data, so the smallest possible values are assumed.
     """
     if model not in (*RECURRENT, "transformer") or (options.layers is None and options.width is None):
         return 0
@@ -82,7 +82,7 @@ def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that satisfies the request, or None for invalid options, which the trainer reports."""
+    """The smallest network that satisfies the request, or None if options are invalid, which the trainer reports."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":
@@ -105,7 +105,7 @@ def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelCo
 
 
 def check_weights(needed: int, limit: int) -> str:
-    """The error message for weights that do not fit into `limit` bytes; empty if they fit."""
+    """The error message for weights that do not fit in `limit` bytes; empty if they fit."""
     if needed <= limit:
         return ""
     return (
@@ -115,5 +115,5 @@ def check_weights(needed: int, limit: int) -> str:
 
 
 def gigabytes(size: float) -> str:
-    """A number of bytes for messages: 340 MB, 1.4 GB."""
+    """Format a number of bytes for messages: 340 MB, 1.4 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

@@ -1,4 +1,4 @@
-"""The options of a training run and the mapping of data columns, as users write them in a job request."""
+"""The training options and the column mapping that users can set in a job request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VALIDATION_SPLIT = 0.1  # the default fraction of rows held out for validation
 
 
 class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The name of the data column for each role. None selects the column with the default name, if the data has it."""
+    """The name of the data column for each role. None selects the column with the default name, if there is one."""
 
     text: str | None = None
     text_pair: str | None = None

@@ -1,7 +1,7 @@
-"""Validation of training options: ranges, choices, and which options apply to which kind of training.
+"""Validates training options: ranges, choices, and which options apply to which kind of training.
 
-The job API checks the options of a request before it creates a job. The trainer checks them again once it has read the
-data. An option that would have no effect is also rejected.
+The job API checks a request's options before it creates a job. The trainer checks them again once it has read the data.
+An option that would have no effect is also rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
 
 
 class OptionError(ValueError):
-    """A training option that is invalid; `field` is the name of the option in `training`."""
+    """A training option is invalid; `field` is its name in `training`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"training.{field} {message}")
@@ -33,7 +33,7 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An interval of numbers. It includes `low` unless `above` is set, and `high` unless `below` is set."""
+    """An interval of numbers. The interval includes `low` unless `above` is set, and `high` unless `below` is set."""
 
     low: float
     high: float
@@ -99,7 +99,7 @@ class TrainingKind:
 class Restriction:
     """The option `field` does not apply to any kind of training for which `excludes` returns true.
 
-    With `allow_off`, the values false and 0 are still accepted, because they turn the option off.
+    With `allow_off`, the values false and 0 are still accepted, because they disable the option.
     """
 
     field: str
@@ -116,7 +116,7 @@ NETWORK_ONLY = (
 
 
 def _other_than(*architectures: str) -> Callable[[TrainingKind], bool]:
-    """Return a condition that excludes all networks whose architecture is not among `architectures`."""
+    """Return a condition that excludes all networks except those with one of these `architectures`."""
     return lambda k: k.architecture not in (None, "linear", *architectures)
 
 
@@ -183,7 +183,7 @@ def check(options: TrainingOptions, kind: TrainingKind) -> None:
 
 
 def applicable(options: TrainingOptions, kind: TrainingKind) -> TrainingOptions:
-    """Return the options without those that do not apply to this kind of training."""
+    """Return the options that apply to this kind of training."""
     excluded = {restriction.field: None for restriction in RESTRICTIONS if restriction.excludes(kind)}
     return msgspec.structs.replace(options, **excluded)
 
@@ -209,7 +209,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Raise OptionError for an option that would change the dimensions of the base, whose config.json is `base`."""
+    """Raise OptionError for an option that would change the base model's dimensions, given its config.json `base`."""
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
@@ -224,10 +224,10 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
 
 
 def heads_and_width(options: TrainingOptions, heads: int, width: int) -> tuple[int, int]:
-    """Return the number of heads and the width of a new Transformer.
+    """Return the number of heads and the width for a new Transformer.
 
-    Values that are set in `options` are not changed. The other values are as close to the arguments as possible, such
-    that the number of heads is a multiple of `kv_heads` and the width is a multiple of twice the number of heads.
+    Values that are set in `options` are not changed. The other values are as close to the arguments as possible while
+    the number of heads is a multiple of `kv_heads` and the width is a multiple of twice the number of heads.
     """
     shared = options.kv_heads or 1
     heads = options.heads or max(shared, heads - heads % shared)
@@ -250,7 +250,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def is_encoding(name: str) -> bool:
-    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are not accepted."""
+    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, do not count."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)
@@ -261,7 +261,7 @@ def is_encoding(name: str) -> bool:
 
 
 def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check the shape of a new network by building its ModelConfig, with valid defaults for unknown fields."""
+    """Check a new network's shape by building its ModelConfig, with valid defaults for unknown fields."""
     if kind.architecture == "linear":
         return
     heads, width = heads_and_width(options, 4, 128)

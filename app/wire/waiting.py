@@ -1,4 +1,4 @@
-"""Recognises the event of a job that waits because the disk is full."""
+"""Recognises the event that reports a job as waiting because the disk is full."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ WAITS_FOR_DISK: Mapping[str, Any] = {"waits_for": "disk"}  # the event's data
 
 
 def waits_for_disk(data: Mapping[str, Any] | None) -> bool:
-    """Whether an event's data says that its job waits for free disk space."""
+    """Whether an event's data indicates that its job is waiting for free disk space."""
     return bool(data) and WAITS_FOR_DISK.items() <= dict(data or {}).items()

@@ -1,10 +1,10 @@
 """One attempt at a job, from the claim to the job's next state.
 
-1. Lock the run directory, after waiting for the trainer of an earlier attempt to exit.
+1. Lock the run directory, after waiting for an earlier attempt's trainer to exit.
 2. Fetch the data files and the base model.
-3. Record the events of earlier trainers that have not been recorded yet, because their workers were lost.
+3. Record the events of earlier trainers that were not recorded because their workers were lost.
 4. Start the trainer and record its events as they are written.
-5. Derive the job's next state from how the trainer ended.
+5. Determine the job's next state from how the trainer ended.
 
 During all of these steps, a separate thread renews the lease.
 """
@@ -12,22 +12,20 @@ During all of these steps, a separate thread renews the lease.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import time
 from collections.abc import Callable
 
 import msgspec
-from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.errors import OstinatoError
 from app.jobs import trials
-from app.jobs.records import ATTEMPT_LOST, EVALUATION, Job, JobProgress, NewEvent
+from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
 from app.runs.event_file import EventFile
-from app.runs.run_directory import RunBusy, RunDirectory
+from app.runs.run_directory import RunDirectory
 from app.runs.trainer import Trainer, environment
 from app.wire.trainer import (
     Broke,
@@ -40,65 +38,27 @@ from app.wire.trainer import (
     TrainFailed,
     TrainSpec,
 )  # fmt: skip
-from app.wire.waiting import WAITS_FOR_DISK
-from app.worker import conclusion, endings, evaluations, publish, retry, transcript
+from app.worker import conclusion, endings, evaluations, publish, transcript
 from app.worker.checkpoints import Checkpoints
-from app.worker.lease import TRAINER_SHARE, Lease, LeaseLost
+from app.worker.job_attempt import JobAttempt
+from app.worker.lease import TRAINER_SHARE
 from app.worker.memory_kills import KillWatch
 from app.worker.resources import Resources
 
-log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1  # the interval between two reads of the trainer's events
-STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exit by itself
 EXIT_SECONDS = 10.0  # maximum wait for a trainer to exit after its last event
-UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was unavailable
-DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
-LOST = "lost"  # not a job status: this worker no longer holds the job
 
 LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
-class Interrupted(Exception):
-    """The attempt must stop, because the job is being cancelled or paused or the worker is stopping."""
-
-
-class Attempt:
-    """One worker's attempt at a job that it has claimed. `stopping` returns whether the worker must stop."""
+class Attempt(JobAttempt):
+    """An attempt at a training job or an evaluation, whose work a trainer does."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
-        self._resources, self._job, self._stopping = resources, job, stopping
-        self._lease = Lease(resources.database, resources.jobs, job, resources.settings.lease_seconds)
-        self._run = RunDirectory(resources.runs, job.id)
+        super().__init__(resources, job, stopping)
         self._checkpoints = Checkpoints(resources, self._lease, self._run)
         self._settled = bool(job.settled)
         self._kills = KillWatch()
-
-    def run(self) -> str:
-        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a defect."""
-        with self._lease:
-            try:
-                return self._try()
-            except LeaseLost:
-                return LOST
-
-    def _try(self) -> str:
-        try:
-            return self._work()
-        except Interrupted:
-            return self._give_back()
-        except OstinatoError as error:
-            if disk_errors.awaited(error):
-                return self._wait_for_disk(error)
-            if error.retryable:
-                return self._retry(error.message, lost=False)
-            return self._fail(TrainFailed(error.code, error.message, error.param))
-        except RunBusy as error:  # not counted as a loss: the worker of the earlier trainer may be frozen
-            return self._retry(str(error), lost=False)
-        except OSError as error:
-            log.exception("%s: the attempt failed", self._job.id)
-            if disk_errors.awaited(error):
-                return self._wait_for_disk(error)
-            return self._retry(transcript.describe_error(error))
 
     def _work(self) -> str:
         if self._job.automatic and (tried := self._lease.write(lambda s: trials.of(s, self._job.id))):
@@ -108,7 +68,7 @@ class Attempt:
     # --- steps 1 to 3 ---------------------------------------------------------------------------------------------
 
     def _train(self) -> tuple[int, LastEvent | None]:
-        """Run the trainer until it ends. Return its exit code and its last event."""
+        """Run the trainer until it exits. Return its exit code and its last event."""
         with contextlib.ExitStack() as stack:
             self._run.create()
             lock = self._lock()
@@ -121,22 +81,11 @@ class Attempt:
             trainer = self._start(lock)
         try:
             self._lease.guard(trainer)
-            with self._resources.trainers.listed(self._job.id, self._job.attempt, trainer.pid, self._job.parent_id):
+            with self._listed(trainer, "trainer"):
                 last = self._follow(trainer)
                 return trainer.close(), last
         finally:
             trainer.close()
-
-    def _lock(self) -> int:
-        """Lock the run directory, because two trainers must not write to it at the same time.
-
-        An earlier attempt's trainer usually exits by itself, because its lease is not renewed. Otherwise it is killed.
-        """
-        try:
-            return self._run.lock(STRAY_SECONDS, self._check)
-        except RunBusy:
-            self._resources.trainers.kill_stray(self._job.id, self._run.path)
-            return self._run.lock(self._lease.seconds, self._check)
 
     def _fill(self) -> None:
         resources, job = self._resources, self._job
@@ -163,18 +112,13 @@ class Attempt:
             env=environment(resources.env),
         )
 
-    def _check(self) -> None:
-        self._lease.check()
-        if self._to_stop():
-            raise Interrupted
-
-    def _to_stop(self) -> bool:
-        return self._lease.cancel or self._lease.pause or self._stopping()
+    def _position(self) -> int:
+        return self._run.step
 
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer ends. Return the last one. Kills a trainer that does not exit in time."""
+        """Record events until the trainer exits. Return the last one. Kills the trainer if it does not exit in time."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
@@ -202,7 +146,7 @@ class Attempt:
     def _record(self, events: list[TrainEvent], *, live: bool) -> LastEvent | None:
         """Add new events to the job's log. Return the trainer's last event if `events` contains it.
 
-        Events of earlier attempts (`live` is false) do not change the progress and do not end this attempt.
+        Events from earlier attempts (`live` is false) neither change the progress nor end this attempt.
         """
         log_events = [log_event for event in events if (log_event := self._to_log_event(event)) is not None]
         settled = None if self._settled else self._run.settled()
@@ -257,44 +201,3 @@ class Attempt:
         if error is not None and disk_errors.awaited(error):
             return self._wait_for_disk(error)
         return self._retry("the blob store cannot accept the checkpoints", lost=False)
-
-    def _wait_for_disk(self, error: Exception) -> str:
-        """Queue the job again, because the disk is not writable. The attempt does not count as lost."""
-        cause = disk_errors.awaited(error)
-        assert cause is not None
-        log.warning("%s: attempt %d waits for the disk: %s", self._job.id, self._job.attempt, cause)
-        what = transcript.describe_error(cause)
-        message = f"{what[0].upper()}{what[1:]}: the job waits and continues when the problem is solved"
-        # The event's step is the step from which the job will continue. Events are unique by (kind, step), so the event
-        # is logged only once per step, even if many attempts find the disk full.
-        event = NewEvent(kind="job.waiting", step=self._run.step, level="warn", message=message, data=WAITS_FOR_DISK)
-        return self._requeue(event, DISK_SECONDS, lost=False)
-
-    def _give_back(self) -> str:
-        """Release the job after a requested stop. The job is then cancelled, paused, or queued for another worker."""
-        jobs, job = self._resources.jobs, self._job
-        return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
-
-    def _retry(self, why: str, *, lost: bool = True) -> str:
-        """Queue the job again after a fault. It continues from the newest resume point.
-
-        If `lost`, the attempt counts towards the limit of lost attempts; when the limit is reached, the job fails.
-        """
-        resources, job = self._resources, self._job
-        if lost and job.losses + 1 >= resources.settings.max_attempts:
-            failed = TrainFailed("trainer_lost", f"{why}; the limit of {job.losses + 1} failed attempts is reached")
-            return self._fail(failed)
-        wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
-        message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")
-        event = NewEvent(kind=ATTEMPT_LOST, step=job.attempt, level="warn", message=message)
-        return self._requeue(event, wait, lost=lost)
-
-    def _requeue(self, event: NewEvent, wait: float, *, lost: bool) -> str:
-        jobs, job = self._resources.jobs, self._job
-
-        def end(session: Session) -> str:
-            # Use one transaction, so that the event is logged only if this attempt still holds the job.
-            jobs.log(session, job.id, [event])
-            return jobs.requeue(session, job.id, job.attempt, lost=lost, delay=wait)
-
-        return self._lease.end(end)

@@ -1,4 +1,4 @@
-"""Stores the checkpoints that a trainer saves, and assigns an id to each checkpoint, with which it can be loaded."""
+"""Stores the checkpoints that a trainer saves, and assigns each checkpoint an id by which it can be loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Checkpoints:
     """The checkpoints of one attempt.
 
     Training does not wait for the blob store. If the store cannot accept a checkpoint, training continues, and the
-    checkpoint remains pending until a later attempt to store it succeeds.
+    checkpoint stays pending until a later attempt to store it succeeds.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
@@ -44,7 +44,7 @@ class Checkpoints:
         return bool(self._pending)
 
     def load(self) -> None:
-        """Load the steps of the checkpoints that earlier attempts have stored. Raises LeaseLost."""
+        """Load the steps of the checkpoints that earlier attempts stored. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:
@@ -78,7 +78,7 @@ class Checkpoints:
 
 
 def store(resources: Resources, lease: Lease, run: RunDirectory, saved: CheckpointSaved) -> None:
-    """Upload a checkpoint of the run and add its row. Raises OstinatoError, OSError and LeaseLost."""
+    """Upload one of the run's checkpoints and add its row. Raises OstinatoError, OSError and LeaseLost."""
     directory = run.inside(saved.directory)
     files, contents = resources.registry.upload_files(directory), checkpoint.read(directory)
     job = lease.job
@@ -106,5 +106,5 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
 
 def stored_steps(lease: Lease) -> set[int]:
-    """Load the steps of all checkpoints that the job has ever stored. Raises LeaseLost."""
+    """Load the steps of all checkpoints ever stored for the job. Raises LeaseLost."""
     return lease.write(lambda session: logbook.stored_steps(session, lease.job.id))

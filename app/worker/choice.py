@@ -1,4 +1,4 @@
-"""Chooses among the trials of an auto job, by their errors on the same validation rows."""
+"""Chooses one of an auto job's trials by comparing their errors on the same validation rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Candidate:
 
     @property
     def size(self) -> tuple[bool, int]:
-        """The sort key for the size.
+        """The sort key for comparing sizes.
 
         A linear model precedes every network, because it needs less computation per text.
         """
@@ -45,13 +45,13 @@ class Gap:
 
     @property
     def negligible(self) -> bool:
-        """Whether the difference is within one standard error, so that it may be due to chance."""
+        """Whether the difference is within one standard error, and may therefore be due to chance."""
         return self.mean <= self.standard_error
 
 
 @dataclass(frozen=True, slots=True)
 class TrialChoice:
-    """The positions of the chosen and the best candidate, each candidate's gap, and an explanation of the choice."""
+    """The indices of the chosen and the best candidate, each candidate's gap, and an explanation of the choice."""
 
     chosen: int
     best: int

@@ -1,6 +1,6 @@
 """Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-The result does not depend on time or on the order in which the trials ended, so the same trials give the same version.
+The result does not depend on time or on the order in which the trials ended, so equal trials give equal versions.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:
-    """Return the failure of a job without a successful trial.
+    """Return the failure of a job that has no successful trial.
 
-    It has the trials' error code if all trials have the same one.
+    If all trials have the same error code, the failure has it too.
     """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:
@@ -63,7 +63,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
 
 
 def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
-    """Return one row per trial. The rows contain neither times nor ids, so that equal jobs have equal tables."""
+    """Return one row per trial. The rows contain no times or ids, so that identical jobs have identical tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
     for trial, planned in zip(tried, job.settled["trials"], strict=True):
@@ -82,7 +82,7 @@ def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: Tri
 def _write(
     resources: Resources, run: RunDirectory, winner: Job, name: str, reason: str, table: list[dict[str, Any]]
 ) -> Done:
-    """Write the checkpoint of the winner with the table of all trials to the run directory."""
+    """Write the winner's checkpoint, with the table of all trials, to the run directory."""
     result = winner.result
     assert result is not None
     files = parse_manifest(result["files"])

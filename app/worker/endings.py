@@ -1,4 +1,4 @@
-"""Stores the result of a trainer that has finished, and ends the job or begins the trials that the trainer planned."""
+"""Stores a finished trainer's result, and ends the job or starts the trials that the trainer planned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWICE = TrainFailed(
 
 
 def end(resources: Resources, lease: Lease, run: RunDirectory, last: Done | Evaluated | Planned) -> str:
-    """Store what the trainer has produced, and return the job's new status. Raises retryable errors and LeaseLost."""
+    """Store the trainer's result, and return the job's new status. Raises retryable errors and LeaseLost."""
     job = lease.job
     match last:
         case Planned(task, planned):
@@ -53,10 +53,10 @@ def disk_failure(code: int, last: TrainEvent | None) -> OSError | None:
 def after_loss(
     lease: Lease, code: int, last: TrainEvent | None, run: RunDirectory, kills: KillWatch
 ) -> TrainFailed | str:
-    """Return the consequence of a trainer that ended unexpectedly: a failure, or the reason for another attempt.
+    """Return the outcome after a trainer exited unexpectedly: a failure, or the reason for another attempt.
 
-    `kills` has watched for processes that the system killed because memory ran out. A run that ran out of memory starts
-    again once, with smaller pieces of each batch. Raises LeaseLost.
+    `kills` has watched for processes that the system killed for lack of memory. A run that ran out of memory is
+    restarted once, with batches split into smaller pieces. Raises LeaseLost.
     """
     lease.check()  # another attempt may already be using the run directory
     if isinstance(last, Broke):

@@ -1,4 +1,4 @@
-"""The worker's part of an evaluation: fills its run directory, and stores its report and predictions."""
+"""The worker's part of an evaluation: prepares its run directory, and stores its report and predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.worker.resources import Resources
 
 
 def fill(resources: Resources, job: Job, run: RunDirectory) -> None:
-    """Fetch the file and the versions of an evaluation into its run directory."""
+    """Fetch an evaluation's file and versions into its run directory."""
     run.fill_evaluation(msgspec.convert(job.request["spec"], EvaluationSpec), resources.blobs)
     base = job.request["base"]
     run.fill_base(base["digest"], parse_manifest(base["files"]), resources.cache)

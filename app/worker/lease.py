@@ -1,8 +1,8 @@
-"""The lease of one attempt on its job, renewed by a separate thread.
+"""An attempt's lease on its job, renewed by a separate thread.
 
-The thread renews the lease in the database, notifies the trainer of each renewal, and reads the flags by which clients
-cancel or pause the job. It kills the trainer when the lease is lost or a client cancels the job, even if the worker's
-main thread is blocked.
+The thread renews the lease in the database, notifies the trainer of each renewal, and reads the flags that clients set
+to cancel or pause the job. It kills the trainer when the lease is lost or a client cancels the job, even if the
+worker's main thread is blocked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """A context manager that renews the lease of an attempt. Any thread may read `lost`, `cancel` and `pause`."""
+    """A context manager that keeps an attempt's lease renewed. Any thread may read `lost`, `cancel` and `pause`."""
 
     def __init__(self, database: Database, jobs: JobClaims, job: Job, seconds: float) -> None:
         self._database, self._jobs = database, jobs
@@ -77,7 +77,7 @@ class Lease:
         """Run `work` in a transaction. If the database is unavailable, try again until the lease expires.
 
         `work` must raise Fenced if the attempt no longer holds the job. `work` may run twice, because a commit may
-        succeed without being confirmed. Raises LeaseLost.
+        succeed although its confirmation is lost. Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:

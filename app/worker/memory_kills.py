@@ -1,4 +1,4 @@
-"""Counts the processes that the system has killed because memory ran out. Linux only; elsewhere the count is 0."""
+"""Counts the processes that the system has killed for lack of memory. Linux only; elsewhere the count is 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "oom_kill"
 
 
 def count() -> int:
-    """Return the number of processes that were killed so far, on the machine and in the container together."""
+    """Return the number of processes killed so far: the machine's count plus the container's."""
     kills = 0
     for path in SOURCES:
         with suppress(OSError, ValueError):
@@ -20,16 +20,19 @@ def count() -> int:
 
 
 class KillWatch:
-    """Notices kills for lack of memory shortly before a process ended. Earlier ones on the machine do not count."""
+    """Detects whether processes were killed for lack of memory shortly before a process ended.
+
+    Ignores earlier kills.
+    """
 
     def __init__(self) -> None:
         self._earlier = self._latest = count()
 
     def look(self, running: bool) -> None:
-        """Count again, if the process is still running. Must be called regularly."""
+        """Update the count if the process is still running. Must be called regularly."""
         if running:  # keep the count of one look earlier, because a killed process takes a moment to end
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process has been killed since the last but one look."""
+        """Whether a process has been killed since the second-to-last look."""
         return count() > self._earlier

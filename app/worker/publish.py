@@ -1,7 +1,7 @@
-"""Ends a job: registers the version that the training run has produced, or records why the run failed.
+"""Ends a job: registers the version that the training run produced, or records why the run failed.
 
 Blobs are uploaded first. Then one transaction writes all rows that refer to them. A crash in between leaves
-unreferenced blobs, which garbage collection removes. In the next attempt, the trainer reports the result again.
+unreferenced blobs, which garbage collection removes. The trainer of the next attempt reports the same result again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def publish(
 ) -> str:
     """Register the trained version and end the job with this `result`. Return the job's status.
 
-    If the registry rejects the version, because the alias has moved or the name belongs to another owner, the job fails
-    and the checkpoint is kept. Raises retryable errors and LeaseLost.
+    If the registry rejects the version because the alias has moved or another owner has the name, the job fails and the
+    checkpoint is kept. Raises retryable errors and LeaseLost.
     """
     directory = run.inside(done.checkpoint)
     files, contents = resources.registry.upload_files(directory), checkpoint.read(directory)
@@ -79,7 +79,7 @@ def publish(
 
 
 def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> str:
-    """Store the files of a trial for its auto job, and end the trial. Return the trial's status.
+    """Store a trial's files for its auto job, and end the trial. Return the trial's status.
 
     Raises retryable errors and LeaseLost.
     """
@@ -108,7 +108,7 @@ def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> s
 def fail(resources: Resources, lease: Lease, run: RunDirectory, failed: TrainFailed) -> str:
     """Store the best checkpoint, if any, and end the job as failed. Return the job's status.
 
-    Raises LeaseLost. If the checkpoint cannot be stored because of a retryable error or a full disk, raises that error
+    Raises LeaseLost. If a retryable error or a full disk prevents the checkpoint from being stored, raises that error
     instead of ending the job, so that the checkpoint is not lost.
     """
     if failed.checkpoint is not None and failed.step not in checkpoints.stored_steps(lease):
@@ -140,13 +140,13 @@ def _put(resources: Resources, path: Path) -> dict[str, Any]:
 
 
 def _scalars(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the scalar metrics of each split. Leaves out tables, whose size depends on the number of labels."""
+    """Return the scalar metrics of each split. Omits tables, whose size depends on the number of labels."""
     splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
     return {name: {k: v for k, v in split.items() if isinstance(v, int | float)} for name, split in splits.items()}
 
 
 def _flatten(metrics: dict[str, Any]) -> dict[str, float]:
-    """Flatten the metrics of a version to a dict of numbers, with names of the form `<split>_<metric>`."""
+    """Flatten a version's metrics into a dict of numbers, with names of the form `<split>_<metric>`."""
     splits = {name: split for name, split in metrics.items() if isinstance(split, dict)}
     return {
         f"{name}_{metric}": float(value)

@@ -1,4 +1,4 @@
-"""The resources of a worker: settings, database, stores, and the trainer's command and environment."""
+"""A worker's resources: settings, database, stores, and the trainer's command and environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.registry.service import Registry
-from app.runs.trainer import TRAINER, options
+from app.runs.trainer import BATCH_PROGRAM, TRAINER, options
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
@@ -21,10 +21,11 @@ from app.worker.trainer_list import TrainerList
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of a worker, created once per process.
+    """A worker's resources, created once per process.
 
     `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
-    the environment from which the trainer inherits some variables (see `trainer.environment`).
+    the environment from which the trainer inherits some variables (see `trainer.environment`). `batch_program` is the
+    command that starts a batch program, which inherits the whole environment, because it reads the settings.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Resources:
     changes: Changes
     trainer: Sequence[str] = TRAINER
     env: Mapping[str, str] = field(default_factory=dict)
+    batch_program: Sequence[str] = BATCH_PROGRAM
 
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:

@@ -1,8 +1,8 @@
-"""Deletes the rows of expired files and uploads, and the rows of all but the best checkpoints of each job.
+"""Deletes the rows of expired files and uploads, and of all but the best checkpoints of each job.
 
-Also deletes partial files of uploads that were interrupted when a program was killed. Each worker does this between
-jobs. Workers do not need to coordinate, because repeated deletion has no effect. Blobs that are no longer referenced
-are removed by garbage collection (`ostinato registry gc`).
+Also deletes partial files from uploads that were interrupted when a program was killed. Each worker does this between
+jobs. Workers do not need to coordinate, because repeated deletion has no effect. Garbage collection (`ostinato registry
+gc`) removes blobs that are no longer referenced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Retention:
         self._due = time.monotonic()
 
     def run_if_due(self) -> None:
-        """Call `run`, unless it has succeeded within the last hour. Raises DatabaseUnavailable."""
+        """Call `run`, unless it succeeded within the last hour. Raises DatabaseUnavailable."""
         if time.monotonic() < self._due:
             return
         self.run()

@@ -1,4 +1,4 @@
-"""Lists the trainers that run on this machine, in one file per trainer, `<run>/trainers/<job>.json`."""
+"""Lists the trainers running on this machine, in one file per trainer, `<run>/trainers/<job>.json`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ PROCESSES = Path("/proc")  # available only on Linux; on other systems, command 
 class TrainerList:
     """A folder with one entry per trainer.
 
-    An entry may remain after its trainer has ended, and the operating system may reuse the process id. For this reason,
-    a process is killed only if it is in the list and its command line contains the path of the run directory.
+    An entry may remain after its trainer has exited, and the operating system may reuse the process id. A process is
+    therefore killed only if it is in the list and its command line contains the run directory's path.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
-    def listed(self, job_id: str, attempt: int, pid: int, parent: str | None = None) -> Iterator[None]:
-        """Context manager that adds a trainer to the list until the end of the block.
+    def listed(
+        self, job_id: str, attempt: int, pid: int, parent: str | None = None, program: str = "trainer"
+    ) -> Iterator[None]:
+        """Context manager that keeps a trainer, or another `program`, in the list until the end of the block.
 
         `parent` is the job of a trial.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entry = {"program": "trainer", "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
+        entry = {"program": program, "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}
         entry |= {} if parent is None else {"parent": parent}
         write_json(self._path(job_id), entry)
         try:
@@ -47,14 +49,14 @@ class TrainerList:
                 self._path(job_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove the entries of trainers that have ended. Killed workers leave such entries."""
+        """Remove the entries of trainers that have exited. Killed workers leave such entries."""
         for path in self.folder.glob("*.json"):
             pid = _read(path).get("pid")
             if not (isinstance(pid, int) and _command_line(pid)):
                 path.unlink(missing_ok=True)
 
     def kill_stray(self, job_id: str, run: Path) -> None:
-        """Kill the trainer of an earlier attempt that is still running in a run directory."""
+        """Kill an earlier attempt's trainer that is still running in a run directory."""
         pid = _read(self._path(job_id)).get("pid")
         if isinstance(pid, int) and os.fsencode(run) in _command_line(pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Converts the events of a trainer to the events and the progress of its job."""
+"""Converts a trainer's events to its job's events and progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KIND_CHARACTERS, PHASE_CHARACTERS = 40, 20  # the widths of columns in the datab
 
 
 def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
-    """Convert an event of a training run or, if `evaluation` is set, of an evaluation.
+    """Convert an event from a training run or, if `evaluation` is set, from an evaluation.
 
     Returns None for the trainer's last event, which determines the job's next state.
     """
@@ -50,7 +50,7 @@ def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
 
 
 def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = None) -> JobProgress:
-    """Return the progress of the job after these events."""
+    """Return the job's progress after these events."""
     phase: str | None = None
     last: Metrics | None = None
     for event in events:
@@ -70,7 +70,7 @@ def to_progress(events: Iterable[TrainEvent], settled: dict[str, Any] | None = N
 
 
 def lost_checkpoint(step: int) -> NewEvent:
-    """Return the event that reports a checkpoint that could not be stored."""
+    """Return the event for a checkpoint that could not be stored."""
     message = f"The checkpoint of step {step} could not be stored"
     return NewEvent(kind="checkpoint.lost", step=step, level="warn", message=message)
 
@@ -88,12 +88,12 @@ def describe_error(error: OSError) -> str:
 
 
 def changes_settings(event: TrainEvent) -> bool:
-    """Whether the trainer has changed the settings of the run, which are otherwise determined once."""
+    """Whether the event reports a change of the run's settings, which are otherwise determined only once."""
     return isinstance(event, Note) and event.kind == shortage.NOTE
 
 
 def describe_exit(code: int) -> str:
-    """Describe how a process ended, from the exit code that `subprocess` returns."""
+    """Describe how a process ended, given the exit code from `subprocess`."""
     if code >= 0:
         return f"exit code {code}"
     try:

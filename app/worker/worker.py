@@ -1,4 +1,8 @@
-"""The worker's main loop, which claims jobs and executes them one after another."""
+"""A lane of the worker, which claims jobs and executes them one after another.
+
+A worker has two lanes, one for training jobs and evaluations and one for batches, each in a thread of its own. A job
+in one lane does not delay the jobs in the other.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,17 @@ import os
 import select
 import socket
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
 from app.jobs import queries
-from app.jobs.records import ENDED, Job
+from app.jobs.records import BATCH_LANE, ENDED, TRAINING_LANE, Job
 from app.runs.run_directory import prune
 from app.worker.attempt import Attempt
+from app.worker.batch_attempt import BatchAttempt
+from app.worker.job_attempt import JobAttempt
 from app.worker.resources import Resources
 from app.worker.retention import Retention
 
@@ -26,15 +33,27 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between retries while the databa
 
 
 def default_name() -> str:
-    """Return the default name of a worker: `<host>-<process id>`."""
+    """Return a worker's default name: `<host>-<process id>`."""
     return f"{socket.gethostname()[:90]}-{os.getpid()}"
 
 
-class Worker:
-    """Executes one job at a time. `run` returns after `stop` has been called."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The kinds of jobs that a lane runs, and how it attempts one."""
 
-    def __init__(self, resources: Resources, name: str | None = None) -> None:
-        self._resources = resources
+    kinds: tuple[str, ...]
+    attempt: Callable[[Resources, Job, Callable[[], bool]], JobAttempt]
+
+
+TRAINING = Lane(TRAINING_LANE, Attempt)
+BATCHES = Lane(BATCH_LANE, BatchAttempt)
+
+
+class Worker:
+    """Executes one job of its lane at a time. `run` returns after `stop` has been called."""
+
+    def __init__(self, resources: Resources, name: str | None = None, lane: Lane = TRAINING) -> None:
+        self._resources, self._lane = resources, lane
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
@@ -56,13 +75,14 @@ class Worker:
 
     def run(self) -> None:
         """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
-        log.info("worker %s started", self.name)
+        log.info("worker %s started: %s", self.name, ", ".join(self._lane.kinds))
         self._resources.trainers.sweep()
         wait = FIRST_WAIT
         while not self._stopping:
             try:
                 worked = self.step()
-                self._retention.run_if_due()
+                if self._lane is TRAINING:  # one of the lanes is enough
+                    self._retention.run_if_due()
                 wait = FIRST_WAIT
             except DatabaseUnavailable as error:
                 log.warning("%s (trying again in %g s)", error.message, wait)
@@ -88,7 +108,7 @@ class Worker:
     def _attempt(self, job: Job) -> None:
         log.info("%s claimed: attempt %d", job.id, job.attempt)
         try:
-            outcome = Attempt(self._resources, job, lambda: self._stopping).run()
+            outcome = self._lane.attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
             # This is a defect of the worker. When the lease expires, the next claim counts the attempt as lost, so the
             # job is retried, but only until the limit of lost attempts is reached.
@@ -98,26 +118,26 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in the log of its parent. If this fails, the result is reported with the next one."""
+        """Report a trial's result in its parent's log. If this fails, it is reported with the next result."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)
 
     def _claim(self) -> Job | None:
-        resources, settings = self._resources, self._resources.settings
+        resources, settings, kinds = self._resources, self._resources.settings, self._lane.kinds
         mark = resources.changes.mark()  # read before the query, so that a commit made meanwhile is noticed
         if mark is not None and mark == self._quiet:
             return None
         self._quiet = None
         with resources.database.read() as session:  # check first: idle workers must not take SQLite's write lock
-            if not resources.jobs.claimable(session):
-                self._quiet = None if resources.jobs.any_leases(session) else mark
+            if not resources.jobs.claimable(session, kinds):
+                self._quiet = None if resources.jobs.any_leases(session, kinds) else mark
                 return None
         with resources.database.transaction() as session:
-            return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts)
+            return resources.jobs.claim(session, self.name, settings.lease_seconds, settings.max_attempts, kinds)
 
     def _rest(self, seconds: float) -> None:
-        """Wait for this time, or until `stop` is called."""
+        """Wait for `seconds`, or until `stop` is called."""
         if not self._stopping:
             select.select([self._awake], [], [], seconds)
 

@@ -31,6 +31,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "crowd": "benchmarks.accept.crowd",
     "kills": "benchmarks.accept.kills",
     "auto_kills": "benchmarks.accept.auto_kills",
+    "batches": "benchmarks.accept.batches",
     "compose": "benchmarks.accept.compose",
     "bench": "benchmarks.accept.speed",
     "digits": "benchmarks.accept.digits",
@@ -49,7 +50,7 @@ def data_folder() -> Path | None:
 
 
 def run(name: str) -> str:
-    """Run one check and write its result file. Returns the outcome as one word."""
+    """Run one check and write its result file. Returns the outcome in one word."""
     print(f"{name}:", flush=True)
     record, started = Record(), time.time()
     try:

@@ -1,4 +1,4 @@
-"""Runs each attack from one key, or none, while the requests of a second key are timed, on both databases."""
+"""Runs each attack with one key or none, while requests with a second key are timed, on both databases."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def client(service: Service, name: str) -> httpx.Client:
 
 
 def timed(http: httpx.Client, seconds: float, method: str, path: str, body: object = None) -> tuple[list[float], int]:
-    """Repeat a request. Returns the seconds that each took, in order, and the number of errors."""
+    """Repeat a request. Returns the seconds that each request took, in order, and the number of errors."""
     times, errors, end = [], 0, time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.perf_counter()
@@ -61,7 +61,8 @@ def timed(http: httpx.Client, seconds: float, method: str, path: str, body: obje
 
 
 def figures(service: Service, seconds: float) -> dict[str, float]:
-    """The 99th percentiles of single texts and of the health route, measured at the same time, and the errors."""
+    """Return the 99th percentiles of single texts and of the health route, measured at the same time, and the
+    errors."""
     health: list[tuple[list[float], int]] = []
     with client(service, "bob") as bob, httpx.Client(base_url=service.url, timeout=60) as anybody:
         thread = threading.Thread(target=lambda: health.append(timed(anybody, seconds, "GET", "/livez")))
@@ -79,7 +80,7 @@ def figures(service: Service, seconds: float) -> dict[str, float]:
 
 
 def resident(service: Service) -> float:
-    """The memory of the API and the engine, in MiB."""
+    """Return the memory of the API and the engine, in MiB."""
     total = 0.0
     for program in service.programs():
         if not program["program"].startswith("worker"):
@@ -90,7 +91,7 @@ def resident(service: Service) -> float:
 
 @contextmanager
 def attacked(service: Service, name: str, folder: Path, database: str) -> Iterator[Path]:
-    """Run an attack in a process of its own during the block. Yields its output."""
+    """Run an attack in a separate process within the block. Yields its output."""
     output = folder / f"{name}.log"
     command = [sys.executable, "-m", "benchmarks.accept.abuse_attacks", name, service.url, KEYS["mallory"], str(folder)]
     with output.open("wb") as log, contextlib.ExitStack() as stack:
@@ -106,7 +107,7 @@ def attacked(service: Service, name: str, folder: Path, database: str) -> Iterat
 
 
 def replies_in(output: Path) -> dict[str, int]:
-    """The attacker's latest count of its replies, by status."""
+    """Return how many replies of each status the attacker has received, according to its last report."""
     lines = [line for line in output.read_text().split("\n")[:-1] if line]
     replies: dict[str, int] = json.loads(lines[-1]) if lines else {}
     return replies
@@ -114,7 +115,7 @@ def replies_in(output: Path) -> dict[str, int]:
 
 @contextmanager
 def locked(service: Service, database: str) -> Iterator[None]:
-    """Hold a lock that every writer waits for."""
+    """Hold a lock that blocks every writer."""
     if not database:
         connection = sqlite3.connect(service.data / "ostinato.db", isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
@@ -130,7 +131,7 @@ def locked(service: Service, database: str) -> Iterator[None]:
 
 
 def prepare(service: Service, folder: Path) -> None:
-    """Register the second key's version, and write the checkpoint that attacks change."""
+    """Register the second key's version, and write the checkpoint that the attacks modify."""
     directory = checkpoints.write("classify-lstm", corpus(), folder)
     directory.rename(folder / "mood")
     tar = checkpoints.pack(folder / "mood")
@@ -157,7 +158,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
 
 
 def returned(service: Service, before: float) -> float:
-    """The growth of the memory after an attack, which may take a while to become small."""
+    """Return how much memory has grown after an attack. It may take a while for memory to be released."""
     end = time.monotonic() + RETURN_SECONDS
     while (growth := resident(service) - before) > MEMORY and time.monotonic() < end:
         time.sleep(0.5)

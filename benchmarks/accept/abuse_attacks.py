@@ -1,7 +1,7 @@
 """Attacks on a running service: `python -m benchmarks.accept.abuse_attacks NAME URL SECRET FOLDER` runs until killed.
 
-Each attack uses one API key, or none, and several threads. It prints the statuses that it has received, and the number
-of times that it has sent something else.
+Each attack uses one API key, or none, and several threads. It prints how many replies it has received with each status,
+and how many raw connections it has opened.
 """
 
 from __future__ import annotations

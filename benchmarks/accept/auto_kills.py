@@ -1,6 +1,6 @@
-"""Sends kill -9 at random moments of an auto job, ten times each with SQLite and with PostgreSQL.
+"""Sends kill -9 at random moments during an auto job, ten times each with SQLite and with PostgreSQL.
 
-The job must end with the same weights and the same table of trials as an undisturbed job.
+The job must end with the same weights and trial table as an undisturbed job.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _train(service: Service, file: str) -> dict[str, Any]:
 
 
 def _kill_at_random(service: Service, job_id: str) -> Counter[str]:
-    """Kill the trainer or the worker at random moments. Returns the number of kills of each."""
+    """Kill the trainer or the worker at random moments. Returns how often each was killed."""
     draw, hits = random.Random(11), Counter[str]()
     while sum(hits.values()) < KILLS and service.job(job_id)["status"] not in ENDED:
         time.sleep(draw.uniform(SHORTEST, LONGEST))

@@ -2,7 +2,7 @@
 
 `auto` is trained on every set through the API. Its trials include a GRU and, except on the smallest sets, a
 Transformer. The checkpoints of these trials are also measured on the test rows, and an LSTM is trained separately. The
-baseline is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`; to use fewer data
+baseline is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`. To use fewer data
 sets, set ACCEPT_SETS to their names, separated by commas.
 """
 
@@ -54,7 +54,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def baseline(labelled: LabelledSet) -> dict[str, Any]:
-    """Fit a linear SVM and a logistic regression to the train rows, and return the one that is better on the validation
+    """Fit a linear SVM and a logistic regression to the train rows, and return whichever is better on the validation
     rows.
 
     With many labels, only the SVM is fitted, because a logistic regression would take too long.
@@ -84,7 +84,7 @@ def _figures(labels: list[str], answers: list[str]) -> dict[str, float]:
 
 
 def _scores(service: Service, labelled: LabelledSet, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the test figures of each model, one per seed."""
+    """Return each model's test figures, one per seed."""
     file = service.upload(labelled.write(folder))
     scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in SEEDS:
@@ -106,7 +106,7 @@ def _scores(service: Service, labelled: LabelledSet, folder: Path) -> dict[str, 
 
 
 def _trial_figures(service: Service, job_id: str, test: list[Example]) -> dict[str, float]:
-    """Return the test figures of the checkpoint that a trial has kept."""
+    """Return the test figures of the checkpoint that a trial kept."""
     kept = checked(service.client.get(f"/v1/fine_tuning/jobs/{job_id}/checkpoints"))["data"]
     reference = max(kept, key=lambda checkpoint: checkpoint["step_number"])["fine_tuned_model_checkpoint"]
     texts, labels = _columns(test)

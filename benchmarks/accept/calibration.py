@@ -1,7 +1,7 @@
-"""Checks on test rows that the guarantees of calibrated probabilities, prediction sets and abstention hold.
+"""Checks on test rows that the guarantees for calibrated probabilities, prediction sets and abstention hold.
 
-The networks are trained with default settings. The test rows of a network are divided 20 times at random: a calibration
-is fitted to one half and measured on the other half. This requires no further training.
+The networks are trained with default settings. A network's test rows are randomly divided in half 20 times: a
+calibration is fitted to one half and measured on the other. This requires no further training.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _perfect(probs_NC: Array) -> float:
 
 
 def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, targets_N: Array) -> None:
-    """Measure sets and abstention on repeated splits of the test rows into calibration rows and measured rows."""
+    """Measure prediction sets and abstention on random halves of the test rows, calibrated on the other halves."""
     coverages, sizes, kept = [], [], {risk: 0 for risk in RISKS}
     answered: dict[float, list[float]] = {risk: [] for risk in RISKS}
     for number in range(SPLITS):

@@ -1,4 +1,4 @@
-"""Clients that people already have, unmodified and each in an environment of its own, against trained models.
+"""Runs existing clients, unmodified and each in its own environment, against trained models.
 
 Every suite in `tests/clients/suites/` checks the content of each reply. The results become `docs/compatibility.md`.
 """
@@ -80,7 +80,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def install(name: str, suite: ClientSuite) -> list[str]:
-    """Install the packages of a suite, once, and return the command that runs it."""
+    """Install a suite's packages once, and return the command that runs the suite."""
     home = ENVIRONMENTS / name
     if suite.script.endswith(".mjs"):
         home.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def train(service: Service, folder: Path) -> None:
 
 
 def conversations(count: int = 200) -> Iterator[str]:
-    """Conversations of one question and its answer, as JSON lines."""
+    """Yield conversations of one question and one answer, as JSON lines."""
     draw = random.Random(0)
     for number in range(count):
         messages = [{"role": "system", "content": f"{number}"}] if number % 3 == 0 else []

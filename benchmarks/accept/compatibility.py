@@ -1,4 +1,4 @@
-"""Writes `docs/compatibility.md`: which call of which client works, and which is refused with what error."""
+"""Writes `docs/compatibility.md`: which calls of which clients work, and which are refused with which error."""
 
 from __future__ import annotations
 

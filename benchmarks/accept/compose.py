@@ -74,13 +74,13 @@ class Composed:
 
     @property
     def secret(self) -> str:
-        """Return the secret of the API key that the README's commands have written to .env."""
+        """Return the secret of the API key that the README's commands wrote to .env."""
         match = re.search(r"^OSTINATO_API_KEYS=[^:]*:(.+)$", (self.folder / ".env").read_text(), re.MULTILINE)
         assert match, "the README's commands have not created a key"
         return match[1]
 
     def type(self, typed: list[Step]) -> None:
-        """Run commands of the README on the containers."""
+        """Run commands from the README on the containers."""
         changes = {
             "docker compose": shlex.join(self.command),
             "http://127.0.0.1:8000": self.url,
@@ -92,7 +92,7 @@ class Composed:
 
 @contextmanager
 def composed(folder: Path, docker: list[Step]) -> Iterator[tuple[Composed, Service]]:
-    """Run the service that the README's commands start. It is removed with its volumes at the end."""
+    """Run the service that the README's commands start. Afterwards, it is removed together with its volumes."""
     compose = Composed(folder)
     try:
         compose.type([step for step in docker if "docker compose" in step.command])

@@ -1,6 +1,6 @@
-"""Measures the accuracy of the time estimates shown to users: dry runs, and `estimated_finish` after a tenth of a run.
+"""Measures how accurate the time estimates shown to users are: dry runs, and `estimated_finish` after a tenth of a run.
 
-Makes five training runs, on generated data. The machine should be idle otherwise.
+Performs five training runs on generated data. The machine should otherwise be idle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (file, request)
 
 
 def write_data(folder: Path) -> None:
-    """Write a table of texts with four labels, and a plain text. Word frequencies are as in natural language."""
+    """Write a table of texts with four labels, and a plain text. Words are distributed as in natural language."""
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghijklmnoprstu", k=draw.randint(2, 9))) for _ in range(WORDS)]
     weights = [1 / (rank + 2) for rank in range(WORDS)]

@@ -1,4 +1,4 @@
-"""The processor time of a service that has a loaded version and no requests: all programs together, in a period."""
+"""Measures the processor time of all programs of a service that has a loaded version but receives no requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 1.0  # percent of one core
 
 
 def shares(service: Service, seconds: float) -> dict[str, float]:
-    """Measure the share of a core, in percent, that the launcher and each of its programs use."""
+    """Measure how much of a core, in percent, the launcher and each of its programs use."""
     assert service.process is not None
     pids = {"launcher": service.process.pid} | {p["program"]: p["pid"] for p in service.programs()}
     before = {name: processor_seconds(pid) for name, pid in pids.items()}

@@ -46,7 +46,7 @@ def train(service: Service, file: str, which: str) -> dict[str, Any]:
 
 
 def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, int]:
-    """Kill the trainer and the worker in turn while the job advances. Returns the number of kills of each."""
+    """Kill the trainer and the worker in turn while the job is running. Returns the number of kills of each."""
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]
@@ -86,7 +86,7 @@ def check_training(record: Record, service: Service, backend: str, file: str) ->
 
 
 def ends(service: Service, job_id: str) -> int:
-    """Return the number of times that the job ended: its final events or its versions, whichever is larger."""
+    """Return how many times the job ended: the number of its final events or of its versions, whichever is larger."""
     events = service.events(job_id)
     final: int = sum(event["message"].startswith("The job has") for event in events)
     model = service.job(job_id)["fine_tuned_model"].partition(":")[0]
@@ -136,7 +136,7 @@ def kill_engine(
 
 
 def _classify_on(service: Service, model: str, salt: str, enough: Event) -> None:
-    """Send one large request after another until one fails or `enough` is set."""
+    """Send large requests one after another until one fails or `enough` is set."""
     number = 0
     while not enough.is_set():
         number += 1
@@ -155,7 +155,7 @@ def _scored(service: Service) -> float:
 
 
 def _outcome(future: Future[Any]) -> str:
-    """Return `result`, the code of the error, `hangs` if the request does not end, or another exception as text."""
+    """Return `result`, an error code, `hangs` if the request does not end, or another exception as text."""
     try:
         future.result(60)
         return "result"

@@ -85,7 +85,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 def _train(
     record: Record, service: Service, model: str, file: str, training: dict[str, Any]
 ) -> tuple[float, dict[str, Any]]:
-    """Train, and return the seconds from the request to the version, and the test figures."""
+    """Train, and return the seconds from the request until the version is ready, and the test figures."""
     began = time.perf_counter()
     created = service.train(model=model, training_file=file, suffix=f"large-{model}", seed=1, training=training)
     with _Peak(service) as peak:
@@ -101,7 +101,7 @@ def _train(
 
 
 class _Peak:
-    """Measures the resident memory of the trainer and of the programs that it starts, until the end of the block."""
+    """Context manager that measures the peak resident memory of the trainer and the programs that it starts."""
 
     def __init__(self, service: Service) -> None:
         self.bytes, self._service, self._done = 0, service, threading.Event()

@@ -1,4 +1,4 @@
-"""The README's commands in order, in a fresh clone, as a newcomer would run them."""
+"""Runs the README's commands in order, in a fresh clone, as a newcomer would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eight different data sets for classification, made from the data sets of the acceptance checks.
+"""Eight different classification data sets, derived from the data sets of the acceptance checks.
 
 They have 200 to 20,000 train rows, two to sixty labels and at least 2,000 test rows each; some are noisy or skewed.
 """
@@ -28,7 +28,7 @@ _BIBLE, _VADER, _LANGUAGES, _PLAYS = (
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """The rows of a set, by split."""
+    """The rows of a data set, keyed by split."""
 
     name: str
     train: list[Example]
@@ -36,7 +36,7 @@ class LabelledSet:
     test: list[Example]
 
     def write(self, folder: Path) -> Path:
-        """Write the set as a CSV file with a column for the split."""
+        """Write the data set as a CSV file with a split column."""
         path = folder / f"{self.name}.csv"
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
@@ -47,7 +47,7 @@ class LabelledSet:
 
 
 def build(data: Path | None) -> dict[str, Callable[[], LabelledSet]]:
-    """Return a function that makes each set, by name. Raises Skip if a source is missing."""
+    """Return functions that create the data sets, keyed by name. Raises Skip if a source is missing."""
     for name in (_BIBLE, _VADER, _LANGUAGES, _PLAYS):
         source(data, name)
     assert data is not None
@@ -88,7 +88,7 @@ def _testaments(folder: Path) -> Iterable[Example]:
 
 
 def _books(folder: Path, column: str, most: int) -> Iterable[Example]:
-    """Return verses of the longest books, each with the number of its book."""
+    """Return verses from the longest books, each with the number of its book."""
     verses = [(verse[column], f"book {verse['ref'].split('.')[0]}") for verse in _verses(folder)]
     kept = {label for label, _ in Counter(label for _, label in verses).most_common(most)}
     return (verse for verse in verses if verse[1] in kept)
@@ -103,7 +103,7 @@ def _two_sides(folder: Path) -> list[Example]:
 
 
 def _noisy(labelled: LabelledSet) -> LabelledSet:
-    """Return the set with wrong labels in some of its train and validation rows. Its test rows are unchanged."""
+    """Return the data set with wrong labels in some of its train and validation rows. Its test rows are unchanged."""
     other, draw = {"positive": "negative", "negative": "positive"}, random.Random(1)
 
     def flip(examples: list[Example]) -> list[Example]:
@@ -119,7 +119,7 @@ def _skewed(examples: list[Example]) -> list[Example]:
 
 
 def _plays(folder: Path, most: int) -> Iterable[Example]:
-    """Return passages of the longest plays, without the speakers' names, which would reveal the play."""
+    """Return passages from the longest plays, without the speakers' names, which would reveal the play."""
     text = (folder / _PLAYS).read_text(encoding="utf-8")
     starts = [title.start() for title in re.finditer(r"^[^\n]+\n+by William Shakespeare$", text, re.MULTILINE)]
     plays = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
@@ -132,7 +132,7 @@ def _plays(folder: Path, most: int) -> Iterable[Example]:
 
 
 def _pieces(folder: Path) -> Iterable[Example]:
-    """Return short pieces of paragraphs in the languages with the most paragraphs."""
+    """Return short passages in the languages that have the most paragraphs."""
     paragraphs = rows(folder / _LANGUAGES)
     kept = {label for label, _ in Counter(row["label"] for row in paragraphs).most_common(57)}
     for row in paragraphs:

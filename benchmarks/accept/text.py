@@ -1,4 +1,4 @@
-"""Language models on a book: compares the default recipe with nanoGPT's recipe for a CPU, and trains for a given time.
+"""Language models on a book: compares the default recipe with nanoGPT's CPU recipe, and trains with a time limit.
 
 The reference is nanoGPT's recipe, in benchmarks/language_model.py. Time limits are multiples of the time that the
 reference takes in the same run, so the machine should be idle.

@@ -1,4 +1,4 @@
-"""Chooses the kernels for a network, once, when the network is loaded."""
+"""Chooses the kernels for a network when the network is loaded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
 
 
 def name_of(kernels: Kernels | None) -> str:
-    """Return the name of the module with these kernels, or `PLAIN`."""
+    """Return the name of the module that contains these kernels, or `PLAIN`."""
     return PLAIN if kernels is None else str(getattr(kernels, "__name__", "")).rpartition(".")[2]
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:
-    """Bind every layer of `network` to `kernels`, in place and for inference only.
+    """Bind every layer of `network` to `kernels`, in place, for inference only.
 
-    Afterwards, the `state_dict` no longer contains weights that exist only in prepared form. Returns the size, in
-    bytes, of the weights that are in memory twice (see `KernelLayer.bind`).
+    Afterwards, the `state_dict` no longer contains weights that exist only in prepared form. Returns the size in bytes
+    of the weights that are in memory twice (see `KernelLayer.bind`).
     """
     with torch.no_grad():
         return sum(layer.bind(kernels) for layer in list(network.modules()) if isinstance(layer, KernelLayer))

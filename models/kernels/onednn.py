@@ -2,11 +2,11 @@
 
 `torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work unevenly among threads if
 there are few rows. In decoding, where a product has only a few rows, this overhead takes up to half of the time. With
-many rows, as in classification, `linear` is as fast as the products of this module, or faster (measurements are in
-docs/log.md).
+many rows, as in classification, `linear` is at least as fast as the products in this module (see docs/log.md for
+measurements).
 
-The operators are the same as those of torch.compile for linear layers on a CPU (torch._inductor, mkldnn_fusion.py).
-Calling them directly does not require a compiler.
+The operators are those that torch.compile uses for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling
+them directly does not require a compiler.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return the matrix in oneDNN's blocked layout. The argument None allows any number of rows in x."""
+    """Return the matrix in oneDNN's blocked layout. The argument None permits any number of rows in x."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

@@ -1,4 +1,4 @@
-"""The interface for the matrix products of layers, and the base class of layers whose products can be replaced."""
+"""The interface for the matrix products in layers, and the base class of layers whose products can be replaced."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ AddedProduct = Callable[[Tensor, Tensor], Tensor]  # x (…, in) and a summand (
 
 
 class Kernels(Protocol):
-    """Products with fixed weights on one kind of processor. A module with these functions implements this protocol.
+    """Matrix products with fixed weights, implemented for one kind of processor.
 
-    Each function takes a weight W (out, in) and a bias b (out), or None, and returns the product as a function of x.
-    One-time work for a matrix, such as changing its memory layout, is done when the product is created. Except in
+    A module with these functions implements this protocol.
+
+    Each function takes a weight W (out, in) and a bias b (out) or None, and returns the product as a function of x.
+    One-time work on a matrix, such as changing its memory layout, is done when the product is created. Except in
     `reference`, the products are for inference only: they have no gradients, and later changes to the weight have no
-    effect. `activation` is "silu", "gelu" (the exact GELU, with erf), "gelu_tanh" (its approximation) or
-    "relu".
+    effect. `activation` is "silu", "gelu" (the exact GELU, with erf), "gelu_tanh" (its approximation) or "relu".
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
@@ -47,12 +48,12 @@ class Kernels(Protocol):
 
 
 class KernelLayer(nn.Module):
-    """A layer whose matrix products can be replaced once, for inference, by the products of other kernels."""
+    """A layer whose matrix products can be replaced once, for inference, by those of other kernels."""
 
     def bind(self, kernels: Kernels) -> int:
-        """Compute with `kernels` from now on, and drop the parameters that were needed only by the replaced products.
+        """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.
 
-        Returns the size, in bytes, of the weights that are then in memory twice: in prepared form, and as parameters
-        that other computations still need.
+        Returns the size in bytes of the weights that are then in memory twice: in prepared form, and as parameters that
+        other computations still need.
         """
         raise NotImplementedError

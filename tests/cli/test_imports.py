@@ -147,5 +147,5 @@ def test_options_for_weights_are_refused_for_a_checkpoint(
     (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
     for source in ("m", "a.tgz"):
         done = ostinato("import", source, "--name", "reviews", *option)
-        assert done.status == 1 and f"{option[0]}: for weights only" in done.err
+        assert done.status == 1 and f"{option[0]} can only be used with weights" in done.err
     assert not registry.requests

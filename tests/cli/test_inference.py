@@ -83,7 +83,7 @@ def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pyt
     done = ostinato("classify", "x")
     assert (done.status, done.err) == (
         1,
-        "ostinato: name a model with --model NAME (`ostinato models` lists the models)\n",
+        "ostinato: choose a model with --model NAME (`ostinato models` lists the models)\n",
     )
     service.routes["POST /v1/classify"] = classified
     monkeypatch.setenv("OSTINATO_DEFAULT_MODEL", "default")
@@ -210,12 +210,12 @@ def test_the_index_of_an_item_counts_texts_that_are_skipped(reading: Service, os
 
 
 def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostinato: Run) -> None:
-    advice = "shorten it, or send truncate_prompt_tokens (-1 cuts to that length)"
+    advice = "shorten it, or send truncate_prompt_tokens (-1 truncates to that length)"
     error = {"message": f"input has 200 tokens, but m:1 accepts at most 128; {advice}", "param": "input"}
     service.routes |= {"POST /v1/classify": (400, {"error": error}), "POST /v1/completions": (200, {})}
     assert ostinato("classify", "-m", "m", "a long text").err == (
-        "ostinato: text 1 has 200 tokens, but m:1 accepts at most 128; shorten it, or use --truncate, which cuts to "
-        "that length\n"
+        "ostinato: text 1 has 200 tokens, but m:1 accepts at most 128; shorten it, or use --truncate, which shortens "
+        "it to that length\n"
     )
     ostinato("generate", "-m", "m", "x", "--json", "--truncate")
     assert service.requests[-1].json["truncate_prompt_tokens"] == -1

@@ -70,7 +70,7 @@ def test_a_model_that_does_not_exist_is_said_in_commands(service: Service, ostin
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PHRASES = (
-    "send truncate_prompt_tokens (-1 cuts to that length)",
+    "send truncate_prompt_tokens (-1 truncates to that length)",
     "save it as UTF-8, or set training.encoding (--encoding) to its encoding",
     "the encoding set in training.encoding (--encoding)",
     "to use a column, assign it a role in `columns`",

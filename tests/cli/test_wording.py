@@ -20,7 +20,10 @@ from app.cli.wording import in_own_words
             "there is no file 'a'; GET /v1/files lists your files",
             "there is no file 'a'; `ostinato files` lists your files",
         ),
-        ("send truncate_prompt_tokens (-1 cuts to that length)", "use --truncate, which cuts to that length"),
+        (
+            "send truncate_prompt_tokens (-1 truncates to that length)",
+            "use --truncate, which shortens it to that length",
+        ),
         ("use a smaller max_grad_norm", "use a smaller --max-grad-norm"),
         ("publish.name must have 1 to 64 characters", "--name must have 1 to 64 characters"),
         ("set training.encoding (--encoding) to its encoding", "set --encoding to its encoding"),

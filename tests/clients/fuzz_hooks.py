@@ -38,7 +38,7 @@ REASONS = (
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
     Reason("version_required", "", "depends on the aliases"),
-    Reason("invalid_request", "needs a version that was trained on conversations", "depends on the model"),
+    Reason("invalid_request", "requires a version trained on conversations", "depends on the model"),
     Reason("idempotency_key_reused", "", "depends on earlier requests"),
     Reason("invalid_request", "(accepts at most|have \\d+ dimensions; request)", "depends on the model"),
     Reason("invalid_request", "token ids? .* (0 to|between)|must be between 0", "depends on the model's vocabulary"),
@@ -52,7 +52,7 @@ REASONS = (
     Reason(
         "invalid_request",
         "best_of|either as data or as instances|instances?\\b|num_predict is 0|cannot be streamed|requires details|"
-        "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|applies to probs|"
+        "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|only for probs|"
         "inputs( must| needs|\\.text)|"
         "stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"
         "top_logprobs requires|both mean the same",

@@ -1,4 +1,4 @@
-"""A short run of schemathesis over the OpenAPI document; `make accept CHECKS=fuzz` is the long one."""
+"""A short run of schemathesis over the OpenAPI document; `make accept CHECKS=fuzz` is the long one, with all phases."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HOOKS = Path(__file__).parent / "fuzz_hooks.py"
 def test_generated_requests_are_answered_as_documented() -> None:
     if not (TOOLS / "schemathesis").exists():
         pytest.skip("schemathesis is missing: `make tools` installs it")
-    result = fuzz(examples=3, phases="examples,coverage,fuzzing")
+    result = fuzz(examples=4, phases="examples,fuzzing")
     assert result.findings == [], result.output
-    assert result.cases >= 1500
+    assert result.cases >= 700
 
 
 def test_each_exception_has_a_reason() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.clients.fuzzing import KEY, TOOLS
 from tests.clients.service import serving
-from tests.serving import Api
+from tests.serving import LABELS, Api
 
 GENERATOR = TOOLS / "openapi-python-client"
 PACKAGE = "ostinato_client"
@@ -68,10 +68,12 @@ class Caller:
         self.models = importlib.import_module(f"{PACKAGE}.models")
         self.types = importlib.import_module(f"{PACKAGE}.types")
         self.client = importlib.import_module(PACKAGE).AuthenticatedClient(url, KEY.partition(":")[2])
+        self.families: set[str] = set()
 
     def __call__(self, operation: str, *arguments: Any, **fields: Any) -> Any:
         """Return the parsed reply of `operation`, such as `models.list_models`. Asserts that it has succeeded."""
         module = importlib.import_module(f"{PACKAGE}.api.{operation}")
+        self.families.add(operation.partition(".")[0])
         reply = module.sync_detailed(*arguments, client=self.client, **fields)
         assert reply.status_code == 200, (operation, reply.content)
         return reply.parsed
@@ -81,6 +83,21 @@ def test_each_family_of_routes_answers(api: Api, package: Path) -> None:
     call = Caller(api.url)
     with call.client:
         _call_each_family(call)
+        _call_each_dialect(call)
+    assert call.families == {path.name for path in (package / "api").iterdir() if path.is_dir()} - {"__pycache__"}
+
+
+def _call_each_dialect(call: Caller) -> None:
+    models, name = call.models, "demo-sentiment-lstm"
+    [scores] = call("hugging_face.tei_predict", body=models.PredictRequest(inputs=[["I love this!"]]))
+    assert {score.label for score in scores} == set(LABELS)
+    assert set(call("torch_serve.predict", name, body=models.PredictionRequest(data="I love this!"))) == set(LABELS)
+    text = models.InputTensor(name="text", datatype=models.InputTensorDatatype.BYTES, shape=[1], data=["I love this!"])
+    reply = call("open_inference_protocol.infer", name, body=models.InferRequest(inputs=[text]))
+    assert [output.name for output in reply.outputs] == ["label", "probs"]
+    options = models.OllamaOptions(num_predict=4)
+    request = models.OllamaGenerateRequest(model="demo-text-lstm", prompt="Once", stream=False, options=options)
+    assert len(call("ollama.ollama_generate", body=request).response) == 4
 
 
 def _call_each_family(call: Caller) -> None:
@@ -95,6 +112,8 @@ def _call_each_family(call: Caller) -> None:
     request = models.ResponseRequest(input_="Hi", model="demo-text-lstm", max_output_tokens=4)
     assert call("generation.create_response", body=request).output[0].content[0].text == "user"
     assert call("embeddings.create_embedding", body=models.EmbeddingRequest(input_=["a", "b"])).data[1].index == 1
+    tokens = call("tokenization.tokenize", body=models.TokenizeRequest(prompt="Hi")).tokens
+    assert call("tokenization.detokenize", body=models.DetokenizeRequest(tokens=tokens)).prompt == "Hi"
     card = call("models.list_models").data[0]
     assert call("models.retrieve_model", card.id).digest == card.digest
 
@@ -111,6 +130,9 @@ def _call_each_family(call: Caller) -> None:
     )
     assert job.status == "queued" and call("training.cancel_fine_tuning_job", job.id).status == "cancelled"
     assert call("training.list_fine_tuning_events", job.id).data
+
+    evaluation = call("evaluations.create_evaluation", body=models.EvaluationRequest(model=card.id, file=file.id))
+    assert call("evaluations.cancel_evaluation", evaluation.id).status == "cancelled"
 
     alias = call("registry.set_model_alias", card.id.partition(":")[0], "staging", body=models.AliasRequest(version=1))
     assert alias.version == 1

@@ -14,8 +14,8 @@ from app.engine.slots import Slots
 from app.wire.engine import Generate, SamplingParams
 
 
-def make(length: int, max_tokens: int = 4) -> Sequence:
-    message = Generate("x", "d", "p", [1] * length, SamplingParams(max_tokens=max_tokens))
+def make(length: int, max_tokens: int = 4, background: bool = False) -> Sequence:
+    message = Generate("x", "d", "p", [1] * length, SamplingParams(max_tokens=max_tokens), background=background)
     return sequences.admit(message, b"", 10_000, None)
 
 
@@ -28,9 +28,9 @@ class Life(RuleBasedStateMachine):
         self.state: dict[int, tuple[Sequence, int]] = {}
         self.sequences: list[Sequence] = []
 
-    @rule(length=st.integers(1, 80), count=st.integers(1, 5))
-    def arrive(self, length: int, count: int) -> None:
-        sequence = make(length, count)
+    @rule(length=st.integers(1, 80), count=st.integers(1, 5), background=st.booleans())
+    def arrive(self, length: int, count: int, background: bool) -> None:
+        sequence = make(length, count, background)
         self.sequences.append(sequence)
         self.scheduler.add(sequence)
 
@@ -56,7 +56,9 @@ class Life(RuleBasedStateMachine):
         scheduler = self.scheduler
         for sequence in scheduler.admit():
             self.state[sequence.slot] = (sequence, 0)
-        assert scheduler.slots.full or not scheduler.waiting
+        behind = [s.background for s in scheduler.waiting]
+        held = sum(s.background for s in scheduler.running) >= max(1, scheduler.slots.capacity // 8)
+        assert scheduler.slots.full or (all(behind) and (held or not behind))
         for slot, sequence in enumerate(scheduler.decoding()):
             if sequence:
                 owner, fed = self.state[slot]
@@ -75,7 +77,7 @@ class Life(RuleBasedStateMachine):
         assert len(chosen) == len(set(chosen)) and set(chosen) <= set(reading)
         assert sum(chunk.cost for chunk in chunks) <= scheduler.prefill_tokens
         if reading:
-            assert min(reading, key=lambda s: s.order) in chosen  # the oldest always continues
+            assert min(reading, key=lambda s: (s.background, s.order)) in chosen  # the oldest always continues
         for chunk in chunks:
             for i, (sequence, length) in enumerate(zip(chunk.sequences, chunk.lengths, strict=True)):
                 assert sequence.slot == chunk.start + i and 1 <= length <= sequence.remaining
@@ -168,3 +170,21 @@ def test_slots_that_still_read_their_prompt_are_left_out_of_the_decode_call() ->
     scheduler.admit()
     rows[1].computed = 3
     assert scheduler.decoding() == [None, rows[1]]
+
+
+def test_background_sequences_come_last_and_share_few_slots() -> None:
+    scheduler = Scheduler(16, 10)
+    behind, front = [make(4, background=True) for _ in range(4)], [make(4) for _ in range(3)]
+    for sequence in (*behind, *front):
+        scheduler.add(sequence)
+    assert scheduler.waiting == [*front, *behind] and scheduler.queued == 7
+    assert scheduler.admit() == [*front, *behind[:2]]  # an eighth of the slots
+    assert next(s for chunk in scheduler.chunks() for s in chunk.sequences) in front
+    for sequence in (*front, behind[0]):
+        scheduler.remove(sequence)
+    assert scheduler.admit() == [behind[2]]
+    scheduler.remove(behind[3])
+    assert scheduler.queued == 0 and scheduler.admit() == []
+    alone = Scheduler(2, 10)
+    alone.add(behind[3])
+    assert alone.admit() == [behind[3]]

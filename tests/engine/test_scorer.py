@@ -14,7 +14,7 @@ from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.runner import Scaling
-from app.engine.scorer import Scorer
+from app.engine.scorer import BACKGROUND_ROWS, Scorer
 from app.engine.version import assemble
 from app.wire import engine as wire
 from models.config import ModelConfig
@@ -48,6 +48,23 @@ def texts(count: int, seed: int = 0) -> list[list[int]]:
 
 def ask(id: str, sequences: list[list[int]], deadline: float | None = None) -> wire.Score:
     return wire.Score(id, "d", "local", sequences, deadline=deadline)
+
+
+def test_background_rows_wait_for_all_others_and_run_in_small_batches() -> None:
+    shape = SHAPES[0]
+    scorer, _, replies = start(shape)
+    slow = texts(20, seed=3)
+    scorer.add(b.PEER, wire.Score("behind", "d", "local", slow, background=True))
+    assert scorer.queued and len(scorer.take()) <= BACKGROUND_ROWS  # a batch that a later request would wait for
+    scorer.add(b.PEER, ask("front", texts(3, seed=4)))
+    while (batch := scorer.take())[0].request.id == "front":
+        assert {item.request.id for item in batch} == {"front"}
+    assert 1 <= len(batch) <= BACKGROUND_ROWS and scorer.queued
+    assert scorer.abort(b.PEER, "behind") and not scorer.queued
+    scorer.add(b.PEER, wire.Score("again", "d", "local", slow, background=True))
+    drain(scorer)
+    for scores, row in zip(replies.final("again").scores, slow, strict=True):
+        assert scores == pytest.approx(plain(b.network(shape), row), abs=1e-4)
 
 
 def drain(scorer: Scorer) -> int:
@@ -121,6 +138,18 @@ def test_numeric_sequences_are_normalised_and_values_scaled_back() -> None:
         with torch.inference_mode():
             raw = float(built(torch.from_numpy((values - 5) / 3)[None], torch.tensor([len(values)])))
         assert scores == pytest.approx([raw * 10 + 100], abs=1e-3)
+
+
+def test_a_large_target_keeps_its_digits() -> None:
+    """Near 1.8e9, the numbers of float32 are 128 apart."""
+    shape, mean, std = b.config("gru", "regression"), 1_795_000_000.0, 57_735.0
+    scorer, _, replies = start(shape, target=Scaling([mean], [std]))
+    rows = texts(20)
+    scorer.add(b.PEER, ask("x", rows))
+    drain(scorer)
+    expected = [[raw * std + mean for raw in plain(b.network(shape), row)] for row in rows]
+    for scores, exact in zip(replies.final("x").scores, expected, strict=True):
+        assert scores == pytest.approx(exact, rel=0, abs=0.1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

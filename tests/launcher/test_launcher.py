@@ -221,7 +221,7 @@ def test_a_second_launcher_on_the_same_folder_is_refused(up: Callable[..., Up], 
     one.running()
     with socket.create_server(("127.0.0.1", 0)) as taken:  # the folder is named, rather than a port that it holds
         chosen = settings.load({}, data_dir=str(one.data), port=taken.getsockname()[1])
-        with pytest.raises(StartRefused, match=f"already runs on .*process {one.process.pid}.*--data-dir"):
+        with pytest.raises(StartRefused, match=f"is already running on .*process {one.process.pid}.*--data-dir"):
             launcher.start_up(chosen)
     one.end()
     with lock(chosen.run_dir):  # released

@@ -23,7 +23,7 @@ def test_a_listed_process_that_is_not_a_trainer_is_ignored(tmp_path: Path) -> No
 def test_trainers_are_found_although_the_folder_was_empty_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "_is_trainer", lambda pid: True)
+    monkeypatch.setattr(programs, "_runs", lambda module, pid: True)
     trainers = programs.Trainers(tmp_path)
     assert trainers.read() == []
     (folder := tmp_path / "trainers").mkdir()
@@ -32,7 +32,7 @@ def test_trainers_are_found_although_the_folder_was_empty_before(
     monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("an unchanged empty folder was read again"))
     assert trainers.read() == []
     monkeypatch.undo()
-    monkeypatch.setattr(programs, "_is_trainer", lambda pid: True)
+    monkeypatch.setattr(programs, "_runs", lambda module, pid: True)
     listed = folder / "a.json"
     listed.write_text("{half")
     assert trainers.read() == []
@@ -45,7 +45,7 @@ def test_trainers_are_found_although_the_folder_was_empty_before(
 def test_a_file_added_within_the_resolution_of_the_folders_time_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "_is_trainer", lambda pid: True)
+    monkeypatch.setattr(programs, "_runs", lambda module, pid: True)
     (folder := tmp_path / "trainers").mkdir()
     trainers = programs.Trainers(tmp_path)
     now = os.stat(folder).st_mtime_ns

@@ -14,7 +14,7 @@ from app.runs.trainer import Trainer
 from app.storage.blobs import BlobStore
 from app.storage.errors import StorageUnavailable
 from app.wire.waiting import waits_for_disk
-from app.worker import attempt
+from app.worker import job_attempt
 from app.worker.resources import Resources
 from app.worker.trainer_list import TrainerList
 from app.worker.worker import Worker
@@ -110,7 +110,7 @@ def test_an_unavailable_store_is_not_counted_as_a_loss(
     queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = queue.create()
-    monkeypatch.setattr(attempt, "UNAVAILABLE_SECONDS", 0.0)
+    monkeypatch.setattr(job_attempt, "UNAVAILABLE_SECONDS", 0.0)
     with monkeypatch.context() as broken:
         broken.setattr(BlobStore, "fetch", unavailable)
         assert Worker(resources).step()
@@ -170,7 +170,7 @@ def test_a_fault_of_the_machine_is_logged_without_its_paths(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "DISK_SECONDS", 1e-6)
+    monkeypatch.setattr(job_attempt, "DISK_SECONDS", 1e-6)
 
 
 def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import CheckpointInvalid
-from app.worker import attempt, checkpoints
+from app.worker import checkpoints, job_attempt
 from app.worker.resources import Resources
 from app.worker.worker import Worker
 from tests.jobs.fixtures import Queue
@@ -39,7 +39,7 @@ def test_no_job_ends_before_its_checkpoints_are_stored(
     plan: dict[str, int], status: str, queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = queue.create(plan={"steps": 5, "checkpoint_every": 3} | plan)
-    monkeypatch.setattr(attempt, "UNAVAILABLE_SECONDS", 0.0)
+    monkeypatch.setattr(job_attempt, "UNAVAILABLE_SECONDS", 0.0)
     with monkeypatch.context() as broken:
         broken.setattr(checkpoints, "store", unavailable)
         assert Worker(resources).step()

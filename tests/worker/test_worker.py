@@ -51,8 +51,8 @@ def claims(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     results: list[bool] = []
     claimable = resources.jobs.claimable
 
-    def query(session: Session) -> bool:
-        results.append(claimable(session))
+    def query(session: Session, kinds: tuple[str, ...]) -> bool:
+        results.append(claimable(session, kinds))
         return results[-1]
 
     monkeypatch.setattr(resources.jobs, "claimable", query)

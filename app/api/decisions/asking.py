@@ -1,4 +1,4 @@
-"""Asks a version typed questions about one text. Both formats of decisions use this module."""
+"""Asks a version typed questions about one text. Both decision formats use this module."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TextToJudge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The probabilities of a question's options, and the reading that computed them from the output of the head."""
+    """The probabilities of a question's options, and the reading that computed them from the head's output."""
 
     reading: Reading
     probabilities: list[float]
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The outcome of each question, or None for each if the version abstained."""
+    """Each question's outcome, or None for all questions if the version abstained."""
 
     scored: ScoredBatch
     outcomes: Sequence[Outcome | None]
@@ -62,7 +62,7 @@ class Judgement:
 async def judge(request: Request, caller: Caller, text: TextToJudge, questions: Sequence[TypedQuestion]) -> Judgement:
     """Answer questions about a text. Raises InvalidRequest if the version cannot answer one of them.
 
-    The version reads the text only once, because its computation depends on its labels, not on the questions.
+    The version reads the text only once, because its computation does not depend on the questions.
     """
     policy, readings = _policy(request), list[Reading]()
 
@@ -102,7 +102,7 @@ def _judgement(scored: ScoredBatch, readings: Sequence[Reading], policy: Decisio
 
 
 def _policy(request: Request) -> DecisionPolicy:
-    """Read the policy for abstaining from the headers. Errors about the policy name the headers."""
+    """Read the abstention policy from the headers. Error messages about the policy name the headers."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
     request.scope[SENT_NAMES] |= POLICY
     return DecisionPolicy(**values)

@@ -98,7 +98,7 @@ async def create_decision(request: Request) -> Response:
 
 
 def headers_of(result: Judgement) -> dict[str, str]:
-    """The headers of an answer."""
+    """An answer's headers."""
     return answer_headers(result.scored.version.ref, result.tokens, result.scored.timing)
 
 

@@ -15,9 +15,9 @@ Instructions = str | list[dict[str, Any]]
 
 
 class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An option of a choice question: `value` is one of the version's labels. `description` has no effect.
+    """An option in a choice question: `value` is one of the version's labels. `description` has no effect.
 
-    For a version with two labels, `true` and `false` represent the positive label and the other label.
+    For a version with two labels, `true` represents the positive label and `false` the other one.
     """
 
     value: str | bool
@@ -25,7 +25,7 @@ class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A level of a score question: `label` is one of the version's labels. `description` has no effect."""
+    """A level in a score question: `label` is one of the version's labels. `description` has no effect."""
 
     label: str
     description: str | None = None
@@ -34,9 +34,9 @@ class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="predicate"):
     """A question about the probability of one label.
 
-    `name` is the label or, if no label has this name, the positive one of two labels is used.
+    `name` is the label; if no label has this name, the positive one of two labels is used.
 
-    `instructions` have no effect, because the question of a version is determined by its training.
+    `instructions` have no effect, because training determines which question a version answers.
     """
 
     instructions: Instructions
@@ -52,11 +52,11 @@ class ChoiceQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class ScoreQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """A question about the position on a scale of labels, from the lowest level to the highest.
+    """A question about the position on a scale of labels, ordered from the lowest level to the highest.
 
     `instructions` have no effect.
 
-    For a regression, levels that are numbers are values, and other levels represent the values 0, 1, 2, …
+    For a regression, levels that are numbers represent themselves, and other levels represent the values 0, 1, 2, …
     """
 
     instructions: Instructions
@@ -68,7 +68,7 @@ DecisionQuestion = PredicateQuestion | ChoiceQuestion | ScoreQuestion
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Questions about one input, which is a text, or messages and tool calls that are read as lines `role: text`.
+    """Questions about one input: a text, or messages and tool calls, which are read as lines `role: text`.
 
     `truncate_prompt_tokens` is the number of tokens to which the text is truncated; -1 truncates it to the version's
     context length.
@@ -88,7 +88,7 @@ class PredicateAnswer(msgspec.Struct, frozen=True, tag="predicate"):
 
 
 class ChoiceShare(msgspec.Struct, frozen=True):
-    """The probability of an option."""
+    """An option's probability."""
 
     value: str | bool
     probability: float
@@ -104,7 +104,7 @@ class ChoiceAnswer(msgspec.Struct, frozen=True, tag="choice"):
 
 
 class LevelShare(msgspec.Struct, frozen=True):
-    """The probability of a level. `value` is its position, starting at 0."""
+    """A level's probability. `value` is the level's position, starting at 0."""
 
     label: str
     value: int
@@ -121,7 +121,7 @@ class ScoreAnswer(msgspec.Struct, frozen=True, tag="score"):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """The version abstained according to the header `x-abstain-below` or `x-max-risk`."""
+    """The version abstained because of the header `x-abstain-below` or `x-max-risk`."""
 
     name: str | None
 

@@ -22,7 +22,7 @@ PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}  # t
 
 
 class DecisionPart(msgspec.Struct, frozen=True):
-    """A part of an item's content: a text, or JSON data. Images are not supported."""
+    """A part of an item's content: a text or JSON data. Images are not supported."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": [*PARTS, "input_json"]})]
     text: str | None = None
@@ -34,7 +34,7 @@ DecisionContent = str | Annotated[list[DecisionPart], Meta(max_length=256)]
 
 
 class DecisionItem(msgspec.Struct, frozen=True):
-    """A message with `role` and `content`, or a call or the output of a tool, with the fields of its `type`."""
+    """A message with `role` and `content`, or a tool call or tool output with the fields of its `type`."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": ["message", *CALLS]})] = "message"
     role: Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})] | None = None
@@ -51,7 +51,7 @@ DecisionInput = str | Annotated[list[DecisionItem], Meta(min_length=1, max_lengt
 def text_of(value: DecisionInput) -> str:
     """Return the text of an input. Raises InvalidRequest if an item is incomplete, unknown or not text.
 
-    Several items become lines `role: text`. A single message becomes its text without a role, so a version that was
+    Several items become lines of the form `role: text`. A single message becomes its text without a role, so a version
     trained on texts reads the same input for a text and for a single message.
     """
     if isinstance(value, str):
@@ -63,7 +63,7 @@ def text_of(value: DecisionInput) -> str:
 
 
 def compact(value: Any) -> str:
-    """JSON without white space. The keys of objects keep their order."""
+    """JSON without white space. Object keys keep their order."""
     return msgspec.json.encode(value).decode()
 
 

@@ -21,9 +21,9 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
-    """A question about the probability of one label: the label with the name of the question or, if there is none, the
-    positive one of two labels. `instructions` have no effect, because the question of a version is determined by its
-    training."""
+    """A question about the probability of one label: the label that has the question's name or, if there is none, the
+    positive label of two. `instructions` have no effect, because training determines which question a version answers.
+    """
 
     instructions: Described | None = None
     criteria: NoulCriteria | None = None
@@ -40,10 +40,10 @@ class OptionQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """A question about the position on a scale of labels, from the lowest level to the highest.
+    """A question about the position on a scale of labels, ordered from the lowest level to the highest.
 
-    If all labels of the version are numbers, and there are as many levels as labels, the levels describe the numbers.
-    For a regression, levels that are numbers are values, and other levels represent the values 0, 1, 2, …
+    If all of the version's labels are numbers, and there are as many levels as labels, the levels describe the numbers.
+    For a regression, levels that are numbers represent themselves, and other levels represent the values 0, 1, 2, …
     """
 
     criteria: Annotated[list[Described], Meta(min_length=1, max_length=MOST_OPTIONS)]
@@ -54,7 +54,7 @@ SystemOneQuestion = NoulQuestion | OptionQuestion | RatingQuestion
 
 
 class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Questions about one state: a text, or an object or an array, which is read as compact JSON.
+    """Questions about one state: a text, or an object or array, which is read as compact JSON.
 
     `truncate_prompt_tokens` is the number of tokens to which the text is truncated; -1 truncates it to the version's
     context length.
@@ -90,7 +90,7 @@ class RatingAnswer(msgspec.Struct, frozen=True, tag="score"):
 
 
 class SystemOneRefusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """The version abstained according to the header `x-abstain-below` or `x-max-risk`."""
+    """The version abstained because of the header `x-abstain-below` or `x-max-risk`."""
 
 
 SystemOneAnswer = NoulAnswer | OptionAnswer | RatingAnswer | SystemOneRefusal
@@ -104,7 +104,7 @@ class SystemOneUsage(msgspec.Struct, frozen=True):
 
 
 class SystemOneReply(msgspec.Struct, frozen=True):
-    """The answers, by the names of the questions."""
+    """The answers, by question name."""
 
     model: str
     answers: dict[str, SystemOneAnswer]
@@ -123,7 +123,7 @@ class SystemOneFault(msgspec.Struct, frozen=True):
 
 
 class SystemOneError(msgspec.Struct, frozen=True):
-    """An error: a message, and the invalid fields of the request."""
+    """An error: a message, and the request's invalid fields."""
 
     error: str
     detail: list[SystemOneFault]

@@ -1,4 +1,4 @@
-"""The access log: one line per request. Lines are collected and written together, since each write is a system call."""
+"""The access log: one line per request. Lines are collected and written together, as each write is a system call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("ostinato.access")
 
 @dataclass(slots=True)
 class Access:
-    """The log entry of a request, with its principal (`by`) and its duration (`ms`, in milliseconds)."""
+    """A request's log entry, with its principal (`by`) and duration (`ms`, in milliseconds)."""
 
     created: float
     level: int

@@ -1,4 +1,4 @@
-"""Loads a version before a required alias is pointed at it."""
+"""Loads a version before a required alias is pointed to it."""
 
 from __future__ import annotations
 

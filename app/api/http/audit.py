@@ -36,12 +36,12 @@ class AuditTrail:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start on the loop that serves requests."""
+        """Start on the event loop that serves requests."""
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._repeat())
 
     async def close(self) -> None:
-        """Write the changes that are waiting, and stop."""
+        """Write the pending changes, and stop."""
         self._open = False
         self._arrived.set()
         if self._task is not None:
@@ -70,7 +70,7 @@ class AuditTrail:
             log.error("%d changes are missing from the audit log", len(self._waiting))
 
     async def _write(self) -> bool:
-        """Write the changes that are waiting. Returns whether the database has accepted them."""
+        """Write the pending changes. Returns whether the database accepted them."""
         if not (changes := list(self._waiting)):
             return True
         try:

@@ -88,7 +88,7 @@ def _hash(secret: str) -> bytes:
 
 
 class Authentication:
-    """Identifies the sender of a request. Rejects requests without a valid key and requests from other web sites.
+    """Identifies the sender of a request. Rejects requests without a valid key, and requests from other web sites.
 
     Authentication happens before routing, so requests for unknown paths need a key too.
     """
@@ -102,9 +102,10 @@ class Authentication:
         self.origins = frozenset(settings.origins)
 
     def principal(self, scope: Scope) -> str:
-        """The principal of a request. It is empty if keys are configured and a public route is requested without a key.
+        """The principal of a request.
 
-        Stores in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
+        It is empty for a request to a public route without a key, if keys are configured. Also records in the scope
+        whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers = index_of(scope)
         principal: str | None = LOCAL
@@ -115,7 +116,7 @@ class Authentication:
         return principal or ""
 
     def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Unauthorized without a key, or Forbidden if the key lacks the scope that the request needs."""
+        """Raise Unauthorized if there is no key, or Forbidden if the key lacks the scope that the request needs."""
         scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
         if is_public(scope["method"], scope["path"]):
             return
@@ -124,13 +125,13 @@ class Authentication:
         scopes.check(self.scopes[principal], scope["method"], scope["path"])
 
     def _check_site(self, method: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Forbidden if the request was sent by a page of another web site.
+        """Raise Forbidden if the request was sent by a page on another web site.
 
-        Requests from the origins in the setting `allowed_origins` are accepted. The origin is not checked for methods
-        that change nothing: without CORS headers, the browser does not let the page read the reply. If no keys are
-        configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which the
-        domain of a malicious page resolves to this machine, so that the Origin and Host headers agree and the origin
-        check passes.
+        Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
+        that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
+        are configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which a
+        malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin check
+        passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

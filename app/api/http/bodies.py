@@ -21,12 +21,12 @@ LISTED = 20  # the maximum number of fields that the error for an unknown field 
 
 
 class JsonBody(Generic[T]):
-    """Decodes request bodies into one type of struct."""
+    """Decodes request bodies into structs of one type."""
 
     def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
-        """`others` describes the fields of other servers' APIs that are also accepted.
+        """`others` describes fields from other servers' APIs that are also accepted.
 
-        `media` are media types that are accepted besides JSON's, because another server's clients send them with JSON.
+        `media` are additional media types that are accepted, because another server's clients send JSON with them.
         """
         self.kind, self._others, self._media = kind, others, frozenset(media)
         self._decode = msgspec.json.Decoder(kind).decode
@@ -43,7 +43,7 @@ class JsonBody(Generic[T]):
     def decode(self, payload: bytes, names: dict[str, str] | None = None) -> T:
         """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`.
 
-        Adds to `names` the fields that were sent under another name: field of the struct -> name in the body.
+        Adds the fields that were sent under other names to `names`: field of the struct -> name in the body.
         """
         if not payload:
             raise InvalidRequest("the request body is empty; send a JSON object")
@@ -92,7 +92,7 @@ def _not_json(error: Exception) -> InvalidRequest:
 
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
-    """Return the names of the fields at a path in a body, such as `stream_options`; the path "" is the body itself."""
+    """Return the field names at a path in a body, such as `stream_options`; the path "" is the body itself."""
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))

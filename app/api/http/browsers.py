@@ -1,4 +1,4 @@
-"""CORS headers, which allow web pages from the origins in the setting `allowed_origins` to call the API."""
+"""CORS headers, which allow web pages from the origins in the `allowed_origins` setting to call the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFLIGHT_SECONDS = 600
 
 
 def cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Wrap `app` to answer preflight requests and to add CORS headers. Without origins, return `app` unchanged."""
+    """Wrap `app` to answer preflight requests and add CORS headers. Without origins, return `app` unchanged."""
     if not origins:
         return app
     return CORSMiddleware(

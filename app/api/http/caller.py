@@ -18,7 +18,7 @@ MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The principal (the name of the API key), the model reference, and the time limit of a request to a model."""
+    """A model request's principal (the name of the API key), model reference and time limit."""
 
     principal: str
     reference: str
@@ -26,7 +26,7 @@ class Caller:
 
     @classmethod
     def read(cls, request: Request, model: str | None) -> Self:
-        """Read the caller of a request. `model` is the model named in the body, or None. Raises InvalidRequest."""
+        """Read a request's caller. `model` is the model named in the body, or None. Raises InvalidRequest."""
         settings = services_of(request).settings
         return cls(principal_of(request), _reference(request, model, settings), time_limit(request))
 
@@ -40,7 +40,7 @@ def _reference(request: Request, model: str | None, settings: Settings) -> str:
 
 
 def time_limit(request: Request) -> float:
-    """The time limit that the client sends, capped at the `request_timeout` setting, which is also the default.
+    """The client's time limit, capped at the `request_timeout` setting, which is also the default.
 
     In seconds. Raises InvalidRequest.
     """

@@ -1,4 +1,4 @@
-"""Limits the connections of one API process, so that idle sockets cannot keep other clients out."""
+"""Limits an API process's connections, so that idle sockets cannot keep other clients out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Connection(Protocol):
     """A connection that the table may close."""
 
     def evict(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The maximum number of connections in total and from one address."""
+    """The maximum number of connections in total and per address."""
 
     total: int
     per_address: int
@@ -40,12 +40,12 @@ class ConnectionLimits:
 
 
 class ConnectionTable:
-    """The open connections. A connection that waits for a request is *idle* and can be replaced by a new one.
+    """The open connections. A connection that is waiting for a request is *idle* and can be replaced by a new one.
 
     If a limit is reached, a new connection replaces the one that has been idle longest. If the new connection's address
-    has reached its limit, one of that address is replaced, otherwise one of the address with the most idle connections.
-    If all connections have a request in progress, the new one is *reserved*: it may request only the health routes, and
-    the next new connection replaces it.
+    has reached its limit, one of that address's connections is replaced; otherwise, one from the address with the most
+    idle connections. If all connections have a request in progress, the new one is *reserved*: it may request only the
+    health routes, and the next new connection replaces it.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -59,7 +59,7 @@ class ConnectionTable:
         return len(self._addresses)
 
     def add(self, connection: Connection, host: str) -> bool:
-        """Add a new, idle connection. Returns False if it is reserved."""
+        """Add a new, idle connection. Returns False if the connection is reserved."""
         address = group(host)
         if not self._make_room(address):
             self._reserved[connection] = None
@@ -85,7 +85,7 @@ class ConnectionTable:
             self._idle.pop(address, None)
 
     def remove(self, connection: Connection) -> None:
-        """Remove a closed connection. Has no effect if the connection has already been removed."""
+        """Remove a closed connection. Has no effect if it has already been removed."""
         self._reserved.pop(connection, None)
         self.busy(connection)
         address = self._addresses.pop(connection, None)
@@ -115,7 +115,7 @@ class ConnectionTable:
 
 
 def group(host: str) -> str:
-    """Return the key by which an address is limited: an IPv4 address, or an IPv6 subscriber's usual 64-bit prefix."""
+    """Return the key for an address's limit: the IPv4 address, or an IPv6 subscriber's usual 64-bit prefix."""
     if ":" not in host:
         return host
     address = ipaddress.IPv6Address(host.partition("%")[0])
@@ -123,7 +123,7 @@ def group(host: str) -> str:
 
 
 def raise_descriptors() -> int:
-    """Raise the limit on file descriptors as far as the system allows, and return it."""
+    """Raise the limit on file descriptors as far as the system allows, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:

@@ -1,4 +1,4 @@
-"""Defines a dialect of the API: its routes, the paths that it claims, and the format of its errors."""
+"""Defines an API dialect: its routes, the paths that it claims, and its error format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """An error. `code` is stable and meant for programs; `param` names the invalid field of the request."""
+    """An error. `code` is stable and meant for programs; `param` names the invalid request field."""
 
     message: str
     type: str
@@ -31,7 +31,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class PlainError(msgspec.Struct, frozen=True):
-    """An error that consists only of its message, as in Ollama and the Open Inference Protocol."""
+    """An error that consists only of a message, as in Ollama and the Open Inference Protocol."""
 
     error: str
 
@@ -49,13 +49,13 @@ def error_body(error: OstinatoError) -> dict[str, Any]:
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error in the default format, OpenAI's, which is also used for paths that no dialect claims."""
+    """Render an error in OpenAI's format, which is also the default for paths that no dialect claims."""
     return error.status, error_body(error)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One dialect of the API, such as OpenAI's.
+    """An API dialect, such as OpenAI's.
 
     `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
     paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
@@ -87,7 +87,7 @@ def covers(prefix: str, method: str, path: str) -> bool:
 
 @cache
 def _paths(start: str) -> re.Pattern[str]:
-    """The expression for the paths that begin with `start`."""
+    """Return a regular expression for the paths that begin with `start`."""
     steps = re.escape(start.rstrip("/")).replace(r"\{\}", "[^/]+")
     below = "/" if start == "/" else "/.*" if start.endswith("/") else "(/.*)?"
     return re.compile(steps + below, re.DOTALL)
@@ -97,5 +97,5 @@ DEFAULT = Dialect()  # for the paths that no dialect claims
 
 
 def dialect_of(method: str, path: str, dialects: Iterable[Dialect]) -> Dialect:
-    """The first dialect that claims the method and the path, or the default if no dialect claims them."""
+    """The first dialect that claims the method and path, or the default if none does."""
     return next((dialect for dialect in dialects if dialect.claims(method, path)), DEFAULT)

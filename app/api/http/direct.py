@@ -1,4 +1,4 @@
-"""Calls the endpoints of simple routes directly, without the layers of FastAPI.
+"""Calls the endpoints of simple routes directly, bypassing FastAPI's layers.
 
 FastAPI passes each request through about ten layers, which take several times longer than an endpoint that decodes and
 encodes with msgspec. A route does not need these layers if its path is fixed and its endpoint is a coroutine function
@@ -27,14 +27,14 @@ Table = Mapping[tuple[str, str], tuple[APIRoute, Endpoint]]  # (method, path) ->
 
 
 class DirectRequest(Request):
-    """A request whose headers are looked up through the index, and whose body is usually read in one piece."""
+    """A request whose headers are looked up in an index, and whose body is usually read in one piece."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         self._headers = IndexedHeaders(scope)
 
     async def body(self) -> bytes:
-        """Read the body. Raises ClientDisconnect if the client disconnects before it has sent the whole body."""
+        """Read the body. Raises ClientDisconnect if the client disconnects before sending the whole body."""
         pieces: list[bytes] = []
         while True:
             message = await self._receive()

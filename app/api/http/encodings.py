@@ -24,7 +24,7 @@ WINDOW: dict[int, int] = {DecompressionParameter.window_log_max: 23}  # 8 MiB, t
 
 
 class ContentDecoder(Protocol):
-    """Decodes one body. `complete` tells whether the bytes so far are a complete body."""
+    """Decodes one body. `complete` indicates whether the bytes so far form a complete body."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]: ...
     @property
@@ -106,7 +106,7 @@ class DecodedBody:
     """A `receive` function that decodes the body received by another one."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
-        """`limit` is the maximum number of decoded bytes. If it is exceeded, `too_large()` is raised."""
+        """`limit` is the maximum number of decoded bytes. If the limit is exceeded, `too_large()` is raised."""
         self._receive, self._encoding, self._left, self._too_large = receive, encoding, limit, too_large
         self._decoder = DECODERS[encoding]()
         self._pieces: Iterator[bytes] = iter(())

@@ -1,4 +1,4 @@
-"""Converts errors to HTTP replies. Routes raise the types of `app.errors`, which the dialect of the path renders."""
+"""Converts errors to HTTP replies. Routes raise the exceptions in `app.errors`; the path's dialect renders them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """The path exists, but does not allow this method."""
+    """The path exists but does not allow this method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -38,7 +38,7 @@ class InternalError(OstinatoError):
 
 
 class ClientGone(OstinatoError):
-    """The client has disconnected, so no reply is sent. The status appears only in the log and the metrics."""
+    """The client has disconnected, so no reply is sent. The status appears only in the log and metrics."""
 
     status, code = 499, "client_gone"
 
@@ -54,7 +54,7 @@ class Stopping(Unavailable):
 
 
 def response(error: OstinatoError, scope: Scope) -> Response:
-    """Render an error as the reply to the request in `scope`, in the dialect of the request's path."""
+    """Render an error as the reply to the request in `scope`, in the dialect of its path."""
     request_failure.labels(error.code).inc()
     error = as_sent(error, scope.get(SENT_NAMES) or {})
     status, body = dialect_of(scope["method"], scope["path"], scope["app"].state.dialects).render_error(error)
@@ -62,7 +62,7 @@ def response(error: OstinatoError, scope: Scope) -> Response:
 
 
 def client_disconnected(scope: Scope) -> Response:
-    """Count a client that disconnected before it had sent the whole request, and return a reply for the log."""
+    """Count a client that disconnected before sending the whole request, and return a reply for the log."""
     cancelled.labels("sending").inc()
     return response(ClientGone(), scope)
 
@@ -104,7 +104,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
-    """Handle errors of FastAPI's own validation of parameters in the path, the query and the headers."""
+    """Handle errors from FastAPI's own validation of path, query and header parameters."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
@@ -146,7 +146,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _no_route(request: Request) -> str:
-    """Return the error message for a path without a route. The message names an alternative if there is one."""
+    """Return the error message for a path without a route. The message suggests an alternative if there is one."""
     path = request.url.path.rstrip("/") or "/"
     versioned = path if path.startswith("/v1/") else f"/v1{path}"
     for other in (versioned, path.removeprefix("/v1"), path):
@@ -160,7 +160,7 @@ def _no_route(request: Request) -> str:
 
 
 def _instead(request: Request, path: str) -> str | None:
-    """Return a dialect's error message for a method and a path that it does not implement."""
+    """Return a dialect's error message for a method and path that it does not implement."""
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if covers(missing, request.method, path):

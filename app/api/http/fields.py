@@ -1,4 +1,4 @@
-"""Fields that requests and replies of several dialects share."""
+"""Fields shared by requests and replies of several dialects."""
 
 from __future__ import annotations
 

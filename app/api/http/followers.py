@@ -12,7 +12,7 @@ RETRY_SECONDS = 5.0
 class FollowerLimit:
     """Counts the clients that follow jobs. Must be called on the event loop.
 
-    Rejects more than `limit` clients, and more than half as many with the same key.
+    Allows at most `limit` clients, and at most half as many with the same key.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,8 +27,8 @@ class FollowerLimit:
         """Count one more client. Raises Overloaded if there are too many."""
         if self.used >= self.limit or self._followers[principal] >= max(1, self.limit // 2):
             raise Overloaded(
-                f"{self._followers[principal]} clients with this key, of {self.used} clients in all, already follow "
-                "jobs; try again later, or read the list of events",
+                f"too many clients follow jobs: {self.used} in total, {self._followers[principal]} of them with this "
+                "key; try again later, or read the list of events",
                 code="too_many_followers",
                 retry_after=RETRY_SECONDS,
             )

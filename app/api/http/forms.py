@@ -1,4 +1,4 @@
-"""Multipart forms: small fields, and one file that is kept on disk while the request is handled."""
+"""Multipart forms: small fields, and one file, which is kept on disk while the request is handled."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ FIELD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that was sent in a form."""
+    """A file sent in a form."""
 
     filename: str
     file: Scratch
 
     def pieces(self) -> Iterator[bytes]:
-        """The content, in chunks of at most `CHUNK` bytes."""
+        """Yield the content in chunks of at most `CHUNK` bytes."""
         while piece := self.file.read(CHUNK):
             yield piece
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form: its text fields and its files, by field name."""
+    """A form's text fields and files, by field name."""
 
     fields: dict[str, str]
     files: dict[str, SentFile]
 
     def file(self, name: str) -> SentFile:
-        """The file of a field. Raises InvalidRequest if it is missing."""
+        """The file in a field. Raises InvalidRequest if it is missing."""
         if name in self.files:
             return self.files[name]
         hint = "; this field was sent without a file name" if name in self.fields else ""
         raise InvalidRequest(f"{name} is missing: send a file in the multipart field {name!r}{hint}", param=name)
 
     def optional(self, name: str) -> str | None:
-        """The text of a field, or None if it is missing or empty. Web forms send unused fields as empty strings."""
+        """A field's text, or None if it is missing or empty. Web forms send unused fields as empty strings."""
         return self.fields.get(name) or None
 
     def check_names(self, allowed: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class DiskParser(MultiPartParser):
 
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
-    """A dependency that reads the form of a multipart request, and closes the form's file after the reply.
+    """A dependency that reads a multipart request's form, and closes the form's file after the reply.
 
     `limits.BodyLimits` bounds the size of the body. Raises UnsupportedMedia if the body is not multipart/form-data,
     and InvalidRequest if the form is malformed or a field is sent twice.

@@ -1,4 +1,4 @@
-"""Returns the memory that large requests and answers have used to the system, which glibc would keep for later."""
+"""Returns memory freed after large requests to the operating system; glibc would keep it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class FreedMemory:
-    """Returns freed memory regularly, while the API is running and after it has grown."""
+    """Periodically returns freed memory while the API is running, if its memory has grown."""
 
     def __init__(self, every: float = EVERY_SECONDS) -> None:
         self._every = every
@@ -23,7 +23,7 @@ class FreedMemory:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start on the loop that serves requests. Does nothing if the C library is not glibc."""
+        """Start on the event loop that serves requests. Does nothing if the C library is not glibc."""
         if hasattr(ctypes.CDLL(None), "malloc_trim") and Path("/proc/self/statm").exists():
             self._task = asyncio.get_running_loop().create_task(self._repeat())
 
@@ -42,5 +42,5 @@ class FreedMemory:
 
 
 def resident() -> int:
-    """Return the physical memory of this process, in bytes."""
+    """Return the physical memory that this process uses, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Answers HEAD requests on every route that has GET, with the headers of the reply and without its body."""
+"""Answers HEAD requests on every GET route with the reply's headers and without its body."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _HeadersSent(Exception):
-    """Raised to end the work on a reply once its headers have been sent."""
+    """Raised to stop building a reply once its headers have been sent."""
 
 
 async def as_get(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Pass a HEAD request to `app` as GET. The reply ends after its headers, so no file content is read."""
+    """Pass a HEAD request to `app` as a GET request. The reply ends after its headers, so no file content is read."""
     done = False
 
     async def send_headers(message: Message) -> None:

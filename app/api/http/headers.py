@@ -12,7 +12,7 @@ INDEX = "ostinato.headers"  # the key under which the scope stores the index
 
 
 def index_of(scope: Scope) -> dict[bytes, bytes]:
-    """The value of each header by its lower-case name. If a header is sent more than once, the first value counts."""
+    """Each header's value by its lower-case name. If a header is sent more than once, the first value counts."""
     index: dict[bytes, bytes] | None = scope.get(INDEX)
     if index is None:
         index = scope[INDEX] = dict(reversed(scope["headers"]))
@@ -31,6 +31,6 @@ class IndexedHeaders(Headers):
     @overload
     def get(self, key: str, default: str | T, /) -> str | T: ...
     def get(self, key: str, default: object = None, /) -> object:
-        """The first value of a header, whose name must be in lower case."""
+        """A header's first value; the name must be in lower case."""
         value = self._index.get(key.encode("latin-1"))
         return default if value is None else value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""JSON objects that training jobs and evaluations share: errors and events."""
+"""JSON objects shared by training jobs and evaluations: errors and events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class JobError(msgspec.Struct, frozen=True):
 
 
 class EventObject(msgspec.Struct, frozen=True):
-    """An event of a job. The `data` of a metrics event contains the metrics of one step."""
+    """A job event. The `data` of a metrics event contains the metrics at one step."""
 
     id: str
     object: str

@@ -1,7 +1,7 @@
-"""Streams the events of a job as server-sent events, until the job ends.
+"""Streams a job's events as server-sent events until the job ends.
 
-Each event of the job is an event with its `id`, so that a client can continue after it with `Last-Event-ID`. An event
-of the type `job` contains the job object, and is sent at the start and whenever the job changes.
+Each job event is sent with its `id`, so that a client can later continue from there with `Last-Event-ID`. An event of
+the type `job` contains the job object, and is sent at the start and whenever the job changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REREAD = 3.0  # seconds after which the job is read even if the database has not
 
 @dataclass(frozen=True)
 class Followed:
-    """A job that a client follows, with the functions that read and render it."""
+    """A job that a client follows, and the functions that read and render it."""
 
     jobs: Jobs
     job_id: str
@@ -46,7 +46,7 @@ class Followed:
 async def list_or_follow(
     request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
 ) -> Response:
-    """Return a page of the events or, if `stream`, a stream of them. Raises NotFound."""
+    """Return a page of the job's events or, if `stream`, a stream of them. Raises NotFound."""
     if stream:
         return await _follow(request, services, followed, after)
     page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)
@@ -54,7 +54,7 @@ async def list_or_follow(
 
 
 async def _follow(request: Request, services: Services, followed: Followed, after: str | None) -> Response:
-    """Return a stream of the events after the event with id `after`. Raises NotFound before the first byte."""
+    """Return a stream of the events after the event `after`. Raises NotFound before the first byte is sent."""
     after = request.headers.get("last-event-id") or after
     await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, 1)
     until = time.monotonic() + time_limit(request)
@@ -69,10 +69,7 @@ async def _follow(request: Request, services: Services, followed: Followed, afte
 async def _frames(
     services: Services, followed: Followed, after: str | None, until: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield new events.
-
-    The job is sent after the events that were read with it, so that its final state is sent last.
-    """
+    """Yield new events. The job is sent after the events that were read with it, so that its final state comes last."""
     shown, mark, read_at = b"", None, 0.0
     while time.monotonic() < until:
         current = await asyncio.to_thread(services.changes.mark)

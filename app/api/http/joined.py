@@ -1,4 +1,4 @@
-"""Sends the head of a reply together with the first piece of its body: one system call and one packet instead of two.
+"""Sends a reply's head together with the first piece of its body: one system call and one packet instead of two.
 
 uvicorn writes the two parts separately. uvloop sends each part immediately, without waiting for the other.
 """
@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class JoinedCycle(RequestResponseCycle):
-    """Holds the head of a reply back until the body follows or the event loop's current iteration ends."""
+    """Holds a reply's head back until the body follows or the event loop's current iteration ends."""
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:
@@ -21,7 +21,7 @@ class JoinedCycle(RequestResponseCycle):
 
 
 class _Joining:
-    """Replaces the transport of a reply until the head has been sent."""
+    """Replaces a reply's transport until the head has been sent."""
 
     __slots__ = ("_cycle", "_head", "_transport")
 
@@ -44,7 +44,7 @@ class _Joining:
         return self._transport.is_closing()
 
     def _release(self) -> None:
-        """Send the head alone, unless it has been sent."""
+        """Send the head alone, unless it has already been sent."""
         if self._head:
             self._send()
 

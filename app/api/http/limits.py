@@ -29,8 +29,8 @@ class BodyLimits:
         """Check the headers of a request, and return the `receive` function that reads its body.
 
         Raises InvalidRequest, UnsupportedMedia or TooLarge if the headers show that the body cannot be accepted. The
-        returned function decodes a compressed body, and raises TooLarge when the received or the decoded bytes exceed
-        the limit.
+        returned function decodes a compressed body, and raises TooLarge when the received or decoded bytes exceed the
+        limit.
         """
         headers = index_of(scope)
         if len(headers) != len(scope["headers"]):
@@ -54,7 +54,7 @@ class BodyLimits:
         return receive  # the server reads no more than Content-Length
 
     def _limit(self, path: str, headers: Mapping[bytes, bytes]) -> tuple[int, str]:
-        """Return the maximum size of the body in bytes, and a hint for the error message."""
+        """Return the maximum body size in bytes, and a hint for the error message."""
         if MULTIPART.match(headers.get(b"content-type", b"")):
             return self.max_upload + MULTIPART_SLACK, f"; {IN_PARTS}" if path == "/v1/files" else ""
         return self.max_body, ""
@@ -63,7 +63,7 @@ class BodyLimits:
 def _decoded(
     scope: Scope, receive: Receive, encoding: bytes, too_large: Callable[[], OstinatoError], limit: int
 ) -> Receive:
-    """Decode the body, and drop the headers that describe its encoded form."""
+    """Decode the body, and remove the headers that describe its encoded form."""
     if encoding not in DECODERS:
         raise UnsupportedMedia(
             f"the content encoding {encoding.decode('latin-1')[:60]!a} is not supported; send the request body "
@@ -75,7 +75,7 @@ def _decoded(
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header of the body is sent twice, because the route might use the other value."""
+    """Raise InvalidRequest if a header about the body is sent twice, because the route might use the other value."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:
@@ -100,4 +100,4 @@ def _limited(receive: Receive, limit: int, hint: str) -> Receive:
 
 
 def _too_large(limit: int, hint: str) -> TooLarge:
-    return TooLarge(f"the request body is larger than {limit} bytes, the limit of this route{hint}")
+    return TooLarge(f"the request body is larger than this route's limit of {limit} bytes{hint}")

@@ -1,4 +1,4 @@
-"""The middleware for all requests: request ids, timing, authentication, limits of bodies, metrics and the access log.
+"""The middleware for all requests: request ids, timing, authentication, body size limits, metrics and the access log.
 
 It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` is slower. It is a single layer, because each
 layer would add a coroutine and a closure per request.
@@ -69,7 +69,7 @@ class Exchange:
 class Envelope:
     """Assigns an id to a request, authenticates it, checks the size of its body, and passes it to `app`.
 
-    Then counts and logs the reply. Replies to unexpected errors with status 500.
+    Then it counts and logs the reply. Replies to unexpected errors with status 500.
     """
 
     def __init__(
@@ -139,5 +139,5 @@ def _request_id_of(scope: Scope) -> str:
 
 @cache
 def _replies(method: str, route: str, status: int) -> Counter:
-    """Return the counter of replies with these labels, each of which has few possible values."""
+    """Return the reply counter with these labels, each of which has few possible values."""
     return http_requests.labels(method, route, status)

@@ -1,8 +1,8 @@
-"""Request fields of other servers: fields that have no effect here, and other names for this service's fields.
+"""Request fields from other servers' APIs: fields that have no effect here, and other names for this service's fields.
 
-Clients of vLLM, llama.cpp and OpenAI send such fields with their default values. Each field is listed here with the
-values that are accepted. Any other value requests an unsupported feature, so the request is rejected
-with an error that names the field.
+Clients for vLLM, llama.cpp and OpenAI send such fields with their default values. Each field is listed here with the
+values that are accepted. Any other value would request an unsupported feature, so the request is rejected with an error
+that names the field.
 """
 
 from __future__ import annotations
@@ -166,10 +166,10 @@ LEFT_OUT: Mapping[str, tuple[Any, ...]] = {"n_predict": (-1,), "num_predict": (-
 
 @dataclass(frozen=True)
 class OtherFields:
-    """The fields that a route accepts in addition to those of its struct.
+    """The fields that a route accepts in addition to its struct's fields.
 
     `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
-    name for a field to the name in the struct. `reasons` explains for some fields why no other value is accepted, and
+    name for a field to the name in the struct. For some fields, `reasons` explains why no other value is accepted and
     what to do instead.
     """
 
@@ -178,10 +178,10 @@ class OtherFields:
     reasons: Mapping[str, str] | None = None
 
     def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the body with the field names of the struct `kind`. Fields that are not listed here are kept.
+        """Return the body with the field names used by the struct `kind`. Fields that are not listed here are kept.
 
-        Also returns, for each field, the name under which it was sent.
-        Raises InvalidRequest for a value that is not neutral, or if two names of the same field have different values.
+        Also returns, for each field, the name under which it was sent. Raises InvalidRequest for a value that is not
+        neutral, or if two names for the same field have different values.
         """
         own = {field.encode_name for field in msgspec.structs.fields(kind)}
         translated: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Reads the pieces of a generation, either all at once or as a stream of events."""
+"""Reads a generation's pieces, either all at once or as a stream of events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.inference.generation import GenerationRequest, Piece
 
 
 class PieceEvents(Protocol):
-    """Converts the pieces of a generation to events."""
+    """Converts a generation's pieces to events."""
 
     def opening(self) -> Iterator[bytes]:
         """The events before the first piece."""
         ...
 
     def frame(self, piece: Piece) -> bytes | None:
-        """The events of a piece, or None if the piece has no content to send."""
+        """The events for a piece, or None if the piece has no content to send."""
         ...
 
     def closing(self) -> Iterator[bytes]:
@@ -32,7 +32,7 @@ class PieceEvents(Protocol):
 
 
 async def collected(request: Request, generation: GenerationRequest) -> list[Piece]:
-    """Return all pieces. Raises ClientGone if the client disconnects before the last one."""
+    """Return all pieces. Raises ClientGone if the client disconnects before the last piece arrives."""
     return await attended(request, _collect(generation))
 
 
@@ -50,7 +50,7 @@ async def streamed(
     media_type: str = "text/event-stream",
     ping: bytes = PING,
 ) -> EventStream:
-    """Return a reply that streams the events of the pieces. `EventStream` explains the other parameters."""
+    """Return a reply that streams the pieces as events. `EventStream` explains the other parameters."""
     # The headers are sent only after the first piece has arrived, so that an earlier error of the engine is sent as a
     # plain error reply.
     pieces = generation.pieces()

@@ -23,7 +23,7 @@ class WatchedProtocol(HttpToolsProtocol):
     _lost: Callable[[], None] | None = None
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
-        """Call `callback` when the connection is lost, or soon if it has already been lost. None removes the callback.
+        """Call `callback` when the connection is lost, or soon if it already has been. None removes the callback.
 
         A connection handles one request at a time, so there is at most one callback.
         """
@@ -45,7 +45,7 @@ class WatchedProtocol(HttpToolsProtocol):
 
 
 async def disconnected(receive: Receive) -> None:
-    """Return when the client has disconnected. The request body must have been read."""
+    """Return once the client has disconnected. The request body must already have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -53,7 +53,7 @@ async def disconnected(receive: Receive) -> None:
 async def attended(request: Request, work: Awaitable[T]) -> T:
     """Await `work` and return its result. If the client disconnects, cancel `work` and raise ClientGone.
 
-    Uses a callback of the connection, because waiting for ASGI's `http.disconnect` would need a task per request.
+    Uses a callback on the connection, because waiting for ASGI's `http.disconnect` would need a task per request.
     """
     connection: WatchedProtocol | None = request.scope.get(CONNECTION)
     task = asyncio.current_task()

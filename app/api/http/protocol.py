@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with limits on the size and duration of requests, and with support for HTTP/1.0 clients.
 
-Every limit applies before the API key is checked, so a client without a key cannot occupy the process.
+All limits apply before the API key is checked, so a client without a key cannot tie up the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRITE_SECONDS = 60.0  # time limit for a client to read enough of the reply for 
 
 
 class HeadTooLarge(OstinatoError):
-    """The request line and the headers are too large, or there are too many headers."""
+    """The request line and headers are too large, or there are too many headers."""
 
     status, code = 431, "headers_too_large"
 
@@ -49,7 +49,7 @@ class TooManyConnections(Unavailable):
 
 
 class UnchunkedCycle(RequestResponseCycle):
-    """A reply to an HTTP/1.0 client. If its length is unknown, closing the connection marks its end."""
+    """A reply to an HTTP/1.0 client. If the reply's length is unknown, closing the connection marks its end."""
 
     lengthless = False
 
@@ -97,7 +97,7 @@ class BoundedProtocol(WatchedProtocol):
         super().connection_lost(exc)
 
     def evict(self) -> None:
-        """Close the connection at once, to make room for another one."""
+        """Close the connection immediately, to make room for another one."""
         self.transport.abort()
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class BoundedProtocol(WatchedProtocol):
     # --- time limits --------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Start a timer if a request has begun to arrive and is incomplete; stop the timer if it is complete."""
+        """Start a timer while a request is only partly received; stop the timer when the request is complete."""
         if self._in_head and not self._head_bytes:
             self._stop_timer()
         elif self._timer is None:
@@ -224,7 +224,7 @@ class BoundedProtocol(WatchedProtocol):
             self._refuse(error)
 
     def _refuse(self, error: OstinatoError) -> None:
-        """Send an error and close the connection. Closes it at once if a reply to an earlier request is under way."""
+        """Send an error and close the connection. Aborts it instead if a reply to an earlier request is in progress."""
         if self.transport.is_closing():
             return
         self._stop_timer()
@@ -240,7 +240,7 @@ class BoundedProtocol(WatchedProtocol):
 
 
 def bounded(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """Return the protocol class of one server, with a table of its connections."""
+    """Return the protocol class for one server, with a table of its connections."""
 
     class Protocol(BoundedProtocol):
         table = ConnectionTable(limits)

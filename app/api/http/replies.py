@@ -1,4 +1,4 @@
-"""JSON replies, the headers of a model's answer, and downloads."""
+"""JSON replies, headers for a model's answer, and downloads."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def encode(value: object) -> bytes:
     """Encode a value as JSON.
 
     Database rows written by early releases may contain lone surrogates, which cannot be encoded and are replaced. An
-    object with an `id` that contains such a character gets `"damaged": true`, so that a list with damaged rows can be
-    read and shows which rows are damaged.
+    object with an `id` that contains such a character gets `"damaged": true`, so that a list with damaged rows remains
+    readable and shows which rows are damaged.
     """
     try:
         return _encode(value)
@@ -50,7 +50,7 @@ def encode(value: object) -> bytes:
 
 
 def _mend(value: Any) -> Any:
-    """Repair a value, and mark the objects with an `id` that contain damage."""
+    """Repair a value, and mark damaged objects that have an `id`."""
     if isinstance(value, list):
         return [_mend(inner) for inner in value]
     if not isinstance(value, dict):
@@ -67,7 +67,7 @@ def encode_each(items: Iterable[object]) -> list[msgspec.Raw]:
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
-    """Return the headers of an answer: version, token counts, and milliseconds (the inference time only if `ended`)."""
+    """Return an answer's headers: version, token counts, and times in ms (the inference time only if `ended`)."""
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
     if ended:
@@ -78,7 +78,7 @@ def answer_headers(
 
 
 def download(pieces: Iterator[bytes], filename: str, size: int, media: str = "application/octet-stream") -> Response:
-    """A reply that a browser saves instead of displaying. Displayed HTML would run in this service's origin."""
+    """A reply that browsers save instead of displaying. Displayed HTML would run in this service's origin."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     headers = {
         "content-length": str(size),

@@ -1,4 +1,4 @@
-"""Types of request fields for sampling, which all dialects with text generation share."""
+"""Types of the sampling fields in requests, shared by all dialects that generate text."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 def value_or(value: T | None, default: T) -> T:
-    """Replace None with the default, because clients may send null to request the default."""
+    """Replace None with the default, because clients may send null to request it."""
     return default if value is None else value
 
 
 def masked(seed: int | None) -> int | None:
-    """The engine's seed for the seed in a request, or None for a random seed."""
+    """Convert a request's seed to the engine's seed; None stands for a random seed."""
     return None if seed is None else seed & SEED_MASK

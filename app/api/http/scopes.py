@@ -1,4 +1,4 @@
-"""Decides which scope of an API key a request needs, from its method and path."""
+"""Determines which API key scope a request needs, from its method and path."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (_rule(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
     (_rule(r"POST /v2/repository/models/.*/unload"), REGISTRY),
-    (_rule(r"\w+ (/v2(/.*)?|/v1/evaluations(/.*)?|/version|/api/\w+|/)"), INFER),
+    (_rule(r"\w+ (/v2(/.*)?|/v1/(evaluations|batches)(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
 class MissingScope(Forbidden):
-    """The API key has none of the scopes that the route needs."""
+    """The API key lacks the scope that the route needs."""
 
     code = "missing_scope"
 
@@ -43,8 +43,8 @@ def needed(method: str, path: str) -> str | None:
 
 
 def is_audited(method: str, path: str) -> bool:
-    """Whether the request changes models, aliases, files or jobs, or starts an evaluation."""
-    return needed(method, path) in (TRAIN, REGISTRY) or path.startswith("/v1/evaluations")
+    """Whether the request changes models, aliases, files or jobs, or starts an evaluation or a batch."""
+    return needed(method, path) in (TRAIN, REGISTRY) or path.startswith(("/v1/evaluations", "/v1/batches"))
 
 
 def check(scopes: Collection[str], method: str, path: str) -> None:

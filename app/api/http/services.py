@@ -17,6 +17,7 @@ from app.db.database import Database
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
+from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
@@ -32,7 +33,7 @@ MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each look
 
 @dataclass(frozen=True)
 class Services:
-    """The services of one API process, with its settings."""
+    """The services of one API process, and its settings."""
 
     settings: Settings
     database: Database
@@ -41,6 +42,7 @@ class Services:
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
+    batches: Batches
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -50,7 +52,7 @@ class Services:
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
     async def start(self) -> None:
-        """Start the services that run on the event loop. Must be called on the loop that serves requests."""
+        """Start the services that run on the event loop. Must be called on the event loop that serves requests."""
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
@@ -69,7 +71,7 @@ class Services:
 
 
 class _Catalogue:
-    """A cache of the registry data for the readiness checks. It is refreshed only after the database has changed."""
+    """A cache of the registry data that readiness checks use. It is refreshed only when the database has changed."""
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)
@@ -101,6 +103,7 @@ def build_services(settings: Settings) -> Services:
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files, quotas),
+        batches=Batches(database, registry, files, quotas),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,

@@ -1,4 +1,4 @@
-"""Replies that consist of server-sent events."""
+"""Replies in the form of server-sent events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_line(value: object) -> bytes:
-    """Encode a value as JSON that every client reads as one line."""
+    """Encode a value as JSON that every client treats as one line."""
     data = _encode(value)
     if not data.isascii():
         for end, escape in LINE_ENDS:
@@ -52,7 +52,7 @@ class EventStream(Response):
     """A reply that streams server-sent events.
 
     An error during the stream is sent as an event, followed by `end`. If the client disconnects or stops reading,
-    `frames` is closed. `render_error` renders an error as an event of the dialect.
+    `frames` is closed. `render_error` renders an error as an event in the dialect.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class EventStream(Response):
     ) -> None:
         """`until` is the deadline of the work (`time.monotonic()`); the stream is aborted `LAST_WORDS` seconds later.
 
-        `ping` is sent while the stream is idle, so that proxies keep it open, unless it is empty.
-        `close` releases the resources of `frames`. It is called even if `frames` was never started, because a
-        generator does not run its `finally` blocks unless it has been started.
+        `ping` is sent while the stream is idle, so that proxies keep it open, unless it is empty. `close` releases the
+        resources of `frames`. `close` is called even if `frames` was never started, because a generator runs its
+        `finally` blocks only if it has been started.
         """
         self.media_type, self._ping = media_type, ping
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
@@ -127,7 +127,7 @@ class EventStream(Response):
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
-        """Abort the stream if the client disconnects. Send comments while it is idle, so that proxies keep it open."""
+        """Abort the stream if the client disconnects. Send `ping` while it is idle, so that proxies keep it open."""
         leaving = asyncio.ensure_future(disconnected(receive))
         try:
             while not leaving.done():

@@ -24,11 +24,11 @@ UNNAMED = (
 async def check_token_ids(
     request: Request, caller: Caller, items: Sequence[Item], token_ids_of: str | None, *, needs_name: bool = False
 ) -> None:
-    """Check that token ids come from the tokenizer of the version that the caller uses.
+    """Check that token ids come from the tokenizer of the caller's version.
 
-    `token_ids_of` is the field of the request body. If the field is missing, the header `x-token-ids-of` is used. The
-    value is the model reference or digest of a version. With `needs_name`, token ids are rejected if both the field and
-    the header are missing, unless the setting `accept_token_ids` is on. Only the first item of a request is inspected,
+    `token_ids_of` is a field in the request body. If the field is missing, the header `x-token-ids-of` is used. The
+    value is a version's model reference or digest. With `needs_name`, token ids are rejected if both the field and the
+    header are missing, unless the `accept_token_ids` setting is on. Only the first item of a request is inspected,
     because all items have the same type. Raises InvalidRequest, and NotFound if the value does not match any version.
     """
     owner = token_ids_of or request.headers.get(HEADER)

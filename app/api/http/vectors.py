@@ -19,7 +19,7 @@ def shortened(row: list[float], dimensions: int) -> list[float]:
 
 
 async def encoded(rows: list[Any]) -> list[Any]:
-    """Return the rows. If they contain many values, each row is encoded as JSON."""
+    """Return the rows. If the rows contain many values, each row is returned as encoded JSON."""
     if sum(len(row) for row in rows) <= INLINE:
         return rows
     return list(await asyncio.to_thread(encode_each, rows))

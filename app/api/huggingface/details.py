@@ -1,4 +1,4 @@
-"""Generated text in TGI's format: the details of a whole reply, and the events of a stream."""
+"""Generated text in TGI's format: the details in a complete reply, and the events of a stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GeneratedToken(msgspec.Struct, frozen=True):
 
 
 class GenerationDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Details about the generation of a text."""
+    """Details about a text's generation."""
 
     finish_reason: str
     generated_tokens: int
@@ -47,7 +47,7 @@ class GenerationDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SequenceDetails(GenerationDetails, frozen=True, kw_only=True):
-    """One of the less likely texts that were generated with `best_of`."""
+    """One of the less likely texts generated with `best_of`."""
 
     generated_text: str
 
@@ -69,7 +69,7 @@ class StreamDetails(msgspec.Struct, frozen=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One token of a stream. The last event contains the whole text."""
+    """One token in a stream. The last event contains the whole text."""
 
     index: int
     token: GeneratedToken
@@ -79,7 +79,7 @@ class StreamEvent(msgspec.Struct, frozen=True):
 
 
 def finish_reason(piece: Piece) -> str:
-    """TGI's name for the reason in the last piece of a choice."""
+    """TGI's name for the finish reason in a choice's last piece."""
     if isinstance(piece.stop_reason, str):
         return "stop_sequence"
     return REASONS[piece.finish_reason or "stop"]
@@ -96,7 +96,7 @@ def top_tokens(entry: wire.TokenLogprob, tokenizer: Tokenizer) -> list[Generated
 
 
 def whole_reply(pieces: Sequence[Piece], generation: GenerationRequest, parameters: GenerationParameters) -> Any:
-    """The reply to a request with one prompt, with the most likely text."""
+    """The complete reply to a request with one prompt, containing the most likely text."""
     own: list[list[Piece]] = [[] for _ in generation.choices]
     for piece in pieces:
         own[piece.index].append(piece)
@@ -135,10 +135,11 @@ def _details(
 
 
 class TokenEvents:
-    """Creates the events of a stream. Each event is sent with the next token, because the last event contains the text.
+    """Creates the events of a stream.
 
-    The texts of the tokens, joined, equal the text of the single reply: an incomplete character, or the beginning of a
-    stop string, belongs to the token that completes it.
+    Each event is sent when the next token arrives, because only the last event contains the whole text. The tokens'
+    texts, joined together, equal the text of a complete reply: an incomplete character, or the beginning of a stop
+    string, belongs to the token that completes it.
     """
 
     def __init__(self, generation: GenerationRequest, parameters: GenerationParameters) -> None:
@@ -150,7 +151,7 @@ class TokenEvents:
         self._index = 0
 
     def opening(self) -> Iterator[bytes]:
-        """Return nothing, because a stream begins with its first token."""
+        """Return no events, because a stream begins with its first token."""
         return iter(())
 
     def frame(self, piece: Piece) -> bytes | None:
@@ -166,11 +167,11 @@ class TokenEvents:
         return (events + self._finish(piece) if piece.finish_reason is not None else events) or None
 
     def closing(self) -> Iterator[bytes]:
-        """Return nothing, because the last token ends the stream."""
+        """Return no events, because the last token ends the stream."""
         return iter(())
 
     def _release(self) -> bytes:
-        """Send the newest token, if there is one."""
+        """Send the newest token, if any."""
         if self._held is None:
             return b""
         (entry, text), self._held = self._held, None

@@ -30,7 +30,7 @@ NoText = Annotated[str, Meta(max_length=0)]
 
 
 class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request for vectors. The model is named by `?model=`, by the header `X-Model`, or by `OSTINATO_DEFAULT_MODEL`.
+    """A request to embed texts. The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`.
 
     All vectors have unit length. `dimensions` is the length to which each vector is shortened; the result is rescaled
     to unit length.
@@ -48,7 +48,7 @@ class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class SimilarityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether to cut texts that are too long, and at which end."""
+    """Whether, and on which side, to truncate texts that are too long."""
 
     truncate: bool | None = False
     truncation_direction: Direction | None = "right"

@@ -21,8 +21,8 @@ NEEDS = "Needs a default model that generates text, or its name as ?model="
 
 
 class TgiRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to continue a text. The model is named by `?model=`, by the header `X-Model`, or by
-    `OSTINATO_DEFAULT_MODEL`. `stream` has no effect on these two routes."""
+    """A request to continue a text. The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`.
+    `stream` has no effect on these two routes."""
 
     inputs: str
     parameters: GenerationParameters | None = None

@@ -62,11 +62,11 @@ class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HubRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request for the answer of a version.
+    """A request to run a version.
 
     `inputs` is a text, a {text, text_pair} object, or a list of these; for a version that reads numbers, it is an array
-    with the axes batch, time and feature. `stream` applies to generated text. `normalize` and the fields after it
-    apply to vectors.
+    with the axes batch, time and feature. `stream` applies to generated text. `normalize` and the fields after it apply
+    to embeddings.
     """
 
     inputs: str | HubInput | list[str | HubInput | list[list[float]]]
@@ -151,7 +151,7 @@ async def _answer(request: Request, model: str | None, task: str | None) -> Resp
 
 
 async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
-    """Return the task of the version, unless the input requires a comparison."""
+    """Return the version's task, or similarity if the input is a comparison."""
     if isinstance(body.inputs, HubInput) and body.inputs.source_sentence is not None:
         return SIMILARITY
     version = await services_of(request).inference.versions.get(caller.reference, caller.principal)
@@ -159,7 +159,7 @@ async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
 
 
 def _plain(body: HubRequest) -> Any:
-    """Return the inputs, in which objects are replaced with pairs."""
+    """Return the inputs, with objects replaced by pairs."""
     entries = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     return [entry.pair if isinstance(entry, HubInput) else entry for entry in entries]
 
@@ -168,8 +168,8 @@ async def _classified(request: Request, caller: Caller, body: HubRequest) -> Res
     items = await services_of(request).inference.items(_plain(body), "inputs")
     policy = length_policy(body.truncate, body.truncation_direction)
     parameters = body.parameters or HubParameters()
-    scored = await classified(request, caller, items, policy)
-    scores = label_scores(scored, parameters.top_k, parameters.function_to_apply)
+    scored = await classified(request, caller, items, policy, parameters.top_k)
+    scores = await label_scores(scored, parameters.top_k, parameters.function_to_apply)
     return JsonReply(scores, answer_headers(scored.version.ref, sum(scored.lengths), scored.timing))
 
 

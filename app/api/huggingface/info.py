@@ -20,7 +20,7 @@ router = APIRouter(tags=["Hugging Face"])
 
 
 class TextModelInfo(msgspec.Struct, frozen=True):
-    """A version that generates text, as TGI describes it."""
+    """A version that generates text, in TGI's format."""
 
     model_id: str
     model_sha: str
@@ -39,7 +39,7 @@ class TextModelInfo(msgspec.Struct, frozen=True):
 
 
 class TeiModelInfo(msgspec.Struct, frozen=True):
-    """A version that classifies or embeds, as TEI describes it."""
+    """A version that classifies or embeds, in TEI's format."""
 
     model_id: str
     model_sha: str
@@ -101,7 +101,7 @@ _TEI: dict[str, Any] = {
     responses=replies(TextModelInfo, _TEXT, LOOKUP, other=(TeiModelInfo, _TEI)),
 )
 async def huggingface_info(request: Request, model: ModelQuery = None) -> Response:
-    """Describes the model named by `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."""
+    """Describes the model given by `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."""
     services, caller = services_of(request), Caller.read(request, None)
     version = await services.inference.versions.get(caller.reference, caller.principal)
     release = request.app.version

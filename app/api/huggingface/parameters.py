@@ -1,4 +1,4 @@
-"""The `parameters` of Hugging Face's requests, and the corresponding query for text."""
+"""The `parameters` of Hugging Face's requests, and the corresponding generation query."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ BestOf = Annotated[int, Meta(ge=1, le=64)]
 
 
 class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The parameters of a generation, as in TGI.
+    """Generation parameters, as in TGI.
 
     The most likely token is always chosen, unless `do_sample` is true or one of `temperature`, `top_k`, `top_p` and
-    `typical_p` is set. Without `max_new_tokens`, a text may fill the context of the model. The text includes the stop
+    `typical_p` is set. Without `max_new_tokens`, the text may fill the model's context. The text includes the stop
     string that ended it. `truncate` is the number of tokens to keep from the end of the input. `best_of` generates
     several texts and returns the most likely one. `watermark`, `grammar` and `adapter_id` are not supported.
     """
@@ -74,8 +74,8 @@ class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class HubParameters(GenerationParameters, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The parameters of a generation or a classification. For a classification, `top_k` is the number of labels to
-    return; `function_to_apply` replaces the function that turns logits into scores."""
+    """Parameters for generation or classification. For classification, `top_k` is the number of labels to return;
+    `function_to_apply` replaces the function that converts logits to scores."""
 
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
 
@@ -86,7 +86,7 @@ PLAIN = GenerationParameters()
 def generation_query(
     caller: Caller, items: list[Item], parameters: GenerationParameters, stream: bool
 ) -> GenerationQuery:
-    """Return the query for texts. Requests log-probabilities only if the reply contains them."""
+    """Return the generation query. It requests log-probabilities only if the reply contains them."""
     reported = stream or parameters.details or (parameters.best_of or 1) > 1
     return GenerationQuery(
         caller.reference,

@@ -28,10 +28,11 @@ SHAPES = 'inputs must be a text, a pair ["a", "b"], or a list of lists with one 
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to classify. `inputs` is a text, a pair of texts, or a list of lists with one or two texts each.
+    """A classification request. `inputs` is a text, a pair of texts, or a list of lists with one or two texts each.
 
-    The model is named by `?model=`, by the header `X-Model`, or by `OSTINATO_DEFAULT_MODEL`. With `raw_scores`, the
-    scores are logits. With `truncate`, texts that are too long are cut at the end given by `truncation_direction`.
+    The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`. If `raw_scores` is true, the
+    scores are logits. If `truncate` is true, texts that are too long are truncated on the side given by
+    `truncation_direction`.
     """
 
     inputs: str | list[str | list[str]]
@@ -63,13 +64,13 @@ async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
     items: list[Item] = await services_of(request).inference.items(value, "inputs")
     policy = length_policy(body.truncate, body.truncation_direction)
     scored = await classified(request, Caller.read(request, None), items, policy)
-    scores = label_scores(scored, function="none" if body.raw_scores else None)
+    scores = await label_scores(scored, function="none" if body.raw_scores else None)
     headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
     return JsonReply(scores if several else scores[0], headers)
 
 
 def shaped(inputs: str | list[Any]) -> tuple[list[Any], bool]:
-    """Return the inputs as a list of texts and pairs, and whether there are several. Raises InvalidRequest."""
+    """Return the inputs as a list of texts and pairs, and whether there were several. Raises InvalidRequest."""
     if isinstance(inputs, str):
         return [inputs], False
     if inputs and all(isinstance(entry, str) for entry in inputs):

@@ -1,4 +1,4 @@
-"""Replies with generated text, for TGI's routes and for the inference API."""
+"""Replies with generated text, for TGI's routes and the inference API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.errors import InvalidRequest, OstinatoError
 async def generated(
     request: Request, caller: Caller, text: str, parameters: GenerationParameters, stream: bool, *, listed: bool
 ) -> Response:
-    """Generate a text. If `listed` is true, a whole reply is a list with one item."""
+    """Generate a text. If `listed` is true, a reply that is not streamed is a list with one item."""
     if stream and (parameters.best_of or 1) > 1:
         raise InvalidRequest("best_of above 1 cannot be streamed", param="best_of")
     inference = services_of(request).inference

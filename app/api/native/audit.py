@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"])
 
 
 class AuditObject(msgspec.Struct, frozen=True):
-    """A change that a key has made. `subject` is the id in the reply, such as `mood:3`, or empty if it has none."""
+    """A change made with an API key. `subject` is the id in the reply, such as `mood:3`, or empty if there is none."""
 
     id: int
     object: str

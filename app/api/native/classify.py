@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation, Usage
+from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.neutral_fields import CLASSIFICATION
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each, new_id
@@ -34,30 +34,28 @@ router = APIRouter(tags=["classification"])
 Render = Callable[[int, list[float]], "ClassificationItem"]
 
 Sequences = str | Pair | list[str | Pair | int | list[int | str | list[float]]]
-LARGEST = 1_000_000  # maximum number of probabilities and scores in a reply: about 50 MB of JSON
-INLINE = 2000  # maximum number of scores in a reply that is built on the event loop rather than in a worker thread
 
 
 class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to classify one or more inputs.
 
     `input` is a string, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
-    `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the labels with the
-    highest scores; a regression version has no labels, and rejects it. `threshold` is the minimum probability of the
-    labels in `labels`; the default is the threshold of the version. `truncate_prompt_tokens` is the number of tokens to
-    which each input is truncated; -1 truncates it to the version's context length. If `use_activation` is false,
-    `probs` and `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is
-    false, the reply has no `probs`, which makes it much smaller for a version with many labels. A reply can contain up
-    to 1,000,000 probabilities and scores.
+    `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the highest-scoring
+    labels; a regression version has no labels and rejects it. `threshold` is the minimum probability of the labels in
+    `labels`; the default is the version's threshold. `truncate_prompt_tokens` is the number of tokens to which each
+    input is truncated; -1 truncates it to the version's context length. If `use_activation` is false, `probs` and
+    `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is false, the
+    reply has no `probs`, which makes it much smaller for a version with many labels. A reply can contain up to
+    1,000,000 probabilities and scores.
 
     Probabilities are calibrated if the version has a calibration. If `calibrated` is false, the calibration is not
     applied; if it is true, a version without a calibration is rejected (`no_calibration`). `prediction_set` is a
     coverage, such as 0.9: each item gets a `set` of labels or an `interval` of values, which contains the true label or
-    value with this probability. Items whose score is less than `abstain_below` get no label. `max_risk` is the maximum
-    share of wrong answers: the minimum score is then chosen from the calibration, so that this limit holds with a
-    confidence of 97.5 %. If both fields are sent, the higher minimum score applies. `prediction_set` and `max_risk`
-    require a version with a calibration. If the calibration has too few rows to guarantee the coverage or the risk, the
-    request is rejected (`coverage_not_attainable`, `risk_not_attainable`).
+    value with this probability. Items with a score below `abstain_below` get no label. `max_risk` is the maximum share
+    of wrong answers: the minimum score is chosen from the calibration such that this limit holds with a confidence of
+    97.5 %. If `abstain_below` and `max_risk` are both sent, the higher minimum score applies. `prediction_set` and
+    `max_risk` require a version with a calibration. If the calibration has too few rows to guarantee the coverage or
+    the risk, the request is rejected (`coverage_not_attainable`, `risk_not_attainable`).
     """
 
     input: Sequences
@@ -82,11 +80,10 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `probs` contains one probability for each of the version's labels, in the order of `labels` in the version's record
     (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
-    sorted from the highest score to the lowest. `labels` is set only by multilabel versions, and `value` only by
-    regression versions.
+    in order of descending score. `labels` is set only by multilabel versions, and `value` only by regression versions.
 
     `set` and `interval` are present if the request has a `prediction_set`: `set` begins with the most probable label,
-    and `interval` contains the lower and the upper end. `abstained` is present if the request has `abstain_below` or
+    and `interval` contains the lower and upper bounds. `abstained` is present if the request has `abstain_below` or
     `max_risk`; if it is true, `label` and `labels` are null."""
 
     index: int
@@ -179,9 +176,7 @@ async def classify(request: Request) -> Response:
     def render(index: int, row: list[float]) -> ClassificationItem:
         return _item(index, row, body, rule, scored)
 
-    if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-        return _reply(query.reference, scored, [render(i, row) for i, row in enumerate(scored.rows)])
-    return await asyncio.to_thread(_long_reply, render, query.reference, scored)
+    return await build_reply(scored, partial(_reply, render, query.reference, scored))
 
 
 def _policy(body: ClassifyRequest) -> DecisionPolicy:
@@ -195,7 +190,7 @@ def _policy(body: ClassifyRequest) -> DecisionPolicy:
 
 
 def _check(body: ClassifyRequest, items: int, version: ResolvedVersion) -> None:
-    """Reject a request that the version cannot answer. Called before the engine processes it."""
+    """Reject a request that the version cannot answer. Called before the engine processes the request."""
     if body.top_k is not None and not version.labels:
         message = f"top_k applies to labels, but {version.ref} predicts numbers; leave out top_k"
         raise InvalidRequest(message, code="wrong_task", param="top_k")
@@ -207,22 +202,12 @@ def _check_size(body: ClassifyRequest, items: int, version: ResolvedVersion) -> 
     """Reject a request whose reply would be too large."""
     labels = len(version.labels)
     scores = min(body.top_k or labels, labels)
-    numbers = items * (scores + (body.probs + (body.prediction_set is not None)) * labels)
-    if numbers > LARGEST:
-        raise InvalidRequest(
-            f"the reply would contain {numbers:,} probabilities and scores ({items} inputs, {labels} labels); the "
-            f"limit is {LARGEST:,}. Send probs: false and a top_k, or fewer inputs",
-            code="reply_too_large",
-            param="input",
-        )
+    scores += (body.probs + (body.prediction_set is not None)) * labels
+    check_reply_size(items, labels, scores, "input", "probs: false and a top_k, or fewer inputs")
 
 
-def _long_reply(render: Render, reference: str, scored: ScoredBatch) -> Response:
-    return _reply(reference, scored, encode_each(render(i, row) for i, row in enumerate(scored.rows)))
-
-
-def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data` contains one ClassificationItem per input, either as a struct or encoded as JSON."""
+def _reply(render: Render, reference: str, scored: ScoredBatch) -> Response:
+    data: list[Any] = encode_each(render(i, row) for i, row in enumerate(scored.rows))
     tokens = sum(scored.lengths)
     value = ClassifyReply(new_id("classify"), "list", int(time.time()), reference, data, Usage(tokens, tokens))
     return JsonReply(value, answer_headers(scored.version.ref, tokens, scored.timing))
@@ -252,7 +237,7 @@ def _item(
 
 
 def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) -> ClassificationItem:
-    """The item of a regression."""
+    """A regression's item."""
     return ClassificationItem(
         index=index,
         label=None,

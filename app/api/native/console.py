@@ -37,7 +37,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class ConsoleFile:
-    """A file of the console, plain and compressed. `etag` is derived from its content."""
+    """A console file in plain and compressed form. `etag` is derived from its content."""
 
     media: str
     plain: bytes
@@ -52,7 +52,7 @@ class ConsoleFile:
 
 @dataclass(frozen=True)
 class WebConsole:
-    """All files of the console by their path. `digest` identifies their content and is part of the assets' URLs."""
+    """All console files, by path. `digest` identifies their content and is part of the assets' URLs."""
 
     digest: str
     files: Mapping[str, ConsoleFile]
@@ -60,7 +60,7 @@ class WebConsole:
 
 @cache
 def console() -> WebConsole:
-    """Read and compress the console's files, on the first request for one of them."""
+    """Read and compress the console's files when one of them is first requested."""
     contents = dict(sorted(_read(files("app") / "console")))
     digest = hashlib.sha256(b"".join(name.encode() + contents[name] for name in contents)).hexdigest()[:16]
     contents[PAGE] = contents[PAGE].replace(PLACE, f"{CONSOLE}{digest}".encode())

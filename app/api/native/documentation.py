@@ -66,9 +66,9 @@ async def redoc_script() -> Response:
 
 
 def _asset(name: str, foreign: bytes = b"") -> Response:
-    """A file of the package fastapi-offline, which ships Swagger UI (Apache-2.0) and Redoc (MIT).
+    """A file from the package fastapi-offline, which contains Swagger UI (Apache-2.0) and Redoc (MIT).
 
-    `foreign` is the address of an image on another site, which is replaced by the address of an empty image.
+    `foreign` is the URL of an image on another site, which is replaced by the URL of an empty image.
     """
     body = (files("fastapi_offline") / "static" / name).read_bytes()
     if foreign:

@@ -1,4 +1,4 @@
-"""The JSON objects of evaluations. Every field is always present."""
+"""JSON objects for evaluations. Every field is always present."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.jobs.records import Job
 class EvaluationObject(msgspec.Struct, frozen=True):
     """An evaluation of the version `model` on a file.
 
-    `status` and `phase` have the same values as those of a training job. `model` and `against` are the references in
-    the request; `version` and `against_version` are the versions to which they resolved. `report` is null until the
-    evaluation has succeeded. Then it contains `metrics`, the worst `mistakes` with their texts and probabilities, and
-    `rows_sha256`, a hash of the rows; with `against`, it also contains that version's metrics and a `comparison` with a
-    paired test. `result_files` contains the id of a CSV file with the prediction for each row.
+    `status` and `phase` have the same values as for a training job. `model` and `against` are the references from the
+    request; `version` and `against_version` are the versions to which they resolved. `report` is null until the
+    evaluation has succeeded. It contains `metrics`, the worst `mistakes` with their texts and probabilities, and
+    `rows_sha256`, a hash of the rows; with `against`, it also contains the second version's metrics and a `comparison`
+    with a paired test. `result_files` contains the id of a CSV file with each row's prediction.
     """
 
     id: str
@@ -52,7 +52,7 @@ class EvaluationList(msgspec.Struct, frozen=True):
 
 
 def evaluation_object(job: Job) -> EvaluationObject:
-    """Return the JSON object of an evaluation, from its job record."""
+    """Return an evaluation's JSON object, given its job record."""
     request, error = job.request, job.error
     return EvaluationObject(
         id=job.id,

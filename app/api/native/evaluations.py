@@ -1,4 +1,4 @@
-"""`/v1/evaluations`: jobs that measure versions on files."""
+"""`/v1/evaluations`: jobs that evaluate versions on files."""
 
 from __future__ import annotations
 

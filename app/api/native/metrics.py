@@ -1,4 +1,4 @@
-"""Metrics that are computed at each scrape: the statistics of the engines, and the versions that aliases point at."""
+"""Metrics computed at each scrape: engine statistics, and the versions that aliases point to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _share(version: VersionStatus) -> float:
 
 
 class EngineCollector(Collector):
-    """Collects the statistics in the engines' last heartbeats."""
+    """Collects statistics from the engines' last heartbeats."""
 
     def __init__(self, pool: EnginePool) -> None:
         self.pool = pool
@@ -73,7 +73,7 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _work(clients: list[EngineClient]) -> Iterable[Metric]:
-    """Return the work done for each version, and the types and kernels of the versions as labels."""
+    """Return the work done for each version, with the version's type and kernel as labels."""
     labels = ["engine", "model_name"]
     families = [CounterMetricFamily(f"ostinato_engine_{n}", m, labels=labels) for n, (m, _) in VERSION_COUNTERS.items()]
     about = GaugeMetricFamily(
@@ -89,7 +89,7 @@ def _work(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
-    """Return the engines' counters and histograms. Engines send a histogram as one counter per bucket and a sum."""
+    """Return the engines' counters and histograms. Engines send each histogram as a sum and one counter per bucket."""
     families: dict[str, CounterMetricFamily] = {}
     histograms = {
         key: HistogramMetricFamily(f"ostinato_{name}", meaning, labels=["engine"])
@@ -112,7 +112,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
-    """Convert counts per bucket to the cumulative counts that Prometheus expects."""
+    """Convert per-bucket counts to the cumulative counts that Prometheus expects."""
     buckets, below = [], 0.0
     for bound in SIZES:
         below += counts.get(str(bound), 0.0)
@@ -121,7 +121,7 @@ def _cumulative(counts: dict[str, float]) -> list[tuple[str, float]]:
 
 
 class AliasCollector(Collector):
-    """Collects the version that each alias points at."""
+    """Collects the version that each alias points to."""
 
     def __init__(self, aliases: Sequence[Alias]) -> None:
         self.aliases = aliases
@@ -136,7 +136,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """Return all metrics in Prometheus' text format, including those that are computed at each scrape."""
+    """Return all metrics in Prometheus' text format, including those computed at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

@@ -1,4 +1,4 @@
-"""Liveness, readiness, metrics, and the state of the engines."""
+"""Liveness, readiness, metrics, and the engines' state."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The reply of the liveness check."""
+    """The liveness check's reply."""
 
     status: str = "ok"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The readiness of the service; `checks` maps each check to `ok` or to a description of the problem."""
+    """The service's readiness; `checks` maps each check to `ok` or to a description of the problem."""
 
     status: str
     checks: dict[str, str]
 
 
 class EngineWork(msgspec.Struct, frozen=True):
-    """The amount of work for one version since it was loaded.
+    """The amount of work done for one version since it was loaded.
 
-    `requests` is the number of ended requests, `calls` the number of scoring batches and decode steps, and `rows` the
-    number of sequences in these. `padded_tokens` is the number of tokens in scoring batches and prompts, including
+    `requests` is the number of completed requests, `calls` the number of scoring batches and decode steps, and `rows`
+    the number of sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including
     padding.
     """
 
@@ -53,10 +53,10 @@ class EngineWork(msgspec.Struct, frozen=True):
 
 
 class EngineVersion(msgspec.Struct, frozen=True):
-    """A version in an engine's memory.
+    """A version that is loaded in an engine.
 
-    `running` and `waiting` count its requests, `cache_bytes` is the memory for the states of running sequences, and
-    `prefix_bytes` for the states of earlier prompts. `kernel` is the implementation of the matrix products.
+    `running` and `waiting` count its requests; `cache_bytes` is the memory for running sequences' states, and
+    `prefix_bytes` the memory for earlier prompts' states. `kernel` is the matrix product implementation.
     """
 
     ref: str
@@ -131,7 +131,7 @@ async def readyz(services: ServicesDep, principal: Principal) -> Response:
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The health of the service; `status` is Healthy or Unhealthy."""
+    """The service's health; `status` is Healthy or Unhealthy."""
 
     status: str
 
@@ -162,7 +162,7 @@ async def ping(services: ServicesDep, principal: Principal) -> Response:
 
 
 class Release(msgspec.Struct, frozen=True):
-    """The release of the service."""
+    """The service's release."""
 
     version: str
 
@@ -175,7 +175,7 @@ class Release(msgspec.Struct, frozen=True):
     responses=replies(Release, {"version": "0.1.0"}, COMMON),
 )
 async def version(request: Request) -> Response:
-    """Returns the release of Ostinato that is running."""
+    """Returns the running Ostinato release."""
     return JsonReply(Release(request.app.version))
 
 

@@ -74,7 +74,7 @@ def list_models(
     responses=replies(ModelObject, MODEL_EXAMPLE, LOOKUP),
 )
 def retrieve_model(services: ServicesDep, principal: Principal, name: str) -> Response:
-    """Returns a model with its aliases and its newest version."""
+    """Returns a model with its aliases and newest version."""
     return JsonReply(model_object(services.registry.model(name, principal)))
 
 
@@ -105,7 +105,7 @@ def list_versions(
 
 
 def _number(after: str | None) -> int | None:
-    """Parse the version number of `after`, which is a number such as `3` or an id such as `reviews:3`."""
+    """Parse the version number in `after`, which is a number such as `3` or an id such as `reviews:3`."""
     if after is None:
         return None
     return parse_number(after.rpartition(":")[2], "after must be a version's number or id", "after")

@@ -1,4 +1,4 @@
-"""`/v1/registry/models/{name}/aliases`: aliases of versions, and the history of their moves."""
+"""`/v1/registry/models/{name}/aliases`: a model's aliases, and the history of their moves."""
 
 from __future__ import annotations
 

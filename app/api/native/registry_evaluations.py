@@ -1,4 +1,4 @@
-"""`/v1/registry/models/{name}/versions/{version}/evaluations`: the evaluations of a version, with their reports."""
+"""`/v1/registry/models/{name}/versions/{version}/evaluations`: a version's evaluations, with their reports."""
 
 from __future__ import annotations
 

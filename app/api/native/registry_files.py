@@ -1,4 +1,4 @@
-"""Imports and exports checkpoints as tar archives, and serves single files of a version, such as its card and plots."""
+"""Imports and exports checkpoints as tar archives, and serves a version's files, such as its card and plots."""
 
 from __future__ import annotations
 

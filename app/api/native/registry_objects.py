@@ -1,4 +1,4 @@
-"""The JSON objects of the registry's routes: models, versions, aliases and comparisons."""
+"""The registry routes' JSON objects: models, versions, aliases and comparisons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class FileEntryObject(msgspec.Struct, frozen=True):
 
 class VersionObject(msgspec.Struct, frozen=True):
     """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted. In lists,
-    `labels` contains only the first 32 KiB of labels, and `config` leaves out its largest parts above 32 KiB."""
+    `labels` contains only the first 32 KiB of labels, and the largest parts of `config` are left out if it exceeds 32
+    KiB."""
 
     id: str
     object: str
@@ -63,7 +64,7 @@ class ModelObject(msgspec.Struct, frozen=True):
 
 
 class AliasObject(msgspec.Struct, frozen=True):
-    """An alias of a version. If `required` is true, the service is ready only if this version is loaded."""
+    """An alias of a version. If `required` is true, the service is ready only when this version is loaded."""
 
     id: str
     object: str
@@ -99,7 +100,7 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
     null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
-    is missing, the alias keeps its current value."""
+    is missing, its current value is kept."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
@@ -123,7 +124,7 @@ class VersionList(msgspec.Struct, frozen=True):
 
 
 class AliasMoveList(msgspec.Struct, frozen=True):
-    """A page of the history of an alias."""
+    """A page of an alias's history."""
 
     object: str
     data: list[AliasMoveObject]
@@ -186,7 +187,7 @@ ALIAS_EXAMPLE: dict[str, Any] = {
 
 
 def parse_number(text: str, message: str, param: str) -> int:
-    """Parse a version number in decimal digits. Raises InvalidRequest with `message` for any other string."""
+    """Parse a version number written in decimal digits. Raises InvalidRequest with `message` for any other string."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidRequest(message, param=param)
     return int(text)
@@ -216,13 +217,13 @@ def version_object(version: Version) -> VersionObject:
 
 
 def summary_object(version: Version) -> VersionObject:
-    """The object of a version in a list, with at most SUMMARY_LIMIT bytes of labels and of the configuration."""
+    """A version's object in a list, with at most SUMMARY_LIMIT bytes each of labels and configuration."""
     config = metrics.reduce(version.config, SUMMARY_LIMIT)
     return replace(version_object(version), labels=_first(version.labels, SUMMARY_LIMIT), config=config)
 
 
 def _first(labels: list[str], room: int) -> list[str]:
-    """Return as many of the first labels as fit into `room` bytes."""
+    """Return as many leading labels as fit into `room` bytes."""
     for number, label in enumerate(labels):
         room -= len(label.encode("utf-8", "replace"))
         if room < 0:

@@ -1,4 +1,4 @@
-"""`GET /v1/settings`: the settings of the service and the names of its API keys, for operators."""
+"""`GET /v1/settings`: the service's settings and the names of its API keys, for operators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"])
 
 
 class SettingObject(msgspec.Struct, frozen=True):
-    """A setting. If `hidden` is true, it has a value, which is a secret and not shown."""
+    """A setting. If `hidden` is true, its value is a secret and is not shown."""
 
     variable: str
     value: str
@@ -29,7 +29,7 @@ class SettingObject(msgspec.Struct, frozen=True):
 
 
 class KeyObject(msgspec.Struct, frozen=True):
-    """The name of an API key and what it may do. `yours` is true for the key that the request was sent with."""
+    """An API key's name and permissions. `yours` is true for the key with which the request was sent."""
 
     name: str
     scopes: list[str]
@@ -37,7 +37,7 @@ class KeyObject(msgspec.Struct, frozen=True):
 
 
 class SettingList(msgspec.Struct, frozen=True):
-    """All settings of the API process, and the names of the keys."""
+    """All settings of the API process, and its API keys."""
 
     object: str
     data: list[SettingObject]
@@ -85,5 +85,5 @@ def _setting(variable: str, default: str, meaning: str, values: dict[str, Any]) 
 
 
 def _text(value: object) -> str:
-    """The value as it is written in the environment."""
+    """The value as written in an environment variable."""
     return str(value).lower() if str(value) in ("True", "False") else str(value)

@@ -24,7 +24,7 @@ TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to split a text into tokens. `return_token_strs` also returns the text of each token."""
+    """A request to split a text into tokens. With `return_token_strs`, the reply also contains each token's text."""
 
     prompt: str
     model: str | None = None
@@ -33,7 +33,7 @@ class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenizeReply(msgspec.Struct, frozen=True):
-    """The token ids of a text. `max_model_len` is the context length of the version."""
+    """A text's token ids. `max_model_len` is the version's context length."""
 
     count: int
     max_model_len: int
@@ -49,7 +49,7 @@ class DetokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class DetokenizeReply(msgspec.Struct, frozen=True):
-    """The text that the token ids decode to."""
+    """The text to which the token ids decode."""
 
     prompt: str
 

@@ -1,4 +1,4 @@
-"""Ollama's dialect: generation and chats as lines of JSON, embeddings, and the list of models."""
+"""Ollama's dialect: generation and chat as JSON lines, embeddings, and the model list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.errors import OstinatoError
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error as `{"error": message}`, with the same statuses as Ollama."""
+    """Render an error as `{"error": message}`, with the same status codes as Ollama."""
     return error.status, {"error": error.message}
 
 

@@ -27,10 +27,10 @@ MODEL = "demo-sentiment-lstm"
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request for the vectors of `input`. Texts that are too long are cut, unless `truncate` is false.
+    """A request to embed `input`, a text or a list of texts.
 
-    `dimensions` is the length to which each vector is shortened; the result is rescaled to unit length. `options` and
-    `keep_alive` have no effect.
+    Texts that are too long are truncated, unless `truncate` is false. `dimensions` is the length to which each vector
+    is shortened; the result is rescaled to unit length. `options` and `keep_alive` have no effect.
     """
 
     model: str
@@ -52,7 +52,7 @@ class EmbedReply(msgspec.Struct, frozen=True):
 
 
 class PromptEmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request for the vector of one text, which is cut if it is too long."""
+    """A request to embed one text, which is truncated if it is too long."""
 
     model: str
     prompt: str
@@ -61,7 +61,7 @@ class PromptEmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
 
 
 class PromptEmbeddingReply(msgspec.Struct, frozen=True):
-    """The vector of one text."""
+    """The embedding of one text."""
 
     embedding: list[float]
 

@@ -50,13 +50,13 @@ async def ollama_generate(request: Request) -> Response:
 
 
 def _item(body: OllamaGenerateRequest, converses: bool) -> Item:
-    """The prompt or, for a version that was trained on conversations, a conversation that ends with the prompt."""
+    """The prompt or, for a version trained on conversations, a conversation that ends with the prompt."""
     prompt = body.prompt or ""
     if converses:
         before = [{"role": "system", "content": body.system}] if body.system else []
         return Conversation([*before, {"role": "user", "content": prompt}])
     if body.system and not body.raw:
-        raise InvalidRequest("system needs a version that was trained on conversations; leave it out", param="system")
+        raise InvalidRequest("system requires a version trained on conversations; leave system out", param="system")
     return prompt
 
 

@@ -1,4 +1,4 @@
-"""Converts generated text to Ollama's objects: one for a whole reply, or one for each line of a stream."""
+"""Converts generated text to Ollama's objects: one for a complete reply, or one per line of a stream."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ class LineEvents:
         self._generation, self._began, self._make = generation, began, make
 
     def opening(self) -> Iterator[bytes]:
-        """Return nothing, because a stream begins with its first text."""
+        """Return no lines, because a stream begins with the first piece of text."""
         return iter(())
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the line of a piece. The last piece is followed by a line with the counts."""
+        """Return the line for a piece. The last piece is followed by a line with the counts."""
         text = _line(self._make(piece.text, done=False)) if piece.text else b""
         if piece.finish_reason is None:
             return text or None
         return text + _line(self._make("", done=True, **counts(self._generation, self._began, piece.finish_reason)))
 
     def closing(self) -> Iterator[bytes]:
-        """Return nothing, because the counts follow the last piece."""
+        """Return no lines, because `frame` has already added the counts to the last piece."""
         return iter(())
 
 
 async def answer(request: Request, generation: GenerationRequest, stream: bool, began: int, make: Make) -> Response:
-    """Reply with the text of a generation with one choice."""
+    """Reply with the generated text of a single choice."""
     if stream:
         events = LineEvents(generation, began, make)
         return await streamed(request, generation, events, _error_line, b"", NDJSON, b"")
@@ -79,7 +79,7 @@ async def answer(request: Request, generation: GenerationRequest, stream: bool, 
 
 
 def loaded(stream: bool, make: Make) -> Response:
-    """Reply to a request without a text, which only loads the version."""
+    """Reply to a request that contains no text and only loads the version."""
     reply = make("", done=True, done_reason="load")
     return Response(_line(reply), media_type=NDJSON) if stream else JsonReply(reply)
 

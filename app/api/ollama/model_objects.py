@@ -11,7 +11,7 @@ from app.registry.records import Version
 
 
 class OllamaDetails(msgspec.Struct, frozen=True):
-    """The architecture of a version and the number of its parameters."""
+    """A version's architecture and number of parameters."""
 
     parent_model: str
     format: str
@@ -33,13 +33,13 @@ class OllamaModel(msgspec.Struct, frozen=True):
 
 
 class OllamaModels(msgspec.Struct, frozen=True):
-    """The models that can be used."""
+    """The available models."""
 
     models: list[OllamaModel]
 
 
 class RunningModel(msgspec.Struct, frozen=True):
-    """A version in an engine's memory. It remains loaded until another version needs the memory."""
+    """A version that is loaded in an engine. It remains loaded until its memory is needed for another version."""
 
     name: str
     model: str
@@ -52,7 +52,7 @@ class RunningModel(msgspec.Struct, frozen=True):
 
 
 class RunningModels(msgspec.Struct, frozen=True):
-    """The versions in the memory of the engines."""
+    """The versions that are loaded in engines."""
 
     models: list[RunningModel]
 
@@ -75,7 +75,7 @@ def moment(seconds: float) -> str:
 
 
 def details(architecture: str, parameters: int) -> OllamaDetails:
-    """Describe an architecture and a number of parameters."""
+    """Describe a model with this architecture and number of parameters."""
     return OllamaDetails("", "safetensors", architecture, [architecture], shown(parameters), "F32")
 
 
@@ -88,7 +88,7 @@ def shown(count: int) -> str:
 
 
 def size_of(version: Version) -> int:
-    """The size of a version's files in bytes."""
+    """The total size of a version's files in bytes."""
     return sum(entry.size for entry in version.files.values())
 
 

@@ -1,4 +1,4 @@
-"""Ollama's routes that list and describe models, and the version of the service."""
+"""Ollama's routes that list models, describe a model, and return the service's version."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ShowRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OllamaRelease(msgspec.Struct, frozen=True):
-    """The release of the service."""
+    """The service's release."""
 
     version: str
 
@@ -53,7 +53,7 @@ _body = JsonBody(ShowRequest, media=CURL)
     responses=replies(OllamaModels, {"models": [objects.MODEL]}, COMMON),
 )
 async def ollama_tags(request: Request) -> Response:
-    """Returns each model as `name:latest`, followed by its versions as `name:number`: the newest 1,000 versions."""
+    """Returns the newest 1,000 versions: each model as `name:latest`, followed by its versions as `name:number`."""
     registry, principal = services_of(request).registry, principal_of(request)
     return JsonReply(OllamaModels(await asyncio.to_thread(_models, registry, principal)))
 
@@ -101,7 +101,7 @@ async def ollama_show(request: Request) -> Response:
     responses=replies(RunningModels, {"models": [objects.RUNNING]}, COMMON),
 )
 async def ollama_ps(services: ServicesDep, principal: Principal) -> Response:
-    """Returns the versions in the memory of the engines that this key may use."""
+    """Returns the loaded versions that this key may use."""
     beats = [client.heartbeat for client in services.inference.pool.living if client.heartbeat is not None]
     statuses = {(beat.pid, status.digest): (status, beat.device) for beat in beats for status in beat.versions}
     names = await asyncio.to_thread(
@@ -143,5 +143,5 @@ def _running(status: VersionStatus, device: str, version: Version) -> RunningMod
     responses=replies(OllamaRelease, {"version": "0.1.0"}, COMMON),
 )
 async def ollama_version(request: Request) -> Response:
-    """Returns the release of Ostinato that is running."""
+    """Returns the running Ostinato release."""
     return JsonReply(OllamaRelease(request.app.version))

@@ -1,4 +1,4 @@
-"""The `options` of Ollama's requests, and the corresponding parameters of the engine."""
+"""The `options` of Ollama's requests, and the corresponding engine parameters."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ One = Annotated[float, Meta(ge=1, le=1)]
 
 
 class OllamaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The options of a generation. With a `temperature` of 0, the most likely token is always chosen.
+    """Generation options. With a `temperature` of 0, the most likely token is always chosen.
 
-    Without `num_predict`, or with -1 or -2, a text may fill the context of the model. Omitted options do not change the
-    distribution of the model, unlike Ollama's defaults. `num_ctx` and options about memory and hardware have no effect.
+    If `num_predict` is missing, -1 or -2, the text may fill the model's context. Unlike in Ollama, omitted options
+    leave the model's distribution unchanged. `num_ctx` and options about memory and hardware have no effect.
     """
 
     temperature: Temperature | None = None

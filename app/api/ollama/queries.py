@@ -1,4 +1,4 @@
-"""Queries for generation from the fields that Ollama's requests have in common."""
+"""Builds generation queries from the fields that Ollama's requests have in common."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from app.tokenization.chat import ANSWER_LEAD
 def generation_query(
     caller: Caller, body: OllamaChatRequest | OllamaGenerateRequest, item: Item, param: str
 ) -> GenerationQuery:
-    """Return the query that continues `item`, which comes from the field `param` of the request.
+    """Return the query that continues `item`, which comes from the request field `param`.
 
-    If the item is a conversation, the space before the answer is left out.
+    If the item is a conversation, the space before the answer is removed.
     """
     options = body.options or NONE
     return GenerationQuery(

@@ -1,4 +1,4 @@
-"""Ollama's model names. A name with the tag `:latest` is equivalent to the name without a tag."""
+"""Ollama's model names. A name with the tag `:latest` is equivalent to the name alone."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ CURL = ("application/x-www-form-urlencoded",)  # the type that `curl -d` sends, 
 
 
 def caller_of(request: Request, model: str) -> Caller:
-    """The caller of a request for `model`. Raises InvalidRequest."""
+    """Return the caller of a request for `model`. Raises InvalidRequest."""
     return Caller.read(request, model.removesuffix(LATEST))

@@ -1,4 +1,4 @@
-"""Ollama's routes that create, copy, load and delete models. Their errors name an alternative."""
+"""Rejects requests to Ollama's routes that create, copy, transfer and delete models. The errors name alternatives."""
 
 from __future__ import annotations
 

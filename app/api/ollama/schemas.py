@@ -1,4 +1,4 @@
-"""The requests and replies of Ollama's routes that run a model."""
+"""Requests and replies of the Ollama routes that run a model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MOST = 2048  # the maximum number of messages in one request, because they are p
 
 
 class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that generations and chats share. The reply is a stream unless `stream` is false.
+    """The fields shared by generation and chat requests. The reply is a stream unless `stream` is false.
 
     `model` is a model reference; the tag `:latest` has no effect. `keep_alive` has no effect. The remaining fields
-    request features that are not supported, so only neutral values are accepted.
+    request unsupported features, so only neutral values are accepted.
     """
 
     model: str
@@ -43,8 +43,8 @@ class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to continue `prompt`. Without a prompt, the request only loads the version.
 
-    A version that was trained on conversations answers the prompt as a message of a user, after `system`, unless `raw`
-    is true. With `truncate`, the start of a prompt that is too long is cut off.
+    A version that was trained on conversations answers the prompt as a user message that follows `system`, unless `raw`
+    is true. If `truncate` is true, the beginning of a prompt that is too long is cut off.
     """
 
     prompt: str | None = None
@@ -60,7 +60,7 @@ class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=Tr
 
 
 class OllamaMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A message of a conversation."""
+    """A message in a conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str = ""
@@ -78,7 +78,7 @@ class OllamaChatRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, 
 
 
 class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The end of a reply: the numbers of read and generated tokens, and durations in nanoseconds."""
+    """The end of a reply: the numbers of tokens read and generated, and durations in nanoseconds."""
 
     done_reason: str | None = None
     total_duration: int | None = None

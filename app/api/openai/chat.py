@@ -77,7 +77,7 @@ async def create_chat_completion_of_model(request: Request, name: str) -> Respon
 
 
 async def _answer(request: Request, model: str | None) -> Response:
-    """Answer with the model in the path or, if there is none, with the model in the body."""
+    """Answer with the model in the path or, if there is none, the model in the body."""
     body = await _body.read(request)
     _check(body)
     caller, services = Caller.read(request, model or body.model), services_of(request)
@@ -91,7 +91,7 @@ async def _answer(request: Request, model: str | None) -> Response:
 
 
 def _check(body: ChatRequest) -> None:
-    """Check the rules between fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
     new, old = body.max_completion_tokens, body.max_tokens
     if new is not None and old is not None and new != old:
         raise InvalidRequest(

@@ -28,7 +28,7 @@ MIDDLE = b'},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
 
 @dataclass(frozen=True, slots=True)
 class ChatHead:
-    """The fields that all chunks of a reply share, and the request that the reply answers."""
+    """The fields shared by all chunks of a reply, and the request that it answers."""
 
     id: str
     created: int
@@ -37,7 +37,7 @@ class ChatHead:
 
 
 def token_reports(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, alternatives: int) -> list[ChatToken]:
-    """Return the log-probability of each token, and of the most likely tokens at its position."""
+    """Return the log-probabilities of each token and of the most likely tokens at its position."""
     return [
         ChatToken(
             tokenizer.token_name(entry.id),
@@ -82,8 +82,8 @@ def _choice(index: int, pieces: list[Piece], generation: GenerationRequest, body
 class ChatFramer:
     """Creates the chunks of a stream.
 
-    Most chunks contain only text. They are assembled from a head and a tail that are encoded in advance, which is much
-    faster than encoding a struct for every token.
+    Most chunks contain only text. Such chunks are assembled from a head and a tail that are encoded in advance, which
+    is much faster than encoding a struct for every token.
     """
 
     def __init__(self, head: ChatHead, generation: GenerationRequest) -> None:
@@ -107,12 +107,12 @@ class ChatFramer:
         self._starts = [start + b'{"index":%d,"delta":{"content":' % i for i in range(len(generation.choices))]
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks that contain the role of each answer."""
+        """Return chunks that contain each answer's role."""
         for choice in self._generation.choices:
             yield self._chunk(ChatDeltaChoice(choice.index, ChatDelta("assistant", ""), None, None))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the chunks of a piece, or None if the piece has no content to send."""
+        """Return the chunks for a piece, or None if the piece has no content to send."""
         text, events = piece.text, b""
         if self._head.body.logprobs and piece.logprobs:
             reports = token_reports(piece.logprobs, self._tokenizer, self._head.body.top_logprobs or 0)
@@ -128,7 +128,7 @@ class ChatFramer:
         return events or None
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts if the client requested it."""
+        """Return the chunk with the token counts, if the client requested it."""
         if self._usage_at_end:
             yield self._encoded([], usage_of(self._generation))
 

@@ -16,9 +16,9 @@ NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message of a conversation. `content` is a text, or a list of parts of type `text`.
+    """A message in a conversation. `content` is a text, or a list of parts of type `text`.
 
-    A message of a reply can be sent back as it is. `name` and `annotations` have no effect.
+    A message from a reply can be sent back unchanged. `name` and `annotations` have no effect.
     """
 
     role: Role
@@ -36,10 +36,10 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
     """A request for the next answer in a conversation.
 
-    `max_completion_tokens` (formerly `max_tokens`) limits the length of the answer. Without it, an answer may fill the
-    context of the model. With `logprobs`, the log-probabilities of each token and of the `top_logprobs` most likely
-    tokens at its position are reported. `truncate_prompt_tokens` is the number of tokens to keep from the end of the
-    conversation; -1 keeps as many tokens as fit into the context together with the answer.
+    `max_completion_tokens` (formerly `max_tokens`) limits the length of the answer. Without a limit, the answer may
+    fill the model's context. With `logprobs`, the reply contains the log-probabilities of each token and of the
+    `top_logprobs` most likely tokens at its position. `truncate_prompt_tokens` is the number of tokens to keep from the
+    end of the conversation; -1 keeps as many tokens as fit into the context together with the answer.
     """
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST)]
@@ -51,7 +51,7 @@ class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatAlternative(msgspec.Struct, frozen=True):
-    """One of the most likely tokens at a position. `bytes` are the bytes of its text in UTF-8."""
+    """One of the most likely tokens at a position. `bytes` are the UTF-8 bytes of its text."""
 
     token: str
     bytes: list[int] | None
@@ -59,7 +59,7 @@ class ChatAlternative(msgspec.Struct, frozen=True):
 
 
 class ChatToken(msgspec.Struct, frozen=True):
-    """The log-probabilities of one token in an answer, and of the most likely tokens at its position."""
+    """The log-probabilities of a token in an answer, and of the most likely tokens at its position."""
 
     token: str
     bytes: list[int] | None
@@ -105,7 +105,7 @@ class ChatReply(msgspec.Struct, frozen=True):
 
 
 class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """New text of an answer. The first chunk of an answer has the `role`, and the last one is empty."""
+    """New text of an answer. An answer's first chunk contains the `role`, and its last chunk is empty."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None

@@ -64,7 +64,7 @@ async def create_completion(request: Request) -> Response:
 
 
 def _check(body: CompletionRequest) -> None:
-    """Check the rules between fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     if best_of < n:
         raise InvalidRequest(f"best_of ({best_of}) must be at least n ({n})", param="best_of")
@@ -101,7 +101,7 @@ def _params(body: CompletionRequest) -> SamplingParams:
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
-    """Return the number of alternatives for prompt tokens. With `echo`, `logprobs` also applies to the prompt."""
+    """Return the number of alternatives per prompt token. With `echo`, `logprobs` also applies to the prompt."""
     counts = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
     return max(counts, default=None)
 

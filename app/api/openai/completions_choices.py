@@ -24,7 +24,7 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The fields that all chunks of a reply share, and the request that the reply answers."""
+    """The fields shared by all chunks of a reply, and the request that it answers."""
 
     id: str
     created: int
@@ -33,13 +33,13 @@ class ReplyHead:
 
 
 def usage_of(generation: GenerationRequest) -> CompletionUsage:
-    """The token counts of a generation so far."""
+    """A generation's token counts so far."""
     prompt, completion = generation.prompt_tokens, generation.generated_tokens
     return CompletionUsage(prompt, completion, prompt + completion, {"cached_tokens": generation.cached_tokens})
 
 
 def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Return a distinct name for each token: its text, `bytes:…` if not UTF-8, or `token_id:5` for a duplicate."""
+    """Return a distinct name for each token: its text, `bytes:…` for invalid UTF-8, or `token_id:5` for a duplicate."""
     ids_by_name: dict[str, int] = {}
     names = []
     for id_ in ids:
@@ -51,7 +51,7 @@ def names_of(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
 
 
 class LogprobsWriter:
-    """Reports the log-probabilities of one choice piece by piece, with text offsets that continue from piece to piece.
+    """Reports one choice's log-probabilities piece by piece, with text offsets that continue across pieces.
 
     `alternatives` is the number of most likely tokens to report at each position; None disables the report.
     """
@@ -61,7 +61,7 @@ class LogprobsWriter:
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """Report the tokens of an echoed prompt, then of a piece. Offsets count characters from the choice's start."""
+        """Report an echoed prompt's tokens, then a piece's tokens. Offsets count characters from the choice's start."""
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]
@@ -77,7 +77,7 @@ class LogprobsWriter:
         )
 
     def _top(self, entry: wire.TokenLogprob) -> dict[str, float] | None:
-        """The log-probabilities of the most likely tokens and of the chosen token, by name, in descending order."""
+        """The log-probabilities of the most likely tokens and the chosen token, by name, in descending order."""
         if entry.logprob is None:
             return None
         pairs = dict(zip(entry.top_ids[: self._alternatives], entry.top_logprobs, strict=False))
@@ -89,8 +89,8 @@ class LogprobsWriter:
 def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, most: int) -> list[dict[str, Any] | None]:
     """vLLM's `prompt_logprobs`: the log-probability, rank and text of tokens at each position, by token id.
 
-    `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token
-    has no report, because nothing precedes it.
+    `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token has
+    no report, because no token precedes it.
     """
     report: list[dict[str, Any] | None] = []
     for entry in entries:
@@ -163,8 +163,8 @@ def _choice(
 class Framer:
     """Creates the chunks of a stream.
 
-    Most chunks contain only text. They are assembled from a head and a tail that are encoded in advance, which is much
-    faster than encoding a struct for every token.
+    Most chunks contain only text. Such chunks are assembled from a head and a tail that are encoded in advance, which
+    is much faster than encoding a struct for every token.
     """
 
     def __init__(self, head: ReplyHead, generation: GenerationRequest) -> None:
@@ -191,8 +191,8 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return the chunks with the prompts if `echo` is set. With `logprobs`, the first pieces contain the prompts
-        instead."""
+        """Return chunks that contain the prompts if `echo` is set. With `logprobs`, the first pieces contain the
+        prompts instead."""
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -200,13 +200,13 @@ class Framer:
             yield self._text(i, text) if self._plain else self._full(Piece(i, text))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the chunk of a piece, or None if the piece has no content to send."""
+        """Return the chunk for a piece, or None if the piece has no content to send."""
         if self._plain and piece.finish_reason is None and not piece.prompt_logprobs:
             return self._text(piece.index, piece.text) if piece.text else None
         return self._full(piece)
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts if the client requested it."""
+        """Return the chunk with the token counts, if the client requested it."""
         if self._usage_at_end:
             yield self._chunk([], usage_of(self._generation))
 

@@ -1,4 +1,4 @@
-"""The request and reply of `/v1/completions`: the fields of OpenAI and vLLM, with their bounds."""
+"""The request and reply of `/v1/completions`: OpenAI's and vLLM's fields, with their bounds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One continuation, or a piece of it in a stream. `stop_reason` is the stop string or stop token id that ended the
+    """One continuation or, in a stream, a piece of it. `stop_reason` is the stop string or stop token id that ended the
     continuation. Token ids are sent only if the request sets `return_token_ids`."""
 
     index: int
@@ -61,7 +61,7 @@ class CompletionChoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CompletionUsage(msgspec.Struct, frozen=True):
-    """Token counts of a request, over all of its prompts and continuations."""
+    """A request's token counts, summed over all of its prompts and continuations."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -1,9 +1,11 @@
-"""OpenAI's dialect: completions, chats, responses, embeddings, moderations, models, files, uploads and fine-tuning."""
+"""OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, uploads,
+fine-tuning and batches."""
 
 from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.openai import (
+    batches,
     chat,
     completions,
     embeddings,
@@ -21,7 +23,14 @@ COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 # There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
     inference=(completions.router, chat.router, responses.router, embeddings.router, moderations.router),
-    management=(models.router, files.router, uploads.router, fine_tuning.router, fine_tuning_events.router),
+    management=(
+        models.router,
+        files.router,
+        uploads.router,
+        fine_tuning.router,
+        fine_tuning_events.router,
+        batches.router,
+    ),
     prefixes=("POST /models/{}/v1",),
     missing={
         "/v1/chat/completions": "chat completions are not stored, so they cannot be retrieved, listed or changed",
@@ -29,6 +38,5 @@ DIALECT = Dialect(
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
         "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
-        "/v1/batches": "batches are not supported yet; /v1/classify, /v1/completions and /v1/embeddings accept lists",
     },
 )

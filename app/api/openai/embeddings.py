@@ -34,11 +34,11 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to embed one or more inputs.
 
     `input` is a string, token ids, or a list of these. Token ids are accepted if `token_ids_of` (or the header
-    `x-token-ids-of`) names the version whose tokenizer produced the ids, as a model reference or digest. For a version
-    that reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length
-    to which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each
-    vector is sent as little-endian float32 in base64. `truncate_prompt_tokens` is the number of tokens to which each
-    input is truncated; -1 truncates it to the version's context length."""
+    `x-token-ids-of`) names the version whose tokenizer produced them, by model reference or digest. For a version that
+    reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length to
+    which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each vector
+    is sent as little-endian float32 in base64. `truncate_prompt_tokens` is the number of tokens to which each input is
+    truncated; -1 truncates it to the version's context length."""
 
     input: str | list[str | int | list[int | list[float]]]
     model: str | None = None
@@ -52,7 +52,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Embedding(msgspec.Struct, frozen=True):
-    """The vector of one input, as a list of numbers or in base64."""
+    """One input's vector, as a list of numbers or in base64."""
 
     index: int
     embedding: list[float] | str

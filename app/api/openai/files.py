@@ -35,9 +35,9 @@ class FileObject(msgspec.Struct, frozen=True):
     is null if it cannot be inferred from the file name.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
-    of its first record. Both are null for other formats, for files of more than 64 MiB uncompressed, and for files that
-    cannot be read. `column_roles` contains the `columns[text]`, `columns[label]` and similar fields of the upload,
-    which are the default settings of jobs that train on the file."""
+    of its first record. Both are null for other formats, for files larger than 64 MiB uncompressed, and for files that
+    cannot be read. `column_roles` contains the upload's fields `columns[text]`, `columns[label]` and so on, which are
+    the default settings of jobs that train on the file."""
 
     id: str
     object: str
@@ -203,7 +203,7 @@ def list_(
     responses=replies(FileObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Response:
-    """Returns the size, format and purpose of a file; its content is at `/content`."""
+    """Returns a file's size, format and purpose; its content is at `/content`."""
     return JsonReply(file_object(services.files.get(file_id, principal)))
 
 
@@ -266,7 +266,7 @@ def _format(name: str | None) -> str | None:
 
 
 def _roles(form: Form) -> dict[str, str]:
-    """Read the column of each role. For example, the field `columns[text]=body` becomes {"text": "body"}."""
+    """Read the column for each role. For example, the field `columns[text]=body` becomes {"text": "body"}."""
     roles = {role: column for role, field in COLUMNS.items() if (column := form.optional(field)) is not None}
     for role, column in roles.items():
         if len(column) > MOST_NAME or "\x00" in column:

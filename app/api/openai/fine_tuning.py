@@ -140,7 +140,7 @@ async def create(
 
 
 async def _estimate(services: Services, body: JobRequest, principal: str, seconds: float) -> Estimate:
-    """Compute an estimate in a thread, which stops when this coroutine is cancelled."""
+    """Compute an estimate in a thread that stops when this coroutine is cancelled."""
     left = threading.Event()
     try:
         return await asyncio.to_thread(services.estimates.estimate, body, principal, seconds, left.is_set)
@@ -183,7 +183,7 @@ def list_(
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Returns the status, progress and settings of a job, and its published version or the error that ended it."""
+    """Returns a job's status, progress and settings, and its published version or the error that ended it."""
     return JsonReply(job_object(services.jobs.get(job_id, principal)))
 
 
@@ -222,7 +222,7 @@ def pause(services: ServicesDep, principal: Principal, job_id: str) -> Response:
     responses=replies(JobObject, EXAMPLE, LOOKUP),
 )
 def resume(services: ServicesDep, principal: Principal, job_id: str) -> Response:
-    """Resumes a paused job at the step where it stopped. The pause does not change the resulting weights."""
+    """Resumes a paused job at the step where it stopped. The pause does not affect the resulting weights."""
     return JsonReply(job_object(services.jobs.resume(job_id, principal)))
 
 

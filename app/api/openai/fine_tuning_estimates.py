@@ -1,4 +1,4 @@
-"""The reply to a dry run of a training request."""
+"""The reply to a training request's dry run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from app.wire.estimate import DataSummary, Estimate, EstimateNote, TrainingPlan
 class JobEstimate(msgspec.Struct, frozen=True):
     """The estimate for a training job.
 
-    `plans` has one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric data.
-    `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one after
-    another and every run takes all of its steps. `notes` contains remarks on the data and the settings. `report`
+    `plans` contains one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric
+    data. `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one
+    after another and each takes all of its steps. `notes` contains remarks about the data and settings. `report`
     describes the data: lengths with a histogram, duplicates, contradictions between labels, hashes.
     """
 

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs/{id}/events` and `/checkpoints`: the log and the checkpoints of a training job."""
+"""`/v1/fine_tuning/jobs/{id}/events` and `/checkpoints`: a training job's log and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON objects of training jobs, in OpenAI's format. Every field is always present."""
+"""JSON objects for training jobs, in OpenAI's format. Every field is always present."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ FIGURES = (
 
 
 class TrialObject(msgspec.Struct, frozen=True):
-    """One of the training runs that a job with `model: "auto"` compares. Each trial is a separate job, whose id is
-    `id`.
+    """One of the training runs compared by a job with `model: "auto"`. Each trial is a separate job, whose id is `id`.
 
     `metrics` contains the trial's main metrics on the validation data. `chosen` is true if its network was published.
     """
@@ -40,10 +39,10 @@ class JobObject(msgspec.Struct, frozen=True):
     """A training job.
 
     `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
-    `fine_tuned_model` is `name:version` when the job has succeeded. `hyperparameters` contains the requested settings
+    `fine_tuned_model` is `name:version` once the job has succeeded. `hyperparameters` contains the requested settings
     and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
-    job, `jobs_before` is the number of jobs that are running or will be started before this job; for other jobs, it is
-    null. `trials` contains the trials of a job whose `model` is auto, and `reason` says why one of them was chosen;
+    job, `jobs_before` is the number of jobs that are running or will start before it; for other jobs, it is null.
+    `trials` contains the trials of a job whose `model` is auto, and `reason` explains why one of them was chosen;
     `parent_id` is the job to which a trial belongs.
     """
 
@@ -85,7 +84,7 @@ class JobObject(msgspec.Struct, frozen=True):
 
 
 class CheckpointObject(msgspec.Struct, frozen=True):
-    """A checkpoint of a job. `fine_tuned_model_checkpoint` can be sent as `model` in requests."""
+    """A job's checkpoint. `fine_tuned_model_checkpoint` can be sent as `model` in requests."""
 
     id: str
     object: str
@@ -178,7 +177,7 @@ def _trials(job: Job) -> list[TrialObject]:
 
 
 def hyperparameters(job: Job) -> dict[str, Any]:
-    """The requested and the automatically chosen settings. OpenAI's three hyperparameters are always present."""
+    """The requested and automatically chosen settings. OpenAI's three hyperparameters are always present."""
     requested = dict(job.request.get("training") or {})
     chosen = {k: v for k, v in job.settled.items() if isinstance(v, str | int | float | bool)}
     settings = chosen | requested

@@ -1,4 +1,4 @@
-"""The bounds of the fields of a training request, for the OpenAPI document; `app.jobs` checks them."""
+"""The bounds of a training request's fields, for the OpenAPI document; `app.jobs` checks them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _options() -> dict[str, Schema]:
-    """The schema of each training option, with its range or permitted values, and `auto` for the automatic choice."""
+    """Each training option's schema, with its range or permitted values, and `auto` for an automatic choice."""
     name = TrainingOptions.__name__
     options: dict[str, Schema] = described([TrainingOptions])[name]["properties"]
     for field, schema in options.items():

@@ -1,4 +1,4 @@
-"""The messages of a conversation as clients send them, and as the model reads them. Only text is supported."""
+"""Converts messages from the clients' format to the format that the model reads. Only text is supported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Role = Annotated[str, Meta(extra_json_schema={"enum": list(ROLES)})]
 
 
 class ContentPart(msgspec.Struct, frozen=True):
-    """A part of a message's content: a `text`, or a `refusal` of the assistant. Several parts are joined by line
+    """A part of a message's content: a `text`, or a `refusal` by the assistant. Several parts are joined with line
     breaks."""
 
     type: Annotated[str, Meta(extra_json_schema={"enum": list(TEXT_PARTS)})]

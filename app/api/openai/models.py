@@ -51,7 +51,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """A page of models and versions. `models` describes those of `data` for clients of `/v1/systemone`."""
+    """A page of models and versions. `models` describes the entries of `data` for clients of `/v1/systemone`."""
 
     data: list[ModelCard]
     models: list[ModelSummary]

@@ -1,7 +1,8 @@
-"""`POST /v1/moderations`: the labels of a multilabel version that apply to a text, in OpenAI's format."""
+"""`POST /v1/moderations`: which of a multilabel version's labels apply to a text, in OpenAI's format."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -12,19 +13,19 @@ from starlette.responses import Response
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.fields import Truncation
+from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.neutral_fields import MODERATIONS
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers, new_id
+from app.api.http.replies import JsonReply, answer_headers, encode_each, new_id
 from app.api.http.services import services_of
 from app.api.openapi.describe import Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.lengths import LengthPolicy
-from app.inference.queries import InferenceQuery
+from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.scoring import activate
 from app.inference.versions import ResolvedVersion
 
 router = APIRouter(tags=["classification"])
-LARGEST = 100_000  # maximum number of categories and scores in a reply, because they are built on the event loop
 _NEEDS = "Needs a version with several labels per text, such as the one in docs/multilabel.md"
 
 
@@ -48,7 +49,7 @@ class ModerationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Moderation(msgspec.Struct, frozen=True):
-    """The labels of one text. A label applies if its score is at least the threshold of the version."""
+    """One text's labels. A label applies if its score is at least the version's threshold."""
 
     flagged: bool
     categories: dict[str, bool]
@@ -57,7 +58,7 @@ class Moderation(msgspec.Struct, frozen=True):
 
 
 class ModerationReply(msgspec.Struct, frozen=True):
-    """The labels of each text, in the order of the texts."""
+    """Each text's labels, in the order of the texts."""
 
     id: str
     model: str
@@ -102,13 +103,17 @@ async def create_moderation(request: Request) -> Response:
         _check(version, len(items))
 
     scored = await attended(request, inference.classify(query, check))
-    tokens = sum(scored.lengths)
-    reply = ModerationReply(new_id("modr"), caller.reference, [_moderation(scored.version, row) for row in scored.rows])
-    return JsonReply(reply, answer_headers(scored.version.ref, tokens, scored.timing))
+    return await build_reply(scored, partial(_reply, caller.reference, scored))
+
+
+def _reply(reference: str, scored: ScoredBatch) -> Response:
+    results: list[Any] = encode_each(_moderation(scored.version, row) for row in scored.rows)
+    headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
+    return JsonReply(ModerationReply(new_id("modr"), reference, results), headers)
 
 
 def _texts(body: ModerationRequest) -> str | list[str]:
-    """The texts of a request. A list with parts is one text."""
+    """A request's texts. A list of parts is treated as one text."""
     if isinstance(body.input, str):
         return body.input
     texts = [entry for entry in body.input if isinstance(entry, str)]
@@ -139,13 +144,7 @@ def _check(version: ResolvedVersion, texts: int) -> None:
             code="wrong_task",
             param="model",
         )
-    if texts * len(version.labels) > LARGEST:
-        raise InvalidRequest(
-            f"the reply would contain {texts * len(version.labels):,} scores; the limit is {LARGEST:,}; send "
-            "fewer texts",
-            code="reply_too_large",
-            param="input",
-        )
+    check_reply_size(texts, len(version.labels), 2 * len(version.labels), "input")  # a category and a score per label
 
 
 def _moderation(version: ResolvedVersion, row: list[float]) -> Moderation:

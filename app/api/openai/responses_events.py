@@ -1,4 +1,4 @@
-"""Converts generated pieces to a response, complete or as the events of a stream."""
+"""Converts generated pieces to a complete response or to the events of a stream."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINAL: dict[str, EventType] = {"completed": "response.completed", "incomplete": 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """The ids of a response and of its message, and the request that it answers."""
+    """The ids of a response and its message, and the request that it answers."""
 
     id: str
     message_id: str
@@ -40,12 +40,12 @@ class ResponseHead:
 
     @property
     def alternatives(self) -> int | None:
-        """The number of most likely tokens to report at each position, or None for no log-probabilities."""
+        """The number of most likely tokens to report at each position, or None to report no log-probabilities."""
         body = self.body
         return body.top_logprobs or 0 if body.include is not None and LOGPROBS in body.include else None
 
     def response(self, status: Status, output: list[ResponseMessage], **fields: Any) -> ResponseObject:
-        """The response. Fields without a parameter are copied from the request."""
+        """The response. Fields that are not passed as parameters are copied from the request."""
         body = self.body
         return ResponseObject(
             id=self.id,
@@ -88,7 +88,7 @@ class ResponseWriter:
 
     @property
     def status(self) -> Literal["completed", "incomplete"]:
-        """Whether the answer is complete, or was cut off by the length limit."""
+        """The status: complete, or cut off by the length limit."""
         return "completed" if self._reason == "stop" else "incomplete"
 
     def text(self) -> ResponseText:
@@ -113,7 +113,7 @@ class ResponseWriter:
 
 
 def usage_of(generation: GenerationRequest) -> ResponseUsage:
-    """The token counts of a response."""
+    """A response's token counts."""
     prompt, answer = generation.prompt_tokens, generation.generated_tokens
     cached = {"cached_tokens": generation.cached_tokens, "cache_write_tokens": 0}
     return ResponseUsage(prompt, answer, prompt + answer, cached, {"reasoning_tokens": 0})
@@ -129,7 +129,7 @@ def whole_response(pieces: Sequence[Piece], head: ResponseHead, generation: Gene
 class ResponseEvents:
     """Creates the events of a stream.
 
-    Most events contain only text. They are assembled from parts that are encoded in advance.
+    Most events contain only text. Such events are assembled from parts that are encoded in advance.
     """
 
     def __init__(self, head: ResponseHead, generation: GenerationRequest) -> None:
@@ -141,7 +141,7 @@ class ResponseEvents:
         self._start += b',"output_index":0,"content_index":0,"delta":'
 
     def opening(self) -> Iterator[bytes]:
-        """Return the events before the first text."""
+        """Return the events that precede the first text."""
         begun = self._head.response("in_progress", [])
         yield self._event("response.created", response=begun)
         yield self._event("response.in_progress", response=begun)
@@ -150,7 +150,7 @@ class ResponseEvents:
         yield self._part("response.content_part.added", part=ResponseText())
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the event of a piece, or None if the piece has no content to send."""
+        """Return the event for a piece, or None if the piece has no content to send."""
         tokens = self._writer.add(piece)
         if not (piece.text or tokens):
             return None
@@ -160,7 +160,7 @@ class ResponseEvents:
         )  # fmt: skip
 
     def closing(self) -> Iterator[bytes]:
-        """Return the events after the last text."""
+        """Return the events that follow the last text."""
         text = self._writer.text()
         yield self._part("response.output_text.done", text=text.text, logprobs=text.logprobs)
         yield self._part("response.content_part.done", part=text)

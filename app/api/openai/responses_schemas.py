@@ -1,4 +1,4 @@
-"""The request, the reply and the events of `/v1/responses`."""
+"""The request, reply and events of `/v1/responses`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EventType = Literal[
 class InputItem(msgspec.Struct, frozen=True):
     """A message. `content` is a text, or a list of parts of type `input_text` or `output_text`.
 
-    A message of a reply can be sent back as it is.
+    A message from a reply can be sent back unchanged.
     """
 
     role: Role | None = None
@@ -58,7 +58,7 @@ class TextOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of a stream. `include_obfuscation` has no effect."""
+    """Streaming options. `include_obfuscation` has no effect."""
 
     include_obfuscation: bool | None = None
 
@@ -66,9 +66,9 @@ class ResponseStreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request for the next answer in a conversation. `input` contains the whole conversation.
 
-    If `input` is a text, it is read as a single user message. `instructions` become the first message, with the role
-    `system`. Without `max_output_tokens`, an answer may fill the context of the model. With a `truncation` of `auto`,
-    the beginning of a conversation that is too long is left out; otherwise, it is rejected. The reply contains
+    If `input` is a text, it is read as a single user message. `instructions` becomes the first message, with the role
+    `system`. Without `max_output_tokens`, the answer may fill the model's context. If `truncation` is `auto`, the
+    beginning of a conversation that is too long is left out; otherwise, the request is rejected. The reply contains
     log-probabilities if `include` contains `message.output_text.logprobs`.
     """
 
@@ -89,7 +89,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResponseText(msgspec.Struct, frozen=True):
-    """The text of an answer. `logprobs` is empty unless it was requested."""
+    """An answer's text. `logprobs` is empty unless log-probabilities were requested."""
 
     text: str = ""
     type: Literal["output_text"] = "output_text"
@@ -108,7 +108,7 @@ class ResponseMessage(msgspec.Struct, frozen=True):
 
 
 class ResponseUsage(msgspec.Struct, frozen=True):
-    """Token counts of a response."""
+    """A response's token counts."""
 
     input_tokens: int
     output_tokens: int
@@ -129,7 +129,7 @@ class ResponseError(msgspec.Struct, frozen=True):
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a conversation. It is not stored, so `store` is always false.
 
-    The fields after `usage` have the values that were sent in the request, or their default values.
+    The fields after `usage` have the values from the request, or their defaults.
     """
 
     id: str
@@ -160,7 +160,7 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event of a stream. The events of type `response.output_text.delta` contain the text."""
+    """One event in a stream. Events of type `response.output_text.delta` contain the text."""
 
     type: EventType
     sequence_number: int

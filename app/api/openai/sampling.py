@@ -1,4 +1,4 @@
-"""Request fields that OpenAI's generation routes share: sampling, stop conditions and streaming."""
+"""Request fields shared by OpenAI's generation routes: sampling, stop conditions and streaming."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Several = Annotated[int, Meta(ge=1, le=64)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of a stream. With `include_usage`, token counts are sent at the end of the stream.
+    """Streaming options. With `include_usage`, token counts are sent at the end of the stream.
 
     If `continuous_usage_stats` is also set, every chunk contains token counts. `include_obfuscation` has no effect.
     """
@@ -51,7 +51,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields that completions and chat completions share.
+    """The fields shared by completions and chat completions.
 
     With a `temperature` of 0, the most likely token is always chosen. If a prompt begins like an earlier prompt with
     the same API key and `cache_salt`, only the rest of the prompt is read.
@@ -82,7 +82,7 @@ class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
-    """Check the rules between fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if max_tokens is not None and body.min_tokens > max_tokens:
@@ -96,7 +96,7 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
 def sampling_params(
     body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
 ) -> SamplingParams:
-    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are numbers of alternatives to report."""
+    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens,

@@ -26,7 +26,7 @@ _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in th
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The time at which the file expires: `seconds` after its creation."""
+    """When the file expires: `seconds` after its creation."""
 
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
     anchor: Annotated[str, Meta(extra_json_schema={"enum": ["created_at"]})] = "created_at"
@@ -43,7 +43,7 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to join the parts of an upload. `md5` is the expected checksum of the whole file, which is verified."""
+    """A request to join an upload's parts. `md5` is the expected checksum of the whole file, which is verified."""
 
     part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]
     md5: str | None = None
@@ -178,7 +178,7 @@ def complete(
     upload_id: str,
     body: Annotated[CompleteRequest, Depends(complete_request)],
 ) -> Response:
-    """Joins the parts, in the order of `part_ids`, into a file. Fails if `md5` is not the checksum of that file."""
+    """Joins the parts into a file, in the order of `part_ids`. Fails if the file's checksum is not `md5`."""
     upload = Uploads(services.files).complete(upload_id, principal, body.part_ids, body.md5)
     return JsonReply(upload_object(upload))
 
@@ -191,7 +191,7 @@ def complete(
     responses=replies(UploadObject, _EXAMPLE | {"status": "cancelled"}, LOOKUP),
 )
 def cancel(services: ServicesDep, principal: Principal, upload_id: str) -> Response:
-    """Discards the parts of an upload. No more parts can be added."""
+    """Discards an upload's parts. No more parts can be added."""
     return JsonReply(upload_object(Uploads(services.files).cancel(upload_id, principal)))
 
 

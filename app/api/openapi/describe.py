@@ -1,4 +1,4 @@
-"""Descriptions of routes that read and write msgspec structs, for the OpenAPI document."""
+"""Describes routes that read and write msgspec structs, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a `JsonBody` route. Underscores in the names of examples are shown as spaces."""
+    """Return `openapi_extra` for a `JsonBody` route. Underscores in example names are shown as spaces."""
     named = {
         name.replace("_", " "): example._asdict() if isinstance(example, Noted) else {"value": example}
         for name, example in examples.items()
@@ -63,9 +63,9 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 
 
 def inputs(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads an object, a text or a list in JSON.
+    """Return `openapi_extra` for a route that reads a JSON object, text or list.
 
-    Such a route may read plain text too, but generators of Python clients cannot read a document that says so.
+    Such a route may also accept plain text, but Python client generators cannot process a document that says so.
     """
     body = reads(kind, **examples)
     values = body["requestBody"]["content"]["application/json"]
@@ -88,10 +88,10 @@ def replies(
     """Return `responses` for a route.
 
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
-    from the type of the reply. `stream_media` is the media type of the stream. If the example is a list, the reply is a
-    list of `kind`, or with `nested`, possibly a list of such lists. Without an example, the reply is always a stream.
-    If `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply of a route that has two, with
-    an example.
+    from the reply's type. `stream_media` is the media type of the stream. If the example is a list, the reply is a list
+    of `kind` or, with `nested`, possibly a list of such lists. Without an example, the reply is always a stream. If
+    `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply, with an example, for a route
+    that has two.
     """
     schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
     if nested:
@@ -127,7 +127,7 @@ def replies_json(
 
 
 def bound(kind: type[msgspec.Struct], **fields: Schema) -> None:
-    """Add constraints that a struct does not express, such as patterns that are checked elsewhere."""
+    """Add constraints that a struct cannot express, such as patterns that are checked elsewhere."""
     _bounds.setdefault(kind.__name__, {}).update(fields)
 
 
@@ -168,7 +168,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status and the description of a dialect's reply to an error with status `status`."""
+    """Return the HTTP status and description of a dialect's reply to an error with status `status`."""
     error = OstinatoError(MEANINGS[status], code="example")
     error.status = status
     rendered, body = dialect.render_error(error)
@@ -192,10 +192,10 @@ def _translate(replies_: dict[str, Any], dialect: Dialect) -> None:
 def complete(
     document: dict[str, Any], secured: bool, public: frozenset[str], dialects: Sequence[Dialect]
 ) -> dict[str, Any]:
-    """Add the schemas of structs, the API key and the examples of parameters to FastAPI's document.
+    """Add the structs' schemas, the API key and the parameters' examples to FastAPI's document.
 
-    Replaces FastAPI's validation error, status 422, with 400, which this service raises instead. Then converts the
-    errors of each route to the statuses and the format of its dialect.
+    Replaces status 422, FastAPI's validation error, with 400, which this service returns instead. Then converts each
+    route's errors to its dialect's statuses and format.
     """
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

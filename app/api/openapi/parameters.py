@@ -1,4 +1,4 @@
-"""Descriptions and examples of parameters by name, for the OpenAPI document. The examples work with the demo's models.
+"""Descriptions and examples of parameters, by name, for the OpenAPI document. The examples work with the demo's models.
 
 Swagger UI fills in and sends every `example` of a parameter, so only required parameters have one. Optional parameters
 have `examples` in their schema, which Swagger UI shows but does not send.
@@ -19,6 +19,7 @@ OWN_MODEL = "reviews"  # deleted in examples, because other examples need the de
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 EVALUATION_ID = "evaljob-6d1b3f5a7c9e0d2b4f6a8c1e"
+BATCH_ID = "batch-3f5a7c9e0d2b4f6a8c1e6d1b"
 EVALUATION_EVENT: dict[str, Any] = {
     "id": "ftevent-91c2d3e4f5061728394a5b6c",
     "object": "fine_tuning.job.event",
@@ -45,6 +46,7 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "file_id": (FILE_ID, "The id of a file, from `GET /v1/files` or `POST /v1/files`"),
     "job_id": (JOB_ID, "The id of a job, from `GET /v1/fine_tuning/jobs` or `POST /v1/fine_tuning/jobs`"),
     "evaluation_id": (EVALUATION_ID, "The id of an evaluation, from `GET /v1/evaluations` or `POST /v1/evaluations`"),
+    "batch_id": (BATCH_ID, "The id of a batch, from `GET /v1/batches` or `POST /v1/batches`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
@@ -128,7 +130,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Add an example and a description to each parameter of an operation that lacks them."""
+    """Add an example and a description to each of an operation's parameters that lacks them."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
         _bound(parameter, operation["operationId"])
@@ -146,7 +148,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Add the bounds of a parameter to its schema. Removes null, because a query cannot contain it."""
+    """Add the bounds of a parameter to its schema. Removes null, because a query string cannot contain it."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:
@@ -158,6 +160,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """Return an example and a description of `after`. The example is the last id in the example of the reply."""
+    """Return an example and a description of `after`. The example is the last id in the reply's example."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
     return page["data"][-1]["id"], "The last id of the previous page"

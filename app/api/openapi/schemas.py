@@ -1,8 +1,8 @@
 """JSON schemas of request and reply structs, in a form that client generators can read.
 
-msgspec's schemas describe how msgspec decodes a struct. They are adapted here for client generators. Fields of a
-request have no `default`, because TypeScript generators would make such a field required; the default is part of the
-description instead. A reply lists the fields that are always sent as required. Every array has `items`.
+msgspec's schemas describe how msgspec decodes a struct. This module adapts them for client generators. Request fields
+have no `default`, because TypeScript generators would make such a field required; the default is part of the
+description instead. In a reply's schema, the fields that are always sent are required. Every array has `items`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def constrain(schema: Schema, **keywords: Any) -> None:
 
 
 def described(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
-    """Return the schemas that msgspec generates for the structs and all types that they refer to, by name."""
+    """Return the schemas that msgspec generates for the structs and all types to which they refer, by name."""
     _, schemas = msgspec.json.schema_components(structs, ref_template=REF)
     return schemas
 
 
 def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
-    """The names of the structs, including nested ones, that omit fields with default values when they are sent."""
+    """The names of the structs, including nested ones, that are sent without fields that have default values."""
     names: set[str] = set()
     ahead = list(msgspec.inspect.multi_type_info(structs))
     seen: set[type] = set()
@@ -69,8 +69,8 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
     """Complete the schemas in place.
 
-    `requests` contains the names of the schemas of request bodies, and `partial` the names of the schemas of replies
-    that may omit fields.
+    `requests` contains the names of request body schemas, and `partial` the names of the schemas for replies that may
+    omit fields.
     """
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():
@@ -89,7 +89,7 @@ def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[
 
 
 def reached(schemas: Mapping[str, Schema], names: Iterable[str]) -> set[str]:
-    """The names, together with the names of all schemas that they refer to, directly or indirectly."""
+    """The given names, plus the names of all schemas to which they refer, directly or indirectly."""
     seen: set[str] = set()
     ahead = list(names)
     while ahead:

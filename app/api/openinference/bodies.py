@@ -1,4 +1,4 @@
-"""Request bodies of `infer`: JSON, which the bytes of tensors may follow."""
+"""Request bodies of `infer`: JSON, optionally followed by the bytes of tensors."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def parameters_of(body: InferRequest) -> InferParameters:
 
 
 async def read_body(request: Request) -> tuple[InferRequest, list[list[Any]]]:
-    """Return the request and the elements of each input. Raises InvalidRequest or UnsupportedMedia."""
+    """Return the request and each input's elements. Raises InvalidRequest or UnsupportedMedia."""
     length = request.headers.get(HEADER)
     if length is None:
         body = await _body.read(request)
         return body, await _read(body, b"")
     payload = await request.body()
     if not DIGITS.fullmatch(length) or int(length) > len(payload):
-        raise InvalidRequest(f"{HEADER} must be the length of the JSON, at most {len(payload)}", param=HEADER)
+        raise InvalidRequest(f"{HEADER} must be the length of the JSON in bytes, at most {len(payload)}", param=HEADER)
     body = _body.decode(payload[: int(length)])
     return body, await _read(body, payload[int(length) :])
 
 
 async def _read(body: InferRequest, binary: bytes) -> list[list[Any]]:
-    """Decode the inputs, in a thread if they are long."""
+    """Decode the inputs, in a thread if they are large."""
     if len(binary) + sum(tensors.size_of(tensor.shape) for tensor in body.inputs) <= INLINE:
         return _elements(body, binary)
     return await asyncio.to_thread(_elements, body, binary)
 
 
 def _elements(body: InferRequest, binary: bytes) -> list[list[Any]]:
-    """The elements of each input. The bytes of the binary inputs follow each other in the order of the inputs."""
+    """Each input's elements. The bytes of binary inputs are concatenated in the order of the inputs."""
     place, elements = 0, []
     for tensor in body.inputs:
         size = None if tensor.parameters is None else tensor.parameters.binary_data_size
@@ -83,7 +83,7 @@ def _from_json(tensor: InputTensor) -> list[Any]:
     count = tensors.size_of(tensor.shape)
     if len(elements) != count:
         raise InvalidRequest(
-            f"input {tensor.name!a} has {len(elements)} elements, but its shape needs {count}", param="inputs"
+            f"input {tensor.name!a} has {len(elements)} elements, but its shape requires {count}", param="inputs"
         )
     kind = str if tensor.datatype == tensors.BYTES else (bool, int, float)
     if not all(isinstance(element, kind) for element in elements):

@@ -41,7 +41,7 @@ NEEDS = "Needs a model that generates text, such as demo-text-lstm"
 
 
 class TritonSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The parameters of a generation. With a `temperature` of 0, the most likely token is always chosen."""
+    """Generation parameters. With a `temperature` of 0, the most likely token is always chosen."""
 
     max_tokens: Annotated[int, Meta(ge=1, le=2**16)] | None = None
     temperature: Temperature | None = None
@@ -55,8 +55,8 @@ class TritonSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class TritonGenerateRequest(TritonSampling, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to continue `text_input`. The parameters may be sent beside it or in `parameters`, which take
-    precedence. `stream` has no effect, because each kind of reply has its own route."""
+    """A request to continue `text_input`. Parameters may be sent next to `text_input` or in `parameters`; the latter
+    take precedence. `stream` has no effect, because each kind of reply has its own route."""
 
     text_input: str
     id: str | None = None
@@ -65,7 +65,7 @@ class TritonGenerateRequest(TritonSampling, frozen=True, forbid_unknown_fields=T
 
 
 class TritonGenerateReply(msgspec.Struct, frozen=True):
-    """A continuation, or in a stream, a piece of it."""
+    """A continuation or, in a stream, a piece of it."""
 
     model_name: str
     model_version: str
@@ -132,18 +132,18 @@ class PieceReplies:
         self._body, self._generation = body, generation
 
     def opening(self) -> Iterator[bytes]:
-        """Return the event with the input, if the request wants it in the output."""
+        """Return an event that contains the input, if the request asks for it in the output."""
         if lead := _lead(self._body):
             yield frame(_reply(self._body, self._generation, lead))
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the event of a piece. The last piece always has one."""
+        """Return the event for a piece. The last piece always has an event."""
         if not piece.text and piece.finish_reason is None:
             return None
         return frame(_reply(self._body, self._generation, piece.text))
 
     def closing(self) -> Iterator[bytes]:
-        """Return nothing, because the last piece ends the stream."""
+        """Return no events, because the last piece ends the stream."""
         return iter(())
 
 
@@ -166,7 +166,7 @@ async def _started(request: Request, name: str, version: str) -> tuple[TritonGen
 
 
 def _merged(body: TritonGenerateRequest) -> TritonSampling:
-    """The parameters of the body, those in `parameters` first."""
+    """The body's parameters; those in `parameters` take precedence."""
     inner = body.parameters or TritonSampling()
     fields = TritonSampling.__struct_fields__
     return TritonSampling(**{name: value_or(getattr(inner, name), getattr(body, name)) for name in fields})

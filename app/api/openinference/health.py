@@ -1,4 +1,4 @@
-"""The protocol's health routes and the metadata of the server."""
+"""The protocol's health routes and server metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXTENSIONS = [
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
-    """The name and the release of the service, and the extensions of the protocol that it supports."""
+    """The service's name and release, and the protocol extensions that it supports."""
 
     name: str
     version: str
@@ -27,13 +27,13 @@ class ServerMetadata(msgspec.Struct, frozen=True):
 
 
 class ServerLiveness(msgspec.Struct, frozen=True):
-    """Whether the process runs."""
+    """Whether the process is running."""
 
     live: bool
 
 
 class ServerReadiness(msgspec.Struct, frozen=True):
-    """Whether requests can be answered. The protocol's text calls this field `live` too."""
+    """Whether requests can be answered. The protocol's text also calls this field `live`."""
 
     ready: bool
     live: bool
@@ -47,7 +47,7 @@ class ServerReadiness(msgspec.Struct, frozen=True):
     responses=replies(ServerMetadata, {"name": "ostinato", "version": "0.1.0", "extensions": EXTENSIONS}, COMMON),
 )
 async def server_metadata(request: Request) -> Response:
-    """Returns the release and the supported extensions."""
+    """Returns the service's release and the supported extensions."""
     return JsonReply(ServerMetadata("ostinato", request.app.version, EXTENSIONS))
 
 
@@ -59,7 +59,7 @@ async def server_metadata(request: Request) -> Response:
     responses=replies(ServerLiveness, {"live": True}, ()),
 )
 async def server_live(request: Request) -> Response:
-    """Returns 200 as long as the API process runs."""
+    """Returns 200 as long as the API process is running."""
     return JsonReply(ServerLiveness(True))
 
 
@@ -82,6 +82,6 @@ async def server_live(request: Request) -> Response:
     },
 )
 async def server_ready(services: ServicesDep, principal: Principal) -> Response:
-    """Returns 200 when `/readyz` does, otherwise 503."""
+    """Returns 200 if `/readyz` does, otherwise 503."""
     ready = services.readiness.report(principal).ready
     return JsonReply(ServerReadiness(ready, True), {"cache-control": "no-store"}, 200 if ready else 503)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.http.caller import Caller
+from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.pieces import collected
 from app.api.http.presence import attended
 from app.api.http.replies import answer_headers
@@ -22,6 +24,7 @@ from app.api.openinference.items import items_of
 from app.api.openinference.references import reference_of, unversioned
 from app.inference.items import Item
 from app.inference.queries import GenerationQuery, InferenceQuery
+from app.inference.versions import ResolvedVersion
 
 router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 Answer = tuple[list[outputs.OutputValues], dict[str, str]]  # the outputs, and the headers of the reply
@@ -76,15 +79,19 @@ async def _answer(request: Request, reference: str) -> Response:
 
 
 def _hurried(caller: Caller, timeout: int | None) -> Caller:
-    """The caller, with a time limit in microseconds."""
+    """Return the caller with its time limit reduced to `timeout` microseconds, if given."""
     return caller if not timeout else replace(caller, seconds=min(caller.seconds, timeout / 1e6))
 
 
 async def _scored(request: Request, caller: Caller, items: list[Item]) -> Answer:
     query = InferenceQuery(caller.reference, items, caller.principal, caller.seconds, param="inputs")
-    scored = await attended(request, services_of(request).inference.classify(query))
+
+    def check(version: ResolvedVersion) -> None:
+        check_reply_size(len(items), len(version.labels), len(version.labels), "inputs")
+
+    scored = await attended(request, services_of(request).inference.classify(query, check))
     headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
-    return outputs.scored_outputs(scored), headers
+    return await build_reply(scored, partial(outputs.scored_outputs, scored)), headers
 
 
 async def _generated(request: Request, caller: Caller, items: list[Item]) -> Answer:

@@ -16,13 +16,13 @@ Parameters = dict[str, Any]
 
 
 class InputParameters(msgspec.Struct, frozen=True):
-    """`binary_data_size` is the number of bytes of the tensor after the JSON."""
+    """`binary_data_size` is the tensor's number of bytes after the JSON."""
 
     binary_data_size: Length | None = None
 
 
 class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An input. `data` has the elements, nested or in one list, unless the request sends them as bytes."""
+    """An input. `data` contains the elements, nested or in one list, unless the request sends them as bytes."""
 
     name: str
     shape: Shape
@@ -32,22 +32,22 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputParameters(msgspec.Struct, frozen=True):
-    """With `binary_data`, the output is sent as bytes after the JSON. With `classification`, it consists of the so many
-    best labels, as `value:index:label`."""
+    """With `binary_data`, the output is sent as bytes after the JSON. With `classification`, the output is that number
+    of highest-scoring labels, as `value:index:label`."""
 
     binary_data: bool | None = None
     classification: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An output that the reply should contain."""
+    """An output requested in the reply."""
 
     name: str
     parameters: OutputParameters | None = None
 
 
 class InferParameters(msgspec.Struct, frozen=True):
-    """The parameters of a request that have an effect."""
+    """The request parameters that have an effect."""
 
     binary_data_output: bool | None = None
     timeout: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
@@ -62,7 +62,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to run a version. `GET /v2/models/{name}` names its inputs and outputs. Without `outputs`, all outputs
     are returned.
 
-    Of the parameters, `binary_data_output: true` requests all outputs as bytes, and `timeout` is a time limit in
+    The parameter `binary_data_output: true` requests all outputs as bytes, and `timeout` is a time limit in
     microseconds. `sequence_id` is not supported, because versions keep no state between requests.
     """
 
@@ -73,7 +73,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputTensor(msgspec.Struct, frozen=True):
-    """An output. Its elements are in `data`, row by row, or in the bytes after the JSON."""
+    """An output. Its elements are in `data`, in row-major order, or in the bytes after the JSON."""
 
     name: str
     datatype: str
@@ -83,7 +83,7 @@ class OutputTensor(msgspec.Struct, frozen=True):
 
 
 class InferReply(msgspec.Struct, frozen=True):
-    """The outputs of a version."""
+    """A version's outputs."""
 
     model_name: str
     model_version: str

@@ -1,4 +1,4 @@
-"""The items of an inference from its input tensors."""
+"""Converts an inference request's input tensors to items."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def items_of(config: ModelConfig, inputs: Sequence[InputTensor], elements: Seque
 
 
 def _texts(tensor: InputTensor, elements: list[Any]) -> list[str]:
-    """The texts of a tensor with the shape [N] or [N, 1]."""
+    """The texts in a tensor of shape [N] or [N, 1]."""
     if tensor.datatype != tensors.BYTES:
         raise InvalidRequest(f"input {tensor.name} must be BYTES, not {tensor.datatype}", param="inputs")
     if tensor.shape[1:] not in ([], [1]):
@@ -45,7 +45,7 @@ def _texts(tensor: InputTensor, elements: list[Any]) -> list[str]:
 
 
 def _series(tensor: InputTensor, elements: list[Any], width: int) -> list[list[list[float]]]:
-    """The sequences of a tensor with the shape [N, steps, features], or of a single one with [steps, features]."""
+    """The sequences in a tensor of shape [N, steps, features], or [steps, features] for a single sequence."""
     if tensor.datatype == tensors.BYTES:
         raise InvalidRequest(f"input {tensor.name} must contain numbers, not BYTES", param="inputs")
     shape = [1, *tensor.shape] if len(tensor.shape) == 2 else tensor.shape

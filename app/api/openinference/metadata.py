@@ -1,4 +1,4 @@
-"""The metadata, the readiness and the configuration of models."""
+"""Model metadata, readiness and configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 
 
 class ModelMetadata(msgspec.Struct, frozen=True):
-    """A model: the versions that this answer is about, and its tensors."""
+    """A model: the versions that this reply describes, and their tensors."""
 
     name: str
     versions: list[str]
@@ -31,14 +31,14 @@ class ModelMetadata(msgspec.Struct, frozen=True):
 
 
 class ModelReadiness(msgspec.Struct, frozen=True):
-    """Whether the model answers requests."""
+    """Whether the model can answer requests."""
 
     name: str
     ready: bool
 
 
 class TensorConfiguration(msgspec.Struct, frozen=True):
-    """A tensor in a configuration; -1 stands for any length. The first axis, of the batch, is left out."""
+    """A tensor in a configuration; -1 stands for any length. The batch axis, which is the first, is left out."""
 
     name: str
     data_type: str
@@ -47,7 +47,7 @@ class TensorConfiguration(msgspec.Struct, frozen=True):
 
 
 class ModelConfiguration(msgspec.Struct, frozen=True):
-    """The configuration of a model, in Triton's format."""
+    """A model's configuration, in Triton's format."""
 
     name: str
     platform: str
@@ -99,7 +99,7 @@ async def _version(request: Request, name: str, number: str) -> ResolvedVersion:
     **_DESCRIBED,
 )
 async def model_metadata(request: Request, name: str, version: str) -> Response:
-    """Returns the names, the types and the shapes of the inputs and outputs."""
+    """Returns the names, types and shapes of the inputs and outputs."""
     resolved = await _version(request, name, version)
     config = resolved.config
     reply = ModelMetadata(
@@ -124,7 +124,7 @@ router.get("", operation_id="model_metadata", summary="Describe a model (Open In
     **_READY,
 )
 async def model_ready(request: Request, name: str, version: str) -> Response:
-    """A registered version is ready: it is loaded with its first request."""
+    """Every registered version is ready, because its first request loads it."""
     resolved = await _version(request, name, version)
     return JsonReply(ModelReadiness(resolved.record.model, True))
 
@@ -141,7 +141,7 @@ router.get("/ready", operation_id="model_ready", summary="Check a model (Open In
     **_CONFIGURED,
 )
 async def model_config(request: Request, name: str, version: str) -> Response:
-    """Returns the tensors and the largest batch in the format of Triton's configurations."""
+    """Returns the tensors and the maximum batch size, in Triton's configuration format."""
     resolved = await _version(request, name, version)
     config = resolved.config
     reply = ModelConfiguration(

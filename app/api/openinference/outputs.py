@@ -1,4 +1,4 @@
-"""The outputs of an inference, as JSON or as bytes after it."""
+"""Inference outputs, as JSON or as bytes after the JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAST = 1024  # bytes from which a reply is compressed
 
 @dataclass(frozen=True, slots=True)
 class OutputValues:
-    """The elements of an output, row by row. `labels` are the names of the last axis, if it has names."""
+    """An output's elements in row-major order. `labels` are the names along the last axis, if any."""
 
     name: str
     shape: list[int]
@@ -40,11 +40,11 @@ class OutputValues:
 
     @property
     def datatype(self) -> str:
-        return tensors.BYTES if self.name in (signature.LABEL, signature.CONTINUATION) else "FP32"
+        return signature.DATATYPES[self.name]
 
 
 def scored_outputs(scored: ScoredBatch) -> list[OutputValues]:
-    """All outputs of a classification or a regression."""
+    """All outputs of a classification or regression."""
     task, labels, count = scored.version.config.task, scored.version.labels, len(scored.rows)
     if task == "regression":
         return [OutputValues(signature.VALUE, [count], [row[0] for row in scored.rows])]
@@ -57,22 +57,25 @@ def scored_outputs(scored: ScoredBatch) -> list[OutputValues]:
 
 
 def check_outputs(requested: Sequence[RequestedOutput] | None, names: Sequence[str]) -> None:
-    """Raise InvalidRequest if an output does not exist, or cannot be sent as classes."""
+    """Raise InvalidRequest if a requested output does not exist or cannot be sent as classes."""
     for output in requested or ():
         if output.name not in names:
             raise InvalidRequest(
                 f"unknown output {output.name[:80]!a}; the version has {' and '.join(names)}", param="outputs"
             )
         if output.parameters is not None and output.parameters.classification and output.name != signature.PROBS:
-            raise InvalidRequest(f"{output.name} has no classes; classification applies to probs", param="outputs")
+            raise InvalidRequest(
+                f"{output.name} cannot be returned as classes; set classification only for probs", param="outputs"
+            )
 
 
 def reply(
     body: InferRequest, binary: bool, name: str, version: str, values: Sequence[OutputValues], accepted: str
 ) -> Response:
-    """Build the reply. With `binary`, outputs are sent as bytes unless the request says otherwise about one of them.
+    """Build the reply.
 
-    `accepted` is the Accept-Encoding header.
+    With `binary`, outputs are sent as bytes, except those for which the request specifies otherwise. `accepted` is the
+    Accept-Encoding header.
     """
     written = [_written(value, binary, output) for value, output in _chosen(body.outputs, values)]
     head = InferReply(name, version, [tensor for tensor, _ in written], body.id if body.id else msgspec.UNSET)
@@ -104,13 +107,13 @@ def _written(value: OutputValues, binary: bool, output: OutputParameters) -> tup
     datatype = tensors.BYTES if output.classification else value.datatype
     if not (binary if output.binary_data is None else output.binary_data):
         return OutputTensor(value.name, datatype, value.shape, list(value.elements)), None
-    data = (tensors.pack_texts if datatype == tensors.BYTES else tensors.pack_numbers)(value.elements)
+    data = tensors.pack(value.elements, datatype)
     size = {"binary_data_size": len(data)}
     return OutputTensor(value.name, datatype, value.shape, parameters=size), data
 
 
 def _classes(value: OutputValues, count: int) -> OutputValues:
-    """The best labels of each row, as `value:index:label`."""
+    """The highest-scoring labels of each row, as `value:index:label`."""
     width = len(value.labels)
     numbers = {label: number for number, label in enumerate(value.labels)}
     best: list[str] = []
@@ -121,6 +124,6 @@ def _classes(value: OutputValues, count: int) -> OutputValues:
 
 
 def _coding(accepted: str) -> str | None:
-    """The first coding that the client accepts and the protocol's clients can decode."""
+    """The first content coding listed by the client that the protocol's clients can decode."""
     names = [part.partition(";")[0].strip().lower() for part in accepted.split(",")]
     return next((name for name in names if name in CODERS), None)

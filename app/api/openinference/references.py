@@ -1,4 +1,4 @@
-"""Model references from the names and version numbers in the protocol's paths."""
+"""Converts the names and version numbers in the protocol's paths to model references."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def reference_of(name: str, version: str) -> str:
-    """The reference of a model in the path, with a version unless it is empty. Raises NotFound or InvalidRequest."""
+    """The reference of the model in a path, including `version` if it is set. Raises NotFound or InvalidRequest."""
     if not version:
         return name
     reference = ModelReference.parse(name)
     if str(reference) != reference.name:
-        raise NotFound(f"{show(name)} names a version already; leave out {show(version)}", code="version_not_found")
+        raise NotFound(f"{show(name)} already includes a version; leave out {show(version)}", code="version_not_found")
     if not NUMBER.fullmatch(version):
         raise NotFound(f"there is no version {show(version)}; versions are numbers", code="version_not_found")
     return f"{name}:{version}"
@@ -29,7 +29,7 @@ def reference_of(name: str, version: str) -> str:
 def unversioned(
     endpoint: Callable[[Request, str, str], Awaitable[Response]],
 ) -> Callable[[Request, str], Awaitable[Response]]:
-    """The endpoint of the path without a version, from that of the path with one."""
+    """Make the endpoint for a path without a version from the endpoint for the path with a version."""
 
     async def call(request: Request, name: str) -> Response:
         return await endpoint(request, name, "")

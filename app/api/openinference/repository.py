@@ -1,4 +1,4 @@
-"""The repository of models: its index, and loading and unloading versions."""
+"""The model repository: lists, loads and unloads versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Unloaded = Annotated[dict[str, bool], Meta(extra_json_schema={"propertyNames": {
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the index. All versions of the index are ready, so `ready` has no effect."""
+    """A request for the index. All versions in the index are ready, so `ready` has no effect."""
 
     ready: bool | None = None
 
@@ -46,7 +46,7 @@ class LoadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UnloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to unload a model. Versions have no dependents, so the parameter has no effect."""
+    """A request to unload a model. The parameter has no effect, because versions have no dependents."""
 
     parameters: Unloaded | None = None
 
@@ -57,7 +57,7 @@ class UnloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _optional(kind: type[msgspec.Struct], **examples: dict[str, Any]) -> dict[str, Any]:
-    """Describe a body that may be left out."""
+    """Describe an optional request body."""
     described = reads(kind, **examples)
     described["requestBody"]["required"] = False
     return described
@@ -68,7 +68,7 @@ _ENTRY = {"name": "demo-sentiment-lstm", "version": "1", "state": "READY", "reas
 
 
 async def _read(request: Request, body: JsonBody[Any]) -> None:
-    """Check the body, which may be empty."""
+    """Validate the body, which may be empty."""
     if payload := await request.body():
         body.decode(payload)
 

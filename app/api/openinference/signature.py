@@ -1,4 +1,4 @@
-"""The inputs and outputs of a version, as the protocol describes them."""
+"""A version's inputs and outputs, in the protocol's terms."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from models.config import ModelConfig
 TEXT, PAIR, SERIES = "text", "text_pair", "series"
 PROMPT, CONTINUATION = "text_input", "text_output"
 LABEL, PROBS, VALUE = "label", "probs", "value"
-TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32"}
+TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "FP64": "TYPE_FP64"}
+DATATYPES = {LABEL: "BYTES", CONTINUATION: "BYTES", PROBS: "FP32", VALUE: "FP64"}  # of the outputs
 
 
 class TensorMetadata(msgspec.Struct, frozen=True):
-    """A tensor; -1 stands for any length."""
+    """A tensor's metadata; -1 in the shape stands for any length."""
 
     name: str
     datatype: str
@@ -21,7 +22,7 @@ class TensorMetadata(msgspec.Struct, frozen=True):
 
 
 def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
-    """The inputs of a version. `text_pair` is optional."""
+    """A version's inputs. `text_pair` is optional."""
     if config.task == "generation":
         return [TensorMetadata(PROMPT, "BYTES", [-1])]
     if config.input == "features":
@@ -30,11 +31,15 @@ def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
 
 
 def outputs_of(config: ModelConfig, labels: int) -> list[TensorMetadata]:
-    """The outputs of a version with so many labels."""
+    """The outputs of a version with this number of labels."""
     if config.task == "generation":
-        return [TensorMetadata(CONTINUATION, "BYTES", [-1])]
+        return [_output(CONTINUATION)]
     if config.task == "embedding":
         return []  # vectors are returned by other routes
     if config.task == "regression":
-        return [TensorMetadata(VALUE, "FP32", [-1])]
-    return [TensorMetadata(LABEL, "BYTES", [-1]), TensorMetadata(PROBS, "FP32", [-1, labels])]
+        return [_output(VALUE)]
+    return [_output(LABEL), _output(PROBS, labels)]
+
+
+def _output(name: str, *axes: int) -> TensorMetadata:
+    return TensorMetadata(name, DATATYPES[name], [-1, *axes])

@@ -1,4 +1,4 @@
-"""The statistics of models in this API process, in Triton's format."""
+"""Model statistics for this API process, in Triton's format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DurationStatistics(msgspec.Struct, frozen=True):
 
 
 class InferStatistics(msgspec.Struct, frozen=True):
-    """The durations of the parts of requests. Parts that are not measured alone are 0."""
+    """The durations of the phases of requests. Phases that are not measured separately are 0."""
 
     success: DurationStatistics
     fail: DurationStatistics
@@ -42,7 +42,7 @@ class InferStatistics(msgspec.Struct, frozen=True):
 
 
 class VersionStatistics(msgspec.Struct, frozen=True):
-    """The statistics of one version."""
+    """One version's statistics."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ class VersionStatistics(msgspec.Struct, frozen=True):
 
 
 class ServerStatistics(msgspec.Struct, frozen=True):
-    """The statistics of versions, since this API process started."""
+    """Statistics by version, since this API process started."""
 
     model_stats: list[VersionStatistics]
 
@@ -86,7 +86,7 @@ _DOCS: dict[str, Any] = {"response_model": None, "responses": replies(ServerStat
 
 @router.get("/stats", operation_id="all_statistics", summary="Read the statistics of all models (Triton)", **_DOCS)
 async def all_statistics(request: Request) -> Response:
-    """Returns the newest 1,000 versions."""
+    """Returns the statistics of the newest 1,000 versions."""
     registry, principal = services_of(request).registry, principal_of(request)
     page = await asyncio.to_thread(registry.search, principal, Filter(), limit=PAGE_LIMIT)
     return _reply(page.items)
@@ -99,7 +99,7 @@ async def all_statistics(request: Request) -> Response:
     **_DOCS,
 )
 async def model_statistics(request: Request, name: str, version: str) -> Response:
-    """Counts and durations of the requests that this API process has answered."""
+    """Returns counts and durations of the requests that this API process has answered."""
     registry, principal = services_of(request).registry, principal_of(request)
     resolved = await asyncio.to_thread(registry.resolve, reference_of(name, version), principal)
     return _reply([resolved])
@@ -125,7 +125,7 @@ def _reply(versions: list[Version]) -> Response:
 
 
 def _sums(histogram: Histogram) -> dict[str, DurationStatistics]:
-    """The number and the sum of a histogram's durations, by model reference."""
+    """The count and sum of a histogram's durations, by model reference."""
     counts: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for metric in histogram.collect():

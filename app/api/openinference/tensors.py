@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: numbers and texts, as JSON or as little-endian bytes."""
+"""Decodes and encodes Open Inference Protocol tensors: numbers or texts, as JSON or as little-endian bytes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ LENGTH = struct.Struct("<I")
 
 
 def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
-    """Decode `count` numbers. Raises InvalidRequest if the data has another size."""
+    """Decode `count` numbers. Raises InvalidRequest if the data has a different size."""
     size = struct.calcsize(f"<{FORMATS[datatype]}")
     if len(data) != count * size:
         raise InvalidRequest(
-            f"input {name!a} has {len(data)} bytes, but its shape needs {count * size} bytes of {datatype}"
+            f"input {name!a} has {len(data)} bytes, but its shape requires {count * size} bytes of {datatype}"
         )
     return list(struct.unpack(f"<{count}{FORMATS[datatype]}", data))
 
 
 def texts(data: bytes, count: int, name: str) -> list[str]:
-    """Decode `count` texts, each after its length in bytes. Raises InvalidRequest."""
+    """Decode `count` texts, each preceded by its length in bytes. Raises InvalidRequest."""
     decoded, place = [], 0
     for number in range(count):
         if place + LENGTH.size > len(data):
@@ -44,7 +44,7 @@ def texts(data: bytes, count: int, name: str) -> list[str]:
             raise InvalidRequest(f"input {name!a} ends inside element {number}")
         decoded.append(text(data[place - length : place], f"element {number} of input {name!a}"))
     if place != len(data):
-        raise InvalidRequest(f"input {name!a} has {len(data) - place} more bytes than its shape needs")
+        raise InvalidRequest(f"input {name!a} has {len(data) - place} more bytes than its shape requires")
     return decoded
 
 
@@ -57,24 +57,29 @@ def text(data: bytes, place: str) -> str:
 
 
 def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:
-    """The elements of nested lists, row by row. Raises InvalidRequest if the lists are nested deeper than `depth`."""
+    """The elements of nested lists in row-major order.
+
+    Raises InvalidRequest if lists are nested deeper than `depth`.
+    """
     if not isinstance(value, list):
         return [value]
     if not any(isinstance(entry, list) for entry in value):
         return value
     if depth == 1:
-        raise InvalidRequest(f"data may have at most {DEPTH_LIMIT} levels of lists", param="inputs")
+        raise InvalidRequest(f"data may have at most {DEPTH_LIMIT} levels of nested lists", param="inputs")
     return [element for entry in value for element in flat(entry, depth - 1)]
 
 
 def size_of(shape: Sequence[int]) -> int:
-    """The number of elements of a tensor."""
+    """The number of elements in a tensor."""
     return math.prod(shape)
 
 
-def pack_numbers(values: Iterable[float]) -> bytes:
-    """Encode numbers as FP32."""
-    packed = array("f", values)
+def pack(values: Sequence[Any], datatype: str) -> bytes:
+    """Encode the elements of a tensor as bytes."""
+    if datatype == BYTES:
+        return pack_texts(values)
+    packed = array(FORMATS[datatype], values)
     if sys.byteorder == "big":
         packed.byteswap()
     return packed.tobytes()

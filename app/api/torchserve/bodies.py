@@ -1,4 +1,4 @@
-"""The bodies of predictions: raw text, JSON, or the field `data` of a form."""
+"""Bodies of prediction requests: raw text, JSON, or the form field `data`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FORM, URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 
 
 class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The inputs of a prediction as JSON: `data`, or `instances` for several inputs.
+    """A prediction's inputs as JSON: `data`, or `instances` for several inputs.
 
     `data` is a text, a {text, text_pair} object, or a list of these; for a version that reads numbers, it is an array
     with the axes batch, time and feature. The reply to `instances` is an object with `predictions`. The other fields
-    are for versions that generate text: with a `temperature` of 0, the most likely token is always chosen. Without
-    `max_new_tokens`, the text may fill the context of the model.
+    are for versions that generate text. With a `temperature` of 0, the most likely token is always chosen. Without
+    `max_new_tokens`, the text may fill the model's context.
     """
 
     data: Inputs | None = None
@@ -46,7 +46,7 @@ class PredictionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def field(self) -> str:
-        """The name of the field with the inputs, for use in error messages."""
+        """The name of the field that contains the inputs, for use in error messages."""
         return "data" if self.instances is None else "instances"
 
 
@@ -54,7 +54,7 @@ _body = JsonBody(PredictionRequest)
 
 
 def _unwrapped(entry: Any) -> Any:
-    """An instance without the object `{"data": …}` around it."""
+    """An instance without its wrapper object `{"data": …}`."""
     if not isinstance(entry, dict):
         return entry
     if set(entry) <= {"text", "text_pair"} and "text" in entry:
@@ -72,7 +72,7 @@ def _converted(entry: dict[str, Any]) -> Pair:
 
 
 async def read_body(request: Request) -> PredictionRequest:
-    """Read the body of a prediction. Raises InvalidRequest, TooLarge or UnsupportedMedia."""
+    """Read a prediction request's body. Raises InvalidRequest, TooLarge or UnsupportedMedia."""
     kind = (request.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if kind == FORM:
         return PredictionRequest(data=await _from_form(request))
@@ -101,14 +101,14 @@ async def _from_form(request: Request) -> str:
 
 
 def _sent_text(form: Form, most: int) -> str:
-    """The field `data` of a form, which may be a file."""
+    """The form field `data`, whose value may be a file."""
     if "data" not in form.files:
         if "data" not in form.fields:
             raise InvalidRequest("data is missing: send the input in the form field 'data'", param="data")
         return form.fields["data"]
     content = form.files["data"].file.read(most + 1)
     if len(content) > most:
-        raise TooLarge(f"data is larger than {most} bytes, the limit of this route", param="data")
+        raise TooLarge(f"data is larger than this route's limit of {most} bytes", param="data")
     return _text(content)
 
 

@@ -1,4 +1,4 @@
-"""TorchServe's dialect: predictions, and reading and choosing versions."""
+"""TorchServe's dialect: predictions, listing versions, and choosing the default version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TYPES = {  # error code or status -> the name of TorchServe's exception
 
 
 class TorchServeError(msgspec.Struct, frozen=True):
-    """An error of TorchServe. `code` is the HTTP status, and `type` is for programs."""
+    """An error in TorchServe's format. `code` is the HTTP status, and `type` is for programs."""
 
     code: int
     type: str

@@ -12,21 +12,21 @@ from app.registry.records import Version
 
 
 class ModelEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """A model in a list. `modelUrl` is the reference of its newest version."""
+    """A model in a list. `modelUrl` is its newest version's reference."""
 
     model_name: str
     model_url: str
 
 
 class ModelPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A page of models. `nextPageToken` is sent as `next_page_token` for the next page."""
+    """A page of models. To get the next page, send `nextPageToken` as `next_page_token`."""
 
     models: list[ModelEntry]
     next_page_token: str | None = None
 
 
 class ServingEngine(msgspec.Struct, frozen=True, rename="camel"):
-    """An engine that has the version loaded, in the format of TorchServe's workers. `memoryUsage` is in bytes."""
+    """An engine that has the version loaded, in TorchServe's worker format. `memoryUsage` is in bytes."""
 
     id: str
     status: str
@@ -36,7 +36,7 @@ class ServingEngine(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class JobQueueStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """The number of requests that wait for the version."""
+    """The number of requests that are waiting for the version."""
 
     pending_requests: int
 

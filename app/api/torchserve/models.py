@@ -1,4 +1,4 @@
-"""`/models`: TorchServe's management routes that read models and choose the default version."""
+"""`/models`: TorchServe's management routes that describe models and set the default version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAGE = 100
 async def list_served_models(
     services: ServicesDep, principal: Principal, limit: int = PAGE, next_page_token: str | None = None
 ) -> Response:
-    """Returns the models that have a ready version, by name. `nextPageToken` is present if there are more."""
+    """Returns the models that have a ready version, ordered by name. `nextPageToken` is present if there are more."""
     page = await asyncio.to_thread(services.registry.list, principal, after=next_page_token, limit=limit)
     entries = [ModelEntry(model.name, model.newest.ref) for model in page.items if model.newest is not None]
     return JsonReply(ModelPage(entries, page.items[-1].name if page.has_more else None))
@@ -45,14 +45,14 @@ _DESCRIBED: dict[str, Any] = {
 
 @router.get("/{name}", operation_id="describe_model", summary="Describe the default version of a model", **_DESCRIBED)
 async def describe_model(services: ServicesDep, principal: Principal, name: str) -> Response:
-    """The default version is the champion or, without a champion, the newest ready version."""
+    """Describes the default version: the champion or, if there is none, the newest ready version."""
     version = await asyncio.to_thread(services.registry.resolve, name, principal)
     return JsonReply([describe(version, services.inference.pool)])
 
 
 @router.get("/{name}/all", operation_id="describe_model_versions", summary="Describe every version", **_DESCRIBED)
 async def describe_model_versions(services: ServicesDep, principal: Principal, name: str) -> Response:
-    """Returns the newest versions first, up to 1,000."""
+    """Returns up to 1,000 versions, newest first."""
     page = await asyncio.to_thread(services.registry.versions, name, principal, status="ready", limit=1000)
     return JsonReply([describe(version, services.inference.pool) for version in page.items])
 
@@ -74,7 +74,7 @@ async def describe_model_version(services: ServicesDep, principal: Principal, na
     ),
 )
 async def set_default_version(services: ServicesDep, principal: Principal, name: str, version: str) -> Response:
-    """Points the alias `champion` at the version. If the alias is required, the version is loaded first."""
+    """Points the alias `champion` at this version. If the alias is required, the version is loaded first."""
     number = version_number(version)
     loads = await load_if_required(services, principal, name, CHAMPION, number)
     await asyncio.to_thread(services.registry.set_alias, name, CHAMPION, number, principal, loads=loads)

@@ -1,16 +1,18 @@
-"""`/predictions/{name}`: predictions in the format of TorchServe's handlers for texts."""
+"""`/predictions/{name}`: predictions in the format of TorchServe's text handlers."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.http.caller import Caller
+from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.pieces import collected
 from app.api.http.presence import attended
-from app.api.http.replies import JsonReply, answer_headers
+from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.sampling_fields import DEFAULTS, masked, value_or
 from app.api.http.services import services_of
 from app.api.openapi.describe import INFERENCE, failures, inputs
@@ -82,14 +84,19 @@ async def _answer(request: Request, reference: str) -> Response:
     if version.config.task == "generation":
         return await _generated(request, caller, body, value)
     items = await inference.items(value, body.field)
+    check_reply_size(len(items), len(version.labels), len(version.labels), body.field)
     query = InferenceQuery(caller.reference, items, caller.principal, caller.seconds, param=body.field)
     scored = await attended(request, inference.classify(query))
-    headers = answer_headers(scored.version.ref, sum(scored.lengths), scored.timing)
-    return JsonReply(_shaped([_result(row, scored) for row in scored.rows], body), headers)
+    return await build_reply(scored, partial(_scored_reply, scored, body))
+
+
+def _scored_reply(scored: ScoredBatch, body: PredictionRequest) -> Response:
+    results = encode_each(_result(row, scored) for row in scored.rows)
+    return JsonReply(_shaped(results, body), answer_headers(scored.version.ref, sum(scored.lengths), scored.timing))
 
 
 def _result(row: list[float], scored: ScoredBatch) -> Any:
-    """The probability of each label, in descending order, or the value of a regression."""
+    """Each label's probability, in descending order, or a regression's value."""
     task = scored.version.config.task
     if task == "regression":
         return row[0]
@@ -97,7 +104,7 @@ def _result(row: list[float], scored: ScoredBatch) -> Any:
 
 
 def _shaped(results: list[Any], body: PredictionRequest) -> Any:
-    """The results in the form of the inputs: an object with `predictions`, a list, or a single result."""
+    """The results in the same form as the inputs: an object with `predictions`, a list, or a single result."""
     if body.instances is not None:
         return {"predictions": results}
     return results if isinstance(body.data, list) else results[0]

@@ -1,4 +1,4 @@
-"""Model references from the names and version numbers in TorchServe's paths."""
+"""Converts the names and version numbers in TorchServe's paths to model references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"([1-9][0-9]{0,8})(\.0)?")  # TorchServe's versions look li
 
 
 def version_number(text: str) -> int:
-    """The number of a version, such as `3` or `3.0`. Raises NotFound."""
+    """Parse a version number, such as `3` or `3.0`. Raises NotFound."""
     match = NUMBER.fullmatch(text)
     if match is None:
         raise NotFound(f"there is no version {show(text)}; versions are numbers, such as 1", code="version_not_found")
@@ -19,7 +19,7 @@ def version_number(text: str) -> int:
 
 
 def reference_of(name: str, version: str | None) -> str:
-    """The reference of the model and the version, if any, in a path. Raises NotFound or InvalidRequest."""
+    """The reference for the model and, if any, the version in a path. Raises NotFound or InvalidRequest."""
     if version is None:
         return name
     reference = ModelReference.parse(name)

@@ -1,7 +1,7 @@
 """Converts blocks of quantised numbers to float32.
 
-In every kind except the floating-point ones, a block has one scale or a few, and an integer of a few bits for each
-number. The layouts are those of ggml (https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h).
+In every kind except the floating-point ones, a block has one or more scales, and an integer of a few bits for each
+number. The layouts are defined by ggml (https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class BlockKind:
-    """A kind of block: `numbers` numbers in `size` bytes. `read` converts blocks (N, size) to (N, numbers)."""
+    """A kind of block, which stores `numbers` numbers in `size` bytes.
+
+    `read` converts blocks (N, size) to (N, numbers).
+    """
 
     name: str
     numbers: int
@@ -29,23 +32,23 @@ class BlockKind:
 
 
 def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
-    """The numbers in the bytes of a tensor, in float32."""
+    """Return the numbers that a tensor's bytes encode, in float32."""
     with np.errstate(invalid="ignore", over="ignore"):  # `check_finite` reports what is not finite
         return to_float32(kind.read(np.ascontiguousarray(data).reshape(-1, kind.size)).reshape(shape))
 
 
 def _half(blocks_N2: Bytes) -> Array:
-    """A float16 in two bytes of each block, (N, 1)."""
+    """Return the float16 stored in two bytes of each block, (N, 1)."""
     return np.ascontiguousarray(blocks_N2).view("<f2").astype(np.float32)
 
 
 def _nibbles(bytes_NB: Bytes) -> NDArray[np.uint8]:
-    """The low halves of all bytes, then the high halves, (N, 2 B)."""
+    """Return the low four bits of each byte, followed by the high four bits of each byte, (N, 2 B)."""
     return np.concatenate((bytes_NB & 15, bytes_NB >> 4), axis=1)
 
 
 def _fifth_bits(bits_N4: Bytes) -> NDArray[np.uint8]:
-    """32 bits, each as the fifth bit of a number, (N, 32)."""
+    """Return the fifth bits of 32 numbers, each as 0 or 16, (N, 32)."""
     bits: Bytes = np.unpackbits(np.ascontiguousarray(bits_N4), axis=1, bitorder="little") * np.uint8(16)
     return bits
 
@@ -77,7 +80,7 @@ def _q5_1(blocks: Bytes) -> NDArray[Any]:
 
 
 def _q4_k(blocks: Bytes) -> NDArray[Any]:
-    """Eight parts of 32 numbers, each with a scale and a minimum of six bits, which are packed into twelve bytes."""
+    """Decode eight parts of 32 numbers, each with a six-bit scale and a six-bit minimum, packed into twelve bytes."""
     packed = blocks[:, 4:16]
     low, high, mixed = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate((low & 63, (mixed & 15) | (low >> 6 << 4)), axis=1)
@@ -89,7 +92,7 @@ def _q4_k(blocks: Bytes) -> NDArray[Any]:
 
 
 def _q6_k(blocks: Bytes) -> NDArray[Any]:
-    """Sixteen parts of 16 numbers; four bits of each number are in `low`, and two in `high`."""
+    """Decode sixteen parts of 16 numbers. Four bits of each number are in `low`, and two are in `high`."""
     low, high = blocks[:, :128].reshape(-1, 2, 64), blocks[:, 128:192].reshape(-1, 2, 32)
     scales, scale = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8), _half(blocks[:, 208:210])
     halves = [

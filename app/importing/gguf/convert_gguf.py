@@ -1,4 +1,4 @@
-"""Converts a GGUF file to a checkpoint directory, for `ostinato import` on the user's machine. Imports no torch."""
+"""Converts a GGUF file to a checkpoint directory. `ostinato import` runs it on the user's machine. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.wording import counted
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins like a GGUF file."""
+    """Whether a file starts like a GGUF file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -52,7 +52,7 @@ def convert_gguf(source: Path, target: Path, fields: Mapping[str, str] | None = 
 
 
 def _extra(file: GgufFile) -> dict[str, Any]:
-    """The entries of our config.json that are not fields of the network."""
+    """Return the entries of our config.json that do not describe the network."""
     extra = {}
     if end := special_token(file.metadata, "eos"):
         extra["eos_token"] = end

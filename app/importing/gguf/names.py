@@ -1,4 +1,4 @@
-"""Translates the metadata and the tensors of a GGUF file to the names that transformers gives them."""
+"""Renames the metadata and the tensors of a GGUF file as in transformers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ LAYER = re.compile(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)")
 
 
 def read_config(file: GgufFile) -> SourceConfig:
-    """The metadata as a config.json. Entries about the network that are unknown keep their names, to be rejected."""
+    """Return the metadata as a config.json.
+
+    Unknown entries about the network keep their names and are rejected later.
+    """
     metadata = file.metadata
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
@@ -60,7 +63,7 @@ def read_config(file: GgufFile) -> SourceConfig:
     if scaling.get("type", "none") != "none":
         values["rope_scaling"] = scaling
     if metadata.get("split.count", 1) != 1:
-        raise ForeignFileInvalid("split.count: a GGUF file in several parts cannot be imported; merge it first")
+        raise ForeignFileInvalid("split.count: a GGUF file in several parts cannot be imported; merge the parts first")
     config = SourceConfig(values | {"model_type": architecture}, "the metadata")
     heads, width = config.count("num_attention_heads"), config.count("hidden_size")
     head = config.count("head_dim", default=max(1, width // heads))
@@ -71,7 +74,7 @@ def read_config(file: GgufFile) -> SourceConfig:
 
 
 def read_tensors(file: GgufFile, config: SourceConfig) -> Tensors:
-    """The tensors in float32, under the names of transformers. Unknown tensors keep their names."""
+    """Return the tensors in float32, under the names used by transformers. Unknown tensors keep their names."""
     tensors: Tensors = {}
     for name, tensor in file.tensors.items():
         numbers = dequantized(file.data[tensor.begin : tensor.end], tensor.kind, tensor.shape)
@@ -86,10 +89,10 @@ def read_tensors(file: GgufFile, config: SourceConfig) -> Tensors:
 
 
 def _unpermuted(numbers: Array, part: str, config: SourceConfig) -> Array:
-    """The rows of a projection of queries or keys in the order of transformers.
+    """Return the rows of a query or key projection in the order used by transformers.
 
-    For the architecture `llama`, files have the rows in an order in which neighbours are rotated together. We rotate
-    row k of a head with row k + K/2.
+    Files of the architecture `llama` order the rows so that adjacent rows are rotated together. Our networks rotate row
+    k of a head together with row k + K/2.
     """
     if config.get("model_type") != "llama" or part not in ("attn_q", "attn_k"):
         return numbers
@@ -97,5 +100,5 @@ def _unpermuted(numbers: Array, part: str, config: SourceConfig) -> Array:
     if part == "attn_k":
         heads = config.count("num_key_value_heads", default=heads)
     if numbers.shape[0] % (2 * heads):
-        raise ForeignFileInvalid(f"{part} has {numbers.shape[0]} rows, which do not fit {heads} heads")
+        raise ForeignFileInvalid(f"{part} has {numbers.shape[0]} rows, which cannot be divided into {heads} heads")
     return np.ascontiguousarray(numbers.reshape(heads, -1, 2, *numbers.shape[1:]).swapaxes(1, 2)).reshape(numbers.shape)

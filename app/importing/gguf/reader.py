@@ -1,7 +1,7 @@
-"""Reads the header of a GGUF file: its metadata, and the place of each tensor. Every file is treated as untrusted.
+"""Reads the header of a GGUF file: its metadata, and the location of each tensor. Every file is treated as untrusted.
 
-The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Every length is checked against
-the size of the file before anything of that length is read.
+For the format, see https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Every length is checked against the file
+size before anything of that length is read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALIGNMENT = "general.alignment"
 
 @dataclass(frozen=True, slots=True)
 class BlockTensor:
-    """A tensor in blocks of numbers: its shape, slowest dimension first, and its bytes within the file."""
+    """A tensor stored as blocks of numbers: its shape, slowest dimension first, and its bytes in the file."""
 
     kind: BlockKind
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ class BlockTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """The metadata and the tensors of a file, whose bytes are mapped but not read."""
+    """The metadata and the tensors of a file. The bytes of the tensors are memory-mapped, not read."""
 
     metadata: dict[str, Any]
     tensors: dict[str, BlockTensor]
@@ -50,9 +50,9 @@ class GgufFile:
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Read the header of a file. Raises ForeignFileInvalid if it is damaged, or if it has an unknown kind of tensor."""
+    """Read the header of a file. Raises ForeignFileInvalid if it is damaged or contains an unknown kind of tensor."""
     if path.stat().st_size < len(MAGIC) + 20:
-        raise ForeignFileInvalid(f"{path.name} is too short for a GGUF file")
+        raise ForeignFileInvalid(f"{path.name} is too short to be a GGUF file")
     data = np.memmap(path, np.uint8, mode="r")
     cursor = _Cursor(data)
     if cursor.take(4).tobytes() != MAGIC or cursor.number("<u4") not in VERSIONS:
@@ -83,7 +83,7 @@ class _Cursor:
         self._data, self.position = data, 0
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """The next `size` bytes. Raises ForeignFileInvalid if the file is shorter."""
+        """Return the next `size` bytes. Raises ForeignFileInvalid if the file ends before them."""
         if size > len(self._data) - self.position:
             raise ForeignFileInvalid(f"the header needs {size} more bytes at byte {self.position}, but the file ends")
         self.position += size
@@ -105,7 +105,7 @@ class _Cursor:
         return self.take(size).tobytes().decode("utf-8", "replace")
 
     def value(self, kind: int) -> Any:
-        """A value of the metadata: a number, a string or a list."""
+        """Read a metadata value: a number, a string or a list."""
         if kind in NUMBERS:
             value = self.number(NUMBERS[kind])
             return bool(value) if kind == BOOLEAN else value
@@ -140,7 +140,7 @@ def _read_info(cursor: _Cursor) -> _Info:
 
 
 def _place(infos: list[_Info], header: int, metadata: Mapping[str, Any], size: int) -> dict[str, BlockTensor]:
-    """Check that the tensors lie in the file without overlaps, and return them by name."""
+    """Check that the tensors are within the file and do not overlap, and return them by name."""
     alignment = metadata.get(ALIGNMENT, 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 2**16:
         raise ForeignFileInvalid(f"{ALIGNMENT} must be from 1 to {2**16}")
@@ -153,7 +153,7 @@ def _place(infos: list[_Info], header: int, metadata: Mapping[str, Any], size: i
         end = begin + blocks * info.kind.size
         inside = blocks and last <= begin and end <= size
         if rest or info.shape[-1] % info.kind.numbers or not inside or info.name in tensors:
-            raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or is not within the file")
+            raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or extends beyond the file")
         tensors[info.name] = BlockTensor(info.kind, info.shape, begin, end)
         last = end
     return tensors

@@ -1,4 +1,4 @@
-"""Makes a tokenizer.json from the tokens, the merges and the name of the splitting rule in a GGUF file."""
+"""Creates a tokenizer.json from the tokens, the merges and the name of the splitting rule in a GGUF file."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ SPLITTERS: Mapping[str, dict[str, Any]] = {  # the names of llama.cpp -> compone
 
 
 def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer of a GGUF file. Raises ForeignFileInvalid or CheckpointInvalid."""
+    """Return the tokenizer of a GGUF file. Raises ForeignFileInvalid or CheckpointInvalid."""
     kind, rule = metadata.get(f"{PREFIX}model"), metadata.get(f"{PREFIX}pre")
     if kind != "gpt2" or not isinstance(rule, str) or rule not in SPLITTERS:
         raise ForeignFileInvalid(
-            f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; byte-level BPE (gpt2) with one of "
-            f"{', '.join(SPLITTERS)} can"
+            f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; only byte-level BPE (gpt2) "
+            f"with one of {', '.join(SPLITTERS)} is supported"
         )
     if metadata.get(f"{PREFIX}add_eos_token"):
-        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt cannot be imported")
+        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt is not supported")
     tokens = token_list(metadata)
     definition = _definition(tokens, metadata, str(rule))
     patterns.check(definition)
@@ -48,7 +48,7 @@ def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
 
 
 def token_list(metadata: Mapping[str, Any]) -> list[str]:
-    """The tokens, in the order of their ids."""
+    """Return the tokens, ordered by id."""
     tokens = metadata.get(f"{PREFIX}tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         raise ForeignFileInvalid(f"the metadata has no list {PREFIX}tokens")
@@ -58,7 +58,7 @@ def token_list(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def special_token(metadata: Mapping[str, Any], role: str) -> str | None:
-    """The token of a role such as `eos`, or None."""
+    """Return the token for a role such as `eos`, or None."""
     tokens, number = token_list(metadata), metadata.get(f"{PREFIX}{role}_token_id")
     return tokens[number] if isinstance(number, int) and 0 <= number < len(tokens) else None
 
@@ -87,7 +87,7 @@ def _definition(tokens: list[str], metadata: Mapping[str, Any], rule: str) -> di
 
 
 def _template(metadata: Mapping[str, Any], rule: str) -> dict[str, Any] | None:
-    """The component that puts the first token before each text, if the file asks for it."""
+    """Return the component that prepends the first token to each text, or None if the file does not request it."""
     first = special_token(metadata, "bos")
     if first is None or not metadata.get(f"{PREFIX}add_bos_token", rule == "llama-bpe"):
         return None

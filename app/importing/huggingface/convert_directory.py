@@ -1,4 +1,4 @@
-"""Converts a Hugging Face directory to a checkpoint directory, for `ostinato import` on the user's machine.
+"""Converts a Hugging Face directory to a checkpoint directory. `ostinato import` runs it on the user's machine.
 
 Nothing in the directory is executed. Imports no torch.
 """
@@ -71,7 +71,7 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:
-    """Limit the context to the length to which the original program cuts texts."""
+    """Limit the context length to the length at which the original program cuts texts."""
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": model.modules.longest,

@@ -41,11 +41,11 @@ HEADS = ("ForCausalLM", "LMHeadModel")
 def read_decoder(model: SourceModel) -> WholeModel:
     """Convert a language model."""
     if model.modules.pooling is not None:
-        raise ForeignFileInvalid("modules.json: embeddings of a model that reads from left to right cannot be imported")
+        raise ForeignFileInvalid("modules.json: embedding models that read from left to right cannot be imported")
     if model.architecture and not model.architecture.endswith(HEADS):
         raise ForeignFileInvalid(
-            f"{model.config.name}: the head of {model.architecture[:60]} cannot be imported; language models "
-            f"(…{' or …'.join(HEADS)}) can"
+            f"{model.config.name}: the head of {model.architecture[:60]} cannot be imported; only language models "
+            f"(…{' or …'.join(HEADS)}) are supported"
         )
     family = DECODERS[model.config.get("model_type")]
     body = family.read(model.config, model.tensors, model.answers)
@@ -55,7 +55,7 @@ def read_decoder(model: SourceModel) -> WholeModel:
 
 
 def _extra(model: SourceModel) -> dict[str, Any]:
-    """The entries of our config.json that are not fields of the network."""
+    """Return the entries of our config.json that do not describe the network."""
     settings = read_object(model.tokenizer_folder / "tokenizer_config.json")
     settings = read_object(model.tokenizer_folder / "special_tokens_map.json") | settings
     extra = {}
@@ -70,7 +70,7 @@ def _extra(model: SourceModel) -> dict[str, Any]:
 
 
 def _end_token(settings: dict[str, Any], model: SourceModel) -> str | None:
-    """The token that ends a text. A version has only one; other end tokens are reported."""
+    """Return the token that ends a text. A version has only one end token; any others are reported."""
     token = settings.get("eos_token")
     name = token.get("content") if isinstance(token, dict) else token
     ids = read_object(model.folder / "generation_config.json").get(
@@ -85,7 +85,7 @@ def _end_token(settings: dict[str, Any], model: SourceModel) -> str | None:
 
 
 def _chat_template(settings: dict[str, Any], model: SourceModel) -> str | None:
-    """The template of conversations, which is stored but never rendered by this service."""
+    """Return the chat template, which is stored but never rendered by this service."""
     file = model.tokenizer_folder / TEMPLATE
     if file.is_file() and file.stat().st_size <= JSON_LIMIT:
         try:

@@ -1,4 +1,4 @@
-"""Converts the bodies of GPT-2 and of decoders with the structure of Llama."""
+"""Converts the bodies of GPT-2 and of decoders with Llama's structure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUERIES_KEYS_VALUES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj
 
 
 def read_gpt2(config: SourceConfig, tensors: Tensors, answers: Answers) -> ForeignBody:
-    """The body of a GPT-2 model."""
+    """Convert the body of a GPT-2 model."""
     for key in ("n_ctx", "n_positions", "vocab_size", "reorder_and_upcast_attn"):
         config.get(key)  # the shapes of the tensors determine these sizes; the last one changes only rounding
     config.expect("scale_attn_weights", True)
@@ -55,7 +55,7 @@ def read_gpt2(config: SourceConfig, tensors: Tensors, answers: Answers) -> Forei
 
 
 def read_llama(config: SourceConfig, tensors: Tensors, answers: Answers) -> ForeignBody:
-    """The body of a Llama, SmolLM, Mistral, Qwen 2 or Qwen 3 model."""
+    """Convert the body of a Llama, SmolLM, Mistral, Qwen 2 or Qwen 3 model."""
     config.choice("hidden_act", options={"silu": "swiglu"}, default="silu")
     config.expect("mlp_bias", False, None)
     config.expect("attention_bias", False, None)
@@ -99,7 +99,7 @@ def _llama_layer(tensors: Tensors, theirs: str, ours: str) -> Tensors:
 
 
 def add_vocabulary_head(body: ForeignBody, config: SourceConfig, tensors: Tensors, tied: bool) -> str:
-    """Add the head of a language model, whose matrix may be that of the embedding. Returns its description."""
+    """Add the head of a language model, which may share the embedding's matrix. Returns its description."""
     words = body.tensors["input.embedding.weight"]
     own = tensors.pop("lm_head.weight", None)
     if config.flag("tie_word_embeddings", default=tied) or own is None:

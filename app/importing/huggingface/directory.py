@@ -1,4 +1,4 @@
-"""The files of a model directory in Hugging Face's layout. Every file is treated as untrusted."""
+"""The files of a model directory in Hugging Face format. Every file is treated as untrusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # the name of a folder 
 
 
 def is_model_directory(path: Path) -> bool:
-    """Whether a directory has the config.json of a Hugging Face model, or the modules.json of sentence-transformers."""
+    """Whether a directory has the config.json of a Hugging Face model or the modules.json of sentence-transformers."""
     if (path / "modules.json").is_file():
         return True
     try:
@@ -25,7 +25,7 @@ def is_model_directory(path: Path) -> bool:
 
 
 def _is_old(config: dict[str, Any]) -> bool:
-    """Whether a configuration without a model_type is from an old version of Hugging Face's library."""
+    """Whether a configuration without a model_type comes from an old version of Hugging Face's library."""
     return "hidden_size" in config or "architectures" in config
 
 
@@ -52,7 +52,10 @@ def read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def inner(folder: Path, name: object, source: str) -> Path:
-    """The path of a file or folder named in the file `source`. Raises ForeignFileInvalid if the name is a path."""
+    """Return the path of a file or folder named in the file `source`.
+
+    Raises ForeignFileInvalid if the name is a path.
+    """
     if not isinstance(name, str) or not FOLDER.fullmatch(name):
         raise ForeignFileInvalid(f"{source} names {str(name)[:60]!r}, which is not the name of a file next to it")
     return folder / name

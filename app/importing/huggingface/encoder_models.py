@@ -1,4 +1,4 @@
-"""Reads whole encoders: the body, token types, and a head for classification or pooling for embeddings."""
+"""Reads whole encoders: the body, the token types, and a classification head or pooling for embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """The reader for the models of one `model_type`. The tensors of a base model have no `prefix`."""
+    """Reads the models with one `model_type`. The tensors of a base model have no `prefix`."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
@@ -47,14 +47,14 @@ def _add_head(body: ForeignBody, family: EncoderFamily, model: SourceModel) -> s
         return heads.add_classifier(body, family.head, model.config, model.tensors, model.answers)
     if architecture and not architecture.endswith((*BODIES, CLASSIFIER)):
         raise ForeignFileInvalid(
-            f"{model.config.name}: the head of {architecture[:60]} cannot be imported; models for sequence "
-            "classification, and models with a head for masked tokens or without a head, can be imported"
+            f"{model.config.name}: the head of {architecture[:60]} cannot be imported; only models for sequence "
+            "classification, models with a masked-token head, and models without a head are supported"
         )
     return heads.add_pooling(body, pooling, model.answers)
 
 
 def _add_types(body: ForeignBody, model: SourceModel) -> None:
-    """Add the token types. If only one type occurs, fold its vector into the positions."""
+    """Add the token types. If only one token type is used, fold its vector into the position table."""
     types = body.tensors.get("input.types.weight")
     if types is None:
         return

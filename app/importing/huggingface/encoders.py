@@ -57,17 +57,17 @@ DISTILBERT = EncoderNames(
 
 
 def read_bert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a BERT model, such as MiniLM."""
+    """Convert the body of a BERT model, such as MiniLM."""
     return _read(BERT, _common(config), config, tensors)
 
 
 def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a RoBERTa model, such as XLM-RoBERTa."""
+    """Convert the body of a RoBERTa model, such as XLM-RoBERTa."""
     return _read(ROBERTA, _common(config), config, tensors)
 
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """The body of a DistilBERT model."""
+    """Convert the body of a DistilBERT model."""
     config.get("sinusoidal_pos_embds")  # the table is in the file in either case
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
@@ -96,15 +96,15 @@ def _common(config: SourceConfig) -> dict[str, Any]:
 
 
 def _padding(config: SourceConfig) -> int:
-    """The id of the padding token. Raises ForeignFileInvalid."""
+    """Return the id of the padding token. Raises ForeignFileInvalid."""
     padding = config.get("pad_token_id", default=1)
     if type(padding) is not int or padding < 0:
-        raise ForeignFileInvalid("pad_token_id in config.json must be a whole number from 0")
+        raise ForeignFileInvalid("pad_token_id in config.json must be an integer of 0 or more")
     return padding
 
 
 def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> ForeignBody:
-    """Remove the body's tensors from `tensors`, and return them under the names in our networks."""
+    """Remove the body's tensors from `tensors`, and return them under our names."""
     for key in ("vocab_size", "max_position_embeddings", "type_vocab_size", "tie_word_embeddings"):
         config.get(key)  # the shapes of the tensors determine these sizes
     tensors.pop("embeddings.position_ids", None)

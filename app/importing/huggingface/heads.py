@@ -1,4 +1,4 @@
-"""Converts the part after the body of an encoder: a head for classification, or pooling for embeddings."""
+"""Converts what follows an encoder's body: a classification head, or pooling for embeddings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class HeadNames:
-    """The names in a classification head: a hidden layer with its activation function, and the last layer."""
+    """The names in a classification head: those of the hidden layer, its activation function, and the last layer."""
 
     hidden: str
     activation: str
@@ -88,7 +88,7 @@ def drop_unused(tensors: Tensors, answers: Answers) -> None:
 
 
 def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:
-    """The labels in id2label, or the default names of transformers."""
+    """Return the labels in id2label, or the default names used by transformers."""
     names = config.get("id2label")
     default = [f"LABEL_{index}" for index in range(fields["classes"])]
     if not isinstance(names, dict) or not names:

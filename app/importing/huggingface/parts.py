@@ -1,4 +1,4 @@
-"""Takes tensors from a Hugging Face model and renames them. The remaining tensors belong to its head."""
+"""Removes tensors from a Hugging Face model and renames them. The remaining tensors belong to its head."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def take(tensors: Tensors, name: str) -> Array:
 
 
 def table(tensors: Tensors, name: str, width: int) -> Array:
-    """Remove a table of vectors of `width` and return it."""
+    """Remove and return a table whose rows have `width` numbers."""
     values = take(tensors, name)
     if values.ndim != 2 or values.shape[1] != width or not len(values):
         raise ForeignFileInvalid(f"the tensor {name!r} has shape {values.shape}; it must have {width} columns")
@@ -52,7 +52,7 @@ def joined(tensors: Tensors, names: Iterable[str]) -> Array:
 def plain_names(tensors: Tensors, prefixes: Iterable[str]) -> Tensors:
     """Return the tensors under their usual names.
 
-    The first of `prefixes` with which any name begins is removed from all names. `gamma` and `beta` of a norm become
+    Removes one prefix from all names: the first of the `prefixes` that occurs. `gamma` and `beta` of a norm become
     `weight` and `bias`.
     """
     prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in tensors)), "")

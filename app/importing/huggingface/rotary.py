@@ -1,4 +1,4 @@
-"""Reads the rotary positions, the windows and the context length of a decoder, under their old and new keys."""
+"""Reads a decoder's rotary positions, windows and context length, under their old and new keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ KINDS = ("default", "linear", "llama3")
 
 
 def read_rotary(config: SourceConfig, layers: int, answers: Answers) -> dict[str, Any]:
-    """The fields of a `ModelConfig` for positions. Raises ForeignFileInvalid for an unsupported kind."""
+    """Return the fields of a `ModelConfig` that describe positions.
+
+    Raises ForeignFileInvalid for an unsupported kind.
+    """
     config.expect("partial_rotary_factor", 1, 1.0, None)
     for key in ("rope_interleaved", "is_llama_config"):
         config.get(key)  # in the files of SmolLM 2; transformers does not read them
@@ -49,7 +52,8 @@ def _scaling(config: SourceConfig, kind: object, parameters: dict[str, Any]) -> 
         names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     elif kind != "default":
         raise ForeignFileInvalid(
-            f"{config.name}: the rotary positions {str(kind)[:40]!r} cannot be imported; one of {', '.join(KINDS)} can"
+            f"{config.name}: the rotary positions {str(kind)[:40]!r} cannot be imported; they must "
+            f"be one of {', '.join(KINDS)}"
         )
     if parameters.get("partial_rotary_factor") == 1:
         del parameters["partial_rotary_factor"]
@@ -66,7 +70,7 @@ def _number(config: SourceConfig, value: object) -> float:
 
 
 def _skip(config: SourceConfig, layers: int) -> int:
-    """The interval of layers without rotary positions, as in SmolLM 3; 0 if all layers have them."""
+    """Return n if every n-th layer has no rotary positions, as in SmolLM 3; 0 if all layers have them."""
     interval, rotates = config.count("no_rope_layer_interval", default=4), config.get("no_rope_layers")
     if config.get("model_type") != "smollm3":
         return 0
@@ -79,7 +83,7 @@ def _skip(config: SourceConfig, layers: int) -> int:
 
 
 def _window(config: SourceConfig) -> int | None:
-    """The width of sliding windows, or None if every layer attends to the whole text."""
+    """Return the width of the sliding windows, or None if all layers attend to the whole text."""
     kinds = config.get("layer_types")
     if isinstance(kinds, list) and (other := set(map(str, kinds)) - {"full_attention", "sliding_attention"}):
         config.refuse("layer_types", f"{', '.join(sorted(other))[:80]} cannot be imported")

@@ -1,4 +1,4 @@
-"""Reads the modules of sentence-transformers: the folder of the network, its pooling and its maximum length."""
+"""Reads the module list of sentence-transformers: the network's folder, pooling and maximum length."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _check_prompts(source: Path, answers: Answers) -> None:
     prompts, default = settings.get("prompts"), settings.get("default_prompt_name")
     if default is not None:
         raise ForeignFileInvalid(
-            "config_sentence_transformers.json: default_prompt_name puts a prompt before every text, which is not "
+            "config_sentence_transformers.json: default_prompt_name adds a prompt to every text, which is not "
             "supported; remove the entry, and send the prompt with each text"
         )
     if isinstance(prompts, dict) and any(prompts.values()):
@@ -81,7 +81,7 @@ def _pooling(path: Path) -> str:
         modes = [OLD_MODES.get(name, name) for name in names]
     if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in MODES:
         raise ForeignFileInvalid(
-            f"{path.parent.name}/{path.name}: the pooling {str(modes)[:80]} cannot be imported; one of "
-            f"{', '.join(MODES)} can"
+            f"{path.parent.name}/{path.name}: the pooling {str(modes)[:80]} cannot be imported; it must be one of "
+            f"{', '.join(MODES)}"
         )
     return MODES[modes[0]]

@@ -42,45 +42,45 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 
 
 class SourceConfig:
-    """The entries of a config.json. It records which entries have been read, so that `settle` can reject all others."""
+    """The entries of a config.json. Records which entries have been read, so that `settle` can reject all others."""
 
     def __init__(self, values: Mapping[str, Any], name: str = "config.json") -> None:
         self.values, self.name = values, name
         self._read: set[str] = set()
         if named := [key for key in CODE if values.get(key)]:
             raise ForeignFileInvalid(
-                f"{name} names code ({', '.join(named)}): the network is not one of the families that can be imported, "
+                f"{name} refers to code ({', '.join(named)}): the network's family cannot be imported, "
                 "and code is never run"
             )
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """The value of the first of `keys` that is present and not null."""
+        """Return the value of the first key that is present and not null."""
         self._read.update(keys)
         return next((self.values[key] for key in keys if self.values.get(key) is not None), default)
 
     def count(self, *keys: str, default: int | None = None) -> int:
-        """A positive integer. Raises ForeignFileInvalid if the entry is missing or has another value."""
+        """Return a positive integer. Raises ForeignFileInvalid if the entry is missing or has any other value."""
         value = self.get(*keys, default=default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             self.refuse(keys[0], "must be an integer of 1 or more")
         return value
 
     def number(self, *keys: str, default: float) -> float:
-        """A number. Raises ForeignFileInvalid if the entry has another value."""
+        """Return a number. Raises ForeignFileInvalid if the entry has any other value."""
         value = self.get(*keys, default=default)
         if not isinstance(value, int | float) or isinstance(value, bool):
             self.refuse(keys[0], "must be a number")
         return float(value)
 
     def flag(self, *keys: str, default: bool) -> bool:
-        """A boolean. Raises ForeignFileInvalid if the entry has another value."""
+        """Return a boolean. Raises ForeignFileInvalid if the entry has any other value."""
         value = self.get(*keys, default=default)
         if not isinstance(value, bool):
             self.refuse(keys[0], "must be true or false")
         return value
 
     def choice(self, *keys: str, options: Mapping[str, str], default: str | None = None) -> str:
-        """Our name for the value of an entry. Raises ForeignFileInvalid for an unknown value."""
+        """Return our name for an entry's value. Raises ForeignFileInvalid for an unknown value."""
         value = self.get(*keys, default=default)
         if not isinstance(value, str) or value not in options:
             self.refuse(keys[0], f"must be one of {', '.join(options)}")
@@ -93,7 +93,7 @@ class SourceConfig:
             self.refuse(key, f"only {' or '.join(map(repr, allowed))} can be imported")
 
     def refuse(self, key: str, reason: str) -> NoReturn:
-        """Raise ForeignFileInvalid for the value of an entry."""
+        """Raise ForeignFileInvalid because of an entry's value."""
         raise ForeignFileInvalid(f"{self.name}: {key} is {self.values.get(key)!r:.80}; {reason}")
 
     def settle(self, ignored: Iterable[str] = ()) -> None:

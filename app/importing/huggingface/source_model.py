@@ -1,4 +1,4 @@
-"""The parts of a Hugging Face directory, which are passed to the readers of the families."""
+"""The parts of a Hugging Face directory, which are passed to the readers of the model families."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class SourceModel:
 
     @property
     def architecture(self) -> str:
-        """The name of the class of the saved model, or an empty string."""
+        """The class name of the saved model, or an empty string."""
         listed = self.config.get("architectures", default=[])
         return str(listed[0]) if isinstance(listed, list) and listed else ""
 
 
 def tokenizer_folder(source: Path, folder: Path) -> Path:
-    """The folder with the tokenizer, which is the folder of the network or, in some old directories, its parent."""
+    """Return the tokenizer's folder, which is the network's folder or, in some old directories, its parent."""
     return folder if any((folder / name).is_file() for name in (FILE, WORDS)) else source
 
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """A converted model, with a description of its head or pooling, and further entries of our config.json."""
+    """A converted model, a description of its head or pooling, and further entries for our config.json."""
 
     body: ForeignBody
     described: str

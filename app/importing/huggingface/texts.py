@@ -18,7 +18,7 @@ MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer in tokenizer.json. Its parts are checked before it is built.
+    """Return the tokenizer in tokenizer.json. Its parts are checked before it is built.
 
     Raises CheckpointInvalid or ForeignFileInvalid.
     """
@@ -41,7 +41,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def check_size(tokenizer: Tokenizer, rows: int) -> None:
-    """Raise ForeignFileInvalid if the tokenizer has ids that are not rows of the embedding."""
+    """Raise ForeignFileInvalid if the tokenizer has ids without a row in the embedding."""
     if tokenizer.vocab_size > rows:
         raise ForeignFileInvalid(
             f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {rows} rows"
@@ -49,15 +49,16 @@ def check_size(tokenizer: Tokenizer, rows: int) -> None:
 
 
 def longest_text(folder: Path) -> int | None:
-    """The maximum number of tokens in tokenizer_config.json, or None if there is none."""
+    """Return the maximum number of tokens in tokenizer_config.json, or None if there is none."""
     limit: Any = read_object(folder / "tokenizer_config.json").get("model_max_length")
     return int(limit) if isinstance(limit, int | float) and 0 < limit < MOST_TOKENS else None
 
 
 def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
-    """The token that separates the token types of a pair of texts, or None if all tokens have type 0.
+    """Return the token after which the token type changes in a pair of texts, or None if all tokens have type 0.
 
-    Raises ForeignFileInvalid if the types do not depend on the positions of one token, or have no row in `types`.
+    Raises ForeignFileInvalid if the positions of a single token do not determine the types, or if a type has no row in
+    `types`.
     """
     ids, given = tokenizer.token_types("a", "b")
     if not any(given):
@@ -65,5 +66,5 @@ def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
     separator = int(ids[given.index(1) - 1]) if 1 in given else -1
     expected = [min(ids[:index].count(separator), len(types) - 1) for index in range(len(ids))]
     if given != expected:
-        raise ForeignFileInvalid(f"{FILE}: its template gives a pair the token types {given}, which are not supported")
+        raise ForeignFileInvalid(f"{FILE}: its template gives the token types {given} to pairs, which is not supported")
     return separator

@@ -1,4 +1,4 @@
-"""Reads the weights of a Hugging Face directory: safetensors or PyTorch's format, in one file or in shards."""
+"""Reads the weights in a Hugging Face directory: in safetensors or PyTorch format, in one file or in shards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHERS = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "rust_model.ot")
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The files that contain the weights. Prefers safetensors. Raises ForeignFileInvalid."""
+    """Return the files that contain the weights. Prefers safetensors. Raises ForeignFileInvalid."""
     for name in (SAFETENSORS, PICKLE):
         if (folder / name).is_file():
             return [folder / name]
@@ -41,7 +41,10 @@ def _shards(folder: Path, index: str) -> list[Path]:
 
 
 def read_weights(files: list[Path], answers: Answers, *, allow_pickle_tensors: bool) -> Tensors:
-    """The tensors of all files, as float32. Raises ForeignFileInvalid for a file that is damaged or contains code."""
+    """Return the tensors in all files, as float32.
+
+    Raises ForeignFileInvalid for a file that is damaged or contains code.
+    """
     tensors: Tensors = {}
     for path in files:
         if path.suffix == ".safetensors":
@@ -55,7 +58,7 @@ def read_weights(files: list[Path], answers: Answers, *, allow_pickle_tensors: b
 
 
 def read_safetensors(path: Path) -> Tensors:
-    """The tensors in a file. The header is checked against the size of the file before any tensor is read."""
+    """Return the tensors in a file. The header is checked against the file size before any tensor is read."""
     try:
         header = read_header(path, any_metadata=True)
     except CheckpointInvalid as error:

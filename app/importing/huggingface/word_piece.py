@@ -1,4 +1,4 @@
-"""Makes the tokenizer of BERT from a vocab.txt, for directories without a tokenizer.json."""
+"""Creates BERT's tokenizer from a vocab.txt, for directories without a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ TOKENIZERS = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "Dist
 
 
 def word_piece(folder: Path) -> dict[str, Any]:
-    """The content of a tokenizer.json for vocab.txt and tokenizer_config.json. Raises ForeignFileInvalid."""
+    """Return the content of a tokenizer.json that corresponds to vocab.txt and tokenizer_config.json.
+
+    Raises ForeignFileInvalid.
+    """
     settings = read_object(folder / "tokenizer_config.json")
     if settings.get("tokenizer_class") not in TOKENIZERS:
         raise ForeignFileInvalid(f"{WORDS}: tokenizer_class is not that of BERT; create a tokenizer.json from it")
@@ -57,5 +60,5 @@ def _words(path: Path) -> dict[str, int]:
         raise ForeignFileInvalid(f"{path.name} is not UTF-8 text") from None
     words = {line.rstrip("\r"): number for number, line in enumerate(lines)}
     if len(words) < len(lines) or any(token not in words for token in SPECIAL[1:4]):
-        raise ForeignFileInvalid(f"{path.name} must contain each token once, among them {', '.join(SPECIAL[1:4])}")
+        raise ForeignFileInvalid(f"{path.name} must contain each token once, including {', '.join(SPECIAL[1:4])}")
     return words

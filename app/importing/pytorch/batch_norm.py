@@ -53,7 +53,7 @@ def _is_part(name: str, prefixes: list[str]) -> bool:
 
 
 def _places(tensors: Tensors, width: int) -> list[str]:
-    """The places at which a norm of this width can be folded.
+    """Return the layers into which a norm of this width can be folded.
 
     A layer without a bias cannot follow the norm, because it may be an embedding.
     """
@@ -70,7 +70,7 @@ def _places(tensors: Tensors, width: int) -> list[str]:
 
 
 def _in_encoder(layer: str, tensors: Tensors) -> bool:
-    """Whether this is a linear layer of an `nn.TransformerEncoderLayer`, which contains no batch norm."""
+    """Whether the layer belongs to an `nn.TransformerEncoderLayer`, which contains no batch norm."""
     owner = layer.rpartition(".")[0].removesuffix("self_attn").rstrip(".")
     return f"{owner}.self_attn.in_proj_weight".lstrip(".") in tensors
 
@@ -102,7 +102,7 @@ def _or(tensors: Tensors, name: str, default: float) -> Wide:
 
 
 def _fold(tensors: Tensors, scale: _Scale, place: str) -> None:
-    """Replace a layer with one that also computes the norm."""
+    """Replace a layer with one that also applies the norm."""
     kind, _, layer = place.partition(":")
     weight = tensors[layer + ".weight"].astype(np.float64)
     bias = _or(tensors, layer + ".bias", 0.0)

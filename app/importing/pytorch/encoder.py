@@ -26,7 +26,7 @@ NAMES = {  # parts of an nn.TransformerEncoderLayer -> our names
 
 
 def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -> InferredNetwork:
-    """Infer a network whose body is a Transformer encoder, or a single encoder layer.
+    """Infer a network whose body is a Transformer encoder or a single encoder layer.
 
     Raises UnknownNetwork if the tensors do not fit such a network.
     """
@@ -75,9 +75,9 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
 
 
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
-    """The prefix of the encoder's layers, and a pattern that matches the names of their tensors.
+    """Return the prefix of the encoder's layers, and a pattern that matches the names of their tensors.
 
-    The groups of the pattern are the layer's number, which is empty for a single layer, and the name within the layer.
+    The pattern's groups are the layer's number, which is empty for a single layer, and the name within the layer.
     """
     if any(LAYER.search(name) for name in tensors):
         prefix = one_prefix(LAYER, tensors, "stacks of encoder layers; only one is supported")
@@ -92,9 +92,9 @@ def _heads(width: int, answers: Answers) -> int:
 
 
 def _drop_template(rest: Tensors, answers: Answers) -> None:
-    """Remove the weights of a layer that `nn.TransformerEncoder` copied, if the user confirms that it is not used.
+    """Remove the layer that `nn.TransformerEncoder` has copied, if the user confirms that it is not used itself.
 
-    A module that assigns this layer to an attribute, as in `self.layer = …`, saves it in addition to the encoder.
+    A module that assigns this layer to an attribute, as in `self.layer = …`, saves it besides the encoder.
     """
     marker = "self_attn.in_proj_weight"
     for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:
@@ -106,9 +106,9 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 
 
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
-    """The table of positions (steps, width), and its description for the computation.
+    """Return the position table (steps, width), and its description for the computation.
 
-    A learned table is removed from `rest`. Otherwise, the table is sinusoidal or, without positions, filled with zeros.
+    A learned table is removed from `rest`. Any other table is sinusoidal or, without positions, filled with zeros.
     """
     tables = [name for name, t in rest.items() if _is_table(t, width)]
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]
@@ -130,9 +130,9 @@ def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array,
 
 
 def _is_table(tensor: Array, width: int) -> bool:
-    """Whether the tensor can be a table of positions: its shape is (steps, width), plus at most one dimension of 1.
+    """Whether the tensor can be a position table: its shape is (steps, width), plus at most one dimension of size 1.
 
-    A single row is not a table of positions; it may be a learned first token, for example.
+    A single row is not a position table; it may be a learned first token, for example.
     """
     rows = tensor.shape[:-1]
     return (
@@ -144,7 +144,7 @@ def _is_table(tensor: Array, width: int) -> bool:
 
 
 def _sinusoids(steps: int, width: int) -> Array:
-    """The table of sinusoidal positions (Vaswani et al. 2017, section 3.5), of shape (steps, width)."""
+    """Return the sinusoidal position table (Vaswani et al. 2017, section 3.5), with shape (steps, width)."""
     angles = np.arange(steps)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10_000.0) / width))
     table = np.zeros((steps, width))
     table[:, 0::2] = np.sin(angles)

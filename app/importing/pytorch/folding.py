@@ -1,4 +1,7 @@
-"""Folds layers into adjacent weights at import. A layer after an embedding is applied to each row of the embedding."""
+"""Folds layers into adjacent weights during the import.
+
+A layer that follows an embedding is applied to each row of the embedding.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # the names in `models.co
 
 
 def project(table: Array, layer: Layer, activation: str) -> Array:
-    """The embedding that replaces `table`, `layer` and the activation, of shape (rows, layer.outputs)."""
+    """Return the embedding that replaces `table`, `layer` and the activation, with shape (rows, layer.outputs)."""
     product = table.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.some_bias
     return ACTIVATIONS[activation](product).astype(np.float32)
 
 
 def merge(weight: Array, bias: Array, layer: Layer) -> tuple[Array, Array]:
-    """The weight and bias of a linear layer that is equivalent to `layer` followed by one with `weight` and `bias`."""
+    """Return the weight and bias of a linear layer that equals `layer` followed by one with `weight` and `bias`."""
     wide = weight.astype(np.float64)
     return (wide @ layer.weight).astype(np.float32), (bias + wide @ layer.some_bias).astype(np.float32)

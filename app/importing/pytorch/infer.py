@@ -1,7 +1,7 @@
-"""Infers the model configuration and this project's tensor names from the names and shapes in a state dict.
+"""Infers the model configuration and our tensor names from the names and shapes in a state dict.
 
 Supports `torch.nn.RNN`, `LSTM`, `GRU` and `TransformerEncoder`, single cells or layers of these modules, and the layers
-that usually surround them in tutorials.
+that tutorials usually put around them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adds the input of a network: numeric steps with an optional input layer, or an embedding with the layers after it."""
+"""Adds a network's input: numeric steps with an optional input layer, or an embedding with the layers after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.choices import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the weights and fields of the input. Returns the computation of the input, as a list of steps."""
+    """Add the weights and fields of the input. Returns a list of the steps that compute the input."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)

@@ -1,4 +1,4 @@
-"""Assembles a network under our names from its body, its head and its input, and determines its task."""
+"""Assembles a network from its body, head and input, using our tensor names, and determines its task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InferredNetwork:
 def assemble(
     fields: dict[str, Any], weights: Tensors, roles: Roles, norms: list[Norm], answers: Answers, positions: str = ""
 ) -> InferredNetwork:
-    """Complete a body's fields and weights with its head, its input and its task.
+    """Add the head, the input and the task to a body's fields and weights.
 
     `positions` describes the positions that are added to the body's input; it is empty if there are none.
     """
@@ -69,8 +69,8 @@ def assemble(
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
     """Add zero biases to a module that was built with bias=False, and record the assumption.
 
-    A module that lacks only some of its biases is not changed, because the file is damaged. The later check of the
-    shapes reports the missing biases.
+    A module that lacks only some of its biases is left unchanged, because the file is damaged. The shape check later
+    reports the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
     if not names or any("bias" in name for name in names):
@@ -107,7 +107,10 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
 
 
 def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> str:
-    """Add the pooling of the vectors of all steps into one vector for the head. Returns the pooling's description."""
+    """Add the pooling that combines the vectors of all steps into one vector for the head.
+
+    Returns the pooling's description.
+    """
     if not roles.scorer:
         both = bool(fields.get("bidirectional"))
         fields["pooling"] = pooling = _pooling(fields["architecture"], both, answers)
@@ -143,7 +146,7 @@ def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _add_outputs(fields: dict[str, Any], weights: Tensors, answers: Answers) -> str:
-    """Add the output function and return its description. Converts a single logit for two classes to two logits."""
+    """Add the output function and return its description. A single logit for two classes is converted to two logits."""
     task = fields["task"]
     if task == "regression":
         answers.assume("final_activation", "none", "the last layer's output is the value", NONE)

@@ -58,7 +58,7 @@ class Norm:
 
 
 class UnknownNetwork(InvalidRequest):
-    """The network of the weights cannot be imported. The message lists the tensors that prevent it."""
+    """The network that the weights belong to cannot be imported. The message lists the tensors that prevent it."""
 
     code = "unknown_network"
 
@@ -69,7 +69,7 @@ class UnknownNetwork(InvalidRequest):
 
 
 def one_prefix(pattern: re.Pattern[str], tensors: Tensors, description: str) -> str:
-    """The prefix before `pattern` in the matching names. Raises UnknownNetwork unless there is exactly one."""
+    """Return the prefix before `pattern` in the matching names. Raises UnknownNetwork unless there is exactly one."""
     names = [name for name in tensors if pattern.search(name)]
     prefixes = sorted({name[: match.start()] for name in names if (match := pattern.search(name))})
     if len(prefixes) != 1:

@@ -23,7 +23,7 @@ MARK = object()  # marks where the items of a tuple, list or dictionary begin on
 
 
 def read(data: bytes) -> Any:
-    """The object in a pickle, composed of dictionaries, lists, tuples, scalars and `StoredTensor`s.
+    """Return the object in a pickle, which consists of dictionaries, lists, tuples, scalars and `StoredTensor`s.
 
     Raises ForeignFileInvalid if the pickle is damaged or contains anything else.
     """
@@ -135,11 +135,11 @@ class _Machine:
         self._stack.append(build(called, arguments))
 
     def drop_state(self, _: None) -> None:
-        """Drop the attributes of an object, such as a state dict's `_metadata`, which are not needed."""
+        """Drop an object's attributes, such as a state dict's `_metadata`, because they are not needed."""
         self._stack.pop()
 
     def persistent(self, _: None) -> None:
-        """Replace a persistent id with the storage in the archive that it refers to."""
+        """Replace a persistent id with the storage that it refers to in the archive."""
         self._stack.append(make_storage(self._stack.pop()))
 
 

@@ -1,4 +1,4 @@
-"""Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that use their output.
+"""Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that multiply their output.
 
 Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width), the projection. If all
 matrices that use the output are multiplied by the projection, an LSTM without projections gives the same results.
@@ -20,7 +20,7 @@ DIRECTIONS = ("", "_reverse")
 
 
 def fold_projections(body: Tensors) -> tuple[Tensors, Array | None]:
-    """The body without projections, and the matrix by which its output must be multiplied (None without projections).
+    """Return the body without projections, and the matrix to multiply its output by (None if it has no projections).
 
     The matrix has the shape (output of the projections, output of the body). Raises UnknownNetwork if the shapes do not
     fit together.
@@ -45,14 +45,14 @@ def fold_projections(body: Tensors) -> tuple[Tensors, Array | None]:
 
 
 def read_unprojected(roles: Roles, projection: Array) -> Roles:
-    """The roles, with the projection of the body's output folded into the layers that use it."""
+    """Return the roles, with the projection of the body's output folded into the layers that use this output."""
     first, *others = roles.head
     scorer = (_folded(roles.scorer[0], projection), *roles.scorer[1:]) if roles.scorer else ()
     return replace(roles, head=(_folded(first, projection), *others), scorer=scorer)
 
 
 def multiply(left: Array, right: Array) -> Array:
-    """The product of two matrices, computed in float64. Raises ValueError if their shapes do not fit."""
+    """Return the product of two matrices, computed in float64. Raises ValueError if their shapes do not fit."""
     wide: NDArray[np.float64] = left.astype(np.float64) @ right.astype(np.float64)
     return wide.astype(np.float32)
 
@@ -62,7 +62,7 @@ def _folded(layer: Layer, projection: Array) -> Layer:
 
 
 def _side_by_side(matrices: list[Array]) -> Array:
-    """A block-diagonal matrix: the output of each direction has its own projection."""
+    """Return a block-diagonal matrix, because the output of each direction has its own projection."""
     rows, columns = (sum(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
     whole = np.zeros((rows, columns), np.float32)
     row = column = 0

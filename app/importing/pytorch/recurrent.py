@@ -67,7 +67,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
 def _tell_projection(
     network: InferredNetwork, size: int, tensors: Tensors, names: list[str], answers: Answers
 ) -> InferredNetwork:
-    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents the folding."""
+    """Record that the projections were folded. Raises UnknownNetwork if a step before the head prevents this."""
     fields = network.fields
     if fields.get("pooling") == "max":
         raise _unfoldable("the maximum over all steps", tensors, names)
@@ -87,7 +87,7 @@ def _unfoldable(between: str, tensors: Tensors, names: list[str]) -> UnknownNetw
 
 
 def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
-    """The tensors of all layers under PyTorch's names.
+    """Return the tensors of all layers under PyTorch's names.
 
     Several recurrent modules that are applied one after the other are renumbered as the layers of a single module.
     """
@@ -120,7 +120,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
 def _fit(parts: list[Tensors]) -> bool:
     """Whether each module's input size is the output size of the previous module, and all layers are alike.
 
-    Layers are alike if they have the same kind, width, number of directions and use of biases.
+    Layers are alike if they have the same kind, width and number of directions, and either all or none have biases.
     """
     if not all("weight_hh_l0" in part and "weight_ih_l0" in part for part in parts):
         return False

@@ -19,7 +19,7 @@ Chain = tuple[Layer, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Roles:
-    """The layers around a body, each group in the order in which they are applied.
+    """The layers around a body, in groups. Within each group, the layers are in the order in which they are applied.
 
     `embedding` has the shape (vocabulary, width). `inputs` compute the body's input from features or embeddings.
     `scorer` computes one score per step, for attention pooling. The last layer of `head` computes the outputs.
@@ -71,7 +71,7 @@ def find_roles(
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:
-    """Record the reason for choosing `reading`, unless it is the only reading and agrees with the order of the file."""
+    """Record the reason for choosing `reading`, unless it is the only reading and matches the order in the file."""
     if len(readings) > 1:
         reason = "the names of the layers" if len(named) == 1 else "the order of the layers in the file"
         answers.assume("layers", str(reading), reason)
@@ -118,7 +118,7 @@ def _best(readings: list[Roles], score: Callable[[Roles], int]) -> list[Roles]:
 
 
 def _named(reading: Roles) -> int:
-    """The number of layers whose name suggests their role, minus the number whose name suggests a different role."""
+    """Return how many layers have names that suggest their role, minus how many have names that suggest another."""
     embedding = reading.embedding is not None and "emb" in reading.embedding.name.lower()
     others = (*reading.inputs, *reading.head)
     wrong = sum("emb" in layer.name.lower() or "att" in layer.name.lower() for layer in others)
@@ -126,7 +126,7 @@ def _named(reading: Roles) -> int:
 
 
 def _in_order(reading: Roles, body: str, order: list[str] | None) -> int:
-    """Return 1 if the layers are applied in the order of the file, otherwise 0."""
+    """Return 1 if the layers are applied in the order in which the file lists them, otherwise 0."""
     names = order or []
     tensors = [(body,) if part == "body" else (f"{part}.weight", f"{part}weight") for part in reading.order]
     places = [next(i for i, name in enumerate(names) if name in pair) for pair in tensors]

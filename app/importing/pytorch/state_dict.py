@@ -1,6 +1,6 @@
-"""Reads weights of other programs from safetensors files or `.pt` files written by `torch.save(model.state_dict())`.
+"""Reads other programs' weights from safetensors files or `.pt` files written by `torch.save(model.state_dict())`.
 
-No code in a file is ever run, not even as a fallback.
+Code in a file is never run, not even as a fallback.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _Archive:
         self._storages: dict[str, Any] = {}
 
     def weights(self, answers: Answers) -> tuple[Tensors, dict[str, Any]]:
-        """The tensors of the state dict, and the other entries of the file."""
+        """Return the tensors in the state dict, and the other entries in the file."""
         stored, extras = _find_state_dict(pickled.read(self._bytes("data.pkl", PICKLE_LIMIT)), answers)
         return {name: self._tensor(name, tensor) for name, tensor in stored.items()}, extras
 
@@ -133,7 +133,7 @@ class _Archive:
 
 
 def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
-    """The tensors of a state dict, which may be an entry of a larger dictionary."""
+    """Return the tensors of a state dict, which may be an entry of a larger dictionary."""
     if not isinstance(value, dict):
         raise ForeignFileInvalid(f"the file does not contain a dictionary of tensors; {ADVICE}")
     if not value:
@@ -170,7 +170,7 @@ def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, d
 
 
 def _plain_names(tensors: Tensors) -> Tensors:
-    """The tensors without the prefixes of wrapper modules."""
+    """Return the tensors with the prefixes of wrapper modules removed from their names."""
     for prefix in PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}

@@ -56,7 +56,7 @@ class StoredTensor:
 
 
 def check_name(name: Name) -> Name:
-    """Return `name` if a state dict needs it. Raises ForeignFileInvalid for any other name."""
+    """Return `name` if it is one that state dicts need. Raises ForeignFileInvalid for any other name."""
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(
@@ -67,7 +67,10 @@ def check_name(name: Name) -> Name:
 
 
 def make_storage(identity: Any) -> Storage:
-    """The storage of the persistent id ("storage", type, key, device, count). Raises TypeError for any other id."""
+    """Return the storage with the persistent id ("storage", type, key, device, count).
+
+    Raises TypeError for any other id.
+    """
     kind, type_, key, _device, count = identity
     if kind != "storage" or not isinstance(type_, Name) or type_.name not in STORAGES:
         raise TypeError("a storage of an unknown type")
@@ -77,7 +80,10 @@ def make_storage(identity: Any) -> Storage:
 
 
 def build(called: Any, arguments: Any) -> Any:
-    """The result of a call in the pickle: an empty dictionary or a tensor. Raises TypeError for any other call."""
+    """Return the result of a call in the pickle: an empty dictionary or a tensor.
+
+    Raises TypeError for any other call.
+    """
     if not isinstance(called, Name) or not isinstance(arguments, tuple):
         raise TypeError("a call of an object that is not a global (a module and a name)")
     match (called.module, called.name):

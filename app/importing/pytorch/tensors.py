@@ -29,7 +29,7 @@ TYPES: Mapping[str, str] = {  # type name in safetensors -> little-endian type o
 
 
 class ForeignFileInvalid(InvalidRequest):
-    """A file to import is damaged, has another format, or contains more than plain data."""
+    """A file to import is damaged, has an unsupported format, or contains more than plain data."""
 
     code = "invalid_foreign_file"
 
@@ -49,33 +49,33 @@ def check_finite(tensors: Tensors) -> None:
 
 
 def itemsize(dtype: str) -> int:
-    """The size of a number of type `dtype`, in bytes."""
+    """Return the size of a number of type `dtype`, in bytes."""
     return np.dtype(TYPES[dtype]).itemsize
 
 
 def flat(data: bytes, dtype: str) -> NDArray[Any]:
-    """Bytes as a flat array. bfloat16 becomes float32, since its 16 bits are the upper half of a float32 number."""
+    """Interpret bytes as a flat array. bfloat16 becomes float32: its 16 bits are the upper half of a float32 number."""
     numbers = np.frombuffer(data, dtype=TYPES[dtype])
     return (numbers.astype("<u4") << 16).view("<f4") if dtype == BF16 else numbers
 
 
 def to_float32(numbers: NDArray[Any]) -> Array:
-    """A copy in float32. A value beyond the range of float32 becomes infinite, which `check_finite` rejects."""
+    """Return a copy in float32. A value beyond the range of float32 becomes infinite, which `check_finite` rejects."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array(numbers, dtype=np.float32, order="C")
 
 
 def view(numbers: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], name: str) -> Array:
-    """A float32 copy of a view of the storage `numbers`. The offset and the strides are in elements.
+    """Return a float32 copy of a view of the storage `numbers`. The offset and the strides are in elements.
 
-    Raises ForeignFileInvalid if the view reaches outside the storage or has more elements than the storage. Without the
-    second check, a small file could describe a tensor of any size with strides of 0.
+    Raises ForeignFileInvalid if the view extends beyond the storage or has more elements than the storage. Without the
+    second check, a small file could describe a tensor of any size by using strides of 0.
     """
     valid = len(shape) == len(strides) and all(n >= 0 for n in (offset, *shape, *strides))
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=False))
     count = math.prod(shape)
     if not valid or count > len(numbers) or (count and last >= len(numbers)):
-        raise ForeignFileInvalid(f"{name}: the tensor reaches outside its storage")
+        raise ForeignFileInvalid(f"{name}: the tensor extends beyond its storage")
     if not count:
         return np.zeros(shape, dtype=np.float32)
     steps = tuple(step * numbers.itemsize if n > 1 else 0 for n, step in zip(shape, strides, strict=True))

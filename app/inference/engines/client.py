@@ -1,4 +1,4 @@
-"""The connection of an API process to one engine: sends requests and loads, receives answers and heartbeats."""
+"""An API process's connection to one engine: sends requests and loads, and receives answers and heartbeats."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class EngineClient:
         self._watcher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Connect to the heartbeat socket. Requests are possible after the first heartbeat."""
+        """Connect to the heartbeat socket. Requests can be sent after the first heartbeat."""
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.CONFLATE, 1)  # keep only the newest heartbeat
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -80,12 +80,12 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine accepts requests, that is, whether its last heartbeat is at most one second old."""
+        """Whether the engine accepts requests: its last heartbeat must be at most one second old."""
         return self._requests is not None and not self.liveness.silent
 
     @property
     def silent(self) -> bool:
-        """Whether heartbeats are overdue although the process exists, which happens on a busy machine."""
+        """Whether heartbeats are overdue although the process exists, as can happen on a busy machine."""
         return self._requests is not None and self.liveness.silent
 
     @property
@@ -136,7 +136,7 @@ class EngineClient:
         self._send(wire.Unload(digest))
 
     def send(self, work: Work) -> None:
-        """Send all requests of `work`; each gets exactly one final answer.
+        """Send all requests in `work`; each gets exactly one final answer.
 
         Raises Unavailable if the engine has died.
         """
@@ -148,7 +148,7 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests of `work`. Afterwards, its inbox receives no more answers.
+        """Abort the open requests in `work`. Afterwards, its inbox receives no more answers.
 
         Never raises an exception.
         """
@@ -157,7 +157,7 @@ class EngineClient:
         work.open.clear()
 
     def abort_one(self, work: Work, tag: int) -> None:
-        """Abort the request of `work` with this tag. The other requests continue."""
+        """Abort the request in `work` that has this tag. The other requests continue."""
         identity = work.requests[tag].id
         work.open.discard(identity)
         self._abort(identity)
@@ -268,7 +268,7 @@ class EngineClient:
             self._lose(LOST)
 
     def _lose(self, message: str) -> None:
-        """Handle the death of the engine: close its socket, and fail all open requests and loads."""
+        """Handle the engine's death: close its socket, and fail all open requests and loads."""
         was_alive = self._requests is not None
         if self._requests is not None:
             self._requests.close()

@@ -12,7 +12,7 @@ from app.inference.engines.work import Work
 
 
 def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> AbstractAsyncContextManager[None]:
-    """Context manager that sends `work`. On exit, it aborts the requests that are still open.
+    """Context manager that sends `work`. On exit, aborts the requests that are still open.
 
     Raises InvalidRequest for convicted work, and Unavailable if the engine has died or a suspect waits too long.
     """
@@ -24,7 +24,7 @@ def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> Abstra
 class _AmongOthers:
     """Sends work alongside other work.
 
-    It is a class, because generator-based context managers are several times slower.
+    This is a class, because generator-based context managers are several times slower.
     """
 
     __slots__ = ("_client", "_work")

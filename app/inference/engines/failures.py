@@ -1,4 +1,4 @@
-"""Converts the failure codes of engines to exceptions."""
+"""Converts engines' failure codes to exceptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def failure(code: str, message: str) -> OstinatoError:
 
 
 def not_loaded(answer: object) -> bool:
-    """Whether the engine has since unloaded the version, so that the request may be sent again."""
+    """Whether the engine has unloaded the version in the meantime, so that the request may be sent again."""
     return isinstance(answer, wire.Failed) and answer.code == NOT_LOADED
 
 

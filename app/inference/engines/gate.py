@@ -1,7 +1,7 @@
-"""The gate of one engine: admits many ordinary requests at once, but only one suspect at a time.
+"""An engine's gate: admits many ordinary requests at once, but only one suspect at a time.
 
 A suspect's turn at the gate is called its trial. During the first part of a trial, the gate is closed to all other
-requests. The next suspect gets its turn when the trial has ended.
+requests. The next suspect's turn begins when the trial has ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TURN_PATIENCE = 30.0  # the maximum number of seconds that a suspect waits for i
 
 
 class Gate:
-    """Counts the admitted requests, and separates suspects from ordinary requests and from each other.
+    """Counts admitted requests, and separates suspects from ordinary requests and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
     `Trial.alone`.
@@ -46,7 +46,7 @@ class Gate:
             self.let_in()
 
     def let_in(self) -> None:
-        """Count a request as admitted without waiting, even if the gate is closed."""
+        """Count a request as admitted immediately, even if the gate is closed."""
         self.inside += 1
         self._empty.clear()
 
@@ -57,7 +57,7 @@ class Gate:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Trial]:
-        """Wait for a suspect's turn. Raises Unavailable (`held_back`) if the earlier suspects take too long."""
+        """Wait for a suspect's turn. Raises Unavailable (`held_back`) if earlier suspects take too long."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._turn.acquire()
@@ -75,7 +75,7 @@ class Gate:
             trial.end()
 
     async def close(self, patience: float) -> None:
-        """Close the gate, and wait up to `patience` seconds until the requests inside have left."""
+        """Close the gate, and wait up to `patience` seconds for the requests inside to leave."""
         self._closed = True
         try:
             async with asyncio.timeout(patience):
@@ -84,7 +84,7 @@ class Gate:
             pass  # the requests inside run alongside the suspect: waiting longer would block all new requests
 
     def open(self) -> None:
-        """Open the gate, and count all waiting requests as admitted before any of their tasks resumes."""
+        """Open the gate, and count all waiting requests as admitted before any of their tasks resume."""
         self._closed = False
         waiting, self._waiting = self._waiting, []
         for place in waiting:
@@ -93,12 +93,12 @@ class Gate:
                 place.set_result(None)
 
     def pass_turn(self) -> None:
-        """Let the next suspect have its turn."""
+        """Give the next suspect its turn."""
         self._turn.release()
 
 
 class Trial:
-    """A suspect's turn at the gate. The turn ends at the first call of `end`."""
+    """A suspect's turn at the gate. The turn ends with the first call to `end`."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -109,8 +109,8 @@ class Trial:
         """Enter the gate, and block new requests for `seconds`.
 
         If `exclusive` is true, other suspects are blocked until the trial ends. An exclusive trial first waits up to
-        `seconds` for the open requests to end. Any other trial does not wait and ends after `seconds`, so that a
-        large group of suspects soon runs in parallel.
+        `seconds` for the open requests to finish. Other trials do not wait, and end after `seconds`, so that a large
+        group of suspects soon runs in parallel.
         """
         self._closed = True
         await self._gate.close(seconds if exclusive else 0.0)

@@ -9,9 +9,9 @@ SETTLING = 1.0  # the maximum number of seconds by which a heartbeat may be olde
 
 
 class Holdings:
-    """The digests of the versions that one engine has loaded.
+    """The digests of the versions loaded in one engine.
 
-    Messages and heartbeats arrive over two sockets, in no defined order. Therefore, a heartbeat overrides a message
+    Messages and heartbeats arrive over two sockets, in no defined order. A heartbeat therefore overrides a message
     about a version only if the message is more than `SETTLING` seconds old.
     """
 
@@ -23,12 +23,12 @@ class Holdings:
         return digest in self._loaded
 
     def add(self, digest: str) -> None:
-        """Record a message that the version is loaded."""
+        """Record a message that reports the version as loaded."""
         self._loaded[digest] = time.monotonic()
         self._unloaded.pop(digest, None)
 
     def discard(self, digest: str) -> None:
-        """Record a message that the version is no longer loaded."""
+        """Record a message that reports the version as no longer loaded."""
         self._loaded.pop(digest, None)
         self._unloaded[digest] = time.monotonic()
 

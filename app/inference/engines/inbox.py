@@ -1,4 +1,4 @@
-"""A queue for the answers of an engine to one caller."""
+"""A queue for an engine's answers to one caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Answer = wire.Scored | wire.PackedScored | wire.Tokens | wire.Finished | wire.Fa
 
 
 class Inbox:
-    """A queue of answers in order of arrival, each with the tag of its request. Only one task may read it at a time."""
+    """A queue of answers in order of arrival, each with its request's tag. Only one task may read it at a time."""
 
     __slots__ = ("_items", "_waiter")
 

@@ -1,4 +1,4 @@
-"""Decides whether an engine is alive, from its heartbeats and its process."""
+"""Decides whether an engine is alive, based on its heartbeats and its process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead e
 
 
 class Liveness:
-    """The newest heartbeat of an engine, and its age.
+    """An engine's newest heartbeat, and its age.
 
     An engine whose heartbeats are overdue is `silent` at first, because a busy machine can delay heartbeats. It is dead
-    once its process has ended, or after `FROZEN_LIMIT` seconds of silence. The event `decided` is set unless the
-    engine is silent, so a task can wait until the engine is known to be alive or dead.
+    once its process has exited, or after `FROZEN_LIMIT` seconds of silence. The event `decided` is set unless the
+    engine is silent, so tasks can wait until the engine is known to be alive or dead.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Wait at least half of `HEARTBEAT_LIMIT` from now.
+        """Give the engine at least half of `HEARTBEAT_LIMIT` from now.
 
-        Called after the event loop was blocked and read no heartbeats.
+        Called after the event loop was blocked and could not read heartbeats.
         """
         self._seen = max(self._seen, time.monotonic() - HEARTBEAT_LIMIT / 2)
 
     def dead(self) -> bool:
-        """Update `silent` from the time since the last heartbeat, and return whether the engine counts as dead."""
+        """Update `silent` from the time since the last heartbeat, and return whether the engine is considered dead."""
         silence = time.monotonic() - self._seen
         self.silent = silence > HEARTBEAT_LIMIT
         if not self.silent:
@@ -58,5 +58,5 @@ class Liveness:
         return silence > FROZEN_LIMIT or not self._process_exists()
 
     def _process_exists(self) -> bool:
-        """Whether the engine's process exists. Its process id is valid here because the sockets are local."""
+        """Whether the engine's process exists. Its process id is valid here, because its sockets are local."""
         return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

@@ -1,7 +1,7 @@
-"""Finds the engines of this machine by their sockets, and loads versions into them.
+"""Finds this machine's engines by their sockets, and loads versions into them.
 
-A version is loaded by the first request for it. A failed load is recorded for a few seconds. During this time, requests
-for the version fail at once instead of loading it again.
+A version is loaded by the first request for it. A failed load is remembered for a few seconds. During this time,
+requests for the version fail immediately instead of loading it again.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class EnginePool:
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
         """Return an engine that has the version loaded. If there is none, load the version into one.
 
-        `prepare` fetches the version's files and makes the Load message. Raises the error of a failed load, or
+        `prepare` fetches the version's files and creates the Load message. Raises a failed load's error, or
         Unavailable: `loading` if the load is not finished by the monotonic time `until`, `engine_lost` if no engine is
         alive.
         """
@@ -127,7 +127,7 @@ class EnginePool:
         await self._heard(until)
         client = self.holder(digest)
         if client is None:
-            raise Unavailable("the engine was lost while loading the version", code="engine_lost", retry_after=1.0)
+            raise Unavailable("the engine died while loading the version", code="engine_lost", retry_after=1.0)
         return client
 
     def keep(self, digests: frozenset[str]) -> None:
@@ -136,18 +136,18 @@ class EnginePool:
             client.keep(digests)
 
     def unload(self, digest: str) -> None:
-        """Request that every engine unload a version once it has answered the open requests for the version."""
+        """Request that every engine unload a version once it has answered the version's open requests."""
         for client in self.living:
             if client.holds(digest):
                 client.unload(digest)
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The names of the versions that running engines report as loaded, by digest."""
+        """The names, by digest, of the versions that running engines report as loaded."""
         return {v.digest: v.name for client in self.living if client.heartbeat for v in client.heartbeat.versions}
 
     async def _heard(self, until: float) -> None:
-        """While all running engines are silent, wait for a heartbeat, at most until the monotonic time `until`."""
+        """While all running engines are silent, wait for a heartbeat, but not beyond the monotonic time `until`."""
         while not self.living and (silent := [c for c in self.clients.values() if c.silent]):
             left = until - time.monotonic()
             waits = [asyncio.ensure_future(client.liveness.decided.wait()) for client in silent]
@@ -160,7 +160,7 @@ class EnginePool:
                 return
 
     def _emptiest(self) -> EngineClient:
-        """The live engine with the smallest total size of loaded weights. Raises Unavailable if there is none."""
+        """The live engine whose loaded weights have the smallest total size. Raises Unavailable if there is none."""
         living = self.living
         if not living:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)

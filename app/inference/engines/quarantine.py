@@ -1,18 +1,18 @@
 """Tracks the requests that may have crashed an engine, by their fingerprints.
 
 Every request that was open when an engine died is a suspect until it ends or makes more progress than before the crash.
-A request that crashes engines is assumed to do so at the same point each time. Suspects are tried one after another; at
-first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly one suspect
-open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A conviction is
-undone if another request that was open at the same crash is convicted later.
+A request that crashes engines is assumed to do so at the same point every time. Suspects are tried one after another;
+at first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly one
+suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
+conviction is reversed if another request that was open at the same crash is convicted later.
 
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
-cleared. In a larger group, each suspect has a short turn and then runs alongside the others, since most crashes are not
-caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request that
-crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are several
-engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect waits
-until the earlier suspects have repeated their progress before the crash. This takes about as long as those requests had
-been open when the engine died.
+cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
+not caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request
+that crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are
+several engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect
+waits until the earlier suspects have repeated their progress before the crash. This takes about as long as those
+suspects had been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
@@ -61,9 +61,9 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` is the number of crashes at which the suspect was open; `company` is the number of suspects of the last
+    `crashes` is the number of crashes at which the suspect was open; `company` is the number of suspects in the last
     crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
-    true, other suspects wait until this one is cleared, so that another crash shows which suspect is the cause.
+    true, other suspects wait until this one is cleared, so that another crash identifies the cause.
     """
 
     crashes: int
@@ -80,7 +80,7 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a rejected request. `suspects` contains the fingerprints of all suspects of the crash."""
+    """The record of a rejected request. `suspects` contains the fingerprints of all suspects in the crash."""
 
     until: float
     suspicion: Suspicion
@@ -88,7 +88,7 @@ class Conviction:
 
 
 class Quarantine:
-    """The suspects and the convicted requests of this process."""
+    """This process's suspects and convicted requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -99,8 +99,8 @@ class Quarantine:
     def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
         """Record that an engine died. `open_work` lists the requests and the number of answers of each open work item.
 
-        If `convict` is false, no work is convicted, because other open work may be the cause. Identical work is counted
-        once.
+        If `convict` is false, no work is convicted, because other open work may have caused the crash. Identical work
+        is counted once.
         """
         now = self._clock()
         self._expire(now)
@@ -129,15 +129,15 @@ class Quarantine:
         self._next_expiry = min(self._next_expiry, suspicion.until)
 
     def _expire(self, now: float) -> None:
-        """Drop expired suspicions. Every request is fingerprinted as long as any suspicion exists."""
+        """Drop expired suspicions. While any suspicion exists, every request is fingerprinted."""
         if now >= self._next_expiry:
             self._suspects = OrderedDict((mark, s) for mark, s in self._suspects.items() if s.until > now)
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the suspicion that a crash confirms.
+        """Return the suspicion that a crash has confirmed.
 
-        None if the work was not a suspect or made more progress this time.
+        Return None if the work was not a suspect or made more progress this time.
         """
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
@@ -175,5 +175,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that has ended, or made more progress than before the crash, without another crash."""
+        """Clear a suspect that, without another crash, has ended or made more progress than before."""
         self._suspects.pop(mark, None)

@@ -1,6 +1,6 @@
 """A ZeroMQ socket that sends and receives bytes on the event loop.
 
-The socket's file descriptor is edge-triggered, and a send may consume the edge that announces a received message.
+The socket's file descriptor is edge-triggered, and a send may consume the edge that signals a received message.
 Therefore, the receive queue is checked again after every use. This class is several times faster than `zmq.asyncio`.
 """
 
@@ -37,10 +37,10 @@ class EngineSocket:
         self._look_again()
 
     def send(self, payload: bytes) -> None:
-        """Send one message at the end of this turn of the event loop. Raises zmq.Again if the queue is full.
+        """Send one message at the end of this event loop iteration. Raises zmq.Again if the queue is full.
 
-        The messages of all requests that arrive in one turn are sent together, so that the socket's I/O thread and the
-        engine are woken only once.
+        The messages of all requests that arrive in one iteration are sent together, so that the socket's I/O thread and
+        the engine are woken only once.
         """
         if len(self._outgoing) >= BURST:
             self._send_outgoing()

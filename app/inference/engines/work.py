@@ -15,9 +15,9 @@ Request = wire.Score | wire.Generate | wire.Embed
 class Work:
     """The requests that one caller sends to one engine. The answers to request i arrive in `inbox` with tag i.
 
-    `open` contains the ids of the requests that have no final answer yet. `answers` is the number of messages received,
-    other than failures, as a measure of progress. `trusted` marks requests that the service itself makes, which are
-    never suspected of having crashed an engine. `reached` is called once, when `answers` equals `milestone`.
+    `open` contains the ids of the requests that have no final answer yet. `answers`, the number of messages received
+    other than failures, measures progress. `trusted` marks requests made by the service itself, which are never
+    suspected of having crashed an engine. `reached` is called once, when `answers` equals `milestone`.
     """
 
     requests: tuple[Request, ...]

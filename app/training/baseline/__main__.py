@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """Exit at the end of standard input, which is a pipe that closes when the trainer ends."""
+    """Exit at the end of standard input, a pipe that is closed when the trainer exits."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

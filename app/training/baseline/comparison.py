@@ -50,7 +50,7 @@ def compare(
 def _on_rows(
     task: str, predictions: Predictions, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> tuple[float, PairedTest]:
-    """Return the network's main metric on the rows on which the baseline was measured, and the paired test."""
+    """Return the network's main metric on the rows that the baseline was measured on, and the paired test."""
     rows_N = predictions.rows_N
     outputs_NC, targets_N, predicted_N = outputs_NC[rows_N], targets_N[rows_N], predictions.predicted_N
     if task == "regression":
@@ -64,12 +64,12 @@ def _on_rows(
 
 
 def main_figure(task: str, value: float | None) -> str:
-    """Return the main metric of a task with its name: `0.928 accuracy`."""
+    """Return the value and the name of a task's main metric: `0.928 accuracy`."""
     return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
 
 
 def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
-    """Return the main metric of a split: `0.928 validation accuracy`."""
+    """Return the main metric of a split, with the split's name: `0.928 validation accuracy`."""
     return f"{figures[SHOWN[task]]:.3f} {split} {_NAMES[task]}"
 
 
@@ -96,7 +96,7 @@ def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
 
 
 def _where(name: str, report: Mapping[str, Any], split: str) -> str:
-    """Describe the baseline, the data to which it was fitted, and the data on which it was measured."""
+    """Describe the baseline, the data that it was fitted to, and the data that it was measured on."""
     train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
     text = f"{name} on the same {'text' if report['model'] == 'ngram' else 'rows'}"
     if train[unit] < train["of"]:

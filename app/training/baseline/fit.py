@@ -85,7 +85,7 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
 def _measured(model: NgramModel, text: SymbolText) -> dict[str, Any]:
     """Return the bits per character of a held-out text.
 
-    End tokens contribute bits, but are not counted as characters.
+    The bits of end tokens are included, but end tokens are not counted as characters.
     """
     symbols_T, measured_T = text.symbols_T[:HELD_OUT_CHARACTERS], text.measured_T[:HELD_OUT_CHARACTERS]
     characters = int((measured_T & (symbols_T >= 0)).sum())

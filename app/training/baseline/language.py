@@ -1,4 +1,4 @@
-"""An n-gram model of characters, with interpolated Kneser–Ney smoothing, as the baseline of language models.
+"""A character n-gram model with interpolated Kneser–Ney smoothing, the baseline of language models.
 
 Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), equations 18 and 24–26:
 there is one discount for each order and count (1, 2, and 3 or more), and orders below the highest use continuation
@@ -19,13 +19,13 @@ _BLOCK = 1 << 18
 
 
 def order_for(alphabet: int) -> int:
-    """Return the length of the longest n-grams for an alphabet of this many symbols."""
+    """Return the maximum n-gram length for an alphabet of this many symbols."""
     return max(1, min(LONGEST, 63 // max(1, alphabet.bit_length())))
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The n-grams of one length: sorted codes with discounted counts, and contexts with sums and weights."""
+    """All n-grams of one length: sorted codes with discounted counts, and contexts with sums and weights."""
 
     grams: NDArray[np.int64]
     kept: NDArray[np.float64]  # counts minus discounts
@@ -53,7 +53,7 @@ class NgramModel:
         self._orders = orders[::-1]
 
     def bits(self, text_T: NDArray[np.int64], context: int) -> NDArray[np.float64]:
-        """Return the bits of each symbol of a text, except for the first `context` symbols."""
+        """Return the cost of each symbol of a text in bits, except for the first `context` symbols."""
         parts = [
             self._bits_of(text_T[max(0, start - self.order + 1) : start + _BLOCK], min(start, self.order - 1))
             for start in range(context, len(text_T), _BLOCK)

@@ -32,13 +32,16 @@ class Linear:
 
     @property
     def description(self) -> str:
-        """The features and the method, as a phrase for the model card."""
+        """A phrase for the model card that names the features and the method."""
         features = "TF-IDF of words 1–2 and characters 2–5" if self._is_text else "statistics of the steps"
         method = "ridge regression" if self.task == "regression" else "logistic regression"
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows. Targets are as in `Rows.targets_N`. If all rows have one class, always predict it."""
+        """Fit to train rows.
+
+        Targets are as in `Rows.targets_N`. Always predicts the same class, if all rows have that class.
+        """
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]
             return

@@ -50,7 +50,7 @@ def _normal(texts: Sequence[str]) -> list[str]:
 
 
 class _Group:
-    """The n-grams of words or of characters. Within a group, the feature vector of each text has unit (L2) norm."""
+    """Word n-grams or character n-grams. Within a group, the feature vector of each text has unit (L2) norm."""
 
     def __init__(self, hashes: Callable[[Sequence[str]], Iterator[Hashes]], most: int) -> None:
         self._hashes, self._most = hashes, most
@@ -71,7 +71,10 @@ class _Group:
         return self._weights.transform(self._count(texts)[:, self._columns])
 
     def _count(self, texts: Sequence[str]) -> Counts:
-        """Count each n-gram in each text. The result has a row per text and a column per hash value."""
+        """Count the occurrences of each n-gram in each text.
+
+        The result has one row per text and one column per hash value.
+        """
         blocks = [_counts(self._hashes(block), len(block)) for block in _blocks(texts)]
         return sparse.vstack(blocks).tocsr()
 

@@ -19,9 +19,9 @@ class PairedTest:
 
 
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTest:
-    """Apply the exact McNemar test (1947) to two models. The arguments mark the rows on which each model is right.
+    """Apply the exact McNemar test (1947) to two models. Each argument marks the rows that a model predicts correctly.
 
-    The p-value follows from the binomial distribution of the rows on which exactly one model is right.
+    The p-value follows from the binomial distribution of the rows that exactly one model predicts correctly.
     """
     from scipy.special import bdtr
 
@@ -32,9 +32,7 @@ def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTe
 
 
 def t_test(first_N: NDArray[np.float64], second_N: NDArray[np.float64]) -> PairedTest:
-    """Apply Student's paired t-test to the squared errors of two models. The model with the smaller errors is
-    better.
-    """
+    """Apply Student's paired t-test to the squared errors of two models. The model with smaller errors is better."""
     from scipy.special import stdtr
 
     differences_N = second_N - first_N
@@ -47,7 +45,10 @@ def t_test(first_N: NDArray[np.float64], second_N: NDArray[np.float64]) -> Paire
 
 
 def correct_rows(task: str, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether a network is right on each row, from its logits. In multilabel, every label must be right."""
+    """Return whether a network predicts each row correctly, given its logits.
+
+    In multilabel, every label must be correct.
+    """
     if task == "multilabel":
         return np.asarray(((outputs_NC >= 0) == (targets_N > 0)).all(1))
     return np.asarray(outputs_NC.argmax(1) == targets_N)

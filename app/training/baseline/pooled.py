@@ -14,15 +14,15 @@ _STATISTICS = 6
 
 
 def columns(features: int) -> int:
-    """Return the number of columns for steps of `features` numbers."""
+    """Return the number of columns for steps with `features` numbers each."""
     return (_STATISTICS + SEGMENTS) * features + 1
 
 
 def pooled(rows: Rows, chosen_N: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute the features of some rows. The result has a row per sequence.
+    """Compute the features of the given rows. The result has one row per sequence.
 
-    The columns are mean, standard deviation, minimum, maximum, first and last step, the means of SEGMENTS segments, and
-    the logarithm of the number of steps.
+    The columns are the mean, the standard deviation, the minimum, the maximum, the first and last steps, the means of
+    SEGMENTS segments, and the logarithm of the number of steps.
     """
     return np.stack([_row(rows.row(int(row)).astype(np.float64)) for row in chosen_N])
 

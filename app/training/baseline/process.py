@@ -1,4 +1,4 @@
-"""Starts the program that fits the baseline, and waits until it ends."""
+"""Starts the program that fits the baseline, and waits until it exits."""
 
 from __future__ import annotations
 

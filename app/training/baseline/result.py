@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The predictions of a baseline for the rows `rows_N` of a split, encoded like `Rows.targets_N`."""
+    """A baseline's predictions for the rows `rows_N` of a split, encoded like `Rows.targets_N`."""
 
     rows_N: NDArray[np.int64]
     predicted_N: NDArray[Any]
@@ -19,9 +19,9 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted baseline: its report, in JSON values, and its predictions for each held-out split of rows.
+    """A fitted baseline: its report, as JSON values, and its predictions for each held-out split.
 
-    If there is no baseline, the report has only a `reason`.
+    If there is no baseline, the report contains only a `reason`.
     """
 
     report: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Stores a fitted baseline in the run directory, so that it is computed once for all attempts.
+"""Stores a fitted baseline in the run directory, so that later attempts need not fit it again.
 
     baseline/report.json    baseline/<split>.rows.npy, <split>.predicted.npy
 

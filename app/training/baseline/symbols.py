@@ -1,4 +1,4 @@
-"""The symbols of prepared text for generation: its characters, and a symbol for each token that is not text."""
+"""Converts prepared text for generation to symbols: one for each character, and one for each token that is not text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 1 << 16  # tokens
 class SymbolText:
     """Symbols of a text. `measured_T` is the mask of the symbols over which a network's loss is computed.
 
-    A symbol is a code point or, for a token that is not text, such as an end token, the negative of its id minus 1.
+    A symbol is a code point or, for a token that is not text, such as an end token, ``-id - 1``.
     """
 
     symbols_T: NDArray[np.int64]
@@ -26,12 +26,12 @@ class SymbolText:
 
 
 class Symbols:
-    """Converts tokens to symbols with the tokenizer's table of bytes."""
+    """Converts tokens to symbols with the tokenizer's byte table."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Raises ValueError if the tokenizer has no table of bytes."""
+        """Raises ValueError if the tokenizer has no byte table."""
         if tokenizer.token_bytes is None:
-            raise ValueError("the tokenizer has no table of bytes")
+            raise ValueError("the tokenizer has no byte table")
         self._pieces = tokenizer.token_bytes
         self._hidden = np.asarray(sorted(tokenizer.hidden_ids), dtype=np.int64)
 
@@ -44,8 +44,8 @@ class Symbols:
         return SymbolText(np.concatenate([context, rest]), measured_T)
 
     def of_completions(self, rows: Rows, limit: int, most: int | None = None) -> SymbolText:
-        """Return the symbols of at most `most` tokens of completions, which are cut as for a network that reads `limit`
-        tokens.
+        """Return the symbols of at most `most` tokens of completions, which are cut as if for a network that reads
+        `limit` tokens.
         """
         parts: list[NDArray[np.int64]] = []
         measured: list[NDArray[np.bool_]] = []

@@ -24,17 +24,17 @@ class Texts:
             self._pieces = [b" " if id_ in tokenizer.hidden_ids else piece for id_, piece in enumerate(pieces)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of a sequence of ids."""
+        """Convert a sequence of ids to text."""
         if self._pieces is None:
             return self._tokenizer.decode(ids)
         return b"".join([self._pieces[id_] for id_ in ids]).decode("utf-8", "replace")
 
     def of_rows(self, rows: Rows, chosen_N: NDArray[np.int64]) -> list[str]:
-        """Return the texts of some rows."""
+        """Return the texts of the given rows."""
         return [self.decode(rows.row(int(row)).tolist()) for row in chosen_N]
 
     def sizes(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the size of each row's text, in bytes."""
+        """Return the size of each row's text in bytes."""
         if self._pieces is None:
             return rows.lengths_N * _BYTES_PER_TOKEN
         lengths_V = np.asarray([len(piece) for piece in self._pieces], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Limits the work of fitting a baseline, so that it remains small compared with the training run.
+"""Limits the time spent on fitting a baseline, so that it remains small compared with the training run.
 
 The limits depend on counts of rows, bytes and labels, never on a measured time, so that equal inputs give equal
 figures. One unit of work takes about one microsecond on one core (see `docs/log.md` for the measurements).
@@ -31,7 +31,7 @@ class BaselineLimits:
     seed: int = 0
 
     def train_rows(self, sizes_N: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
-        """Return the rows to which a linear model is fitted, in order: all rows, or a random sample within the limits.
+        """Return the rows to fit a linear model to, in order: all rows, or a random sample within the limits.
 
         `sizes_N` is the size of each row: the bytes of a text, or the number of pooled statistics.
         """
@@ -39,7 +39,7 @@ class BaselineLimits:
         return self._chosen(sizes_N, most)
 
     def held_out_rows(self, sizes_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of a held-out split on which to measure: all rows, or a random sample."""
+        """Return the held-out rows to measure a baseline on: all rows, or a random sample."""
         return self._chosen(sizes_N, HELD_OUT_BYTES)
 
     def columns(self, labels: int) -> int:

@@ -1,4 +1,4 @@
-"""Fits the calibration of a version to the network's outputs for held-out rows."""
+"""Fits a version's calibration to the network's outputs for held-out rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CalibrationRows:
 def calibrate(facts: Facts, rows: CalibrationRows, *, weighted: bool = False) -> Calibration:
     """Fit a calibration, and measure it.
 
-    Every measurement uses outputs that were calibrated by a fit to other rows. If `weighted` is true, the labels had
+    All measurements use outputs that were calibrated by a fit to other rows. If `weighted` is true, the labels had
     different weights in training, and no bias is fitted, because it would undo these weights.
     """
     if facts.task == "regression":
@@ -82,7 +82,7 @@ def _calibration(
 
 
 def apply(calibration: Calibration, logits_NC: Logits) -> Logits:
-    """Return the calibrated logits. The values of a regression are returned unchanged."""
+    """Return the calibrated logits. Regression values are returned unchanged."""
     if not calibration.scale:
         return logits_NC
     scaled_NC: Logits = logits_NC * np.asarray(calibration.scale)
@@ -90,26 +90,26 @@ def apply(calibration: Calibration, logits_NC: Logits) -> Logits:
 
 
 def probabilities(task: str, logits_NC: Logits) -> Logits:
-    """Return the probabilities of logits, for classification or multilabel classification."""
+    """Convert logits to probabilities, for classification or multilabel classification."""
     return softmax(logits_NC) if task == "classification" else sigmoid(logits_NC)
 
 
 def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple[Logits, Logits]:
-    """Convert the outputs and targets of a regression to the units of the data."""
+    """Convert outputs and targets for regression to the units of the data."""
     scale = facts.target or {"mean": 0.0, "std": 1.0}
     values_NC: Logits = outputs_NC * scale["std"] + scale["mean"]
     return values_NC, targets_N.astype(np.float64) * scale["std"] + scale["mean"]
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return the calibration errors on the rows of the calibration, each calibrated by a fit to other rows."""
+    """Return the calibration errors on the calibration rows, each calibrated by a fit to other rows."""
     if calibration.before is None or calibration.after is None:
         return {}
     return {"ece": calibration.after.ece, "ece_uncalibrated": calibration.before.ece}
 
 
 def evidence(facts: Facts, calibration: Calibration, outputs_NC: Logits, targets: NDArray[Any]) -> dict[str, Any]:
-    """Measure a calibration on rows to which it was not fitted.
+    """Measure a calibration on rows that it was not fitted to.
 
     `ece` is the expected calibration error; `sets_90` and `intervals_90` describe prediction sets or intervals with a
     coverage of 90 %.
@@ -153,10 +153,10 @@ def _platt_of(rich_C: Tensor) -> Fit:
 
 
 def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Tensor) -> tuple[Fit, Logits]:
-    """Return the best candidate and its calibrated logits. Each row is calibrated by a fit to the other folds.
+    """Return the best candidate and the logits that it calibrated. Each row is calibrated by a fit to the other folds.
 
-    A more complex candidate must lower the loss by more than one standard error. A bias can also change labels, so it
-    must not lower macro-F1, which was used to choose the checkpoint.
+    A more complex candidate must lower the loss by more than one standard error. A bias can also change predicted
+    labels, so it must not lower macro-F1, by which the checkpoint was chosen.
     """
     best, calibrated_NC = candidates[0], _out_of_fold(candidates[0], logits_NC, targets)
     for candidate in candidates[1:]:

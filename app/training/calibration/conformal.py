@@ -37,7 +37,7 @@ def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores
 
 
 def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[ConformalScores]:
-    """Return the scores of the rows of each label, or an empty list if a label has too few rows."""
+    """Return the scores of each label's rows, or an empty list if a label has too few rows."""
     if labels < 2 or np.bincount(targets_N, minlength=labels).min() < LABEL_ROWS:
         return []
     most = min(SCORES, LABEL_SCORES // labels)
@@ -47,7 +47,8 @@ def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], la
 def set_figures(
     calibration: Calibration, task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any], coverage: float
 ) -> dict[str, float] | None:
-    """Return the share of rows whose set or interval contains the true value, and the mean size of these sets.
+    """Return the share of rows whose set or interval contains the true value, and the mean size of the sets or
+    intervals.
 
     Returns None if there are too few scores.
     """

@@ -4,8 +4,8 @@ For one label per row: temperature scaling (Guo et al., 2017, section 4), where 
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
 The penalties act like a few additional rows with the network's own probabilities. They reduce the effect of chance in a
-fit to few rows, and keep the scale finite if all predictions are right. All problems are convex and solved by Newton's
-method in float64, so that equal logits give equal results.
+fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex, and are solved with
+Newton's method in float64, so that equal logits give equal results.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def fit_classes(logits_NC: Tensor, targets_N: Tensor, *, biased: bool) -> Affine
 
 
 def fit_scale(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
-    """Fit one scale for all labels. Any number of labels per row: `targets_NC` contains zeros and ones."""
+    """Fit one scale for all labels. There may be any number of labels per row: `targets_NC` contains zeros and ones."""
     logits_M1, targets_M1 = logits_NC.reshape(-1, 1), targets_NC.reshape(-1, 1)
     problem = _Labels(logits_M1, targets_M1, biased=False)
     best_1P = _minimise(problem.value, problem.derivatives, torch.ones(1, 1, dtype=torch.float64))
@@ -60,7 +60,10 @@ def fit_scale(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
 
 
 def fit_labels(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
-    """Fit a scale and a bias for each label. Any number of labels per row: `targets_NC` contains zeros and ones."""
+    """Fit a scale and a bias for each label.
+
+    There may be any number of labels per row: `targets_NC` contains zeros and ones.
+    """
     problem = _Labels(logits_NC, targets_NC, biased=True)
     start_CP = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(logits_NC.shape[1], 1)
     best_CP = _minimise(problem.value, problem.derivatives, start_CP)
@@ -68,7 +71,7 @@ def fit_labels(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
 
 
 class _Classes:
-    """The penalised negative log-likelihood of one label per row, for the parameters (scale, bias of each label)."""
+    """The penalised negative log-likelihood for one label per row, with the parameters (scale, bias of each label)."""
 
     def __init__(self, logits_NC: Tensor, targets_N: Tensor, biased: bool) -> None:
         self._logits_NC, self._biased = logits_NC, biased
@@ -133,7 +136,7 @@ class _Labels:
 
 
 def _precisions(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centres and the precisions of the priors of the parameters: first the scale, then the biases."""
+    """Return the centres and precisions of the parameters' priors: first the scale, then the biases."""
     centre, precision = torch.zeros_like(theta), torch.full_like(theta, BIAS_PRECISION)
     centre[..., 0], precision[..., 0] = 1.0, SCALE_PRECISION
     return centre, precision
@@ -152,7 +155,7 @@ def _with_penalty(theta: Tensor, slope: Tensor, hessian: Tensor) -> tuple[Tensor
 def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tensor:
     """Minimise with Newton's method and step halving, for one problem (P) or a batch of independent problems (C, P).
 
-    The scale, the first parameter, stays within its range.
+    The first parameter, the scale, stays within its range.
     """
     now = value(theta)
     for _ in range(_STEPS):

@@ -1,4 +1,4 @@
-"""Chooses the rows with which to calibrate the version of a finished training run. Test rows are never used."""
+"""Chooses the rows for calibrating the version that a training run has produced. Test rows are never used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.training.loop.loop import Training
 
 
 def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | None:
-    """Return rows that were used neither in training nor to choose the checkpoint, or None if there are none.
+    """Return rows that were used neither for training nor for choosing the checkpoint, or None if there are none.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 

@@ -1,4 +1,4 @@
-"""The reliability of probabilities: a diagram of confidence against accuracy, and the expected calibration error."""
+"""Measures the reliability of probabilities: accuracy per confidence bin, and the expected calibration error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BINS = 15
 
 def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins: int = BINS) -> Reliability:
     """Measure the reliability of scores from 0 to 1, each of which is the estimated probability that an answer is
-    right.
+    correct.
 
-    The expected calibration error (Naeini et al., 2015) is the mean over all rows of the difference between the mean
-    score of a bin and the share of its rows that are right.
+    The expected calibration error (Naeini et al., 2015) is the mean over all rows of the absolute difference between
+    the mean score and the accuracy of the row's bin.
     """
     index_N = np.minimum((scores_N * bins).astype(np.int64), bins - 1)
     rows_B = np.bincount(index_N, minlength=bins)
@@ -31,7 +31,7 @@ def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins:
 
 
 def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probabilities of each row, with a sum of 1."""
+    """Return the probabilities of each row, which sum to 1."""
     raised_NC = np.exp(logits_NC - logits_NC.max(1, keepdims=True))
     probs_NC: NDArray[np.float64] = raised_NC / raised_NC.sum(1, keepdims=True)
     return probs_NC
@@ -45,10 +45,10 @@ def sigmoid(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
 def answers(
     task: str, probs_NC: NDArray[np.float64], targets: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return, for each row, the score of the answer and whether the answer is right.
+    """Return, for each row, the answer's score and whether the answer is correct.
 
     For classification, the score is the probability of the predicted label. For multilabel classification, an answer is
-    right if the decision for each label is right, and its score is the lowest probability among these decisions.
+    correct if the decision on every label is correct, and its score is the lowest probability among these decisions.
     """
     if task == "classification":
         return probs_NC.max(1), probs_NC.argmax(1) == targets
@@ -60,7 +60,8 @@ def decisions(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the probabilities of the events whose calibration is measured, and whether each event occurred.
 
-    For classification, an event is a predicted label; for multilabel classification, it is any label of any row.
+    For classification, an event is that a predicted label is correct; for multilabel classification, it is that a row
+    has a label.
     """
     if task == "classification":
         return answers(task, probs_NC, targets)

@@ -1,4 +1,4 @@
-"""The risk-coverage table: for each threshold, the share of answered rows and the errors among them."""
+"""The risk-coverage table: for each threshold, the share of answered rows and the number of errors among them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LEVELS, LEVEL_ROWS = 50, 10  # the maximum number of levels; the minimum number 
 def risk_levels(
     scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], confidence: float = CONFIDENCE
 ) -> list[RiskLevel]:
-    """Return the levels from the strictest threshold to the most lenient one, at which all rows are answered.
+    """Return the levels from the strictest threshold to the most lenient one, which answers all rows.
 
-    The thresholds depend on the scores alone, at evenly spaced shares of answered rows. The bounds are Clopper-Pearson
-    bounds (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for the level that it
-    chooses.
+    The thresholds depend only on the scores, and are chosen at evenly spaced shares of answered rows. The bounds are
+    those of Clopper and Pearson (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for
+    the level that it chooses.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])

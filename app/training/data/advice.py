@@ -10,10 +10,10 @@ _EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's com
 
 
 def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
-    """Return the end of an error message about a table without a text column, which explains how to name the column.
+    """Return the last part of an error message about a table without a text column: how to name the column.
 
-    Lists columns that look like texts and labels. If the first line may be a row, mentions that the header may be
-    missing.
+    Lists columns that look like texts and labels. Mentions that the header may be missing if the first line may be a
+    row.
     """
     sample = Sample(source, present, present)
     if set(present) >= _EXPORT:

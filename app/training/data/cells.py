@@ -45,7 +45,7 @@ class CellError(Exception):
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell has no value: null, NaN, an empty string, or only white space."""
+    """Whether a cell has no value: it is null, NaN, an empty string, or only white space."""
     if isinstance(value, str):
         return not value or value.isspace()
     return value is None or (isinstance(value, float) and math.isnan(value))
@@ -165,7 +165,7 @@ def _bare_number(value: Any) -> str:
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:
-    """Convert a list of lists, or a JSON string of one, to a matrix of steps (T, F).
+    """Convert a list of lists, or a JSON string that contains one, to a matrix of steps (T, F).
 
     In a plain list of numbers, each number is a step with one feature. The result has the precision of float64; every
     number is within the range of float32.
@@ -190,7 +190,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
 
 
 def describe(value: Any) -> str:
-    """Describe a value for an error message: 'a list', 'the number 3'."""
+    """Describe a value for an error message, such as 'a list' or 'the number 3'."""
     kinds = {"NoneType": "nothing", "str": "a string", "list": "a list", "dict": "an object", "bool": "true or false"}
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f"the number {_shown(value)}" if is_number else kinds.get(type(value).__name__, "a value")
@@ -210,10 +210,10 @@ def _scalar(value: Any, expectation: str) -> str:
 
 
 def _parse_list(text: str) -> Any:
-    """Parse a string as JSON or as a Python list, tuple, dictionary or set; None if this fails.
+    """Parse a string as JSON or as a Python list, tuple, dictionary or set. Returns None if this fails.
 
-    Also accepts a list of strings in the form in which NumPy prints arrays, with spaces instead of commas. The result
-    is None for a JSON list that mixes strings with other values.
+    Also accepts a list of strings as NumPy prints it, with spaces instead of commas. The result is None for a JSON list
+    that mixes strings with other values.
     """
     try:
         value = json.loads(text)
@@ -228,7 +228,7 @@ def _parse_list(text: str) -> Any:
 
 
 def _python_value(text: str) -> Any:
-    """Parse a Python dictionary, or a set of strings, which is returned as a sorted list; None if this fails."""
+    """Parse a Python dictionary, or a set of strings, which becomes a sorted list. Returns None if this fails."""
     try:
         value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -253,7 +253,7 @@ def _not_a_list(text: str) -> CellError:
 
 
 def _parse(text: str, expectation: str) -> Any:
-    """Parse a string as JSON, the format used for lists in CSV cells."""
+    """Parse a string as JSON, the format of lists in CSV cells."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -26,7 +26,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 def read_turns(layout: Layout, record: Record) -> Turns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over all answers of the assistant with a weight other than 0. Without any, `turns` is empty.
+    The loss is computed over all of the assistant's answers with a weight other than 0. Without any, `turns` is empty.
     """
     return read(layout, record, "messages", _to_turns)
 
@@ -51,7 +51,7 @@ def _to_turns(value: Any) -> Turns:
 
 
 class _UnreadablePart(Exception):
-    """A message has a part that is not text, such as an image."""
+    """A message contains a part that is not text, such as an image."""
 
 
 def _is_answer(message: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Checks data files before a training run or an evaluation, using the same readers. Imports no torch.
+"""Checks data files before a training run or an evaluation, using the readers that the trainer uses. Imports no torch.
 
 The command line checks local files with this module before it uploads them.
 """
@@ -22,7 +22,7 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """The result of checking data files: a report on their content, or the error that makes them unusable.
+    """The result of checking data files: a report on their content, or the error because of which they cannot be used.
 
     `report` has the keys of the job's `data_report` event, except for the keys that require a tokenizer. For a
     table, it has `rows` and `lengths` for each split, `labels` (for each split, the number of rows of each label),
@@ -89,10 +89,10 @@ def check_files(
 
 
 def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
-    """Read and check all rows of a file on which a version is to be evaluated.
+    """Read and check all rows of an evaluation file.
 
-    Returns the error that makes the file unusable, or None. `task` is the task of the version, and `takes` is its kind
-    of input: tokens or features.
+    Returns the error because of which the file cannot be used, or None. `task` is the task of the version, and `takes`
+    is its kind of input: tokens or features.
     """
     try:
         files = open_files(detect(path, path.name, param="file"), None, columns or Columns(), task)

@@ -1,4 +1,4 @@
-"""Reads the class names that Hugging Face's `datasets` stores in the schema of a Parquet file."""
+"""Reads the class names that Hugging Face's `datasets` library stores in the schema of a Parquet file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> Cl
 
 
 def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
-    """Replace the class numbers of a record with class names. The number -1 means an unknown class and becomes null."""
+    """Replace the class numbers of a record with class names.
+
+    The number -1 stands for an unknown class and becomes null.
+    """
     for column, names in classes.items():
         value = record.values.get(column)
         numbers = value if isinstance(value, list) else [value]
@@ -46,7 +49,7 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    """Return the class names of a ClassLabel feature or of a sequence of ClassLabels; () for other features."""
+    """Return the class names of a ClassLabel feature or of a sequence of ClassLabels, or () for other features."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names(feature[0])
     if not isinstance(feature, dict):

@@ -1,4 +1,4 @@
-"""Collects the data that the first pass stores for each row."""
+"""Collects the data that the first pass stores about each row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a row, for errors that can only be raised after all rows have been read."""
+    """The place of a row, stored for errors that can only be raised after all rows have been read."""
 
     layout: Layout
     where: str
@@ -31,7 +31,10 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """Return the place for a message about the file of `layout`. Names the row's file if it is a different one."""
+        """Return the row's place for a message about the file of `layout`.
+
+        If the row is in a different file, the place includes the file name.
+        """
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
@@ -40,7 +43,7 @@ Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its c
 
 @dataclass(slots=True)
 class Collector:
-    """Collects the contents of a Scan row by row. Uses 37 bytes of memory per row, regardless of its length."""
+    """Collects the contents of a Scan row by row. Uses 37 bytes of memory per row, regardless of the row's length."""
 
     steps_path: Path | None  # if None, the steps are checked but not stored
     splits: array[int] = field(default_factory=lambda: array("B"))
@@ -65,7 +68,7 @@ class Collector:
     def add(self, layout: Layout, example: Example, split: int) -> None:
         """Add a row; `split` is the code of its split.
 
-        Raises BadData if its steps have a different number of features from those of earlier rows.
+        Raises BadData if its steps do not have the same number of features as those of earlier rows.
         """
         for note in example.notes:
             place, count = self.notes.get((layout.source.param, note), (Place(layout, example.where), 0))
@@ -102,12 +105,12 @@ class Collector:
             self.steps.append(steps_TF)
 
     def remark(self) -> None:
-        """Report each kind of note once for the whole file, with the number of rows that it applies to."""
+        """Report each kind of note once per file, with the number of rows that it applies to."""
         for (_, note), (place, count) in self.notes.items():
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """Return a sentence for each note that explains why rows are left out."""
+        """Return one sentence for each note that explains why rows are left out."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
         return [sentence(note, count) for note, count in notes]
 

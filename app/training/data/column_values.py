@@ -1,4 +1,4 @@
-"""The values in the columns of a delimited table, used to recognise lines that a quote has joined to another row."""
+"""The values in the columns of a delimited table, used to recognise lines that a quote has merged into another row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 60  # characters of a label
 
 
 class ColumnValues:
-    """The values of each column in the rows of one line: labels, numbers, or anything else.
+    """The values of each column in the single-line rows: labels, numbers, or anything else.
 
     A column contains numbers if all of its values are numbers. Otherwise, it contains labels if it has few distinct
     values.
@@ -23,7 +23,7 @@ class ColumnValues:
         self._numbers = [True] * width
 
     def add(self, cells: Sequence[str]) -> None:
-        """Add a row. A row of another width is ignored."""
+        """Add a row. Rows of another width are ignored."""
         if len(cells) != len(self._labels):
             return
         self._rows += 1
@@ -36,8 +36,8 @@ class ColumnValues:
                 self._numbers[index] = _is_number(cell)
 
     def match(self, rows: Sequence[Sequence[str]]) -> bool:
-        """Whether the cells of these rows match their columns: a column of labels must contain the cell, and a column
-        of numbers requires a number. Any cell matches other columns.
+        """Whether the cells of these rows match their columns: a column of labels must already contain the cell's
+        value, and a column of numbers requires a number. Any cell matches other columns.
         """
         return all(self._matches(index, cell) for row in rows for index, cell in enumerate(row))
 

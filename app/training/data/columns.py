@@ -80,7 +80,10 @@ def _to_target(value: Any) -> Target:
 
 
 def _to_open_target(value: Any) -> Target:
-    """Return the target if the request does not name a task. With a list of labels, the task may become multilabel."""
+    """Return the target for a request that does not name a task.
+
+    If the target is a list of labels, the task may become multilabel.
+    """
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
@@ -108,9 +111,9 @@ def read_split(layout: Layout, record: Record) -> int:
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Context manager that converts an unexpected error to BadData with the place of the record.
+    """Context manager that converts an unexpected error to BadData that states the place of the record.
 
-    A record must not crash the trainer, because a crashed attempt is repeated. Instead, the job must fail with an error
+    A record must not crash the trainer, because a crashed attempt is retried. Instead, the job must fail with an error
     message about the data.
     """
     try:

@@ -18,7 +18,7 @@ _EVEN = 0.9  # the minimum share of the lines that must have at least as many ce
 
 
 def format_by_content(start: str) -> str:
-    """Return the format of a file whose name does not show it, or "text" for plain text. `start` is its beginning."""
+    """Return the format of a file whose name does not reveal it, or "text" for plain text. `start` is its beginning."""
     text = start.lstrip()
     line = text.replace("\r", "\n").split("\n", 1)[0]
     if text.startswith("{") or _ARRAY.match(text):
@@ -32,8 +32,8 @@ def format_by_content(start: str) -> str:
 
 
 def other_format(start: str, format_: str) -> tuple[str, str]:
-    """Return a format other than `format_`, and the evidence for it, if the content is clearly a table in that format;
-    otherwise ("", "").
+    """If the content is clearly a table in another format than `format_`, return that format and the evidence for it;
+    otherwise, return ("", "").
 
     `start` is the beginning of the file, which ends with a complete line.
     """

@@ -98,7 +98,7 @@ class _Table:
                 raise self._source.fault(message, f"line {self._dialect.first_line}")
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
-        """Count the record if it has values in columns without a name."""
+        """Count the record if it has values in unnamed columns."""
         if any(cells[index].strip() for index in unnamed):
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
@@ -152,8 +152,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. This function is needed because csv.Error does not contain the position
-    of the error.
+    the last cell and the length of the string. This function is needed because csv.Error does not state the position of
+    the error.
     """
     cell = at = 0
     while at < len(text):
@@ -172,7 +172,10 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
 
 
 def _after_quote(text: str, at: int) -> int:
-    """Return the offset after the closing quote, or -1 if there is none. Two quotes in a row do not close."""
+    """Return the offset after the closing quote, or -1 if there is none.
+
+    Two consecutive quotes do not close the cell.
+    """
     while (at := text.find('"', at) + 1) > 0:
         if text[at : at + 1] != '"':
             return at
@@ -181,10 +184,10 @@ def _after_quote(text: str, at: int) -> int:
 
 
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
-    """Truncate or pad the cells of a row to the width of the header. Returns None if the row cannot be read.
+    """Truncate or pad a row to the width of the header. Returns None if the row cannot be read.
 
-    A row may have extra empty cells at its end, or be entirely empty. It may also be too short, if at least the first
-    `needed` columns are present.
+    A row may have additional empty cells at its end, or be completely empty. It may also be too short, if at least the
+    first `needed` columns are present.
     """
     if not any(map(str.strip, cells)):
         return [""] * width

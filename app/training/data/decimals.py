@@ -1,4 +1,4 @@
-"""Reads numbers with a decimal comma. Spreadsheets write them to files whose cells are separated by semicolons."""
+"""Reads numbers with a decimal comma. Spreadsheets write such numbers to semicolon-separated files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Add remarks about converted numbers, and about numbers whose point may separate thousands."""
+        """Add remarks about converted numbers, and about numbers in which the point may be a thousands separator."""
         if not self.count:
             return
         verb = "is" if self.count == 1 else "are"

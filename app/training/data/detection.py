@@ -1,4 +1,4 @@
-"""Detects the format, compression, encoding and line ends of a data file."""
+"""Detects the format, compression, encoding and line endings of a data file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAMPLE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class BinaryFormat:
-    """A binary format, which is recognised by its first bytes and, if these are ambiguous, by `matches`."""
+    """A binary format, recognised by the file's first bytes and, if these are ambiguous, by `matches`."""
 
     noun: str  # for error messages
     start: bytes
@@ -43,12 +43,12 @@ def detect(
     param: str = "training_file",
     encoding: str | None = None,
 ) -> Source:
-    """Detect the format of a file, and the encoding and line ends of a text file.
+    """Detect the format of a file and, for a text file, its encoding and line endings.
 
-    The format is `declared` if given; otherwise it is inferred from the file name and, if the name does not show it,
-    from the content. If the content is clearly in another format, that format is used, and a remark reports this.
-    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
-    that does not match the format, and text that cannot be decoded.
+    The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
+    content. If the content is clearly in another format, that format is used, and a remark reports this. `encoding` is
+    the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content that does not
+    match the format, and text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -77,7 +77,7 @@ def detect(
 
 
 def _binary(source: Source, start: bytes) -> str | None:
-    """Return the format of a binary file that can be read, or None for any other file."""
+    """Return the format of a supported binary file, or None for any other file."""
     for name, binary in BINARY_FORMATS.items():
         if start.startswith(binary.start) and (binary.matches is None or binary.matches(source)):
             return name
@@ -85,7 +85,7 @@ def _binary(source: Source, start: bytes) -> str | None:
 
 
 def _text(source: Source, encoding: str | None) -> Source:
-    """Determine the encoding and the line ends of a text file and, if unknown, its format."""
+    """Determine the encoding and the line endings of a text file and, if unknown, its format."""
     source = settle_encoding(source, encoding)
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")

@@ -28,7 +28,10 @@ _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are 
 
 
 def dialect_of(source: Source) -> TableDialect:
-    """The dialect of a table. The first call determines it in a few passes over the file; later calls reuse it."""
+    """Return the dialect of a table.
+
+    The first call determines the dialect in a few passes over the file; later calls reuse it.
+    """
     if "dialect" not in source.settled:
         source.settled["dialect"] = _settle(source)
     dialect: TableDialect = source.settled["dialect"]
@@ -48,7 +51,7 @@ def _settle(source: Source) -> TableDialect:
 
 
 def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect | None:
-    """Return the dialect in which quotes are plain characters, or None if the table does not appear to use it."""
+    """Return the dialect that treats quotes as plain characters, or None if the table does not appear to use it."""
     plain = replace(dialect, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
     if not joins_rows and (usual.is_clean or not _fits(usual, try_dialect(source, plain))):
@@ -93,7 +96,7 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
 
 
 def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
-    """Warn about quoted cells over several lines that may be several rows."""
+    """Warn about quoted cells that span several lines and may be several rows."""
     suspects = usual.sure_suspects()
     if suspects:
         more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
@@ -151,7 +154,7 @@ def _delimiter(source: Source, number: int, header: str) -> str:
 
 
 def _consistency(sample: list[str], delimiter: str) -> float:
-    """The share of records that have the same number of cells as the header."""
+    """Return the share of records that have the same number of cells as the header."""
     try:
         widths = [len(cells) for cells in csv.reader(sample, delimiter=delimiter) if cells]
     except csv.Error:

@@ -21,9 +21,9 @@ _BLANKS_AND_QUOTE = re.compile(' +"')
 
 
 class _Suspect(NamedTuple):
-    """A record of several lines, each of which would be a row on its own.
+    """A record that spans several lines, each of which would be a valid row on its own.
 
-    `cells` is None if the cells need not be checked. In a comma-separated table, a text of two lines with commas often
+    `cells` is None if the cells need not be checked. In a comma-separated table, a two-line text with commas often
     looks like two rows.
     """
 
@@ -52,12 +52,12 @@ class DialectTrial:
         return not self.failed and not self.wrong
 
     def sure_suspects(self) -> list[int]:
-        """The first lines of the suspects whose cells match the values in their columns."""
+        """Return the first lines of the suspects whose cells match the values in their columns."""
         return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
 
 
 def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in this dialect. The trial has `failed` if there are malformed quotes."""
+    """Read the whole table in the given dialect. The trial has `failed` if there are malformed quotes."""
     trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1
@@ -86,7 +86,7 @@ def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
 
 
 def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the trial with one record, whose last line has the number `last`."""
+    """Update the trial with one record, whose last line is line `last`."""
     trial.rows += 1
     if trial.rows > 1 and len(record) == 1:  # the first record is the header
         trial.values.add(cells)
@@ -112,7 +112,7 @@ def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[s
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:
-    """The number of unquoted cells that begin with spaces followed by a quote."""
+    """Return the number of unquoted cells that begin with spaces followed by a quote."""
     count = at = 0
     while at < len(record):
         if quoted := _QUOTED.match(record, at):
@@ -124,11 +124,11 @@ def _blanks_before_quotes(record: str, delimiter: str) -> int:
 
 
 def _cells(record: list[str], delimiter: str) -> list[list[str]]:
-    """The cells of each line of a record, read without quoting."""
+    """Return the cells of each line of a record, read without quoting."""
     return [line.strip("\r\n").split(delimiter) for line in record]
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
-    """Whether a line would be a row on its own, with text in every column except those of `empty_columns`."""
+    """Whether a line would be a valid row on its own, with text in every column except the `empty_columns`."""
     cells = line.split(delimiter)
     return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

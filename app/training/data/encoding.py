@@ -64,7 +64,7 @@ class _Plausibility:
     def is_cp1252(self) -> bool:
         """Whether cp1252 is plausible. Western European text has few non-ASCII characters.
 
-        Almost all of those between lower-case letters are letters or word punctuation.
+        Between lower-case letters, almost all of them are letters or word punctuation.
         """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
@@ -116,7 +116,7 @@ def _fault(error: _DecodingError, source: Source, reason: str) -> BadData:
 
 
 def _unmarked(source: Source, start: bytes) -> str:
-    """Determine the encoding of a file without a byte order mark from its zero bytes.
+    """Determine the encoding of a file without a byte order mark from the positions of its zero bytes.
 
     In most UTF-16 text, every other byte is zero. Text in UTF-8 or a single-byte encoding has no zero bytes.
     """

@@ -13,7 +13,7 @@ SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A segment of a text for generation.
+    """A segment of a text for training generation.
 
     The loss is computed over the tokens of turns whose `learned` is true; all other turns are context. If `ended` is
     true, the text is followed by the end token.
@@ -28,7 +28,7 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` tells whether the cell is a list of labels. If it is false, the only label may consist of several joined
+    `listed` tells whether the cell is a list of labels. If it is false, the single label may consist of several joined
     labels.
     """
 
@@ -69,7 +69,7 @@ class Example:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All texts of the input, in order. For numeric features, this is a single empty string."""
+        """All texts of the input, in order. For numeric features, this is one empty string."""
         if self.turns:
             return tuple(turn.text for turn in self.turns)
         return (self.text,) if self.pair is None else (self.text, self.pair)

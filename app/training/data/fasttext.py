@@ -1,4 +1,4 @@
-"""Reads files in the format of fastText as records. A line such as `__label__spam Win now` has a label and a text."""
+"""Reads files in fastText format as records. A line such as `__label__spam Win now` has a label and a text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINE = re.compile(r"((?:__label__\S*[\s,]*)*)(.*)", re.DOTALL)
 
 
 def header(source: Source) -> list[str]:
-    """Return the column names, which are the same for every file."""
+    """Return the column names, which are the same for all files."""
     return ["label", "text"]
 
 

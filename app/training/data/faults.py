@@ -26,7 +26,7 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Ignore the fault, so that the row is left out. An earlier pass over the file has accepted the fault."""
+    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted it."""
 
 
 class BadRows(BadData):
@@ -84,7 +84,7 @@ class Faults:
             places.append(error.where[0])
 
     def summary(self) -> str:
-        """List every kind of fault with its number of rows and the first places at which it occurs."""
+        """List every kind of fault with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
@@ -120,7 +120,7 @@ def smallest_fraction(rows: int, total: int) -> float:
 
 
 def _kind(error: BadData) -> str:
-    """Return the kind of a fault: its column and its reason, in which the row's values are replaced by an ellipsis."""
+    """Return the kind of a fault: its column and its reason, with the row's values replaced by an ellipsis."""
     column = error.where[1] if len(error.where) > 1 else ""
     reason = _VARYING.sub("…", error.reason)
     reason = reason if len(reason) <= 100 else f"{reason[:99]}…"

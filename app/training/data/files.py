@@ -85,7 +85,7 @@ class Source:
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
-        """Add a remark about this file. Its text has the same form as the message of a fault."""
+        """Add a remark about this file. Its text has the same form as a fault's message."""
         text = self._in_place(message, *[where] * bool(where))
         self.remarks.put(Remark(kind, text, where, count, level))
 
@@ -95,7 +95,10 @@ class Source:
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield the number (from 1) and the text of each line. Keeps line ends, and removes byte order and end marks."""
+    """Yield the number (from 1) and the text of each line.
+
+    Keeps line endings, and removes byte order marks and end marks.
+    """
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
 
@@ -110,7 +113,10 @@ def _raw_lines(source: Source) -> Iterator[str]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """Yield the text in blocks of arbitrary length, without byte order and end marks. CR line ends become "\\n"."""
+    """Yield the text in blocks of arbitrary length, without byte order marks and end marks.
+
+    CR line ends become "\\n".
+    """
     for block in _without_end_mark(source, _raw_blocks(source)):
         yield block.replace("\r", "\n") if source.line_end == "\r" else block
 

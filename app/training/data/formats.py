@@ -1,4 +1,4 @@
-"""The reader for each file format that consists of records."""
+"""The readers for the file formats that consist of records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from app.training.data.files import Record, Selection, Source
 
 @dataclass(frozen=True, slots=True)
 class FormatReader:
-    """Reads files of one format: `header` returns the column names, `records` the values of the selected columns."""
+    """Reads files in one format.
+
+    `header` returns the column names, and `records` the values of the selected columns.
+    """
 
     header: Callable[[Source], list[str]]
     records: Callable[[Source, Selection], Iterator[Record]]

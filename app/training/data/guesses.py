@@ -22,7 +22,7 @@ _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may c
 
 
 class Sample:
-    """The first values of some columns of a table."""
+    """The first values of some of a table's columns."""
 
     def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}
@@ -42,15 +42,15 @@ class Sample:
         return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
 
     def categories(self) -> list[str]:
-        """Return the columns with few distinct values that occur often on average."""
+        """Return the columns with few distinct values, each of which occurs often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """Return the columns that contain only numbers, if some of them have fractions or many are distinct."""
+        """Return the columns that contain only numbers, of which some have fractions or many are distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
-        """Return the columns that mostly contain distinct texts. The column with the longest texts is first."""
+        """Return the columns that mostly contain distinct texts. The column with the longest texts comes first."""
         lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
         return sorted(lengths, key=lambda name: -lengths[name])
 
@@ -78,7 +78,7 @@ class Sample:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """Return the columns that certainly contain the labels of a table of text, or [] if there are none.
+    """Return the columns that certainly contain the labels of a table with texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some

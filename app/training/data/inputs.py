@@ -1,4 +1,4 @@
-"""Opens the data files of a training run, and checks them against each other and against the request."""
+"""Opens the data files of a training run, and checks that they fit each other and the request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_files(
 
 
 def check_input(files: DataFiles | TextFiles, takes: str) -> None:
-    """Raise BadData if the files do not contain the kind of input that the version takes.
+    """Raise BadData if the files do not contain the kind of input that the version expects.
 
     `takes` is the `input` of the version's configuration: tokens or features.
     """

@@ -42,9 +42,10 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault names the line and column.
+    """Yield every record. Skips blank lines. A malformed line becomes a record whose fault states the line and column.
 
-    Raises BadData for malformed JSON in a file that is not JSON Lines, which cannot be read after the error.
+    Raises BadData for malformed JSON in a file that is not JSON Lines, because such a file cannot be read past the
+    error.
     """
     kind = source.settled.get("json")
     if kind is None:
@@ -116,7 +117,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. The value of a malformed line is its fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is its fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
@@ -143,7 +144,7 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of an array of arrays, or of a file with one array on each line, as objects."""
+    """Yield the rows of an array of arrays, or of a file with one array per line, as objects."""
     is_nested = isinstance(_first(source), list)
     rows = _array(source, names) if is_nested else _lines(source, names)
     _, header = next(rows)

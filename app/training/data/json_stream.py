@@ -1,4 +1,4 @@
-"""Reads the values of a JSON text that is not JSON Lines, such as an array, or objects that span several lines."""
+"""Reads the values of a JSON text that is not in JSON Lines format, such as an array or multi-line objects."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class JsonStream:
             return value
 
     def check_end(self) -> None:
-        """Raise BadData unless the array ends here and nothing but white space follows."""
+        """Raise BadData unless the array ends here and is followed only by white space."""
         place = f"line {self.line}", f"column {self.column}"
         if not self._text.startswith("]", self._at):
             raise self._source.fault("the array is not closed with ]; is the file complete?", *place)

@@ -1,4 +1,4 @@
-"""Reads a JSON file that consists of a single object with all rows, as written by data frame libraries."""
+"""Reads a JSON file that consists of a single object with all rows, in the forms that data frame libraries write."""
 
 from __future__ import annotations
 

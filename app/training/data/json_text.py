@@ -11,7 +11,7 @@ _STRINGS_AND_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[{]|[\]}]')
 
 
 def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
-    """Return the column (from 1) and the reason of the `error` that `json.loads` raised for the one-line `text`."""
+    """Return the column (from 1) and the reason for the `error` that `json.loads` raised for the one-line `text`."""
     if isinstance(error, json.JSONDecodeError):
         return error.colno, f"not valid JSON: {error.msg}"
     if isinstance(error, RecursionError):

@@ -1,4 +1,4 @@
-"""The label cells of a table. The labels in each cell and their spelling are determined from these."""
+"""The label cells of a table. They determine the labels in each cell and their spelling."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` tells whether it is a list, and `rows` is the number of rows that contain it. `base_labels`
-    are the labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` is whether it is a list, and `rows` is how many rows contain it. `base_labels` are the
+    labels of the version to fine-tune; their spelling is preserved.
     """
 
     task: str
@@ -37,7 +37,10 @@ class LabelColumn:
         return counts
 
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
-        """Add a remark about the cells with these indices. Its place is the first row with the first of these cells."""
+        """Add a remark about the cells with these indices.
+
+        Its place is the first row that contains the first of these cells.
+        """
         indices = list(cells)
         place = self.places[indices[0]]
         column = place.layout.names.get("label", "label")
@@ -45,23 +48,23 @@ class LabelColumn:
         place.layout.source.remark(kind, message, f"{place.where}, column {column!r}", count, level)
 
     def cells_with(self, labels: Iterable[str]) -> list[int]:
-        """The indices of the cells that contain any of the labels."""
+        """Return the indices of the cells that contain any of the labels."""
         label_set = set(labels)
         return [index for index, cell in enumerate(self.cells) if not label_set.isdisjoint(cell)]
 
 
 def shown(label: str) -> str:
-    """Return the label in quotes. Escapes invisible characters and characters that look like others."""
+    """Return the label in quotes. Escapes invisible characters and characters that look like other characters."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 
 def listing(parts: Iterable[str]) -> str:
-    """List the first parts, separated by commas, followed by the number of parts left out."""
+    """List the first parts, separated by commas, followed by the number of omitted parts."""
     texts = list(parts)
     more = len(texts) - LISTED
     return ", ".join(texts[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
-    """List the labels with their numbers of rows."""
+    """List the labels, each with its number of rows."""
     return listing(f"{shown(label)} ({counts[label]:,} row{'s' * (counts[label] != 1)})" for label in labels)

@@ -69,14 +69,14 @@ def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str
 
 
 def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
-    """Return the share of the distinct parts that also occur in another cell, as a whole label or as a part."""
+    """Return the share of distinct parts that also occur in another cell, either as a whole label or as a part."""
     elsewhere = {label for index, labels in enumerate(column.cells) if index not in parts for label in labels}
     counts = Counter(part for labels in parts.values() for part in set(labels))
     return sum(part in elsewhere or count > 1 for part, count in counts.items()) / len(counts)
 
 
 def _warn_of_lists(column: LabelColumn) -> None:
-    """Warn about labels that look like several labels, in a task with one label per row."""
+    """In a task with one label per row, warn about labels that look like several labels."""
     several = "; for several labels per row, set the task (task) to multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:

@@ -82,8 +82,8 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all labels are numbers, or all are true or false. Words for missing values are ignored.
-    Labels are spelt as `to_label` spells them, so the labels of a table do not depend on its file format.
+    It changes labels only if all labels are numbers, or all are true or false. Words that stand for missing values are
+    ignored. The spelling is that of `to_label`, so a table's labels do not depend on its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):

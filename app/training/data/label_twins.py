@@ -1,4 +1,4 @@
-"""Warns about different labels that look alike to a reader, or that are the same number."""
+"""Warns about different labels that look alike, or that are the same number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
-    """Add a remark for each kind of similarity between labels."""
+    """Add a remark about each kind of similarity between labels."""
     message = "some labels differ only in case, spaces, quotes or Unicode form, and are treated as different labels"
     _warn(column, counts, "look_alike_labels", message, _alike, shown)
     message = (
@@ -41,7 +41,7 @@ def _warn(
     key: Callable[[str], str],
     show: Callable[[str], str],
 ) -> None:
-    """Warn about the groups of labels with the same key."""
+    """Warn about each group of labels that have the same key."""
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         groups[key(label)].append(label)
@@ -61,7 +61,7 @@ def _alike(label: str) -> str:
 
 
 def _skeleton(label: str) -> str:
-    """Return a key that is the same for labels whose letters look the same in Latin, Greek and Cyrillic script.
+    """Return a key that is the same for labels whose Latin, Greek and Cyrillic letters look alike.
 
     Accents are separated from their letters, so that accented letters are also compared.
     """

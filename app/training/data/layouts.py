@@ -1,4 +1,4 @@
-"""Determines the role of each column of a file, and infers the task if the request does not name one."""
+"""Determines the role of each column in a file, and infers the task if the request does not name one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'tabl
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The roles of the columns of one file.
+    """The roles of a file's columns.
 
     `shape` is the kind of input in a row: "text" (a text, or a pair of texts), "completion" (a prompt and a
     completion), "chat" (messages), "features" (all steps of a numeric sequence) or "series" (one step of a numeric
@@ -41,14 +41,14 @@ class Layout:
     absent: frozenset[str] = frozenset()  # keys that have no column, but would have a meaning as column names
 
     def fault(self, where: str, key: str, message: str) -> BadData:
-        """The error for the value of `key` in the record at `where`."""
+        """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
 
 
 def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
-    """The layout of a file. If `task` is None, the task is inferred.
+    """Return the layout of a file. If `task` is None, the task is inferred.
 
-    Raises BadData, with a list of the columns of the file, if a needed column is missing.
+    Raises BadData, which lists the file's columns, if a required column is missing.
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
@@ -109,7 +109,7 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
     """Find the columns that contain the labels if no column is named "label".
 
-    A single column with another usual name is added to `names`; columns of zeros and ones are returned.
+    If a single column has another usual name, it is added to `names`. Columns of zeros and ones are returned.
     """
     if task in ("generation", "regression") or "label" in names or (task is None and "value" in names):
         return ()
@@ -157,7 +157,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys without a column that would change the training target if a column had that name."""
+    """Return the keys that have no column, but would change the training target if a column had that name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -171,7 +171,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """The layout of conversations, or of prompts with completions. Their input columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. Their input columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
@@ -205,7 +205,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         if key is not None:
             raise source.fault(
                 f"did you mean {key!r}? If so, rename the column, or set columns.{key} to its name; if not, set the "
-                "task (task), and the column is ignored",
+                "task (task), so that the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )
@@ -244,6 +244,6 @@ def _step_columns(
 
 
 def _rest(present: list[str], used: Iterable[str]) -> tuple[str, ...]:
-    """The columns in `present` that are not in `used`."""
+    """Return the columns in `present` that are not in `used`."""
     excluded = set(used)
     return tuple(name for name in present if name not in excluded)

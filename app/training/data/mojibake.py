@@ -14,5 +14,5 @@ _FIRST = frozenset("ÂÃÅÐÑâãð")
 
 
 def has_mojibake(text: str) -> bool:
-    """Whether a text contains a sequence of characters that rarely occurs in other texts."""
+    """Whether a text contains a character sequence that is typical of mojibake and rare otherwise."""
     return not text.isascii() and not _FIRST.isdisjoint(text) and _SEQUENCES.search(text) is not None

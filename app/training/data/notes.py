@@ -1,4 +1,4 @@
-"""The notes that rows can have. Each note is reported once per file, in a sentence with the number of rows."""
+"""Notes about rows. Each note is reported once per file, in a sentence that states the number of rows."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ _OF_ONE = {  # note -> sentence for a single row
 
 
 def sentence(note: str, count: int) -> str:
-    """Return the sentence that reports a note for `count` rows."""
+    """Return the sentence that reports a note that applies to `count` rows."""
     return _OF_ONE[note] if count == 1 else MESSAGES[note][1].format(count=f"{count:,}")

@@ -13,7 +13,7 @@ _BUFFER = 1 << 20  # bytes; smaller arrays are collected up to this size and wri
 
 
 class NumberFile:
-    """Writes an array to a new file, row by row. `row` is the shape of a row: () for a one-dimensional array.
+    """Writes an array to a new file row by row. `row` is the shape of a row: () for a one-dimensional array.
 
     The file is open only during a call, so an abandoned NumberFile does not leak a file descriptor.
     """
@@ -44,7 +44,7 @@ class NumberFile:
         return map_file(self.path, self._dtype, (self.rows, *self._row))
 
     def _write(self, numbers: memoryview | None = None) -> None:
-        """Write `numbers` to the file. Without `numbers`, write the buffer and empty it."""
+        """Write `numbers` to the file. Without `numbers`, write out and empty the buffer."""
         data = self._buffer if numbers is None else numbers
         if data:
             with self.path.open("ab") as file:

@@ -18,7 +18,7 @@ _BATCH_ROWS, _BATCH_BYTES = 1024, 1 << 24  # limits for the rows that are decode
 
 
 def header(source: Source) -> list[str]:
-    """The names of the columns, from the schema. A repeated name is listed once."""
+    """Return the names of the columns, from the schema. A repeated name is listed once."""
     with _opened(source) as file:
         return list(dict.fromkeys(_names(file)))
 
@@ -43,7 +43,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
 
 def _names(file: pq.ParquetFile) -> list[str]:
-    """The names of the top-level columns."""
+    """Return the names of the top-level columns."""
     try:
         return [str(name) for name in file.schema_arrow.names]
     except (pa.ArrowException, ValueError):  # a column has an unknown type, but it may not be needed
@@ -70,9 +70,9 @@ def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any
 
 
 def _widened(batch: Any, selection: Selection) -> Any:
-    """Convert float32 columns to float64, so that labels and texts are the same as in other formats, such as 0.1.
+    """Convert float32 columns to float64, so that labels and texts such as 0.1 are the same as in other formats.
 
-    A plain conversion would give 0.10000000149011612. The columns of `selection.numbers` do not change.
+    A plain conversion would give 0.10000000149011612. The columns in `selection.numbers` remain unchanged.
     """
     for index, field in enumerate(batch.schema):
         if pa.types.is_float32(field.type) and field.name not in selection.numbers:
@@ -89,7 +89,7 @@ def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
 
 
 def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:
-    """Return the error for the first value that has no equivalent in Python, such as a time in nanoseconds."""
+    """Return the error for the first value without an equivalent in Python, such as a time in nanoseconds."""
     for row in range(batch.num_rows):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             try:
@@ -100,7 +100,7 @@ def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception)
 
 
 def _batch_size(file: pq.ParquetFile) -> int:
-    """Return the number of rows to decode at once, based on the average size of a row."""
+    """Return the number of rows to decode at a time, based on the average row size."""
     meta = file.metadata
     size: int = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     fitting: int = _BATCH_BYTES * meta.num_rows // max(1, size)

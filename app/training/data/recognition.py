@@ -71,7 +71,7 @@ def as_table(source: Source, task: str | None) -> Source:
 
 
 def _format(sample: list[str]) -> tuple[str, str]:
-    """Return the format of a table and the evidence for it if the lines are clearly a table; otherwise ("", "")."""
+    """If the lines are clearly a table, return its format and the evidence for it; otherwise, return ("", "")."""
     if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
         return "fasttext", f"its lines begin with {PREFIX}"
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
@@ -98,12 +98,12 @@ def _is_object(line: str) -> bool:
 
 
 def _share(sample: list[str], delimiter: str, width: int) -> float:
-    """Return the share of the lines that have at least `width` cells."""
+    """Return the share of lines that have at least `width` cells."""
     return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
 
 
 def _doubt(sample: list[str]) -> str:
-    """Return the reason why a text may be a table, or "" if there is none.
+    """Return the reason for suspecting that a text is a table, or "" if there is none.
 
     There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
     same number of cells.

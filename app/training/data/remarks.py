@@ -1,4 +1,4 @@
-"""Remarks about decisions and anomalies in a data file, for the data report and the job's log."""
+"""Remarks about the decisions made for a data file and the anomalies in it, for the data report and the job's log."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Remark:
 class Remarks:
     """The remarks about one file, in the order in which they were first added.
 
-    A file is read several times, so a remark replaces any earlier remark of the same kind and place.
+    A file is read several times, so a remark replaces any earlier remark with the same kind and place.
     """
 
     def __init__(self) -> None:
         self._remarks: dict[tuple[str, str], Remark] = {}
 
     def put(self, remark: Remark) -> None:
-        """Add a remark, or replace the remark of the same kind and place."""
+        """Add a remark, or replace the remark with the same kind and place."""
         self._remarks[remark.kind, remark.where] = remark
 
     def __iter__(self) -> Iterator[Remark]:

@@ -1,4 +1,4 @@
-"""Reads the rows of a data file as examples, for every shape of layout."""
+"""Reads the rows of a data file as examples, whatever the shape of its layout."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
 def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """Yield every row of the file, in order. Series are in the order of their first rows.
+    """Yield every row of the file, in order. Series are ordered by their first rows.
 
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
-    BadData if later rows cannot be read because of an error.
+    BadData for an error after which no more rows can be read.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 
@@ -75,7 +75,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
-    """Return a reader for a shape in which every record is one example."""
+    """Return a reader for a layout shape in which every record is one example."""
 
     def read_rows(layout: Layout, records: Iterator[Record], on_fault: OnFault) -> Iterator[Example]:
         for record in records:

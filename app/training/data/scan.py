@@ -1,4 +1,4 @@
-"""The first pass over the rows: checks each row, determines labels and splits, and stores the data for later passes.
+"""The first pass over the rows: checks each row, determines labels and splits, and stores data for later passes.
 
 This pass also writes numeric steps to disk, so that they are parsed only once.
 """
@@ -110,7 +110,7 @@ def scan_files(
 
 
 def scan_held_out(files: DataFiles, staging: Path | None, base_labels: Collection[str]) -> Scan:
-    """Read and check all rows of a file on which a version is evaluated. No row is assigned to a split.
+    """Read and check all rows of an evaluation file. No row is assigned to a split.
 
     `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless it
     is None. Raises BadData if a row cannot be used.

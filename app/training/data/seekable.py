@@ -1,4 +1,4 @@
-"""Opens data files in binary formats, which require random access, even if the files are compressed with gzip."""
+"""Opens data files in binary formats, which require random access. The files may be compressed with gzip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def seekable(source: Source) -> Iterator[Path | IO[bytes]]:
-    """Yield the file, decompressed if it is compressed with gzip.
+    """Yield the file, or its decompressed content if it is compressed with gzip.
 
     A compressed file is unpacked to a temporary file in the same directory. The temporary file has no name, so the
     system deletes it even if this process is killed. Raises BadData if the unpacked file is too large.

@@ -42,10 +42,10 @@ class _Series:
 
 
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """Yield one example per series. The series are in the order in which their first rows appear.
+    """Yield one example per series. Series are ordered by their first rows.
 
-    If a row is faulty and `on_fault` returns, the whole series of this row is left out, because it would be a different
-    series without this step.
+    If a row is faulty and `on_fault` returns, the whole series of this row is left out, because without this step, it
+    would be a different series.
     """
     by_name: dict[str, _Series] = {}
     faulty: set[str] = set()
@@ -89,9 +89,8 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
         ("split", split, series.split),
     ):
         if own != first:
-            raise layout.fault(
-                record.where, key, f"the value differs from {series.where}, which belongs to the same series, {name!r}"
-            )
+            message = f"the value differs from that in {series.where}, although both rows belong to the series {name!r}"
+            raise layout.fault(record.where, key, message)
     for column in layout.steps:
         try:
             series.numbers.append(to_number(record.values.get(column)))
@@ -130,7 +129,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """Return the kind of a time and the time as a number, or None if `text` is not a time. Dates are converted to
+    """Return the kind of a time and its value as a number, or None if `text` is not a time. Dates are converted to
     microseconds since year 1.
     """
     try:

@@ -1,4 +1,4 @@
-"""Recognises files that are not training data by their first bytes, so that errors can name the kind of file."""
+"""Recognises files that are not training data by their first bytes, so that errors can state what the file is."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ZIP_KINDS = (  # (a file in the archive, kind of archive, advice)
 
 
 def recognise(start: bytes, path: Path | None) -> str | None:
-    """Return the kind of a file and advice, as '<kind>; <advice>', or None if the file may be training data.
+    """Return what the file is and what to do, as '<kind>; <advice>', or None if it may be training data.
 
     `start` contains the first bytes of the file. If there is a `path`, the content of a zip archive is also examined.
     """

@@ -1,4 +1,4 @@
-"""Chooses the rows to hold out for validation if the data does not mark any.
+"""Chooses the rows to hold out for validation if the data does not specify any.
 
 The choice depends only on the content of the rows, not on their order or on the seed.
 """
@@ -75,7 +75,7 @@ class _Draw:
         self._most = {label: max(self._quota[label], count // 2) for label, count in self._rows.items()}
 
     def hold_out(self) -> NDArray[np.bool_]:
-        """Return the mask of the rows to hold out.
+        """Return a mask of the rows to hold out.
 
         First, rows are drawn separately for each label. Since some labels have too few rows for this, rows are then
         drawn from all labels together until the total is reached.
@@ -111,7 +111,7 @@ class _Draw:
                 unfilled -= {label for label in labels if self._held[label] >= self._quota[label]}
 
     def _top_up(self) -> None:
-        """Hold out more groups until the target is reached. The limit for each label is its share, rounded up."""
+        """Hold out further groups until the target is reached. The limit for each label is its share, rounded up."""
         most = {label: min(self._most[label], ceil(share)) for label, share in self._shares.items()}
         for start, end, labels in self._groups():
             if self._total >= self._target:
@@ -120,7 +120,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group without which all of its labels still have train rows.
+        """Hold out the smallest group whose removal leaves train rows for each of its labels.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """

@@ -1,4 +1,4 @@
-"""The rules by which a delimited table is split into rows and cells."""
+"""The rules for splitting a delimited table into rows and cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 @dataclass(frozen=True, slots=True)
 class TableDialect:
-    """The rules by which a table is split into rows and cells.
+    """The rules for splitting a table into rows and cells.
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
     true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
@@ -31,7 +31,7 @@ class TableDialect:
     backslash: bool = False
 
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
-        """The cells of each record in these lines. Raises csv.Error for malformed quotes."""
+        """Yield the cells of each record in these lines. Raises csv.Error for malformed quotes."""
         csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
         return csv.reader(
@@ -39,7 +39,7 @@ class TableDialect:
         )
 
     def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
-        """The lines, rewritten so that csv.reader can read them according to the usual rules."""
+        """Yield the lines, rewritten so that csv.reader can read them according to the usual rules."""
         if self.blanks:
             cell = re.compile(
                 rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'

@@ -1,7 +1,7 @@
 """Reads plain text as one long stream of pieces.
 
 The positions of the cuts depend only on the characters of the text, not on how the file is read. If possible, the text
-is cut before white space at which tokenizers also split, so that the cuts do not change the tokens.
+is cut before white space where tokenizers also split it, so that the cuts do not change the tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CUT = re.compile(r"(?s:.*)\S(?=[ \n]\S)")
 
 
 def pieces(source: Source) -> Iterator[str]:
-    """The whole text in pieces of at most `PIECE` + 1 characters."""
+    """Yield the whole text in pieces of at most `PIECE` + 1 characters."""
     buffer = ""
     for block in characters(source):
         buffer += block
@@ -30,7 +30,7 @@ def pieces(source: Source) -> Iterator[str]:
 
 
 def span(source: Source, start: int, end: int) -> Iterator[str]:
-    """The characters from `start` (inclusive) to `end` (exclusive), in pieces."""
+    """Yield the characters from `start` (inclusive) to `end` (exclusive), in pieces."""
     position = 0
     for piece in pieces(source):
         part = piece[max(0, start - position) : max(0, end - position)]
@@ -42,5 +42,5 @@ def span(source: Source, start: int, end: int) -> Iterator[str]:
 
 
 def length(source: Source) -> int:
-    """The number of characters in the text."""
+    """Return the number of characters in the text."""
     return sum(map(len, characters(source)))

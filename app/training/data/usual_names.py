@@ -23,10 +23,10 @@ def quoted(names: Iterable[str]) -> str:
 
 
 def header_after_title(rows: Sequence[Sequence[str]]) -> int:
-    """Return the index of the header if titles or comments precede it, or 0 if the first row may be the header.
+    """Return the index of the header row if titles or comments precede it, or 0 if the first row may be the header.
 
-    The header has several names, of which one is a usual name of an input. Every row before it has fewer cells that are
-    not blank, or begins with #, and the first row contains no usual name.
+    The header has several names, at least one of which is a usual name of an input column. Every earlier row has fewer
+    non-blank cells or begins with #, and the first row contains no usual name.
     """
     plain = [[cell.strip(' "').lower() for cell in row if cell.strip(' "')] for row in rows]
     if not plain or not (INPUTS | TARGETS).isdisjoint(plain[0]):

@@ -1,8 +1,8 @@
 """Reads the first visible sheet of an Excel workbook (.xlsx) as records.
 
 A workbook is a zip archive of XML files, so a small file can unpack to a large one. Therefore, the sizes declared in
-the archive are checked first; `zipfile` never reads more data than declared. Rows are streamed, but the strings of the
-workbook, which Excel stores in one list, are kept in memory.
+the archive are checked first; `zipfile` never reads more data than is declared. Rows are streamed, but the strings of
+the workbook, which Excel stores in one list, are kept in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Row = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1,
 
 
 def is_workbook(source: Source) -> bool:
-    """Whether the file is a zip archive with a workbook."""
+    """Whether the file is a zip archive that contains a workbook."""
     try:
         with seekable(source) as content, zipfile.ZipFile(content) as archive:
             return WORKBOOK in archive.namelist()
@@ -106,8 +106,8 @@ def _cell(values: Sequence[Any], index: int) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Convert whole numbers to integers, and times at midnight to dates, because Excel does not distinguish these
-    types.
+    """Convert whole numbers to integers, and times at midnight to dates, because Excel does not distinguish between
+    these types.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -25,7 +25,7 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The rows on which a version is evaluated.
+    """The rows that a version is evaluated on.
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
     or the rows of one split. `labels` are the labels of the version, followed by the labels of the file that the
@@ -47,10 +47,10 @@ class HeldOut:
 
 
 def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, check: Check) -> HeldOut:
-    """Read and encode the file of an evaluation, creating all files in the folder `staging`.
+    """Read and encode the evaluation file. All files are created in the folder `staging`.
 
     If the file assigns rows to splits, only the test rows are used or, if there are none, the validation rows. Raises
-    BadData if a row cannot be used, or if the file does not fit the task of the version.
+    BadData if a row cannot be used, or if the file does not fit the version's task.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")

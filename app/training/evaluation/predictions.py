@@ -19,7 +19,7 @@ _PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the pro
 
 
 def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
-    """Write the CSV file, and return the worst mistakes, which are the wrong rows with the largest loss.
+    """Write the CSV file, and return the worst mistakes: the wrongly predicted rows with the largest loss.
 
     Reads the texts from the user's file again, so that they need not be kept in memory.
     """
@@ -84,7 +84,7 @@ def _cells(scores: Scores, row: int) -> list[Any]:
 
 
 def _other_cells(scores: Scores | None, row: int) -> list[Any]:
-    """Return the cells for a version's prediction for a row, without the true value."""
+    """Return the cells that describe a version's prediction for a row, without the true value."""
     if scores is None:
         return []
     if scores.values_N is not None:

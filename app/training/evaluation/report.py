@@ -1,4 +1,4 @@
-"""Measures one or two versions on the file of an evaluation, and writes its report."""
+"""Measures one or two versions on the evaluation file, and writes the report."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
 def write_report(
     path: Path, held_out: HeldOut, base: BaseCheckpoint, own: Measured, other: Measured | None
 ) -> dict[str, Any]:
-    """Write the predictions to a CSV file at `path`, and return the report on the evaluation, in JSON values."""
+    """Write the predictions to a CSV file at `path`, and return the evaluation report as JSON values."""
     task = base.config.task
     report: dict[str, Any] = {
         "task": task,
@@ -102,7 +102,7 @@ def _test(own: Scores, other: Scores) -> PairedTest:
 
 
 def _count_cut(data: Rows | Stream, limit: int) -> int:
-    """Count the rows that are longer than the context of the version."""
+    """Count the rows that exceed the version's context length."""
     if not isinstance(data, Rows):
         return 0
     lengths_N: NDArray[np.int64] = data.lengths_N

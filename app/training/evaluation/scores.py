@@ -1,4 +1,4 @@
-"""The predictions of one version for the rows of an evaluation: probabilities, labels and whether they are right."""
+"""One version's predictions for the evaluated rows: probabilities, labels, and whether they are correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Scores:
     """Predictions for N rows.
 
     In classification, `probabilities_NC` has a column per label; labels that the version does not have get a
-    probability of 0. In regression, `values_N` are in the units of the data. `losses_N` contains the negative
+    probability of 0. In regression, `values_N` is in the units of the data. `losses_N` contains the negative
     log-probability of the true labels, or the squared error. `correct_N` is None for regression.
     """
 
@@ -29,14 +29,14 @@ class Scores:
     correct_N: NDArray[np.bool_] | None
 
     def predicted(self, row: int) -> list[str]:
-        """The labels that are predicted for a row."""
+        """Return the labels predicted for a row."""
         assert self.probabilities_NC is not None
         if self.targets_N.ndim > 1:
             return [self.labels[index] for index in np.flatnonzero(self.probabilities_NC[row] >= 0.5)]
         return [self.labels[int(self.probabilities_NC[row].argmax())]]
 
     def true(self, row: int) -> list[str]:
-        """The labels of a row in the data."""
+        """Return a row's labels in the data."""
         if self.targets_N.ndim > 1:
             return [self.labels[index] for index in np.flatnonzero(self.targets_N[row])]
         return [self.labels[int(self.targets_N[row])]]
@@ -49,7 +49,7 @@ def widen(outputs_NC: NDArray[np.float64], labels: int) -> NDArray[np.float64]:
 
 
 def score(facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> Scores:
-    """Convert the outputs of a network to predictions."""
+    """Convert a network's outputs to predictions."""
     if facts.task == "regression":
         scale = facts.target or {"mean": 0.0, "std": 1.0}
         values_N = outputs_NC[:, 0] * scale["std"] + scale["mean"]

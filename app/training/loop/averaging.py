@@ -23,9 +23,9 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after the given step (counted from 0) to the average.
+        """Add the weights that result from the given step (counted from 0) to the average.
 
-        In early steps, the decay factor is smaller, so that the influence of the random initial weights quickly
+        The decay factor is smaller in early steps, so that the influence of the random initial weights quickly
         vanishes.
         """
         if not self.tensors:
@@ -42,7 +42,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Context manager that uses the averaged weights inside the block and then restores the latest weights."""
+        """Context manager that uses the averaged weights within the block and then restores the latest weights."""
         own = {name: parameter.data for name, parameter in self._network.named_parameters()}
         try:
             self._assign(self.tensors)

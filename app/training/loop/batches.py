@@ -1,7 +1,7 @@
-"""Creates batches as a function of (seed, step), so that a resumed training run uses the same batches.
+"""Creates batches as a pure function of (seed, step), so that a resumed training run uses the same batches.
 
-The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. A long text is divided
-into windows again in each epoch, starting at another random offset, and the windows are used in random order.
+The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. In each epoch, a long
+text is divided into windows from a new random offset, and the windows are used in random order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Batch:
 
     @classmethod
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
-        """Create a batch for next-token prediction. A target of -100 means that a step has no target.
+        """Create a batch for next-token prediction. The value -100 means that a step has no target.
 
         `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
         host, because its length determines the shape of later tensors, and the host would have to wait for a result
@@ -46,7 +46,7 @@ class Batch:
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
     def with_inputs(self, inputs: Tensor) -> Batch:
-        """Return a copy of this batch with other inputs of the same shape."""
+        """Return a copy of this batch with different inputs of the same shape."""
         return replace(self, inputs=inputs)
 
     @property
@@ -66,9 +66,9 @@ def derive(seed: int, *parts: object) -> int:
 class RowBatches:
     """Batches of `size` rows (if `balanced`, on average). Rows are cut after `limit` steps.
 
-    If `balanced` is true, all batches take about the same time: batches of short rows have more rows, and batches of
-    long rows have fewer. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single
-    row that exceeds this limit forms a piece of its own. If `causal` is true, the rows are for next-token prediction.
+    If `balanced` is true, all batches take about the same time: batches of short rows contain more rows than batches of
+    long rows. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
+    exceeds this limit becomes a piece of its own. If `causal` is true, the rows are for next-token prediction.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RowBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches that contain every row once; at least 1."""
+        """The number of batches that together contain every row once; at least 1."""
         return max(1, -(-len(self.rows) // self.size))
 
     def pieces(self, step: int) -> list[Batch]:
@@ -105,7 +105,7 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cuts(self, lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions at which sorted rows are cut into batches. Their number depends only on the number of
+        """Return the positions where the sorted rows are cut into batches. Their number depends only on the number of
         rows.
         """
         count = -(-len(lengths_N) // self.size)
@@ -130,7 +130,7 @@ class RowBatches:
                 start = end
 
     def gather(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """Return the batch of the rows with these numbers."""
+        """Return a batch of the rows with these numbers."""
         return completion_batch(self.rows, rows, self.limit) if self.causal else row_batch(self.rows, rows, self.limit)
 
     def in_order(self, most: int | None = None) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
@@ -145,21 +145,21 @@ class RowBatches:
 
 
 def spaced(count: int, most: int | None) -> NDArray[np.int64]:
-    """Return the numbers from 0 to `count` - 1, or `most` evenly spaced numbers among them."""
+    """Return the numbers from 0 to `count` - 1 or, if there are more than `most`, `most` evenly spaced ones."""
     if most is None or most >= count:
         return np.arange(count)
     return np.linspace(0, count - 1, most).astype(np.int64)
 
 
 def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Return a batch of rows that each have one target. Rows are cut after `limit` steps."""
+    """Return a batch of rows with one target each. Rows are cut after `limit` steps."""
     pieces = [rows.row(int(i))[:limit] for i in chosen]
     targets = torch.from_numpy(rows.targets_N[chosen])
     return Batch(_padded(pieces), torch.tensor([len(piece) for piece in pieces]), targets)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Return a batch of token ids. The target of a step is the next id if that is a learned token."""
+    """Return a batch of token ids. A step's target is the next id if that is a learned token."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
@@ -181,7 +181,7 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 class StreamBatches:
     """Batches of `size` windows of one text. A window has `window` tokens.
 
-    A batch is split into pieces of at most `micro_tokens` tokens, or of one window if that is longer.
+    A batch is split into pieces of at most `micro_tokens` tokens, or of a single window if it is longer.
     """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:
@@ -205,7 +205,10 @@ class StreamBatches:
         return [self._gather(starts[at : at + self.piece_size]) for at in range(0, len(starts), self.piece_size)]
 
     def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """Return the starts of an epoch's windows in random order. The windows are adjacent, from a random offset."""
+        """Return the start offsets of an epoch's windows in random order.
+
+        The windows are adjacent, and the first one starts at a random offset.
+        """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
         # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
@@ -222,7 +225,7 @@ class StreamBatches:
 
 
 def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatches:
-    """Return the batches of a training run: windows for a text stream, and otherwise rows."""
+    """Return the batches of a training run: windows of a text stream, or rows of any other data."""
     size, seed, micro, train = settled.batch_size, settled.seed, settled.micro_tokens, dataset.train
     if isinstance(train, Stream):
         return StreamBatches(train, size, seed, window=settled.window, micro_tokens=micro)
@@ -231,12 +234,12 @@ def build_batches(settled: Settled, dataset: Dataset) -> RowBatches | StreamBatc
 
 
 def held_out_windows(stream: Stream, window: int, overlap: int, rows: int, most: int | None = None) -> Iterator[Batch]:
-    """Yield batches of up to `rows` windows. Together, the windows cover the stream.
+    """Yield batches of up to `rows` windows. Together, the windows cover the whole stream.
 
     Every token after the stream's context is a target in exactly one window.
 
-    In its window, each target is preceded by at least `overlap` tokens, or by all earlier tokens of the stream if there
-    are fewer. If `most` is given, only the first `most` tokens are targets.
+    In its window, each target is preceded by at least `overlap` tokens or, near the start of the stream, by all earlier
+    tokens. If `most` is given, only the first `most` tokens are targets.
     """
     first, end = max(1, stream.context), len(stream.ids_T)
     if most is not None:

@@ -1,10 +1,10 @@
-"""Collects held-out outputs for the calibration of the final version, without bias from the choice of the checkpoint.
+"""Collects held-out outputs for calibrating the final version, unbiased by the choice of the checkpoint.
 
-The checkpoint with the best evaluation is the best partly by chance, so its outputs are better for the rows of that
-evaluation than for new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
+The checkpoint with the best evaluation is the best partly by chance, so its outputs are better on the rows of that
+evaluation than on new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
 of the checkpoint that is best on the other folds are kept. Thus, a row does not influence the choice of the checkpoint
-that scores it, or the weights with which the outputs of the network and its n-gram branch are added. For most folds,
-the chosen checkpoint is also the best on all rows, so the kept outputs represent the final version well.
+that scores it, or the weights that combine the outputs of the network and its n-gram branch. For most folds, the chosen
+checkpoint is also the best on all rows, so the kept outputs represent the final version well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FEWEST = 20  # with fewer rows, some folds would have at most one row
 
 @dataclass(slots=True)
 class FoldBest:
-    """The best evaluation, computed without the rows of one fold. Implements `selection.Kept`."""
+    """The best evaluation when the rows of one fold are left out. Implements `selection.Kept`."""
 
     best_value: float | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -52,8 +52,8 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if unbiased rows exist in any case, that is, if evaluations use only some of the rows, or if they neither
-    choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if there are unbiased rows anyway: if evaluations use only some of the rows, or if they neither choose the
+    checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -81,7 +81,10 @@ class CrossFit:
         return self.enabled and all(best.best_value is not None for best in self._best)
 
     def observer(self, fraction: float) -> Observer | None:
-        """Return a function that takes the outputs of one evaluation. `fraction` is the completed share of the run."""
+        """Return a function that receives the outputs of one evaluation.
+
+        `fraction` is the completed share of the run.
+        """
         return partial(self._observe, fraction) if self.enabled else None
 
     def _observe(self, fraction: float, parts_PNC: NDArray[np.float64], targets: NDArray[Any]) -> None:
@@ -99,8 +102,9 @@ class CrossFit:
     def _combined(
         self, parts_PNC: NDArray[np.float64], targets: NDArray[Any], others_N: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Return the network's outputs. If it has an n-gram branch, adds the outputs of both parts, weighted by a fit
-        on other folds.
+        """Return the network's outputs.
+
+        If the network has an n-gram branch, adds the outputs of both parts, weighted by a fit on other folds.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]
@@ -111,7 +115,7 @@ class CrossFit:
         return mixed_NC
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state for a resume point."""
+        """Return the state to store in a resume point."""
         if not self.enabled:
             return {}
         pairs = [(best.best_value, best.best_metrics.get("valid_loss")) for best in self._best]
@@ -119,7 +123,10 @@ class CrossFit:
         return {"outputs": torch.from_numpy(self.outputs_MC.copy()), "best": torch.tensor(values, dtype=torch.float64)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the state of a resume point. Earlier releases did not save it; later evaluations then create it."""
+        """Restore the state stored in a resume point.
+
+        Resume points of earlier releases do not contain it; in this case, later evaluations create it.
+        """
         if not self.enabled or not tensors:
             return
         self.outputs_MC = tensors["outputs"].cpu().numpy().copy()

@@ -1,4 +1,4 @@
-"""Copies batches to the training device, and sums results on this device.
+"""Copies batches to the training device, and sums results on it.
 
 CUDA runs asynchronously, so the host must wait whenever it reads a value (`item`, `cpu`, a boolean index). This module
 reads values only once per step.
@@ -29,7 +29,7 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
-    """Yield each batch on the device.
+    """Yield each batch as a copy on the device.
 
     The copy of the next batch is started before the current batch is yielded. Later batches are not copied yet, so
     memory use does not grow with the number of batches.

@@ -1,4 +1,4 @@
-"""Detects that training has diverged: a loss, gradient norm or metric is not finite, or the loss stays very high."""
+"""Detects divergence in training: a loss, gradient norm or metric is not finite, or the loss remains very high."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENT_STEPS = 20  # consecutive steps above the ceiling that indicate divergen
 
 
 def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
-    """Return the maximum plausible loss of a training run without divergence, more than twice the loss of guessing."""
+    """Return the maximum plausible loss of a run that has not diverged, more than twice the loss of guessing."""
     config = settled.config
     if config.task == "regression":
         # If the values are not scaled, they may have any magnitude, so there is no ceiling.

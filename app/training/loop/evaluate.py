@@ -30,7 +30,7 @@ Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]  # called with pa
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSplit:
-    """Held-out data, and the device on which to evaluate it.
+    """Held-out data, and the device to evaluate it on.
 
     `most` limits the number of rows, or of tokens of a text; None means all. If `fits_mix` is true, the weights of the
     network and of its n-gram branch are first fitted on the split.
@@ -49,7 +49,7 @@ def evaluate(
     """Compute the metrics of a split. `check` is called before each batch and may raise an exception.
 
     Except for generation, `observe` is called with the outputs of each part of the network, before they are combined,
-    and with the targets of the rows. Afterwards, the network is in training mode.
+    and the rows' targets. Afterwards, the network is in training mode.
     """
     if isinstance(network, LanguageModel):
         with _evaluating(network):
@@ -60,13 +60,13 @@ def evaluate(
 
 
 def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambda: None) -> Outputs:
-    """Compute the outputs of the network for each row: logits, or the standardised values of a regression."""
+    """Compute the network's outputs for each row: logits or, for regression, standardised values."""
     with _evaluating(network):
         return _outputs(network, split, check)
 
 
 def measure(facts: Facts, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> dict[str, Any]:
-    """Compute the metrics of outputs, for all tasks except generation."""
+    """Compute the metrics of the given outputs. Supports all tasks except generation."""
     if facts.task == "regression":
         return _regression(outputs_NC[:, 0], targets_N, facts.target or {"mean": 0.0, "std": 1.0})
     if facts.task == "multilabel":
@@ -85,7 +85,7 @@ def _evaluating(network: TaskNetwork) -> Iterator[None]:
 
 
 def text_losses(network: LanguageModel, split: EvaluationSplit, check: Check) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the summed loss in nats and the number of tokens of each batch of held-out text."""
+    """Return, for each batch of held-out text, the summed loss in nats and the number of tokens."""
     objective, losses = build_objective(network), []
     with _evaluating(network):
         for batch in _text_batches(network.config, split):
@@ -162,7 +162,7 @@ def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check, observe:
 def _classification(logits_NC: NDArray[np.float64], targets_N: NDArray[np.int64], labels: list[str]) -> dict[str, Any]:
     """Compute the metrics of classification.
 
-    The confusion matrix has a row per true label and a column per predicted one.
+    The confusion matrix has a row per true label and a column per predicted label.
     """
     shifted_NC = logits_NC - logits_NC.max(1, keepdims=True)
     log_probs_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The figures in the reports of a training run: losses and accuracies under their public names, speed and time left."""
+"""The figures that a training run reports: losses and accuracies under their public names, speed and remaining time."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    Measurement starts when the object is created. The measurement restarts after the first step, in which kernels are
-    chosen, and after the training of the n-gram branch, because later steps are faster.
+    Measurement starts when the object is created. It restarts after the first step, in which kernels are chosen, and
+    after the n-gram branch has been trained, because later steps are faster.
     """
 
     def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
@@ -63,10 +63,10 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds until the version is complete if the run does not end early, or None if unknown.
+        """The seconds until the version is complete, unless the run ends early; None if unknown.
 
-        The run ends with its last step or at the time limit, whichever is sooner. After that, it is evaluated on all
-        held-out data.
+        The run ends with its last step or at the time limit, whichever is sooner. Afterwards, the network is evaluated
+        on all held-out data.
         """
         schedule, progress = self._schedule, self._schedule.progress
         estimates = []
@@ -82,13 +82,13 @@ class Pace:
         return min(estimates) + CLOSING + self._work.closing * self._seconds_per_row(per_step or 0.0)
 
     def _restart(self, per_step: float | None) -> None:
-        """Restart the measurement. Until a step has ended, `per_step` is used as the time of a step."""
+        """Restart the measurement. Until a step has ended, `per_step` is used as the time per step."""
         self._earlier, progress = per_step, self._schedule.progress
         self._first_step, self._first_clock, self._first_evaluating = progress.step, self._clock(), progress.evaluating
 
     @property
     def _seconds_per_step(self) -> float | None:
-        """The mean time of a step, without evaluations; None before the first step."""
+        """The mean time per step, without evaluations; None before the first step."""
         progress = self._schedule.progress
         steps = progress.step - self._first_step
         if steps <= 0:
@@ -99,8 +99,8 @@ class Pace:
     def _seconds_per_row(self, per_step: float) -> float:
         """Return the time to evaluate a row, or a token of a text.
 
-        Before the first evaluation, this is a third of the training time for a row, because the forward pass takes
-        about a third of a step.
+        Before the first evaluation, this is estimated as a third of the training time per row, because the forward pass
+        takes about a third of a step.
         """
         progress, settled = self._schedule.progress, self._schedule.settled
         if count := progress.evaluations - self._evaluated:

@@ -1,7 +1,7 @@
 """The training loop.
 
 A step is a pure function of the previous state: dropout and the order of the data depend only on (seed, step).
-Therefore, a run that is killed and continues from a resume point ends with bit-identical weights. This does not hold
+Therefore, a run that is killed and continues from a resume point produces bit-identical weights. This does not hold
 with `max_seconds`, because the elapsed time then determines the number of steps and the decay of the learning rate.
 """
 
@@ -182,7 +182,7 @@ class Training:
         self._report(figures)
 
     def _report(self, validation: dict[str, float]) -> None:
-        """Emit the training metrics since the last report, and reset the sums."""
+        """Emit the training metrics accumulated since the last report, and reset the sums."""
         self._tick()
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
@@ -203,7 +203,7 @@ class Training:
         return training_figures(self.progress, self.dataset.facts.task)
 
     def _tick(self) -> None:
-        """Add the time since the last tick to `elapsed`, which includes steps, evaluations, saving and reports."""
+        """Add the time since the last tick to `elapsed`, which covers steps, evaluations, saving and reports."""
         now = self.hooks.clock()
         self.progress.elapsed, self._ticked = self.progress.elapsed + now - self._ticked, now
 
@@ -214,7 +214,7 @@ class Training:
     # Resume points.
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors on which the next step depends, keyed by name."""
+        """Return all tensors that the next step depends on, keyed by name."""
         parts = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,

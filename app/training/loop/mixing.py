@@ -1,6 +1,6 @@
-"""Fits the weights that combine the outputs of a network and of its n-gram branch.
+"""Fits the weights that combine the outputs of a network with those of its n-gram branch.
 
-The weights minimise the loss on the validation rows. If there are few rows, both remain close to one half.
+The weights minimise the loss on the validation rows. If there are few rows, both weights remain close to one half.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STEPS = 30  # the maximum number of Newton iterations; about five are needed
 
 
 def fit(task: str, network_NC: Outputs, branch_NC: Outputs, targets_N: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return the two weights, each 0 or more, for outputs of a classification, multilabel or regression network."""
+    """Return the two non-negative weights for the outputs of a classification, multilabel or regression network."""
     parts_2NC, targets = np.stack([network_NC, branch_NC]), targets_N.astype(np.float64)
     weights = _newton(task, parts_2NC, targets, np.array([True, True]))
     if weights.min() < 0:  # if one part does not help, use only the other part
@@ -39,7 +39,7 @@ def _newton(task: str, parts_2NC: Outputs, targets: Outputs, used: NDArray[np.bo
 
 
 def _derivatives(task: str, parts_2NC: Outputs, targets: Outputs, weights: Outputs) -> tuple[Outputs, Outputs]:
-    """Return the first and second derivatives of the summed loss."""
+    """Return the gradient and the Hessian of the summed loss."""
     outputs_NC = np.tensordot(weights, parts_2NC, 1)
     if task == "classification":
         return _softmax_derivatives(parts_2NC, targets.astype(np.int64), outputs_NC)

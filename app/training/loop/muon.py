@@ -1,4 +1,4 @@
-"""Muon: SGD with momentum whose update matrices are orthogonalised, so that a step has the same size in all directions.
+"""Muon: SGD with momentum and orthogonalised update matrices, so that a step has the same size in all directions.
 
 See Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks". The size of a step is scaled as in
 Liu et al., 2025, "Muon is scalable for LLM training", section 2.2, so that AdamW's learning rates can be used.
@@ -17,9 +17,10 @@ _QUINTIC = 3.4445, -4.7750, 2.0315  # the coefficients of Jordan et al.; singula
 
 
 def orthogonalise(matrix_NDD: Tensor) -> Tensor:
-    """Replace the singular values of every matrix (…, rows, columns) by values near 1, with Newton-Schulz iterations.
+    """Replace all singular values of every matrix (…, rows, columns) with values near 1, using Newton-Schulz
+    iterations.
 
-    The matrices must not be taller than wide.
+    The matrices must not have more rows than columns.
     """
     a, b, c = _QUINTIC
     x: Tensor = matrix_NDD / matrix_NDD.square().sum((-2, -1), keepdim=True).sqrt().clamp(min=1e-7)
@@ -30,7 +31,7 @@ def orthogonalise(matrix_NDD: Tensor) -> Tensor:
 
 
 def direction(gradient: Tensor, momentum: Tensor, blocks: int) -> Tensor:
-    """Add the gradient to the momentum, in place, and return the step of a matrix for a learning rate of 1.
+    """Add the gradient to the momentum in place, and return a matrix's step for a learning rate of 1.
 
     The rows of the matrix are divided into `blocks` that are orthogonalised separately, such as the gates of an LSTM.
     """

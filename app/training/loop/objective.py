@@ -1,4 +1,7 @@
-"""The training loss of each task. Losses are sums, so the losses of a batch's pieces add up to the batch's loss."""
+"""The training loss of each task.
+
+Losses are sums, so that the losses of a batch's pieces add up to the loss of the batch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from models.tasks import LanguageModel, RowNetwork, TaskNetwork
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
-    """The summed loss of a batch, and the number of its `count` predictions that are correct.
+    """The summed loss of a batch, and how many of its `count` predictions are correct.
 
     The mean loss is `loss` divided by `Objective.weight`. `branch` is the loss of the n-gram branch, which is trained
     at the same time without affecting the network's gradient. All losses and `correct` remain on the device, so that
@@ -36,7 +39,7 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss of one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+    """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
 
     `train_branch` tells whether to also run the n-gram branch of the network, if any.
     """
@@ -44,8 +47,9 @@ class Objective(Protocol):
     train_branch: bool
 
     def weight(self, batch: Batch) -> float:
-        """Return the number or total weight of the targets, the divisor of the summed loss. The batch must be on the
-        CPU.
+        """Return the number or the total weight of the targets, by which the summed loss is divided.
+
+        The batch must be on the CPU.
         """
         ...
 
@@ -135,7 +139,7 @@ class Classes(RowObjective):
         )
 
     def _branch_loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean of the one-against-all logistic losses of all labels.
+        """Return the mean of the one-versus-rest logistic losses of all labels.
 
         With n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
         """
@@ -169,9 +173,9 @@ class Labels(RowObjective):
 
 
 class Values(RowObjective):
-    """Squared error of one value per row, in standardised units, where an error of 1 is one standard deviation.
+    """Squared error of one value per row, in standardised units (an error of 1 is one standard deviation).
 
-    The number of correct predictions is always 0.
+    `correct` is always 0.
     """
 
     def _loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
@@ -188,7 +192,7 @@ def _on_device_of(network: RowNetwork, weights_C: Tensor | None) -> Tensor | Non
 def build_objective(
     network: TaskNetwork, class_weights: list[float] | None = None, smoothing: float = 0.0
 ) -> Objective:
-    """Create the objective for the task of the network.
+    """Create the objective for the network's task.
 
     `smoothing` is the amount of label smoothing (Szegedy et al., 2016, section 7).
     """

@@ -34,8 +34,8 @@ class Group:
 class Optimizer(ABC):
     """An optimizer based on the functions of `torch.optim`.
 
-    The classes of `torch.optim` are not used, because creating an instance imports torch's compiler, which would delay
-    the start of each trainer by more than a second.
+    The classes of `torch.optim` are not used, because creating an instance imports torch's compiler, which takes more
+    than a second at the start of each trainer.
     """
 
     def __init__(self, groups: list[Group]) -> None:
@@ -45,7 +45,7 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update every parameter with a gradient, then release all gradients. `rate` is the learning rate."""
+        """Update every parameter that has a gradient, then release all gradients. `rate` is the learning rate."""
         gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
         for group in self.groups:
             self._advance(group, gradients, rate)
@@ -145,7 +145,7 @@ class RowAdagrad(Optimizer):
     """AdaGrad (Duchi et al., 2011) for a table with a sparse gradient, with one learning rate per row.
 
     Only the rows of n-grams that occur in the batch are updated, so the cost of a step does not depend on the size of
-    the table. Vectors have one learning rate per value.
+    the table. For vectors, there is one learning rate per value.
     """
 
     def _step(
@@ -168,13 +168,13 @@ def _update_rows(table_RC: Tensor, gradient: Tensor, sums_R: Tensor, rate: float
 
 
 def build_for_branch(network: nn.Module) -> RowAdagrad:
-    """Create the optimizer of the n-gram branch, if the network has one."""
+    """Create the optimizer for the n-gram branch, if the network has one."""
     branch = [parameter for name, parameter in network.named_parameters() if in_branch(name)]
     return RowAdagrad([Group(branch, 0.0)])
 
 
 def build(network: nn.Module, settled: Settled) -> Optimizer:
-    """Create the optimizer of all parameters outside the n-gram branch.
+    """Create the optimizer for all parameters outside the n-gram branch.
 
     Weight decay applies to matrices, but not to gains, biases and embeddings. Embeddings are excluded because most of
     their rows get no gradient in a step.
@@ -201,7 +201,7 @@ _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 
 def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
-    """Return how many matrices the parameter combines, for example one for each gate of a recurrent layer."""
+    """Return how many matrices the parameter combines, for example one per gate of a recurrent layer."""
     if name.startswith("body.rnn."):
         return len(parameter) // config.width
     if name.endswith("attention.qkv.weight"):

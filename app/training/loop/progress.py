@@ -1,6 +1,7 @@
 """Resume points: the complete state of a training run between two steps, stored in the run directory.
 
-A point is written to a temporary directory, synced to disk and then renamed, so that a partial point is never visible.
+A resume point is written to a temporary directory, synced to disk and then renamed, so that a partial one is never
+visible.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """The state from which a run continues: its counters, and its tensors by name (weights, averages, moments)."""
+    """The state from which a run continues: its counters and its named tensors (weights, averages, moments)."""
 
     progress: Progress
     tensors: dict[str, Tensor]
@@ -65,7 +66,7 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True)
 class DamagedPoint:
-    """A resume point that cannot be read, and the reason."""
+    """A resume point that cannot be read, with the reason."""
 
     directory: Path
     reason: str
@@ -105,8 +106,9 @@ def load(
 ) -> tuple[ResumePoint | None, list[DamagedPoint]]:
     """Return the newest readable point (or None), and all newer points, which are damaged.
 
-    A step is a pure function of the previous state, so continuing from an older point gives the same weights. Raises
-    TrainingFailure `resume_mismatch` if the readable point belongs to other data, another tokenizer or another request.
+    A step is a pure function of the previous state, so a run that continues from an older point ends with the same
+    weights. Raises TrainingFailure `resume_mismatch` if the readable point belongs to different data, or to another
+    tokenizer or request.
     """
     damaged: list[DamagedPoint] = []
     for place in _points(directory):
@@ -154,7 +156,10 @@ def _content(place: Path) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
-    """Return the SHA-256 of `content` and the tensor file. It detects flipped bits, which would change the weights."""
+    """Return the SHA-256 of `content` and the tensor file.
+
+    It detects flipped bits, which would silently change the weights.
+    """
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha256(head)).hexdigest()
@@ -169,7 +174,7 @@ def _check_digests(content: dict[str, Any], digests: dict[str, str]) -> None:
 
 
 def _points(directory: Path) -> list[Path]:
-    """Return the directories of all points, newest first. The old directory of an unfinished replacement is last."""
+    """Return the directories of all points, newest first. The old directory of an unfinished replacement comes last."""
     replaced = [place for place in [directory / ".old"] if (place / _STATE).exists()]
     return sorted(directory.glob("step-*"), reverse=True) + replaced
 

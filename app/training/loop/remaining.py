@@ -1,4 +1,4 @@
-"""The size of evaluations, in rows or tokens, which is used to estimate the time of a training run."""
+"""The size of evaluations, in rows or tokens, which is used to estimate the duration of a training run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLOSING = 3.0  # estimated seconds for the calibration, the plots and the files 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationWork:
-    """The size of each evaluation during the run, and the total size of all evaluations after its last step.
+    """The size of each evaluation during the run, and the total size of all evaluations after the run's last step.
 
     Sizes are numbers of rows or, for a text, numbers of tokens.
     """
@@ -22,7 +22,7 @@ class EvaluationWork:
 
     @classmethod
     def of(cls, settled: Settled, dataset: Dataset) -> EvaluationWork:
-        """Return the evaluation work of a run with these settings on this data."""
+        """Return the evaluation work for a run with these settings on this data."""
         validation = size_of(dataset.validation)
         closing = sum(size_of(part) for name, part in dataset.parts.items() if name != "train")
         if settled.config.task == "generation":
@@ -36,7 +36,7 @@ def size_of(part: Rows | Stream) -> int:
 
 
 def evaluations_between(settled: Settled, first: int, last: int) -> int:
-    """Count the evaluations after step `first` and up to step `last`, the end of the run."""
+    """Count the evaluations after step `first`, up to and including step `last`, the end of the run."""
     every = settled.eval_every
     if every is None or last <= first:
         return 0

@@ -1,6 +1,6 @@
-"""Determines the learning rate of each step, and the steps at which a training run evaluates, reports and ends.
+"""Determines the learning rate of each step, and when a training run evaluates, reports and ends.
 
-All of these depend only on the settings and the progress of the run.
+Both depend only on the run's settings and progress.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evalua
 
 
 class Schedule:
-    """Determines the learning rate and the actions due at the current step of a training run.
+    """Determines the learning rate and the actions that are due at the current step of a training run.
 
     With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
     It then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
-    and compute-optimal training beyond fixed training durations"). Without such a plateau, it decays before the last
-    step or the time limit.
+    and compute-optimal training beyond fixed training durations"). If there is no such plateau, it decays before the
+    last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def total_steps(self) -> int | None:
-        """The number of steps after which the run is currently expected to end, or None if only time limits it."""
+        """The number of steps after which the run is currently expected to end, or None if only the time is limited."""
         steps, start = self.settled.total_steps, self.progress.cooldown_start
         if start < 0:
             return steps
@@ -80,7 +80,7 @@ class Schedule:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the last `patience` evaluations, or more, brought no improvement."""
+        """Whether at least the last `patience` evaluations brought no improvement."""
         return 0 < self.settled.patience <= self.progress.without_gain
 
     @property
@@ -100,7 +100,10 @@ class Schedule:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether to evaluate now: every `eval_every` steps and at the end, but never twice at the same step."""
+        """Whether to evaluate now.
+
+        A run evaluates every `eval_every` steps and at its end, but never twice at the same step.
+        """
         progress, every = self.progress, self.settled.eval_every
         if progress.step == 0 or progress.evaluated == progress.step:
             return False
@@ -116,7 +119,10 @@ class Schedule:
 
     @property
     def report_due(self) -> bool:
-        """Whether to report now: about a hundred times per run, but not if an evaluation is due, which also reports."""
+        """Whether to report now.
+
+        A run reports about a hundred times, but not when an evaluation is due, which also reports.
+        """
         step, total = self.progress.step, self.settled.total_steps
         # If the total is not known, reports become less frequent as the number of steps grows.
         every = max(1, -(-total // REPORTS)) if total is not None else 5 << max(0, (step // 100).bit_length() - 1)

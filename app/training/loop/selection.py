@@ -1,4 +1,4 @@
-"""Chooses the weights of a training run to keep: those of the best evaluation or of the last step.
+"""Chooses which weights of a training run to keep: those of the best evaluation or of the last step.
 
 The rule, `Settled.metric`, is chosen before step 0:
 
@@ -6,7 +6,7 @@ The rule, `Settled.metric`, is chosen before step 0:
   considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values,
   which a barely trained network may reach by chance.
 - `loss`: the lowest validation loss.
-- `last`: the last step. Used if there are too few validation rows for comparing evaluations (`wire.measurement`).
+- `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def score(rule: str, metrics: dict[str, Any], fraction: float) -> float:
 
 
 def improves(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> bool:
-    """Whether the weights of this evaluation replace the currently kept weights."""
+    """Whether this evaluation's weights replace the currently kept weights."""
     highest, value = kept.best_value, score(rule, metrics, fraction)
     if highest is None:
         return True

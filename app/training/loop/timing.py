@@ -1,4 +1,4 @@
-"""Times a few steps and one evaluation of a training run, to estimate the time of the whole run."""
+"""Times a few steps and one evaluation of a training run, to estimate the duration of the whole run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Timings:
     evaluation: float
 
     def of_steps(self, steps: int, branch_steps: int) -> float:
-        """Return the seconds for a number of steps, of which the first `branch_steps` train the n-gram branch."""
+        """Return the seconds that a number of steps take, of which the first `branch_steps` train the n-gram branch."""
         early = min(steps, branch_steps)
         return early * self.early_step + (steps - early) * self.late_step
 
@@ -43,7 +43,7 @@ def time_training(training: Training, budget: float = BUDGET, clock: Callable[[]
 
 
 def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> float:
-    """Return the mean time of a step.
+    """Return the mean time per step.
 
     If batches differ in size, the time is corrected for the number of tokens in the timed steps.
     """

@@ -41,9 +41,9 @@ class Settled:
     with other digests is rejected.
 
     Fields with defaults were added after the first release. For the schedule `plateau`, `cooldown` is the number of
-    steps in which the learning rate decays, divided by the number of steps before the decay. Train rows are cut after
-    `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have `batch_size`
-    rows on average, and fewer if rows are long.
+    steps over which the learning rate decays, relative to the number of steps before the decay. Train rows are cut
+    after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
+    `batch_size` rows on average, and fewer if rows are long.
     """
 
     model: dict[str, Any]
@@ -179,7 +179,8 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
     requests with `patience`, because early stopping always compares evaluations, and generation, because even a few
-    rows contain many tokens. A linear model also keeps its last weights, because it converges and rarely overfits.
+    rows contain many tokens. The last weights of a linear model are also kept, because it converges and rarely
+    overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -219,7 +220,7 @@ def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint
 
 
 def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
-    """Return the recipe of the n-gram branch, if the network has one."""
+    """Return the recipe for the n-gram branch, or None if the network has no such branch."""
     if not model.ngram_buckets:
         return None
     if model.task == "generation":
@@ -239,7 +240,10 @@ def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train
 
 
 def _class_weights(options: TrainingOptions, facts: Facts) -> list[float] | None:
-    """Return the weight of each label, by default 1. If "balanced", all labels have the same total weight."""
+    """Return the weight of each label, which is 1 by default.
+
+    With "balanced", all labels have the same total weight.
+    """
     weights = options.class_weights
     if weights is None:
         return None

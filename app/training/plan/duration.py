@@ -29,9 +29,7 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """Return the number of steps for which the n-gram branch is trained. 0 means the whole run, as for language
-    models.
-    """
+    """Return for how many steps the n-gram branch is trained. 0 means the whole run, as for language models."""
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
@@ -43,8 +41,8 @@ def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | N
 def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
     """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
-    For generation, this is a tenth of all steps; otherwise, an epoch or a twentieth of all steps, whichever is more. A
-    run that ends at a plateau is evaluated twice per epoch, to detect the plateau.
+    For generation, this is a tenth of all steps; otherwise, it is an epoch or a twentieth of all steps, whichever is
+    more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
     """
     if total_steps is None:
         return None
@@ -55,7 +53,7 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """Return the learning rate schedule. A plateau ends a run only if the request sets neither a length nor patience.
+    """Return the learning rate schedule. A plateau ends a run unless the request sets a length or patience.
 
     If evaluations cannot be compared, the learning rate decays over the whole run.
     """
@@ -64,15 +62,14 @@ def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str
 
 
 def warmup_ratio(recipe: Recipe, total_steps: int | None) -> float:
-    """Return the share of the run in which the learning rate rises."""
+    """Return the share of the run during which the learning rate rises."""
     return recipe.warmup_ratio if total_steps is None else min(0.1, recipe.warmup_steps / total_steps)
 
 
 def patience(options: TrainingOptions, facts: Facts, recipe: Recipe) -> int:
     """Return the number of evaluations without improvement after which the run stops; 0 disables early stopping.
 
-    If the request sets neither patience nor a length, runs on texts with targets stop early, because they overfit
-    quickly.
+    Runs on texts with targets stop early, because they overfit quickly, unless the request sets patience or a length.
     """
     if options.patience is not None:
         return options.patience

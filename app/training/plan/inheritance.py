@@ -1,4 +1,4 @@
-"""Copies the weights of the version to fine-tune into the new network."""
+"""Copies weights from the version that is fine-tuned into the new network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tens
     """Adapt the base tensors to the new network.
 
     If the base head was tied to the embedding and the new head has a separate matrix, the head gets a copy of the
-    embedding. Learned positions are cut to the new context length.
+    embedding. Learned position embeddings are cut to the new context length.
     """
     head, embedding, positions = "head.weight", "input.embedding.weight", "body.positions.weight"
     if head in own and head not in base and embedding in base:

@@ -1,7 +1,7 @@
 """Estimates the memory of a training run before its first step, and rejects a run that needs too much memory.
 
-Activations are counted for the largest piece of a batch. The number of values that a step stores per token was measured
-on a CPU (see `docs/log.md`). The tests compare the estimates with the peak memory of real steps.
+Activations are estimated for the largest piece of a batch. The number of values that a step stores per token was
+measured on a CPU (see `docs/log.md`). The tests compare the estimates with the peak memory of real steps.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _evaluated_numbers(config: ModelConfig) -> float:
 
 
 def _optimizer_work(settled: Settled) -> float:
-    """Return how many numbers a step needs besides activations: copies of weights and of their gradients."""
+    """Return how many numbers a step stores besides the activations: copies of the weights and their gradients."""
     sizes = [math.prod(shape) for name, shape in shapes(settled.config).items() if is_body_matrix(name, len(shape))]
     work = _ORTHOGONALISATION * max(sizes, default=0) if settled.optimizer == "muon" else 0.0
     return work + (_RECURRENT_COPIES * sum(sizes) if settled.config.recurrent else 0.0)

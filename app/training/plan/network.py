@@ -65,12 +65,12 @@ def has_branch(options: TrainingOptions, facts: Facts, architecture: str) -> boo
 
 
 def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
-    """Return the recipe of the n-gram branch for the train rows."""
+    """Return the n-gram branch's recipe for the train rows."""
     return ngrams(len(train), int(train.lengths_N.sum()), _classes(facts), facts.tokenizer)
 
 
 def train_tokens(train: Rows | Stream) -> int:
-    """The number of tokens in the train data."""
+    """Return the number of tokens in the train data."""
     return int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
 
 
@@ -125,7 +125,7 @@ def _new(options: TrainingOptions, facts: Facts, recipe: Recipe, architecture: s
 
 
 def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseCheckpoint) -> dict[str, Any]:
-    """Return the changes that fine-tuning makes to the configuration of the base version."""
+    """Return the changes that fine-tuning makes to the base version's configuration."""
     before = base.config
     changes: dict[str, Any] = {"task": facts.task, "classes": _classes(facts)}
     if facts.task == "generation":

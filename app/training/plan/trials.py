@@ -48,7 +48,7 @@ def architectures(facts: Facts, train: Rows | Stream) -> list[str]:
 
 
 def plan(spec: TrainSpec, dataset: Dataset, device: str, threads: int) -> list[tuple[PlannedTrial, Settled]]:
-    """Return the trials of a job, each with its settled configuration. Raises BadOption or TrainingFailure."""
+    """Return the trials of a job, each with its complete configuration. Raises BadOption or TrainingFailure."""
     names = architectures(dataset.facts, dataset.train)
     options = {name: _options(spec.training, name, names, dataset.facts) for name in names}
     _check_used(spec.training, options)
@@ -68,9 +68,7 @@ def _options(options: TrainingOptions, name: str, names: list[str], facts: Facts
 def _check_used(options: TrainingOptions, of_trials: dict[str, TrainingOptions]) -> None:
     for field in TrainingOptions.__struct_fields__:
         if getattr(options, field) and all(getattr(own, field) is None for own in of_trials.values()):
-            raise BadOption(
-                f"training.{field}", f"has no effect on the networks that are tried: {listed([*of_trials])}"
-            )
+            raise BadOption(f"training.{field}", f"has no effect on any network that is tried: {listed([*of_trials])}")
 
 
 def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> PlannedTrial:

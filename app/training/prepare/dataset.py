@@ -47,19 +47,19 @@ class Rows:
         return np.diff(self.offsets_N1)
 
     def row(self, index: int) -> NDArray[Any]:
-        """The tokens or steps of one sequence."""
+        """Return the tokens or steps of one sequence."""
         return self.flat[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
     def answer(self, index: int) -> NDArray[np.uint8]:
-        """Return the mask of the learned tokens of one sequence."""
+        """Return a mask of the learned tokens in one sequence."""
         return self.learned[self.offsets_N1[index] : self.offsets_N1[index + 1]]
 
 
 def kept_part(rows: Rows, index: int, limit: int) -> slice:
-    """Return the part of a completion that is kept if the network reads at most `limit` tokens.
+    """Return the slice of a completion that is kept if the network reads at most `limit` tokens.
 
-    A row that is too long is shortened, first at the start of its prompt, then at the end of its learned part. The
-    slice has up to `limit` + 1 tokens, because the last token is only predicted, not read.
+    If the row is too long, the start of its prompt is cut first, then the end of its learned part. The slice has up to
+    `limit` + 1 tokens, because the last token is only predicted, not read.
     """
     learned = rows.answer(index)
     start = max(0, min(len(learned) - 1 - limit, int(learned.argmax()) - 1))
@@ -68,7 +68,7 @@ def kept_part(rows: Rows, index: int, limit: int) -> slice:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A text as one sequence of token ids. The first `context` ids precede the text, and are read but not learned."""
+    """A text as one sequence of token ids. The first `context` ids precede the text; they are read but not learned."""
 
     ids_T: NDArray[np.int32]
     characters: int
@@ -98,7 +98,7 @@ def sample(part: Rows | Stream, most: int) -> Rows | Stream:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts about the data, for the network and the model card. All values are JSON values.
+    """Facts about the data, used for the network and the model card. All values are JSON values.
 
     `blank` is the id of the token that replaces dropped tokens (token dropout), or None if the tokenizer has no such
     token. `specials` are the ids of the tokens that do not represent text. `eos_token` is None if the end token
@@ -143,7 +143,7 @@ class Dataset:
 
 
 def array_path(directory: Path, part: str, name: str) -> Path:
-    """Return the path of the array `name` of a part. Parts are named like splits, such as `train`."""
+    """Return the path of a part's array `name`. Parts are named after splits, such as `train`."""
     return directory / f"{part}.{name}.bin"
 
 

@@ -1,7 +1,7 @@
 """Encodes rows with targets: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are derived from train rows only. Fine-tuning uses the base version's
-tokenizer, means and standard deviations, with which its weights were trained.
+The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses those of the base
+version, because its weights were trained with them.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def encode_numbers(
 
 
 def assemble(facts: Facts, parts: dict[int, Any], staging: Path) -> Dataset:
-    """Combine the `parts`, which are keyed by the codes of splits, into a dataset. Leaves out an empty test part."""
+    """Combine the `parts`, which are keyed by split codes, into a dataset. An empty test part is left out."""
     train, validation, test = (parts.get(code) for code in SPLIT_NAMES)
     assert train is not None and validation is not None
     size = 0 if test is None else len(test) if isinstance(test, Rows) else len(test.ids_T) - test.context

@@ -1,6 +1,6 @@
 """Encodes texts for generation: documents, prompts with completions, conversations, or one long text.
 
-Documents, completions and answers are followed by the end token of the tokenizer.
+Documents, completions and answers are followed by the tokenizer's end token.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def encode_completions(
 ) -> Dataset:
     """Encode prompts with completions, or conversations.
 
-    The loss is computed only over completions, or answers, and their end tokens.
+    The loss is computed only over completions or answers, including their end tokens.
     """
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
@@ -85,7 +85,7 @@ def encode_completions(
 
 
 def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[list[int], list[int]]:
-    """Join all turns into one row. Returns the ids and the mask of the learned tokens."""
+    """Join all turns into one row. Returns the ids and a mask of the learned tokens."""
     ids: list[int] = []
     learned: list[int] = []
     for turn, turn_ids in turns:
@@ -149,7 +149,7 @@ def encode_plain_text(
 
 
 def encode_whole_text(source: Source, base: BaseCheckpoint, staging: Path) -> Dataset:
-    """Encode one long text with the tokenizer of the base version. The whole text becomes test data."""
+    """Encode one long text with the base version's tokenizer. The whole text becomes test data."""
     tokenizer = base.tokenizer()
     held_out = GatheredStream(staging, SPLIT_NAMES[TEST], end_ids(tokenizer))
     tallies = {TEST: _encode(tokenizer, text_file.pieces(source), held_out)}
@@ -182,7 +182,7 @@ class _Tally:
             self._open = len(line)
 
     def close(self) -> _Tally:
-        """Count the last line if it does not end with a line break."""
+        """Count the last line, which may lack a line break."""
         if self._open:
             self.lengths[self._open] += 1
         return self

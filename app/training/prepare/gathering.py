@@ -27,7 +27,7 @@ class GatheredRows:
         self.characters = 0
 
     def add(self, ids: Sequence[int], learned: Sequence[int] = ()) -> None:
-        """Add one row. In data for generation, `learned` is the mask of the tokens over which the loss is computed."""
+        """Add one row. In data for generation, `learned` masks the tokens over which the loss is computed."""
         self._flat.append(ids)
         self._learned.append(learned)
         self._ends.append(self._flat.rows)
@@ -58,5 +58,5 @@ class GatheredStream:
         self._ids.append(ids)
 
     def to_stream(self) -> Stream:
-        """Close the file and return the context, followed by all added ids."""
+        """Close the file and return the context followed by all added ids."""
         return Stream(self._ids.close(), self.characters, self._context)

@@ -1,9 +1,9 @@
 """Standardises numeric steps with the mean and standard deviation of the train steps.
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
-123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints of this
-kind have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. Their inputs are
-normalised in float32, as during their training.
+123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints trained in
+this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. Their inputs
+are normalised in float32, as during their training.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
 
 @dataclass
 class Precision:
-    """Counts, for each feature, the changes from one step to the next, and those that disappear in float32."""
+    """Counts how often each feature changes between adjacent steps, and how often float32 distorts the change."""
 
     changes_F: NDArray[np.int64]
     lost_F: NDArray[np.int64]
@@ -81,7 +81,7 @@ class Precision:
         self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each feature whose numbers lose too much precision."""
+        """Return a sentence about each feature whose numbers lose too much precision."""
         return [
             f"feature {number} {reason}; subtract a constant from it, or split it into several columns"
             for number in range(len(self.changes_F))

@@ -1,4 +1,5 @@
-"""Converts the data files of a run to a dataset: reads, checks and splits rows, trains the tokenizer, encodes rows.
+"""Converts the data files of a run to a dataset: reads, checks and splits the rows, trains the tokenizer, and encodes
+the rows.
 
 Rows are not kept in memory. The files are read in several passes: to check and split the rows, to train the tokenizer
 (on train rows only), and to encode the rows.
@@ -29,10 +30,10 @@ Check = Callable[[], None]
 
 
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:
-    """Prepare the data of the run directory `run`, creating all files in the folder `staging`.
+    """Prepare the data of the run directory `run`. All files are created in the folder `staging`.
 
-    `check` is called for each row of a table, and may raise StopRequested. Every error that is caused by the data, even
-    an unexpected one, is raised as a TrainingFailure such as BadData, because a retry would fail in the same way.
+    `check` is called for each row of a table, and may raise StopRequested. Every error caused by the data, even an
+    unexpected one, is raised as a TrainingFailure such as BadData, because a retry would fail in the same way.
     """
     if not 0 < spec.validation_split < 1:
         raise BadOption("validation_split", f"must be above 0 and below 1, not {spec.validation_split}")

@@ -14,7 +14,10 @@ Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]  # distinct lengths, and t
 
 
 def of_parts(parts: dict[str, Rows | Stream]) -> dict[str, Any]:
-    """Return the number of tokens in each part, and of distinct tokens in all parts. Empty for numeric features."""
+    """Return the number of tokens in each part, and the number of distinct tokens in all parts together.
+
+    Empty for numeric features.
+    """
     flats = {name: part.flat if isinstance(part, Rows) else part.ids_T[part.context :] for name, part in parts.items()}
     ids = [flat for flat in flats.values() if flat.dtype == np.int32]  # numeric steps are float32
     if not ids:
@@ -43,7 +46,7 @@ def lengths_of(rows: Rows) -> Lengths:
 
 
 def _count_distinct(flats: list[NDArray[np.int32]]) -> int:
-    """Count the distinct ids. Processes blocks, because np.unique would copy and sort all ids."""
+    """Count the distinct ids. Processes the ids in blocks, because np.unique would copy and sort all of them."""
     seen: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
     for flat in flats:
         for start in range(0, len(flat), 1 << 20):

@@ -1,7 +1,7 @@
-"""Encodes targets as numbers: labels as indices, and values as standardised values.
+"""Encodes targets as numbers: labels become indices, and values are standardised.
 
-If possible, fine-tuning keeps the head of the base version. In this case, it also keeps the order of the base labels,
-or the scale of the base values.
+If possible, fine-tuning keeps the base version's head. In this case, it also keeps the order of the base version's
+labels, or the scale of its values.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: 
 def _labels(task: str, scan: Scan, base: BaseCheckpoint | None) -> list[str]:
     """Return the labels in the order of the head's outputs.
 
-    These are the labels of the base version if they include all labels of the data; otherwise, the sorted labels of the
+    These are the base version's labels if they include all labels in the data; otherwise, the sorted labels in the
     data.
     """
     if task not in ("classification", "multilabel"):

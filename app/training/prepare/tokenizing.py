@@ -1,4 +1,4 @@
-"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one that is trained on train rows."""
+"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one trained on the train rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tok
 
 
 def iterate_batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
-    """Read the usable rows again. Yields batches of pairs: the example and its final split."""
+    """Read the usable rows again. Yields batches of pairs, each of which is an example and its final split."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
         yield batch
@@ -74,7 +74,7 @@ def describe_input(base: BaseCheckpoint) -> str:
 
 
 def end_ids(tokenizer: Tokenizer) -> list[int]:
-    """Return a list with the id of the end token, or an empty list if the tokenizer has no end token."""
+    """Return a list that contains the id of the end token, or an empty list if the tokenizer has no end token."""
     return [] if tokenizer.eos_id is None else [tokenizer.eos_id]
 
 

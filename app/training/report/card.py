@@ -149,5 +149,5 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Replace the special characters of Markdown in a name from the request or the data."""
+    """Escape the Markdown characters in a name from the request or the data."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]

@@ -1,4 +1,4 @@
-"""Writes the errors of the final weights on the validation data, which are used to compare the trials of a job."""
+"""Writes the errors that the final weights make on the validation data, for comparing the trials of a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Errors = NDArray[np.float32]
 
 
 def write(path: Path, errors: Errors) -> None:
-    """Write the errors as a .npy file of float32, shape (N,)."""
+    """Write the errors to a .npy file as float32, with shape (N,)."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         np.save(file, errors, allow_pickle=False)

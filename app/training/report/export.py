@@ -1,4 +1,4 @@
-"""Writes checkpoint directories: weights, configuration, labels, tokenizer, figures and model card.
+"""Writes checkpoint directories: weights, configuration, labels, tokenizer, metrics and model card.
 
 At any moment, a checkpoint directory is either complete or absent, so that a partial one is never visible. The weights
 file has no metadata, so equal weights produce identical files.
@@ -32,7 +32,7 @@ _RESERVE = 1 << 16  # bytes reserved for values that are only known at the end o
 def write(
     directory: Path, network: TaskNetwork, spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]
 ) -> None:
-    """Write all files that are needed to load the version, and `training.json`, which describes its origin.
+    """Write all files that are needed to load the version, and `training.json`, which records how it was trained.
 
     Replaces the directory.
     """
@@ -72,7 +72,7 @@ def check(spec: TrainSpec, settled: Settled, dataset: Dataset) -> None:
 
 
 def _widest(labels: list[str]) -> dict[str, Any]:
-    """Return metrics whose JSON representation has the maximum length."""
+    """Return metrics whose JSON representation is as long as possible."""
     figures = dict.fromkeys(("precision", "recall", "f1"), 1.2345678901234567e-05) | {"support": 10**12}
     matrix = [[10**6] * len(labels)] * len(labels) if len(labels) <= MATRIX_LABELS else []
     return {"per_class": dict.fromkeys(labels, figures), "confusion_matrix": matrix}

@@ -23,7 +23,7 @@ _INK, _QUIET = "#1f5fbf", "#d9822b"
 def draw(
     directory: Path, history: list[dict[str, float]], metrics: dict[str, Any], lengths: dict[str, Any] | None
 ) -> None:
-    """Draw the loss and, if available, the sequence lengths and the confusion matrices.
+    """Plot the loss and, if available, the sequence lengths and the confusion matrices.
 
     `lengths` is the length histogram of the data report.
     """

@@ -13,7 +13,7 @@ _NAMES = {"train_accuracy": "train_mean_token_accuracy"}
 
 
 def write_csv(path: Path, history: list[dict[str, float]]) -> None:
-    """Write one line per report. The cells of missing figures are empty."""
+    """Write one line per report. Cells without a value are empty."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="") as file:
         writer = csv.writer(file)

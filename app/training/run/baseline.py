@@ -25,7 +25,7 @@ def fit_baseline(
 ) -> Fitted | None:
     """Load or fit the baseline, and emit a note about it. `check` is called meanwhile and may raise an exception.
 
-    Returns None if the request disables the baseline, or if there is too little held-out data to compare models.
+    Returns None if the request disables the baseline, or if there is too little held-out data for comparing models.
     """
     if spec.training.baseline is False or not any(_measurable(dataset).values()):
         return None
@@ -39,7 +39,7 @@ def fit_baseline(
 
 
 def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> float:
-    """Estimate the duration of `fit_baseline` in seconds."""
+    """Estimate how long `fit_baseline` takes, in seconds."""
     labels = len(dataset.facts.labels)
     if spec.training.baseline is False or not any(_measurable(dataset).values()) or labels > MOST_LABELS:
         return 0.0
@@ -50,7 +50,7 @@ def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> flo
 
 
 def _measurable(dataset: Dataset) -> dict[str, bool]:
-    """Whether each held-out split is large enough to compare models."""
+    """Whether every held-out split is large enough to compare models."""
     return {
         name: part.characters >= _FEWEST_CHARACTERS
         if dataset.facts.task == "generation"

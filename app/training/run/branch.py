@@ -1,4 +1,4 @@
-"""Prepares the n-gram branch of a network before its first step."""
+"""Prepares a network's n-gram branch before the first step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH_TOKENS = 100_000
 
 
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
-    """Pass the bytes of each token to the branch of a text classifier, if any. Return the branch."""
+    """Pass the bytes of each token to a text classifier's branch, if it has one. Return the branch."""
     branch = getattr(network, "ngrams", None)
     if not isinstance(branch, Ngrams):  # the branch of a language model needs no bytes
         return None
@@ -28,7 +28,7 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
 def measure_frequencies(
     branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None], most: int = MEASURED_ROWS
 ) -> None:
-    """Measure the document frequencies of n-grams on up to `most` train rows, each cut to `limit` tokens.
+    """Give the branch the document frequencies of n-grams in up to `most` train rows, each cut to `limit` tokens.
 
     `check` is called before each batch and may raise an exception.
     """

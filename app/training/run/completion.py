@@ -1,4 +1,4 @@
-"""Ends a training run: evaluates the kept weights on all held-out data, and writes the final checkpoint."""
+"""Completes a training run: evaluates the kept weights on all held-out data, and writes the final checkpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def complete(
     """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
-    therefore written last. If this attempt is killed before, the next attempt repeats all of these steps.
+    therefore written last. If this attempt is killed before then, the next attempt repeats all of these steps.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
@@ -95,14 +95,14 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
 
 
 def _errors(training: Training, answers: dict[str, Outputs], check: Callable[[], None]) -> errors.Errors:
-    """Return the errors on the validation data, which an auto job uses to compare its trials."""
+    """Return the errors on the validation data, by which an auto job compares its trials."""
     if isinstance(training.network, LanguageModel):
         return errors.of_text(training.network, _splits(training)["validation"], check)
     return errors.of_rows(training.dataset.facts.task, *answers["validation"])
 
 
 def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
-    """Return the outputs of the network for each held-out split; empty for generation."""
+    """Return the network's outputs for each held-out split; empty for generation."""
     network = training.network
     if isinstance(network, LanguageModel):
         return {}
@@ -123,9 +123,9 @@ def _metrics(
     calibration: Calibration | None,
     check: Callable[[], None],
 ) -> dict[str, Any]:
-    """Return the metrics of each held-out split, keyed by its name.
+    """Return the metrics of each held-out split, keyed by the split's name.
 
-    If there is a calibration, metrics are computed from calibrated outputs, like the outputs of the service.
+    If there is a calibration, metrics are computed from calibrated outputs, which the service also returns.
     """
     facts = training.dataset.facts
     if answers:
@@ -150,7 +150,10 @@ def _calibrated(outputs: Outputs, calibration: Calibration | None) -> Outputs:
 def _with_evidence(
     metrics: dict[str, Any], facts: Facts, outputs: dict[str, Outputs], calibration: Calibration
 ) -> dict[str, Any]:
-    """Return the metrics, with those of the calibration. Each validation row is calibrated by a fit to other rows."""
+    """Return the metrics, including those of the calibration.
+
+    Each validation row is calibrated by a fit to other rows.
+    """
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:
         figures["test"] = calibrate.evidence(facts, calibration, *outputs["test"])

@@ -40,7 +40,10 @@ FREQUENCY_ROWS = 2000  # the time to measure document frequencies is extrapolate
 
 
 class EstimateSession(Session):
-    """A dry run in a run directory. `started` is the time, by `time.monotonic`, at which the program began."""
+    """A dry run of the training run described in a run directory.
+
+    `started` is the time, by `time.monotonic`, at which the program began.
+    """
 
     def __init__(
         self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine, started: float
@@ -80,7 +83,7 @@ class EstimateSession(Session):
         )
 
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
-        """Return the seconds for planning the trials of an auto job, and the seconds before the first step of each run.
+        """Return how many seconds it takes to plan the trials of an auto job, and to get each run to its first step.
 
         The trials share the prepared data and, with some exceptions, the baseline.
         """
@@ -133,7 +136,7 @@ class EstimateSession(Session):
 
 
 def _seconds(settled: Settled, dataset: Dataset, timings: Timings, timed: int, before: float) -> EstimatedSeconds:
-    """Return the time of the longest possible run. `timed` is the size of the evaluation that was timed."""
+    """Return the duration of the longest possible run. `timed` is the size of the evaluation that was timed."""
     work = EvaluationWork.of(settled, dataset)
     per_row, limit = timings.evaluation / timed, settled.max_seconds
     steps = evaluations = 0.0
@@ -189,7 +192,7 @@ def _plan(
 
 
 def _ends_earlier(settled: Settled) -> str | None:
-    """Return why the run may take fewer steps than planned, or None if it takes all of them."""
+    """Return why the run may perform fewer steps than planned, or None if it performs all of them."""
     reasons = []
     if settled.max_seconds is not None and settled.total_steps is not None:
         reasons.append(f"max_seconds ({settled.max_seconds:g}) ends the run")

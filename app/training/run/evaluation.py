@@ -40,7 +40,7 @@ PREDICTIONS = "predictions.csv"
 
 
 class EvaluationSession:
-    """An attempt at the evaluation in a run directory.
+    """An attempt at the evaluation described in a run directory.
 
     `stopping` returns whether the worker has asked the trainer to stop.
     """
@@ -56,7 +56,7 @@ class EvaluationSession:
         return event
 
     def break_off(self, error: Exception) -> TrainEvent:
-        """Emit an event about the unexpected error that ended the attempt.
+        """Emit an event that reports the unexpected error that ended the attempt.
 
         If the previous attempt ended with the same error, the job fails, because a retry would probably fail as well.
         """
@@ -88,7 +88,7 @@ class EvaluationSession:
         return event
 
     def _failed(self, error: Exception) -> TrainFailed:
-        """Return the failure of the evaluation. Raises the error again if another attempt may succeed."""
+        """Return the failure to report for the evaluation. Raises the error again if another attempt may succeed."""
         if isinstance(error, BadRows):
             self.events.note("faults", 0, error.listing(), "error", **error.to_dict())
         if isinstance(error, TrainingFailure) or (isinstance(error, OstinatoError) and not error.retryable):

@@ -1,8 +1,9 @@
-"""The trainer's side of the lease: the trainer exits when it no longer receives renewals on standard input.
+"""The trainer's side of the lease: the trainer exits when renewals on standard input stop.
 
 Any input renews the lease. The process exits immediately at the end of the input, which means that the worker has
-ended. It also exits if the lease expires without a renewal, which means that the worker is frozen or cannot reach the
-database. In both cases, another worker may already have claimed the job, and continues it from its last resume point.
+exited. It also exits if the lease expires without a renewal, which means that the worker is unresponsive or cannot
+reach the database. In both cases, another worker may already have claimed the job and be continuing it from the last
+resume point.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL: the training run itself did not fail
 def watch(descriptor: int, seconds: float) -> threading.Thread:
     """Watch a file descriptor in a daemon thread.
 
-    Has no effect if `seconds` is 0, for example if the trainer is started by hand.
+    Has no effect if `seconds` is 0, as when the trainer is started by hand.
     """
     thread = threading.Thread(target=_watch, args=(descriptor, seconds), name="lease", daemon=True)
     if seconds > 0:

@@ -25,7 +25,7 @@ def confine(memory: int, processor_seconds: int = 0) -> None:
     If memory runs out, the system kills this process first. After `processor_seconds`, unless they are 0, it ends this
     process with SIGXCPU; each program that this process starts has the same limit for itself.
 
-    Must be called before the process starts threads. Limits that the system does not allow are skipped.
+    Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_END))
@@ -39,7 +39,10 @@ def confine(memory: int, processor_seconds: int = 0) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Limit the memory that the process may reserve. Not used with CUDA, which reserves far more than it uses."""
+    """Limit the memory that the process may reserve.
+
+    Not used with CUDA, which reserves far more memory than it uses.
+    """
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
 
@@ -52,7 +55,7 @@ def _lower(kind: int, value: int, more: int = 0) -> None:
 
 
 def _tasks() -> int:
-    """Return the number of threads of this user's processes, all of which count towards the limit."""
+    """Return the number of threads in all of this user's processes, which count towards the limit."""
     tasks, user = 0, os.getuid()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

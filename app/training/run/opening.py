@@ -61,7 +61,7 @@ def _summary(settled: Settled) -> str:
 
 
 def _long_rows(dataset: Dataset, settled: Settled) -> str:
-    """Return a sentence about the train rows that are cut only to save time, or "" if there are none."""
+    """Return a sentence about the train rows that are cut to save time, or "" if there are none."""
     train, limit, context = dataset.train, settled.row_limit, settled.config.context_length
     if not isinstance(train, Rows) or not 0 < limit < context or not (cut := int((train.lengths_N > limit).sum())):
         return ""

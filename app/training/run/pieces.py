@@ -1,4 +1,4 @@
-"""Reduces the size of the pieces of batches after memory has run out. A step still trains on the same examples."""
+"""Splits batches into smaller pieces after memory has run out. Each step still trains on the same examples."""
 
 from __future__ import annotations
 

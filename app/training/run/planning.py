@@ -1,4 +1,7 @@
-"""The run of an auto job, which prepares the data and plans the trials. The trials are separate training runs."""
+"""The planning run of an auto job, which prepares the data and plans the trials.
+
+The trials are separate training runs.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from app.wording import counted
 def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
     """Report on the data, plan the trials, and fit the baseline that they share.
 
-    A trial on the same machine uses the prepared data and the baseline; on another machine, it computes identical ones.
-    `check` is called regularly and may raise an exception. Raises TrainingFailure.
+    A trial on the same machine uses the prepared data and the baseline; a trial on another machine computes identical
+    ones. `check` is called regularly and may raise an exception. Raises TrainingFailure.
     """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)
@@ -35,10 +38,10 @@ def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, ch
 
 
 def shares_baseline(dataset: Dataset, settled: Settled) -> bool:
-    """Whether one baseline is fitted for all trials.
+    """Whether all trials share one baseline.
 
-    False for language models, because their baseline depends on the context length of the trial, and with a time limit,
-    because each trial has its own limit.
+    False for language models, because their baseline depends on the context length of the trial, and for jobs with a
+    time limit, because each trial has its own limit.
     """
     return dataset.facts.task != "generation" and settled.max_seconds is None
 

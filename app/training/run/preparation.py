@@ -1,4 +1,4 @@
-"""Provides the prepared data and the settled configuration of a training run before its first step.
+"""Provides the prepared data and the complete configuration of a training run before its first step.
 
 The first attempt writes both to the run directory; later attempts read them.
 """
@@ -41,7 +41,7 @@ class Machine:
 
     @property
     def settled_threads(self) -> int:
-        """The number of threads: as requested, or one for each core."""
+        """The number of threads: as requested, or one per core."""
         return self.threads or cores()
 
     def memory_limit(self, device: str) -> int:
@@ -74,9 +74,10 @@ def load_or_prepare(
 def load_or_settle(
     run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
 ) -> Settled:
-    """Load the settled configuration, or determine it now.
+    """Load the complete configuration, or determine it now.
 
-    Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since it was settled.
+    Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since the configuration was
+    determined.
     """
     path, digests = run / "settled.json", _digests(run, spec, dataset)
     if not path.exists():
@@ -93,7 +94,7 @@ def load_or_settle(
 
 
 def _digests(run: Path, spec: TrainSpec, dataset: Dataset) -> dict[str, str]:
-    """Return the digests that a resume point and the settled configuration must match."""
+    """Return the digests that a resume point and the stored configuration must match."""
     files = [spec.training_file, spec.validation_file]
     tokenizer = b"" if dataset.tokenizer is None else dataset.tokenizer.read_bytes()
     return {

@@ -62,7 +62,7 @@ from models.tasks import build
 
 
 class Session:
-    """An attempt at the training run in a run directory.
+    """An attempt at the training run described in a run directory.
 
     `stopping` returns whether the worker has asked the trainer to save its progress and stop.
     """
@@ -101,7 +101,7 @@ class Session:
         return event
 
     def _discard_partial(self) -> None:
-        """Delete the incomplete files that the failed attempt has left."""
+        """Delete the incomplete files that a failed attempt has left behind."""
         partial = [
             self.run / ".preparing",
             self.run / ".checkpoint.tmp",
@@ -132,7 +132,7 @@ class Session:
             return self._out_of_memory()
 
     def _out_of_memory(self) -> TrainEvent:
-        """Return the last event: the run starts again once, with smaller pieces of each batch."""
+        """Return the last event, which restarts the run once, with batches split into smaller pieces."""
         if shortage.report(self.run):
             return Broke(shortage.ENDED)
         message = "there was not enough memory; use a smaller batch_size, width or context_length"

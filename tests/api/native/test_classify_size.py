@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.api.http import large_replies
 from app.api.native import classify
 from app.inference.engines import client as engine_client
 from app.settings import Settings
@@ -104,5 +105,5 @@ def test_packed_scores_are_the_scores() -> None:
 
 
 def test_the_bound_is_documented() -> None:
-    assert f"{classify.LARGEST:,}" in str(classify.ClassifyRequest.__doc__)
+    assert f"{large_replies.LARGEST:,}" in str(classify.ClassifyRequest.__doc__)
     assert "in the order of `labels`" in json.dumps(classify.ClassificationItem.__doc__).replace("\\n    ", " ")

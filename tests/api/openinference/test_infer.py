@@ -67,6 +67,22 @@ def test_numbers_of_every_type(api: Api, client: InferenceServerClient, datatype
     assert np.allclose(result.as_numpy("probs"), expected_probs(api, "waves", values), atol=1e-6)
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_values_of_a_regression(
+    api: Api, client: InferenceServerClient, shelf: Shelf, engine: FakeEngine, binary: bool
+) -> None:
+    """They are sent as FP64: in FP32, a time in seconds would be wrong by a minute."""
+    shelf.classifier("arrival", task="regression", labels=(), classes=1)
+    engine.classes = 1
+    value = client.infer("arrival", [text_input(TEXTS)], outputs=[InferRequestedOutput("value", binary_data=binary)])
+    with api.client() as http:
+        items = http.post("/v1/classify", json={"model": "arrival", "input": TEXTS}).json()["data"]
+    assert value.as_numpy("value").dtype == np.float64
+    assert value.as_numpy("value").tolist() == [item["value"] for item in items]
+    [output] = client.get_model_metadata("arrival")["outputs"]
+    assert output == {"name": "value", "datatype": "FP64", "shape": [-1]}
+
+
 def test_the_classification_extension(api: Api, client: InferenceServerClient) -> None:
     for binary in (True, False):
         outputs = [InferRequestedOutput("probs", binary_data=binary, class_count=2)]
@@ -131,14 +147,14 @@ def refused(api: Api, tensor: dict[str, Any], model: str = "mood", **more: Any) 
 def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerClient) -> None:
     good = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
     assert "did you mean 'text'?" in refused(api, {**good, "name": "txt"})
-    assert "2 elements, but its shape needs 1" in refused(api, {**good, "data": ["a", "b"]})
+    assert "2 elements, but its shape requires 1" in refused(api, {**good, "data": ["a", "b"]})
     assert "not BYTES" in refused(api, {**good, "data": [1]})
     assert "must be BYTES" in refused(api, {**good, "datatype": "FP32", "data": [1]})
     assert "[N] or [N, 1]" in refused(api, {**good, "shape": [1, 1, 1]})
     assert "no data" in refused(api, {key: value for key, value in good.items() if key != "data"})
     assert "unknown output 'x'; the version has label and probs" in refused(api, good, outputs=[{"name": "x"}])
     label = {"name": "label", "parameters": {"classification": 1}}
-    assert "applies to probs" in refused(api, good, outputs=[label])
+    assert "classification only for probs" in refused(api, good, outputs=[label])
     assert "sequence_id is not supported" in refused(api, good, parameters={"sequence_id": 7})
     series = {"name": "series", "shape": [1, 1, 3], "datatype": "FP32", "data": [1, 2, 3]}
     assert "[N, steps, 2]" in refused(api, series, "waves")
@@ -184,4 +200,4 @@ def test_absurd_lengths_and_nested_lists_are_refused(api: Api) -> None:
         long = client.post(url, content=body, headers=headers)
         assert (long.status_code, "must be the length of the JSON" in long.text) == (400, True)
         deep = client.post(url, json={"inputs": [tensor | {"data": json.loads(nested)}]})
-        assert (deep.status_code, "levels of lists" in deep.text) == (400, True)
+        assert (deep.status_code, "levels of nested lists" in deep.text) == (400, True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from typing import Any
 
 import openai
@@ -111,5 +113,24 @@ calls.refused(
     lambda: client.responses.create(model=CHATS[0], input=QUESTION, store=True),
     "responses are not stored",
 )
-calls.refused("batches.list", lambda: client.batches.list(), "NotFoundError")
+
+
+def run_batch() -> tuple[Any, list[Any]]:
+    """Return a finished batch, and the lines of its output file."""
+    body = {"model": "departments", "input": COMPLAINT}
+    line = {"custom_id": "one", "method": "POST", "url": "/v1/embeddings", "body": body}
+    file = client.files.create(file=("requests.jsonl", json.dumps(line).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
+    while batch.status in ("validating", "in_progress", "finalizing"):
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    return batch, client.files.content(batch.output_file_id).text.splitlines()
+
+
+calls.works(
+    "batches.create, retrieve, output",
+    run_batch,
+    lambda done: done[0].status == "completed" and json.loads(done[1][0])["custom_id"] == "one",
+)
+calls.works("batches.list", lambda: client.batches.list().data, lambda data: data[0].status == "completed")
 calls.report()

@@ -7,6 +7,8 @@ import type { components, paths } from "./schema.js";
 declare const process: { argv: string[] };
 const [, , baseUrl = "", key = ""] = process.argv;
 const client = createClient<paths>({ baseUrl, headers: { authorization: `Bearer ${key}` } });
+const called: string[] = [];
+client.use({ onRequest: ({ schemaPath }) => void called.push(schemaPath) });
 
 function got<T>(reply: { data?: T; error?: unknown; response: Response }): T {
   if (reply.data === undefined) {
@@ -42,6 +44,29 @@ const responded = got(
 if (!("output" in responded) || responded.output[0]?.content[0]?.text !== "user") throw new Error("no response");
 const embedded = got(await client.POST("/v1/embeddings", { body: { model: "demo-sentiment-lstm", input: ["a"] } }));
 if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
+
+// the dialects of other servers
+const name = "demo-sentiment-lstm";
+const predicted = got(await client.POST("/predict", { body: { inputs: [["I love this!"]] } }));
+if (!Array.isArray(predicted)) throw new Error("no scores");
+got(await client.POST("/predictions/{name}", { params: { path: { name } }, body: { data: "I love this!" } }));
+const inferred = got(
+  await client.POST("/v2/models/{name}/infer", {
+    params: { path: { name } },
+    body: { inputs: [{ name: "text", datatype: "BYTES", shape: [1], data: ["I love this!"] }] },
+  }),
+);
+if (typeof inferred === "string" || inferred.outputs[0]?.name !== "label") throw new Error("no output");
+const continued = got(
+  await client.POST("/api/generate", {
+    body: { model: "demo-text-lstm", prompt: "Once", stream: false, options: { num_predict: 4 } },
+  }),
+);
+if (!("response" in continued) || continued.response?.length !== 4) throw new Error("no generated text");
+
+// tokens
+const tokens = got(await client.POST("/tokenize", { body: { prompt: "Hi" } })).tokens;
+got(await client.POST("/detokenize", { body: { tokens } }));
 
 // models
 const models = got(await client.GET("/v1/models", { params: { query: { limit: 5 } } }));
@@ -80,8 +105,12 @@ const events = got(
 );
 got(await client.POST("/v1/fine_tuning/jobs/{job_id}/cancel", { params: { path: { job_id: job.id } } }));
 
+// evaluations
+const evaluation = got(await client.POST("/v1/evaluations", { body: { model: model.id, file: file.id } }));
+got(await client.POST("/v1/evaluations/{evaluation_id}/cancel", { params: { path: { evaluation_id: evaluation.id } } }));
+
 // registry
-const path = { name: "demo-sentiment-lstm", alias: "staging" };
+const path = { name, alias: "staging" };
 got(await client.PUT("/v1/registry/models/{name}/aliases/{alias}", { params: { path }, body: { version: 1 } }));
 const version = got(
   await client.GET("/v1/registry/models/{name}/versions/{version}", {
@@ -92,4 +121,5 @@ const version = got(
 // operations
 const ready = got(await client.GET("/readyz"));
 const engines = got(await client.GET("/v1/engine"));
-console.log(JSON.stringify([first.label, text, "object" in events && events.object, version.labels, ready.status, engines.engines.length]));
+const seen = [first.label, text, "object" in events && events.object, version.labels, ready.status, engines.engines.length];
+console.log(JSON.stringify([...seen, called]));

@@ -28,7 +28,7 @@ from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}
-GENERATED = ("file_id", "job_id", "evaluation_id", "upload_id")  # ids that the service generates
+GENERATED = ("file_id", "job_id", "evaluation_id", "batch_id", "upload_id")  # ids that the service generates
 CONVERSATIONS = (
     "/v1/chat/completions",
     "/v1/responses",
@@ -39,7 +39,7 @@ UNNAMED = {  # routes whose path and body name no model -> the model of their ex
     **dict.fromkeys(("/predict", "/embed", "/similarity", "/info"), MOOD),
     **dict.fromkeys(("/generate", "/generate_stream"), TALE),
 }
-AN_ID = re.compile(r"(file|ftjob|evaljob|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
+AN_ID = re.compile(r"(file|ftjob|evaljob|batch|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
 
 
 @cache
@@ -78,15 +78,19 @@ class Reader:
         (directory / "metrics.json").write_text(json.dumps(METRICS))
         publish(self.shelf.registry, directory, name, "local", metrics=METRICS)
 
-    def file(self) -> str:
+    def file(self, purpose: str = "fine-tune") -> str:
         content = {"file": ("reviews.csv", b"text,label\nI love this,positive\n")}
-        return str(self.post("/v1/files", data={"purpose": "fine-tune"}, files=content)["id"])
+        return str(self.post("/v1/files", data={"purpose": purpose}, files=content)["id"])
 
     def job(self) -> str:
         return str(self.post("/v1/fine_tuning/jobs", json={"model": "lstm", "training_file": self.file()})["id"])
 
     def evaluation(self) -> str:
         return str(self.post("/v1/evaluations", json={"model": MOOD, "file": self.file()})["id"])
+
+    def batch(self) -> str:
+        body = {"input_file_id": self.file("batch"), "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        return str(self.post("/v1/batches", json=body)["id"])
 
     def upload(self, *parts: bytes) -> tuple[str, list[str]]:
         body = {"bytes": sum(map(len, parts)) or 9, "filename": "reviews.csv", "purpose": "fine-tune"}
@@ -115,12 +119,16 @@ class Reader:
             parameters["evaluation_id"] = self.evaluation()
             if path.endswith("/resume"):
                 self.post(f"/v1/evaluations/{parameters['evaluation_id']}/pause")
+        if "batch_id" in parameters:
+            parameters["batch_id"] = self.batch()
         if "upload_id" in parameters:
             parts = body["part_ids"] if body else []
             parameters["upload_id"], part_ids = self.upload(*[b"text,label\n"] * len(parts))
             body = {**body, "part_ids": part_ids} if body else body
         if body and "training_file" in body:
             body = {**body, "training_file": self.file()}
+        if body and "input_file_id" in body:
+            body = {**body, "input_file_id": self.file("batch")}
         if body and "file" in body:
             body = {**body, "file": self.file()}
         if path in CONVERSATIONS:

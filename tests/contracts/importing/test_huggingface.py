@@ -122,7 +122,7 @@ def test_code_is_refused_before_anything_is_sent(api: Api, tmp_path: Path) -> No
     edit(source / "config.json", auto_map={"AutoModel": "modeling_evil.Evil"})
     (source / "modeling_evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     done = run(api, str(source), "--name", "evil")
-    assert done.returncode != 0 and "names code (auto_map)" in done.stderr
+    assert done.returncode != 0 and "refers to code (auto_map)" in done.stderr
     assert not (tmp_path / "ran").exists()
     with api.client() as http:
         assert http.get("/v1/registry/models/evil").status_code == 404

@@ -67,7 +67,7 @@ def test_a_base_model_becomes_a_network_for_embeddings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"auto_map": {"AutoModel": "modeling.Net"}}, "names code (auto_map)"),
+        ({"auto_map": {"AutoModel": "modeling.Net"}}, "refers to code (auto_map)"),
         ({"model_type": "bart"}, "model_type is 'bart'"),
         ({"hidden_act": "swish2"}, "hidden_act is 'swish2'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),

@@ -23,7 +23,7 @@ def test_rows_are_gathered_by_series_in_the_order_of_time(tmp_path: Path) -> Non
     assert (layout.task, layout.steps) == ("classification", ("x", "y"))
     steps = {e.labels[0]: e.features_TF.tolist() for e in examples if e.features_TF is not None}
     assert steps == {"up": [[2.0, 20.0], [3.0, 30.0], [4.0, 40.0]], "down": [[1.0, 10.0]]}
-    with pytest.raises(BadData, match=r"line 3, column 'label': the value differs from line 2, which"):
+    with pytest.raises(BadData, match=r"line 3, column 'label': the value differs from that in line 2, although"):
         read(write(tmp_path, "b.csv", "series,time,x,label\nb,2,3,up\nb,1,1,down\n"))
 
 

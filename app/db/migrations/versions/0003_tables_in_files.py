@@ -1,4 +1,4 @@
-"""Adds the number of rows, the column names and the column roles of uploaded tables to the table of files."""
+"""Adds columns for the number of rows, column names and column roles of uploaded tables to the `files` table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds the kind of a job, and the report of an evaluation, to the table of jobs."""
+"""Adds columns for the job kind and the evaluation report to the `jobs` table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds columns for trials to the table of jobs: their auto job, number and result."""
+"""Adds columns for trials to the `jobs` table: their auto job, number and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds the table of changes that clients have made."""
+"""Adds a table for the changes that clients make."""
 
 from __future__ import annotations
 

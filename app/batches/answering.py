@@ -1,0 +1,112 @@
+"""Answers the requests of a batch, a few at a time, and appends the answers to the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from app.api.http.replies import new_id
+from app.batches.routes import RouteReply
+from app.runs import batch_input
+from app.runs.batch_input import NumberedRequest
+from app.runs.batch_spool import Spool
+from app.wire.batch import ANSWERS, INPUT, SPEC, BatchAnswer, BatchResponse, BatchSpec
+
+# Requests that are open at the same time. Each one that computes beside a client's request slows that request down, so
+# there is only one at an endpoint that scores. Sequences that generate share each step, at little cost to the others.
+IN_FLIGHT, GENERATING_IN_FLIGHT = 1, 2
+GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
+PATIENCE_SECONDS = 600.0  # for which a request is tried again, while an engine is running
+SYNC_SECONDS = 1.0  # interval between two writes to the disk
+GRACE_SECONDS = 1.0  # time for open requests to be answered when the program is asked to stop
+log = logging.getLogger(__name__)
+
+
+class Poster(Protocol):
+    """Sends the body of a request to a route."""
+
+    async def post(self, path: str, body: bytes) -> RouteReply: ...
+
+
+class BatchAnswering:
+    """Answers the requests in a run directory that have no answer in its spool. `stop` may be called on the loop."""
+
+    def __init__(self, run: Path, routes: Poster) -> None:
+        self._run, self._routes = run, routes
+        self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin no more requests. Open requests are cancelled after `GRACE_SECONDS`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Return when all requests are answered, or soon after `stop`. Raises OSError."""
+        count = GENERATING_IN_FLIGHT if self._endpoint in GENERATING else IN_FLIGHT
+        with Spool(self._run / ANSWERS) as spool:
+            pending = _pending(self._run / INPUT, spool)
+            async with _synced(spool):
+                await self._until_stopped([asyncio.create_task(self._work(pending, spool)) for _ in range(count)])
+
+    async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Wait for the tasks or, after `stop`, until they have had time to end. None of them runs afterwards."""
+        stopped = asyncio.create_task(self._stopping.wait())
+        work = asyncio.gather(*tasks)
+        try:
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(work, GRACE_SECONDS)
+        finally:
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    async def _work(self, pending: Iterator[NumberedRequest], spool: Spool) -> None:
+        while not self._stopping.is_set() and (numbered := next(pending, None)) is not None:
+            reply = await self._answer(bytes(numbered.request.body))
+            spool.append(numbered.position, reply.success, _line(numbered.request.custom_id, reply))
+
+    async def _answer(self, body: bytes) -> RouteReply:
+        """Send the request until the reply is final."""
+        wait, until = FIRST_WAIT, time.monotonic() + PATIENCE_SECONDS
+        while True:
+            reply = await self._routes.post(self._endpoint, body)
+            if not reply.transient or (time.monotonic() > until and not reply.engine_lost):
+                return reply
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _pending(path: Path, spool: Spool) -> Iterator[NumberedRequest]:
+    return (numbered for numbered in batch_input.requests(path) if numbered.position not in spool.answered)
+
+
+@asynccontextmanager
+async def _synced(spool: Spool) -> AsyncIterator[None]:
+    """Write the spool to the disk at intervals during the block."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            await asyncio.to_thread(spool.sync)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _line(custom_id: str, reply: RouteReply) -> bytes:
+    response = BatchResponse(reply.status, reply.request_id, msgspec.Raw(reply.body))
+    return msgspec.json.encode(BatchAnswer(new_id("batch_req"), custom_id, response, None))

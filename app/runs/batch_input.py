@@ -1,0 +1,145 @@
+"""Reads and checks the input file of a batch: JSON Lines with one request on each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from app.wire.batch import MOST_REQUESTS
+
+MOST_LINE = 64 * 2**20  # bytes
+MOST_ERRORS = 100  # maximum number of errors that are reported for a file
+BOM = b"\xef\xbb\xbf"
+
+
+class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the file. `body` is the body of a request to the batch's endpoint, which is `url`."""
+
+    custom_id: Annotated[str, Meta(min_length=1, max_length=512)]
+    method: str
+    url: str
+    body: msgspec.Raw
+
+
+class NumberedRequest(NamedTuple):
+    """A request with the number of its line, from 1, and its position among the requests, from 0."""
+
+    line: int
+    position: int
+    request: BatchRequest
+
+
+class LineError(msgspec.Struct, frozen=True):
+    """A reason why a file cannot be run as a batch, in the form in which clients see it."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedInput:
+    """The result of a check: the number of requests, and the errors. The number counts only if there are no errors."""
+
+    total: int
+    errors: list[LineError]
+
+
+class InvalidLine(Exception):
+    """A line that is not a request."""
+
+    def __init__(self, error: LineError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def requests(path: Path) -> Iterator[NumberedRequest]:
+    """Yield the requests of a file. Blank lines are skipped. Raises InvalidLine."""
+    for index, (line, text) in enumerate(_lines(path)):
+        yield NumberedRequest(line, index, _decode(line, text))
+
+
+def check(path: Path, endpoint: str) -> CheckedInput:
+    """Check that every line is a request to the endpoint with a `custom_id` of its own. Stops after `MOST_ERRORS`."""
+    errors: list[LineError] = []
+    seen: set[str] = set()
+    total = 0
+    for line, text in _lines(path):
+        total += 1
+        if total > MOST_REQUESTS:
+            errors.append(LineError("too_many_requests", f"a batch can have at most {MOST_REQUESTS} requests"))
+            break
+        try:
+            request = _decode(line, text)
+            _check(line, request, endpoint, seen)
+            seen.add(request.custom_id)
+        except InvalidLine as invalid:
+            errors.append(invalid.error)
+        if len(errors) >= MOST_ERRORS:
+            break
+    if not total:
+        errors.append(LineError("empty_file", "the file contains no requests"))
+    return CheckedInput(total, errors)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers. A line that is too long is the last one."""
+    with path.open("rb") as file:
+        number = 0
+        while text := file.readline(MOST_LINE + 1):
+            number += 1
+            text = text.removeprefix(BOM) if number == 1 else text
+            if text.strip():
+                yield number, text
+            if len(text) > MOST_LINE:
+                return
+
+
+def _decode(line: int, text: bytes) -> BatchRequest:
+    if len(text) > MOST_LINE:
+        raise InvalidLine(LineError("line_too_long", f"a line can have at most {MOST_LINE} bytes", None, line))
+    try:
+        request = _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise InvalidLine(_invalid(str(error), line)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidLine(LineError("invalid_json_line", f"the line is not valid JSON: {error}", None, line)) from None
+    if not bytes(request.body).lstrip().startswith(b"{"):
+        raise InvalidLine(LineError("invalid_request", "body must be an object", "body", line))
+    return request
+
+
+_decoder = msgspec.json.Decoder(BatchRequest)
+
+
+def _invalid(text: str, line: int) -> LineError:
+    """Convert msgspec's message, such as "Object missing required field `url`"."""
+    what, _, place = text.partition(" - at `$")
+    field = place.strip("`.") or None
+    if "missing required field" in what:
+        field = what.split("`")[1]
+        return LineError("missing_required_parameter", f"{field} is missing", field, line)
+    if "unknown field" in what:
+        field = what.split("`")[1]
+        names = ", ".join(BatchRequest.__struct_fields__)
+        return LineError("unknown_field", f"unknown field {field!a}; the fields are {names}", field, line)
+    return LineError("invalid_request", f"{field or 'the line'}: {what[:1].lower()}{what[1:]}", field, line)
+
+
+def _check(line: int, request: BatchRequest, endpoint: str, seen: set[str]) -> None:
+    if request.method != "POST":
+        raise InvalidLine(
+            LineError("invalid_method", f"method must be POST, not {request.method[:20]!a}", "method", line)
+        )
+    if request.url != endpoint:
+        message = f"url must be {endpoint}, the endpoint of the batch, not {request.url[:60]!a}"
+        raise InvalidLine(LineError("invalid_url", message, "url", line))
+    if request.custom_id in seen:
+        message = f"an earlier line has the custom_id {request.custom_id[:60]!a}; each line needs its own"
+        raise InvalidLine(LineError("duplicate_custom_id", message, "custom_id", line))

@@ -1,0 +1,174 @@
+"""One attempt at a batch, from the claim to the job's next state.
+
+1. Lock the run directory, and fetch and check the requests.
+2. Start the batch program, which answers the requests that have no answer in the spool, and report its progress.
+3. When all requests are answered, the batch has expired or a client has cancelled it, store the result files.
+
+A killed worker leaves the spool, from which the next attempt continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from app.jobs.batch_progress import BatchProgress, expires_at
+from app.jobs.records import ANSWERING, FAILED, PUBLISHING, VALIDATING, Job
+from app.runs import batch_input
+from app.runs.batch_spool import SpoolReader
+from app.runs.trainer import Trainer
+from app.wire.batch import ANSWERS, INPUT, BatchSpec
+from app.wire.trainer import TrainFailed
+from app.worker import batch_results, endings
+from app.worker.batch_results import BatchEnding
+from app.worker.job_attempt import Interrupted, JobAttempt
+from app.worker.lease import TRAINER_SHARE
+from app.worker.resources import Resources
+
+POLL_SECONDS = 0.1  # the interval between two reads of the spool
+REPORT_SECONDS = 1.0  # the interval between two reports of the numbers of answers
+
+
+class BatchAttempt(JobAttempt):
+    """An attempt at a batch, whose requests a batch program answers."""
+
+    def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
+        super().__init__(resources, job, stopping)
+        self._progress = BatchProgress.of(job)
+        self._spool = SpoolReader(self._run.path / ANSWERS)
+        self._total = 0
+        self._until = math.inf  # the monotonic time at which the batch expires
+
+    def _work(self) -> str:
+        with contextlib.ExitStack() as stack:
+            self._run.create()
+            stack.callback(os.close, lock := self._lock_unless_cancelled())
+            self._until = time.monotonic() + expires_at(self._job) - self._lease.write(self._resources.database.now)
+            spec = msgspec.convert(self._job.request["spec"], BatchSpec)
+            self._run.fill_batch(spec, self._resources.blobs)
+            checked = batch_input.check(self._run.path / INPUT, spec.endpoint)
+            if checked.errors:
+                return self._refuse(checked.errors)
+            self._total = checked.total
+            self._begin()
+            program = self._start(lock) if self._open else None
+        code = 0 if program is None else self._answer(program)
+        if self._open and (error := endings.disk_failure(code, None)) is not None:
+            return self._wait_for_disk(error)
+        return self._finish()
+
+    def _lock_unless_cancelled(self) -> int:
+        """Lock the run directory. A cancelled batch is locked too, because its answers are stored."""
+        try:
+            return self._lock()
+        except Interrupted:
+            if not self._lease.cancel:
+                raise
+            self._resources.trainers.kill_stray(self._job.id, self._run.path)
+            return self._run.lock(self._lease.seconds, self._lease.check)
+
+    @property
+    def _open(self) -> bool:
+        """Whether requests are to be answered."""
+        return not self._lease.cancel and not self._expired and len(self._spool.answers) < self._total
+
+    @property
+    def _expired(self) -> bool:
+        return time.monotonic() >= self._until
+
+    def _position(self) -> int:
+        return len(self._spool.answers)
+
+    def _begin(self) -> None:
+        """Record the number of requests and, in the first attempt, the start of the work."""
+        now = self._lease.write(self._resources.database.now)
+        began = {"total": self._total, "in_progress_at": self._progress.in_progress_at or now}
+        self._spool.read()
+        self._report(ANSWERING, began | self._counts(), advanced=False)
+
+    def _start(self, lock: int) -> Trainer:
+        resources = self._resources
+        return Trainer(
+            resources.batch_program,
+            self._run.path,
+            events=None,
+            log=self._run.log,
+            lease_seconds=TRAINER_SHARE * resources.settings.lease_seconds,
+            about=(self._job.request_id or "", self._job.id),
+            keep_open=(lock,),
+            env=resources.env,
+        )
+
+    def _answer(self, program: Trainer) -> int:
+        """Report the progress of the batch program until it ends, and return its exit code."""
+        try:
+            self._lease.guard(program)
+            with self._listed(program, "batch"):
+                self._follow(program)
+            return program.close()
+        finally:
+            program.close()
+
+    def _follow(self, program: Trainer) -> None:
+        """Read the spool until the program ends. Stop the program if the batch or the worker must stop."""
+        deadline, reported, due = math.inf, len(self._spool.answers), 0.0
+        while program.running():
+            time.sleep(POLL_SECONDS)
+            self._lease.check()
+            self._spool.read()
+            if len(self._spool.answers) > reported and time.monotonic() >= due:
+                self._report(ANSWERING, self._counts(), advanced=True)
+                reported, due = len(self._spool.answers), time.monotonic() + REPORT_SECONDS
+            if deadline == math.inf and (self._expired or self._to_stop()):
+                program.terminate()
+                deadline = time.monotonic() + self._resources.settings.stop_seconds
+            if time.monotonic() > deadline:
+                program.kill()
+        self._spool.read()
+
+    def _counts(self) -> dict[str, Any]:
+        return {"completed": self._spool.completed, "failed": self._spool.failed}
+
+    def _report(self, phase: str, changes: dict[str, Any], *, advanced: bool) -> None:
+        jobs, job = self._resources.jobs, self._job
+        flags = self._lease.write(
+            lambda s: jobs.report_batch(s, job.id, job.attempt, phase, changes, advanced=advanced)
+        )
+        self._lease.cancel = self._lease.cancel or flags.cancel
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> str:
+        """Store the result files and end the job, or give it back if requests are open."""
+        if self._open:
+            if self._stopping():
+                raise Interrupted
+            return self._retry("the batch program ended unexpectedly")
+        if len(self._spool.answers) == self._total:
+            return self._store(BatchEnding.COMPLETED)
+        return self._store(BatchEnding.CANCELLED if self._lease.cancel else BatchEnding.EXPIRED)
+
+    def _store(self, ending: BatchEnding) -> str:
+        now = self._lease.write(self._resources.database.now)
+        self._report(PUBLISHING, {"finalizing_at": now} | self._counts(), advanced=False)
+        status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending)
+        self._run.remove()  # the requests and their answers are stored, and may be large
+        return status
+
+    def _refuse(self, errors: list[batch_input.LineError]) -> str:
+        """End the batch because of errors in its file."""
+        first = errors[0]
+        where = f"line {first.line}: " if first.line is not None else ""
+        self._report(VALIDATING, {"errors": msgspec.to_builtins(errors)}, advanced=False)
+        return self._fail(TrainFailed(first.code, f"{where}{first.message}", first.param))
+
+    def _fail(self, failed: TrainFailed) -> str:
+        jobs, job = self._resources.jobs, self._job
+        error = {"code": failed.code, "message": failed.message, "param": failed.param}
+        return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))

@@ -1,0 +1,96 @@
+"""Stores the result files of a batch, and ends its job.
+
+The output file contains the successful answers, and the error file all others, both in the order of the requests.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from app.db.paging import new_id
+from app.jobs.batch_progress import EXPIRED
+from app.jobs.records import CANCELLED, FAILED, PUBLISHING, SUCCEEDED
+from app.runs import batch_input
+from app.runs.batch_spool import SpoolReader
+from app.runs.run_directory import RunDirectory
+from app.wire.batch import INPUT, MOST_REQUESTS, BatchAnswer, BatchFault
+from app.worker.lease import Lease
+from app.worker.resources import Resources
+
+PURPOSE = "batch_output"
+
+
+class BatchEnding(enum.Enum):
+    """Why a batch ends: all requests are answered, a client has cancelled it, or its completion window has passed."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+FAULTS = {
+    BatchEnding.CANCELLED: BatchFault("batch_cancelled", "The batch was cancelled before this request was answered."),
+    BatchEnding.EXPIRED: BatchFault(EXPIRED, "The completion window ended before this request was answered."),
+}
+EXPIRY = {"code": EXPIRED, "message": "the completion window ended before all requests were answered", "param": None}
+
+
+def store(resources: Resources, lease: Lease, run: RunDirectory, spool: SpoolReader, ending: BatchEnding) -> str:
+    """Store the result files and end the job. Return its status. Raises retryable errors, OSError and LeaseLost."""
+    job = lease.job
+    names = {name: run.path / f"{name}.jsonl" for name in ("output", "error")}
+    unanswered = _write(names["output"], names["error"], run.path / INPUT, spool, ending)
+    blobs = {
+        name: (resources.blobs.put_file(path), path.stat().st_size)
+        for name, path in names.items()
+        if path.stat().st_size
+    }
+
+    def end(session: Session) -> str:
+        # Lock the job's row, so that a cancellation is either noticed here or comes too late to have an effect.
+        cancelled = resources.jobs.hold(session, job.id, job.attempt).cancel
+        expiry = (job.request.get("output_expires_after") or {}).get("seconds")
+        files = {
+            name: resources.files.record(
+                session, job.owner, f"{job.id}_{name}.jsonl", PURPOSE, *blob, expires_after=expiry
+            ).id
+            for name, blob in blobs.items()
+        }
+        changes: dict[str, Any] = {f"{name}_file_id": id_ for name, id_ in files.items()}
+        changes |= {"completed": spool.completed, "failed": spool.failed + unanswered}
+        resources.jobs.report_batch(session, job.id, job.attempt, PUBLISHING, changes, advanced=False)
+        values: dict[str, Any] = {"result_files": list(files.values())}
+        if cancelled or ending is BatchEnding.CANCELLED:
+            return resources.jobs.finish(session, job.id, job.attempt, CANCELLED, **values)
+        if ending is BatchEnding.EXPIRED:
+            return resources.jobs.finish(session, job.id, job.attempt, FAILED, error=EXPIRY, **values)
+        return resources.jobs.finish(session, job.id, job.attempt, SUCCEEDED, **values)
+
+    return lease.end(end)
+
+
+def _write(output: Path, errors: Path, requests: Path, spool: SpoolReader, ending: BatchEnding) -> int:
+    """Write both files, and return the number of requests without an answer. Earlier attempts' files are replaced."""
+    unanswered = 0
+    with output.open("wb") as good, errors.open("wb") as bad:
+        answers = spool.in_order(MOST_REQUESTS)
+        for numbered, answer in zip(batch_input.requests(requests), answers, strict=False):
+            if answer is None:
+                unanswered += 1
+                answer = False, _unanswered(numbered.request.custom_id, ending)
+            success, line = answer
+            (good if success else bad).write(line + b"\n")
+        for file in (good, bad):
+            file.flush()
+            os.fsync(file.fileno())
+    return unanswered
+
+
+def _unanswered(custom_id: str, ending: BatchEnding) -> bytes:
+    return msgspec.json.encode(BatchAnswer(new_id("batch_req"), custom_id, None, FAULTS[ending]))
