@@ -59,7 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
-    dtype: Annotated[Literal["float32", "bfloat16"], _help("data type of the engine's weights")] = "float32"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        _help("number type of networks; with auto, the fastest that keeps the answers of float32"),
+    ] = "auto"
     batch_invariant: Annotated[
         bool, _help("compute with fixed shapes, so that replies are bit-identical regardless of concurrent requests")
     ] = False

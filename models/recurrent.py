@@ -28,6 +28,7 @@ class Recurrent(KernelLayer):
     """The base of the recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
 
     tensors: ClassVar[int] = 1
+    whole_sequences: ClassVar[bool] = False
     rnn: nn.RNNBase
 
     def __init__(self, config: ModelConfig) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import zmq
 
 from app.wire import engine as wire
+from app.wire.modes import ModeChoice
 
 HEARTBEAT = ".heartbeat"
 
@@ -261,6 +262,7 @@ class FakeEngine:
                 running[digest],
                 10 * running[digest],
                 kernel="torch",
+                choice=ModeChoice("float32/torch", "no other mode is faster", {"float32/torch": 1.0}),
                 work=self.work,
             )
             for digest, name in self.loaded.items()

@@ -42,7 +42,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
         ("PORT", "99999", "OSTINATO_PORT: expected `int` <= 65535, not '99999'"),
         ("PORT", "eight", "OSTINATO_PORT: expected `int`, not 'eight'"),
         ("LEASE_SECONDS", "0", "OSTINATO_LEASE_SECONDS: expected `float` > 0.0, not '0'"),
-        ("DTYPE", "float16", "OSTINATO_DTYPE: expected float32 or bfloat16, not 'float16'"),
+        ("DTYPE", "float16", "OSTINATO_DTYPE: expected auto, float32 or bfloat16, not 'float16'"),
         ("LOG_FORMAT", "xml", "OSTINATO_LOG_FORMAT: expected text or json, not 'xml'"),
         ("LOG_LEVEL", "all", "OSTINATO_LOG_LEVEL: expected debug, info, warning or error, not 'all'"),
         ("STORAGE_URL", "foo://bar", "OSTINATO_STORAGE_URL .*'foo'; it must look like file:///folder, s3://bucket"),
@@ -111,6 +111,6 @@ def test_every_setting_has_a_description() -> None:
     assert all(variable.startswith("OSTINATO_") and meaning for variable, _, meaning in lines)
     meanings = {variable: meaning for variable, _, meaning in lines}
     assert meanings["OSTINATO_DEVICE"].endswith(": auto, cpu or cuda")
-    assert meanings["OSTINATO_DTYPE"].endswith(": float32 or bfloat16")
+    assert meanings["OSTINATO_DTYPE"].endswith(": auto, float32 or bfloat16")
     assert meanings["OSTINATO_LOG_FORMAT"].endswith(": text or json")
     assert meanings["OSTINATO_LOG_LEVEL"].endswith(": debug, info, warning or error")

@@ -17,6 +17,7 @@ from app.wording import counted, listed
 from models.choices import ARCHITECTURES
 
 UNLIMITED = 1_000_000  # table width in characters if the output is not a terminal
+TOO_FEW = "too few rows"  # shown in place of a metric
 NARROWEST = 8  # minimum width of a column, in characters
 VERSIONS = "/v1/registry/versions"
 COMPARED = ("task", "architecture", "parameters", "config", "digest")
@@ -51,6 +52,7 @@ def search(
     if as_json:
         print_json(versions)
         return
+    versions.sort(key=lambda version: _lacks_rows(version, metric))  # such values are not the best ones
     rows = [
         (v["id"], v["task"], v["architecture"], aliases_of(v), _quality(v, metric), when(v["created_at"]))
         for v in versions
@@ -70,7 +72,16 @@ def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
 
 def _quality(version: dict[str, Any], metric: str | None) -> Any:
     metrics = version.get("metrics") or {}
-    return _rounded(flatten(metrics).get(metric)) if metric else headline(metrics)
+    if metric is None:
+        return headline(metrics)
+    return TOO_FEW if _lacks_rows(version, metric) else _rounded(flatten(metrics).get(metric))
+
+
+def _lacks_rows(version: dict[str, Any], metric: str | None) -> bool:
+    """Whether a metric of a version, such as `test.accuracy`, was measured on too few rows."""
+    split, _, name = (metric or "").partition(".")
+    part = (version.get("metrics") or {}).get(split)
+    return isinstance(part, dict) and _few(name, part.get("rows"))
 
 
 def compare(
@@ -138,21 +149,21 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
         if any(value != values[0] for value in values):
             split, _, metric = name.partition(".")
             rows = figures.get(f"{split}.rows") or [None] * len(values)
-            small = [number is not None and _few(metric, int(number)) for number in rows]
+            small = [_few(metric, number) for number in rows]
             best = (
                 None
                 if any(small) or split in (comparison.get("different_rows") or [])
                 else comparison["best"].get(name)
             )
             shown = [
-                "-" if value is None else "too few rows" if few else _rounded(value)
+                "-" if value is None else TOO_FEW if few else _rounded(value)
                 for value, few in zip(values, small, strict=True)
             ]
             yield [name, *(f"{value} *" if number == best else f"{value}" for number, value in enumerate(shown))]
 
 
-def _few(metric: str, rows: int) -> bool:
-    """Whether `rows` is too few for a meaningful value of the metric."""
+def _few(metric: str, rows: float | None) -> bool:
+    """Whether `rows` is too few for a meaningful value of the metric. False for None."""
     if metric in ("ece", "ece_uncalibrated"):
         return not shows_calibration_error(rows)
     return metric != "rows" and too_few(rows)

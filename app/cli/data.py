@@ -55,11 +55,16 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
     """Run the trainer's checks on the data files and print the result. Returns the checks' messages.
 
-    With `as_json`, prints only warnings, to standard error. If the data cannot be used, prints the first faulty rows,
-    one per line, and raises InvalidRequest.
+    `paths` lacks files that were uploaded before; `request` names them. With `as_json`, prints only warnings,
+    to standard error. If the data cannot be used, prints the first faulty rows, one per line, and raises
+    InvalidRequest.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
+    if "training_file" not in paths:
+        _check_validation(paths.get("validation_file"), request)
+        return []
+    uploaded = "validation_file" in request
     training = request.get("training", {})
     result = check_files(
         paths["training_file"],
@@ -67,9 +72,11 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
         task=request.get("task"),
         columns=msgspec.convert(request.get("columns", {}), Columns),
         validation_split=request.get("validation_split", VALIDATION_SPLIT),
-        skip_bad_rows=training.get("skip_bad_rows", 0.0),
+        skip_bad_rows=_skipped_share(training, alone=uploaded),
         encoding=training.get("encoding"),
     )
+    if uploaded and "rows" in result.report:  # no rows of the training file are held out
+        result.report["rows"] = {"train": sum(result.report["rows"].values())}
     messages = _messages(result) + _few_rows(result, selects=bool(training.get("patience")))
     if result.error is None and not as_json:
         print(f"{paths['training_file'].name}: {_sizes(result)}")
@@ -82,6 +89,25 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
     if result.error is not None:
         raise refusal(result.error)
     return [message for _, message in messages]
+
+
+def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
+    """Raise InvalidRequest if a validation file, whose training file was uploaded before, cannot be used."""
+    if path is None:
+        return
+    from app.training.data.checking import check_validation  # loads numpy and pyarrow
+
+    training, columns = request.get("training", {}), msgspec.convert(request.get("columns", {}), Columns)
+    skipped = _skipped_share(training, alone=True)
+    error = check_validation(path, request.get("task"), columns, skipped, training.get("encoding"))
+    if error is not None:
+        raise refusal(error)
+
+
+def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
+    """The share of the rows that may be left out: of both files together, so that any share of one file may be bad."""
+    share = float(training.get("skip_bad_rows", 0.0))
+    return 1.0 if alone and share else share
 
 
 def _sizes(result: DataReport) -> str:

@@ -91,7 +91,7 @@ def check_processor() -> Finding:
     except OSError:
         flags = ""
     bfloat16 = "amx_bf16" in flags or "avx512_bf16" in flags
-    hint = ", with bfloat16 instructions: OSTINATO_DTYPE=bfloat16 is faster" if bfloat16 else ""
+    hint = ", with bfloat16 instructions" if bfloat16 else ""
     return Finding("processor", "ok", counted(settings.cores(), "core") + hint)
 
 

@@ -18,6 +18,7 @@ from app.cli.output import Json, connect, print_json, table, warn
 from app.cli.references import look_up
 from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
+from app.wire.measurement import too_few, verdict
 from app.wire.training_options import Columns
 from app.wording import counted
 
@@ -132,14 +133,17 @@ def summary(job: dict[str, Any]) -> Iterator[str]:
 
 
 def _figures(metrics: dict[str, Any]) -> str:
+    if too_few(metrics.get("rows")):
+        return verdict(metrics["rows"])
     count = counted(metrics["rows"], "row") if "rows" in metrics else counted(metrics.get("tokens", 0), "token")
     shown = [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
 
 
 def labels_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A table of the labels that have the most rows."""
-    per_label = report["metrics"].get("per_class") or {}
+    """A table of the labels that have the most rows. Empty if there are too few rows for meaningful metrics."""
+    few = too_few(report["metrics"].get("rows"))
+    per_label = {} if few else report["metrics"].get("per_class") or {}
     most = sorted(per_label.items(), key=lambda item: -item[1]["support"])[:LABELS]
     rows = [[name, v["support"], *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1"))] for name, v in most]
     return ["label", "rows", "precision", "recall", "f1"], rows

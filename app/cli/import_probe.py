@@ -6,7 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.cli.output import clean
+from app.cli.output import clean, warn
+from app.cli.references import ROOT
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -34,6 +35,18 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
     if item.get("value") is not None:
         return {"value": item["value"]}
     return dict(zip(labels, item["probs"], strict=True))
+
+
+def send_probes(client: Client, name: str, number: int, inputs: list[Any] | None) -> None:
+    """Store the user's inputs as the probes of a new version. If the service rejects them, the version is kept."""
+    from app.client import ServiceError
+
+    if inputs is None:
+        return
+    try:
+        client.call("PUT", f"{ROOT}/{name}/versions/{number}/probes", json={"input": inputs})
+    except ServiceError as error:
+        warn(f"{name}:{number} is registered, but the inputs of --probe were not accepted: {error.message}")
 
 
 def show_probe(probe: Probe, answer: dict[str, float]) -> None:

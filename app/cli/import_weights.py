@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,16 +135,30 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
     return error
 
 
-def read_pair(option: str) -> tuple[str, str]:
-    """Split the argument of `--set field=value` into field and value."""
-    name, separator, value = option.partition("=")
-    if not separator:
-        raise InvalidRequest(f"--set {option}: must have the form field=value")
-    return name, value
+def read_fields(options: Sequence[str], own: dict[str, str]) -> dict[str, str]:
+    """Read the arguments of `--set field=value`. `own` contains the values of options for single fields.
+
+    Returns the fields with the values of `--set`, `--task` and `--heads`. Raises InvalidRequest if a field is given
+    twice.
+    """
+    fields: dict[str, str] = {}
+    for option in options:
+        name, separator, value = option.partition("=")
+        if not separator:
+            raise InvalidRequest(f"--set {option}: must have the form field=value")
+        if name in own:
+            raise InvalidRequest(f"--set {option}: {name} is also given as --{name} {own[name]}; give it once")
+        if name in fields:
+            raise InvalidRequest(f"--set {option}: {name} is also given as --set {name}={fields[name]}; give it once")
+        fields[name] = value
+    return fields | {name: own[name] for name in OWN_OPTIONS if name in own}
 
 
 def read_labels(labels: str | None) -> list[str] | None:
-    """Read labels from a JSON file, a file with one label per line, or a comma-separated list."""
+    """Read labels from a JSON file, a file with one label per line, or a comma-separated list.
+
+    Raises InvalidRequest for an empty label, unless it is a blank line at the end of a file.
+    """
     if labels is None:
         return None
     try:
@@ -155,8 +170,11 @@ def read_labels(labels: str | None) -> list[str] | None:
     else:
         if text.lstrip().startswith(("{", "[")):
             return _json_labels(labels, text)
-        parts = text.split("\n")
-    return [label.strip() for label in parts if label.strip()]
+        parts = text.rstrip().split("\n")
+    names = [label.strip() for label in parts]
+    if "" in names:
+        raise InvalidRequest(f"--labels {labels}: label {names.index('') + 1} of {len(names)} is empty")
+    return names
 
 
 def _json_labels(name: str, text: str) -> list[str]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.import_probe import answer_probe, show_probe
-from app.cli.import_weights import WeightsOptions, convert_weights, read_pair
+from app.cli.import_probe import answer_probe, send_probes, show_probe
+from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
 from app.cli.references import ROOT
 from app.errors import InvalidRequest
@@ -54,7 +54,8 @@ Options = Annotated[
 ProbeInput = Annotated[
     str | None,
     typer.Option(
-        help="Weights only: an input for comparing the answer with your program's, as a text or a JSON list of steps."
+        help="A file of typical inputs, on which number types are compared. For weights, it may also be one input, "
+        "and the answer to the first is printed, for comparison with your program's."
     ),
 ]
 AllowPickle = Annotated[
@@ -82,36 +83,44 @@ def import_version(
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
+    from app.importing.probe import read_inputs
     from app.importing.pytorch.state_dict import WEIGHTS
 
+    if not source.exists():
+        raise InvalidRequest(f"{source} does not exist")
     if kind := describe(source):
         raise InvalidRequest(f"{source} is {kind}")
     if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
-        fields = dict(read_pair(option) for option in options or [])
-        fields |= {key: str(value) for key, value in (("heads", heads), ("task", task)) if value is not None}
+        own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
+        fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
         return
     weights_options = {
         "--labels": labels, "--vocabulary": vocabulary, "--task": task, "--heads": heads, "--set": options,
-        "--probe": probe, "--allow-pickle-tensors": allow_pickle_tensors or None,
+        "--allow-pickle-tensors": allow_pickle_tensors or None,
     }  # fmt: skip
     if useless := [flag for flag, value in weights_options.items() if value is not None]:
         raise InvalidRequest(
             f"{', '.join(useless)} can only be used with weights; a checkpoint directory already contains "
             "this information"
         )
+    inputs = read_inputs(probe)
+    if probe is not None and inputs is None:
+        raise InvalidRequest(f"--probe: for a checkpoint, it must be a file of inputs; {probe!r} is not a file")
     with (
         tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,
         connect() as client,
         _archive(source, Path(folder)) as archive,
     ):
-        _report(_upload(client, name, archive), name, as_json)
+        version = _upload(client, name, archive)
+        send_probes(client, name, version["version"], inputs)
+        _report(version, name, as_json)
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
     """Convert weights, register them, and show the new version's answer to a test request."""
     from app.client import ServiceError
-    from app.importing.probe import make_probe
+    from app.importing.probe import make_probe, read_inputs
 
     with tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder:
         checkpoint = Path(folder) / "checkpoint"
@@ -120,11 +129,12 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
             warn(f"assumed {clean(line)}")
         warn(f"computes {clean(converted.computation)}")
         config = converted.checkpoint.config
-        probe = make_probe(checkpoint, config, own_probe)
+        probe, inputs = make_probe(checkpoint, config, own_probe), read_inputs(own_probe)
         with connect() as client:
             with _archive(checkpoint, Path(folder)) as archive:
                 version = _upload(client, options.name, archive)
             reference = f"{options.name}:{version['version']}"
+            send_probes(client, options.name, version["version"], inputs)
             try:
                 answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
             except ServiceError as error:

@@ -12,10 +12,11 @@ import typer
 from app.cli.evaluate import print_report
 from app.cli.follow import follow as follow_job
 from app.cli.follow import is_evaluation, path_of, render
-from app.cli.outcome import conclude, figures_of
+from app.cli.outcome import conclude
 from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
+from app.wire.measurement import shown_metrics
 from app.wire.training_options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _took(job: dict[str, Any]) -> str:
 
 
 def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
-    figures = figures_of(trial)
+    figures = shown_metrics(trial["metrics"])
     status = trial["status"] if trial["status"] != "running" else f"running ({float(trial['progress']):.0%})"
     size = f"{trial['parameters']:,}" if trial.get("parameters") else ""
     return trial["id"], trial["model"], status, figures or trial.get("error") or "", size, "chosen" * trial["chosen"]

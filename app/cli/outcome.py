@@ -10,6 +10,7 @@ from app.cli.follow import ENDED
 from app.cli.output import headline, warn
 from app.cli.wording import in_own_words
 from app.errors import NotFound, OstinatoError
+from app.wire.measurement import shown_metrics, too_few
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -35,17 +36,15 @@ def failure(job: dict[str, Any]) -> str:
     return f"{job['id']} {job['status']}" + (f": {in_own_words(message)}" if message else "")
 
 
-def figures_of(trial: dict[str, Any]) -> str:
-    """A trial's metrics: `accuracy 0.900, loss 0.250`."""
-    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in trial["metrics"].items())
-
-
 def _conclude_trial(client: Client, job: dict[str, Any]) -> None:
     """Print a trial's metrics, and how to compare it with other trials. A trial does not publish a version."""
     parent = job["parent_id"]
     compared = client.get(f"/v1/fine_tuning/jobs/{parent}")
-    figures = next((figures_of(trial) for trial in compared.get("trials") or [] if trial["id"] == job["id"]), "")
-    print(f"{job['id']} has ended: {job['model']}" + (f", validation {figures}" if figures else ""))
+    metrics: dict[str, Any] = next(
+        (trial["metrics"] for trial in compared.get("trials") or [] if trial["id"] == job["id"]), {}
+    )
+    name = ", validation on" if too_few(metrics.get("rows")) else ", validation"
+    print(f"{job['id']} has ended: {job['model']}" + (f"{name} {shown_metrics(metrics)}" if metrics else ""))
     if compared["status"] in ENDED:
         print(f"it is a trial of {parent}; compare the trials with: ostinato jobs show {parent}")
     else:

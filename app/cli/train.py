@@ -82,7 +82,7 @@ def train(
     parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # validate before uploading
     ids = {field: str(path) for field, path in files.items() if _is_id(path)}
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
-        printed = [] if ids else check_data(paths, request, as_json)
+        printed = check_data(paths, request | ids, as_json)
         with connect() as client:
             if model != AUTO and model not in ARCHITECTURES:
                 look_up(client, model, choices=(*ARCHITECTURES, AUTO))

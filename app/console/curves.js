@@ -1,6 +1,7 @@
 // Collects the metrics of a job's events into the curves of its plots.
 
 import { title } from "./format.js";
+import { tooFew } from "./quality.js";
 
 const NOT_CURVES = new Set(["step", "total_steps", "progress", "seconds_left", "valid_rows", "trained_tokens", "full_valid_loss", "full_valid_mean_token_accuracy"]);
 const NAMES = {
@@ -10,6 +11,7 @@ const NAMES = {
 export const curveName = (key) => NAMES[key] || `Validation ${title(key)}`;
 
 const LOSSES = ["train_loss", "valid_loss"];
+const RATES = new Set(["accuracy", "macro_f1", "micro_f1", "valid_mean_token_accuracy"]);
 const SPEED = ["lr", "tokens_per_second"];
 
 export class Curves {
@@ -22,7 +24,7 @@ export class Curves {
     if (typeof data.step !== "number") return;
     this.steps = Math.max(this.steps, data.step);
     for (const [key, value] of Object.entries(data)) {
-      if (NOT_CURVES.has(key) || typeof value !== "number") continue;
+      if (NOT_CURVES.has(key) || typeof value !== "number" || (RATES.has(key) && tooFew(data.valid_rows))) continue;
       const known = this.points.get(key) || [];
       if (!known.length) this.points.set(key, known);
       if (!known.length || known[known.length - 1][0] < data.step) known.push([data.step, value]);

@@ -127,5 +127,5 @@ async function start() {
 }
 
 window.addEventListener("hashchange", show);
-events.addEventListener("signin", () => { if (document.querySelector(".stage")) { setKey(""); location.reload(); } });
+events.addEventListener("signin", () => { if (main.isConnected) { setKey(""); location.reload(); } });
 start();

@@ -9,15 +9,28 @@ const MAIN = {
 export const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
 export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 ? percent(value) : number(value));
 
-export const splitOf = (version) => ["test", "validation"].find((split) => version.metrics?.[split]) || null;
+// The same numbers of rows as in app/wire/measurement.py.
+export const MEASURABLE_ROWS = 20;
+export const CALIBRATION_ERROR_ROWS = 200;
+export const tooFew = (rows, name = "") => typeof rows === "number" && rows < (/^ece/.test(name) ? CALIBRATION_ERROR_ROWS : MEASURABLE_ROWS);
+export const verdict = (rows) => `${number(rows)} ${rows === 1 ? "row" : "rows"}: too few for meaningful metrics`;
+
+// The split whose metrics to show: the first with enough rows, otherwise the first.
+export function splitOf(version) {
+  const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
+  return splits.find((split) => !tooFew(version.metrics[split].rows)) || splits[0] || null;
+}
 
 export function mainMetric(version) {
   const split = splitOf(version);
+  if (split && tooFew(version.metrics[split].rows)) return null;
   const name = split && (MAIN[version.task] || []).find((key) => typeof version.metrics[split][key] === "number");
   return name ? { split, name, value: version.metrics[split][name] } : null;
 }
 
 export function quality(version) {
   const metric = mainMetric(version);
+  const split = splitOf(version);
+  if (split && tooFew(version.metrics[split].rows)) return `${split} on ${verdict(version.metrics[split].rows)}`;
   return metric ? `${metric.split} ${title(metric.name).toLowerCase().replace(" f1", " F1")} ${show(metric.name, metric.value)}` : "–";
 }

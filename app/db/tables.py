@@ -84,6 +84,17 @@ class VersionRow(TableBase):
     deleted_at: Mapped[float | None]
 
 
+class ProbesRow(TableBase):
+    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns them."""
+
+    __tablename__ = "probes"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int]
+    created_at: Mapped[float]
+
+
 class AliasRow(TableBase):
     """A name that points to a version of a model and can be moved."""
 

@@ -20,7 +20,7 @@ def main() -> None:
         help="listen at this path; heartbeats are sent at PATH.heartbeat",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"))
     for name in ("threads", "max-batch-tokens", "max-slots", "prefill-tokens"):
         parser.add_argument(f"--{name}", type=int, metavar="N")
     parser.add_argument("--batch-invariant", action="store_true", default=None)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.directory import WEIGHTS, Checkpoint
 from app.checkpoint.weights import check_tensors, read_header
+from app.engine.precision import Subject
+from app.engine.probing import probes_of
 from app.engine.reply import is_out_of_memory
 from app.engine.runner import Scaling
+from app.engine.tuning import Tuner, UntunedVersion
 from app.errors import CheckpointInvalid, OstinatoError, Unavailable
 from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire.engine import Load
+from app.wire.modes import ModeChoice
+from app.wire.probes import ProbeSet
 from models import tasks
 from models.config import ModelConfig
-from models.kernels import choice
+from models.kernels.modes import ComputeMode, fixed_mode, set_mode
 
 logger = logging.getLogger(__name__)
+FIXED = "fixed by the settings"
+PLAIN = ModeChoice("float32/torch", FIXED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +48,8 @@ class LoadedNetwork:
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
     answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
-    a kernel's own layout. `kernel` is the name of the matrix product implementation.
+    a kernel's own layout. `dtype` is the type of activations. `choice` explains the mode, that is the type of the
+    weights and the kernel.
     """
 
     digest: str
@@ -52,33 +62,59 @@ class LoadedNetwork:
     eos_id: int | None
     scaling: Scaling | None
     target: Scaling | None
-    kernel: str = choice.PLAIN
+    choice: ModeChoice = PLAIN
+
+    @property
+    def mode(self) -> ComputeMode:
+        """The type of the weights, and the kernel."""
+        return ComputeMode.parse(self.choice.mode)
 
 
-def load(message: Load, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
-    """Load the checkpoint named in `message`, with weights of type `dtype` on `device`.
+def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner | None = None) -> LoadedNetwork:
+    """Load the checkpoint named in `message` on `device`.
+
+    The mode is chosen by `tuner`. Without one, it is that of `dtype`.
 
     Raises CheckpointInvalid if the files differ from those listed in `message`, or are not a valid checkpoint.
     """
     directory = Path(message.directory)
     _verify(directory, message)
     contents = checkpoint.read(directory)
-    network = _network(contents.config, directory / "model.safetensors")
-    network.requires_grad_(False).eval().to(device=device, dtype=dtype)
-    if contents.config.ngram_buckets and contents.config.task != "generation":
-        network.ngrams.bind_tokens(pieces(Tokenizer.load(directory)))
-    nbytes = sum(int(tensor.nbytes) for tensor in network.state_dict().values())
-    # Only for decoding: PyTorch's own matrix products are faster for large classification batches (docs/log.md).
-    kernels = choice.choose(device, dtype) if isinstance(network, tasks.LanguageModel) else None
-    if kernels is not None:
-        nbytes += choice.bind(network, kernels)
-    eos_id = Tokenizer.load(directory).eos_id if contents.config.task == "generation" else None
-    scaling, target = contents.raw_config.get("normalization"), contents.raw_config.get("target")
+    config, generates = contents.config, contents.config.task == "generation"
+    tokenizer = Tokenizer.load(directory) if generates or config.ngram_buckets else None
+    build = partial(_network, config, directory / WEIGHTS, tokenizer)
+    if tuner is None:
+        chosen = ModeChoice(str(fixed_mode(device, dtype, generates=generates)), FIXED)
+    else:
+        chosen = tuner.choose(_untuned(message, contents, directory, build, device))
+    network, mode = build(), ComputeMode.parse(chosen.mode)
+    nbytes = set_mode(network, mode, device)
+    target = contents.raw_config.get("target")
     return LoadedNetwork(
-        message.digest, message.name, contents.config, network, nbytes, dtype, device, eos_id,
-        Scaling(scaling["mean"], scaling["std"], scaling.get("dtype", "float32")) if scaling else None,
-        Scaling([target["mean"]], [target["std"]]) if target else None, choice.name_of(kernels),
+        message.digest, message.name, config, network, nbytes, mode.dtype, device,
+        tokenizer.eos_id if tokenizer and generates else None,
+        _scaling(contents), Scaling([target["mean"]], [target["std"]]) if target else None, chosen,
     )  # fmt: skip
+
+
+def _scaling(contents: Checkpoint) -> Scaling | None:
+    values = contents.raw_config.get("normalization")
+    return Scaling(values["mean"], values["std"], values.get("dtype", "float32")) if values else None
+
+
+def _untuned(
+    message: Load, contents: Checkpoint, directory: Path, build: Callable[[], Any], device: torch.device
+) -> UntunedVersion:
+    threshold = float(contents.raw_config.get("threshold", 0.5))
+    subject = Subject(contents.config, device, contents.calibration, threshold, _scaling(contents))
+
+    def probes() -> ProbeSet | None:
+        def specials() -> list[int]:
+            return Tokenizer.load(directory).special_ids
+
+        return probes_of(contents.config, message.probes, message.digest, specials)
+
+    return UntunedVersion(message.digest, subject, probes, build)
 
 
 def _verify(directory: Path, message: Load) -> None:
@@ -97,16 +133,20 @@ def _verify(directory: Path, message: Load) -> None:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 
 
-def _network(config: ModelConfig, weights: Path) -> Any:
-    """Build a network and load its weights.
+def _network(config: ModelConfig, weights: Path, tokenizer: Tokenizer | None) -> Any:
+    """Build a network on the CPU in float32, without gradients, and load its weights.
 
     The weights file's header is checked first, so that nothing is allocated for a configuration that needs more weights
-    than the file contains.
+    than the file contains. The tokenizer is needed for the n-gram branch of a text classifier.
     """
     check_tensors(read_header(weights), config)
-    network = tasks.build_for_inference(config)
+    network: Any = tasks.build_for_inference(config)
     values: dict[str, Tensor] = load_file(weights)
     network.load_state_dict(values)
+    network.requires_grad_(False).eval()
+    if config.ngram_buckets and config.task != "generation":
+        assert tokenizer is not None
+        network.ngrams.bind_tokens(pieces(tokenizer))
     return network
 
 
@@ -125,8 +165,12 @@ class Loader:
     `wake` is called in that thread when `collect` has outcomes to return.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None]) -> None:
-        self.device, self.dtype, self._wake = device, dtype, wake
+    _tuner: Tuner | None = None
+
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None], tuner: Tuner | None = None
+    ) -> None:
+        self.device, self.dtype, self._wake, self._tuner = device, dtype, wake, tuner
         self._requests: queue.SimpleQueue[Load] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[LoadOutcome] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="loader", daemon=True).start()
@@ -151,7 +195,7 @@ class Loader:
 
     def _attempt(self, message: Load) -> LoadedNetwork | OstinatoError:
         try:
-            return load(message, self.device, self.dtype)
+            return load(message, self.device, self.dtype, self._tuner)
         except OstinatoError as error:
             return error
         except Exception as error:  # any error: the engine must keep serving its other versions

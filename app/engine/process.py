@@ -19,11 +19,14 @@ import msgspec
 import torch
 import zmq
 
+from app.engine.fingerprint import fingerprint
 from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import Loader
+from app.engine.measurements import Measurements
 from app.engine.reply import describe
+from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
@@ -57,8 +60,17 @@ def run(socket_path: Path, settings: Settings) -> None:
         GPU_SPEED if device.type == "cuda" else threads * CORE_SPEED,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
-    program = EngineProcess(socket_path, limits, device, getattr(torch, settings.dtype), threads, patience)
+    automatic = settings.dtype == "auto"
+    # In invariant mode, type and kernel are fixed too, because a measurement could have another result next time.
+    tuner = _tuner(settings, device, threads) if automatic and not settings.batch_invariant else None
+    dtype = torch.float32 if automatic else getattr(torch, settings.dtype)
+    program = EngineProcess(socket_path, limits, device, dtype, threads, patience, tuner)
     program.serve()
+
+
+def _tuner(settings: Settings, device: torch.device, threads: int) -> Tuner:
+    folder = settings.data / "measurements" / fingerprint(device, threads)
+    return Tuner(device, threads, Measurements(folder))
 
 
 def _device(name: str) -> str:
@@ -95,8 +107,9 @@ class EngineProcess:
         dtype: torch.dtype,
         threads: int,
         patience: float = float("inf"),
+        tuner: Tuner | None = None,
     ) -> None:
-        """The process exits if a step takes more than `patience` seconds."""
+        """The process exits if a step takes more than `patience` seconds. `dtype` is used if there is no `tuner`."""
         self.path, self.device, self.threads, self.patience = path, device, threads, patience
         self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
@@ -108,7 +121,7 @@ class EngineProcess:
         self._ending = threading.Event()
         # In invariant mode there are no lanes: the last bits of a result depend on the number of threads.
         lanes = None if device.type != "cpu" or threads < 2 or limits.invariant else Lanes(threads, self._wake)
-        self.host = EngineHost(limits, Loader(device, dtype, self._wake), self._send, lanes)
+        self.host = EngineHost(limits, Loader(device, dtype, self._wake, tuner), self._send, lanes)
 
     def serve(self) -> None:
         """Bind the sockets, and run the loop until a signal stops the process."""

@@ -53,12 +53,13 @@ class LoadedVersion:
         loaded, decoder = self.loaded, self.decoder
         running, state = (decoder.running, decoder.runner.state) if decoder else (0, None)
         return wire.VersionStatus(
-            loaded.digest, loaded.name, str(loaded.dtype).removeprefix("torch."), loaded.nbytes,
+            loaded.digest, loaded.name, loaded.mode.type, loaded.nbytes,
             sum(part.running for part in self.parts.values()),
             sum(part.waiting for part in self.parts.values()),
             decoder.scheduler.slots.capacity if decoder else 0,
             state.nbytes if state else 0, running, state.narrow(0, running).nbytes if state else 0,
-            decoder.reuse.nbytes if decoder and decoder.reuse else 0, loaded.kernel, _work(self.counters),
+            decoder.reuse.nbytes if decoder and decoder.reuse else 0,
+            loaded.mode.kernel, _work(self.counters), loaded.choice,
         )  # fmt: skip
 
 

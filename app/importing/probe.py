@@ -9,6 +9,7 @@ from typing import Any
 from app import strict_json
 from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
+from app.wire.probes import MOST
 from models.config import ModelConfig
 
 STEPS = 5  # number of words in a text, or of steps in a numeric sequence
@@ -22,19 +23,54 @@ class Probe:
     description: str
 
 
+def read_inputs(own: str | None) -> list[Any] | None:
+    """Return the inputs in the file `own`: one text per line, or a JSON list of inputs or of the steps of one input.
+
+    None if `own` is not a file. Raises InvalidRequest.
+    """
+    try:
+        if own is None or not Path(own).is_file():
+            return None
+        text = Path(own).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # also a name that no file can have
+        if isinstance(error, UnicodeDecodeError):
+            raise InvalidRequest(f"--probe {own}: the file is not UTF-8") from None
+        return None
+    if not text.lstrip().startswith("["):
+        inputs: list[Any] = [line.strip() for line in text.splitlines() if line.strip()]
+    else:
+        inputs = _json_inputs(own, text)
+    if not inputs:
+        raise InvalidRequest(f"--probe {own}: the file contains no input")
+    return inputs[:MOST]
+
+
+def _json_inputs(name: str, text: str) -> list[Any]:
+    try:
+        value = strict_json.parse(text.encode())
+    except strict_json.JsonInvalid as error:
+        raise InvalidRequest(f"--probe {name}: the file is not valid JSON: {error}") from None
+    rows = value if isinstance(value, list) else []
+    one = all(isinstance(row, list) and row and isinstance(row[0], int | float) for row in rows)
+    return [rows] if one and rows else rows
+
+
 def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Probe:
     """Create a probe from the user's input `own`. If `own` is None, use a short input that the network can read.
 
-    `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one sequence
-    or the path of a file with this JSON.
+    `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one
+    sequence. It may also be the path of a file (`read_inputs`), whose first input is the probe.
     """
+    given = read_inputs(own)
     if config.input == "tokens":
-        return _text(Tokenizer.load(folder), own)
+        if given is not None and not isinstance(given[0], str):
+            raise InvalidRequest("--probe: this network reads texts; the file must contain one text on each line")
+        return _text(Tokenizer.load(folder), own if given is None else given[0])
     if own is None:
         count, shape = STEPS * config.features, f"1, {STEPS}, {config.features}"
         values = [[(step * config.features + i) % 10 / 10 for i in range(config.features)] for step in range(STEPS)]
         return Probe(values, f"torch.arange({count}).reshape({shape}) % 10 / 10")
-    return _numbers(own, config.features)
+    return _numbers(own if given is None else given[0], config.features)
 
 
 def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
@@ -51,11 +87,10 @@ def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
         return Probe(text, f"the text {text!r}")  # the tokenizer rejects this text; the service will report why
 
 
-def _numbers(own: str, features: int) -> Probe:
+def _numbers(own: Any, features: int) -> Probe:
     try:
-        text = own if own.lstrip().startswith("[") else Path(own).read_text(encoding="utf-8")
-        value = strict_json.parse(text.encode())
-    except (OSError, ValueError) as error:
+        value = strict_json.parse(own.encode()) if isinstance(own, str) else own
+    except ValueError as error:
         raise InvalidRequest(f"--probe: must be a JSON list of steps, or a file that contains one: {error}") from None
     if not isinstance(value, list) or not all(isinstance(step, list) and len(step) == features for step in value):
         raise InvalidRequest(f"--probe: must be a list of steps, each a list of {features} numbers: [[…], …]")

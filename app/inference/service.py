@@ -32,8 +32,7 @@ from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
 from app.inference.scoring import calibrated
-from app.inference.versions import Cache, ResolvedVersion, Versions
-from app.rates import Rates
+from app.inference.versions import Cache, LoadProbes, ResolvedVersion, Versions
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
@@ -52,14 +51,14 @@ class Inference:
 
     background = False  # whether engines answer the requests of other processes first
 
-    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, rates: Rates | None = None) -> None:
+    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, probes: LoadProbes | None = None) -> None:
         self.settings = settings
         self.quarantine = Quarantine()
-        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens, rates=rates)
+        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
-        self.versions = Versions(resolve, cache, settings.load_timeout)
+        self.versions = Versions(resolve, cache, settings.load_timeout, probes=probes)
         self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
         self._numbers = itertools.count()
 

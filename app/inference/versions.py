@@ -7,6 +7,7 @@ moved. If the database does not respond, the last result is used for up to five 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
@@ -20,7 +21,7 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
 from app.db.database import DatabaseUnavailable
-from app.errors import NotFound, Unavailable
+from app.errors import NotFound, OstinatoError, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
 from app.telemetry import stale_answers
 from app.tokenization import isolated
@@ -29,6 +30,8 @@ from app.tokenization.tokenizer import Tokenizer
 from app.wire import engine as wire
 from models.config import ModelConfig
 
+log = logging.getLogger(__name__)
+LoadProbes = Callable[[str, str], bytes]  # (digest, owner) to encoded probes
 TTL = 0.4  # seconds for which a resolved reference is cached
 STALE_SECONDS = 300.0  # for which an answer may be used while the database does not give another one
 ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
@@ -125,8 +128,10 @@ class _Answer:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
-    Both operations block and therefore run in threads. Files are fetched in separate threads, because fetching can take
-    minutes. A request waits at most `patience` seconds for the files.
+    `probes(digest, owner)` returns the encoded probes of a version; empty if it has none.
+
+    These operations block and therefore run in threads. Files are fetched in separate threads, because fetching can
+    take minutes. A request waits at most `patience` seconds for the files.
     """
 
     def __init__(
@@ -135,8 +140,10 @@ class Versions:
         cache: Cache,
         patience: float,
         ttl: float = TTL,
+        probes: LoadProbes | None = None,
     ) -> None:
         self._resolve, self._cache, self._patience, self._ttl = resolve, cache, patience, ttl
+        self._probes = probes
         self._registry = ThreadPoolExecutor(4, "registry")
         self._files = ThreadPoolExecutor(8, "files")
         self._children = Children()
@@ -202,7 +209,15 @@ class Versions:
         files = {path: entry.sha256 for path, entry in record.files.items()}
         weights = record.files.get(WEIGHTS)
         nbytes = weights.size if weights else 0
-        return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases))
+        probes = await loop.run_in_executor(self._files, self._load_probes, record)
+        return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases), probes)
+
+    def _load_probes(self, record: VersionRecord) -> bytes:
+        try:
+            return b"" if self._probes is None else self._probes(record.digest, record.owner)
+        except OstinatoError as error:  # without the database, versions can still be loaded
+            log.warning("the probes of %s could not be read: %s", record.ref, error.message)
+            return b""
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
         asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives

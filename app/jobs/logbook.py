@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, select
+from sqlalchemy import CursorResult, Text, cast, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut, new_id
 from app.db.tables import JobCheckpointRow, JobEventRow, TableBase
-from app.jobs.records import CHECKPOINT, JobCheckpoint, JobEvent, NewEvent
+from app.jobs.records import CHECKPOINT, METRICS, JobCheckpoint, JobEvent, NewEvent
+
+CHUNK = 500  # rows that are loaded at once by their positions
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:
@@ -68,6 +70,29 @@ def events_after(session: Session, job_id: str, position: int, limit: int) -> li
     """Load up to `limit` of a job's events after a position in its log (0: all events), oldest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > position)
     return [JobEvent.of(row) for row in session.scalars(query.order_by(JobEventRow.seq).limit(limit))]
+
+
+def thinned_events(session: Session, job_id: str, position: int, points: int) -> list[JobEvent]:
+    """Load the events of a job after a position, oldest first, with only some of its metrics.
+
+    The log is divided into `points` parts of equal length. Of the metrics in each part, the last one with a validation
+    loss and the last one without are loaded. All other events are loaded.
+    """
+    row = JobEventRow
+    after = row.job_id == job_id, row.seq > position
+    first, last = (session.scalar(select(bound(row.seq)).where(*after)) for bound in (func.min, func.max))
+    if first is None or last is None:
+        return []
+    part = (row.seq - first) * points // (last - first + 1)
+    validated = cast(row.data, Text).like('%"valid_loss"%')
+    metrics = select(func.max(row.seq)).where(*after, row.type == METRICS).group_by(validated, part)
+    others = select(row.seq).where(*after, row.type != METRICS)
+    chosen = sorted([*session.scalars(metrics), *session.scalars(others)])
+    events: list[JobEvent] = []
+    for start in range(0, len(chosen), CHUNK):
+        rows = select(row).where(row.seq.in_(chosen[start : start + CHUNK])).order_by(row.seq)
+        events += [JobEvent.of(each) for each in session.scalars(rows)]
+    return events
 
 
 def newest_kind(session: Session, job_id: str) -> str | None:

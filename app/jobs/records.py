@@ -21,6 +21,7 @@ TRAINING_LANE, BATCH_LANE = (FINE_TUNING, EVALUATION), (BATCH,)
 WAITING, VALIDATING, STOPPING, OVER = "waiting", "validating_files", "stopping", "ended"
 TRAINING, PUBLISHING, ANSWERING = "training", "publishing", "answering"
 
+METRICS = "metrics"  # the type of the events with the metrics of a step
 CHECKPOINT = "checkpoint"  # the kind of the events that report stored checkpoints
 ATTEMPT = "job.attempt"  # the kind of the events that report started attempts
 ATTEMPT_LOST = "job.lost"  # the kind of the events that report attempts that ended with a fault or lost their worker

@@ -126,6 +126,17 @@ class Jobs:
             _check_after(job_id, "event", after, position)
             return job, logbook.events_after(session, job_id, position or 0, limit)
 
+    def outline(self, job_id: str, principal: str, after: str | None, points: int) -> Sequence[JobEvent]:
+        """Return the events of a job after the event with id `after`, oldest first, with at most 2 * `points` metrics.
+
+        A plot of a long run needs no more. See `logbook.thinned_events`.
+        """
+        with self._database.read() as session:
+            self._job(session, job_id, principal)
+            position = logbook.event_position(session, job_id, after) if after and EVENT_ID.fullmatch(after) else None
+            _check_after(job_id, "event", after, position)
+            return logbook.thinned_events(session, job_id, position or 0, points)
+
     def checkpoints(
         self, job_id: str, principal: str, *, after: str | None = None, limit: int = 10
     ) -> Page[JobCheckpoint]:

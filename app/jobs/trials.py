@@ -25,6 +25,7 @@ from app.db.paging import new_id
 from app.db.tables import JobRow
 from app.jobs import logbook
 from app.jobs.records import PAUSED, QUEUED, RUNNING, WAITING, Job, NewEvent
+from app.wire.measurement import shown_metrics
 from app.wire.trainer import PlannedTrial, TrainSpec
 
 ACTIVE = (QUEUED, RUNNING)
@@ -141,11 +142,13 @@ def ended(trial: Job, count: int) -> NewEvent:
         return NewEvent(kind="trial.ended", step=trial.trial or 0, level="warn", message=message, data=data)
     figures = figures_of(trial.result)
     data |= {"parameters": trial.result.get("parameters"), **figures}
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
-    return NewEvent(kind="trial.ended", step=trial.trial or 0, message=f"{about}: {shown}", data=data)
+    message = f"{about}: {shown_metrics(figures, '.4g')}"
+    return NewEvent(kind="trial.ended", step=trial.trial or 0, message=message, data=data)
 
 
 def figures_of(result: dict[str, Any]) -> dict[str, float]:
-    """Return a trial's main validation metrics by name."""
+    """Return a trial's main validation metrics by name, and the number of `rows`."""
     validation = (result.get("metrics") or {}).get("validation") or {}
-    return {name: float(validation[name]) for name in FIGURES if isinstance(validation.get(name), int | float)}
+    return {
+        name: float(validation[name]) for name in (*FIGURES, "rows") if isinstance(validation.get(name), int | float)
+    }

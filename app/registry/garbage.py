@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db.database import Database
 from app.db.ownership import hold_blobs
-from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, VersionRow
+from app.db.tables import ENDED, AliasRow, FileRow, JobCheckpointRow, JobRow, ProbesRow, VersionRow
 from app.registry import repair, repository
 from app.storage.blobs import Blob, BlobStore
 from app.storage.errors import BlobCorrupt, BlobMissing
@@ -121,6 +121,8 @@ def load_references(session: Session, deleted_since: float | None) -> dict[str, 
             references.setdefault(blob["sha256"], []).append((name, blob["size"]))
     for row in session.execute(select(FileRow.id, FileRow.sha256, FileRow.bytes)):
         references.setdefault(row.sha256, []).append((row.id, row.bytes))
+    for row in session.execute(_select_probes(deleted_since)):
+        references.setdefault(row.sha256, []).append((f"probes of {row.digest[:12]}…", row.bytes))
     return references
 
 
@@ -144,12 +146,25 @@ class _Garbage:
         return blob.sha256 not in self._referenced and blob.modified <= self._now - age
 
 
+def _exist(deleted_since: float | None) -> ColumnElement[bool]:
+    """The condition that a version is not deleted, or was deleted after this time."""
+    exist = VersionRow.status != repository.DELETED
+    return exist if deleted_since is None else or_(exist, VersionRow.deleted_at > deleted_since)
+
+
+def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
+    """Select the probes of versions that exist."""
+    version = select(VersionRow.id).where(
+        VersionRow.digest == ProbesRow.digest, VersionRow.owner == ProbesRow.owner, _exist(deleted_since)
+    )
+    return select(ProbesRow.digest, ProbesRow.sha256, ProbesRow.bytes).where(version.exists())
+
+
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
     """Load the name and manifest of each version, each job checkpoint, and the base of each unfinished job."""
-    conditions = [VersionRow.status != repository.DELETED]
-    if deleted_since is not None:
-        conditions.append(VersionRow.deleted_at > deleted_since)
-    versions = session.execute(select(VersionRow.model, VersionRow.version, VersionRow.files).where(or_(*conditions)))
+    versions = session.execute(
+        select(VersionRow.model, VersionRow.version, VersionRow.files).where(_exist(deleted_since))
+    )
     manifests = [(f"{model}:{number}", files) for model, number, files in versions]
     manifests += [(id_, files) for id_, files in session.execute(select(JobCheckpointRow.id, JobCheckpointRow.files))]
     unfinished = select(JobRow.id, JobRow.request).where(JobRow.status.not_in(ENDED), JobRow.base_digest.is_not(None))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from app.wire.modes import ModeChoice
+
+Data = bytes  # an alias for `Load`, which has a field named `bytes`
 MAX_TOKENS = 16  # the default of OpenAI's completions, on which its clients rely
 TERMINAL_MAX_TOKENS = 128  # the default of `ostinato generate`, because 16 tokens are too few to judge a model by
 
@@ -53,6 +56,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     name: str  # the version's reference, for logs and metrics
     bytes: int = 0  # the size of the weights file, which approximates the memory that the weights need
     aliased: bool = False  # whether an alias points at the version; versions with an alias are unloaded last
+    probes: Data = b""  # the encoded probes of the version (`app.wire.probes`), if there are any
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):
@@ -253,7 +257,7 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
     running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache.
-    `kernel` is the name of its matrix product implementation."""
+    `kernel` is the name of its matrix product implementation, and `choice` explains type and kernel."""
 
     digest: str
     name: str
@@ -268,6 +272,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     prefix_bytes: int = 0
     kernel: str = ""
     work: VersionWork = VersionWork()
+    choice: ModeChoice = ModeChoice("", "")
 
 
 class Heartbeat(msgspec.Struct, tag=True, frozen=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from app.wording import counted
 
@@ -31,6 +32,17 @@ def shows_calibration_error(rows: object) -> bool:
 def verdict(rows: float) -> str:
     """The text to show instead of metrics measured on too few rows: `2 rows: too few for meaningful metrics`."""
     return f"{counted(int(rows), 'row')}: too few for meaningful metrics"
+
+
+def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
+    """The metrics with their names: `accuracy 0.900, loss 0.250`. If they come from too few rows, the verdict instead.
+
+    `metrics` may contain the number of rows as `rows`, which is not shown. `form` is a format specification.
+    """
+    rows = metrics.get("rows")
+    if too_few(rows):
+        return verdict(rows)
+    return ", ".join(f"{name.replace('_', ' ')} {value:{form}}" for name, value in metrics.items() if name != "rows")
 
 
 def consequences(rows: int, *, selects: bool) -> str:

@@ -109,6 +109,7 @@ class Done(msgspec.Struct, tag=True, frozen=True):
     results: str  # the metrics CSV
     step: int = 0  # the step of the checkpoint
     errors: str | None = None  # a .npy file: the error of each validation row, or of each part of a held-out text
+    probes: str | None = None  # inputs from the validation data (`app.wire.probes`)
 
 
 class PlannedTrial(msgspec.Struct, frozen=True):

@@ -18,13 +18,14 @@ from app.jobs.records import Job
 from app.registry.metrics import read_metrics
 from app.registry.repository import parse_manifest
 from app.runs.run_directory import RunDirectory
+from app.wire.measurement import too_few, verdict
 from app.wire.trainer import Done, TrainFailed
 from app.worker import publish
 from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
-RESULTS = "results.csv"
+RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
 def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Sequence[Job]) -> str:
@@ -94,8 +95,11 @@ def _write(
     card = directory / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
     resources.blobs.fetch(result["blobs"]["results"]["sha256"], run.path / RESULTS)
+    probes = PROBES if "probes" in result["blobs"] else None  # earlier releases stored none
+    if probes is not None:
+        resources.blobs.fetch(result["blobs"]["probes"]["sha256"], run.path / probes)
     values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
-    return Done(checkpoint=name, metrics=metrics, results=RESULTS, **values)
+    return Done(checkpoint=name, metrics=metrics, results=RESULTS, probes=probes, **values)
 
 
 def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
@@ -107,7 +111,9 @@ def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:
     for row in table:
         figures = row.get("metrics", {})
         cells = [row["model"], f"{row['parameters']:,}" if "parameters" in row else "", str(row["steps"] or "")]
-        cells += [f"{figures[name]:.4f}" if name in figures else "" for name in names]
+        few = too_few(figures.get("rows"))
+        cells += [f"{figures[name]:.4f}" if name in figures and not few else "" for name in names]
         behind = f"{row['behind']:.4f} ± {row['standard_error']:.4f}" if "behind" in row else row["status"]
         lines.append("| " + " | ".join([*cells, behind, "yes" if row["chosen"] else ""]) + " |")
-    return [*lines, ""]
+    counts = {row["metrics"]["rows"] for row in table if too_few(row.get("metrics", {}).get("rows"))}
+    return [*lines, "", *(f"Validation on {verdict(rows)}.\n" for rows in sorted(counts))]

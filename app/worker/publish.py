@@ -18,6 +18,7 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.directory import FileEntry
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
+from app.registry.probes import Probes
 from app.registry.repository import dump_manifest
 from app.runs.run_directory import RunDirectory
 from app.strict_json import mend
@@ -43,6 +44,7 @@ def publish(
     files, contents = resources.registry.upload_files(directory), checkpoint.read(directory)
     results = run.inside(done.results)
     blob = resources.blobs.put_file(results), results.stat().st_size
+    probes = None if done.probes is None else FileEntry(**_put(resources, run.inside(done.probes)))
 
     def end(session: Session) -> str:
         job, attempt = lease.job, lease.job.attempt
@@ -61,6 +63,8 @@ def publish(
             alias=job.publish_alias,
             expected_version=expected,
         )
+        if probes is not None:
+            Probes(resources.database, resources.blobs).add(session, version, probes)
         file = resources.files.record(session, job.owner, f"{job.id}-results.csv", RESULTS, *blob)
         progress = JobProgress(settled=run.settled())
         resources.jobs.report(session, job.id, attempt, progress, _published_events(version.ref, result))
@@ -86,9 +90,8 @@ def keep(resources: Resources, lease: Lease, run: RunDirectory, done: Done) -> s
     directory = run.inside(done.checkpoint)
     files = resources.registry.upload_files(directory)
     assert done.errors is not None
-    blobs = {
-        name: _put(resources, run.inside(path)) for name, path in (("results", done.results), ("errors", done.errors))
-    }
+    paths = {"results": done.results, "errors": done.errors, "probes": done.probes}
+    blobs = {name: _put(resources, run.inside(path)) for name, path in paths.items() if path is not None}
     names = ("task", "architecture", "parameters", "step", "trained_tokens")
     result = {name: getattr(done, name) for name in names}
     result |= {"files": dump_manifest(files), "blobs": blobs, "metrics": mend(_scalars(done.metrics))}

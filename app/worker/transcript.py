@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app import disk_errors
-from app.jobs.records import CHECKPOINT, JobProgress, NewEvent
+from app.jobs.records import CHECKPOINT, METRICS, JobProgress, NewEvent
 from app.wire import shortage
 from app.wire.trainer import CheckpointSaved, Metrics, Note, Phase, TrainEvent
 
@@ -43,7 +43,7 @@ def to_event(event: TrainEvent, *, evaluation: bool = False) -> NewEvent | None:
             # The final metrics have a separate kind: events are unique by (kind, step), and there may already be an
             # event of the kind "metrics" for the last step.
             kind = "metrics.final" if event.final else "metrics"
-            return NewEvent(kind=kind, step=event.step, type="metrics", message=_summary(event), data=_data(event))
+            return NewEvent(kind=kind, step=event.step, type=METRICS, message=_summary(event), data=_data(event))
         case CheckpointSaved(step):
             return NewEvent(kind=CHECKPOINT, step=step, message=f"Checkpoint created at step {step}")
     return None

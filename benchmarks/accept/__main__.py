@@ -21,6 +21,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
     "fuzz": "benchmarks.accept.fuzz",
     "clients": "benchmarks.accept.clients",
+    "console": "benchmarks.accept.console",
     "readme": "benchmarks.accept.readme",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.kernels import onednn
+from models.kernels import fbgemm, onednn
 from models.kernels.port import KernelLayer, Kernels
 
-KERNELS: tuple[Kernels, ...] = (onednn,)  # the first that supports the device and the dtype is used
+KERNELS: tuple[Kernels, ...] = (onednn, fbgemm)  # `choose` returns the first that supports the device and the dtype
 
 
 PLAIN = "torch"  # the name of PyTorch's own matrix products
@@ -22,6 +22,11 @@ def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
 def name_of(kernels: Kernels | None) -> str:
     """Return the name of the module that contains these kernels, or `PLAIN`."""
     return PLAIN if kernels is None else str(getattr(kernels, "__name__", "")).rpartition(".")[2]
+
+
+def named(name: str) -> Kernels | None:
+    """Return the kernels with this name, or None for `PLAIN`. Raises KeyError for an unknown name."""
+    return {PLAIN: None, **{name_of(kernels): kernels for kernels in KERNELS}}[name]
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:

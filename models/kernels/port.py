@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,10 @@ class Kernels(Protocol):
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether these kernels run with weights of this dtype on this device."""
+        """Whether these kernels compute with weights of this dtype on this device.
+
+        Kernels for a dtype that is not a type of activations convert float32 weights to it, and compute in float32.
+        """
         ...
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Product:
@@ -48,7 +51,12 @@ class Kernels(Protocol):
 
 
 class KernelLayer(nn.Module):
-    """A layer whose matrix products can be replaced once, for inference, by those of other kernels."""
+    """A layer whose matrix products can be replaced once, for inference, by those of other kernels.
+
+    `whole_sequences` is false if the products are replaced only in single steps from a state.
+    """
+
+    whole_sequences: ClassVar[bool] = True
 
     def bind(self, kernels: Kernels) -> int:
         """Compute with `kernels` from now on, and drop the parameters that only the replaced products needed.

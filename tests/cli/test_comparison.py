@@ -103,6 +103,15 @@ def test_a_metric_of_few_rows_is_not_compared(service: Service, ostinato: Run) -
     assert ["validation.accuracy", "too", "few", "rows", "0.75"] in lines and ["validation.rows", "2", "40"] in lines
 
 
+def test_a_metric_of_few_rows_is_not_the_best(service: Service, ostinato: Run) -> None:
+    figures = {1: {"rows": 2, "accuracy": 1.0}, 2: {"rows": 40, "accuracy": 0.75}}
+    versions = [VERSION | {"id": f"reviews:{n}", "metrics": {"validation": part}} for n, part in figures.items()]
+    service.routes["GET /v1/registry/versions"] = listed(*versions)
+    lines = ostinato("models", "search", "--metric", "validation.accuracy").out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["reviews:2", "reviews:1"]
+    assert "0.75" in lines[0] and "too few rows" in lines[1]
+
+
 def test_a_misspelt_metric_is_named(service: Service, ostinato: Run) -> None:
     def search(request: Any) -> tuple[int, Any]:
         return listed(*[VERSION] * ("metric=" not in request.query))

@@ -92,6 +92,30 @@ def test_an_uploaded_file_can_be_named_by_its_id(queue: Service, ostinato: Run) 
     assert (sent["training_file"], sent["validation_file"]) == ("file-0123456789abcdef01234567", "file-2")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reviews.csv", "--validation-file", "file-2"),
+        ("file-2", "--validation-file", "reviews.csv"),
+        ("file-2", "--validation-file", "reviews.csv", "--task", "classification"),
+    ],
+)
+def test_a_local_file_beside_an_uploaded_one_is_checked(
+    queue: Service, ostinato: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "reviews.csv").write_text(reviews(bad=3))
+    done = ostinato("train", *arguments, "--no-wait")
+    assert done.status == 1 and not queue.requests
+    assert "reviews.csv, line 22, column 'label'" in done.err and "--skip-bad-rows 0.14; nothing was up" in done.err
+    skipping = ostinato("train", *arguments, "--no-wait", "--skip-bad-rows", "0.01")  # of both files
+    assert skipping.status == 0, skipping.err
+    (tmp_path / "reviews.csv").write_text(reviews(bad=0))
+    done = ostinato("train", *arguments, "--no-wait")
+    assert done.status == 0, done.err
+    if arguments[0] == "reviews.csv":
+        assert "reviews.csv: 20 rows for classification (20 train)" in done.out and "too few" not in done.out
+
+
 def test_an_encoding_can_be_named(queue: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_bytes(reviews(bad=0).replace("text 1,", "schön,").encode("cp1252"))
     done = ostinato("train", "reviews.csv", "--no-wait", "--encoding", "cp1252")

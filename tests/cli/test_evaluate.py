@@ -15,14 +15,14 @@ JOB: dict[str, Any] = {
     "id": "evaljob-1", "status": "queued", "version": "mood:2", "report": None, "result_files": [], "error": None,
 }  # fmt: skip
 PER_CLASS = {
-    "bad": {"precision": 0.5, "recall": 1.0, "f1": 0.667, "support": 2},
-    "good": {"precision": 1.0, "recall": 0.333, "f1": 0.5, "support": 3},
+    "bad": {"precision": 0.5, "recall": 1.0, "f1": 0.667, "support": 20},
+    "good": {"precision": 1.0, "recall": 0.333, "f1": 0.5, "support": 30},
 }
 REPORT = {
     "metrics": {
-        "rows": 5, "accuracy": 0.6, "macro_f1": 0.583, "per_class": PER_CLASS, "confusion_matrix": [[2, 0], [2, 1]],
+        "rows": 50, "accuracy": 0.6, "macro_f1": 0.583, "per_class": PER_CLASS, "confusion_matrix": [[20, 0], [20, 10]],
     },
-    "against": {"model": "mood:1", "metrics": {"rows": 5, "accuracy": 0.4}},
+    "against": {"model": "mood:1", "metrics": {"rows": 50, "accuracy": 0.4}},
     "comparison": {"summary": "mood:2: 0.600 accuracy; mood:1 on the same rows: 0.400 (McNemar p = 1.000)"},
     "mistakes": [{
         "where": "line 3", "text": "so\nsad", "labels": ["good"], "predicted": ["bad"],
@@ -60,12 +60,12 @@ def test_the_report_is_printed(answering: Service, ostinato: Run) -> None:
     assert sent == {"model": "mood", "file": "file-1", "against": "mood:1", "columns": {"label": "label"}}
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     for line in (
-        "mood:2: 5 rows, accuracy 0.600, macro f1 0.583", "mood:1: 5 rows, accuracy 0.400",
-        str(REPORT["comparison"]["summary"]), "good 3 1.000 0.333 0.500", "2 good bad",  # type: ignore[index]
+        "mood:2: 50 rows, accuracy 0.600, macro f1 0.583", "mood:1: 50 rows, accuracy 0.400",
+        str(REPORT["comparison"]["summary"]), "good 30 1.000 0.333 0.500", "20 good bad",  # type: ignore[index]
         "line 3 good 0.100 bad 0.900 so sad", "the prediction for each row: ostinato files download file-9",
     ):  # fmt: skip
         assert line in lines
-    assert lines.index("good 3 1.000 0.333 0.500") < lines.index("bad 2 0.500 1.000 0.667")
+    assert lines.index("good 30 1.000 0.333 0.500") < lines.index("bad 20 0.500 1.000 0.667")
 
 
 def test_an_uploaded_file_is_named_by_its_id(answering: Service, ostinato: Run) -> None:
@@ -78,10 +78,12 @@ def test_json_is_the_ended_evaluation(answering: Service, ostinato: Run) -> None
     assert json.loads(ostinato("evaluate", "mood", "file-7", "--json").out) == DONE
 
 
-def test_a_single_row_is_counted_in_the_singular(answering: Service, ostinato: Run) -> None:
-    report = {"metrics": {"rows": 1, "accuracy": 1.0}}
+def test_metrics_of_too_few_rows_are_not_shown(answering: Service, ostinato: Run) -> None:
+    per_class = {"good": {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}}
+    report = {"metrics": {"rows": 1, "accuracy": 1.0, "per_class": per_class}}
     answering.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE | {"report": report})
-    assert "mood:2: 1 row, accuracy 1.000" in ostinato("evaluate", "mood", "file-7").out
+    out = ostinato("evaluate", "mood", "file-7").out
+    assert "mood:2: 1 row: too few for meaningful metrics" in out and "1.000" not in out
 
 
 def test_a_failed_evaluation_says_why(answering: Service, ostinato: Run) -> None:

@@ -76,6 +76,43 @@ def test_a_gzipped_tar_is_sent_unchanged(registry: Service, ostinato: Run, tmp_p
     assert packed in registry.requests[0].body
 
 
+@pytest.mark.parametrize("name", ["missing.pt", "missing.safetensors", "missing.gguf", "missing"])
+def test_a_file_that_does_not_exist_is_named(registry: Service, ostinato: Run, name: str) -> None:
+    assert ostinato("import", name, "--name", "reviews").err == f"ostinato: {name} does not exist\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            ("--set", "pooling=last", "--set", "pooling=mean"),
+            "pooling=mean: pooling is also given as --set pooling=last",
+        ),
+        (("--heads", "2", "--set", "heads=4"), "heads=4: heads is also given as --heads 2"),
+        (("--task", "regression", "--set", "task=regression"), "task is also given as --task regression"),
+        (("--labels", "a,b", "--set", "labels=numbers"), "labels is also given as --labels a,b"),
+    ],
+)
+def test_an_answer_given_twice_is_refused(
+    registry: Service, ostinato: Run, tmp_path: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "model.pt").write_bytes(b"\x80\x04.")
+    done = ostinato("import", "model.pt", "--name", "reviews", "--allow-pickle-tensors", *arguments)
+    assert done.status == 1 and f"{reason}; give it once" in done.err
+
+
+@pytest.mark.parametrize("labels", ["a,,b", "a,b,", ",a", "a, ,b"])
+def test_an_empty_label_is_refused(labels: str) -> None:
+    with pytest.raises(InvalidRequest, match="is empty"):
+        read_labels(labels)
+
+
+def test_a_blank_line_between_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\n\nb\n\n")
+    with pytest.raises(InvalidRequest, match="label 2 of 3 is empty"):
+        read_labels(str(tmp_path / "labels.txt"))
+
+
 def test_a_folder_without_a_checkpoint_is_refused_before_the_upload(
     registry: Service, ostinato: Run, tmp_path: Path
 ) -> None:
@@ -149,3 +186,45 @@ def test_options_for_weights_are_refused_for_a_checkpoint(
         done = ostinato("import", source, "--name", "reviews", *option)
         assert done.status == 1 and f"{option[0]} can only be used with weights" in done.err
     assert not registry.requests
+
+
+PUT = "PUT /v1/registry/models/reviews/versions/4/probes"
+
+
+@pytest.mark.parametrize(
+    ("content", "inputs"),
+    [
+        ("good film\n\n  bad film \r\n", ["good film", "bad film"]),
+        ('["good film", "bad film"]', ["good film", "bad film"]),
+        ("[[1, 2], [3, 4]]", [[[1, 2], [3, 4]]]),
+        ("[[[1, 2]], [[3, 4], [5, 6]]]", [[[1, 2]], [[3, 4], [5, 6]]]),
+    ],
+)
+def test_a_file_of_probes_follows_the_upload(
+    registry: Service, ostinato: Run, tmp_path: Path, content: str, inputs: list[object]
+) -> None:
+    registry.routes[PUT] = (200, {"probes": len(inputs)})
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    (tmp_path / "probes").write_text(content, encoding="utf-8-sig")
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 0, done.err
+    assert [request.json for request in registry.sent(PUT)] == [{"input": inputs}]
+
+
+def test_a_version_is_kept_if_its_probes_are_rejected(registry: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    (tmp_path / "probes").write_text("good film")
+    registry.routes[PUT] = (400, {"error": {"message": "input[0] is too long", "code": "invalid"}})
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 0 and "is registered, but the inputs of --probe were not accepted: input[0]" in done.err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"[1, ", b"[]"])
+def test_unusable_probes_are_rejected_before_the_upload(
+    registry: Service, ostinato: Run, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(archive(x="y")))
+    if content is not None:
+        (tmp_path / "probes").write_bytes(content)
+    done = ostinato("import", "a.tgz", "--name", "reviews", "--probe", "probes")
+    assert done.status == 1 and "--probe" in done.err and not registry.requests

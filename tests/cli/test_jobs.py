@@ -19,7 +19,7 @@ EVALUATION: dict[str, Any] = {
     "result_files": [], "error": None, "finished_at": None, "attempt": 0, "jobs_before": 1,
 }  # fmt: skip
 MEASURED = EVALUATION | {
-    "status": "succeeded", "finished_at": 65, "report": {"metrics": {"rows": 5, "accuracy": 0.6}}, "phase": "ended",
+    "status": "succeeded", "finished_at": 65, "report": {"metrics": {"rows": 50, "accuracy": 0.6}}, "phase": "ended",
 }  # fmt: skip
 UNREADABLE = EVALUATION | {
     "status": "failed", "phase": "ended", "finished_at": 65,
@@ -62,7 +62,7 @@ def test_an_evaluation_is_shown_with_its_report_or_its_error(service: Service, o
     shown = ostinato("jobs", "show", "evaljob-1").out
     assert "queued" in shown and "mood:2" in shown
     service.routes[route] = (200, MEASURED)
-    assert "mood:2: 5 rows, accuracy 0.600" in ostinato("jobs", "show", "evaljob-1").out
+    assert "mood:2: 50 rows, accuracy 0.600" in ostinato("jobs", "show", "evaljob-1").out
     service.routes[route] = (200, UNREADABLE)
     assert "new.csv has no column 'text'" in ostinato("jobs", "show", "evaljob-1").out
 
@@ -83,7 +83,7 @@ def test_an_evaluation_is_followed_to_its_report(
     }
     done = ostinato("jobs", "follow", "evaljob-1")
     assert done.status == status
-    expected = "evaljob-1 failed: new.csv has no column 'text'" if status else "mood:2: 5 rows, accuracy 0.600"
+    expected = "evaljob-1 failed: new.csv has no column 'text'" if status else "mood:2: 50 rows, accuracy 0.600"
     assert (done.err if status else done.out).splitlines()[-1] == expected
 
 
@@ -106,6 +106,19 @@ def test_a_trial_ends_with_its_figures_and_names_its_job(service: Service, ostin
     service.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = (200, ended)
     last = ostinato("jobs", "follow", "ftjob-2").out.splitlines()[-1]
     assert last == "it is a trial of ftjob-1; compare the trials with: ostinato jobs show ftjob-1"
+
+
+def test_metrics_of_too_few_rows_are_not_shown_for_a_trial(service: Service, ostinato: Run) -> None:
+    trial = {"id": "ftjob-2", "model": "gru", "status": "succeeded", "parameters": 4, "chosen": True}
+    trial |= {"metrics": {"accuracy": 1.0, "rows": 2.0}}
+    service.routes |= {
+        "GET /v1/fine_tuning/jobs/ftjob-1": (200, JOB | {"status": "succeeded", "trials": [trial]}),
+        "GET /v1/fine_tuning/jobs/ftjob-2": (200, JOB | trial | {"parent_id": "ftjob-1"}),
+        "GET /v1/fine_tuning/jobs/ftjob-2/events": listed(),
+    }
+    shown, followed = ostinato("jobs", "show", "ftjob-1").out, ostinato("jobs", "follow", "ftjob-2").out
+    assert "2 rows: too few for meaningful metrics" in shown and "1.000" not in shown
+    assert "validation on 2 rows: too few for meaningful metrics" in followed and "1.000" not in followed
 
 
 def test_a_job_is_shown_cancelled_paused_and_resumed(service: Service, ostinato: Run) -> None:

@@ -54,7 +54,7 @@ def test_only_language_models_get_faster_kernels(
     _, message = b.write_checkpoint(tmp_path / "m", b.config("transformer", task))
     version = loader.load(message, b.CPU, torch.float32)
     assert ("body.blocks.0.mlp.up.weight" not in version.network.state_dict()) is bound
-    assert version.kernel == ("reference" if bound else "torch")
+    assert version.mode.kernel == ("reference" if bound else "torch")
 
 
 def test_weights_are_converted_to_bfloat16(saved: tuple[Any, wire.Load, Path]) -> None:

@@ -13,6 +13,7 @@ from app.engine.reply import Counters
 from app.engine.scorer import Scorer
 from app.engine.version import assemble
 from app.wire import engine as wire
+from app.wire.modes import ModeChoice
 from models.config import ModelConfig
 from models.cost import affordable_tokens
 from tests.engine import builders as b
@@ -20,6 +21,7 @@ from tests.engine.builders import CPU
 from tests.models.configurations import built, classifiers, generators, with_branches
 
 EVERY = {**classifiers(), **with_branches(), **{f"generation-{n}": c for n, c in generators().items()}}
+PACKED = ModeChoice("float32/onednn", "the fastest kernel")
 
 
 @pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
@@ -55,7 +57,7 @@ def test_the_work_of_a_version_is_counted_for_it_alone() -> None:
     counters = Counters()
     shapes = {"generation": b.config("gru"), "classification": b.config("gru", "classification")}
     loaded = {
-        task: LoadedNetwork("d", "n", shape, b.network(shape), 0, torch.float32, CPU, None, None, None, "onednn")
+        task: LoadedNetwork("d", "n", shape, b.network(shape), 0, torch.float32, CPU, None, None, None, PACKED)
         for task, shape in shapes.items()
     }
     one, other = (assemble(each, StepLimits(4096, 8, 16), _ignore, counters) for each in loaded.values())
@@ -68,7 +70,7 @@ def test_the_work_of_a_version_is_counted_for_it_alone() -> None:
     scorer.add(b.PEER, wire.Score("c", "d", "p", [[1, 2], [3, 4, 5]]))
     batch = scorer.take()
     scorer.finish(batch, scorer.attempt(batch))
-    assert one.status().kernel == "onednn"
+    assert (one.status().kernel, one.status().dtype, one.status().choice) == ("onednn", "float32", PACKED)
     # Two decode steps with both sequences, and one with the longer one. Both prompts are read in one call.
     assert one.status().work == wire.VersionWork(2, 8, 7, 3, 5, 10)
     assert other.status().work == wire.VersionWork(1, 5, 0, 1, 2, 6)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.errors import InvalidRequest
-from app.importing.probe import make_probe
+from app.importing.probe import make_probe, read_inputs
 from app.importing.questions import Answers
 from app.importing.vocabulary import tokenizer_from
 from app.tokenization.training import train
@@ -62,3 +62,17 @@ def test_a_text_without_letters(tmp_path: Path) -> None:
     assert make_probe(tmp_path, TEXT).description == "the text '1 22 333' (token ids [0, 1, 2])"
     with pytest.raises(InvalidRequest, match="--probe: 'a' is not in this version's vocabulary"):
         make_probe(tmp_path, TEXT, "a 1")
+
+
+def test_the_first_input_of_a_file_is_the_probe(tmp_path: Path) -> None:
+    words = ["<pad>", "<unk>", "the", "film", "was", "good"]
+    answers = Answers({"split": "whitespace", "lowercase": "no"})
+    tokenizer_from(words, "words", len(words), answers).save(tmp_path)
+    (tmp_path / "lines").write_text("good film\nthe film")
+    assert make_probe(tmp_path, TEXT, str(tmp_path / "lines")).input == "good film"
+    (tmp_path / "numbers").write_text("[[[1, 2, 3]], [[4, 5, 6]]]")
+    assert make_probe(tmp_path, NUMBERS, str(tmp_path / "numbers")).input == [[1, 2, 3]]
+    assert len(read_inputs(str(tmp_path / "numbers")) or []) == 2
+    with pytest.raises(InvalidRequest, match="reads texts"):
+        make_probe(tmp_path, TEXT, str(tmp_path / "numbers"))
+    assert read_inputs("a text that is no file") is None and read_inputs("x" * 5000) is None

@@ -227,3 +227,18 @@ def test_the_assets_of_versions_that_are_gone_are_dropped(cache: OneDirectory) -
         assert versions.digests == {"digest-kept"}
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_the_load_message_contains_the_owners_probes(cache: OneDirectory, available: bool) -> None:
+    def probes(digest: str, owner: str) -> bytes:
+        if not available:
+            raise DatabaseUnavailable("the database does not respond")
+        return f"{digest} {owner}".encode()
+
+    async def scenario() -> None:
+        versions = Versions(resolve, cache, 1000.0, probes=probes)
+        message = await versions.load_message(await versions.get("m", "local"))
+        assert message.probes == (b"digest-m local" if available else b"")
+
+    asyncio.run(scenario())

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from app.wire.measurement import CALIBRATION_ERROR_ROWS, MEASURABLE_ROWS, shows_calibration_error, too_few, verdict
+from app.wire.measurement import (
+    CALIBRATION_ERROR_ROWS,
+    MEASURABLE_ROWS,
+    shown_metrics,
+    shows_calibration_error,
+    too_few,
+    verdict,
+)  # fmt: skip
 
 
 def test_a_split_of_a_few_rows_measures_nothing() -> None:
@@ -13,6 +20,12 @@ def test_a_split_of_a_few_rows_measures_nothing() -> None:
         "2 rows: too few for meaningful metrics",
         "4 rows: too few for meaningful metrics",
     ]
+
+
+def test_metrics_of_too_few_rows_are_replaced_by_the_verdict() -> None:
+    metrics = {"accuracy": 1.0, "macro_f1": 0.5}
+    assert shown_metrics(metrics) == shown_metrics(metrics | {"rows": 20.0}) == "accuracy 1.000, macro f1 0.500"
+    assert shown_metrics(metrics | {"rows": 2.0}) == verdict(2)
 
 
 def test_versions_without_a_number_of_rows_are_shown_as_before() -> None:

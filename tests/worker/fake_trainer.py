@@ -23,6 +23,7 @@ import numpy as np
 
 from app import disk_errors
 from app.checkpoint.directory import write_json
+from app.wire.probes import VALIDATION, ProbeSet, encode
 from app.wire.trainer import (
     AUTO,
     Broke,
@@ -72,11 +73,12 @@ class FakeTrainer:
                 return 0
             self.save(self.run / "checkpoint")
         self.emit(Phase("publishing"))
-        metrics = {"validation": {"accuracy": 0.75}}
+        metrics = {"validation": self.plan.get("metrics", {"accuracy": 0.75})}
         np.save(self.run / "errors.npy", np.array(self.plan.get("errors", [0.25] * 4), dtype=np.float32))
+        (self.run / "probes.msgpack").write_bytes(encode(ProbeSet(VALIDATION, [[self.plan.get("parameters", 4)]])))
         self.emit(
             Done("checkpoint", "classification", "lstm", self.plan.get("parameters", 4), metrics, 10 * self.step,
-                 "results.csv", self.step, "errors.npy")
+                 "results.csv", self.step, "errors.npy", "probes.msgpack")
         )  # fmt: skip
         return 0
 

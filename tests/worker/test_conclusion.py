@@ -66,6 +66,18 @@ def test_one_worker_publishes_the_best_trial_with_a_table_of_all(queue: Queue, r
     ]
 
 
+def test_metrics_of_too_few_rows_are_not_shown(queue: Queue, resources: Resources) -> None:
+    of = {name: {"metrics": {"rows": 2, "accuracy": 1.0}} for name in ("rnn", "gru")}
+    job = finish(queue, resources, auto(queue, of))
+    messages = [event.message for event in queue.events(job) if event.kind == "trial.ended"]
+    few = "2 rows: too few for meaningful metrics"
+    assert messages == [f"Trial 1 of 2, rnn: {few}", f"Trial 2 of 2, gru: {few}"]
+    version = resources.registry.resolve(str(job.fine_tuned_model), OWNER)
+    card = (resources.cache.checkpoint(version.digest, version.files) / "README.md").read_text()
+    section = card.partition("## What was tried")[2]
+    assert f"Validation on {few}.\n" in section and "1.0000" not in section
+
+
 def test_no_trial_of_a_job_publishes_a_version_or_lists_a_file(queue: Queue, resources: Resources) -> None:
     job = finish(queue, resources, auto(queue, {"rnn": {}, "gru": {}}))
     assert versions(resources) == [(job.publish_name, 1, job.id)]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.api.http.caller import time_limit
@@ -20,14 +20,17 @@ from app.api.http.job_objects import EventList, event_object
 from app.api.http.replies import JsonReply
 from app.api.http.services import Services
 from app.api.http.sse import DONE, EventStream, json_line
+from app.errors import InvalidRequest
 from app.jobs.records import Job, JobEvent
 from app.jobs.service import Jobs
 
 STREAMED = (
     "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
     "type `job` contain the job object; they are sent at the start and whenever the job changes. `after` or the header "
-    "`Last-Event-ID` continues a stream after an event."
+    "`Last-Event-ID` continues a stream after an event. For a plot, `points` limits the number of past metrics in a "
+    "stream: of those with and of those without a validation loss, one is sent for each of so many parts of the log."
 )
+Points = Annotated[int, Query(ge=2, le=5000)]  # the maximum number of past metrics of either kind in a stream
 PAGE = 500  # events that are read at once
 PAUSE = 0.4  # seconds between two looks at the database
 REREAD = 3.0  # seconds after which the job is read even if the database has not changed: a lease may have expired
@@ -41,12 +44,15 @@ class Followed:
     job_id: str
     principal: str
     render: Callable[[Job], Any]
+    points: int | None = None  # the maximum number of past metrics of either kind; None sends all
 
 
 async def list_or_follow(
     request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
 ) -> Response:
     """Return a page of the job's events or, if `stream`, a stream of them. Raises NotFound."""
+    if followed.points is not None and not stream:
+        raise InvalidRequest("points applies only to a stream; add stream=true", param="points")
     if stream:
         return await _follow(request, services, followed, after)
     page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)
@@ -71,6 +77,9 @@ async def _frames(
 ) -> AsyncGenerator[bytes, None]:
     """Yield new events. The job is sent after the events that were read with it, so that its final state comes last."""
     shown, mark, read_at = b"", None, 0.0
+    for page in await _past(followed, after):
+        after = page[-1].id
+        yield b"".join(map(_event, page))
     while time.monotonic() < until:
         current = await asyncio.to_thread(services.changes.mark)
         if current is not None and current == mark and time.monotonic() - read_at < REREAD:
@@ -92,6 +101,15 @@ async def _frames(
             await asyncio.sleep(PAUSE)
         else:
             mark = None  # there may be more
+
+
+async def _past(followed: Followed, after: str | None) -> list[Sequence[JobEvent]]:
+    """Return pages of the past events, with at most `points` metrics of either kind. Empty without `points`."""
+    if followed.points is None:
+        return []
+    arguments = followed.job_id, followed.principal, after, followed.points
+    events = await asyncio.to_thread(followed.jobs.outline, *arguments)
+    return [events[start : start + PAGE] for start in range(0, len(events), PAGE)]
 
 
 def _event(event: JobEvent) -> bytes:

@@ -22,6 +22,7 @@ from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
 from app.rates import Rates
+from app.registry.probes import Probes
 from app.registry.records import Alias
 from app.registry.service import Registry
 from app.settings import Settings
@@ -38,6 +39,7 @@ class Services:
     settings: Settings
     database: Database
     registry: Registry
+    probes: Probes
     files: Files
     jobs: Jobs
     estimates: Estimates
@@ -94,11 +96,14 @@ def build_services(settings: Settings) -> Services:
     rates = Rates(quotas, settings.run_dir)
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
-    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, rates)
+    probes = Probes(database, blobs)
+    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
+    inference.admission.rates = rates
     return Services(
         settings=settings,
         database=database,
         registry=registry,
+        probes=probes,
         files=files,
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),

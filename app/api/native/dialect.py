@@ -14,6 +14,7 @@ from app.api.native import (
     registry_aliases,
     registry_evaluations,
     registry_files,
+    registry_probes,
     settings,
     tokenization,
 )
@@ -25,6 +26,7 @@ DIALECT = Dialect(
         registry_aliases.router,
         registry_evaluations.router,
         registry_files.router,
+        registry_probes.router,
         evaluations.router,
         operations.router,
         settings.router,

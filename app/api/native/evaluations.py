@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
 from app.api.http.job_objects import EventList, EventObject
-from app.api.http.job_stream import STREAMED, Followed, list_or_follow
+from app.api.http.job_stream import STREAMED, Followed, Points, list_or_follow
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.native.evaluation_objects import EXAMPLE, EvaluationList, EvaluationObject, evaluation_object
@@ -148,6 +148,7 @@ async def events(
     after: str | None = None,
     limit: int = 20,
     stream: bool = False,
+    points: Points | None = None,
 ) -> Response:
-    followed = Followed(services.evaluations.jobs, evaluation_id, principal, evaluation_object)
+    followed = Followed(services.evaluations.jobs, evaluation_id, principal, evaluation_object, points)
     return await list_or_follow(request, services, followed, after=after, limit=limit, stream=stream)

@@ -18,6 +18,7 @@ from app.api.openapi.describe import COMMON, failures, replies
 from app.errors import OstinatoError
 from app.registry.records import LOCAL
 from app.wire.engine import Heartbeat, VersionStatus
+from app.wire.modes import ModeChoice
 
 router = APIRouter(tags=["operations"])
 ALIASES_PATIENCE = 1.0  # seconds for which /metrics waits for the database
@@ -56,7 +57,8 @@ class EngineVersion(msgspec.Struct, frozen=True):
     """A version that is loaded in an engine.
 
     `running` and `waiting` count its requests; `cache_bytes` is the memory for running sequences' states, and
-    `prefix_bytes` the memory for earlier prompts' states. `kernel` is the matrix product implementation.
+    `prefix_bytes` the memory for earlier prompts' states. `dtype` is the type of the weights, `kernel` is the matrix
+    product implementation, and `choice` says how both were chosen.
     """
 
     ref: str
@@ -69,6 +71,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
     cache_bytes: int
     prefix_bytes: int
     kernel: str
+    choice: ModeChoice
     work: EngineWork
 
 
@@ -235,5 +238,5 @@ def _version(status: VersionStatus, ref: str) -> EngineVersion:
     work = EngineWork(**msgspec.structs.asdict(status.work))
     return EngineVersion(
         ref, status.digest, status.dtype, status.bytes, status.running, status.waiting, status.slots,
-        status.cache_bytes, status.prefix_bytes, status.kernel, work,
+        status.cache_bytes, status.prefix_bytes, status.kernel, status.choice, work,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.job_objects import EventList, EventObject
-from app.api.http.job_stream import STREAMED, Followed, list_or_follow
+from app.api.http.job_stream import STREAMED, Followed, Points, list_or_follow
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.fine_tuning_objects import CheckpointList, checkpoint_object, job_object
@@ -62,8 +62,9 @@ async def events(
     after: str | None = None,
     limit: int = 20,
     stream: bool = False,
+    points: Points | None = None,
 ) -> Response:
-    followed = Followed(services.jobs, job_id, principal, job_object)
+    followed = Followed(services.jobs, job_id, principal, job_object, points)
     return await list_or_follow(request, services, followed, after=after, limit=limit, stream=stream)
 
 

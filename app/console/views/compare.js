@@ -5,7 +5,7 @@ import { fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
 import { compact, title } from "../format.js";
 import { action, button, card, empty, field, header, later, link, select, status, table, tag, toast } from "../parts.js";
-import { show } from "../quality.js";
+import { show, tooFew } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { move } from "./model.js";
 
@@ -38,10 +38,13 @@ function figures({ versions, figures: values, best, different_rows }) {
   const plain = [
     ["Architecture", (v) => v.architecture], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
   ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
-  const measured = Object.entries(values).filter(([path]) => !HIDDEN.test(path)).map(([path, row]) => ({
-    name: path.split(".").map(title).join(" · "),
-    cells: row.map((value, i) => (value === null ? "–" : best[path] === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value))),
-  }));
+  const measured = Object.entries(values).filter(([path]) => !HIDDEN.test(path)).map(([path, row]) => {
+    const [split, name] = path.split(".");
+    const few = row.map((value, i) => tooFew(values[`${split}.rows`]?.[i], name));
+    const marked = few.includes(true) || different_rows.includes(split) ? null : best[path];
+    const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value));
+    return { name: path.split(".").map(title).join(" · "), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
+  });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Figures of each version" }),
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} figures were measured on different rows, so they do not say which version is better. Test them on the same rows below.`) : null];

@@ -4,7 +4,7 @@ import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
 import { percent, title } from "../format.js";
 import { action, badge, card, header, stat, status, table } from "../parts.js";
-import { show } from "../quality.js";
+import { show, tooFew, verdict } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
@@ -51,14 +51,15 @@ function parts(evaluation, path, draw, signal) {
 }
 
 function results(evaluation, report, signal) {
-  const plain = Object.entries(report.metrics).filter(([, value]) => typeof value === "number");
+  const few = tooFew(report.metrics.rows);
+  const plain = Object.entries(report.metrics).filter(([key, value]) => typeof value === "number" && !tooFew(report.metrics.rows, key));
   const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
   const matrix = report.metrics.confusion_matrix;
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
-      h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
+      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
     matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal))),
-      card("Labels", perLabel(report.metrics.per_class))) : null,
+      few ? null : card("Labels", perLabel(report.metrics.per_class))) : null,
     examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
   ];

@@ -7,12 +7,13 @@ import { lengthBars, labelBars } from "../datareport.js";
 import { h, replace } from "../dom.js";
 import { clock, compact, duration, moment, number, percent, title } from "../format.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
-import { show as showFigure } from "../quality.js";
+import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 import { jobName, versionLink } from "./jobs.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
+const POINTS = 500; // past points of a curve: about one for each two pixels
 
 export async function view({ parameters: [id], signal }) {
   const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}`;
@@ -44,7 +45,7 @@ class JobPage {
     while (!this.signal.aborted) {
       try {
         const headers = this.last ? { "last-event-id": this.last } : {};
-        await stream("GET", `${this.path}/events?stream=true`, { signal: this.signal, headers }, (event) => this.receive(event));
+        await stream("GET", `${this.path}/events?stream=true&points=${POINTS}`, { signal: this.signal, headers }, (event) => this.receive(event));
         if (ENDED.includes(this.job.status)) return;
       } catch (error) {
         if (error.name === "AbortError") return;
@@ -100,6 +101,7 @@ class JobPage {
 
   baselineLevels() {
     const figures = this.baseline.validation || {};
+    if (tooFew(figures.rows)) return [];
     const name = ["accuracy", "bits_per_character", "r2", "macro_f1", "micro_f1"].find((key) => typeof figures[key] === "number");
     return name ? [{ name: `Baseline ${title(name)}`, level: figures[name] }] : [];
   }
@@ -132,11 +134,13 @@ class JobPage {
 
   trialsCard() {
     const rows = this.job.trials;
-    const names = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))].slice(0, 2);
-    return card("Trials", this.job.reason ? h("p", {}, this.job.reason) : null, table([
+    const names = [...new Set(rows.flatMap((row) => Object.keys(row.metrics)))].filter((name) => name !== "rows").slice(0, 2);
+    const cell = (row, name) => (!(name in row.metrics) ? "–" : tooFew(row.metrics.rows) ? "too few rows" : showFigure(name, row.metrics[name]));
+    const few = rows.map((row) => row.metrics.rows).find((count) => tooFew(count));
+    return card("Trials", this.job.reason ? h("p", {}, this.job.reason) : null, few === undefined ? null : h("p", { class: "muted" }, `Validation on ${verdict(few)}.`), table([
       { name: "Architecture", cell: (row) => h("span", {}, link(row.model, `#/jobs/${row.id}`), row.chosen ? [" ", h("span", { class: "badge good" }, "chosen")] : null) },
       { name: "Status", cell: (row) => h("span", { class: "stack" }, h("span", {}, status(row.status)), row.status === "running" ? progress(row.progress, "Progress") : null) },
-      ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => (name in row.metrics ? showFigure(name, row.metrics[name]) : "–") })),
+      ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => cell(row, name) })),
       { name: "Parameters", kind: "number", cell: (row) => compact(row.parameters) },
     ], rows, { caption: "Trials", blank: "The trials begin when the data has been read." }));
   }

@@ -6,7 +6,7 @@ import { h } from "../dom.js";
 import { compact, number, title } from "../format.js";
 import { action, card, code, empty, facts, field, header, later, link, stat, status, table, tag, toast, when } from "../parts.js";
 import { lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, show, splitOf } from "../quality.js";
+import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { calls } from "../version/calls.js";
 import { files } from "../version/files.js";
@@ -52,12 +52,15 @@ function figures(version) {
   const main = mainMetric(version);
   const baseline = version.metrics.baseline;
   return card("Quality", splits.map((split) => {
-    const values = Object.entries(version.metrics[split]).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number");
     const rows = version.metrics[split].rows;
+    if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
+    const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
       h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), split === main?.split && key === main.name ? spread(version, key, value) : ""))));
   }), baseline?.summary ? h("p", { class: "notice" }, baseline.summary) : null);
 }
+
+const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
 
 // The 95 % interval of an accuracy, by Wilson (1927): small held-out sets say little.
 function spread(version, key, share) {
@@ -79,12 +82,12 @@ function confusionCard(version, reports, examples, signal) {
 
 function perLabelCard(version) {
   const part = version.metrics?.[splitOf(version)];
-  return part?.per_class ? card("Labels", perLabel(part.per_class)) : null;
+  return part?.per_class && !tooFew(part.rows) ? card("Labels", perLabel(part.per_class)) : null;
 }
 
 function calibrationPart(version, calibration) {
   return later(calibration, (value) => {
-    if (!value) return null;
+    if (!value || tooFew(value.rows)) return null;
     return h("div", { class: "columns" }, value.after?.bins ? card("Calibration", reliability(value)) : null,
       value.risk?.length ? card("Answer only when sure enough", threshold(value, version)) : null);
   });
@@ -108,7 +111,10 @@ function evaluationCard(version, reports, signal) {
     later(reports, (list) => table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." })));
 }
 
-const resultOf = (report) => Object.entries(report?.metrics || {}).filter(([k, v]) => !DETAILS.has(k) && typeof v === "number").slice(0, 2).map(([k, v]) => `${title(k)} ${show(k, v)}`).join(", ");
+function resultOf(report) {
+  const metrics = report?.metrics || {};
+  return tooFew(metrics.rows) ? verdict(metrics.rows) : metricsOf(metrics).slice(0, 2).map(([k, v]) => `${title(k)} ${show(k, v)}`).join(", ");
+}
 
 function dataOf(version, training) {
   const report = training?.data?.report;

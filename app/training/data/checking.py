@@ -94,17 +94,41 @@ def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = 
     Returns the error because of which the file cannot be used, or None. `task` is the task of the version, and `takes`
     is its kind of input: tokens or features.
     """
+    return _check_alone(path, task, columns or Columns(), "file", takes=takes)
+
+
+def check_validation(
+    path: Path, task: str | None, columns: Columns, skip_bad_rows: float = 0.0, encoding: str | None = None
+) -> BadData | None:
+    """Read and check all rows of a validation file whose training file is not at hand.
+
+    Returns the error that makes the file unusable, or None.
+    """
+    return _check_alone(path, task, columns, "validation_file", skip_bad_rows=skip_bad_rows, encoding=encoding)
+
+
+def _check_alone(
+    path: Path,
+    task: str | None,
+    columns: Columns,
+    param: str,
+    takes: str | None = None,
+    skip_bad_rows: float = 0.0,
+    encoding: str | None = None,
+) -> BadData | None:
+    """Return the error that makes a file without training rows unusable, or None. `param` names its field."""
     try:
-        files = open_files(detect(path, path.name, param="file"), None, columns or Columns(), task)
-        check_input(files, takes)
+        files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
+        if takes is not None:
+            check_input(files, takes)
         if isinstance(files, DataFiles):
-            scan_held_out(files, None, ())
+            scan_held_out(files, None, (), skip_bad_rows)
     except BadData as error:
         return error
     except Exception as error:
         if not is_data_error(error):
             raise
-        return BadData(f"{path.name} cannot be read ({type(error).__name__}: {error})", file="file")
+        return BadData(f"{path.name} cannot be read ({type(error).__name__}: {error})", file=param)
     return None
 
 

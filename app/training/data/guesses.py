@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
+from random import Random
 from typing import Any
 
 from app.training.data.cells import CellError, is_blank, to_flag
-from app.training.data.files import Selection, Source
+from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
-_SAMPLE = 2000  # records
-# A label column has at least `_FEWEST_ROWS` rows and at most `_MOST_LABELS` labels. On average, each label occurs at
-# least `_REPEATED` times.
-_FEWEST_ROWS, _REPEATED, _MOST_LABELS = 8, 4, 200
+_SAMPLE = 4000  # records, drawn from all records that are read
+_MOST_READ = 1_000_000  # records
+_SEED = 0  # the guess decides on the task, so that each attempt at a job must draw the same records
+# A label column has at least `_FEWEST_ROWS` rows, and on average, each label occurs at least `_REPEATED` times. There
+# are at most `_MOST_LABELS` labels or, if they have at most `_LABEL_WORDS` words each, one per `_OFTEN` rows.
+_FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
 _LISTED = 20  # columns in a message
 _WORDS = 2  # a column of texts has at least this many words per value on average
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
 class Sample:
-    """The first values of some of a table's columns."""
+    """The values of some columns in a sample of a table's records.
 
-    def __init__(self, source: Source, columns: Collection[str], present: Collection[str]) -> None:
+    The sample is drawn from the whole table, or from the beginning of a table with very many records, because the
+    records may be sorted. If only the `first` records are of interest, no others are read.
+    """
+
+    def __init__(
+        self, source: Source, columns: Collection[str], present: Collection[str], first: int = _MOST_READ
+    ) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}
         if not columns:
             return
         selection = Selection(ignored=frozenset(present) - frozenset(columns))
-        try:
-            for record in islice(READERS[source.format].records(source, selection), _SAMPLE):
-                for name, values in self._values.items():
-                    if not is_blank(value := record.values.get(name)):
-                        values.append(value)
-        except BadData:
-            pass  # the first pass over all rows reports this error
+        records = READERS[source.format].records(source, selection)
+        for record in _draw(islice(records, first), _SAMPLE):
+            for name, values in self._values.items():
+                if not is_blank(value := record.values.get(name)):
+                    values.append(value)
 
     def flags(self) -> list[str]:
         """Return the columns that contain both 0 and 1, or both false and true, and nothing else."""
@@ -67,7 +74,9 @@ class Sample:
             return False
         distinct = {str(element) for value in values for element in (value if isinstance(value, list) else [value])}
         is_flat = not any(isinstance(element, (list, dict)) for v in values if isinstance(v, list) for element in v)
-        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, _MOST_LABELS)
+        short = all(len(label.split()) <= _LABEL_WORDS for label in distinct)
+        most = max(_MOST_LABELS, len(values) // _OFTEN) if short else _MOST_LABELS
+        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
 
     def _are_values(self, values: list[Any]) -> bool:
         try:
@@ -75,6 +84,24 @@ class Sample:
         except (TypeError, ValueError):
             return False
         return len(numbers) > _MOST_NUMBERS or not all(number.is_integer() for number in numbers)
+
+
+def _draw(records: Iterable[Record], size: int) -> list[Record]:
+    """Draw `size` records at random, each with the same probability (reservoir sampling; Waterman's Algorithm R).
+
+    Reading ends at the first record that cannot be read: the first pass over all rows reports this error.
+    """
+    drawn: list[Record] = []
+    random = Random(_SEED)
+    try:
+        for number, record in enumerate(records):
+            if number < size:
+                drawn.append(record)
+            elif (slot := random.randrange(number + 1)) < size:
+                drawn[slot] = record
+    except BadData:
+        pass
+    return drawn
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from app.wire.training_options import Columns
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
 _OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
 _SHARED = "conversations"  # the column of messages in ShareGPT's format
+_FIRST = 2000  # the records in which messages are looked for
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -140,7 +141,9 @@ def _messages_column(source: Source, present: list[str]) -> str | None:
     """Return the column with conversations, or None. In ShareGPT's format, it is named `conversations`."""
     if "messages" in present:
         return "messages"
-    return _SHARED if _SHARED in Sample(source, [_SHARED] if _SHARED in present else [], present).nested() else None
+    if _SHARED not in present:
+        return None
+    return _SHARED if Sample(source, [_SHARED], present, first=_FIRST).nested() else None
 
 
 def _shape(columns: Columns, names: dict[str, str], present: list[str], messages: str | None) -> str:

@@ -109,13 +109,15 @@ def scan_files(
     return scan
 
 
-def scan_held_out(files: DataFiles, staging: Path | None, base_labels: Collection[str]) -> Scan:
+def scan_held_out(
+    files: DataFiles, staging: Path | None, base_labels: Collection[str], skip_bad_rows: float = 0.0
+) -> Scan:
     """Read and check all rows of an evaluation file. No row is assigned to a split.
 
     `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless it
-    is None. Raises BadData if a row cannot be used.
+    is None. Raises BadData if the share of rows that cannot be used exceeds `skip_bad_rows`.
     """
-    return _collect(files, staging, 0.0, base_labels)
+    return _collect(files, staging, skip_bad_rows, base_labels)
 
 
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:

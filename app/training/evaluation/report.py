@@ -21,6 +21,7 @@ from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores, metrics_of, score
 from app.training.loop.evaluate import EvaluationSplit, evaluate, outputs_of
 from app.training.prepare.dataset import Rows, Stream
+from app.wire.measurement import too_few, verdict
 from models.ngrams import Ngrams
 from models.tasks import LanguageModel, build
 
@@ -92,6 +93,8 @@ def _compare(task: str, own: Measured, other: Measured) -> dict[str, Any]:
         test = _test(own.scores, other.scores)
         comparison |= {"test": test.name, "p": test.p}
         summary += f" ({test.name} p {p_value(test.p)})"
+    if too_few(own.metrics.get("rows")):
+        summary = f"{own.reference} and {other.reference} on {verdict(own.metrics['rows'])}"
     return comparison | {"summary": summary}
 
 

@@ -22,12 +22,13 @@ from app.training.loop.evaluate import EvaluationSplit, Outputs, evaluate, measu
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Facts
-from app.training.report import card, errors, export, results, trust
+from app.training.report import card, errors, export, probes, results, trust
+from app.wire.probes import encode
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
 from models.tasks import LanguageModel
 
-RESULTS, ERRORS = "results.csv", "errors.npy"
+RESULTS, ERRORS, PROBES = "results.csv", "errors.npy", "probes.msgpack"
 BASELINE = "baseline"  # a key in the metrics of a version, next to the names of the splits
 
 
@@ -64,6 +65,7 @@ def complete(
     text = card.write(spec, settled, dataset.facts, metrics, done.parameters, calibration)
     results.write_csv(run / RESULTS, progress.history)
     errors.write(run / ERRORS, _errors(training, answers, check))
+    checkpoint.write_bytes(run / PROBES, encode(probes.of_validation(dataset.facts, dataset.validation)))
     checkpoint.write_bytes(run / "done.json", msgspec.json.encode(done))
     export.finish(run / "checkpoint", best, text, metrics, progress, dataset, calibration)
     return done
@@ -91,6 +93,7 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
         results=RESULTS,
         step=progress.best_step,
         errors=ERRORS,
+        probes=PROBES,
     )
 
 

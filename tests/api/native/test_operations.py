@@ -87,6 +87,10 @@ def test_engines_and_metrics(api: Api, shelf: Shelf, engine: FakeEngine) -> None
         report = client.get("/v1/engine").json()["engines"][0]
         assert report["device"] == "cpu" and report["versions"][0]["ref"] == "mood:1"
         assert report["versions"][0]["kernel"] == "torch"
+        assert report["versions"][0]["choice"] == {
+            "mode": "float32/torch", "reason": "no other mode is faster", "speeds": {"float32/torch": 1.0},
+            "checks": {},
+        }  # fmt: skip
         assert report["versions"][0]["work"] == {
             "requests": 2, "prompt_tokens": 30, "generated_tokens": 4, "calls": 5, "rows": 6, "padded_tokens": 40,
         }  # fmt: skip

@@ -117,6 +117,11 @@ def test_two_versions_are_compared_on_the_same_rows(versions: dict[str, Path], t
     assert comparison["summary"].startswith(f"mood:1: {comparison['model']:.3f} accuracy; mood:2 on the same rows: ")
 
 
+def test_two_versions_are_not_compared_on_a_handful_of_rows(versions: dict[str, Path], tmp_path: Path) -> None:
+    report = report_of(evaluate(make(tmp_path, "t.csv", runs.table(2), versions["gru"], versions["rnn"])))
+    assert report["comparison"]["summary"] == "mood:1 and mood:2 on 2 rows: too few for meaningful metrics"
+
+
 def test_rows_with_an_unknown_label_count_as_wrong(versions: dict[str, Path], tmp_path: Path) -> None:
     events = evaluate(make(tmp_path, "t.csv", runs.table(20) + "a dull one,dull\n", versions["gru"]))
     report = report_of(events)

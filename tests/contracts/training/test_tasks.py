@@ -19,6 +19,7 @@ from app.checkpoint import directory as checkpoint
 from app.tokenization.pieces import pieces
 from app.tokenization.tokenizer import Tokenizer
 from app.wire import shortage
+from app.wire.probes import MOST, VALIDATION, decode
 from app.wire.trainer import Broke, CheckpointSaved, Done, Metrics, Note, Phase, TrainEvent, TrainFailed
 from models.choices import NETWORKS
 from models.interface import Context
@@ -56,6 +57,8 @@ def test_classification_learns(model: str, tmp_path: Path) -> None:
     events = runs.train(run)
     metrics = done(events).metrics["validation"]
     assert metrics["accuracy"] >= 0.9
+    probes = decode((run / str(done(events).probes)).read_bytes())
+    assert probes is not None and probes.source == VALIDATION and 0 < len(probes) <= MOST
     assert set(metrics) >= {"accuracy", "macro_f1", "loss", "per_class", "confusion_matrix"}
     assert sum(map(sum, metrics["confusion_matrix"])) == sum(c["support"] for c in metrics["per_class"].values())
 

@@ -62,6 +62,33 @@ def test_what_looks_like_labels_is_asked_about(columns: list[tuple[str, str]], w
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "count"),
+    [
+        ("department", ["sales", "it"], 9000),  # the first 2,000 rows, and many more, have the same label
+        ("spam", ["0", "1"], 9000),
+        ("queue", [f"queue {n}" for n in range(350)], 20000),
+    ],
+)
+def test_labels_are_recognised_in_a_sorted_table(name: str, values: list[str], count: int, tmp_path: Path) -> None:
+    rows = (f"row {n},{values[n * len(values) // count]}" for n in range(count))
+    path = write(tmp_path, "a.csv", f"text,{name}\n" + "\n".join(rows))
+    error = check_files(path).error
+    assert error is not None and f"the name of the label column, such as {name!r}" in error.message
+    assert check_files(path, task="generation").error is None
+
+
+def test_several_hundred_short_labels_are_recognised(tmp_path: Path) -> None:
+    rows = (f"row {n},department {n % 300}" for n in range(3000))
+    error = check_files(write(tmp_path, "a.csv", "text,department\n" + "\n".join(rows))).error
+    assert error is not None and "the name of the label column, such as 'department'" in error.message
+
+
+def test_many_distinct_sentences_are_no_labels(tmp_path: Path) -> None:
+    rows = (f"row {n},the answer to question {n // 10}" for n in range(3000))
+    assert check_files(write(tmp_path, "a.csv", "text,summary\n" + "\n".join(rows))).task == "generation"
+
+
+@pytest.mark.parametrize(
     "columns", [[], [("id", " ".join(map(str, range(40))))], [("volume", MANY)], [("date", "1 1 1")]]
 )
 def test_other_columns_leave_a_text_to_write(columns: list[tuple[str, str]], tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""`PUT …/versions/{version}/probes`: the inputs on which engines compare number types."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from app.api.http.auth import Principal
+from app.api.http.bodies import JsonBody
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.openapi.describe import LOOKUP, reads, replies
+from app.api.openapi.parameters import OWN_MODEL
+from app.errors import InvalidRequest
+from app.inference import inputs, items
+from app.inference.inputs import TokenizedInput
+from app.inference.lengths import LengthPolicy
+from app.wire.probes import IMPORT, LIMIT, MOST, STEPS, ProbeSet, encode
+
+router = APIRouter(prefix="/v1/registry/models/{name}/versions", tags=["registry"])
+
+
+class ProbesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Typical inputs of a version, 500 at most: texts or, for a version that reads numbers, an array with the axes
+    batch, time and feature. They are cut to 256 tokens or steps."""
+
+    input: Annotated[list[str | list[int | str | list[float]]], Meta(min_length=1, max_length=MOST)]
+
+
+class ProbesObject(msgspec.Struct, frozen=True):
+    """The number of probes that were stored for a version."""
+
+    id: str
+    object: str
+    probes: int
+
+
+_body = JsonBody(ProbesRequest)
+_EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 500}
+
+
+@router.put(
+    "/{version}/probes",
+    operation_id="set_model_version_probes",
+    summary="Set the probes of a version",
+    description=(
+        "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
+        "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay the same. "
+        "Probes are not returned by any route, and are not exported."
+    ),
+    response_model=None,
+    openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),
+    responses=replies(ProbesObject, _EXAMPLE, LOOKUP),
+)
+async def set_probes(
+    services: ServicesDep, principal: Principal, request: Request, name: str, version: int
+) -> Response:
+    body = await _body.read(request)
+    record = await asyncio.to_thread(services.registry.get, name, version, principal)
+    resolved = await services.inference.versions.get(record.ref, principal)
+    parsed = items.parse(body.input, "input", MOST)
+    policy = LengthPolicy(truncate=min(STEPS, resolved.config.context_length))
+    tokenized = await asyncio.to_thread(inputs.prepare, parsed, resolved, policy)
+    await asyncio.to_thread(services.probes.store, record, _encoded(tokenized))
+    return JsonReply(ProbesObject(record.ref, "model.version.probes", len(tokenized.lengths)))
+
+
+def _encoded(tokenized: TokenizedInput) -> bytes:
+    data = encode(ProbeSet(IMPORT, tokenized.sequences, tokenized.features, standardised=False))
+    if len(data) > LIMIT:
+        raise InvalidRequest(
+            f"input is too large: its numbers have {len(data)} bytes; the limit is {LIMIT}", param="input"
+        )
+    return data

@@ -1,0 +1,29 @@
+"""Identifies the kind of machine for which measurements are valid: processor, threads, device and version of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+import torch
+
+RELEASE = 1  # increase this if other modes or workloads are measured
+CPUINFO = Path("/proc/cpuinfo")
+FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor, on x86 and on ARM
+
+
+def fingerprint(device: torch.device, threads: int) -> str:
+    """Return 16 hexadecimal digits. Machines with equal processors and settings have the same fingerprint."""
+    parts = [str(RELEASE), platform.machine(), platform.processor(), *_processor(), str(threads), torch.__version__]
+    if device.type == "cuda":
+        parts.append(torch.cuda.get_device_name(device))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> list[str]:
+    try:
+        first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        return []
+    return [line for line in first.splitlines() if line.partition(":")[0].strip() in FIELDS]

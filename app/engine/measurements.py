@@ -1,0 +1,53 @@
+"""Stores measurements of this machine as JSON files, so that they are made only once. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from app.checkpoint.directory import write_bytes
+
+logger = logging.getLogger(__name__)
+FILES = 4096  # maximum number of stored measurements in one folder; the oldest are removed
+T = TypeVar("T")
+
+
+class Measurements:
+    """The measurements in one folder, each with a key of text. Processes can share the folder.
+
+    Without a folder, nothing is stored. Files that cannot be read count as missing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def load(self, key: str, type_: type[T]) -> T | None:
+        """Return the measurement with this key, or None if there is none of this type."""
+        if self._folder is None:
+            return None
+        try:
+            return msgspec.json.decode(self._path(key).read_bytes(), type=type_)
+        except (OSError, msgspec.MsgspecError, ValueError):
+            return None
+
+    def save(self, key: str, value: msgspec.Struct) -> None:
+        """Store a measurement. If the folder cannot be written, the measurement is made again next time."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_bytes(self._path(key), json.dumps(msgspec.to_builtins(value), sort_keys=True).encode())
+            files = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+            for path in files[: -FILES or None]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("a measurement of this machine could not be stored: %s", error)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

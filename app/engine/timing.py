@@ -1,0 +1,156 @@
+"""Measures how fast a processor computes networks of one shape in each of several modes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator
+
+from models import tasks
+from models.config import ModelConfig
+from models.cost import CORE_SPEED, predict
+from models.interface import Context
+from models.kernels.modes import ComputeMode, set_mode, supported_modes
+
+logger = logging.getLogger(__name__)
+LAYERS, VOCABULARY = 4, 8192  # the measured network has at most this many; the other sizes are those of the version
+SECONDS = 0.5  # for each workload, without the first calls
+LEAST, MOST = 3, 15  # rounds
+CALL = 0.05  # predicted seconds of one core above which a batch is reduced
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A typical call: `rows` rows of `steps` steps, or one step of `rows` sequences if the network generates text.
+
+    `shared` is true if all threads compute it together, and false if each thread computes such a call of its own.
+    """
+
+    rows: int
+    steps: int
+    shared: bool
+
+
+def workloads(config: ModelConfig) -> list[Workload]:
+    """The calls to measure for a configuration."""
+    if config.task == "generation":
+        return [Workload(1, 1, True), Workload(8, 1, True)]
+    longest = config.context_length
+    batch = Workload(16, min(48, longest), False)
+    while batch.rows > 2 and batch.rows * predict(config, batch.steps, CORE_SPEED) > CALL:
+        batch = replace(batch, rows=batch.rows // 2)
+    return [batch, Workload(1, min(24, longest), True)]
+
+
+def measure(
+    config: ModelConfig, modes: Sequence[ComputeMode], device: torch.device, threads: int
+) -> dict[ComputeMode, float]:
+    """Return the speed of each mode, as a multiple of the speed of the first one.
+
+    Calls of all modes alternate, and the shortest of each mode counts, because other programs on the machine can only
+    prolong a call. The speed is the geometric mean over the workloads. A mode that fails is left out, unless it is the
+    first.
+    """
+    small = reduced(config)
+    speeds: dict[ComputeMode, list[float]] = {}
+    for workload in workloads(config):
+        calls: dict[ComputeMode, Call] = {}
+        with _threads(threads if workload.shared else 1), torch.inference_mode():
+            for mode in modes:
+                try:
+                    call = _call(small, mode, workload, device)
+                    call()
+                except RuntimeError as error:
+                    if not calls:
+                        raise
+                    logger.warning("%s does not work on this processor: %s", mode, error)
+                else:
+                    calls[mode] = call
+            seconds = _alternate(calls, time.perf_counter if workload.shared else time.thread_time)
+        for mode, taken in seconds.items():
+            speeds.setdefault(mode, []).append(seconds[modes[0]] / taken)
+    complete = [mode for mode in modes if len(speeds.get(mode, ())) == len(workloads(config))]
+    return {mode: statistics.geometric_mean(speeds[mode]) for mode in complete}
+
+
+def _alternate(calls: dict[ComputeMode, Call], clock: Callable[[], float]) -> dict[ComputeMode, float]:
+    """Return the shortest duration of each call, in rounds of one call each, for about `SECONDS`."""
+    shortest = dict.fromkeys(calls, math.inf)
+    start = time.perf_counter()
+    for round_ in range(MOST):
+        if round_ >= LEAST and time.perf_counter() - start > SECONDS:
+            break
+        for mode, call in calls.items():
+            before = clock()
+            call()
+            shortest[mode] = min(shortest[mode], max(1e-9, clock() - before))
+    return shortest
+
+
+def modes_of(config: ModelConfig, device: torch.device) -> list[ComputeMode]:
+    """The modes that the device supports for networks of this configuration."""
+    network: Any = tasks.build_for_inference(reduced(config))
+    return supported_modes(device, network, generates=config.task == "generation")
+
+
+def reduced(config: ModelConfig) -> ModelConfig:
+    """The configuration of the measured network: fewer layers and tokens, and no n-gram branch (it has no kernels)."""
+    return replace(
+        config, layers=min(config.layers, LAYERS), vocab_size=min(config.vocab_size, VOCABULARY), dropout=0.0,
+        separator_id=0, pad_id=0, ngram_buckets=0, ngram_characters=0, ngram_words=0, ngram_tokens=0,
+    )  # fmt: skip
+
+
+def _network(config: ModelConfig, mode: ComputeMode, device: torch.device) -> Any:
+    """A network with random weights of the usual size: undefined weights could be denormal numbers, which are slow."""
+    network: Any = tasks.build_for_inference(config)
+    random = Generator().manual_seed(0)
+    for parameter in network.parameters():
+        parameter.normal_(0.0, 0.02, generator=random)
+    network.requires_grad_(False).eval()
+    set_mode(network, mode, device)
+    return network
+
+
+def _call(config: ModelConfig, mode: ComputeMode, workload: Workload, device: torch.device) -> Call:
+    network, dtype = _network(config, mode, device), mode.dtype
+    random = Generator().manual_seed(1)
+    rows, steps = workload.rows, workload.steps
+    if config.task == "generation":
+        state = network.new_state(rows)
+        ids_B1 = torch.randint(config.vocab_size, (rows, 1), generator=random).to(device)
+
+        def step() -> object:
+            state.reset(range(rows))
+            return network.logits(network(ids_B1, Context(None, state))[:, 0]).argmax(-1).tolist()
+
+        return step
+    lengths_B = torch.linspace(max(1, steps * 3 // 4), steps, rows).long()
+    lengths_B[-1] = steps
+    if config.input == "tokens":
+        inputs = torch.randint(config.vocab_size, (rows, steps), generator=random).to(device)
+    else:
+        inputs = torch.randn(rows, steps, config.features, generator=random).to(device, dtype)
+    score = network.embed if config.task == "embedding" else network
+    return lambda: score(inputs, lengths_B).float().tolist()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with this many threads in the caller's thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,53 @@
+"""Stores the probes of versions: inputs with which engines compare number types. Private: no route returns them."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.checkpoint.directory import FileEntry
+from app.db.database import Database
+from app.db.ownership import claim_blobs
+from app.db.tables import ProbesRow
+from app.registry.records import Version
+from app.storage.blobs import BlobStore
+from app.storage.errors import BlobMissing
+
+
+class Probes:
+    """The probes of versions, by digest and owner. One object per process; its methods are thread-safe."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database, self._blobs = database, blobs
+
+    def add(self, session: Session, version: Version, entry: FileEntry) -> None:
+        """Record a stored blob as the probes of a version, in the caller's transaction. Replaces earlier probes.
+
+        Raises Unavailable if the blob has already been collected.
+        """
+        claim_blobs(session, [entry.sha256], self._blobs.exists)
+        session.merge(
+            ProbesRow(
+                digest=version.digest,
+                owner=version.owner,
+                sha256=entry.sha256,
+                bytes=entry.size,
+                created_at=self._database.now(session),
+            )
+        )
+
+    def store(self, version: Version, data: bytes) -> None:
+        """Store encoded probes for a version, in a transaction of its own."""
+        entry = FileEntry(self._blobs.put_bytes(data), len(data))
+        with self._database.transaction() as session:
+            self.add(session, version, entry)
+
+    def load(self, digest: str, owner: str) -> bytes:
+        """Return the encoded probes of an owner's versions with this digest; empty if there are none."""
+        query = select(ProbesRow.sha256).where(ProbesRow.digest == digest, ProbesRow.owner == owner)
+        with self._database.read() as session:
+            sha256 = session.scalar(query)
+        try:
+            return b"" if sha256 is None else b"".join(self._blobs.open(sha256))
+        except BlobMissing:  # all versions with these probes were deleted
+            return b""

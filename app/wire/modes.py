@@ -1,0 +1,35 @@
+"""Why an engine computes a version with one number type and kernel. In heartbeats and on disk. Imports no torch."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The differences between the outputs of one mode and those of float32, on `rows` probes.
+
+    `probes` is the source of the probes (`app.wire.probes`). `agreement` is the share of probes with the same labels,
+    and `change` the largest change of a probability. For language models, `divergence` is the mean KL divergence in
+    nats, and `perplexity` the relative change of the perplexity. `accepted` says whether all are within their bounds.
+    """
+
+    accepted: bool
+    probes: str
+    rows: int
+    agreement: float | None = None
+    change: float | None = None
+    divergence: float | None = None
+    perplexity: float | None = None
+
+
+class ModeChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the mode of a version was chosen. A mode is a number type and a kernel, such as `bfloat16/onednn`.
+
+    `speeds` maps each measured mode to its speed, as a multiple of the speed of the mode that is used without a
+    measurement. `checks` are the comparisons with float32, by mode. Both are empty if the mode is fixed.
+    """
+
+    mode: str
+    reason: str
+    speeds: dict[str, float] = {}
+    checks: dict[str, PrecisionCheck] = {}

@@ -1,0 +1,50 @@
+"""Probes: inputs of a version on which the outputs of number types are compared with those of float32. No torch.
+
+The probes of a version are stored as one blob, which only engines read. They are token ids or numbers, never text.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.wire.engine import FeatureSequence
+
+MOST = 500  # probes of one version; a type is chosen only if it was compared on this many
+STEPS = 256  # maximum number of tokens or numeric steps of a probe; longer inputs are cut
+LIMIT = 8 * 2**20  # maximum size of the encoded probes of one version, in bytes
+VALIDATION, IMPORT, VOCABULARY = "validation", "import", "vocabulary"
+
+
+class ProbeSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The probes of one version.
+
+    `source` is "validation" (validation data of its training run), "import" (given by the user with an import) or
+    "vocabulary" (random tokens). Of `sequences` and `features`, one is empty. If `standardised`, the numbers in
+    `features` are as the network reads them; otherwise, they are in the units of the data.
+    """
+
+    source: str
+    sequences: list[list[int]] = []
+    features: list[FeatureSequence] = []
+    standardised: bool = True
+
+    def __len__(self) -> int:
+        return len(self.sequences) or len(self.features)
+
+
+def encode(probes: ProbeSet) -> bytes:
+    """Encode probes as msgpack."""
+    return msgspec.msgpack.encode(probes)
+
+
+def decode(data: bytes) -> ProbeSet | None:
+    """Decode the result of `encode`. Returns None for other bytes, or for too many of them."""
+    try:
+        return msgspec.msgpack.decode(data, type=ProbeSet) if len(data) <= LIMIT else None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def steps_allowed(features: int) -> int:
+    """The maximum number of numeric steps of a probe, such that `MOST` probes of this many features fit in `LIMIT`."""
+    return max(1, min(STEPS, LIMIT // (8 * (MOST + 1) * max(1, features)) - 8))

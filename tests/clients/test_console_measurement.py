@@ -1,0 +1,84 @@
+"""The console shows no metrics that were measured on too few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from app.jobs.claims import JobClaims
+from app.wire import measurement
+from tests.clients.browser import PATIENCE, chromium, visit
+from tests.serving import Api, Shelf
+
+FEW = measurement.verdict(2)
+LABELS = ("bad", "good")
+PERFECT = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
+METRICS = {
+    "rows": 2, "accuracy": 1.0, "macro_f1": 1.0, "per_class": dict.fromkeys(LABELS, PERFECT),
+    "confusion_matrix": [[1, 0], [0, 1]],
+}  # fmt: skip
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture
+def page(api: Api) -> Iterator[Page]:
+    with chromium() as browser, visit(browser, api.url) as visitor:
+        visitor.open()
+        yield visitor.page
+
+
+def open_view(page: Page, api: Api, place: str) -> None:
+    page.goto(f"{api.url}/#/{place}")
+    page.wait_for_load_state("networkidle")
+
+
+def read_body(page: Page) -> str:
+    return page.locator("main").inner_text().replace("\u202f", " ")
+
+
+def test_the_rule_is_that_of_the_service(page: Page) -> None:
+    folder = str(page.locator("script[type=module]").get_attribute("src")).rpartition("/")[0]
+    names = "[q.MEASURABLE_ROWS, q.CALIBRATION_ERROR_ROWS, q.verdict(2)]"
+    script = f"import('{folder}/quality.js').then((q) => {names})"
+    rule = [measurement.MEASURABLE_ROWS, measurement.CALIBRATION_ERROR_ROWS, FEW]
+    assert page.evaluate(script) == rule
+    add = "{ const all = new c.Curves(); all.add(DATA); return all.metrics().length; }"
+    curves = f"import('{folder}/curves.js').then((c) => {add})"
+    data = "{step: 1, valid_rows: ROWS, accuracy: 1, macro_f1: 1, valid_mean_token_accuracy: 1}"
+    shown = [page.evaluate(curves.replace("DATA", data.replace("ROWS", rows))) for rows in ("2", "20")]
+    assert shown == [0, 3]
+
+
+def test_a_version_measured_on_two_rows(page: Page, api: Api, shelf: Shelf) -> None:
+    shelf.put("mood", labels=LABELS, metrics={"validation": METRICS})
+    shelf.put("mood", labels=LABELS, metrics={"validation": METRICS | {"accuracy": 0.5}})
+    for place in ("models", "models/mood", "models/mood/1"):
+        open_view(page, api, place)
+        expect(page.locator("main").get_by_text(FEW).first).to_be_visible()
+        assert "100" not in read_body(page), place
+    open_view(page, api, "compare?versions=mood:1,mood:2")
+    expect(page.get_by_text("too few rows").first).to_be_visible()
+    assert not {"100", "50.0", "best"} & set(read_body(page).split())
+
+
+def test_trials_measured_on_two_rows(page: Page, api: Api) -> None:
+    with api.client() as client:
+        file = client.post("/v1/files", files={"file": ("a.csv", b"text,label\na,b\n")}, data={"purpose": "fine-tune"})
+        job = client.post("/v1/fine_tuning/jobs", json={"model": "auto", "training_file": file.json()["id"]}).json()
+    with api.services.database.transaction() as session:
+        JobClaims(api.services.database).claim(session, "worker", 600.0, 3)
+    trial: dict[str, Any] = {"id": "ftjob-2", "model": "gru", "status": "succeeded", "progress": 1.0, "parameters": 9}
+    trial |= {"metrics": {"accuracy": 1.0, "rows": 2.0}, "error": None, "chosen": True}
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=job | {"status": "running", "trials": [trial]})
+
+    page.route(f"**/v1/fine_tuning/jobs/{job['id']}", answer)
+    page.route("**/events?stream=true", lambda route: route.abort())
+    open_view(page, api, f"jobs/{job['id']}")
+    expect(page.get_by_text(f"Validation on {FEW}.")).to_be_visible()
+    expect(page.get_by_role("cell", name="too few rows")).to_be_visible()
+    assert "100" not in read_body(page)

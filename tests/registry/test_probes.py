@@ -1,0 +1,52 @@
+"""The probes of a version belong to its owner, are not exported, and are collected with the version."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.registry.probes import Probes
+from app.registry.service import Registry
+from tests.checkpoints import make_checkpoint, publish
+
+
+@pytest.fixture
+def probes(registry: Registry) -> Probes:
+    return Probes(registry.database, registry.blobs)
+
+
+def test_probes_are_found_by_digest_and_owner(registry: Registry, probes: Probes, tmp_path: Path) -> None:
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    assert probes.load(version.digest, version.owner) == b""
+    probes.store(version, b"first")
+    probes.store(version, b"second")
+    assert probes.load(version.digest, version.owner) == b"second"
+    assert probes.load(version.digest, "somebody else") == b""
+
+
+def test_an_export_contains_no_probes(registry: Registry, probes: Probes, tmp_path: Path) -> None:
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    before = b"".join(registry.export_tar(version).pieces)
+    probes.store(version, b"a private sentence")
+    stored = registry.get(version.model, version.version, version.owner)
+    exported = b"".join(registry.export_tar(stored).pieces)
+    assert exported == before and b"a private sentence" not in exported and "probes" not in stored.files
+
+
+def test_probes_are_collected_with_their_version(registry: Registry, probes: Probes, tmp_path: Path) -> None:
+    registry.grace_seconds = 0.0
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    probes.store(version, b"probes")
+    _age(tmp_path)
+    assert registry.collect_garbage().blobs == 0 and registry.fsck().ok
+    registry.delete_version(version.model, version.version, version.owner)
+    assert registry.collect_garbage().blobs > 0
+    assert probes.load(version.digest, version.owner) == b"" and registry.fsck().ok
+
+
+def _age(tmp_path: Path) -> None:
+    for path in (tmp_path / "blobs" / "sha256").rglob("*"):
+        if path.is_file():
+            os.utime(path, (1.0, 1.0))
