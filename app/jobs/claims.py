@@ -93,8 +93,7 @@ class JobClaims:
         # was lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
-        busy = usage.busy_owners(session, self._quotas, now, alone=True)
-        following = selection.lock_next(session, now, kinds, busy)
+        following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
         if following is None:
             return None
         # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
