@@ -1,9 +1,11 @@
-"""Parses and checks the settings that control access to the API: `api_keys` and `allowed_origins`."""
+"""Parses and checks the settings that control access to the API, and the networks that webhooks may be sent to."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection
+from ipaddress import IPv4Network, IPv6Network
 
 from app.errors import InvalidRequest
 
@@ -11,6 +13,7 @@ PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
 SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # operator includes the others
 SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # their values are not shown to anyone
+Network = IPv4Network | IPv6Network
 NAME_LIMIT = 128  # the maximum length of the name of a key, in characters
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
@@ -74,3 +77,13 @@ def origins(text: str, has_keys: bool) -> tuple[str, ...]:
                 "http://localhost:3000, without a path"
             )
     return parts
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Parse the setting `webhook_networks`. Raises SettingError for a malformed network."""
+    parts = filter(None, (part.strip() for part in text.split(",")))
+    try:
+        return tuple(map(ipaddress.ip_network, parts))
+    except ValueError as error:
+        message = f"{PREFIX}WEBHOOK_NETWORKS: {error}; it must look like 10.1.0.0/16,127.0.0.1"
+        raise SettingError(message) from None

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 def share_the_machine() -> None:
     """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
-    OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down other programs on
-    the machine; no busy-wait makes small networks several times slower. A `GOMP_SPINCOUNT` in the environment is kept.
+    OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down the other
+    programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
+    in the environment, its value is kept.
 
-    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system at
-    once and then requests them page by page, which takes up to half of the time of a large batch (see docs/log.md).
+    malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system
+    immediately and then requests them again page by page, which takes up to half of the time of a large batch. A
+    program can release unused memory with `malloc_trim`. The measurements are in docs/log.md.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if platform.libc_ver()[0] == "glibc":

@@ -126,6 +126,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_origins: Annotated[
         str, _help("comma-separated origins of web pages that may call the API from a browser, such as https://my.site")
     ] = ""
+    webhook_networks: Annotated[
+        str,
+        _help("comma-separated networks beside public addresses that webhooks may be sent to, such as 10.1.0.0/16"),
+    ] = ""
+    webhook_timeout: Annotated[Seconds, _help("seconds in which an endpoint must answer a webhook")] = 10.0
+    webhook_attempts: Annotated[Positive, _help("number of attempts after which a webhook is given up")] = 20
+    webhook_retry_seconds: Annotated[
+        Seconds, _help("seconds before the second attempt of a webhook; each further delay is three times as long")
+    ] = 5.0
+    max_webhook_endpoints: Annotated[Positive, _help("maximum number of webhook endpoints of each API key")] = 20
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("lowest level that is logged")] = "info"
     url: Annotated[
@@ -203,6 +213,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
 
+    @property
+    def networks(self) -> tuple[access.Network, ...]:
+        """The networks that webhooks may be sent to. Raises SettingError if the setting is invalid."""
+        return access.networks(self.webhook_networks)
+
 
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings from the environment. `overrides` that are not None take precedence.
@@ -224,6 +239,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
             expected = _join_choices(_choices(name))
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
+    _ = settings.networks
     _ = settings.scopes
     _ = settings.quotas
     _ = settings.keys  # malformed keys must be detected at startup, not at the first request

@@ -35,8 +35,8 @@ ENVIRONMENT_PASSERS = {
     "app/cli/serve.py",
     "app/worker/__main__.py",
     "app/jobs/estimates.py",
-    "app/process_tuning.py",
-}  # to children and libraries
+    "app/process_tuning.py",  # to OpenMP
+}  # to children
 PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}
 OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module

@@ -221,3 +221,43 @@ class JobCheckpointRow(TableBase):
     config: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
     created_at: Mapped[float]
+
+
+class WebhookEndpointRow(TableBase):
+    """A URL to which events are sent. `secret` signs them, and so does `old_secret` until `old_secret_until`."""
+
+    __tablename__ = "webhook_endpoints"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # whe-…
+    owner: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(128))
+    url: Mapped[str] = mapped_column(Text)
+    event_types: Mapped[list[Any]]
+    secret: Mapped[str] = mapped_column(String(64))
+    old_secret: Mapped[str | None] = mapped_column(String(64))
+    old_secret_until: Mapped[float | None]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+
+class WebhookDeliveryRow(TableBase):
+    """An event for an endpoint, added in the transaction of the change that the event reports.
+
+    Only `app.webhooks` changes rows; `app.webhooks.deliveries` explains `attempt` and `due_at`.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "type", "subject"),
+        Index("ix_webhook_deliveries_due", "status", "due_at"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(40))  # evt-…, the same for all endpoints
+    type: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(40))  # the id of the job or batch
+    status: Mapped[str] = mapped_column(String(20))  # waiting | delivered | failed
+    attempt: Mapped[int] = mapped_column(default=0)  # incremented by each claim
+    due_at: Mapped[float]
+    error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
+    created_at: Mapped[float]
+    ended_at: Mapped[float | None]

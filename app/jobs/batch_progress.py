@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import msgspec
@@ -39,14 +40,19 @@ def expires_at(job: Job) -> float:
     return job.created_at + WINDOW_SECONDS
 
 
+def ended_as(status: str, error: Mapping[str, Any] | None) -> str:
+    """Return the status, in OpenAI's terms, of a batch whose job has ended with this status and error."""
+    expired = status == FAILED and (error or {}).get("code") == EXPIRED
+    return "expired" if expired else {SUCCEEDED: "completed", CANCELLED: "cancelled"}.get(status, "failed")
+
+
 def status_of(job: Job) -> str:
     """Return the status of a batch in OpenAI's terms.
 
     A batch that waits for its first attempt is "validating", and one that waits for another attempt is "in_progress".
     """
     if job.ended:
-        expired = job.status == FAILED and (job.error or {}).get("code") == EXPIRED
-        return "expired" if expired else {SUCCEEDED: "completed", CANCELLED: "cancelled"}.get(job.status, "failed")
+        return ended_as(job.status, job.error)
     if job.cancel_requested:
         return "cancelling"
     progress = BatchProgress.of(job)

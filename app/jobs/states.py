@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook
-from app.jobs.records import CANCELLED, FAILED, OVER, PAUSED, QUEUED, SUCCEEDED, WAITING, Flags, NewEvent
+from app.jobs import batch_progress, logbook
+from app.jobs.records import (
+    BATCH,
+    CANCELLED,
+    FAILED,
+    FINE_TUNING,
+    OVER,
+    PAUSED,
+    QUEUED,
+    SUCCEEDED,
+    WAITING,
+    Flags,
+    NewEvent,
+)
+from app.webhooks import outbox
 
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None, "estimated_finish": None}
 NO_REQUESTS: dict[str, Any] = {"cancel_requested": False, "pause_requested": False}
@@ -43,6 +56,7 @@ class JobStates:
             message = f"{message}: {error['message']}"
         # Events are unique by (kind, step), so the log never has a second "job.ended" event.
         self.log(session, job_id, [NewEvent(kind="job.ended", step=0, level=level, message=message)])
+        self._announce(session, job_id, now)
         return status
 
     def obey(self, session: Session, job_id: str, flags: Flags) -> str:
@@ -66,6 +80,15 @@ class JobStates:
         """Update columns of the locked row."""
         statement = update(JobRow).where(JobRow.id == job_id).values(**values)
         session.execute(statement.execution_options(synchronize_session=False))
+
+    def _announce(self, session: Session, job_id: str, now: float) -> None:
+        """Enqueue the event of a training job or batch that has ended. Evaluations and trials have no events."""
+        query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
+        job = session.execute(query.where(JobRow.id == job_id)).one()
+        if job.kind == BATCH:
+            outbox.enqueue(session, job.owner, f"batch.{batch_progress.ended_as(job.status, job.error)}", job_id, now)
+        elif job.kind == FINE_TUNING and job.parent_id is None:
+            outbox.enqueue(session, job.owner, f"fine_tuning.job.{job.status}", job_id, now)
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events

@@ -14,7 +14,7 @@ from app.worker.lease import Lease
 from app.worker.memory_kills import KillWatch
 from app.worker.resources import Resources
 
-SHORTAGE = "there was not enough memory, so the run starts again from step 0 with smaller pieces of each batch"
+SHORTAGE = "there was not enough memory, so the run restarts from step 0 with batches split into smaller pieces"
 
 OVERTIME = TrainFailed(
     "processor_time_exceeded",

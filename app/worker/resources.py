@@ -16,6 +16,9 @@ from app.runs.trainer import BATCH_PROGRAM, TRAINER, options
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.webhooks.courier import Courier
+from app.webhooks.deliveries import RetryPolicy
+from app.webhooks.sender import Sender
 from app.worker.trainer_list import TrainerList
 
 
@@ -66,3 +69,10 @@ class Resources:
     def trainers(self) -> TrainerList:
         """The trainers that run on this machine."""
         return TrainerList(self.settings.run_dir / "trainers")
+
+    def courier(self) -> Courier:
+        """Create a courier, which sends the events of webhooks."""
+        settings = self.settings
+        sender = Sender(settings.networks, settings.webhook_timeout)
+        policy = RetryPolicy(settings.webhook_attempts, settings.webhook_retry_seconds)
+        return Courier(self.database, self.changes, sender, policy, settings.webhook_timeout)

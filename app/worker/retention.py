@@ -1,4 +1,4 @@
-"""Deletes the rows of expired files and uploads, and of all but the best checkpoints of each job.
+"""Deletes the rows of expired files and uploads, of all but the best checkpoints of each job, and of old deliveries.
 
 Also deletes partial files from uploads that were interrupted when a program was killed. Each worker does this between
 jobs. Workers do not need to coordinate, because repeated deletion has no effect. Garbage collection (`ostinato registry
@@ -12,6 +12,7 @@ import time
 
 from app.jobs import logbook
 from app.registry.garbage import LEFTOVER_SECONDS
+from app.webhooks import deliveries
 from app.worker.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Retention:
         self._resources.blobs.sweep(LEFTOVER_SECONDS)
         files = self._resources.files.delete_expired()
         checkpoints = self._forget_checkpoints()
+        self._forget_deliveries()
         if files or checkpoints:
             log.info("deleted %d expired files and uploads, and %d checkpoints of jobs", files, checkpoints)
 
@@ -45,3 +47,8 @@ class Retention:
         with database.transaction() as session:
             before = database.now(session) - settings.delete_grace_seconds
             return logbook.forget_checkpoints(session, settings.keep_checkpoints, before)
+
+    def _forget_deliveries(self) -> None:
+        database = self._resources.database
+        with database.transaction() as session:
+            deliveries.forget(session, database.now(session) - deliveries.KEEP_SECONDS)

@@ -1,7 +1,7 @@
 """A lane of the worker, which claims jobs and executes them one after another.
 
 A worker has two lanes, one for training jobs and evaluations and one for batches, each in a thread of its own. A job
-in one lane does not delay the jobs in the other.
+in one lane does not delay the jobs in the other. Beside the first lane, another thread sends the events of webhooks.
 """
 
 from __future__ import annotations
@@ -77,6 +77,12 @@ class Worker:
         """Execute jobs until `stop` is called. If the database is unavailable, wait for it."""
         log.info("worker %s started: %s", self.name, ", ".join(self._lane.kinds))
         self._resources.trainers.sweep()
+        with self._resources.courier() if self._lane is TRAINING else contextlib.nullcontext():
+            self._repeat()
+        self._resources.changes.close()
+        log.info("worker %s stopped", self.name)
+
+    def _repeat(self) -> None:
         wait = FIRST_WAIT
         while not self._stopping:
             try:
@@ -91,8 +97,6 @@ class Worker:
                 continue
             if not worked:
                 self._rest(IDLE_SECONDS)
-        self._resources.changes.close()
-        log.info("worker %s stopped", self.name)
 
     def step(self) -> bool:
         """Claim a job and execute it until this worker no longer holds it. Return False if no job can be claimed."""

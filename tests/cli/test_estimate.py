@@ -36,7 +36,7 @@ def test_the_estimate_is_printed_after_the_report_on_the_data(service: Service, 
     assert lines[-2:] == [
         "warning: 12 rows are duplicates of another row in the same split",
         "gru: 1 layer of 64, 1.9 M parameters, about 464.0 MB; up to 2,115 steps: at most about 1 min 3 s on this "
-        "machine (the learning rate starts to decay after 2 evaluations in a row without a better macro_f1)",
+        "machine (the learning rate starts to decay after 2 consecutive evaluations without a better macro_f1)",
     ]
 
 

@@ -34,6 +34,8 @@ REASONS = (
         "",
         "depends on the model",
     ),
+    Reason("webhook_address_refused|webhook_not_answered|too_many_webhook_endpoints", "", "depends on the network"),
+    Reason("invalid_request", "an IPv6 address that is not valid", "more than a pattern can express"),
     Reason("wrong_tokenizer|token_ids_unnamed", "", "depends on the model and its tokenizer"),
     Reason("context_length_exceeded|reply_too_large", "", "depends on the model and on several fields"),
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
-from app.db.tables import JobEventRow, JobRow
+from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow, WebhookEndpointRow
 from app.errors import InvalidRequest
 from app.jobs import logbook, queries, trials
 from app.jobs.claims import JobClaims
@@ -25,6 +25,7 @@ from app.jobs.repository import JobRepository
 from app.wire.trainer import DataFile, PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
 from tests.jobs.fixtures import Queue, claim
+from tests.webhooks.fixtures import add_endpoint
 
 MAX_ATTEMPTS, LEASE = 3, 1000.0
 SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.csv", "0" * 64), seed=1))
@@ -41,6 +42,9 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clients, self.workers = JobRepository(database), JobClaims(database)
+        with database.transaction() as session:
+            session.execute(delete(WebhookEndpointRow))  # of an earlier shop on this database
+        add_endpoint(database)
 
     def create(self, number: int, model: str = "auto") -> str:
         with self.database.transaction() as session:
@@ -101,12 +105,16 @@ class Shop:
         with self.database.transaction() as session:
             session.execute(delete(JobEventRow))
             session.execute(delete(JobRow))
+            session.execute(delete(WebhookDeliveryRow))
 
     def check(self) -> None:
         """Check the conditions that hold between any two operations."""
         with self.database.read() as session:
             jobs = {row.id: Job.of(row) for row in session.scalars(select(JobRow))}
             log = session.scalars(select(JobEventRow)).all()
+            sent = session.execute(select(WebhookDeliveryRow.type, WebhookDeliveryRow.subject)).all()
+        ended = [(f"fine_tuning.job.{job.status}", job.id) for job in jobs.values() if job.ended and not job.parent_id]
+        assert sorted(map(tuple, sent)) == sorted(ended)
         for job in jobs.values():
             of_job = [trial for trial in jobs.values() if trial.parent_id == job.id]
             assert [t.trial for t in sorted(of_job, key=lambda t: t.trial or 0)] == list(range(1, len(of_job) + 1))

@@ -51,7 +51,7 @@ def test_every_route_with_an_id_hides_the_objects_of_other_keys(api: Api, shelf:
         assert len(routes) > 40
         before = state(ann, ids)
         for method, path in routes:
-            concrete = re.sub(r"{([^}]*)}", lambda match: ids[match[1]], path)
+            concrete = re.sub(r"{([^}]*)}", lambda match: ids.get(match[1], "x"), path)
             body = BODIES.get(path.rsplit("/", 1)[1], {"inputs": "a"})
             if path.startswith("/predictions"):
                 reply = bob.request(method, concrete, content=b"a", headers={"content-type": "text/plain"})

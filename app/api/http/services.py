@@ -28,6 +28,8 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.webhooks.sender import Sender
+from app.webhooks.service import Webhooks
 
 MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
 
@@ -45,6 +47,7 @@ class Services:
     estimates: Estimates
     evaluations: Evaluations
     batches: Batches
+    webhooks: Webhooks
     inference: Inference
     readiness: Readiness
     changes: Changes
@@ -109,12 +112,19 @@ def build_services(settings: Settings) -> Services:
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files, quotas),
         batches=Batches(database, registry, files, quotas),
+        webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
         audit=AuditTrail(database),
         rates=rates,
     )
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    networks = settings.networks
+    sender = Sender(networks, settings.webhook_timeout)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
 
 
 def services_of(request: Request) -> Services:

@@ -1,5 +1,5 @@
 """OpenAI's dialect: completions, chat, responses, embeddings, moderations, models, files, uploads,
-fine-tuning and batches."""
+fine-tuning, batches and webhooks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.api.openai import (
     moderations,
     responses,
     uploads,
+    webhooks,
 )
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
@@ -30,6 +31,7 @@ DIALECT = Dialect(
         fine_tuning.router,
         fine_tuning_events.router,
         batches.router,
+        webhooks.router,
     ),
     prefixes=("POST /models/{}/v1",),
     missing={

@@ -57,7 +57,8 @@ ESTIMATE: dict[str, Any] = {
             "context_length": 128,
             "parameters": 1922564,
             "steps": 2115,
-            "ends_earlier": "the learning rate starts to decay after 2 evaluations in a row without a better macro_f1",
+            "ends_earlier": "the learning rate starts to decay after 2 consecutive evaluations without a better "
+            "macro_f1",
             "trained_tokens": 1822500,
             "batch_size": 32,
             "learning_rate": 0.006,

@@ -29,6 +29,7 @@ EVALUATION_EVENT: dict[str, Any] = {
     "type": "message",
     "data": {},
 }
+ENDPOINT_ID = "whe-3a5c7e9f1b2d4f6a8c0e2d4b"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 MOST_COMPARED = 50
 PURPOSE = "^[a-z][a-z0-9_-]{0,39}$"
@@ -48,6 +49,10 @@ REQUIRED: dict[str, tuple[Any, str]] = {
     "evaluation_id": (EVALUATION_ID, "The id of an evaluation, from `GET /v1/evaluations` or `POST /v1/evaluations`"),
     "batch_id": (BATCH_ID, "The id of a batch, from `GET /v1/batches` or `POST /v1/batches`"),
     "upload_id": (UPLOAD_ID, "The id of an upload, from `POST /v1/uploads`"),
+    "webhook_endpoint_id": (
+        ENDPOINT_ID,
+        "The id of a webhook endpoint, from `GET /v1/webhook_endpoints` or `POST /v1/webhook_endpoints`",
+    ),
     "versions": (f"{MODEL}:1,{OTHER}:1", "Model references, separated by commas"),
 }
 DELETED: dict[str, tuple[Any, str]] = {  # for the routes that delete something

@@ -99,7 +99,7 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
     marker = "self_attn.in_proj_weight"
     for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:
         layer = prefix.rstrip(".")
-        text = f"was {layer!r} only passed to nn.TransformerEncoder, and is it not used otherwise?"
+        text = f"is {layer!r} used only as an argument of nn.TransformerEncoder?"
         if answers.ask(Question("template", text, ("yes", "no"), "yes")) == "yes":
             for name in [name for name in rest if name.startswith(prefix)]:
                 del rest[name]

@@ -17,7 +17,7 @@ CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # only in an nn.TransformerDe
 FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
     (
         r"running_(mean|var)$|num_batches_tracked$",
-        "batch normalisation (nn.BatchNorm) that is not beside a linear layer",
+        "batch normalisation (nn.BatchNorm) that is not next to a linear layer",
     ),
     (r"in_proj_weight$|[qkv]_proj_weight$", "an nn.MultiheadAttention outside an encoder layer"),
 )

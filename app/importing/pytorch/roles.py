@@ -77,7 +77,7 @@ def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: An
         answers.assume("layers", str(reading), reason)
     elif not in_order:
         answers.assume(
-            "layers", str(reading), "the only order in which the shapes match, which is not the order of the file"
+            "layers", str(reading), "the only order in which the shapes match; the order in the file is different"
         )
 
 

@@ -92,7 +92,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     feeds, both = start.count("\n"), start.count("\r\n")
     if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
-        source.remark("line_ends", "has lines that end with CR only, as on classic Mac OS; CR is read as a line end")
+        source.remark("line_ends", "has lines that end with CR only, as on classic Mac OS; CR is read as a line ending")
     named = source.format
     if named in BINARY_FORMATS:
         source = replace(source, format=format_by_content(start))

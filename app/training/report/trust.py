@@ -57,7 +57,7 @@ def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
             parts.append(f"{name} % intervals contain the truth for {figures['coverage']:.1%} of the test rows and "
                          f"are {figures['mean_width']:.4g} wide")  # fmt: skip
         elif not calibration.scale and (error := calibration.scores.quantile(int(name) / 100)) is not None:
-            parts.append(f"{name} % intervals reach {error:.4g} to both sides of the predicted value")
+            parts.append(f"{name} % intervals extend {error:.4g} to both sides of the predicted value")
     sentence = "; ".join(parts)
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 

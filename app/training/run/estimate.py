@@ -198,7 +198,7 @@ def _ends_earlier(settled: Settled) -> str | None:
         reasons.append(f"max_seconds ({settled.max_seconds:g}) ends the run")
     if settled.patience:
         effect = "the learning rate starts to decay" if settled.schedule == "plateau" else "the run ends"
-        reasons.append(f"{effect} after {settled.patience} evaluations in a row without a better {settled.metric}")
+        reasons.append(f"{effect} after {settled.patience} consecutive evaluations without a better {settled.metric}")
     return "; ".join(reasons) or None
 
 

@@ -23,8 +23,8 @@ def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
     for name in OUTDATED:
         shutil.rmtree(run / name, ignore_errors=True)
     message = (
-        f"memory ran out: the run starts again from step 0, with pieces of at most {smaller.micro_tokens} instead of "
-        f"{settled.micro_tokens} tokens; a step still trains on the same examples"
+        f"memory ran out: the run restarts from step 0, with batches split into smaller pieces (of at most "
+        f"{smaller.micro_tokens} instead of {settled.micro_tokens} tokens); each step still trains on the same examples"
     )
     events.note(shortage.NOTE, 0, message, "warn", micro_tokens=smaller.micro_tokens)
     checkpoint.write_json(run / "settled.json", smaller.to_dict())

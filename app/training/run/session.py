@@ -236,7 +236,7 @@ class Session:
         reason = f"{settled.patience} evaluations found no better {settled.metric} than the one at step {best}"
         message = f"stopped early at step {step}: the last {reason}"
         if start >= 0:
-            reason = f"up to step {start}, {settled.patience} evaluations in a row found no better {settled.metric}"
+            reason = f"up to step {start}, {settled.patience} consecutive evaluations found no better {settled.metric}"
             message = f"stopped early at step {step}: {reason}; the learning rate then decayed until the end"
         self.events.note("early_stop", step, message)
 

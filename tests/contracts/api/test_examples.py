@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 
 from app.api.application import create_app
@@ -28,7 +29,14 @@ from tests.serving import LABELS, Api, Shelf, byte_tokenizer
 MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}
-GENERATED = ("file_id", "job_id", "evaluation_id", "batch_id", "upload_id")  # ids that the service generates
+GENERATED = (  # ids that the service generates
+    "file_id",
+    "job_id",
+    "evaluation_id",
+    "batch_id",
+    "upload_id",
+    "webhook_endpoint_id",
+)
 CONVERSATIONS = (
     "/v1/chat/completions",
     "/v1/responses",
@@ -39,7 +47,7 @@ UNNAMED = {  # routes whose path and body name no model -> the model of their ex
     **dict.fromkeys(("/predict", "/embed", "/similarity", "/info"), MOOD),
     **dict.fromkeys(("/generate", "/generate_stream"), TALE),
 }
-AN_ID = re.compile(r"(file|ftjob|evaljob|batch|ftevent|ftckpt|upload|part)-[0-9a-f]{24}")
+AN_ID = re.compile(r"(file|ftjob|evaljob|batch|ftevent|ftckpt|upload|part|whe)-[0-9a-f]{24}")
 
 
 @cache
@@ -97,6 +105,11 @@ class Reader:
         upload = str(self.post("/v1/uploads", json=body)["id"])
         return upload, [str(self.post(f"/v1/uploads/{upload}/parts", files={"data": part})["id"]) for part in parts]
 
+    def endpoint(self) -> str:
+        """A webhook endpoint, whose URL is a route of this service."""
+        body = {"name": "mine", "url": str(self.client.base_url.join("/ping")), "event_types": ["batch.completed"]}
+        return str(self.post("/v1/webhook_endpoints", json=body)["id"])
+
     def post(self, path: str, **content: Any) -> dict[str, Any]:
         body: dict[str, Any] = self.client.post(path, **content).raise_for_status().json()
         return body
@@ -121,6 +134,8 @@ class Reader:
                 self.post(f"/v1/evaluations/{parameters['evaluation_id']}/pause")
         if "batch_id" in parameters:
             parameters["batch_id"] = self.batch()
+        if "webhook_endpoint_id" in parameters:
+            parameters["webhook_endpoint_id"] = self.endpoint()
         if "upload_id" in parameters:
             parts = body["part_ids"] if body else []
             parameters["upload_id"], part_ids = self.upload(*[b"text,label\n"] * len(parts))
@@ -172,6 +187,11 @@ class Reader:
         with tarfile.open(fileobj=packed, mode="w") as tar:
             tar.add(self.scratch / MOOD, arcname=".")
         return packed.getvalue()
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, webhook_networks="127.0.0.1")  # of this service
 
 
 @pytest.fixture

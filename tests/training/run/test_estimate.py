@@ -56,7 +56,7 @@ def test_an_estimate_describes_the_run_that_would_be_trained(tmp_path: Path) -> 
 
 def test_the_reason_why_a_run_may_end_earlier(tmp_path: Path) -> None:
     (plateau,) = plan(tmp_path / "plateau", model="gru", validation_split=0.4).plans
-    assert "2 evaluations in a row without a better macro_f1" in (plateau.ends_earlier or "")
+    assert "2 consecutive evaluations without a better macro_f1" in (plateau.ends_earlier or "")
     (limited,) = plan(tmp_path / "limited", model="gru", training={"epochs": 500.0, "max_seconds": 2.0}).plans
     assert limited.ends_earlier == "max_seconds (2) ends the run"
     assert limited.seconds.steps + limited.seconds.evaluations == pytest.approx(2.0, abs=0.02)

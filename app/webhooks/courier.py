@@ -1,0 +1,171 @@
+"""Sends the deliveries that are due, beside the work of a program, in a thread of its own.
+
+Any number of couriers may run on one database (`app.webhooks.deliveries`). Each sends a few requests at a time: one to
+an endpoint, and only some to the endpoints of one owner, so that slow receivers do not delay those of other owners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Hashable
+from typing import Self
+
+from app.db.changes import Changes
+from app.db.database import Database, DatabaseUnavailable
+from app.webhooks import deliveries, events, signing
+from app.webhooks.deliveries import RetryPolicy
+from app.webhooks.records import Delivery
+from app.webhooks.sender import Sender, Unanswered
+
+AT_ONCE, OF_ONE_OWNER = 8, 4  # requests
+POLL_SECONDS = 1.0  # between two looks at the mark of the database
+WAIT_SECONDS = 5.0  # before the next look after an error
+HOLD_SECONDS = 20.0  # in addition to the time limit of a request, for which a claim lasts
+LOST_SECONDS = 0.1  # before the next look if another process has claimed the delivery
+GRACE_SECONDS = 3.0  # that requests have to end when the courier stops
+GONE = 410  # the status by which an endpoint asks for no more attempts
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """A context manager that sends deliveries in a thread, until the end of the block."""
+
+    def __init__(
+        self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float
+    ) -> None:
+        """`seconds` is the time limit of a request of `sender`."""
+        self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
+        self._hold_seconds = seconds + HOLD_SECONDS
+        self._sending: dict[asyncio.Task[None], Delivery] = {}
+        self._quiet: Hashable | None = None  # the mark of the database when nothing was due
+        self._due = 0.0  # the time of the monotonic clock at which a delivery becomes due without a commit
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait a few seconds for the requests in progress. Others will be sent again later."""
+        self._stopping.set()
+        if (loop := self._loop) is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake.set)
+        self._thread.join(2 * GRACE_SECONDS)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            seconds = POLL_SECONDS
+            try:
+                if await self._begin():
+                    continue
+            except DatabaseUnavailable as error:
+                log.warning("webhooks wait for the database: %s", error.message)
+                seconds = WAIT_SECONDS
+            except Exception:  # a defect must not end all deliveries
+                log.exception("webhooks: unexpected error")
+                seconds = WAIT_SECONDS
+            await self._rest(seconds)
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=GRACE_SECONDS)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for this time, or until a request has ended, a delivery is due, or the courier is to stop."""
+        if not self._free():
+            seconds = POLL_SECONDS
+        elif self._quiet is not None:
+            seconds = max(0.0, min(seconds, self._due - time.monotonic()))
+        wake = asyncio.ensure_future(self._wake.wait())
+        await asyncio.wait({wake, *self._sending}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        wake.cancel()
+
+    def _free(self) -> bool:
+        return len(self._sending) < AT_ONCE
+
+    async def _begin(self) -> bool:
+        """Start a request if a delivery is due. Returns whether another one may be due."""
+        if not self._free():
+            return False
+        mark = await asyncio.to_thread(self._changes.mark)  # read first, so that a commit made meanwhile is noticed
+        if mark is not None and mark == self._quiet and time.monotonic() < self._due:
+            return False
+        owners = Counter(delivery.owner for delivery in self._sending.values())
+        busy = [delivery.endpoint_id for delivery in self._sending.values()]
+        full = [owner for owner, count in owners.items() if count >= OF_ONE_OWNER]
+        began = time.monotonic()
+        delivery, wait = await asyncio.to_thread(self._claim, busy, full)
+        if delivery is None:
+            self._quiet, self._due = mark, time.monotonic() + wait
+            return False
+        task = asyncio.create_task(self._deliver(delivery, began))
+        self._sending[task] = delivery
+        task.add_done_callback(self._sending.pop)
+        return True
+
+    def _claim(self, busy: list[str], owners: list[str]) -> tuple[Delivery | None, float]:
+        """Claim a delivery. If none is due, return the seconds until the next one is."""
+        with self._database.read() as session:  # read first: an idle courier must not take SQLite's write lock
+            due, now = deliveries.next_due(session, busy, owners), self._database.now(session)
+        if due is None or due > now:
+            return None, float("inf") if due is None else due - now
+        with self._database.transaction() as session:
+            now = self._database.now(session)
+            claimed = deliveries.claim(session, now, self._hold_seconds, self._policy.attempts, busy, owners)
+        return claimed, LOST_SECONDS
+
+    async def _deliver(self, delivery: Delivery, began: float) -> None:
+        """Send a claimed delivery and store the outcome. `began` is the time before the claim."""
+        if time.monotonic() - began > HOLD_SECONDS:  # this process was frozen, and another one may send the event
+            return
+        error, final = await self._send(delivery)
+        last = final or delivery.attempt >= self._policy.attempts
+        retry_after = None if last else self._policy.delay(delivery.attempt)
+        _report(delivery, error, retry_after)
+        while time.monotonic() - began < self._hold_seconds:
+            try:
+                await asyncio.to_thread(self._settle, delivery, error, retry_after)
+                return
+            except DatabaseUnavailable:
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception:
+                log.exception("webhooks: the outcome of %s cannot be stored", delivery.event_id)
+                return
+
+    async def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
+        """Send a request. Returns the error, or None, and whether the endpoint wants no further attempt."""
+        body = events.body(delivery.event_id, delivery.type, delivery.created_at, delivery.subject)
+        headers = signing.headers(delivery.secrets, delivery.event_id, int(time.time()), body)
+        try:
+            status = await self._sender.post(delivery.url, headers, body)
+        except Unanswered as error:
+            return str(error), False
+        except Exception:
+            log.exception("%s: unexpected error", delivery.endpoint_id)
+            return "an internal error; the log of the service shows its cause", False
+        if 300 <= status < 400:
+            return f"the endpoint answered {status}, and redirects are not followed", False
+        return (None if status < 300 else f"the endpoint answered {status}"), status == GONE
+
+    def _settle(self, delivery: Delivery, error: str | None, retry_after: float | None) -> None:
+        with self._database.transaction() as session:
+            deliveries.settle(session, delivery, error, retry_after, self._database.now(session))
+
+
+def _report(delivery: Delivery, error: str | None, retry_after: float | None) -> None:
+    about = f"{delivery.event_id} ({delivery.type}, {delivery.subject}) to {delivery.endpoint_id}"
+    if error is None:
+        log.info("%s: delivered in attempt %d", about, delivery.attempt)
+    elif retry_after is None:
+        log.warning("%s: given up after attempt %d: %s", about, delivery.attempt, error)
+    else:
+        log.info("%s: attempt %d failed: %s; trying again in %.0f s", about, delivery.attempt, error, retry_after)

@@ -1,0 +1,119 @@
+"""The SQL for deliveries: claim one that is due, and store its outcome.
+
+The rows are both the queue and the lock. A claim increments `attempt` and moves `due_at` behind the time that a request
+may take. Until then, no other process sends the event, and if this process ends, another one sends it afterwards. Every
+outcome names its attempt, so a process that was frozen cannot overwrite what a later attempt has stored.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
+from app.webhooks.outbox import DELIVERED, FAILED, WAITING
+from app.webhooks.records import Delivery, WebhookEndpoint
+
+GROWTH = 3.0  # the factor between two delays
+LONGEST_DELAY = 21_600.0  # seconds
+JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
+KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
+INTERRUPTED = "the program ended during the last attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The number of attempts, and the seconds before the second one. Each further delay is three times as long."""
+
+    attempts: int
+    first_delay: float
+
+    def delay(self, attempt: int) -> float:
+        """Return the seconds to wait after this attempt, the first of which is 1."""
+        seconds: float = min(self.first_delay * GROWTH ** min(attempt - 1, 30), LONGEST_DELAY)
+        return seconds * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def claim(
+    session: Session, now: float, hold_seconds: float, attempts: int, busy: Collection[str], owners: Collection[str]
+) -> Delivery | None:
+    """Claim the delivery that has been due for the longest time. Returns None if there is none.
+
+    Skips the endpoints `busy`, and those of `owners`. Nobody else claims the delivery for `hold_seconds`. A delivery
+    that has been claimed `attempts` times without an outcome, because the program ended each time, fails.
+    """
+    due = (
+        select(WebhookDeliveryRow.id)
+        .join(WebhookEndpointRow, WebhookEndpointRow.id == WebhookDeliveryRow.endpoint_id)
+        .where(_waiting(busy, owners), WebhookDeliveryRow.due_at <= now)
+        .order_by(WebhookDeliveryRow.due_at, WebhookDeliveryRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=WebhookDeliveryRow)
+    )
+    while (row_id := session.scalar(due)) is not None:
+        row = session.get_one(WebhookDeliveryRow, row_id)
+        if row.attempt < attempts:
+            row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
+            return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
+        row.status, row.error, row.ended_at = FAILED, row.error or INTERRUPTED, now
+        session.flush()
+    return None
+
+
+def _delivery(row: WebhookDeliveryRow, endpoint: WebhookEndpoint, now: float) -> Delivery:
+    return Delivery(
+        id=row.id,
+        attempt=row.attempt,
+        event_id=row.event_id,
+        type=row.type,
+        subject=row.subject,
+        created_at=row.created_at,
+        endpoint_id=endpoint.id,
+        owner=endpoint.owner,
+        url=endpoint.url,
+        secrets=endpoint.secrets_at(now),
+    )
+
+
+def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -> float | None:
+    """Return the time at which the next delivery that `claim` would return is due, or None if none is waiting."""
+    query = select(func.min(WebhookDeliveryRow.due_at)).join(WebhookEndpointRow)
+    return session.scalar(query.where(_waiting(busy, owners)))
+
+
+def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
+    """Store the outcome of an attempt: delivered if `error` is None; otherwise, another attempt after `retry_after`.
+
+    Without `retry_after`, the delivery has failed. Returns whether the attempt still held the delivery.
+    """
+    if error is None:
+        values = {"status": DELIVERED, "error": None, "ended_at": now}
+    elif retry_after is None:
+        values = {"status": FAILED, "error": error, "ended_at": now}
+    else:
+        values = {"error": error, "due_at": now + retry_after}
+    held = and_(
+        WebhookDeliveryRow.id == delivery.id,
+        WebhookDeliveryRow.attempt == delivery.attempt,
+        WebhookDeliveryRow.status == WAITING,
+    )
+    statement = update(WebhookDeliveryRow).where(held).values(**values).returning(WebhookDeliveryRow.id)
+    return session.scalar(statement.execution_options(synchronize_session=False)) is not None
+
+
+def forget(session: Session, before: float) -> None:
+    """Delete the deliveries that ended before this time."""
+    ended = and_(WebhookDeliveryRow.status != WAITING, WebhookDeliveryRow.ended_at < before)
+    session.execute(delete(WebhookDeliveryRow).where(ended).execution_options(synchronize_session=False))
+
+
+def _waiting(busy: Collection[str], owners: Collection[str]) -> ColumnElement[bool]:
+    return and_(
+        WebhookDeliveryRow.status == WAITING,
+        WebhookDeliveryRow.endpoint_id.not_in(busy),
+        WebhookEndpointRow.owner.not_in(owners),
+    )

@@ -1,0 +1,46 @@
+"""Enqueues events for webhooks, in the transaction of the change that they report."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.db.paging import new_id
+from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
+from app.webhooks.events import EVENT_TYPES
+
+WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
+
+
+def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) -> None:
+    """Enqueue an event for the endpoints of `owner` that have selected its type.
+
+    Call this in the transaction that ends the job or batch `subject`, so that the event is sent if and only if the
+    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Nothing happens
+    if the event has been enqueued before. Raises ValueError for an unknown type.
+    """
+    if type_ not in EVENT_TYPES:
+        raise ValueError(f"{type_!r} is not a type of event")
+    # The lock keeps an endpoint from being deleted before the commit, which would fail because of the new row.
+    query = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(WebhookEndpointRow.owner == owner)
+    endpoints = session.execute(query.with_for_update(read=True, key_share=True)).all()
+    event_id = new_id("evt")
+    rows = [
+        {
+            "endpoint_id": endpoint.id,
+            "event_id": event_id,
+            "type": type_,
+            "subject": subject,
+            "status": WAITING,
+            "attempt": 0,
+            "due_at": now,
+            "created_at": now,
+        }
+        for endpoint in endpoints
+        if type_ in endpoint.event_types
+    ]
+    if rows:
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        unique = ("endpoint_id", "type", "subject")
+        session.execute(insert(WebhookDeliveryRow).on_conflict_do_nothing(index_elements=unique), rows)

@@ -1,0 +1,134 @@
+"""Sends one request to an endpoint and reads the status of the reply.
+
+This is not a general HTTP client: it connects only to checked addresses, uses no proxy, follows no redirect, and reads
+little more than the first line of the reply. Its time and its memory are bounded, whatever the receiver sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from app.access import Network
+from app.webhooks.addresses import AddressRefused, Destination, resolve
+
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
+LINE_LIMIT = 8192  # bytes of the status line, or of a header
+INTERIM_LIMIT = 10  # replies before the final one
+REST_LIMIT, REST_SECONDS = 65536, 1.0  # of the reply, which are read only for the sake of the receiver
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Unanswered(Exception):
+    """The endpoint has not answered. The message is meant for the owner of the endpoint."""
+
+
+class Sender:
+    """Sends requests to endpoints, from any number of tasks."""
+
+    def __init__(self, networks: Sequence[Network], seconds: float) -> None:
+        """`networks` may be reached although they are not public. `seconds` limits the time of a request."""
+        self._networks, self._seconds = networks, seconds
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send a request with a JSON body, and return the status of the reply. Raises Unanswered."""
+        destination = Destination.of(url)
+        try:
+            async with asyncio.timeout(self._seconds):
+                status, streams = await self._exchange(destination, _head(destination, headers, body) + body)
+        except TimeoutError:
+            raise Unanswered(f"the endpoint has not answered within {self._seconds:g} s") from None
+        except AddressRefused as error:
+            raise Unanswered(error.message) from None
+        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
+            raise Unanswered(_reason(error)) from None
+        await _leave(*streams)
+        return status
+
+    async def _exchange(self, destination: Destination, request: bytes) -> tuple[int, Streams]:
+        reader, writer = await self._connect(destination)
+        try:
+            writer.write(request)
+            await writer.drain()
+            return await _status(reader), (reader, writer)
+        except BaseException:
+            writer.close()
+            raise
+
+    async def _connect(self, destination: Destination) -> Streams:
+        """Connect to the first address that accepts the connection. The certificate must be that of the host."""
+        failure: OSError = ConnectionError("the host has no address")
+        for address in await resolve(destination, self._networks):
+            try:
+                return await asyncio.open_connection(
+                    address,
+                    destination.port,
+                    ssl=self._tls if destination.secure else None,
+                    server_hostname=destination.host if destination.secure else None,
+                    limit=LINE_LIMIT,
+                )
+            except OSError as error:
+                failure = error
+        raise failure
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()  # reads the certificates of the system, so only when it is needed
+
+
+def _head(destination: Destination, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [
+        f"POST {destination.path} HTTP/1.1",
+        f"host: {destination.authority}",
+        "user-agent: ostinato-webhooks",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    """Read the status of the final reply, after any interim ones such as 103 Early Hints. Raises ValueError."""
+    for _ in range(INTERIM_LIMIT):
+        match = STATUS_LINE.fullmatch(await reader.readuntil())
+        if match is None:
+            raise ValueError
+        status = int(match[1])
+        if status >= 200:
+            return status
+        while (await reader.readuntil()).strip():  # the headers of an interim reply, bounded by the time
+            pass
+    raise ValueError
+
+
+async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read the start of the reply, because a receiver may fail if the connection is closed while it sends."""
+    left = REST_LIMIT
+    try:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(REST_SECONDS):
+                while left > 0 and (piece := await reader.read(left)):
+                    left -= len(piece)
+    finally:
+        writer.close()
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of a failure in words that reveal nothing about the network of this service."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of the endpoint is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "the endpoint does not speak TLS as required"
+    if isinstance(error, asyncio.IncompleteReadError | ConnectionResetError | BrokenPipeError):
+        return "the endpoint has closed the connection without an answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "the endpoint refuses connections"
+    if isinstance(error, OSError):
+        return "no connection to the endpoint: its name has no address, or its address cannot be reached"
+    return "the answer of the endpoint is not valid HTTP"

@@ -1,0 +1,71 @@
+"""Events are enqueued for the endpoints of their owner, together with the change that they report."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import delete
+
+from app.db.database import Database
+from app.db.tables import WebhookEndpointRow
+from app.webhooks import outbox
+from tests.webhooks.fixtures import add_endpoint, deliveries, events
+
+SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
+
+
+def enqueue(database: Database, type_: str = SUCCEEDED, subject: str = "ftjob-1", owner: str = "alice") -> None:
+    with database.transaction() as session:
+        outbox.enqueue(session, owner, type_, subject, database.now(session))
+
+
+def test_an_event_goes_to_the_endpoints_of_its_owner_that_selected_its_type(database: Database) -> None:
+    first, second = add_endpoint(database), add_endpoint(database, event_types=[FAILED])
+    add_endpoint(database, owner="bob")
+    enqueue(database)
+    enqueue(database, FAILED, "ftjob-2")
+    assert sorted(events(database)) == sorted(
+        [(first, SUCCEEDED, "ftjob-1"), (first, FAILED, "ftjob-2"), (second, FAILED, "ftjob-2")]
+    )
+    rows = deliveries(database)
+    assert len({row.event_id for row in rows}) == 2
+    assert {(row.status, row.attempt) for row in rows} == {("waiting", 0)}
+
+
+def test_an_event_is_enqueued_only_once(database: Database) -> None:
+    add_endpoint(database)
+    enqueue(database)
+    enqueue(database)
+    assert len(deliveries(database)) == 1
+
+
+def test_an_event_is_not_enqueued_without_its_change(database: Database) -> None:
+    add_endpoint(database)
+    with pytest.raises(ZeroDivisionError), database.transaction() as session:
+        outbox.enqueue(session, "alice", SUCCEEDED, "ftjob-1", 0.0)
+        raise ZeroDivisionError
+    assert deliveries(database) == []
+
+
+def test_an_unknown_type_is_refused(database: Database) -> None:
+    with pytest.raises(ValueError, match="is not a type of event"):
+        enqueue(database, "job.done")
+
+
+def test_an_endpoint_is_deleted_with_its_deliveries(database: Database) -> None:
+    """Also if an event is being enqueued at the same time: neither transaction fails."""
+    endpoint = add_endpoint(database)
+
+    def remove() -> None:
+        with database.transaction() as session:
+            session.execute(delete(WebhookEndpointRow).where(WebhookEndpointRow.id == endpoint))
+
+    thread = threading.Thread(target=remove)
+    with database.transaction() as session:
+        outbox.enqueue(session, "alice", SUCCEEDED, "ftjob-1", 0.0)
+        thread.start()
+    thread.join(30)
+    assert not thread.is_alive() and deliveries(database) == []
+    enqueue(database)
+    assert deliveries(database) == []

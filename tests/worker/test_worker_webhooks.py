@@ -1,0 +1,54 @@
+"""A worker sends the events of the jobs that end, also while another job is running."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import openai
+
+from app.webhooks.events import EVENT_TYPES
+from app.worker.resources import Resources
+from tests.jobs.fixtures import OWNER, Queue, until
+from tests.webhooks.fixtures import SECRET, add_endpoint, deliveries
+from tests.webhooks.receiver import LOOPBACK, Receiver
+from tests.worker.running import LONG, reached, working
+
+FAILS = {"fail": {"code": "invalid_training_file", "message": "no rows", "param": "training_file"}}
+TRIAL = {"training": {}, "parameters": 4, "steps": 2, "work": 1.0}
+
+
+def test_exactly_the_promised_events_arrive(queue: Queue, resources: Resources) -> None:
+    """The receiver fails twice and verifies each signature with OpenAI's package."""
+    settings = msgspec.structs.replace(
+        resources.settings, webhook_networks=LOOPBACK, webhook_retry_seconds=0.05, webhook_timeout=20.0
+    )
+    client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
+    with Receiver([500, 503]) as receiver, working(replace(resources, settings=settings)):
+        add_endpoint(queue.database, OWNER, url=receiver.url)
+        add_endpoint(queue.database, OWNER, url=receiver.url, event_types=[EVENT_TYPES[2]])
+        add_endpoint(queue.database, "bob", url=receiver.url)
+        ended = [queue.create(plan={"steps": 2}), queue.create(plan=FAILS)]
+        trials = [TRIAL | {"model": model} for model in ("gru", "lstm")]
+        automatic = queue.create(model="auto", plan={"steps": 2, "trials": trials})
+        until(lambda: queue.get(automatic).status == "succeeded")
+        waiting, running = queue.create(plan=LONG, priority=-1), queue.create(plan=LONG)
+        until(reached(queue, running))
+        queue.jobs.cancel(waiting.id, OWNER)
+        # The worker is busy with the job that is running.
+        until(lambda: [row.status for row in deliveries(queue.database)] == ["delivered"] * 5)
+        assert queue.get(running).status == "running"
+        queue.jobs.pause(running.id, OWNER)
+        until(lambda: queue.get(running).status == "paused")
+    events = [client.webhooks.unwrap(request.body, request.headers) for request in receiver.accepted]
+    cancelled = ("fine_tuning.job.cancelled", waiting.id)
+    assert sorted((event.type, event.data.id) for event in events) == sorted(
+        [
+            ("fine_tuning.job.succeeded", ended[0].id),
+            ("fine_tuning.job.failed", ended[1].id),
+            ("fine_tuning.job.succeeded", automatic.id),  # and none for its trials
+            cancelled,
+            cancelled,
+        ]
+    )
+    assert [request.status for request in receiver.received].count(200) == len(receiver.received) - 2 == 5
