@@ -24,6 +24,7 @@ from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
 from models.cost import CORE_SPEED, predict
+from models.interruption import interruptible
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -222,6 +223,7 @@ class EngineHost:
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
     """Compute a long row, then return the freed memory, which no other row needs, to the operating system."""
-    outcome = scorer.attempt_open([item])
+    with interruptible(lambda: item.request.closed):
+        outcome = scorer.attempt_open([item])
     trim()
     return outcome

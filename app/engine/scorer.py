@@ -20,6 +20,7 @@ from app.engine.reply import Counters, Reply, describe
 from app.engine.requests import INVALID, TOO_LONG, OpenRequests
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from models.config import ModelConfig
+from models.interruption import Interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -193,6 +194,8 @@ class Scorer:
                     self.finish([item], self.attempt([item]))
             return
         request = batch[0].request
+        if isinstance(error, Interrupted):  # because the request has been closed
+            return
         with telemetry.about(request.request_id):
             logger.error("a scoring batch failed: %s: %s", type(error).__name__, error, exc_info=error)
         if not request.closed:
