@@ -125,8 +125,8 @@ def type_steps(
 
     Raises AssertionError at the first command that fails or has different output.
 
-    `changes` maps texts of the page to replacements. `seconds` maps texts to the time-outs of the commands with that
-    text.
+    `changes` maps texts on the page to replacements. `seconds` maps texts to the timeouts of commands that contain
+    them.
     """
     shell = Shell(folder, dict(environment))
     try:

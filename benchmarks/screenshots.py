@@ -1,6 +1,6 @@
 """Takes screenshots of a running service's console: the picture in the README, or all views for a review.
 
-`make screenshots` needs a service on this machine, such as `make run` starts, and Chromium.
+`make screenshots` requires Chromium and a service on this machine, such as the one that `make run` starts.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def write(
 ) -> Converted:
     """Write a converted network to the new checkpoint directory `target`.
 
-    `labels` and `tokenizer` are None if the network has none. `extra` contains entries of config.json that are not
-    fields of the network. Raises InvalidRequest if the tensors do not match the network.
+    `labels` and `tokenizer` are None if the network has none. `extra` contains the entries of config.json that do not
+    describe the network. Raises InvalidRequest if the tensors do not match the network.
     """
     config = _config(network)
     if tokenizer is not None:

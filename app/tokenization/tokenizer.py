@@ -132,8 +132,8 @@ class Tokenizer:
     def encode_within(self, size: int, side: str, *texts: str) -> list[int]:
         """Encode a text or a pair, cut to at most `size` tokens including the whole template.
 
-        `side` is the side of the text that is cut off. In a pair, the longer text is cut first. Raises InvalidRequest
-        if the template leaves no room for text.
+        `side` is the side at which the text is cut. In a pair, the longer text is cut first. Raises InvalidRequest if
+        the template leaves no room for text.
         """
         parts = self._encodings(texts, special=False)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)

@@ -9,8 +9,8 @@ from app.errors import OstinatoError
 class TrainingFailure(Exception):
     """The training run cannot continue, and a retry would fail in the same way.
 
-    `code` and `param` (the invalid request field) are machine-readable. `message` describes the problem, its location
-    and its correction to users.
+    `code` and `param` (the invalid request field) are machine-readable. `message` tells users what the problem is,
+    where it is, and how to correct it.
     """
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -40,7 +40,7 @@ class BadData(TrainingFailure):
 
 
 class BadOption(TrainingFailure):
-    """A setting of the request cannot be used. `field` is the full name of the setting, such as `training.heads`."""
+    """A setting in the request cannot be used. `field` is the full name of the setting, such as `training.heads`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__("invalid_hyperparameter", f"{field}: {message}", field)

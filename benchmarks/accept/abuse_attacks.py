@@ -35,7 +35,10 @@ DOUBLINGS = SLOW | {"normalizer": {"type": "Sequence", "normalizers": [DOUBLE] *
 
 
 class Attacker:
-    """A client with one key. `count` has the number of replies with each status, and of connections as "sent"."""
+    """A client with one key.
+
+    `count` has the number of replies for each status, and the number of connections as "sent".
+    """
 
     def __init__(self, url: str, secret: str, folder: Path) -> None:
         self.url, self.folder = url, folder

@@ -1,4 +1,5 @@
-"""`ostinato up --demo` with an empty registry: six versions within five minutes, each of a minimum quality."""
+"""Runs `ostinato up --demo` with an empty registry: it must train six versions of at least a minimum quality within
+five minutes."""
 
 from __future__ import annotations
 

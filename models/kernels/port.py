@@ -45,7 +45,7 @@ class Kernels(Protocol):
     def linear_gated(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
         """Return the product x -> f(x W1' + b1) * (x W2' + b2).
 
-        W1 and W2 are the two halves of W (2 out, in), b1 and b2 are the two halves of b (2 out).
+        W1 and W2 are the two halves of W (2 out, in), and b1 and b2 are the two halves of b (2 out).
         """
         ...
 

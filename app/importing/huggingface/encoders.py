@@ -19,7 +19,7 @@ class EncoderNames:
 
     `parts` maps the names of a layer's parts, except for queries, keys and values, to our names.
 
-    `first` is the row of the table of positions that the first token of a text reads.
+    `first` is the row of the position table for the first token of a text.
     """
 
     layer: str

@@ -99,7 +99,7 @@ class SourceConfig:
     def settle(self, ignored: Iterable[str] = ()) -> None:
         """Raise ForeignFileInvalid if an entry may affect the output but has not been read.
 
-        `ignored` contains the entries without effect according to the user.
+        `ignored` contains the entries that, according to the user, have no effect.
         """
         for key, allowed in FIXED.items():
             self.expect(key, *allowed)

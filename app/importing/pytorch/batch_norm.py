@@ -53,7 +53,7 @@ def _is_part(name: str, prefixes: list[str]) -> bool:
 
 
 def _places(tensors: Tensors, width: int) -> list[str]:
-    """Return the layers into which a norm of this width can be folded.
+    """Return the layers that a norm of this width can be folded into.
 
     A layer without a bias cannot follow the norm, because it may be an embedding.
     """

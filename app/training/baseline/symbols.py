@@ -16,7 +16,7 @@ _BLOCK = 1 << 16  # tokens
 
 @dataclass(frozen=True, slots=True)
 class SymbolText:
-    """Symbols of a text. `measured_T` is the mask of the symbols over which a network's loss is computed.
+    """Symbols of a text. `measured_T` masks the symbols over which a network's loss is computed.
 
     A symbol is a code point or, for a token that is not text, such as an end token, ``-id - 1``.
     """

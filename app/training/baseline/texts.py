@@ -14,7 +14,7 @@ _BYTES_PER_TOKEN = 4  # an estimate for tokenizers without a table of bytes
 
 
 class Texts:
-    """Decodes ids with a tokenizer. Tokens that represent no text, such as separators, become spaces."""
+    """Decodes ids with a tokenizer. Tokens that do not represent text, such as separators, become spaces."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

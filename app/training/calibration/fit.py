@@ -172,7 +172,10 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
 
 
 def _improve(value: Objective, theta: Tensor, step: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve the step until the value decreases. Returns the new parameters and value, unchanged if no step works."""
+    """Halve the step until the value decreases.
+
+    Returns the new parameters and value, which are unchanged if no step decreases the value.
+    """
     best, lowest, open_ = theta, now, torch.ones_like(now, dtype=torch.bool)
     for halving in range(_HALVINGS):
         tried = theta - step * 0.5**halving

@@ -28,7 +28,7 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` tells whether the cell is a list of labels. If it is false, the single label may consist of several joined
+    `listed` is whether the cell is a list of labels. If it is false, the single label may consist of several joined
     labels.
     """
 

@@ -55,9 +55,9 @@ EVERYTHING = Selection()
 class Source:
     """A data file.
 
-    `filename` is the name of the file in messages; `param` is the field of the request that names the file. `remarks`
-    collects the decisions and oddities to report. `settled` stores decisions that require a pass over the file, such as
-    the dialect of a table, for use in later passes.
+    `filename` is the file's name in messages; `param` is the request field that names the file. `remarks` collects the
+    decisions and anomalies to report. `settled` stores decisions that require a pass over the file, such as the dialect
+    of a table, for use in later passes.
     """
 
     path: Path

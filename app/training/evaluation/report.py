@@ -30,7 +30,7 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The metrics and scores of a version on the rows. Language models have no `scores`."""
+    """A version's metrics and scores on the evaluated rows. Language models have no `scores`."""
 
     reference: str
     metrics: dict[str, Any]

@@ -41,7 +41,7 @@ class BatchLoss:
 class Objective(Protocol):
     """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
 
-    `train_branch` tells whether to also run the n-gram branch of the network, if any.
+    `train_branch` is whether to also run the network's n-gram branch, if any.
     """
 
     train_branch: bool

@@ -42,7 +42,7 @@ FREQUENCY_ROWS = 2000  # the time to measure document frequencies is extrapolate
 class EstimateSession(Session):
     """A dry run of the training run described in a run directory.
 
-    `started` is the time, by `time.monotonic`, at which the program began.
+    `started` is the time, by `time.monotonic`, at which the program started.
     """
 
     def __init__(
