@@ -46,7 +46,7 @@ def test_no_route_reads_other_media_types(client: httpx.Client, tmp_path: Path) 
         for method, path in routes:
             for kind in TYPES:
                 reply = client.request(
-                    method, re.sub(r"{[^}]*}", "x", path), content=body, headers={"content-type": kind}
+                    method, re.sub(r"{[^}]*}", "1", path), content=body, headers={"content-type": kind}
                 )
                 assert 400 <= reply.status_code < 500, (method, path, kind, reply.status_code)
                 takes_body = "requestBody" in document[path][method.lower()]

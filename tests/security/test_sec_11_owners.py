@@ -39,7 +39,7 @@ BODIES: dict[str, Any] = {  # of the routes that check the body before they look
     "infer": {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]},
     "generate": {"text_input": "a"}, "generate_stream": {"text_input": "a"}, "complete": {"part_ids": ["part-1"]},
     "load": {}, "unload": {}, "set-default": None,
-    "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
+    "probes": {"input": ["a"]}, "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
 }  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def test_every_route_with_an_id_hides_the_objects_of_other_keys(api: Api, shelf:
         before = state(ann, ids)
         for method, path in routes:
             concrete = re.sub(r"{([^}]*)}", lambda match: ids.get(match[1], "x"), path)
+            if "webhook_endpoint_id" in path:
+                continue  # test_sec_11_webhooks.py
             body = BODIES.get(path.rsplit("/", 1)[1], {"inputs": "a"})
             if path.startswith("/predictions"):
                 reply = bob.request(method, concrete, content=b"a", headers={"content-type": "text/plain"})
