@@ -117,7 +117,11 @@ def refuse(error: Any) -> NoReturn:
         options = [
             name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)
         ]
-        message = f"no such option: {option}{did_you_mean(option, options)}"
+        flags = [name for name in options if name.startswith("-")]  # the others are names of arguments
+        name = option.removeprefix("--")
+        is_argument = f"; {name} is an argument of the command, so write only its value"
+        hint = is_argument if name in options else did_you_mean(option, flags)
+        message = f"no such option: {option}{hint}"
     print(f"ostinato: {message[:1].lower()}{message[1:]}", file=sys.stderr)
     if context:
         print(f"`{context.command_path} --help` describes the command", file=sys.stderr)

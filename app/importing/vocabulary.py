@@ -75,7 +75,8 @@ def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
 def _check_size(size: int, rows: int, source: str, answers: Answers) -> None:
     if size > rows:
         raise VocabularyInvalid(
-            f"{source} has ids up to {size - 1}, but the embedding has only {rows} rows (ids up to {rows - 1})"
+            f"{source} has ids up to {size - 1}, but the embedding has only "
+            f"{counted(rows, 'row')} (ids up to {rows - 1})"
         )
     if size < rows:
         answers.assumed.append(f"unused_rows={rows - size}: the last rows of the embedding have no word in {source}")

@@ -6,8 +6,9 @@ Every error is an InvalidRequest that names the field. References are resolved l
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -69,9 +70,20 @@ def check_text(body: Mapping[str, Any]) -> None:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False)
         text.encode()
     except (UnicodeEncodeError, ValueError, RecursionError, TypeError):
+        for path in _infinite_fields(body):
+            raise InvalidRequest(f"{path} must be a finite number", param=path) from None
         raise InvalidRequest("the request body contains a lone surrogate, a NaN or an infinity") from None
     if NUL.search(text):
         raise InvalidRequest("the request body contains a NUL character")
+
+
+def _infinite_fields(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paths of the known fields whose value is NaN or infinite."""
+    for path, names in FIELDS.items():
+        value = _value_at(body, path)
+        for name in names if isinstance(value, Mapping) else ():
+            if isinstance(number := value.get(name), float) and not math.isfinite(number):
+                yield f"{path}.{name}".lstrip(".")
 
 
 def _check_names(body: Mapping[str, Any]) -> None:

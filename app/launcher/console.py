@@ -35,7 +35,7 @@ class Console:
 
     def ready(self, url: str, demo: bool) -> None:
         """Print the service's address once it is ready."""
-        self.line("up", f"ready at {url}   (API reference: {url}/docs)")
+        self.line("up", f"ready at {url}   (console: {url}/, API reference: {url}/docs)")
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -67,11 +67,11 @@ class Terminal(Console):
             self._print(self._painted(f"{match[1]}: {match[2]}   ({program})", _COLOURS[match[1]]))
 
     def ready(self, url: str, demo: bool) -> None:
-        """Print the banner: the address, the documentation and the next command to type."""
+        """Print the banner: the address, the pages and the next command to type."""
         name = "" if url == "http://127.0.0.1:8000" else f"OSTINATO_URL={url} "
         self._print(self._painted("Ostinato is ready", _BOLD))
         self._print(f"  address  {url}")
-        self._print(f"  page     {url}/docs")
+        self._print(f"  console  {url}/   (in a browser; {url}/docs describes the API)")
         self._print(f"  next     {name}ostinato {'jobs' if demo else 'train FILE'}   (in another terminal)")
 
     def _show_progress(self, report: str) -> None:

@@ -28,6 +28,7 @@ from app.tokenization.vocabulary import (
     unknown_words,
 )
 from app.tokenization.words import SHORT, WordTokens, splits_into_words
+from app.wording import counted
 
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
 REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
@@ -138,8 +139,9 @@ class Tokenizer:
         parts = self._encodings(texts, special=False)
         room = size - self._native.num_special_tokens_to_add(len(texts) > 1)
         if room < len(texts):
+            added = counted(size - room, "special token")
             raise InvalidRequest(
-                f"{size} tokens leave no room for text: this version's tokenizer adds {size - room} special tokens",
+                f"{size} tokens leave no room for text: this version's tokenizer adds {added}",
                 param="truncate_prompt_tokens",
             )
         for left, part in zip(range(len(parts), 0, -1), sorted(parts, key=len), strict=True):

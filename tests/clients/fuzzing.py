@@ -38,6 +38,7 @@ def fuzz(examples: int, phases: str, seed: int = 1) -> Findings:
         command = [str(TOOLS / "schemathesis"), "run", f"{api.url}/openapi.json"]
         command += ["--checks", "all", "--exclude-checks", REPLACED, "--continue-on-failure", "--no-color"]
         command += ["--max-examples", str(examples), "--phases", phases, "--seed", str(seed)]
+        # A NUL character is refused, because PostgreSQL cannot store it, and the schema cannot say so for each string.
         command += ["--generation-allow-x00", "false", "--generation-database", "none", "--warnings", "off"]
         command += ["-H", f"Authorization: Bearer {KEY.partition(':')[2]}", "--suppress-health-check", "all"]
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.clients.fuzz_hooks", "PYTHONPATH": str(ROOT)}

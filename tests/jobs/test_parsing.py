@@ -87,7 +87,10 @@ def test_an_unknown_field_is_named_with_the_most_similar_one(fields: dict[str, A
     ("fields", "param"),
     [
         ({"training": {"epochs": 0}}, "training.epochs"),
-        ({"training": {"epochs": float("nan")}}, None),
+        ({"training": {"epochs": float("nan")}}, "training.epochs"),
+        ({"validation_split": float("inf")}, "validation_split"),
+        ({"hyperparameters": {"n_epochs": float("inf")}}, "hyperparameters.n_epochs"),
+        ({"metadata": {"a": float("inf")}}, None),
         ({"training": {"dropout": 1}}, "training.dropout"),
         ({"training": {"batch_size": 0}}, "training.batch_size"),
         ({"training": {"batch_size": "many"}}, "training.batch_size"),

@@ -56,7 +56,7 @@ def test_the_banner_says_where_and_what_next() -> None:
     assert screen.getvalue().splitlines() == [
         "Ostinato is ready",
         "  address  http://127.0.0.1:9000",
-        "  page     http://127.0.0.1:9000/docs",
+        "  console  http://127.0.0.1:9000/   (in a browser; http://127.0.0.1:9000/docs describes the API)",
         "  next     OSTINATO_URL=http://127.0.0.1:9000 ostinato train FILE   (in another terminal)",
     ]
 

@@ -13,6 +13,7 @@ from app.importing.huggingface.word_piece import WORDS, word_piece
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
 from app.tokenization.definition import FILE
 from app.tokenization.tokenizer import Tokenizer
+from app.wording import counted
 
 MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
@@ -44,7 +45,7 @@ def check_size(tokenizer: Tokenizer, rows: int) -> None:
     """Raise ForeignFileInvalid if the tokenizer has ids without a row in the embedding."""
     if tokenizer.vocab_size > rows:
         raise ForeignFileInvalid(
-            f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {rows} rows"
+            f"{FILE} has token ids up to {tokenizer.vocab_size - 1}, but the embedding has {counted(rows, 'row')}"
         )
 
 

@@ -33,6 +33,9 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
         advice += f", and columns.label to the name of the column that contains the labels{_such_as(labels)}"
     if sample.begins_with_row():
         row = "if the first line is a row, begin the file with a line of column names, such as text and label"
+        if source.format == "jsonl":
+            row = 'if the first array is a row, write each row as an object, such as {"text": "…", "label": "…"}'
+            row += ', which pandas\' to_json does with orient="records"'
         return f"; {row}; otherwise, {advice}"
     if len(texts) > 1 and task is None:
         advice += "; to train a model that answers one text with another, rename their columns to prompt and completion"

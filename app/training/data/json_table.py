@@ -9,9 +9,9 @@ from typing import Any
 def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
     """Return the rows of the table that an object represents, or None if the object is a single record.
 
-    These forms are recognised: columns as lists of equal length; columns as objects that map row keys to values; the
-    "split" form of pandas' `to_json`, with the keys "columns" and "data"; and a list of row objects under a single key,
-    such as "data".
+    These forms are recognised: columns as lists of equal length; columns as objects that map row keys to values; row
+    objects under their row keys, the "index" form of pandas' `to_json`; its "split" form, with the keys "columns" and
+    "data"; and a list of row objects under a single key, such as "data".
     """
     values = list(table.values())
     if isinstance(table.get("columns"), list) and isinstance(table.get("data"), list):
@@ -19,6 +19,8 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
     if _are_columns(table, list):
         return (dict(zip(table, row, strict=True)) for row in zip(*values, strict=True))
     if _are_columns(table, dict) and all(column.keys() == values[0].keys() for column in values):
+        if _are_rows(table, values[0]):
+            return iter(values)
         return ({name: column[key] for name, column in table.items()} for key in values[0])
     lists = [value for key, value in table.items() if isinstance(value, list) and key != "messages"]
     if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
@@ -32,6 +34,16 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
     # not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)
+
+
+def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Whether the keys of the table are row keys, and those of its values are column names.
+
+    Row keys are numbers, unless the data frame had an index of its own.
+    """
+    if all(map(str.isdecimal, first)):
+        return False
+    return all(map(str.isdecimal, table)) or ("text" in first and "text" not in table)
 
 
 def _split(names: list[Any], rows: list[Any]) -> Iterator[dict[str, Any]] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.training.data.collector import Place
+from app.wording import counted
 
 LISTED = 10  # the maximum number of labels that one remark lists
 
@@ -67,4 +68,4 @@ def listing(parts: Iterable[str]) -> str:
 
 def with_rows(labels: Iterable[str], counts: Counter[str]) -> str:
     """List the labels, each with its number of rows."""
-    return listing(f"{shown(label)} ({counts[label]:,} row{'s' * (counts[label] != 1)})" for label in labels)
+    return listing(f"{shown(label)} ({counted(counts[label], 'row')})" for label in labels)

@@ -6,13 +6,16 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from decimal import Decimal
 
-from app.training.data.cells import NOT_A_NUMBER, is_blank
+from app.training.data.cells import NOT_A_NUMBER, is_blank, to_label
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown, with_rows
 from app.training.data.label_twins import NUMBER, QUOTES, warn_of_twins
+from app.wording import counted
 
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 # Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
 # in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -38,13 +41,14 @@ def settle_names(column: LabelColumn) -> None:
         is_merged = is_shorter or any(_visible(label) != label for label in spellings)
         column.cells = [tuple(sorted({spellings.get(label, label) for label in labels})) for labels in column.cells]
         pairs = listing(
-            f"{shown(old)} ({counts[old]:,} row{'s' * (counts[old] != 1)}) as {shown(new)}"
-            for old, new in sorted(spellings.items())
+            f"{shown(old)} ({counted(counts[old], 'row')}) as {shown(new)}" for old, new in sorted(spellings.items())
         )
         if is_merged:
             column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
         else:
-            message = "numbers and true/false are written in the same way in every file format, so labels are read as"
+            message = (
+                "numbers, true/false and times are written in the same way in every file format, so labels are read as"
+            )
             column.remark("labels_written", f"{message}: {pairs}", changed)
     counts = column.counts
     if counts:
@@ -82,15 +86,26 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all labels are numbers, or all are true or false. Words that stand for missing values are
-    ignored. The spelling is that of `to_label`, so a table's labels do not depend on its file format.
+    It changes labels only if all labels are numbers, all are true or false, or all are dates or times. Words that
+    stand for missing values are ignored. The spelling is that of `to_label`, so a table's labels do not depend on its
+    file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
         return _short_number
     if names and all(map(_is_truth, names)):
         return lambda label: label.lower() if _is_truth(label) else label
+    if names and all(map(_read_time, names)):
+        return lambda label: label if (time := _read_time(label)) is None else to_label(time)
     return lambda label: label
+
+
+def _read_time(label: str) -> datetime | None:
+    """Return the date or time that an ISO 8601 label stands for, such as 2026-01-31 or 2026-01-31T09:05:00Z."""
+    try:
+        return datetime.fromisoformat(label) if _TIME.fullmatch(label) else None
+    except ValueError:  # no such day or hour
+        return None
 
 
 def _is_number(label: str) -> bool:
@@ -120,8 +135,9 @@ def _tell_counts(column: LabelColumn, counts: Counter[str]) -> None:
     rest = len(counts) - len(names)
     rows = ", ".join(f"{shown(label)} {counts[label]:,}" for label in names) + (f" and {rest:,} more" if rest else "")
     place = column.places[0]
-    number = f"{len(counts):,} label{'s' * (len(counts) != 1)}"
-    place.layout.source.remark("labels", f"has {number} with these row counts: {rows}", count=len(counts))
+    place.layout.source.remark(
+        "labels", f"has {counted(len(counts), 'label')} with these row counts: {rows}", count=len(counts)
+    )
 
 
 def _warn_of_missing(column: LabelColumn, counts: Counter[str]) -> None:

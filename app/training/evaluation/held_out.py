@@ -19,6 +19,7 @@ from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
 from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
 from app.wire.trainer import EvaluationSpec, TrainSpec
+from app.wording import counted
 
 Check = Callable[[], None]
 
@@ -64,7 +65,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     scan = scan_held_out(files, staging, base.labels)
     if numeric and scan.steps_SF.shape[1] != base.config.features:
         raise source.fault(
-            f"has {scan.steps_SF.shape[1]} features per step, but the version expects {base.config.features}"
+            f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
         )
     split, chosen_N = _choose(scan)
     sha256 = digest_of_rows(scan, chosen_N)

@@ -143,8 +143,9 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
     }
     lines += [f"- {count:,} {name}" for name, count in counts.items() if count]
     if settled.truncated:
-        unit = "steps" if facts.input == "features" else "tokens"
-        lines.append(f"- {settled.truncated:,} rows were cut to {settled.config.context_length} {unit}")
+        unit = "step" if facts.input == "features" else "token"
+        cut = counted(settled.truncated, "row") + (" was" if settled.truncated == 1 else " were")
+        lines.append(f"- {cut} cut to {counted(settled.config.context_length, unit)}")
     return lines
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from app.checkpoint.calibration import Calibration, Reliability
 from app.wire.measurement import shows_calibration_error
+from app.wording import counted
 
 NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix has no label names, or no counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
@@ -111,7 +112,7 @@ def _confusion(part: dict[str, Any], name: str) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(name if names else f"{name}, {len(labels)} labels by name")
+    axes.set_title(name if names else f"{name}, {counted(len(labels), 'label')} by name")
     if len(labels) <= COUNTED_LABELS:
         for y, row in enumerate(rows):
             for x, n in enumerate(row):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,15 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {  # the values of a column of 
     "whole numbers": ([3, 1, 10, -2], ["-2", "1", "3", "10"]),
     "fractions": ([1.0, 1.5, 0.25, -3.0], ["-3", "0.25", "1", "1.5"]),
     "not a number": ([1.0, 2.5, math.nan, 2.5], ["1", "2.5", "NaN"]),
+    "dates": ([datetime(2026, 1, 2), datetime(2025, 12, 31)], ["2025-12-31", "2026-01-02"]),
+    "times": ([datetime(2026, 1, 2), datetime(2026, 1, 2, 9, 30)], ["2026-01-02", "2026-01-02 09:30:00"]),
     "words": (["True", "1.0", "no", "no"], ["1.0", "True", "no"]),
 }
+
+
+def _in_json(label: datetime) -> str:
+    """Format a time as pandas' `to_json` does."""
+    return label.isoformat(timespec="milliseconds")
 
 
 def table_of(labels: list[Any], name: str) -> bytes:
@@ -59,9 +67,9 @@ def table_of(labels: list[Any], name: str) -> bytes:
         shown = ["NaN" if label != label else label for label in labels]
         return xlsx([("text", "label"), *((row["text"], label) for row, label in zip(rows, shown, strict=True))])
     if name.endswith(".json"):
-        return json.dumps(rows).encode()
+        return json.dumps(rows, default=_in_json).encode()
     if name.endswith(".jsonl"):
-        return "\n".join(map(json.dumps, rows)).encode()
+        return "\n".join(json.dumps(row, default=_in_json) for row in rows).encode()
     lines = [f"{row['text']}{',' if name.endswith('.csv') else chr(9)}{row['label']}" for row in rows]
     return "\n".join(["text,label" if name.endswith(".csv") else "text\tlabel", *lines]).encode()
 

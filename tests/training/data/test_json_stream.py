@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.training.data import files, json_stream
+from app.training.data.checking import check_files
 from app.training.data.detection import detect
 from app.training.data.files import EVERYTHING
 from app.training.data.formats import READERS
@@ -42,6 +43,10 @@ def values_of(path: Path) -> list[dict[str, Any]]:
         (json.dumps(BY_COLUMN), "one JSON object that contains all rows"),
         (json.dumps(BY_COLUMN, indent=2), "one JSON object that contains all rows"),
         (json.dumps(PANDAS), "one JSON object that contains all rows"),
+        (json.dumps({str(n): row for n, row in enumerate(ROWS)}), "one JSON object that contains all rows"),
+        (json.dumps({f"row {n}": row for n, row in enumerate(ROWS)}), "one JSON object that contains all rows"),
+        (json.dumps({name: dict(zip("abc", BY_COLUMN[name], strict=True)) for name in BY_COLUMN}), "one JSON object"),
+        (json.dumps({"schema": {"fields": []}, "data": ROWS}), "one JSON object that contains all rows"),
         (json.dumps(SPLIT), "one JSON object that contains all rows"),
         (json.dumps({"version": "1", "data": ROWS}, indent=1), "one JSON object that contains all rows"),
     ],
@@ -70,6 +75,12 @@ def test_every_layout_yields_the_same_rows(
 def test_a_single_record_stays_a_record(content: str, tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.jsonl", content), "a.jsonl")
     assert [record.values for record in READERS["jsonl"].records(source, EVERYTHING)] == [json.loads(content)]
+
+
+def test_rows_without_column_names_are_refused_with_the_form_to_write(tmp_path: Path) -> None:
+    rows = [[f"row {n}", "ab"[n % 2]] for n in range(20)]  # pandas' to_json with orient="values"
+    error = check_files(write(tmp_path, "a.json", json.dumps(rows))).error
+    assert error is not None and 'which pandas\' to_json does with orient="records"' in error.message
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_an_offset_is_taken_off_in_float64(offset: float) -> None:
     scaled_SF = standardise(steps_SF, scaling)
     assert scaled_SF.dtype == np.float32
     expected_SF = (steps_SF - offset - (steps_SF - offset).mean(0)) / (steps_SF - offset).std(0)
-    assert np.abs(scaled_SF - expected_SF).max() < 1e-3 if offset < -1e9 else 1e-5
+    assert np.abs(scaled_SF - expected_SF).max() < (1e-3 if offset < -1e9 else 1e-5)
 
 
 def test_a_constant_is_not_magnified() -> None:

@@ -33,6 +33,14 @@ def test_figures_on_a_few_rows_are_not_shown() -> None:
     assert "The weights are those of the last step" in card and "best result" not in card
 
 
+@pytest.mark.parametrize(("rows", "sentence"), [(1, "- 1 row was cut to 1 token\n"), (2, "- 2 rows were cut to 1 tok")])
+def test_rows_that_were_cut_are_counted(rows: int, sentence: str) -> None:
+    facts = Facts(task="classification", shape="rows", input="tokens", labels=["a", "b"])
+    spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
+    model = settled().model | {"context_length": 1}
+    assert sentence in write(spec, settled(model=model, truncated=rows), facts, {}, 9)
+
+
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [("lstm", "An LSTM with 9"), ("rnn", "An RNN with 9"), ("gru", "A GRU with 9"),
