@@ -39,7 +39,8 @@ BODIES: dict[str, Any] = {  # of the routes that check the body before they look
     "infer": {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]},
     "generate": {"text_input": "a"}, "generate_stream": {"text_input": "a"}, "complete": {"part_ids": ["part-1"]},
     "load": {}, "unload": {}, "set-default": None,
-    "probes": {"input": ["a"]}, "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
+    "probes": {"input": ["a"]},
+    "completions": {"messages": [{"role": "user", "content": "a"}]}, "{alias}": {"version": 1},
 }  # fmt: skip
 
 
