@@ -99,7 +99,7 @@ class Recurrent(KernelLayer):
             return hidden
         state = [x_BTD.new_zeros(self.layers, x_BTD.shape[0], self.hidden)] * self.tensors
         pieces = []
-        for piece_BTD in x_BTD.split(PIECE_STEPS, 1):
+        for piece_BTD in torch.split(x_BTD, PIECE_STEPS, 1):
             interruption.check()
             hidden_BTD, state = self._run(piece_BTD, state)
             pieces.append(hidden_BTD)
