@@ -294,7 +294,7 @@ def prepare(service: Service, folder: Path) -> str:
 def conclude(record: Record, service: Service, backend: str, job: str) -> None:
     """Check that the training job goes on, and end it."""
     step = last_step(service, job)
-    wait_until(lambda: last_step(service, job) > step, 120, "further steps of the job", every=0.5)
+    wait_until(lambda: last_step(service, job) > step, 600, "further steps of the job", every=0.5)
     record.equal(f"{backend}: the job after all faults", service.job(job)["status"], "running")
     service.client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
     wait_until(lambda: service.job(job)["status"] in ENDED, 60, "the end of the job")
