@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +18,7 @@ from app.api.http.auth import PUBLIC, Authentication
 from app.api.http.direct import DirectRoutes
 from app.api.http.middleware import Envelope
 from app.api.http.rates import RequestRates
+from app.api.http.release import release
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
 from app.api.native import dialect as native
@@ -86,7 +86,7 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
         settings,
         RequestRates(services.rates),
         title="Ostinato",
-        version=_version(),
+        version=release(),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
@@ -117,10 +117,3 @@ def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
         )
         app.openapi_schema = complete(plain, secured, PUBLIC, DIALECTS)
     return app.openapi_schema
-
-
-def _version() -> str:
-    try:
-        return version("ostinato")
-    except PackageNotFoundError:  # the source tree is run without being installed
-        return "0"
