@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 
-class Interrupted(Exception):
+class ComputationStopped(Exception):
     """The computation was stopped, because nobody needs its result any more."""
 
 
@@ -29,6 +29,6 @@ def interruptible(stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise Interrupted if the caller wants to stop. Networks call this between two parts of a computation."""
+    """Raise ComputationStopped if the caller wants to stop. Networks call this between two parts of a computation."""
     if _stop.get()():
-        raise Interrupted
+        raise ComputationStopped

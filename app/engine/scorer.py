@@ -21,7 +21,7 @@ from app.engine.requests import INVALID, TOO_LONG, OpenRequests
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from app.wording import counted
 from models.config import ModelConfig
-from models.interruption import Interrupted
+from models.interruption import ComputationStopped
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Scorer:
                     self.finish([item], self.attempt([item]))
             return
         request = batch[0].request
-        if isinstance(error, Interrupted):  # because the request has been closed
+        if isinstance(error, ComputationStopped):  # because the request has been closed
             return
         with telemetry.about(request.request_id):
             logger.error("a scoring batch failed: %s: %s", type(error).__name__, error, exc_info=error)

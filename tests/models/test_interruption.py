@@ -9,7 +9,7 @@ import torch
 
 from models import recurrent
 from models.config import ModelConfig
-from models.interruption import Interrupted, check, interruptible
+from models.interruption import ComputationStopped, check, interruptible
 from models.tasks import build
 
 SHAPE = {"task": "classification", "vocab_size": 20, "classes": 3, "width": 16}
@@ -33,7 +33,7 @@ def test_a_computation_stops_between_two_parts(monkeypatch: pytest.MonkeyPatch, 
     network = build(ModelConfig(architecture=architecture, layers=4, heads=2, **SHAPE)).eval()  # type: ignore[arg-type]
     ids_BT, lengths_B, checks = torch.randint(20, (1, 32)), torch.tensor([32]), itertools.count(1)
     with torch.inference_mode():
-        with pytest.raises(Interrupted), interruptible(lambda: next(checks) == 3):
+        with pytest.raises(ComputationStopped), interruptible(lambda: next(checks) == 3):
             network(ids_BT, lengths_B)
         assert next(checks) == 4
         network(ids_BT, lengths_B)  # outside of the block, nothing stops it
