@@ -30,6 +30,7 @@ from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
+from models.cost import CORE_SPEED, GPU_SPEED
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def run(socket_path: Path, settings: Settings) -> None:
     limits = StepLimits(
         settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
         settings.model_memory * 2**20 or memory_of(device) // 2, settings.prefix_memory * 2**20,
+        GPU_SPEED if device.type == "cuda" else threads * CORE_SPEED,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
     dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)

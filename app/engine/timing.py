@@ -69,7 +69,9 @@ def measure(
     for workload in workloads(config):
         with _threads(threads if workload.shared else 1), torch.inference_mode():
             calls = _calls(small, modes, networks, workload, device, end)
-            seconds = _alternate(calls, time.perf_counter if workload.shared else time.thread_time, end)
+            # Processor time excludes the time in which other programs run, but includes only this thread.
+            alone = not workload.shared and device.type == "cpu"
+            seconds = _alternate(calls, time.thread_time if alone else time.perf_counter, end)
         if not seconds:
             return {}
         for mode, taken in seconds.items():
