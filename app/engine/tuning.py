@@ -87,7 +87,7 @@ class Tuner:
     ) -> None:  # fmt: skip
         self.device, self.threads = device, threads
         self._measurements, self._measure, self._left = measurements, measure, seconds
-        self._known: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
+        self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
         self._mark = ""
         self._closed = False
 
@@ -219,11 +219,11 @@ class Tuner:
         return free_memory()
 
     def _load(self, key: str, type_: type[S]) -> S | None:
-        known = self._known.get(key)
-        return known if isinstance(known, type_) else self._measurements.load(key, type_)
+        held = self._measured.get(key)
+        return held if isinstance(held, type_) else self._measurements.load(key, type_)
 
     def _save(self, key: str, value: msgspec.Struct, *, lasting: bool = True) -> None:
-        self._known[key] = value
+        self._measured[key] = value
         if lasting:
             self._measurements.save(key, value)
 
