@@ -18,6 +18,8 @@ from app import access, urls
 from app.access import PREFIX as PREFIX
 from app.access import SettingError as SettingError
 from app.errors import most_similar
+from app.quotas import Quotas
+from app.quotas import parse as parse_quotas
 
 REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
 # The maximum length in bytes of the path of a socket's folder: the path of a UNIX socket may have 103 bytes (107 on
@@ -47,6 +49,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_scopes: Annotated[
         str,
         _help("what each key may do, such as ann:infer+train,ops:operator; scopes: infer, train, registry, operator"),
+    ] = ""
+    key_quotas: Annotated[
+        str,
+        _help(
+            "limits for each key, such as ann:requests=60+tokens=100000+bytes=10GiB+queued=20+running=2; * stands for "
+            "the other keys"
+        ),
     ] = ""
     threads: Annotated[Count, _help("number of threads of each engine and trainer; 0: one per core")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
@@ -92,6 +101,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 20.0
     training_memory: Annotated[
         Count, _help("MiB that a training run may use; larger runs are rejected; 0: the memory of the machine")
+    ] = 0
+    training_processor_seconds: Annotated[
+        Count, _help("seconds of processor time, over all cores, that an attempt at a job may use; 0: no limit")
     ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
@@ -192,6 +204,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return access.key_scopes(self.key_scopes, self.keys.values())
 
     @property
+    def quotas(self) -> Quotas:
+        """The quotas of the keys. Raises SettingError if the setting `key_quotas` is invalid."""
+        return parse_quotas(self.key_quotas, self.keys.values())
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
@@ -224,6 +241,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
     _ = settings.origins
     _ = settings.networks
     _ = settings.scopes
+    _ = settings.quotas
     _ = settings.keys  # malformed keys must be detected at startup, not at the first request
     urls.check_database(settings.database_url)
     urls.check_storage(settings.storage_url)

@@ -1,4 +1,4 @@
-"""Predicts how long a network takes for one sequence, based on measurements. Imports no torch.
+"""Predicts how long a network takes for a sequence or a batch, based on measurements. Imports no torch.
 
 The prediction is the number of multiplications and additions divided by an assumed speed, which is lower than that of
 an idle machine.
@@ -10,6 +10,7 @@ from models.config import ModelConfig
 from models.parameters import GATES, body_width
 
 CORE_SPEED, GPU_SPEED = 25e9, 5e12  # multiplications and additions per second of one core and of a GPU
+SHORT, UNBOUNDED = 128, 2**31  # the length of a short sequence, and a number of tokens that no batch has
 STEP_SECONDS = 20e-6  # the minimum time per step of a recurrent layer; its steps run one after another
 
 
@@ -17,12 +18,29 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
     """Return the predicted seconds for one sequence at a speed of `speed` multiplications and additions per second."""
     if config.architecture == "linear":
         return 0.0
+    waiting = _passes(config) * STEP_SECONDS if config.recurrent else 0.0
+    return length * (waiting + _operations(config, length) / speed)
+
+
+def affordable_tokens(config: ModelConfig, seconds: float, speed: float) -> int:
+    """Return the number of tokens of short sequences that a batch may have in order to take at most `seconds`."""
+    if config.architecture == "linear" or speed == float("inf"):
+        return UNBOUNDED
+    return max(1, int(seconds * speed / _operations(config, SHORT)))
+
+
+def _passes(config: ModelConfig) -> int:
+    """Return the number of times that a recurrent network reads a sequence: once in each layer and direction."""
+    return config.layers * (2 if config.bidirectional else 1)
+
+
+def _operations(config: ModelConfig, length: int) -> int:
+    """Return the multiplications and additions for one token of a sequence of this length."""
     if config.recurrent:
-        steps = length * config.layers * (2 if config.bidirectional else 1)
         inputs = config.width + max(body_width(config), config.vector_width)
-        return steps * (STEP_SECONDS + 2 * GATES[config.architecture] * config.width * inputs / speed)
+        return _passes(config) * 2 * GATES[config.architecture] * config.width * inputs
     if config.architecture != "transformer":
         raise NotImplementedError(f"models/cost.py has no formula for the computing time of {config.architecture!r}")
     per_token = 8 * config.width**2 + 6 * config.width * config.inner_width
-    attention = 4 * config.width * length  # per token: the scores of all keys, and the weighted sum of all values
-    return config.layers * length * (per_token + attention) / speed
+    attention = 4 * config.width * length  # the scores of all keys, and the weighted sum of all values
+    return config.layers * (per_token + attention)

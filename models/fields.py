@@ -97,7 +97,7 @@ class ConfigFields:
 
     @property
     def vector_width(self) -> int:
-        """The width of the vectors that the body reads, (…, vector_width)."""
+        """The number of elements of each vector that the body reads."""
         return self.input_width or self.width
 
     @property

@@ -15,11 +15,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models import interruption
 from models.config import ModelConfig
 from models.interface import Context
 from models.kernels.port import KernelLayer, Kernels
 from models.state import State
 
+PIECE_STEPS = 2048  # steps of a whole sequence that are computed without a stop
 Rows = slice | Tensor
 Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) -> new state, output first
 
@@ -84,9 +86,24 @@ class Recurrent(KernelLayer):
             if self.causal or context.lengths_B is None:
                 # Padding is on the right: a causal body reads it after all real steps, so it cannot change their
                 # results.
-                hidden: Tensor = self.rnn(x_BTD)[0]
-                return hidden
+                return self._forwards(x_BTD)
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
+
+    def _forwards(self, x_BTD: Tensor) -> Tensor:
+        """Compute whole sequences. For inference, long ones are computed in pieces, between which they can be stopped.
+
+        The result is the same, because each piece of a causal network continues from the state after the previous one.
+        """
+        if not self.causal or torch.is_grad_enabled() or x_BTD.shape[1] <= PIECE_STEPS:
+            hidden: Tensor = self.rnn(x_BTD)[0]
+            return hidden
+        state = [x_BTD.new_zeros(self.layers, x_BTD.shape[0], self.hidden)] * self.tensors
+        pieces = []
+        for piece_BTD in torch.split(x_BTD, PIECE_STEPS, 1):
+            interruption.check()
+            hidden_BTD, state = self._run(piece_BTD, state)
+            pieces.append(hidden_BTD)
+        return torch.cat(pieces, 1)
 
     def _step(self, x_B1D: Tensor, steps: list[int], state: State) -> Tensor:
         """Compute one step of every row. The state of a row without a real step remains bit-identical."""

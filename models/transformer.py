@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models import interruption
 from models.angles import Angles
 from models.config import ModelConfig
 from models.interface import Context
@@ -51,6 +52,7 @@ class Transformer(nn.Module):
     def _blocks(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
         x_BTD = self.dropout(x_BTD if self.norm_input is None else self.norm_input(x_BTD))
         for block, cache in zip(self.blocks, caches, strict=True):
+            interruption.check()
             x_BTD = block(x_BTD, plan, cache)
         return x_BTD if self.norm is None else self.norm(x_BTD)
 

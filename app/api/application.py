@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +17,8 @@ from app.api.http.access_log import AccessLog
 from app.api.http.auth import PUBLIC, Authentication
 from app.api.http.direct import DirectRoutes
 from app.api.http.middleware import Envelope
+from app.api.http.rates import RequestRates
+from app.api.http.release import release
 from app.api.http.services import Services, build_services
 from app.api.huggingface import dialect as huggingface
 from app.api.native import dialect as native
@@ -48,10 +49,12 @@ DIALECTS = (
 class Application(FastAPI):
     """A FastAPI application in which direct routes bypass FastAPI's layers, but not the middleware."""
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
+    def __init__(self, settings: Settings, rates: RequestRates, **options: Any) -> None:
         self.access_log = AccessLog()
         authentication = Authentication(settings)
-        shared: dict[str, Any] = {"settings": settings, "authentication": authentication, "log": self.access_log}
+        shared: dict[str, Any] = {
+            "settings": settings, "authentication": authentication, "rates": rates, "log": self.access_log,
+        }  # fmt: skip
         super().__init__(**options, middleware=[Middleware(Envelope, **shared)])
         self._direct = DirectRoutes(r for dialect in DIALECTS for r in (*dialect.inference, *dialect.management))
         self._wrapped = Envelope(self._direct, **shared)
@@ -81,8 +84,9 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
 
     app = Application(
         settings,
+        RequestRates(services.rates),
         title="Ostinato",
-        version=_version(),
+        version=release(),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
@@ -113,10 +117,3 @@ def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
         )
         app.openapi_schema = complete(plain, secured, PUBLIC, DIALECTS)
     return app.openapi_schema
-
-
-def _version() -> str:
-    try:
-        return version("ostinato")
-    except PackageNotFoundError:  # the source tree is run without being installed
-        return "0"

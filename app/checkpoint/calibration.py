@@ -34,7 +34,7 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[float]
 
     def quantile(self, coverage: float) -> float | None:
-        """Return the score that a new row does not exceed with a probability of at least `coverage`.
+        """Return a threshold for scores, which a new row exceeds with a probability of at most 1 − `coverage`.
 
         Returns None if there are too few rows, that is, if `coverage` exceeds rows / (rows + 1).
         """

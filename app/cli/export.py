@@ -1,4 +1,4 @@
-"""`ostinato export`: saves a version as a tar archive or as a checkpoint directory."""
+"""`ostinato export`: saves a version as a tar archive or a directory, of our own files or for another program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -18,32 +19,75 @@ from app.cli.references import ROOT, Reference, locate
 from app.errors import InvalidRequest
 
 
+class ExportFormat(StrEnum):
+    """The formats in which a version can be saved."""
+
+    checkpoint = "checkpoint"
+    huggingface = "huggingface"
+    onnx = "onnx"
+
+
 def register(program: typer.Typer) -> None:
     program.command("export")(export_version)
 
 
+Directory = Annotated[Path | None, typer.Argument(help="The same as --output.", show_default=False)]
+Format = Annotated[
+    ExportFormat, typer.Option("--format", help="checkpoint: our own files. The others are written to a directory.")
+]
+
+
 def export_version(
     reference: Reference,
+    directory: Directory = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A .tar file, or a new directory.", show_default="NAME-N.tar")
     ] = None,
+    to_format: Format = ExportFormat.checkpoint,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing .tar file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Save a version's configuration, weights, tokenizer, labels and metrics as a tar archive or a directory."""
+    """Save a version as a tar archive or a directory, or convert it to Hugging Face's layout or to ONNX."""
+    if directory is not None and output is not None:
+        raise InvalidRequest(f"the target is given twice, as {directory} and with --output {output}")
     with connect() as client:
         name, number = locate(client, reference)
-        target = output or Path(f"{name}-{number}.tar")
-        if target.suffix == ".tar" and target.exists() and not force:
-            raise InvalidRequest(
-                f"{target} already exists; replace it with --force, or choose another name with --output"
-            )
-        chunks = client.download(f"{ROOT}/{name}/versions/{number}/export")
-        count = save(chunks, target) if target.suffix == ".tar" else unpack(chunks, target)
+
+        def chunks() -> Iterable[bytes]:
+            return client.download(f"{ROOT}/{name}/versions/{number}/export")
+
+        if to_format is ExportFormat.checkpoint:
+            target = output or directory or Path(f"{name}-{number}.tar")
+            _check_archive(target, force)
+            count = save(chunks(), target) if target.suffix == ".tar" else unpack(chunks(), target)
+            content = size(count)
+        else:
+            target = output or directory or Path(f"{name}-{number}-{to_format.value}")
+            count, content = _converted(chunks, target, to_format)
     if as_json:
         print_json({"model": name, "version": number, "path": str(target), "bytes": count})
     else:
-        print(f"saved {name}:{number} as {target} ({size(count)})")
+        print(f"saved {name}:{number} as {target} ({content})")
+
+
+def _check_archive(target: Path, force: bool) -> None:
+    if target.suffix == ".tar" and target.exists() and not force:
+        raise InvalidRequest(f"{target} already exists; replace it with --force, or choose another name with --output")
+
+
+def _converted(chunks: Callable[[], Iterable[bytes]], target: Path, to_format: ExportFormat) -> tuple[int, str]:
+    """Download a version and write it in another format. Returns its size and a description."""
+    from app.exporting.convert_version import convert_version
+
+    if target.exists():
+        raise InvalidRequest(f"{target} already exists; choose a new directory")
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as folder:
+        checkpoint, converted = Path(folder) / "checkpoint", Path(folder) / "converted"
+        unpack(chunks(), checkpoint)
+        made = convert_version(checkpoint, converted, to_format.value)
+        os.replace(converted, target)
+    count = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    return count, f"{made}, {size(count)}"
 
 
 def save(chunks: Iterable[bytes], target: Path) -> int:

@@ -24,10 +24,11 @@ from app.engine.turns import Active, Turns
 from app.engine.version import LoadedVersion, assemble
 from app.wire import engine as wire
 from models.cost import CORE_SPEED, predict
+from models.interruption import interruptible
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-LONG_SECONDS = 0.5  # predicted time from which a sequence is computed beside the others, on one core
+LONG_SECONDS = 0.25  # predicted time from which a sequence is computed beside the others, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
@@ -186,6 +187,7 @@ class EngineHost:
         worth_sharing = scorer.queued or (len(batch) > 1 and sum(steps) >= LEAST_STEPS)
         if lanes and (lanes.running or worth_sharing):
             for piece in [batch] if lanes.running else share(batch, steps, lanes.count):
+                scorer.computing += 1
                 lanes.start(partial(scorer.attempt, piece), partial(self._finish, scorer, piece))
             return
         if lanes:
@@ -199,10 +201,12 @@ class EngineHost:
             if predict(scorer.config, steps_of(item.row), lanes.count * CORE_SPEED) <= LONG_SECONDS:
                 others.append(item)
             else:
+                scorer.computing += 1
                 lanes.start_long(partial(_attempt_long, scorer, item), partial(self._finish, scorer, [item]))
         return others
 
     def _finish(self, scorer: Scorer, piece: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:
+        scorer.computing -= 1
         self._guard(scorer, partial(scorer.finish, piece, outcome))
 
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
@@ -219,6 +223,7 @@ class EngineHost:
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
     """Compute a long row, then return the freed memory, which no other row needs, to the operating system."""
-    outcome = scorer.attempt_open([item])
+    with interruptible(lambda: item.request.closed):
+        outcome = scorer.attempt_open([item])
     trim()
     return outcome

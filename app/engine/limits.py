@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.config import ModelConfig
+from models.cost import affordable_tokens
+
+PIECE_SECONDS = 0.25  # the predicted time for one batch, or for the prompt tokens of one step, on all cores
+
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
@@ -13,7 +18,8 @@ class StepLimits:
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
-    the prefix cache, in bytes (0: no cache).
+    the prefix cache, in bytes (0: no cache). `speed`: the multiplications and additions per second of the device, from
+    which the number of tokens is derived that a step may compute without delaying other work.
     """
 
     max_batch_tokens: int
@@ -22,3 +28,8 @@ class StepLimits:
     invariant: bool = False
     memory: int = 2**63
     prefixes: int = 0
+    speed: float = float("inf")
+
+    def tokens_of_step(self, config: ModelConfig, most: int) -> int:
+        """Return the number of tokens for one step: `most`, or fewer if these would take longer than PIECE_SECONDS."""
+        return min(most, affordable_tokens(config, PIECE_SECONDS, self.speed))

@@ -30,6 +30,7 @@ from app.engine.tuning import Tuner
 from app.settings import PREFIX, SettingError, Settings, cores, installed_memory
 from app.wire import engine as wire
 from app.wire import socket_folder
+from models.cost import CORE_SPEED, GPU_SPEED
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +57,22 @@ def run(socket_path: Path, settings: Settings) -> None:
     limits = StepLimits(
         settings.max_batch_tokens, settings.max_slots, settings.prefill_tokens, settings.batch_invariant,
         settings.model_memory * 2**20 or memory_of(device) // 2, settings.prefix_memory * 2**20,
+        GPU_SPEED if device.type == "cuda" else threads * CORE_SPEED,
     )  # fmt: skip
     patience = settings.max_sequence_seconds + OVERTIME
-    automatic = settings.dtype == "auto"
-    # In invariant mode, type and kernel are fixed too, because a measurement could have another result next time.
-    tuner = _tuner(settings, device, threads) if automatic and not settings.batch_invariant else None
-    dtype = torch.float32 if automatic else getattr(torch, settings.dtype)
+    dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    tuner = tuner_of(settings, device, threads)
     program = EngineProcess(socket_path, limits, device, dtype, threads, patience, tuner)
     program.serve()
 
 
-def _tuner(settings: Settings, device: torch.device, threads: int) -> Tuner:
+def tuner_of(settings: Settings, device: torch.device, threads: int) -> Tuner | None:
+    """The tuner that chooses types and kernels, or None if the settings fix them.
+
+    In invariant mode they are fixed too, because a measurement could have another result on another day.
+    """
+    if settings.dtype != "auto" or settings.batch_invariant:
+        return None
     folder = settings.data / "measurements" / fingerprint(device, threads)
     return Tuner(device, threads, Measurements(folder))
 

@@ -21,6 +21,7 @@ from app.engine.requests import INVALID, TOO_LONG, OpenRequests
 from app.wire.engine import Embed, FeatureSequence, Finished, Score, Scored, Timing
 from app.wording import counted
 from models.config import ModelConfig
+from models.interruption import ComputationStopped
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Scorer:
         )
         self.reply, self.counters = reply, counters
         self.open: OpenRequests[ScoringRequest] = OpenRequests(reply, counters)
+        self.computing = 0  # the number of batches in other threads, some of which may have no open request
         self._stale = False  # whether the batcher may contain rows of closed requests
 
     @property
@@ -193,6 +195,8 @@ class Scorer:
                     self.finish([item], self.attempt([item]))
             return
         request = batch[0].request
+        if isinstance(error, ComputationStopped):  # because the request has been closed
+            return
         with telemetry.about(request.request_id):
             logger.error("a scoring batch failed: %s: %s", type(error).__name__, error, exc_info=error)
         if not request.closed:

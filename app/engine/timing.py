@@ -76,7 +76,9 @@ def measure(
                     logger.warning("%s does not work on this processor: %s", mode, error)
                 else:
                     calls[mode] = call
-            seconds = _alternate(calls, time.perf_counter if workload.shared else time.thread_time)
+            # Processor time excludes the time in which other programs run, but includes only this thread.
+            alone = not workload.shared and device.type == "cpu"
+            seconds = _alternate(calls, time.thread_time if alone else time.perf_counter)
         for mode, taken in seconds.items():
             speeds.setdefault(mode, []).append(seconds[modes[0]] / taken)
     complete = [mode for mode in modes if len(speeds.get(mode, ())) == len(workloads(config))]

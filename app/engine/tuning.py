@@ -26,7 +26,7 @@ from models.config import ModelConfig
 from models.kernels.modes import EXACT, ComputeMode, fixed_mode, set_mode
 
 logger = logging.getLogger(__name__)
-GAIN = 1.1  # a mode replaces the fixed one only if it is this many times as fast; smaller differences can be noise
+GAIN = 1.1  # another mode, or another type than float32, must be this many times as fast, because of noise
 CHECK_SECONDS = 30.0  # maximum duration of a comparison, during which other versions wait to be loaded
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int], Mapping[ComputeMode, float]]
 
@@ -71,11 +71,14 @@ class Tuner:
         shown = {str(mode): round(speed, 3) for mode, speed in speeds.items()}
         checks: dict[str, PrecisionCheck] = {}
         reason = "no other mode is faster"
+        exact = max(speed for mode, speed in speeds.items() if mode.type == EXACT)
         for mode in sorted(speeds, key=lambda mode: -speeds[mode]):
             if mode == fixed or speeds[mode] < GAIN:
                 break
             if mode.type == EXACT:
                 return ModeChoice(str(mode), "the fastest kernel", shown, checks)
+            if speeds[mode] < GAIN * exact:
+                continue
             check = self._check(version, mode)
             if check is None:
                 reason = "there is nothing on which a faster type could be compared with float32"

@@ -45,8 +45,8 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether any request to this version is open."""
-        return any(part.busy for part in self.parts.values())
+        """Whether a request to this version is open, or a thread still computes a row of a closed request."""
+        return any(part.busy or (isinstance(part, Scorer) and part.computing) for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:
         """Return the status for the heartbeat. Safe to call from another thread."""
@@ -74,14 +74,17 @@ def assemble(
     config, counters = loaded.config, Counters(counters)
 
     def scorer(network: Callable[[Tensor, Tensor], Tensor]) -> Scorer:
-        batcher: Batcher[ScoringItem] = Batcher(limits.max_batch_tokens, 1 if limits.invariant else MAX_BATCH_ROWS)
+        most = limits.tokens_of_step(config, limits.max_batch_tokens)
+        batcher: Batcher[ScoringItem] = Batcher(most, 1 if limits.invariant else MAX_BATCH_ROWS)
         return Scorer(_on_rows(loaded, network), config, batcher, reply, counters)
 
     parts: dict[type, Scorer | Decoder] = {}
     if config.architecture != "linear":  # a linear model has no body, so it has no embeddings
         parts[wire.Embed] = scorer(loaded.network.embed)
     if config.task == "generation":
-        scheduler = Scheduler(limits.max_slots, limits.prefill_tokens, limits.invariant)
+        # With `invariant`, the results depend on the pieces in which a prompt is read, so their size is fixed.
+        prefill = limits.prefill_tokens if limits.invariant else limits.tokens_of_step(config, limits.prefill_tokens)
+        scheduler = Scheduler(limits.max_slots, prefill, limits.invariant)
         runner = Runner(loaded.network, limits.max_slots, loaded.device)
         step = limits.prefill_tokens if limits.invariant else 0
         reuse = PrefixReuse(prefixes, loaded.digest, runner, counters, step) if prefixes is not None else None

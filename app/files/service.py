@@ -12,14 +12,16 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.db import usage
 from app.db.database import Database
 from app.db.ownership import LOCAL, claim_blobs, visible
 from app.db.paging import Page, check_page, cut, new_id
 from app.db.tables import FileRow
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, TooLarge
 from app.files import repository
 from app.files.outline import Outline
 from app.files.records import StoredFile, clean_name, format_of
+from app.quotas import NO_QUOTAS, Quotas
 from app.storage.blobs import BlobStore
 from app.storage.scratch import Scratch
 
@@ -36,8 +38,8 @@ class Files:
     not exist.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
-        self.database, self.blobs = database, blobs
+    def __init__(self, database: Database, blobs: BlobStore, quotas: Quotas = NO_QUOTAS) -> None:
+        self.database, self.blobs, self.quotas = database, blobs, quotas
 
     def create(
         self,
@@ -63,12 +65,30 @@ class Files:
             check_expiry(expires_after, "expires_after")
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
-        sha256, size = self.blobs.put_stream(outline.pass_through(stream), limit, scratch)
+        sha256, size = self.store(owner, outline.pass_through(stream), limit, scratch)
         with self.database.transaction() as session:
-            return self.record(
+            file = self.record(
                 session, owner, filename, purpose, sha256, size, expires_after=expires_after, format=format,
                 outline=outline, roles=roles,
             )  # fmt: skip
+            usage.check_stored(session, self.quotas, owner)
+            return file
+
+    def store(
+        self, owner: str, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None
+    ) -> tuple[str, int]:
+        """Store a blob of at most `limit` bytes, as `BlobStore.put_stream` does.
+
+        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for it.
+        """
+        with self.database.read() as session:
+            room = usage.room(session, self.quotas, owner)
+        if room is None or (limit is not None and limit <= room):
+            return self.blobs.put_stream(stream, limit, scratch)
+        try:
+            return self.blobs.put_stream(stream, max(0, room), scratch)
+        except TooLarge:
+            raise usage.storage_exceeded(self.quotas, owner) from None
 
     def record(
         self,

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
+from app.db import usage
 from app.db.ownership import claim_blobs, visible
 from app.db.paging import new_id
 from app.db.tables import FileRow
@@ -85,6 +86,7 @@ class Uploads:
         empty = self._blobs.put_bytes(b"")  # every row of the table must refer to a blob
         with self._database.transaction() as session:
             row = self._add(session, UPLOAD, owner, clean_name(filename), empty, 0)
+            usage.check_stored(session, self._files.quotas, owner, more=size)
             row.status, row.status_details = PENDING, msgspec.json.encode(plan).decode()
             return self._upload(session, row)
 
@@ -100,15 +102,16 @@ class Uploads:
         exceed the declared size.
         """
         with self._database.read() as session:
-            self._open(session, upload_id, principal)
-        sha256, size = self._blobs.put_stream(stream, limit, scratch)
+            owner = self._open(session, upload_id, principal).owner
+        sha256, size = self._files.store(owner, stream, limit, scratch)
         with self._database.transaction() as session:
             # Lock the upload, so that only one of two equal parts is added and the sizes below cannot change meanwhile.
             upload = self._open(session, upload_id, principal, lock=True)
             row = session.scalar(select(FileRow).where(*_of_upload(upload_id), FileRow.sha256 == sha256))
             if row is None:
                 _check_room(session, upload, size)
-                row = self._add(session, PART, upload.owner, upload_id, sha256, size)
+                row = self._add(session, PART, owner, upload_id, sha256, size)
+                usage.check_stored(session, self._files.quotas, owner)
             return UploadPart(row.id, upload_id, row.created_at)
 
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
@@ -148,6 +151,7 @@ class Uploads:
                 outline=outline,
             )  # fmt: skip
             self._end(session, row, COMPLETED, msgspec.structs.replace(plan, file=file.id))
+            usage.check_stored(session, self._files.quotas, row.owner)
             return self._upload(session, row)
 
     def cancel(self, upload_id: str, principal: str) -> Upload:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.errors import InvalidRequest, did_you_mean
 
 FIELDS = (
-    "activation", "around", "batch_norm", "batch_norm_eps", "context_length", "embedding_scale",
+    "activation", "adapter", "around", "batch_norm", "batch_norm_eps", "context_length", "embedding_scale",
     "final_activation", "first_id", "head_activation", "heads", "ignore", "input", "input_activation", "labels",
     "layers",
     "lowercase", "mask", "nonlinearity", "norm", "norm_eps", "norm_first", "output_activation", "padding",

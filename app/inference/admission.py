@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Self
 
 from app.errors import InvalidRequest, Overloaded
+from app.quotas import Quotas
+from app.rates import TOKENS, Rates
 from app.telemetry import model_series, num_requests_running, num_requests_waiting, rejected
 
 MEMORY_SECONDS = 5.0  # the time constant of the average completion rate
@@ -22,10 +24,13 @@ LONGEST_RETRY = 60.0
 class Ticket:
     """The capacity and metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
 
-    __slots__ = ("_admission", "_closed", "_held", "_model", "_running", "_tokens", "_waiting")
+    __slots__ = (
+        "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
+    )  # fmt: skip
 
-    def __init__(self, admission: Admission, model: str, requests: int, tokens: int) -> None:
-        self._admission, self._model = admission, model
+    def __init__(self, admission: Admission, model: str, requests: int, tokens: int, principal: str) -> None:
+        self._admission, self._model, self._principal = admission, model, principal
+        self._reserved = 0  # tokens of the caller's quota for text that has not been generated yet
         self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
         self._waiting, self._running = requests, 0  # the numbers that the gauges show
         self._closed = False
@@ -38,10 +43,25 @@ class Ticket:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def weigh(self, tokens: int) -> None:
-        """Reserve capacity for the tokens once their number is known. Raises the same errors as `Admission.admit`."""
+    def weigh(self, tokens: int, *, charged: int | None = None, reserved: int = 0) -> None:
+        """Reserve capacity for the tokens, once their number is known, and take them from the caller's quota.
+
+        If `charged` is given, takes this number instead. `reserved` tokens are taken as well, for the text to generate.
+        Raises the same errors as `Admission.admit`, and RateLimited or LargerThanQuota.
+        """
         self._admission.take(0, tokens)
         self._tokens += tokens
+        self._admission.rates.take(self._principal, TOKENS, (tokens if charged is None else charged) + reserved)
+        self._reserved = reserved
+
+    def room(self, tokens: int) -> int | None:
+        """The tokens that each request may generate within the caller's quota after `tokens` of prompts, if limited."""
+        limit = self._admission.rates.limit(self._principal, TOKENS)
+        return None if limit is None else (limit - tokens) // max(1, self._waiting)
+
+    def generated(self, tokens: int) -> None:
+        """Use some of the reserved tokens. `close` returns the others."""
+        self._reserved -= tokens
 
     def started(self) -> None:
         """Record that one request has left the engine's queue: release its capacity and count it as running."""
@@ -69,6 +89,7 @@ class Ticket:
             return
         self._closed = True
         self._admission.release(self._held, self._tokens)
+        self._admission.rates.give_back(self._principal, TOKENS, self._reserved)
         num_requests_waiting.labels(self._model).dec(self._waiting)
         num_requests_running.labels(self._model).dec(self._running)
         self._held = self._tokens = self._waiting = self._running = 0  # so that a late call of `started` has no effect
@@ -78,21 +99,28 @@ class Ticket:
 class Admission:
     """Limits and counts the waiting requests and their tokens. Admitted requests are never dropped."""
 
-    def __init__(self, max_requests: int, max_tokens: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_requests: int,
+        max_tokens: int,
+        clock: Callable[[], float] = time.monotonic,
+        rates: Rates | None = None,
+    ) -> None:
+        self.rates = Rates(Quotas()) if rates is None else rates
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests = self.tokens = 0
         self._clock = clock
         self._rate = 0.0  # requests completed per second, as an exponential average
         self._at = clock()
 
-    def admit(self, model: str, requests: int, tokens: int = 0) -> Ticket:
+    def admit(self, model: str, requests: int, tokens: int = 0, principal: str = "") -> Ticket:
         """Reserve capacity for one caller's requests.
 
         Raises Overloaded (429) if too many requests or tokens are waiting, and InvalidRequest if this caller's requests
         alone exceed a limit.
         """
         self.take(requests, tokens)
-        return Ticket(self, model, requests, tokens)
+        return Ticket(self, model, requests, tokens, principal)
 
     def take(self, requests: int, tokens: int) -> None:
         """Reserve capacity, or raise the same errors as `admit` without reserving any."""

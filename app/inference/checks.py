@@ -68,13 +68,17 @@ def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
     return version.tokenizer
 
 
-def filled(params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion) -> wire.SamplingParams:
+def filled(
+    params: wire.SamplingParams, prompts: list[list[int]], version: ResolvedVersion, most: int | None = None
+) -> wire.SamplingParams:
     """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
-    `max_tokens` is at least 1. If the network has no maximum sequence length, `max_tokens` is the context length.
+    `max_tokens` is at least 1, and at most `most` if that is given. If the network has no maximum sequence length,
+    `max_tokens` is otherwise the context length.
     """
     limit = version.config.position_limit
     room = version.config.context_length if limit is None else limit - max(map(len, prompts))
+    room = room if most is None else min(room, most)
     return msgspec.structs.replace(params, max_tokens=max(1, params.min_tokens, room))
 
 

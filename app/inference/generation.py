@@ -162,6 +162,7 @@ class GenerationRequest:
         choice = self.choices[tag]
         if choice.finish_reason is not None or isinstance(answer, wire.Scored | wire.PackedScored):
             return None  # the engine sent this answer before it received the abort that followed a stop string
+        before = choice.tokens
         if isinstance(answer, wire.Finished):
             piece = choice.finish(answer)
         else:
@@ -172,6 +173,7 @@ class GenerationRequest:
             piece = choice.take(answer)
             if piece.finish_reason is not None:
                 self.client.abort_one(self.work, tag)
+        self.ticket.generated(choice.tokens - before)
         if piece.finish_reason is not None:
             self.measures.finished(piece.finish_reason, choice.timing)
         return piece

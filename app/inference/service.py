@@ -121,7 +121,7 @@ class Inference:
                 checks.check_vectors(dimensions, version)
             if check is not None:
                 check(version)
-            with self.admission.admit(version.ref, 1) as ticket:
+            with self.admission.admit(version.ref, 1, principal=query.principal) as ticket:
                 inputs = await self._prepare(query, version)
                 self._check_cost(version, inputs.lengths)
                 request = kind(
@@ -233,18 +233,20 @@ class Inference:
         version = await self.versions.get(query.reference, query.principal)
         tokenizer = checks.tokenizer_of(version)
         # Admit before reading the prompts, so that an overloaded service does no work for requests that it rejects.
-        ticket = stack.enter_context(self.admission.admit(version.ref, len(query.items) * query.n))
+        count = len(query.items) * query.n
+        ticket = stack.enter_context(self.admission.admit(version.ref, count, principal=query.principal))
         least = version.config.context_length // 4 if query.open_ended else query.params.max_tokens
         policy = replace(query.length_policy, continuation=least)
         prompts = (await self._prepare(replace(query, length_policy=policy), version)).sequences
         if query.open_ended:
-            query = replace(query, params=checks.filled(query.params, prompts, version))
+            params = checks.filled(query.params, prompts, version, ticket.room(sum(map(len, prompts))))
+            query = replace(query, params=params)
         checks.check_room(prompts, query.params.max_tokens, version, query.limit_param)
         self._check_cost(version, list(map(len, prompts)), prompts=True)
         checks.check_ids(query.params, version)
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))
-        ticket.weigh(prompt_tokens * query.n)
+        ticket.weigh(prompt_tokens * query.n, charged=prompt_tokens, reserved=query.params.max_tokens * count)
         measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
         stack.callback(measures.close)
         client, work = await self._started(version, requests, query.trusted, stack)

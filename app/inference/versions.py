@@ -36,6 +36,9 @@ TTL = 0.4  # seconds for which a resolved reference is cached
 STALE_SECONDS = 300.0  # for which an answer may be used while the database does not give another one
 ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
 REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
+ASSETS_BYTES = 512 * 2**20  # the maximum estimated memory of all assets together, unless a single version needs more
+MEMORY_PER_BYTE = 20  # bytes of memory for each byte of the files below; docs/log.md has the measurements
+READ = ("config.json", "labels.json", "tokenizer.json", "calibration.json")
 WEIGHTS = "model.safetensors"
 
 
@@ -73,6 +76,7 @@ class Assets:
     labels: tuple[str, ...]
     tokenizer: Tokenizer | None
     calibration: Calibration | None = None
+    memory: int = 0  # an estimate, in bytes
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,11 @@ class Versions:
         """The digests whose assets are in memory."""
         return set(self._assets)
 
+    @property
+    def memory(self) -> int:
+        """The estimated memory of the assets, in bytes."""
+        return sum(assets.memory for assets in self._assets.values())
+
     def forget(self, digests: Collection[str]) -> None:
         """Drop the assets of deleted versions."""
         for digest in digests:
@@ -237,7 +246,7 @@ class Versions:
     async def _read(self, record: VersionRecord) -> Assets:
         assets = await asyncio.get_running_loop().run_in_executor(self._files, self._open, record)
         self._assets[record.digest] = assets
-        while len(self._assets) > ASSETS:
+        while len(self._assets) > ASSETS or (len(self._assets) > 1 and self.memory > ASSETS_BYTES):
             self._assets.popitem(last=False)
         return assets
 
@@ -246,7 +255,8 @@ class Versions:
         contents = checkpoint.read(directory)
         tokenizer = isolated.load(directory, self._children) if contents.config.input == "tokens" else None
         labels = tuple(contents.labels)
-        return Assets(contents.config, contents.raw_config, labels, tokenizer, contents.calibration)
+        memory = MEMORY_PER_BYTE * sum(entry.size for path, entry in record.files.items() if path in READ)
+        return Assets(contents.config, contents.raw_config, labels, tokenizer, contents.calibration, memory)
 
 
 def still_loading() -> Unavailable:

@@ -20,6 +20,7 @@ from app.jobs.records import BATCH, Job
 from app.jobs.repeats import Repeat
 from app.jobs.repository import JobRepository
 from app.jobs.service import Jobs, check_key
+from app.quotas import NO_QUOTAS, Quotas
 from app.registry.service import Registry
 from app.wire.batch import INPUT, BatchSpec
 from app.wire.trainer import DataFile
@@ -31,10 +32,10 @@ class Batches:
     `jobs` provides the operations that batches share with training jobs: get, list and cancel.
     """
 
-    def __init__(self, database: Database, registry: Registry, files: Files) -> None:
+    def __init__(self, database: Database, registry: Registry, files: Files, quotas: Quotas = NO_QUOTAS) -> None:
         self._database, self._files = database, files
-        self._repository = JobRepository(database)
-        self.jobs = Jobs(database, registry, files, BATCH)
+        self._repository = JobRepository(database, quotas)
+        self.jobs = Jobs(database, registry, files, BATCH, quotas=quotas)
 
     def create(
         self, request: NewBatch, principal: str, idempotency_key: str | None = None, retry_count: int = 0

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.db import usage
 from app.db.database import Database
 from app.db.tables import JobRow
-from app.jobs import logbook, trials
+from app.jobs import logbook, selection, trials
 from app.jobs.records import (
     ATTEMPT,
     ATTEMPT_LOST,
@@ -42,6 +43,7 @@ from app.jobs.records import (
     NewEvent,
 )
 from app.jobs.states import NO_LEASE, JobStates
+from app.quotas import NO_QUOTAS, Quotas
 from app.wire.trainer import PlannedTrial
 
 STARTED = {FINE_TUNING: "Fine-tuning job", EVALUATION: "Evaluation", BATCH: "Batch"}
@@ -50,8 +52,8 @@ STARTED = {FINE_TUNING: "Fine-tuning job", EVALUATION: "Evaluation", BATCH: "Bat
 class JobClaims:
     """Changes jobs on behalf of workers. Uses the caller's transaction, which may also register a version."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
+        self._database, self._quotas = database, quotas
         self._states = JobStates(database)
 
     def claimable(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
@@ -59,7 +61,8 @@ class JobClaims:
 
         This only reads, so idle workers do not take the write lock.
         """
-        due = or_(_claimable(self._database.now(session)), trials.stopped())
+        now = self._database.now(session)
+        due = or_(selection.claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
         return session.scalar(select(JobRow.id).where(JobRow.kind.in_(kinds), due).limit(1)) is not None
 
     def any_leases(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
@@ -90,7 +93,7 @@ class JobClaims:
         # was lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
-        following = _following(session, now, kinds)
+        following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
         if following is None:
             return None
         # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
@@ -250,7 +253,7 @@ class JobClaims:
         stopped = and_(or_(JobRow.cancel_requested, JobRow.pause_requested), JobRow.kind != BATCH)
         settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= max_attempts))
         # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
-        rows = select(JobRow).where(_expired(now), settled).with_for_update(skip_locked=True)
+        rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:
                 self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
@@ -276,25 +279,3 @@ def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     # So does an auto job that waits for its trials: it is running, but has no lease.
     held = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
     return and_(JobRow.id == job_id, JobRow.attempt == attempt, held)
-
-
-def _expired(now: float) -> ColumnElement[bool]:
-    return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
-
-
-def _claimable(now: float) -> ColumnElement[bool]:
-    due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
-    return or_(and_(JobRow.status == QUEUED, due), _expired(now), trials.complete())
-
-
-def _following(session: Session, now: float, kinds: Collection[str]) -> Any:
-    """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if there is none."""
-    # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
-    # row that another worker is claiming. On SQLite, writing transactions run one at a time.
-    return session.execute(
-        select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
-        .where(JobRow.kind.in_(kinds), _claimable(now))
-        .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).one_or_none()

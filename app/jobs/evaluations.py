@@ -23,6 +23,7 @@ from app.jobs.records import EVALUATION, SUCCEEDED, Job
 from app.jobs.repeats import Repeat
 from app.jobs.repository import JobRepository
 from app.jobs.service import Jobs, check_key
+from app.quotas import NO_QUOTAS, Quotas
 from app.registry import repository as registered
 from app.registry.records import Version
 from app.registry.service import Registry
@@ -41,10 +42,10 @@ class Evaluations:
     `jobs` provides the operations that evaluations share with training jobs: get, list, cancel, pause and resume.
     """
 
-    def __init__(self, database: Database, registry: Registry, files: Files) -> None:
+    def __init__(self, database: Database, registry: Registry, files: Files, quotas: Quotas = NO_QUOTAS) -> None:
         self._database, self._registry, self._files = database, registry, files
-        self._repository = JobRepository(database)
-        self.jobs = Jobs(database, registry, files, EVALUATION)
+        self._repository = JobRepository(database, quotas)
+        self.jobs = Jobs(database, registry, files, EVALUATION, quotas=quotas)
 
     def create(
         self, request: EvaluationRequest, principal: str, idempotency_key: str | None = None, retry_count: int = 0

@@ -105,7 +105,7 @@ def _check_file_ids(request: JobRequest) -> None:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Check the number and the lengths of a client's metadata. Raises InvalidRequest with `param` set."""
+    """Check the number of a client's metadata entries, and their lengths. Raises InvalidRequest with `param` set."""
     if len(metadata) > 16:
         raise _invalid("metadata", f"can have at most 16 pairs, not {len(metadata)}")
     for key, value in metadata.items():

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import usage
 from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import trials
@@ -28,6 +29,7 @@ from app.jobs.records import (
     NewEvent,
 )
 from app.jobs.states import JobStates
+from app.quotas import NO_QUOTAS, Quotas
 
 NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation", BATCH: "batch"}
 
@@ -35,12 +37,16 @@ NAMES = {FINE_TUNING: "fine-tuning job", EVALUATION: "evaluation", BATCH: "batch
 class JobRepository:
     """Changes jobs on behalf of clients, in the caller's session. `Jobs` checks the permissions."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
+        self._database, self._quotas = database, quotas
         self._states = JobStates(database)
 
     def insert(self, session: Session, **values: Any) -> Job:
-        """Insert a queued job; `values` are the columns that depend on the request."""
+        """Insert a queued job; `values` are the columns that depend on the request.
+
+        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded if the
+        owner can store nothing more, such as the result of the job.
+        """
         # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
         row = JobRow(**values)
@@ -49,6 +55,9 @@ class JobRepository:
         session.refresh(row)  # the row as the database holds it, with its defaults
         created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
+        usage.check_priority(self._quotas, row.owner, row.priority)
+        usage.check_stored(session, self._quotas, row.owner, more=1)
+        usage.check_queued(session, self._quotas, row.owner, row.created_at)
         return Job.of(row)
 
     def lock(self, session: Session, job_id: str) -> Job | None:
@@ -80,7 +89,10 @@ class JobRepository:
         self._stop(session, job, Flags(cancel=job.cancel_requested, pause=True))
 
     def resume(self, session: Session, job: Job) -> None:
-        """Queue a locked, paused job again. If the job has trials, queue those that are paused too."""
+        """Queue a locked, paused job again. If the job has trials, queue those that are paused too.
+
+        Raises JobQuotaExceeded.
+        """
         paused = trials.of(session, job.id, lock=True)
         for trial in paused:
             if trial.status == PAUSED:
@@ -90,6 +102,7 @@ class JobRepository:
         # earlier.
         if paused:
             self._states.update(session, job.id, status=RUNNING, phase=TRAINING)
+        usage.check_queued(session, self._quotas, job.owner, self._database.now(session))
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""

@@ -20,6 +20,7 @@ from app.jobs.creation import JobCreation
 from app.jobs.records import BATCH, EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
+from app.quotas import NO_QUOTAS, Quotas
 from app.registry.records import CHECKPOINT_ID, LOCAL, visible
 from app.registry.service import Registry
 
@@ -40,11 +41,17 @@ class Jobs:
     """
 
     def __init__(
-        self, database: Database, registry: Registry, files: Files, kind: str = FINE_TUNING, memory: int = 0
+        self,
+        database: Database,
+        registry: Registry,
+        files: Files,
+        kind: str = FINE_TUNING,
+        memory: int = 0,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         """`memory` is the number of bytes that a training run may use; 0 means all memory of this machine."""
         self._database, self._kind = database, kind
-        self._repository = JobRepository(database)
+        self._repository = JobRepository(database, quotas)
         self._creation = JobCreation(database, registry, files, self._repository, memory)
 
     def create(

@@ -74,12 +74,13 @@ class _Input:
             yield piece
 
 
-def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
+def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> int:
     """Unpack a tar or tar.gz archive of at most `limit` unpacked bytes into an empty, private directory.
 
-    Raises ArchiveInvalid for anything that is not a regular checkpoint file, and TooLarge if a limit is exceeded.
+    Returns the total size of the files. Raises ArchiveInvalid for anything that is not a regular checkpoint file, and
+    TooLarge if a limit is exceeded.
     """
-    source, names = _Input(stream, limit), set[str]()
+    source, names, total = _Input(stream, limit), set[str](), 0
     for member in _read_members(source):
         name = _check_member(member)
         if name is None:
@@ -98,8 +99,10 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> None:
             for piece in source.read_exactly(member.size):
                 file.write(piece)
         _skip(source, -member.size % BLOCK)
+        total += member.size
     if not names:
         raise ArchiveInvalid(f"the archive contains no files; create one with: {COMMAND}")
+    return total
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:

@@ -13,9 +13,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.checkpoint.directory import Checkpoint, Manifest, read
+from app.db import usage
 from app.db.database import Database
 from app.db.paging import Page, check_page, cut
 from app.errors import InvalidRequest
+from app.quotas import NO_QUOTAS, Quotas
 from app.registry import alias_repository, aliases, archive, catalog, garbage, publishing, repository, resolving
 from app.registry.aliases import Expected
 from app.registry.catalog import Entry
@@ -34,12 +36,16 @@ STATUSES = ("pending", "ready", "failed", "deleted")
 class Registry:
     """All operations on models, versions and aliases. One object per process; its methods are thread-safe."""
 
-    def __init__(self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, scratch: Path, *, grace_seconds: float = 86_400.0,
+        quotas: Quotas = NO_QUOTAS,
+    ) -> None:  # fmt: skip
         """`scratch` is the folder in which imported archives are unpacked; it is created on demand.
 
         `grace_seconds` is the minimum time for which unreferenced files and the files of deleted versions are kept.
         """
         self.database, self.blobs, self.scratch, self.grace_seconds = database, blobs, scratch, grace_seconds
+        self.quotas = quotas
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
@@ -184,16 +190,9 @@ class Registry:
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
             return aliases.move(
-                session,
-                model,
-                alias,
-                version,
-                principal=principal,
-                now=now,
-                expected=expected_version,
-                required=required,
-                loads=loads,
-            )
+                session, model, alias, version, principal=principal, now=now, expected=expected_version,
+                required=required, loads=loads,
+            )  # fmt: skip
 
     def delete_alias(self, name: str, alias: str, principal: str, *, expected_version: Expected = UNSET) -> None:
         """Remove an alias. Raises NotFound (`alias_not_found`) or Conflict (`alias_conflict`)."""
@@ -261,24 +260,24 @@ class Registry:
         alias: str | None = None,
         expected_version: Expected = UNSET,
     ) -> Version:
-        """Publish the checkpoint directory from a tar or tar.gz archive of at most `limit` unpacked bytes."""
+        """Publish the checkpoint directory from a tar or tar.gz archive of at most `limit` unpacked bytes.
+
+        Raises StorageQuotaExceeded if the principal's quota has no room for the files.
+        """
         check_name(name)
         with publishing.scratch_folder(self.scratch) as directory:
-            archive.unpack(stream, directory, limit)
+            size = archive.unpack(stream, directory, limit)
+            with self.database.read() as session:
+                usage.check_room(session, self.quotas, principal, size)
             files, checkpoint = self.upload_files(directory), read(directory)
             metrics = read_metrics(directory)
         with self.database.transaction() as session:
-            return self.publish(
-                session,
-                name=name,
-                owner=principal,
-                files=files,
-                checkpoint=checkpoint,
-                metrics=metrics,
-                alias=alias,
-                expected_version=expected_version,
-                loads=False,
-            )
+            version = self.publish(
+                session, name=name, owner=principal, files=files, checkpoint=checkpoint, metrics=metrics, alias=alias,
+                expected_version=expected_version, loads=False,
+            )  # fmt: skip
+            usage.check_stored(session, self.quotas, principal)
+            return version
 
     def export_tar(self, version: Version) -> archive.Export:
         """Return the checkpoint directory as a tar archive. Every export of a version yields the same bytes."""

@@ -35,7 +35,8 @@ def options(settings: Settings) -> tuple[str, ...]:
     """Return the trainer options that are the same for every run on this machine."""
     logs = "--log-format", settings.log_format, "--log-level", settings.log_level
     machine = "--threads", str(settings.threads), "--device", settings.device, "--memory", str(settings.training_memory)
-    return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *logs
+    time = "--processor-seconds", str(settings.training_processor_seconds)
+    return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *time, *logs
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

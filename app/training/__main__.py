@@ -65,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=0,
         help="MiB of memory that the run may use; 0: all memory of the machine or of the GPU",
     )
+    parser.add_argument(
+        "--processor-seconds", type=int, default=0, help="seconds of processor time after which the run fails; 0: never"
+    )
     parser.add_argument("--estimate", action="store_true", help="plan the run and time a few steps, without training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
@@ -86,7 +89,7 @@ def train(options: argparse.Namespace) -> int:
     stop = _StopSignal()
     signal.signal(signal.SIGTERM, stop)
     priority.lower()
-    limits.confine(options.memory * MIB or installed_memory())
+    limits.confine(options.memory * MIB or installed_memory(), options.processor_seconds)
     share_the_machine()
     # Importing torch takes seconds, so it is imported only after the lease is watched and SIGTERM is handled.
     with quick_imports():

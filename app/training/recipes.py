@@ -11,8 +11,13 @@ from dataclasses import dataclass, replace
 from app.training.ngram_recipe import NgramRecipe, ngrams
 from app.wire.training_options import TrainingOptions
 from models.choices import RECURRENT
+from models.config import ModelConfig
+from models.parameters import is_body_matrix, shapes
 
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
+PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
+PRETRAINED_RATE = 0.0384  # its learning rate, times its width: 1e-4 for a width of 384, 5e-5 for 768
+PRETRAINED_TOKENS = 20_000_000  # the maximum number of tokens that such a run reads, but it reads each at least once
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
 
@@ -35,7 +40,7 @@ class Recipe:
     optimizer: str = "adamw"
     schedule: str = "cosine"  # for runs of a fixed length
     cooldown: float = 0.3  # with `plateau`: the number of steps of the fall, divided by the number before it
-    patience: int = 2
+    patience: int = 2  # 0: a run never ends at a plateau
     warmup_ratio: float = 0.02  # for runs that are limited only by time
     warmup_steps: int = 100  # for all other runs, but at most a tenth of the steps
     label_smoothing: float = 0.0
@@ -43,6 +48,8 @@ class Recipe:
     averaging: float = 0.0  # the decay per step of the moving average of the weights; 0 disables averaging
     bidirectional: bool = False
     pooling: str = "mean"
+    head_rate: float = 1.0  # the learning rate of the head, relative to that of the rest of the network
+    freezes_embedding: bool = False
     window: int = 128  # the number of consecutive tokens of a text in each training window
 
 
@@ -132,6 +139,46 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
     rate = 3e-3 if architecture == "rnn" else 6e-3
     recipe = replace(recipe, layers=1, width=64, input_width=128, learning_rate=rate, optimizer="muon")
     return replace(recipe, pooling="max", bidirectional=True)
+
+
+def is_pretrained(base: ModelConfig) -> bool:
+    """Whether a version to fine-tune is a large Transformer, such as an imported one.
+
+    Its weights know more than the rows can teach, so they must not move far. Small networks of our own are retrained
+    with large steps instead.
+    """
+    sizes = shapes(base)
+    blocks = sum(math.prod(shape) for name, shape in sizes.items() if is_body_matrix(name, len(shape)))
+    return base.architecture == "transformer" and blocks >= PRETRAINED
+
+
+def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Recipe:
+    """Return the recipe for fine-tuning a large Transformer, from the recipe of a new network on the same data.
+
+    `count` is the number of train rows, or 0 for one long text, and `tokens` the number of train tokens or steps. Runs
+    have a fixed length, because a plateau would be detected only after several epochs.
+    """
+    return replace(
+        recipe,
+        learning_rate=PRETRAINED_RATE / base.width,
+        epochs=max(1.0, min(_passes(count, recipe.batch_size), PRETRAINED_TOKENS / max(1, tokens))),
+        optimizer="adamw",
+        schedule="linear",
+        patience=0,
+        warmup_steps=1000,
+        weight_decay=0.01,
+        label_smoothing=0.0,
+        token_dropout=0.0,
+        averaging=0.0,
+        head_rate=10.0,
+        freezes_embedding=True,
+    )
+
+
+def _passes(count: int, batch_size: int) -> float:
+    """Return the epochs for fine-tuning. Few rows need more of them (Mosbach et al., 2021, section 6)."""
+    least = LEAST_STEPS / max(1, math.ceil(count / batch_size))
+    return float(round(max(least, min(20.0, max(3.0, 12_000 / count))))) if count else 2.0
 
 
 def _linear(branch: NgramRecipe) -> Recipe:

@@ -21,6 +21,7 @@ from models.parameters import Shape, in_branch, is_body_matrix, shapes
 INSUFFICIENT = "insufficient_memory"  # the code of the error
 NUMBER = 4  # bytes; weights are float32, even if matrix products are computed in bfloat16
 MOMENTS = {"adamw": 2, "muon": 2, "sgd": 1}  # values that an optimizer keeps for each weight
+EMBEDDING = "input.embedding.weight"
 _HEADS = 4
 
 
@@ -36,7 +37,9 @@ class WeightMemory:
         return self.weights + self.optimizer
 
 
-def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False) -> WeightMemory:
+def weight_memory(
+    config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False
+) -> WeightMemory:
     """The memory for a network's weights. With `averaged`, this includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
@@ -45,7 +48,7 @@ def weight_memory(config: ModelConfig, optimizer: str, *, averaged: bool, head_o
         if in_branch(name):
             kept += _of_branch(name, shape)
             continue
-        trained = not head_only or name.startswith("head")
+        trained = name.startswith("head") if head_only else not (freeze_embedding and name == EMBEDDING)
         moments = 1 if optimizer == "muon" and is_body_matrix(name, len(shape)) else MOMENTS[optimizer]
         kept += size * ((1 + moments) * trained + averaged)
     return WeightMemory(weights * NUMBER, kept * NUMBER)
@@ -77,8 +80,9 @@ def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
         config = ModelConfig.from_dict(base)
     except ConfigError:  # this release cannot read the version; the trainer reports the error
         return 0
-    head_only = bool(options.head_only)
-    return weight_memory(config, options.optimizer or "sgd", averaged=False, head_only=head_only).total
+    head_only, frozen = bool(options.head_only), config.architecture == "transformer"  # depending on its size
+    optimizer = options.optimizer or "sgd"
+    return weight_memory(config, optimizer, averaged=False, head_only=head_only, freeze_embedding=frozen).total
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:

@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -90,7 +91,9 @@ class BatchAttempt(JobAttempt):
         now = self._lease.write(self._resources.database.now)
         began = {"total": self._total, "in_progress_at": self._progress.in_progress_at or now}
         self._spool.read()
-        self._report(ANSWERING, began | self._counts(), advanced=False)
+        # An earlier attempt may have been killed before it reported its last answers.
+        advanced = len(self._spool.answers) > self._progress.completed + self._progress.failed
+        self._report(ANSWERING, began | self._counts(), advanced=advanced)
 
     def _start(self, lock: int) -> Trainer:
         resources = self._resources
@@ -141,6 +144,8 @@ class BatchAttempt(JobAttempt):
             lambda s: jobs.report_batch(s, job.id, job.attempt, phase, changes, advanced=advanced)
         )
         self._lease.cancel = self._lease.cancel or flags.cancel
+        if advanced:
+            self._job = replace(job, losses=0)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,11 @@ from app.worker.resources import Resources
 
 SHORTAGE = "there was not enough memory, so the run restarts from step 0 with batches split into smaller pieces"
 
+OVERTIME = TrainFailed(
+    "processor_time_exceeded",
+    "the job used more processor time than this service allows (OSTINATO_TRAINING_PROCESSOR_SECONDS); use fewer steps "
+    "or epochs, or a smaller network",
+)
 TWICE = TrainFailed(
     "out_of_memory",
     "the system ended the trainer twice because memory ran out; use a smaller batch_size, width or context_length",
@@ -56,6 +61,8 @@ def after_loss(
     lease.check()  # another attempt may already be using the run directory
     if isinstance(last, Broke):
         return SHORTAGE if last.kind == shortage.ENDED else f"the trainer ended unexpectedly (an error: {last.kind})"
+    if code == -signal.SIGXCPU:
+        return OVERTIME
     if code == -signal.SIGKILL and kills.noticed() and run.settled() is not None:
         return SHORTAGE if shortage.report(run.path) else TWICE
     return f"the trainer ended unexpectedly ({transcript.describe_exit(code)})"

@@ -54,7 +54,7 @@ class Resources:
             cache=LocalCache(settings.data / "cache", blobs, settings.cache_bytes),
             registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
             files=Files(database, blobs),
-            jobs=JobClaims(database),
+            jobs=JobClaims(database, settings.quotas),
             changes=Changes(database),
             trainer=(*trainer, *options(settings)),
             env=env,

@@ -41,6 +41,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "scores": "benchmarks.accept.scores",
     "estimates": "benchmarks.accept.estimates",
     "abuse": "benchmarks.accept.abuse",
+    "faults": "benchmarks.accept.faults",
     "idle": "benchmarks.accept.idle",
 }
 

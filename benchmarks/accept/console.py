@@ -1,4 +1,4 @@
-"""The console with thousands of models and jobs and a long curve, in a real Chromium, and its first paint.
+"""Measures the views of the console, in a real Chromium, with thousands of jobs and a long curve, and its first paint.
 
 Each view's time is measured with ten models, ten jobs and a curve of ten points, and again with many more of each,
 whose rows are copies of those of a real training run. Set ACCEPT_FACTOR to a smaller number for a quick run.

@@ -134,6 +134,12 @@ def _call_each_family(call: Caller) -> None:
     evaluation = call("evaluations.create_evaluation", body=models.EvaluationRequest(model=card.id, file=file.id))
     assert call("evaluations.cancel_evaluation", evaluation.id).status == "cancelled"
 
+    requests = types.File(io.BytesIO(b"{}"), "requests.jsonl", "application/jsonl")
+    file = call("files.create_file", body=models.CreateFileBody(file=requests, purpose="batch"))
+    asked = {"input_file_id": file.id, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+    batch = call("batches.create_batch", body=models.NewBatch.from_dict(asked))
+    assert batch.request_counts.total == 0 and call("batches.cancel_batch", batch.id).status == "cancelled"
+
     alias = call("registry.set_model_alias", card.id.partition(":")[0], "staging", body=models.AliasRequest(version=1))
     assert alias.version == 1
     assert call("registry.export_model_version", alias.model, 1).payload.read(8)

@@ -21,7 +21,8 @@ import torch
 import zmq
 
 from app.engine.limits import StepLimits
-from app.engine.process import EngineProcess
+from app.engine.process import EngineProcess, tuner_of
+from app.settings import load
 from app.wire import engine as wire
 from tests.engine import builders as b
 
@@ -314,3 +315,12 @@ def test_a_slow_reader_still_gets_a_final_message_for_every_request(
     engine._settle()
     context.destroy(linger=0)
     engine._context.destroy(linger=0)
+
+
+def test_types_and_kernels_are_chosen_unless_the_settings_fix_them(tmp_path: Path) -> None:
+    def chosen(**settings: object) -> bool:
+        return tuner_of(load({}, **settings, data_dir=str(tmp_path)), b.CPU, 1) is not None
+
+    assert chosen(dtype="auto")
+    assert not chosen(dtype="auto", batch_invariant=True)
+    assert not chosen(dtype="float32") and not chosen(dtype="bfloat16")

@@ -141,6 +141,17 @@ def test_other_kernels_of_float32_need_no_probes(tmp_path: Path, monkeypatch: py
     assert loaded.mode == COARSE and loaded.choice.reason == "the fastest kernel"
 
 
+def test_another_type_must_be_clearly_faster_than_every_kernel_of_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "KERNELS", (reference,))
+    monkeypatch.setattr(tuning.timing, "modes_of", lambda config, device: [PLAIN, HALF, COARSE])
+    message = saved(tmp_path)
+    for speed, best in ((1.55, COARSE), (1.8, HALF)):
+        chooser, _ = tuner(None, {PLAIN: 1.0, COARSE: 1.5, HALF: speed})
+        assert loader.load(message, b.CPU, torch.float32, chooser).mode == best
+
+
 def test_an_engine_that_starts_again_measures_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message, folder = saved(tmp_path), tmp_path / "measurements"
     first, watch = tuner(folder, {PLAIN: 1.0, HALF: 2.0})

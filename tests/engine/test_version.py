@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.engine.limits import StepLimits
+from app.engine.limits import PIECE_SECONDS, StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
 from app.engine.scorer import Scorer
@@ -15,6 +15,7 @@ from app.engine.version import assemble
 from app.wire import engine as wire
 from app.wire.modes import ModeChoice
 from models.config import ModelConfig
+from models.cost import affordable_tokens
 from tests.engine import builders as b
 from tests.engine.builders import CPU
 from tests.models.configurations import built, classifiers, generators, with_branches
@@ -30,6 +31,26 @@ def test_every_network_can_be_served(config: ModelConfig) -> None:
     expected = {wire.Generate if config.task == "generation" else wire.Score}
     assert set(version.parts) == expected | ({wire.Embed} if config.architecture != "linear" else set())
     assert not version.busy and version.status().running == 0
+
+
+@pytest.mark.parametrize("invariant", [False, True])
+def test_a_large_network_computes_fewer_tokens_in_a_step(invariant: bool) -> None:
+    """A slow machine reads prompts and texts in smaller pieces, unless the results depend on the pieces."""
+    scored, generated = b.config("transformer", "classification"), b.config("transformer")
+    for speed in (float("inf"), 1e7, 1.0):
+        limits = StepLimits(4096, 8, 512, invariant, speed=speed)
+        scoring, generating = (
+            assemble(
+                LoadedNetwork("d", "n", c, b.network(c), 0, torch.float32, CPU, None, None, None), limits, _ignore,
+                Counters(),
+            )
+            for c in (scored, generated)
+        )  # fmt: skip
+        scorer, decoder = scoring.parts[wire.Score], generating.decoder
+        assert isinstance(scorer, Scorer) and decoder is not None
+        most = [affordable_tokens(c, PIECE_SECONDS, speed) for c in (scored, generated)]
+        assert scorer.batcher.max_tokens == min(4096, most[0]) and (speed > 1e7 or most[0] < 512)
+        assert decoder.scheduler.prefill_tokens == (512 if invariant else min(512, most[1]))
 
 
 def test_the_work_of_a_version_is_counted_for_it_alone() -> None:

@@ -1,4 +1,4 @@
-"""The labels of a version to which a typed question refers."""
+"""Typed questions refer to labels of a version."""
 
 from __future__ import annotations
 

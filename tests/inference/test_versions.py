@@ -199,6 +199,24 @@ def test_the_least_recently_used_assets_are_dropped(cache: OneDirectory, monkeyp
     assert cache.asked == 301  # those in use all the time are read once
 
 
+def test_the_memory_of_assets_is_bounded(cache: OneDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer versions with large tokenizers are kept than with small ones, but always the newest one."""
+    monkeypatch.setattr(module, "ASSETS_BYTES", 100 * module.MEMORY_PER_BYTE)
+
+    def sized(reference: str, principal: str) -> Record:
+        files = {"tokenizer.json": FileEntry("0" * 64, int(reference)), "model.safetensors": FileEntry("0" * 64, 10**9)}
+        return Record(f"{reference}:1", f"digest-{reference}", files=files)
+
+    async def scenario() -> None:
+        versions = Versions(sized, cache, 1000.0)
+        for size, kept in ((50, {50}), (30, {50, 30}), (40, {30, 40}), (31, {40, 31}), (1000, {1000}), (1, {1})):
+            await versions.get(str(size), "local")
+            assert versions.digests == {f"digest-{size}" for size in kept}, size
+            assert versions.memory == sum(kept) * module.MEMORY_PER_BYTE
+
+    asyncio.run(scenario())
+
+
 def test_the_assets_of_versions_that_are_gone_are_dropped(cache: OneDirectory) -> None:
     async def scenario() -> None:
         versions = versions_with(cache)

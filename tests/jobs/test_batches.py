@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import InvalidRequest, NotFound
 from app.jobs import batch_request
+from app.jobs.records import BATCH_LANE, Job
 from app.worker.resources import Resources
 from tests.jobs.batch_fixtures import BatchQueue, queue_of
 from tests.jobs.fixtures import Queue
@@ -82,3 +83,20 @@ def test_batches_do_not_count_as_jobs_before_a_training(batches: BatchQueue, que
     assert queue.create().jobs_before == 0
     [listed] = queue.jobs.list("alice").items
     assert listed.jobs_before == 0
+
+
+def test_a_cancelled_batch_that_is_given_back_waits_for_an_attempt_that_stores_its_answers(
+    batches: BatchQueue, resources: Resources
+) -> None:
+    def claim() -> Job | None:
+        with resources.database.transaction() as session:
+            return resources.jobs.claim(session, "w", 100.0, 3, BATCH_LANE)
+
+    job = batches.create()
+    assert claim() is not None
+    batches.batches.jobs.cancel(job.id, job.owner)
+    with resources.database.transaction() as session:
+        assert resources.jobs.requeue(session, job.id, 1, lost=False) == "queued"
+    assert batches.status(job) == "cancelling"
+    again = claim()
+    assert again is not None and (again.id, again.attempt, again.cancel_requested) == (job.id, 2, True)

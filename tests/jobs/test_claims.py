@@ -8,7 +8,8 @@ from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
-from app.jobs.records import NewEvent
+from app.jobs.records import Job, NewEvent
+from app.quotas import parse as parse_quotas
 from tests.jobs.fixtures import Queue, claim
 
 
@@ -89,3 +90,34 @@ def test_an_attempt_that_ended_orderly_is_not_reported_as_lost(queue: Queue) -> 
         JobClaims(queue.database).requeue(session, job.id, held.attempt, lost=False)
     assert claim(queue).attempt == 2
     assert "job.lost" not in {event.kind for event in queue.events(job)}
+
+
+def test_an_owner_runs_no_more_jobs_than_its_quota(queue: Queue) -> None:
+    first, second, other = queue.create(), queue.create(), queue.create("bob")
+    claims = JobClaims(queue.database, parse_quotas("alice:running=1", ("alice", "bob")))
+    claimed: list[Job] = []
+    ready = threading.Barrier(3)
+
+    def work(name: str) -> None:
+        ready.wait()
+        with queue.database.transaction() as session:
+            job = claims.claim(session, name, 100.0, 3)
+        if job is not None:
+            claimed.append(job)
+
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work_left = {job.id for job in claimed}
+    assert len(work_left & {first.id, second.id}) == 1 and work_left <= {first.id, second.id, other.id}
+    with queue.database.transaction() as session:
+        while job := claims.claim(session, "w", 100.0, 3):
+            assert job.id == other.id
+        assert not claims.claimable(session)
+        running = next(job for job in claimed if job.owner == "alice")
+        claims.finish(session, running.id, running.attempt, "succeeded")
+        assert claims.claimable(session)
+        following = claims.claim(session, "w", 100.0, 3)
+        assert following is not None and following.owner == "alice"

@@ -6,7 +6,7 @@ import pytest
 
 from models.choices import NETWORKS
 from models.config import ModelConfig
-from models.cost import CORE_SPEED, predict
+from models.cost import CORE_SPEED, SHORT, UNBOUNDED, affordable_tokens, predict
 
 SMALL = {"task": "classification", "vocab_size": 100, "classes": 2, "layers": 2, "width": 256}
 
@@ -29,3 +29,15 @@ def test_more_cores_and_a_second_direction() -> None:
     both = ModelConfig(architecture="lstm", bidirectional=True, **SMALL)  # type: ignore[arg-type]
     assert predict(config, 1000, 4 * CORE_SPEED) < predict(config, 1000, CORE_SPEED)
     assert predict(both, 1000, CORE_SPEED) > 2 * predict(config, 1000, CORE_SPEED)
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize("width", [256, 2048])
+def test_affordable_tokens_take_the_given_time(architecture: str, width: int) -> None:
+    config = ModelConfig(architecture=architecture, **{**SMALL, "width": width})  # type: ignore[arg-type]
+    tokens = affordable_tokens(config, 0.25, CORE_SPEED)
+    assert 1 <= tokens < UNBOUNDED
+    if architecture == "transformer":
+        assert tokens / SHORT * predict(config, SHORT, CORE_SPEED) == pytest.approx(0.25, rel=0.05)
+    assert affordable_tokens(config, 1e-9, CORE_SPEED) == 1
+    assert affordable_tokens(config, 0.25, float("inf")) == UNBOUNDED

@@ -17,6 +17,7 @@ from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.version import assemble
 from app.wire import engine as wire
+from models import interruption
 from tests.engine import builders as b
 from tests.engine.test_host import Gated, Immediate, Replies, load
 from tests.serving import wait_until
@@ -96,6 +97,41 @@ def test_a_long_sequence_whose_client_has_left_is_not_computed(host: EngineHost,
     network.go.set()
     wait_until(lambda: _stepped(host, "long-0") and host.busy_since is None)
     assert len(network.calls) == 1
+
+
+def test_a_long_sequence_is_stopped_when_its_client_leaves(host: EngineHost, tmp_path: Path) -> None:
+    network, slow = held(host, tmp_path / "slow")
+    ends: list[str] = []
+
+    def compute(*_: object) -> Any:
+        network.calls.append((1, 1))
+        try:
+            while True:  # as a network between two layers
+                interruption.check()
+                network.go.wait(0.001)
+        finally:
+            ends.append("stopped")
+
+    loaded = host.versions[slow].loaded
+    host.versions[slow] = assemble(replace(loaded, network=Endless(compute)), host.limits, host.reply, host.counters)
+    host.receive(b.PEER, wire.Score("long", slow, "p", [LONG]))
+    run(host)
+    wait_until(lambda: network.calls)
+    host.receive(b.PEER, wire.Abort("long"))
+    wait_until(lambda: ends and host.busy_since is None)
+    run(host)
+    replies: Any = host.reply
+    assert [type(message) for message in replies.all["long"]] == [wire.Finished]
+
+
+class Endless:
+    """A network whose scores are computed by a function."""
+
+    def __init__(self, compute: Any) -> None:
+        self.embed = self._compute = compute
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self._compute(*inputs)
 
 
 def _stepped(host: EngineHost, id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -43,7 +44,25 @@ def test_a_trainer_has_limits_and_no_network(tmp_path: Path) -> None:
         if os.getuid() == 0:  # otherwise, the system may not allow it
             interfaces = [line.split(":")[0].strip() for line in (proc / "net" / "dev").read_text().splitlines()[2:]]
             assert interfaces in ([], ["lo"])
-        assert (proc / "status").read_text().split("Uid:")[1].split()[0] == str(os.getuid())
+        status = dict(line.split(":\t") for line in (proc / "status").read_text().splitlines())
+        assert status["Uid"].split()[0] == str(os.getuid())
+        assert status["NoNewPrivs"] == "1"
+        assert {int(status[name], 16) & ~0b110 for name in ("CapEff", "CapPrm", "CapInh")} == {0}
+        assert granted["Max cpu time"] == "unlimited"
+
+
+@linux
+def test_a_trainer_ends_when_it_has_used_its_processor_time(tmp_path: Path) -> None:
+    with runs.trainer(make(tmp_path), "--processor-seconds", "1") as process:
+        assert process.wait(60) == -signal.SIGXCPU
+
+
+def test_a_job_that_exceeds_its_processor_time_fails_at_once(queue: Queue, resources: Resources) -> None:
+    job = queue.create(plan={"steps": 10, "die_at": 5, "deaths": 9, "signal": signal.SIGXCPU})
+    with working(resources):
+        failed = until(lambda: (row := queue.get(job)).ended and row)
+    assert failed.error is not None
+    assert (failed.status, failed.attempt, failed.error["code"]) == ("failed", 1, "processor_time_exceeded")
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, times: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from app.training.recipes import LEAST_STEPS, Recipe, generation, rows, tokenizer
+from app.training.recipes import LEAST_STEPS, Recipe, generation, is_pretrained, pretrained, rows, tokenizer
 from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import RANGES, WORDS
 from models.choices import ARCHITECTURES, NETWORKS, RECURRENT
@@ -83,6 +85,44 @@ def test_labels_are_smoothed_and_values_are_not(architecture: str) -> None:
 def test_recurrent_networks_read_rows_in_both_directions_and_streams_in_one(architecture: str) -> None:
     assert rows(architecture, "classification", 1000, 20_000, features=False).bidirectional
     assert not generation(architecture, 10_000).bidirectional
+
+
+def large(width: int = 384, layers: int = 6, **fields: Any) -> ModelConfig:
+    """A version like those that are imported."""
+    values = {"architecture": "transformer", "task": "embedding", "vocab_size": 300, "heads": 4, "norm": "layer"}
+    return ModelConfig(**(values | {"width": width, "layers": layers} | fields))
+
+
+def test_a_large_transformer_is_fine_tuned_with_small_steps() -> None:
+    new = rows("transformer", "classification", 5_000, 100_000, features=False)
+    tuned = pretrained(new, large(), 5_000, 100_000)
+    check(tuned)
+    assert tuned.learning_rate == pytest.approx(1e-4) and tuned.head_rate > 1 and tuned.patience == 0
+    assert pretrained(new, large(768), 5_000, 100_000).learning_rate == pytest.approx(5e-5)
+    assert tuned.batch_size == new.batch_size and tuned.epochs == 3
+
+
+def test_few_rows_need_more_epochs_and_many_tokens_fewer() -> None:
+    epochs = []
+    for count in (1, 50, 500, 5_000, 50_000, 5_000_000):
+        tokens = 30 * count
+        recipe = pretrained(rows("transformer", "regression", count, tokens, features=False), large(), count, tokens)
+        epochs.append(recipe.epochs)
+    assert epochs == sorted(epochs, reverse=True) and epochs[-1] == 1
+    assert epochs[1] * math.ceil(50 / 16) >= LEAST_STEPS
+    one_text = pretrained(generation("transformer", 10_000), large(task="generation"), 0, 10_000)
+    assert one_text.optimizer == "adamw" and one_text.epochs == 2
+
+
+def test_small_and_recurrent_networks_are_not_pretrained() -> None:
+    assert is_pretrained(large()) and is_pretrained(large(256, 4))
+    assert not is_pretrained(large(128, 2))
+    assert not is_pretrained(ModelConfig(architecture="lstm", task="generation", vocab_size=300, width=1024))
+    assert not is_pretrained(
+        ModelConfig(
+            architecture="linear", task="regression", vocab_size=300, classes=1, ngram_buckets=2**20, ngram_words=1
+        )
+    )
 
 
 def test_tokenizers_follow_the_text() -> None:

@@ -122,7 +122,7 @@ class FakeTrainer:
                 self.emit(Broke("SafetensorError", errno.ENOSPC))
             raise SystemExit(disk_errors.EXIT_CODE)
         if self.step == self.plan.get("die_at") and self.attempt <= self.plan.get("deaths", 1):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.plan.get("signal", signal.SIGKILL))
         if self.step == self.plan.get("diverge_at"):
             best = self.plan["best_step"]
             saved = f"checkpoints/step-{best}", {"train_loss": 1.0 / best}, best

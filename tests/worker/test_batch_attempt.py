@@ -15,6 +15,9 @@ from sqlalchemy import update
 from app.db.tables import JobRow
 from app.disk_errors import EXIT_CODE
 from app.jobs.records import BATCH_LANE, Job
+from app.runs.batch_spool import Spool
+from app.runs.run_directory import RunDirectory
+from app.wire.batch import ANSWERS
 from app.worker import batch_attempt
 from app.worker.resources import Resources
 from app.worker.worker import BATCHES, Worker
@@ -104,6 +107,20 @@ def test_a_killed_program_goes_on_where_it_stood(resources: Resources, batches: 
     pids = [line["response"]["body"]["pid"] for line in output]
     assert len(set(pids)) == 4 and pids == sorted(pids, key=pids.index)  # each program answered its own share
     assert batches.get(job).attempt == 4
+
+
+def test_answers_that_a_killed_worker_did_not_report_count_as_progress(
+    resources: Resources, batches: BatchQueue
+) -> None:
+    job = batches.create([{}, {"exit": 1}])
+    run = RunDirectory(resources.runs, job.id)
+    run.create()
+    with Spool(run.path / ANSWERS) as spool:
+        spool.append(0, True, b"{}")
+    with resources.database.transaction() as session:
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(losses=resources.settings.max_attempts - 1))
+    step(resources)
+    assert (batches.get(job).status, batches.get(job).losses, batches.progress(job).completed) == ("queued", 1, 1)
 
 
 def test_a_program_that_never_advances_fails_the_batch(resources: Resources, batches: BatchQueue) -> None:

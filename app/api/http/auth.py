@@ -26,8 +26,8 @@ ASSETS = (
     "/docs/start.js",
     "/redoc/redoc.standalone.js",
 )
-# Routes for programs that monitor the service: they need no key and no matching Host header, are answered even if the
-# service accepts no more connections, and are logged at debug level only.
+# Routes for programs that monitor the service: they need no key, are answered even if the service accepts no more
+# connections, and are logged at debug level only.
 HEALTH = frozenset(("/livez", "/ping", "/readyz", "/health", "/v2/health/live", "/v2/health/ready"))
 PUBLIC = HEALTH | frozenset(("/docs", "/redoc", "/openapi.json", *ASSETS))
 CONSOLE = "/console/"  # the prefix of the console's scripts and styles
@@ -107,12 +107,12 @@ class Authentication:
         It is empty for a request to a public route without a key, if keys are configured. Also records in the scope
         whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
-        headers, path = index_of(scope), scope["path"]
+        headers = index_of(scope)
         principal: str | None = LOCAL
         if self.keys:
             principal = self.keys.principal(headers.get(b"authorization"))
             self._check_key(principal, scope, headers)
-        self._check_site(scope["method"], path, headers)
+        self._check_site(scope["method"], headers)
         return principal or ""
 
     def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -124,7 +124,7 @@ class Authentication:
             raise Unauthorized(_complaint(headers.get(b"authorization")))
         scopes.check(self.scopes[principal], scope["method"], scope["path"])
 
-    def _check_site(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+    def _check_site(self, method: str, headers: Mapping[bytes, bytes]) -> None:
         """Raise Forbidden if the request was sent by a page on another web site.
 
         Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
@@ -137,7 +137,7 @@ class Authentication:
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
         if foreign and method not in SAFE_METHODS:
             raise Forbidden("requests from other web sites are rejected: the Origin header names another host")
-        if not self.keys and path not in HEALTH and not self._own_name(host.decode("latin-1")):
+        if not self.keys and not self._own_name(host.decode("latin-1")):
             raise Forbidden("the Host header must name this machine, because no API keys are configured")
 
     def _allowed(self, origin: bytes) -> bool:

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+RATE_HEADERS = tuple(
+    f"x-ratelimit-{part}-{name}" for part in ("limit", "remaining", "reset") for name in ("requests", "tokens")
+)
 READABLE = (
     "x-request-id", "x-model-version", "x-queue-time", "x-inference-time", "x-total-time", "x-prompt-tokens",
     "x-generated-tokens", "x-error-code", "retry-after", "x-should-retry", "content-disposition",
+    *RATE_HEADERS,
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 PREFLIGHT_SECONDS = 600

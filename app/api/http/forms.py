@@ -76,6 +76,11 @@ class DiskParser(MultiPartParser):
             self._files_to_close_on_error.append(file)  # type: ignore[arg-type]
             self._current_part.file.file = file
 
+    def close_files(self) -> None:
+        """Close all files, among them one whose part has no end, which is not in the form."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def read_form(request: Request) -> AsyncIterator[Form]:
     """A dependency that reads a multipart request's form, and closes the form's file after the reply.
@@ -90,13 +95,15 @@ async def read_form(request: Request) -> AsyncIterator[Form]:
     scratch = partial(services.files.blobs.scratch, services.settings.scratch_dir)
     try:
         async with aclosing(request.stream()) as stream:
-            form = await DiskParser(request.headers, stream, scratch).parse()
+            parser = DiskParser(request.headers, stream, scratch)
+            form = await parser.parse()
     except MultiPartException as error:
         raise InvalidRequest(error.message) from None
     try:
         yield _form(form.multi_items())
     finally:
         await form.close()
+        parser.close_files()
 
 
 def _form(items: Iterable[tuple[str, UploadFile | str]]) -> Form:

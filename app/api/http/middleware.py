@@ -21,6 +21,7 @@ from app.api.http.errors import InternalError, Stopping, send_error
 from app.api.http.head import as_get
 from app.api.http.headers import index_of
 from app.api.http.limits import BodyLimits
+from app.api.http.rates import RequestRates
 from app.api.http.replies import new_id
 from app.api.http.scopes import READS, is_audited
 from app.errors import OstinatoError
@@ -71,8 +72,10 @@ class Envelope:
     Then it counts and logs the reply. Replies to unexpected errors with status 500.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, authentication: Authentication, log: AccessLog) -> None:
-        self.app, self._authentication, self._log = app, authentication, log
+    def __init__(
+        self, app: ASGIApp, settings: Settings, authentication: Authentication, rates: RequestRates, log: AccessLog
+    ) -> None:
+        self.app, self._authentication, self._rates, self._log = app, authentication, rates, log
         self._limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
         self._enter = cors(self._check, settings.origins)
 
@@ -116,6 +119,9 @@ class Envelope:
             return
         try:
             scope["principal"] = self._authentication.principal(scope)
+            if self._rates.is_limited(scope):
+                send = self._rates.with_headers(scope, send)
+                self._rates.count(scope)
             receive = self._limits.check(scope, receive)
         except OstinatoError as error:
             await send_error(scope, send, error)

@@ -21,6 +21,7 @@ from app.jobs.batches import Batches
 from app.jobs.estimates import Estimates
 from app.jobs.evaluations import Evaluations
 from app.jobs.service import Jobs
+from app.rates import Rates
 from app.registry.probes import Probes
 from app.registry.records import Alias
 from app.registry.service import Registry
@@ -51,6 +52,7 @@ class Services:
     readiness: Readiness
     changes: Changes
     audit: AuditTrail
+    rates: Rates
     freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
@@ -70,6 +72,7 @@ class Services:
         await self.inference.close()
         await asyncio.to_thread(self.database.close)
         self.changes.close()
+        self.rates.close()
 
 
 class _Catalogue:
@@ -88,29 +91,33 @@ class _Catalogue:
 
 def build_services(settings: Settings) -> Services:
     """Create the services without opening any connection."""
-    database = Database(settings.database)
+    database, quotas = Database(settings.database), settings.quotas
     blobs = BlobStore(settings.storage)
-    registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds)
-    files = Files(database, blobs)
+    grace = settings.delete_grace_seconds
+    registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=grace, quotas=quotas)
+    files = Files(database, blobs, quotas)
+    rates = Rates(quotas, settings.run_dir)
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
     probes = Probes(database, blobs)
     inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
+    inference.admission.rates = rates
     return Services(
         settings=settings,
         database=database,
         registry=registry,
         probes=probes,
         files=files,
-        jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20),
+        jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
-        evaluations=Evaluations(database, registry, files),
-        batches=Batches(database, registry, files),
+        evaluations=Evaluations(database, registry, files, quotas),
+        batches=Batches(database, registry, files, quotas),
         webhooks=_webhooks(settings, database),
         inference=inference,
         readiness=Readiness(database.ping, _Catalogue(registry, changes), inference),
         changes=changes,
         audit=AuditTrail(database),
+        rates=rates,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.api.http.sse import frame, json_line
 from app.api.openai.chat_schemas import (
+    FINGERPRINT,
     ChatAlternative,
     ChatAnswer,
     ChatChoice,
@@ -99,7 +100,7 @@ class ChatFramer:
                 "object": "chat.completion.chunk",
                 "created": head.created,
                 "model": head.model,
-                "system_fingerprint": None,
+                "system_fingerprint": FINGERPRINT,
                 "choices": [],
             }
         )

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.api.http.release import release
 from app.api.http.sampling_fields import Alternatives, NewTokens
 from app.api.openai.completions_schemas import CompletionUsage
 from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import SamplingFields
 
+FINGERPRINT = f"ostinato-{release()}"  # a text, because TGI's client does not accept null
 NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 
 
@@ -101,7 +103,7 @@ class ChatReply(msgspec.Struct, frozen=True):
     choices: list[ChatChoice]
     usage: CompletionUsage
     object: Literal["chat.completion"] = "chat.completion"
-    system_fingerprint: str | None = None
+    system_fingerprint: str = FINGERPRINT
 
 
 class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,7 +132,7 @@ class ChatChunk(msgspec.Struct, frozen=True):
     choices: list[ChatDeltaChoice]
     usage: CompletionUsage | None = None
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    system_fingerprint: str | None = None
+    system_fingerprint: str = FINGERPRINT
 
 
 EXAMPLE: dict[str, Any] = {
@@ -153,10 +155,11 @@ EXAMPLE: dict[str, Any] = {
         "prompt_tokens_details": {"cached_tokens": 0},
     },
     "object": "chat.completion",
-    "system_fingerprint": None,
+    "system_fingerprint": FINGERPRINT,
 }
 STREAM_EXAMPLE = (
     'data: {"id":"chatcmpl-5d1c","object":"chat.completion.chunk","created":1745383065,"model":"my-assistant",'
-    '"system_fingerprint":null,"choices":[{"index":0,"delta":{"content":"Hello"},"logprobs":null,'
+    f'"system_fingerprint":"{FINGERPRINT}",'
+    '"choices":[{"index":0,"delta":{"content":"Hello"},"logprobs":null,'
     '"finish_reason":null}],"usage":null}\n\ndata: [DONE]\n\n'
 )

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.importing.huggingface import heads, texts
+from app.importing.huggingface.adapter import merged, read_adapter
 from app.importing.huggingface.decoder_models import DECODERS, read_decoder
 from app.importing.huggingface.directory import read_object
-from app.importing.huggingface.encoder_models import ENCODERS, read_encoder
+from app.importing.huggingface.encoder_models import CLASSIFIER, ENCODERS, read_encoder
 from app.importing.huggingface.parts import ForeignBody, plain_names
 from app.importing.huggingface.sentence import read_modules
 from app.importing.huggingface.source_config import SourceConfig
@@ -57,7 +58,12 @@ def convert_directory(
 
 def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceModel:
     modules = read_modules(source, answers)
-    config = SourceConfig(read_object(modules.folder / "config.json", required=True))
+    chosen = answers.get("adapter")
+    adapter = None if chosen is None else read_adapter(Path(chosen), answers)
+    values = read_object(modules.folder / "config.json", required=True)
+    if adapter is not None and adapter.classifies:  # the head is in the adapter
+        values["architectures"] = [f"Adapter{CLASSIFIER}"]
+    config = SourceConfig(values)
     family = config.get("model_type")
     if not isinstance(family, str) or family not in PREFIXES:
         raise ForeignFileInvalid(
@@ -67,7 +73,9 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
     tokenizer = texts.read_tokenizer(tokenizer_folder(source, modules.folder))
     files = find_files(modules.folder)
     tensors = read_weights(files, answers, allow_pickle_tensors=allow_pickle_tensors)
-    return SourceModel(source, modules, config, tokenizer, plain_names(tensors, [PREFIXES[family]]), answers)
+    plain = plain_names(tensors, [PREFIXES[family]])
+    plain = plain if adapter is None else merged(plain, adapter, PREFIXES[family])
+    return SourceModel(source, modules, config, tokenizer, plain, answers)
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:

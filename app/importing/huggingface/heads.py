@@ -95,5 +95,7 @@ def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:
         return default
     listed = [names.get(str(index)) for index in range(fields["classes"])]
     if len(names) != len(listed) or any(not isinstance(name, str) for name in listed):
-        raise ForeignFileInvalid(f"{config.name}: id2label must name each of the {len(default)} outputs")
+        raise ForeignFileInvalid(
+            f"{config.name}: id2label must name each of the {len(default)} outputs; or use --labels"
+        )
     return [str(name) for name in listed]

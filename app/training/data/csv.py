@@ -22,7 +22,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells has a fault.
+    """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells is invalid.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.

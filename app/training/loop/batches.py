@@ -64,7 +64,7 @@ def derive(seed: int, *parts: object) -> int:
 
 
 class RowBatches:
-    """Batches of `size` rows (if `balanced`, on average). Rows are cut after `limit` steps.
+    """Divides rows into batches of `size` rows each (on average, if `balanced`). Rows are cut after `limit` steps.
 
     If `balanced` is true, all batches take about the same time: batches of short rows contain more rows than batches of
     long rows. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that

@@ -22,13 +22,14 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 class Group:
     """Parameters with the same weight decay.
 
-    `blocks` contains, for every parameter, the number of blocks that Muon orthogonalises separately. It is None for
-    parameters that are trained with AdamW.
+    `rate` is their learning rate, relative to that of the run. `blocks` contains, for every parameter, the number of
+    blocks that Muon orthogonalises separately. It is None for parameters that are trained with AdamW.
     """
 
     parameters: list[nn.Parameter]
     weight_decay: float
     blocks: list[int] | None = None
+    rate: float = 1.0
 
 
 class Optimizer(ABC):
@@ -48,7 +49,7 @@ class Optimizer(ABC):
         """Update every parameter that has a gradient, then release all gradients. `rate` is the learning rate."""
         gradients = {parameter: parameter.grad for parameter in self._parameters if parameter.grad is not None}
         for group in self.groups:
-            self._advance(group, gradients, rate)
+            self._advance(group, gradients, rate * group.rate)
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -180,23 +181,24 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
     their rows get no gradient in a step.
     """
     body: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
     blocks: list[int] = []
+    others: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad or in_branch(name):
             continue
         if settled.optimizer == "muon" and is_body_matrix(name, parameter.ndim):
             body.append(parameter)
             blocks.append(_blocks(name, parameter, settled.config))
-        elif parameter.ndim >= 2 and not name.startswith("input.embedding"):
-            decayed.append(parameter)
-        else:
-            kept.append(parameter)
-    groups = [Group(body, settled.weight_decay, blocks), Group(decayed, settled.weight_decay), Group(kept, 0.0)]
+            continue
+        decayed = parameter.ndim >= 2 and not name.startswith("input.embedding")
+        rate = settled.head_rate if name.startswith(HEAD) else 1.0
+        others.setdefault((decayed, rate), []).append(parameter)
+    groups = [Group(body, settled.weight_decay, blocks)]
+    groups += [Group(each, settled.weight_decay * decayed, rate=rate) for (decayed, rate), each in others.items()]
     return _KINDS[settled.optimizer]([group for group in groups if group.parameters])
 
 
+HEAD = ("head.", "head_layers.", "pooling.")  # parameters with the learning rate `head_rate`
 _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 

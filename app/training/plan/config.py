@@ -16,7 +16,7 @@ from app.training.base import BaseCheckpoint
 from app.training.failures import BadOption
 from app.training.ngram_recipe import Branch, token_ngrams
 from app.training.plan import duration, network
-from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.training.prepare.dataset import Dataset, Facts, Rows, Stream, token_count
 from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
@@ -28,7 +28,7 @@ MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a b
 _LONG = 3.0  # rows of more than this many times the median length are cut
 _LEAST_LIMIT = 128  # in tokens or steps; rows up to this length are never cut
 _EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # how much of a large validation set is used by all evaluations but the last
-TUNED_RATE = 0.3  # the learning rate of fine-tuning, relative to that of a new network
+TUNED_RATE = 0.3  # the learning rate for fine-tuning a small network, relative to that of a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Settled:
     Fields with defaults were added after the first release. For the schedule `plateau`, `cooldown` is the number of
     steps over which the learning rate decays, relative to the number of steps before the decay. Train rows are cut
     after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
-    `batch_size` rows on average, and fewer if rows are long.
+    `batch_size` rows on average, and fewer if rows are long. `head_rate` is the learning rate of the head, relative to
+    that of the rest of the network. `freeze_embedding` applies to the vectors of the tokens.
     """
 
     model: dict[str, Any]
@@ -79,6 +80,8 @@ class Settled:
     balanced: bool = False
     branch_steps: int = 0
     branch_learning_rate: float = 0.0
+    head_rate: float = 1.0
+    freeze_embedding: bool = False
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -94,15 +97,13 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
     """Determine the settings that the request leaves open. Raises BadOption or TrainingFailure if this fails."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
-    recipe = _recipe(spec.model if base is None else base.config.architecture, facts, train)
+    recipe = _recipe(spec, facts, train, base)
     model = network.model(spec, facts, recipe, train, base)
-    context = model.context_length
-    window = min(options.context_length or recipe.window, context) if facts.shape == "stream" else 0
+    window = min(options.context_length or recipe.window, model.context_length) if facts.shape == "stream" else 0
     batch_size = _batch_size(options, recipe, train, window)
     branch, rate = _branch(model, facts, train), _rate(options, recipe, base)
     total_steps, per_epoch = duration.steps(options, recipe, train, batch_size, window)
     metric = _metric(options, model, dataset.validation)
-    patience = 0 if metric == "last" else duration.patience(options, facts, recipe)
     schedule = duration.schedule(options, recipe, facts, metric)
     return Settled(
         model=model.to_dict(),
@@ -113,7 +114,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         total_steps=total_steps,
         max_seconds=options.max_seconds,
         eval_every=options.eval_every or duration.eval_every(total_steps, per_epoch, facts, schedule),
-        patience=patience,
+        patience=0 if metric == "last" else duration.patience(options, facts, recipe),
         eval_rows=_eval_size(dataset),
         metric=metric,
         optimizer=options.optimizer or recipe.optimizer,
@@ -132,13 +133,15 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         threads=options.threads or threads,
         deterministic=options.deterministic is not False,
         device=device,
-        truncated=_truncated(train, context + (facts.shape == "completions")),
+        truncated=_truncated(train, model.context_length + (facts.shape == "completions")),
         cooldown=recipe.cooldown,
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
         # If the request sets another learning rate than the recipe, the branch's rate is scaled by the same factor.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
+        head_rate=recipe.head_rate,
+        freeze_embedding=recipe.freezes_embedding and model.task != "generation",
     )
 
 
@@ -200,11 +203,16 @@ def _default(option: float | None, default: float) -> float:
     return default if option is None else option
 
 
-def _recipe(architecture: str, facts: Facts, train: Any) -> recipes.Recipe:
-    tokens = int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
-    if facts.task != "generation":
-        return recipes.rows(architecture, facts.task, len(train), tokens, facts.input == "features")
-    return recipes.generation(architecture, tokens)
+def _recipe(spec: TrainSpec, facts: Facts, train: Rows | Stream, base: BaseCheckpoint | None) -> recipes.Recipe:
+    architecture = spec.model if base is None else base.config.architecture
+    rows, tokens = len(train) if isinstance(train, Rows) else 0, token_count(train)
+    if facts.task == "generation":
+        recipe = recipes.generation(architecture, tokens)
+    else:
+        recipe = recipes.rows(architecture, facts.task, rows, tokens, facts.input == "features")
+    if base is None or spec.training.head_only or not recipes.is_pretrained(base.config):
+        return recipe
+    return recipes.pretrained(recipe, base.config, rows, tokens)
 
 
 def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, window: int) -> int:
@@ -214,7 +222,7 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 
 def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
     """Return the peak learning rate of all parameters outside the n-gram branch."""
-    tuning = base is not None and not options.head_only
+    tuning = base is not None and not options.head_only and not recipes.is_pretrained(base.config)
     rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return rate * (options.learning_rate_multiplier or 1.0)
 

@@ -57,7 +57,7 @@ def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str
 
     If evaluations cannot be compared, the learning rate decays over the whole run.
     """
-    open_ended = _stops_early(options, facts) and options.patience is None
+    open_ended = _stops_early(options, facts) and options.patience is None and recipe.patience > 0
     return options.schedule or ("plateau" if open_ended and metric != "last" else recipe.schedule)
 
 

@@ -11,6 +11,7 @@ from app.training.plan.config import Settled
 from models.tasks import TaskNetwork
 
 OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters that contain values for each label
+EMBEDDING = "input.embedding.weight"
 HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # trained by fine-tuning with `head_only`
 
 
@@ -18,8 +19,8 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
     """Copy every base tensor whose name and shape match the network, and return a message about the result.
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
-    parameters except those in `HEADS` are frozen. Raises TrainingFailure `invalid_base_model` if no
-    tensor of the body matches.
+    parameters except those in `HEADS` are frozen; with `freeze_embedding`, only the vectors of the tokens. Raises
+    TrainingFailure `invalid_base_model` if no tensor of the body matches.
     """
     own = network.state_dict()
     base_tensors = _reshaped(load_file(base.weights), own)
@@ -37,6 +38,8 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
     if settled.head_only:
         for name, parameter in network.named_parameters():
             parameter.requires_grad = name.startswith("head." if now.task == "generation" else HEADS)
+    elif settled.freeze_embedding:
+        network.get_parameter(EMBEDDING).requires_grad_(False)
     new = ", ".join(sorted(set(own) - set(inherited)))
     return f"{len(inherited)} of {len(own)} tensors come from the base version" + (f"; new: {new}" if new else "")
 

@@ -51,7 +51,8 @@ class MemoryEstimate:
 def estimate_memory(settled: Settled, dataset: Dataset) -> MemoryEstimate:
     """Estimate the memory that is needed to train a network with these settings on this data."""
     config, averaged = settled.config, settled.averaging > 0
-    kept = weight_memory(config, settled.optimizer, averaged=averaged, head_only=settled.head_only)
+    head_only, frozen = settled.head_only, settled.freeze_embedding
+    kept = weight_memory(config, settled.optimizer, averaged=averaged, head_only=head_only, freeze_embedding=frozen)
     trained = _piece_tokens(settled, dataset.train) * _numbers_per_token(config)
     held_out = [part for name, part in dataset.parts.items() if name != "train"]
     evaluated = max(_evaluated_tokens(config, part) for part in held_out) * _evaluated_numbers(config)

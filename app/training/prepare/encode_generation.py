@@ -98,8 +98,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """Return the dataset with the number of `characters` that remain if completions are cut for a network that reads
-    `limit` tokens.
+    """Return the dataset with its number of `characters`, after completions were cut to `limit` tokens.
 
     Returns a dataset without completions unchanged, because its sequences are cut differently.
     """
@@ -128,7 +127,7 @@ def _recount(rows: Rows | Stream, tokenizer: Tokenizer, limit: int) -> Rows:
 def encode_plain_text(
     source: Source, held_out: Source | None, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path
 ) -> Dataset:
-    """Encode one long text. Without a validation file `held_out`, the last part of the text is held out."""
+    """Encode one long text. If there is no validation file (`held_out`), the last part of the text is held out."""
     total = text_file.length(source)
     cut = total if held_out is not None else total - round(total * spec.validation_split)
     held_out_pieces = text_file.span(source, cut, total) if held_out is None else text_file.pieces(held_out)

@@ -1,4 +1,4 @@
-"""Limits the trainer's memory, file sizes and processes, and disables its network access."""
+"""Limits the resources and the privileges of the trainer, and disables its network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ SLACK = 2 * GIB  # for libraries and the stacks of threads, which are reserved b
 LARGEST_FILE = 64 * GIB  # bytes, at least
 PROCESSES = 4096  # further processes and threads of this user
 FIRST_TO_END = 500  # added to the score by which the system chooses a process to kill when memory runs out
+GRACE_SECONDS = 5  # of processor time between SIGXCPU, which a program may ignore, and SIGKILL
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
+_NO_NEW_PRIVILEGES, _CAPABILITIES_3 = 38, 0x20080522  # an option of prctl(2), and a version of capset(2)
+_FILE_ACCESS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
-def confine(memory: int) -> None:
-    """Limit files and processes, disable network access, and let the system kill this process first if memory runs out.
+def confine(memory: int, processor_seconds: int = 0) -> None:
+    """Limit files, processes and processor time, and give up the network and all privileges.
+
+    If memory runs out, the system kills this process first. After `processor_seconds`, unless they are 0, it ends this
+    process with SIGXCPU; each program that this process starts has the same limit for itself.
 
     Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
@@ -26,7 +32,10 @@ def confine(memory: int) -> None:
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, max(LARGEST_FILE, 4 * memory))
     _lower(resource.RLIMIT_NPROC, _tasks() + PROCESSES)
+    if processor_seconds:
+        _lower(resource.RLIMIT_CPU, processor_seconds, GRACE_SECONDS)
     _leave_network()
+    _drop_privileges()
 
 
 def limit_memory(memory: int) -> None:
@@ -37,11 +46,12 @@ def limit_memory(memory: int) -> None:
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
 
-def _lower(kind: int, value: int) -> None:
+def _lower(kind: int, value: int, more: int = 0) -> None:
+    """Set both limits of a resource, the hard limit `more` above the soft limit, unless they are lower already."""
     _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    soft, value = (v if hard == resource.RLIM_INFINITY else min(v, hard) for v in (value, value + more))
     with suppress(OSError, ValueError):
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (soft, value))
 
 
 def _tasks() -> int:
@@ -52,6 +62,21 @@ def _tasks() -> int:
             if path.stat().st_uid == user:
                 tasks += len(list((path / "task").iterdir()))
     return tasks
+
+
+def _drop_privileges() -> None:
+    """Give up the capabilities of root, and the right to gain privileges from programs such as sudo.
+
+    The process keeps its user, and root keeps its access to all files, because the data folder may belong to another
+    user.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
+        sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of the low and of the high numbers
+        if libc.capget(header, sets) == 0:
+            libc.capset(header, (ctypes.c_uint32 * 6)(*(bits & _FILE_ACCESS for bits in sets[:2])))
 
 
 def _leave_network() -> None:

@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from app.api.openai.chat_schemas import FINGERPRINT
 from app.settings import Settings
 from app.tokenization.chat import TEMPLATE
 from app.wire import engine as wire
@@ -114,9 +115,20 @@ def test_a_stream_joins_to_the_whole_answer(http: httpx.Client) -> None:
     ]
     assert chunks[1] == {
         "id": chunks[0]["id"], "object": "chat.completion.chunk", "created": chunks[0]["created"], "model": "talk",
-        "system_fingerprint": None, "usage": None,
+        "system_fingerprint": FINGERPRINT, "usage": None,
         "choices": [{"index": 0, "delta": {"content": "u"}, "logprobs": None, "finish_reason": None}],
     }  # fmt: skip
+
+
+def test_the_client_of_tgi_reads_the_reply(http: httpx.Client) -> None:
+    """`text_generation.Client.chat` sends every field, and needs a text as `system_fingerprint`."""
+    unset = ("repetition_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed",
+             "presence_penalty", "temperature", "top_p", "tools", "tool_choice")  # fmt: skip
+    message = {"role": "user", "content": "ab", "name": None, "tool_calls": None}
+    body = {"model": "tgi", "messages": [message], "max_tokens": 6, "stream": False, **dict.fromkeys(unset)}
+    reply = http.post("/models/talk/v1/chat/completions", json=body).json()
+    assert reply["choices"][0]["message"]["content"] == "user: "
+    assert reply["system_fingerprint"] == FINGERPRINT and FINGERPRINT.startswith("ostinato-")
 
 
 def test_several_answers_and_the_token_counts_in_a_stream(http: httpx.Client) -> None:

@@ -109,6 +109,10 @@ got(await client.POST("/v1/fine_tuning/jobs/{job_id}/cancel", { params: { path: 
 const evaluation = got(await client.POST("/v1/evaluations", { body: { model: model.id, file: file.id } }));
 got(await client.POST("/v1/evaluations/{evaluation_id}/cancel", { params: { path: { evaluation_id: evaluation.id } } }));
 
+// batches
+const batches = got(await client.GET("/v1/batches"));
+if (batches.data.length !== 0) throw new Error("there is a batch");
+
 // registry
 const path = { name, alias: "staging" };
 got(await client.PUT("/v1/registry/models/{name}/aliases/{alias}", { params: { path }, body: { version: 1 } }));

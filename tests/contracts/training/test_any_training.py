@@ -1,4 +1,4 @@
-"""Random training runs of ten steps: the engine computes the same outputs as the exported weights."""
+"""After random training runs of ten steps, the engine computes the same outputs as the trained network."""
 
 from __future__ import annotations
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from app.checkpoint import directory as checkpoint
 from app.tokenization.tokenizer import Tokenizer
-from app.wire.trainer import Done
+from app.wire.trainer import Done, Stopped
+from models.config import ModelConfig
+from models.parameters import shapes
 from tests.importing.huggingface.directories import bring, copied
 from tests.training import runs
 
@@ -60,3 +64,40 @@ def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> No
     assert after.config.qk_norm and after.config.head_width == 6
     assert after.raw_config["eos_token"] == checkpoint.validate(base).raw_config["eos_token"] == "</s>"
     assert Tokenizer.load(new).eos_id == 2
+
+
+def large_base(folder: Path) -> Path:
+    """An imported encoder of a size for which there is a recipe of its own, with random weights."""
+    bring(copied("minilm", folder), folder / "base")
+    raw = json.loads((folder / "base" / "config.json").read_text())
+    sizes = {"width": 256, "inner": 1024, "layers": 3}
+    checkpoint.write_json(folder / "base" / "config.json", raw | sizes)
+    config = ModelConfig.from_dict(raw | sizes)
+    generator = torch.Generator().manual_seed(3)
+    tensors = {name: 0.05 * torch.randn(shape, generator=generator) for name, shape in shapes(config).items()}
+    save_file(tensors, folder / "base" / "model.safetensors")
+    return folder / "base"
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """A condition that becomes true when it has been asked a number of times."""
+    numbers = itertools.count()
+    return lambda: next(numbers) >= calls
+
+
+def test_a_large_encoder_learns_with_frozen_tokens_and_resumes_exactly(tmp_path: Path) -> None:
+    base = large_base(tmp_path)
+    weights = []
+    for name, stops in (("whole", ()), ("stopped", (3, 5))):
+        run = runs.make(tmp_path / name, "rows.csv", ROWS, "base", training={"max_steps": 8, "batch_size": 4})
+        shutil.copytree(base, run / "base")
+        for stop in stops:
+            assert isinstance(runs.train(run, after(stop))[-1], Stopped)
+        assert isinstance(runs.train(run)[-1], Done)
+        weights.append((run / "checkpoint" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    settled = json.loads((tmp_path / "whole" / "settled.json").read_text())
+    assert settled["freeze_embedding"] and settled["learning_rate"] == pytest.approx(1.5e-4)
+    before, new = load_file(base / "model.safetensors"), load_file(tmp_path / "whole/checkpoint/model.safetensors")
+    assert torch.equal(new["input.embedding.weight"], before["input.embedding.weight"])
+    assert not torch.equal(new["body.positions.weight"], before["body.positions.weight"])

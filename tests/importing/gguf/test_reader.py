@@ -1,4 +1,4 @@
-"""Headers of GGUF files: false ones are rejected before anything is read or allocated."""
+"""Invalid headers of GGUF files are rejected before any tensor is read or any memory is allocated."""
 
 from __future__ import annotations
 

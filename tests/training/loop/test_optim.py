@@ -32,6 +32,20 @@ def test_weight_decay_applies_to_matrices_only(optimizer: str) -> None:
     assert "input.embedding.weight" not in {names[p] for group in (decayed, kept) for p in group.parameters}
 
 
+def test_the_head_has_a_learning_rate_of_its_own() -> None:
+    torch.manual_seed(0)
+    network = build(settled().config)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer = optim.build(network, settled(head_rate=10.0, weight_decay=0.0))
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(1e-3)
+    moved = {name: float((before[name] - p.detach()).mean()) for name, p in network.named_parameters()}
+    assert {name for name, distance in moved.items() if distance > 5e-3} == {"head.weight", "head.bias"}
+    assert moved["head.weight"] == pytest.approx(1e-2, rel=1e-3)
+    assert moved["body.norm.weight"] == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_muon_takes_the_matrices_of_the_body() -> None:
     network = build(settled().config)
     names = {parameter: name for name, parameter in network.named_parameters()}

@@ -80,7 +80,7 @@ def test_held_out_rows_have_no_say(tmp_path: Path) -> None:
 
 
 def test_a_chinese_classifier_learns_by_default(tmp_path: Path) -> None:
-    """Each text contains one of eight words that determine its label, among other characters."""
+    """Each text consists of filler characters and one of eight words, which determines the label."""
     draw = random.Random(1)
     words = ["满意很好喜欢推荐", "失望很差讨厌退货"]
     rows = []

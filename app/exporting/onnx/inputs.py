@@ -1,0 +1,61 @@
+"""The inputs of an exported graph: tokens or numbers, and the mask that marks padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.exporting.onnx import messages
+from app.exporting.onnx.graph import Graph
+from app.exporting.source_version import SourceVersion
+
+BATCH, STEPS = "batch", "steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The number of steps T, the length of each row (B), and a mask (B, T) that is true for real steps."""
+
+    steps: str
+    lengths: str
+    real: str
+
+
+def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
+    """Declare the inputs, and return the vectors (B, T, D) that the body reads, before positions are added."""
+    config = version.config
+    if config.input == "tokens":
+        given = graph.input("input_ids", messages.INT64, BATCH, STEPS)
+    else:
+        given = graph.input("features", messages.FLOAT, BATCH, STEPS, config.features)
+    mask = graph.input("attention_mask", messages.INT64, BATCH, STEPS)
+    lengths = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
+    steps = graph.size(given, 1)
+    real = graph.add("Less", graph.span(steps), graph.add("Unsqueeze", lengths, graph.integers(1)))
+    padding = Padding(steps, lengths, real)
+    return (_tokens if config.input == "tokens" else _numbers)(graph, version, given), padding
+
+
+def _tokens(graph: Graph, version: SourceVersion, ids: str) -> str:
+    weights, config = version.tensors, version.config
+    vectors = graph.add("Gather", graph.constant(weights["input.embedding.weight"], "embedding"), ids, axis=0)
+    if not config.token_types:
+        return vectors
+    ends = graph.add("Cast", graph.add("Equal", ids, graph.number(config.separator_id)), to=messages.INT64)
+    before = graph.add("CumSum", ends, graph.number(1), exclusive=1)
+    parts = graph.add("Min", before, graph.number(config.token_types - 1))
+    types = graph.add("Gather", graph.constant(weights["input.types.weight"], "types"), parts, axis=0)
+    return graph.add("Add", vectors, types)
+
+
+def _numbers(graph: Graph, version: SourceVersion, steps: str) -> str:
+    """Standardise the steps, and project them if the network does."""
+    weights, config = version.tensors, version.config
+    if scales := version.raw.get("normalization"):
+        steps = graph.add("Sub", steps, graph.constant(np.array(scales["mean"], np.float32), "mean"))
+        steps = graph.add("Div", steps, graph.constant(np.array(scales["std"], np.float32), "std"))
+    if not config.projected:
+        return steps
+    projected = graph.linear(steps, weights["input.projection.weight"], weights["input.projection.bias"])
+    return graph.activation(config.input_activation, projected)

@@ -1,0 +1,68 @@
+"""Writes a version as an ONNX file with its tokenizer and labels, for `ostinato export` on the user's machine.
+
+Imports neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from app.checkpoint import directory as checkpoint
+from app.exporting.onnx import messages
+from app.exporting.onnx.graph import Graph
+from app.exporting.onnx.inputs import add_inputs
+from app.exporting.onnx.outputs import add_outputs
+from app.exporting.onnx.recurrent_graph import recurrent_hidden
+from app.exporting.onnx.transformer_graph import TransformerGraph
+from app.exporting.onnx.usage import usage
+from app.exporting.source_version import ExportRefused, SourceVersion
+
+FILE, PRODUCER = "model.onnx", "ostinato"
+LIMIT = 2**31 - 1  # bytes; a message of protocol buffers cannot be larger
+
+
+def write_model(version: SourceVersion, target: Path) -> str:
+    """Write a version to the new directory `target`, and return the names of its outputs.
+
+    Raises ExportRefused for language models, and for classifiers with an n-gram branch.
+    """
+    _check(version)
+    graph = build_graph(version)
+    metadata = {"task": version.config.task, "labels": json.dumps(version.labels, ensure_ascii=False)}
+    target.mkdir(parents=True)
+    (target / FILE).write_bytes(messages.model(graph.parts, metadata, PRODUCER))
+    if version.tokenizer is not None:
+        version.tokenizer.save(target)
+    if version.labels:
+        checkpoint.write_json(target / "labels.json", version.labels)
+    (target / "README.md").write_text(f"{usage(version)}\n{version.card}", encoding="utf-8")
+    return ", ".join(output.name for output in graph.parts.outputs)
+
+
+def build_graph(version: SourceVersion) -> Graph:
+    """Build the whole network as a graph of ONNX operations."""
+    graph = Graph()
+    x, padding = add_inputs(graph, version)
+    if version.config.architecture == "transformer":
+        hidden = TransformerGraph(graph, version, padding).hidden(x)
+    else:
+        hidden = recurrent_hidden(graph, version, x, padding)
+    add_outputs(graph, version, hidden, padding)
+    return graph
+
+
+def _check(version: SourceVersion) -> None:
+    config = version.config
+    if config.task == "generation":
+        raise ExportRefused(
+            "language models cannot be exported to ONNX, only classifiers, regressions and encoders for embeddings; "
+            "use --format huggingface"
+        )
+    if config.ngram_buckets:
+        raise ExportRefused(
+            "the n-gram branch of this version reads the characters of a text, which ONNX cannot; train the model with "
+            "--no-ngrams, or fine-tune an imported encoder"
+        )
+    if sum(tensor.nbytes for tensor in version.tensors.values()) > LIMIT - 2**20:
+        raise ExportRefused("an ONNX file can have at most 2 GiB, and the weights of this version are larger")

@@ -1,0 +1,79 @@
+"""Reads the checkpoint directory of a version that is to be exported to the format of another program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from app.checkpoint import directory as checkpoint
+from app.checkpoint.directory import Checkpoint
+from app.errors import InvalidRequest
+from app.importing.pytorch.tensors import Array, Tensors
+from app.tokenization.tokenizer import Tokenizer
+from models.config import ModelConfig
+
+
+class ExportRefused(InvalidRequest):
+    """The other format cannot express the computation of the version."""
+
+    code = "not_exportable"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """A version to export. `raw` is its config.json, and `card` its README.md; `tokenizer` is None for numbers.
+
+    `calibration` is the scale and the bias, (C) each, by which the service changes the network's outputs, or None. For
+    regression, they are those of the values.
+    """
+
+    directory: Path
+    config: ModelConfig
+    raw: dict[str, Any]
+    labels: list[str]
+    tensors: Tensors
+    tokenizer: Tokenizer | None
+    card: str
+    calibration: tuple[Array, Array] | None
+
+
+def read_version(directory: Path) -> SourceVersion:
+    """Read a checkpoint directory. Raises CheckpointInvalid."""
+    contents = checkpoint.validate(directory)
+    card = directory / "README.md"
+    return SourceVersion(
+        directory,
+        contents.config,
+        contents.raw_config,
+        contents.labels,
+        dict(load_file(directory / checkpoint.WEIGHTS)),
+        Tokenizer.load(directory) if contents.tokenizer else None,
+        card.read_text(encoding="utf-8") if card.is_file() else "",
+        _calibration(contents),
+    )
+
+
+def _calibration(contents: Checkpoint) -> tuple[Array, Array] | None:
+    scale, bias = (contents.calibration.scale, contents.calibration.bias) if contents.calibration else ([], [])
+    if target := contents.raw_config.get("target"):
+        scale, bias = [target["std"]], [target["mean"]]
+    if not scale:
+        return None
+    count = contents.config.classes
+    scales = np.array(scale * count if len(scale) == 1 else scale, np.float32)
+    return scales, np.array(bias or [0.0] * count, np.float32)
+
+
+def differences(config: ModelConfig, needed: Mapping[str, Any]) -> list[str]:
+    """The fields of a configuration without the needed value, each as `field is value`."""
+    values = {name: getattr(config, name) for name in needed}
+    return [f"{name} is {_shown(value)}" for name, value in values.items() if value != needed[name]]
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,38 @@
+"""The SQL that selects the next job to claim. The trials of auto jobs are jobs too."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import JobRow
+from app.jobs import trials
+from app.jobs.records import QUEUED, RUNNING
+
+
+def expired(now: float) -> ColumnElement[bool]:
+    """Whether the lease of a running job has expired."""
+    return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
+
+
+def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
+    """Whether a job may be claimed. `busy` are the owners that may not have another running job."""
+    due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
+    allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
+    return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
+
+
+def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collection[str]) -> Any:
+    """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if there is none."""
+    # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
+    # row that another worker is claiming. On SQLite, writing transactions run one at a time.
+    return session.execute(
+        select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
+        .where(JobRow.kind.in_(kinds), claimable(now, busy))
+        .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()

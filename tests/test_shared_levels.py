@@ -1,0 +1,50 @@
+"""The levels that several processes change at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from app.shared_levels import Level, SharedLevels
+
+ROOT = Path(__file__).parents[1]
+COUNT = """
+import sys; from pathlib import Path; from app.shared_levels import Level, SharedLevels
+levels = SharedLevels(Path(sys.argv[1]), 2, "x", patience=60.0)
+for _ in range(500):
+    with levels.locked(1):
+        levels[1] = Level(levels[1].left + 1, 1.0)
+"""
+HOLD = """
+import sys; from pathlib import Path; from app.shared_levels import Level, SharedLevels
+with SharedLevels(Path(sys.argv[1]), 2, "x").locked(1):
+    print("held", flush=True); sys.stdin.read()
+"""
+
+
+def start(program: str, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_no_change_is_lost_between_processes(tmp_path: Path) -> None:
+    levels = SharedLevels(tmp_path, 2, "x")
+    levels[1] = Level(0.0, 1.0)
+    others = [start(COUNT, tmp_path) for _ in range(3)]
+    for other in others:
+        other.communicate()
+        assert other.returncode == 0
+    assert levels[1] == Level(1500.0, 1.0) and levels[0] is None
+    levels.close()
+
+
+def test_a_process_that_keeps_the_lock_stops_no_other(tmp_path: Path) -> None:
+    levels = SharedLevels(tmp_path, 2, "x")
+    with start(HOLD, tmp_path) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with levels.locked(1):
+            levels[1] = Level(5.0, 1.0)
+        other.communicate()
+    assert levels[1] == Level(5.0, 1.0)
+    levels.close()
