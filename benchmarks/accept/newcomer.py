@@ -116,8 +116,8 @@ def check_table(record: Record, shell: Shell) -> None:
     skip = printed.partition("--skip-bad-rows ")[2].split(";")[0] or "0.01"
     status, printed = shell.ostinato(*train, "--skip-bad-rows", skip)
     record.equal("the table trains a version", (status, "support:1 is ready" in printed), (0, True))
-    for told in ("cp1252", "'Category'", "differ only in case", "left out"):
-        record.equal(f"told: {told}", told in printed, True)
+    for phrase in ("cp1252", "'Category'", "differ only in case", "left out"):
+        record.equal(f"says: {phrase}", phrase in printed, True)
     status, printed = shell.ostinato("classify", "--model", "support", "--json", *ASKED)
     answers = [item["label"] for item in json.loads(printed)["data"]] if status == 0 else []
     record.equal("its answers", answers, list(ASKED.values()))
@@ -136,8 +136,10 @@ def check_lstm(record: Record, shell: Shell) -> None:
     ):  # fmt: skip
         command = command.replace(question, answer)
     status, printed = shell.ostinato(*shlex.split(command)[1:])
-    told = ("assumed ", "computes ", "your program must give the same result")
-    record.equal("the import says what it assumes", (status, [t for t in told if t not in printed]), (0, []))
+    phrases = ("assumed ", "computes ", "your program must give the same result")
+    record.equal(
+        "the import says what it assumes", (status, [phrase for phrase in phrases if phrase not in printed]), (0, [])
+    )
     status, printed = shell.ostinato("classify", "--model", "tutorial", "--json", *REVIEWS)
     served = [item["probs"] for item in json.loads(printed)["data"]] if status == 0 else [[9.0, 9.0]] * len(own)
     gap = max(abs(a - b) for x, y in zip(own, served, strict=True) for a, b in zip(x, y, strict=True))
@@ -149,7 +151,7 @@ def check_chats(record: Record, shell: Shell) -> None:
     train = ("train", "chats.jsonl", "--model", "transformer", "--name", "helper", "--max-steps", "60", "--seed", "1")
     status, printed = shell.ostinato(*train)
     record.equal("the conversations train a version", (status, "ostinato chat helper:1" in printed), (0, True))
-    record.equal("told: calls of tools", "tool" in printed, True)
+    record.equal("says: tool calls", "tool" in printed, True)
     _, printed = shell.ostinato("chat", "helper", "--temperature", "0", given="".join(f"{q}\n" for q in CHATS))
     record.equal("its answers", [line.strip() for line in printed.splitlines()], list(CHATS.values()))
 
