@@ -74,7 +74,7 @@ class Shell:
             command, cwd=self.folder, env=self.environment, input=given, text=True, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.transcript += f"$ {shlex.join(command)}\n{done.stdout}"
+        self.transcript += f"$ {shlex.join([Path(command[0]).name, *command[1:]])}\n{done.stdout}"
         return done.returncode, done.stdout
 
     def ostinato(self, *arguments: str, given: str = "") -> tuple[int, str]:
