@@ -33,6 +33,7 @@ from app.cli import (
     serve,
     top,
     train,
+    webhooks,
 )
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
@@ -55,6 +56,7 @@ program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")
 program.add_typer(files.files, name="files")
 program.add_typer(batches.batches, name="batches")
+program.add_typer(webhooks.webhooks, name="webhooks")
 program.add_typer(local.registry, name="registry")
 
 
