@@ -176,6 +176,14 @@ def test_an_engine_that_starts_again_measures_nothing(tmp_path: Path, monkeypatc
     assert watch.count == 0
 
 
+def test_new_probes_are_compared_again(tmp_path: Path) -> None:
+    message, folder = saved(tmp_path), tmp_path / "measurements"
+    for ids in ([1, 2], [3, 4]):
+        given = msgspec.structs.replace(message, probes=encode(ProbeSet(IMPORT, [ids] * FEW)))
+        loader.load(given, b.CPU, torch.float32, tuner(folder, {PLAIN: 1.0, HALF: 2.0})[0])
+    assert len(list(folder.iterdir())) == 3  # the speeds, and two comparisons
+
+
 def test_versions_of_one_shape_are_measured_once(tmp_path: Path) -> None:
     chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
     for name in ("a", "b"):
@@ -340,15 +348,6 @@ def test_probes_that_could_not_be_read_keep_the_fixed_mode(tmp_path: Path) -> No
     message = msgspec.structs.replace(saved(tmp_path), probes=None)
     loaded = loader.load(message, b.CPU, torch.float32, tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0})[0])
     assert loaded.mode == PLAIN and "could not be read" in loaded.choice.reason
-
-
-def test_other_probes_are_compared_again(tmp_path: Path) -> None:
-    message = saved(tmp_path)
-    for token in (3, 4):
-        probes = encode(ProbeSet(IMPORT, [[token, i % 30] for i in range(FEW)]))
-        changed = msgspec.structs.replace(message, probes=probes)
-        loader.load(changed, b.CPU, torch.float32, tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})[0])
-    assert len(list((tmp_path / "measurements").iterdir())) == 3  # the speeds and two comparisons
 
 
 def test_speeds_of_which_one_is_missing_are_not_stored(tmp_path: Path) -> None:
