@@ -23,6 +23,7 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "clients": "benchmarks.accept.clients",
     "console": "benchmarks.accept.console",
     "readme": "benchmarks.accept.readme",
+    "newcomer": "benchmarks.accept.newcomer",
     "demo": "benchmarks.accept.demo",
     "sentiment": "benchmarks.accept.sentiment",
     "baselines": "benchmarks.accept.baselines",

@@ -133,4 +133,25 @@ calls.works(
     lambda done: done[0].status == "completed" and json.loads(done[1][0])["custom_id"] == "one",
 )
 calls.works("batches.list", lambda: client.batches.list().data, lambda data: data[0].status == "completed")
+if hasattr(getattr(client, "webhooks", None), "create"):
+    hook = {"name": "suite", "url": "https://example.com/webhooks", "event_types": ["batch.completed"]}
+    endpoint = client.webhooks.create(**hook)
+    calls.works("webhooks.create", lambda: endpoint, lambda e: e.signing_secret.startswith("whsec_"))
+    calls.works("webhooks.retrieve", lambda: client.webhooks.retrieve(endpoint.id), lambda e: e.url == hook["url"])
+    calls.works("webhooks.update", lambda: client.webhooks.update(endpoint.id, name="a"), lambda e: e.name == "a")
+    calls.works("webhooks.list", lambda: [e.id for e in client.webhooks.list()], lambda ids: endpoint.id in ids)
+    calls.works(
+        "webhooks.rotate_secret",
+        lambda: client.webhooks.rotate_secret(endpoint.id).signing_secret,
+        lambda secret: secret != endpoint.signing_secret,
+    )
+    calls.works(
+        "webhooks.event_types.list", lambda: client.webhooks.event_types.list().data, lambda d: "batch.failed" in d
+    )
+    calls.refused(
+        "webhooks.create, private address",
+        lambda: client.webhooks.create(**{**hook, "url": "https://10.0.0.1/webhooks"}),
+        "url must not lead to a loopback",
+    )
+    calls.works("webhooks.delete", lambda: client.webhooks.delete(endpoint.id), lambda d: d.deleted)
 calls.report()

@@ -18,7 +18,7 @@ from app.training.plan.config import Settled, settle
 from app.training.plan.memory import check_memory, estimate_memory
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
 from app.wire.trainer import DataFile, TrainSpec
-from app.wire.training_memory import WeightMemory, least_memory, weight_memory
+from app.wire.training_memory import WeightMemory, least_memory, tuned_memory, weight_memory
 from app.wire.training_options import TrainingOptions
 from models.config import ModelConfig
 from tests.training import runs
@@ -97,6 +97,17 @@ def test_the_memory_of_weights_and_optimizer_is_exact(tmp_path: Path, model: str
     choices = training.settled
     averaged = bool(training.averaged.tensors)
     assert weight_memory(choices.config, choices.optimizer, averaged=averaged) == WeightMemory(weights, kept)
+
+
+def test_a_frozen_embedding_has_neither_gradients_nor_moments() -> None:
+    config = ModelConfig(architecture="transformer", width=32, **TEXT)
+    whole, frozen = (
+        weight_memory(config, "adamw", averaged=False, freeze_embedding=freeze) for freeze in (False, True)
+    )
+    assert frozen.weights == whole.weights
+    assert whole.optimizer - frozen.optimizer == 3 * 4 * 2048 * 32
+    base = {"architecture": "transformer", "width": 32, **TEXT}
+    assert tuned_memory(base, TrainingOptions(optimizer="adamw")) == frozen.total
 
 
 @settings(max_examples=60, deadline=None)
