@@ -6,6 +6,7 @@ those of float32 once for each version. Both are stored, so that an engine that 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -21,7 +22,7 @@ from app.engine.measurements import Measurements
 from app.engine.precision import COMPARED, Subject, compare
 from app.engine.reply import is_out_of_memory
 from app.wire.modes import ModeChoice, PrecisionCheck
-from app.wire.probes import ProbeSet
+from app.wire.probes import ProbeSet, encode
 from models.config import ModelConfig
 from models.kernels.modes import EXACT, ComputeMode, fixed_mode, set_mode
 
@@ -116,7 +117,7 @@ class Tuner:
         probes = version.probes() if version.subject.config.task in COMPARED else None
         if probes is None:
             return None
-        key = f"check {version.digest} {mode} {probes.source} {len(probes)}"
+        key = f"check {version.digest} {mode} {hashlib.sha256(encode(probes)).hexdigest()}"
         stored = self._measurements.load(key, PrecisionCheck)
         if stored is None:
             start = time.monotonic()

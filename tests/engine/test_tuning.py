@@ -163,6 +163,14 @@ def test_an_engine_that_starts_again_measures_nothing(tmp_path: Path, monkeypatc
     assert watch.count == 0
 
 
+def test_new_probes_are_compared_again(tmp_path: Path) -> None:
+    message, folder = saved(tmp_path), tmp_path / "measurements"
+    for ids in ([1, 2], [3, 4]):
+        given = msgspec.structs.replace(message, probes=encode(ProbeSet(IMPORT, [ids] * FEW)))
+        loader.load(given, b.CPU, torch.float32, tuner(folder, {PLAIN: 1.0, HALF: 2.0})[0])
+    assert len(list(folder.iterdir())) == 3  # the speeds, and two comparisons
+
+
 def test_versions_of_one_shape_are_measured_once(tmp_path: Path) -> None:
     chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
     for name in ("a", "b"):
