@@ -19,7 +19,7 @@ from app import disk_errors, telemetry
 from app import settings as setting
 from app.runs import priority
 from app.training.run import lease
-from app.wire.batch import SPEC, BatchSpec
+from app.wire.batch import SPEC, WINDOW_SECONDS, BatchSpec
 
 log = logging.getLogger("app.batches")
 
@@ -62,7 +62,8 @@ async def answer(run: Path, settings: setting.Settings) -> None:
     from app.batches.routes import BatchRoutes
 
     spec = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec)
-    services = build_services(settings)
+    # A busy service may have no time for background requests for hours, so they have the time of the whole batch.
+    services = build_services(msgspec.structs.replace(settings, request_timeout=WINDOW_SECONDS))
     answering = BatchAnswering(run, BatchRoutes(services, spec.owner))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.stop)
     services.inference.background = True

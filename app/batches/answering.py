@@ -25,7 +25,7 @@ from app.wire.batch import ANSWERS, INPUT, SPEC, BatchAnswer, BatchResponse, Bat
 IN_FLIGHT, GENERATING_IN_FLIGHT = 1, 2
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
-PATIENCE_SECONDS = 600.0  # for which a request is tried again, while an engine is running
+PATIENCE_SECONDS = 600.0  # for which a request is tried again after a transient reply that is not `delayed`
 SYNC_SECONDS = 1.0  # interval between two writes to the disk
 GRACE_SECONDS = 1.0  # time for open requests to be answered when the program is asked to stop
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class BatchAnswering:
         wait, until = FIRST_WAIT, time.monotonic() + PATIENCE_SECONDS
         while True:
             reply = await self._routes.post(self._endpoint, body)
-            if not reply.transient or (time.monotonic() > until and not reply.engine_lost):
+            if not reply.transient or (time.monotonic() > until and not reply.delayed):
                 return reply
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)

@@ -21,7 +21,7 @@ from app.api.http.services import Services
 from app.errors import InvalidRequest, OstinatoError
 from app.telemetry import request_id
 
-TRANSIENT = (429, 503)  # statuses after which a retry may succeed, unless the reply says otherwise
+TRANSIENT = (429, 503, 504)  # statuses after which a retry may succeed, unless the reply says otherwise
 log = logging.getLogger(__name__)
 
 
@@ -44,9 +44,12 @@ class RouteReply:
         return self.status in TRANSIENT and self.headers.get(b"x-should-retry") != b"false"
 
     @property
-    def engine_lost(self) -> bool:
-        """Whether no engine was running. The launcher restarts engines, however long that takes."""
-        return self.headers.get(CODE.encode()) == b"engine_lost"
+    def delayed(self) -> bool:
+        """Whether the reply says nothing about the request: no engine was running, or none had time for it.
+
+        The launcher restarts engines, and a busy service has time again, however long that takes.
+        """
+        return self.status == 504 or self.headers.get(CODE.encode()) == b"engine_lost"
 
 
 class _Streamed(msgspec.Struct):

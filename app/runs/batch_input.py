@@ -14,6 +14,8 @@ from app.wire.batch import MOST_REQUESTS
 
 MOST_LINE = 64 * 2**20  # bytes
 MOST_ERRORS = 100  # maximum number of errors that are reported for a file
+# Maximum numbers of characters that an error quotes: errors are part of every reply about the batch.
+MOST_NAME, MOST_TEXT = 60, 200
 BOM = b"\xef\xbb\xbf"
 
 
@@ -121,15 +123,15 @@ _decoder = msgspec.json.Decoder(BatchRequest)
 def _invalid(text: str, line: int) -> LineError:
     """Convert msgspec's message, such as "Object missing required field `url`"."""
     what, _, place = text.partition(" - at `$")
-    field = place.strip("`.") or None
+    field = place.strip("`.")[:MOST_NAME] or None
     if "missing required field" in what:
-        field = what.split("`")[1]
+        field = what.split("`")[1][:MOST_NAME]
         return LineError("missing_required_parameter", f"{field} is missing", field, line)
     if "unknown field" in what:
-        field = what.split("`")[1]
+        field = what.split("`")[1][:MOST_NAME]
         names = ", ".join(BatchRequest.__struct_fields__)
         return LineError("unknown_field", f"unknown field {field!a}; the fields are {names}", field, line)
-    return LineError("invalid_request", f"{field or 'the line'}: {what[:1].lower()}{what[1:]}", field, line)
+    return LineError("invalid_request", f"{field or 'the line'}: {what[:1].lower()}{what[1:MOST_TEXT]}", field, line)
 
 
 def _check(line: int, request: BatchRequest, endpoint: str, seen: set[str]) -> None:

@@ -108,6 +108,17 @@ def test_patience_ends_unless_no_engine_runs(run: Path, monkeypatch: pytest.Monk
     assert set(routes.sent.values()) == {5} and not any(answer and answer[0] for answer in answers(run))
 
 
+def test_a_busy_service_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_WAIT", "PATIENCE_SECONDS"):
+        monkeypatch.setattr(answering, name, 0.0)
+
+    async def busy(body: bytes, earlier: int) -> RouteReply:
+        return reply(200) if earlier == 3 else reply(504, code="deadline_exceeded")
+
+    asyncio.run(BatchAnswering(run, Routes(busy)).run())
+    assert all(answer and answer[0] for answer in answers(run))
+
+
 def test_a_stop_leaves_the_rest_open(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "GRACE_SECONDS", 0.01)
 

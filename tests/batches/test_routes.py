@@ -105,10 +105,10 @@ def test_a_stream_and_a_long_body_are_refused(served: FakeEngine, settings: Sett
 def test_what_may_pass_is_transient(served: FakeEngine, settings: Settings) -> None:
     served.refuse_requests = ("unavailable", "later")
     [reply] = post_all(settings, [("/v1/classify", b'{"model":"mood","input":"x"}')])
-    assert (reply.status, reply.transient, reply.engine_lost) == (503, True, False)
+    assert (reply.status, reply.transient, reply.delayed) == (503, True, False)
     served.refuse_requests = ("engine_lost", "later")
     [reply] = post_all(settings, [("/v1/classify", b'{"model":"mood","input":"x"}')])
-    assert reply.transient and reply.engine_lost
+    assert reply.transient and reply.delayed
 
 
 def test_an_unexpected_error_becomes_a_reply(

@@ -51,6 +51,12 @@ def test_each_fault_is_reported_with_its_line(tmp_path: Path, line: Any, code: s
     assert (error.code, error.param, error.line) == (code, param, 2) and error.message
 
 
+@pytest.mark.parametrize("name", ["é" * 10_000, "` - at `$.x" * 1000, "missing required field" * 1000])
+def test_errors_quote_the_beginning_of_a_long_name(tmp_path: Path, name: str) -> None:
+    [error] = check(tmp_path / "requests", line_of(1, {}, **{name: 1}))
+    assert len(error.message) < 600 and len(error.param or "") <= 60
+
+
 def test_an_empty_file_and_too_many_requests_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "requests"
     assert [error.code for error in check(path, "\n \n")] == ["empty_file"]
