@@ -18,7 +18,7 @@ from app.webhooks.addresses import AddressRefused, Destination, resolve
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
 LINE_LIMIT = 8192  # bytes of the status line, or of a header
-INTERIM_LIMIT = 10  # replies before the final one
+INTERIM_LIMIT, INTERIM_BYTES = 10, 16384  # replies before the final one, and their size in total
 REST_LIMIT, REST_SECONDS = 65536, 1.0  # of the reply, which are read only for the sake of the receiver
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -95,15 +95,19 @@ def _head(destination: Destination, headers: Mapping[str, str], body: bytes) -> 
 
 async def _status(reader: asyncio.StreamReader) -> int:
     """Read the status of the final reply, after any interim ones such as 103 Early Hints. Raises ValueError."""
+    left = INTERIM_BYTES  # lines that have arrived are read without a pause, so their number must be small
     for _ in range(INTERIM_LIMIT):
-        match = STATUS_LINE.fullmatch(await reader.readuntil())
+        match = STATUS_LINE.fullmatch(line := await reader.readuntil())
         if match is None:
             raise ValueError
         status = int(match[1])
         if status >= 200:
             return status
-        while (await reader.readuntil()).strip():  # the headers of an interim reply, bounded by the time
-            pass
+        left -= len(line)
+        while (header := await reader.readuntil()).strip():
+            left -= len(header)
+            if left < 0:
+                raise ValueError
     raise ValueError
 
 

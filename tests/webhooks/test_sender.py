@@ -130,6 +130,7 @@ def test_a_receiver_that_keeps_the_connection_open_does_not_delay_the_status() -
         b"HTTP/1.1 200 " + b"x" * 100_000,
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
         b"HTTP/1.1 103 Early Hints\r\na: " + b"x" * 100_000,
+        b"HTTP/1.1 103 Early Hints\r\n" + b"a\n" * 500_000,
     ],
 )
 def test_what_is_not_http_is_no_answer(reply: bytes) -> None:
