@@ -20,6 +20,7 @@ WITHOUT_EFFECT = frozenset({  # on the merged weights
     "layers_to_transform", "lora_dropout", "megatron_core", "modules_to_save", "peft_version", "qalora_group_size",
     "revision", "target_modules",
 })  # fmt: skip
+EMBEDDINGS, HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"  # of language models
 PLAIN = (True, False, "gaussian", None)  # other initial values change the weights of the base
 
 
@@ -28,6 +29,7 @@ class Adapter:
     """An adapter. `scale` multiplies its products; with `transposed`, the matrices of the base are (in, out)."""
 
     name: str
+    rank: float
     scale: float
     transposed: bool
     classifies: bool
@@ -45,7 +47,7 @@ def read_adapter(folder: Path, answers: Answers) -> Adapter:
     answers.assumed.append(f"adapter={folder.name}: it was trained on {base}, whose weights must be in this directory")
     stored = read_safetensors(folder / WEIGHTS)
     tensors = {name.removeprefix(PREFIX): value for name, value in stored.items()}
-    return Adapter(folder.name, scale, transposed, task == "SEQ_CLS", tensors)
+    return Adapter(folder.name, rank, scale, transposed, task == "SEQ_CLS", tensors)
 
 
 def _number(settings: dict[str, Any], key: str) -> float:
@@ -78,7 +80,8 @@ def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
     """
     parts = plain_names(adapter.tensors, [prefix])
     tensors = dict(base)
-    for name in [name for name in parts if name.endswith(DOWN)]:
+    names = [name for name in parts if name.endswith(DOWN)]
+    for name in names:
         target, down = name.removesuffix(DOWN), parts.pop(name)
         up = parts.pop(target + UP, None)
         weight = tensors.get(f"{target}.weight")
@@ -87,16 +90,30 @@ def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
         tensors[f"{target}.weight"] = weight + _product(target, down, up, weight, adapter)
     if rest := [name for name in parts if "lora_" in name]:
         raise ForeignFileInvalid(f"{WEIGHTS}: the tensor {rest[0][:80]!r} cannot be imported")
-    return tensors | parts  # modules that were trained as a whole, such as a head
+    if not names:
+        raise ForeignFileInvalid(f"{WEIGHTS} contains no matrices of LoRA")
+    tensors |= parts  # modules that were trained as a whole, such as a head
+    if HEAD not in tensors and not adapter.classifies and (trained := [name for name in EMBEDDINGS if name in parts]):
+        raise ForeignFileInvalid(
+            f"{WEIGHTS}: the adapter replaces {trained[0]}, but the head of the base, which shares this matrix, must "
+            "keep the old values; merge the adapter with PEFT"
+        )
+    return tensors
 
 
 def _product(target: str, down: Array, up: Array, weight: Array, adapter: Adapter) -> Array:
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
         raise ForeignFileInvalid(f"{WEIGHTS}: the matrices of {target[:80]!r} do not fit together")
-    product: Array = adapter.scale * (up @ down)
-    product = product.T if adapter.transposed else product
-    if product.shape != weight.shape:
+    if down.shape[0] != adapter.rank:
+        raise ForeignFileInvalid(f"{WEIGHTS}: {target[:80]!r} has rank {down.shape[0]}, but r is {adapter.rank:g}")
+    shape = (
+        up.shape[0],
+        down.shape[1],
+    )  # checked before the product is made, because small matrices can have a large one
+    if (shape[::-1] if adapter.transposed else shape) != weight.shape:
         raise ForeignFileInvalid(
-            f"{WEIGHTS}: {target[:80]!r} has shape {weight.shape} in the base, not {product.shape}"
+            f"{WEIGHTS}: the product for {target[:80]!r} has shape {shape}, which does not fit {weight.shape} in the base"
         )
-    return product.astype(weight.dtype)
+    product: Array = up @ down
+    product *= adapter.scale
+    return (product.T if adapter.transposed else product).astype(weight.dtype)

@@ -109,13 +109,28 @@ def test_other_kinds_of_adapters_are_refused_by_name(settings: dict[str, Any], m
     ("tensors", "message"),
     [
         (low_rank("model.layers.9.self_attn.q_proj", 16, 16), "has no lora_B.weight, or is not in the base"),
-        (low_rank("model.layers.1.self_attn.q_proj", 12, 16), r"has shape \(16, 16\) in the base, not \(12, 16\)"),
+        (low_rank("model.layers.1.self_attn.q_proj", 12, 16), r"shape \(12, 16\), which does not fit \(16, 16\)"),
+        (low_rank("model.layers.1.self_attn.q_proj", 16, 16, 2), "has rank 2, but r is 3"),
+        (low_rank("model.layers.1.self_attn.q_proj", 300_000, 300_000), r"shape \(300000, 300000\)"),
+        ({"model.norm.weight": torch.ones(16)}, "contains no matrices of LoRA"),
         ({"model.layers.1.self_attn.q_proj.lora_A.weight": torch.ones(3, 16)}, "has no lora_B.weight"),
         ({"model.layers.1.self_attn.q_proj.lora_B.weight": torch.ones(16, 3)}, "lora_B.weight' cannot be imported"),
-        ({"model.surprise.weight": torch.ones(2)}, "tensors that cannot be imported: surprise.weight"),
+        (
+            low_rank("model.layers.1.self_attn.q_proj", 16, 16) | {"model.surprise.weight": torch.ones(2)},
+            "tensors that cannot be imported: surprise.weight",
+        ),
     ],
 )
 def test_an_adapter_of_another_base_is_refused(tensors: dict[str, torch.Tensor], message: str, tmp_path: Path) -> None:
     folder = adapter(tmp_path, tensors)
     with pytest.raises(ForeignFileInvalid, match=message):
         bring(copied("llama", tmp_path), tmp_path / "version", adapter=str(folder))
+
+
+def test_a_trained_embedding_does_not_become_the_head_of_its_base(tmp_path: Path) -> None:
+    source = copied("gpt2", tmp_path)
+    words = load_file(source / "model.safetensors")["transformer.wte.weight"]
+    low = low_rank("transformer.h.0.attn.c_attn", 48, 16) | {"transformer.wte.weight": words + 1}
+    folder = adapter(tmp_path, low, fan_in_fan_out=True, modules_to_save=["wte"])
+    with pytest.raises(ForeignFileInvalid, match="the head of the base, which shares this matrix"):
+        bring(source, tmp_path / "version", adapter=str(folder))
