@@ -112,7 +112,7 @@ def _product(target: str, down: Array, up: Array, weight: Array, adapter: Adapte
     )  # checked before the product is made, because small matrices can have a large one
     if (shape[::-1] if adapter.transposed else shape) != weight.shape:
         raise ForeignFileInvalid(
-            f"{WEIGHTS}: the product for {target[:80]!r} has shape {shape}, which does not fit {weight.shape} in the base"
+            f"{WEIGHTS}: the product for {target[:80]!r} has shape {shape}, which does not fit {weight.shape}"
         )
     product: Array = up @ down
     product *= adapter.scale
