@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Self
 
 from app.db.changes import Changes
@@ -29,6 +30,15 @@ LOST_SECONDS = 0.1  # before the next look if another process has claimed the de
 GRACE_SECONDS = 3.0  # that requests have to end when the courier stops
 GONE = 410  # the status by which an endpoint asks for no more attempts
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a request. `error` is None if the event was accepted; `gone` means that no more are wanted."""
+
+    error: str | None = None
+    gone: bool = False
+    silent: bool = False  # there was no answer, so another event would probably have none either
 
 
 class Courier:
@@ -127,13 +137,13 @@ class Courier:
         """Send a claimed delivery and store the outcome. `began` is the time before the claim."""
         if time.monotonic() - began > HOLD_SECONDS:  # this process was frozen, and another one may send the event
             return
-        error, final = await self._send(delivery)
-        last = final or delivery.attempt >= self._policy.attempts
+        outcome = await self._send(delivery)
+        last = outcome.gone or delivery.attempt >= self._policy.attempts
         retry_after = None if last else self._policy.delay(delivery.attempt)
-        _report(delivery, error, retry_after)
+        _report(delivery, outcome.error, retry_after)
         while time.monotonic() - began < self._hold_seconds:
             try:
-                await asyncio.to_thread(self._settle, delivery, error, retry_after)
+                await asyncio.to_thread(self._settle, delivery, outcome, retry_after)
                 return
             except DatabaseUnavailable:
                 await asyncio.sleep(POLL_SECONDS)
@@ -141,24 +151,26 @@ class Courier:
                 log.exception("webhooks: the outcome of %s cannot be stored", delivery.event_id)
                 return
 
-    async def _send(self, delivery: Delivery) -> tuple[str | None, bool]:
-        """Send a request. Returns the error, or None, and whether the endpoint wants no further attempt."""
+    async def _send(self, delivery: Delivery) -> Outcome:
         body = events.body(delivery.event_id, delivery.type, delivery.created_at, delivery.subject)
         headers = signing.headers(delivery.secrets, delivery.event_id, int(time.time()), body)
         try:
             status = await self._sender.post(delivery.url, headers, body)
         except Unanswered as error:
-            return str(error), False
+            return Outcome(str(error), silent=True)
         except Exception:
             log.exception("%s: unexpected error", delivery.endpoint_id)
-            return "an internal error; the log of the service shows its cause", False
+            return Outcome("an internal error; the log of the service shows its cause")
         if 300 <= status < 400:
-            return f"the endpoint answered {status}, and redirects are not followed", False
-        return (None if status < 300 else f"the endpoint answered {status}"), status == GONE
+            return Outcome(f"the endpoint answered {status}, and redirects are not followed")
+        return Outcome() if status < 300 else Outcome(f"the endpoint answered {status}", gone=status == GONE)
 
-    def _settle(self, delivery: Delivery, error: str | None, retry_after: float | None) -> None:
+    def _settle(self, delivery: Delivery, outcome: Outcome, retry_after: float | None) -> None:
         with self._database.transaction() as session:
-            deliveries.settle(session, delivery, error, retry_after, self._database.now(session))
+            now = self._database.now(session)
+            held = deliveries.settle(session, delivery, outcome.error, retry_after, now)
+            if held and outcome.silent:
+                deliveries.pause(session, delivery, self._policy.delay(delivery.attempt), now)
 
 
 def _report(delivery: Delivery, error: str | None, retry_after: float | None) -> None:

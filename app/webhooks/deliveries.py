@@ -22,6 +22,9 @@ GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
 JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
 KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
+OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, whatever the number of its attempts
+PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
+EXPIRED = "the endpoint has not accepted the event within five days"
 INTERRUPTED = "the program ended during the last attempt"
 
 
@@ -44,7 +47,8 @@ def claim(
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
     Skips the endpoints `busy`, and those of `owners`. Nobody else claims the delivery for `hold_seconds`. A delivery
-    that has been claimed `attempts` times without an outcome, because the program ended each time, fails.
+    that has been claimed `attempts` times without an outcome, because the program ended each time, fails, and so does
+    one that is too old.
     """
     due = (
         select(WebhookDeliveryRow.id)
@@ -56,10 +60,11 @@ def claim(
     )
     while (row_id := session.scalar(due)) is not None:
         row = session.get_one(WebhookDeliveryRow, row_id)
-        if row.attempt < attempts:
+        expired = now - row.created_at > OLDEST_SECONDS
+        if row.attempt < attempts and not expired:
             row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
             return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
-        row.status, row.error, row.ended_at = FAILED, row.error or INTERRUPTED, now
+        row.status, row.error, row.ended_at = FAILED, row.error or (EXPIRED if expired else INTERRUPTED), now
         session.flush()
     return None
 
@@ -103,6 +108,19 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
     )
     statement = update(WebhookDeliveryRow).where(held).values(**values).returning(WebhookDeliveryRow.id)
     return session.scalar(statement.execution_options(synchronize_session=False)) is not None
+
+
+def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> None:
+    """Let the other deliveries to an endpoint that has not answered wait too, about for `delay` seconds.
+
+    Otherwise, each of them would take the time limit of a request.
+    """
+    row, until = WebhookDeliveryRow, now + min(max(delay, PAUSE_SECONDS[0]), PAUSE_SECONDS[1])
+    others = and_(row.endpoint_id == unanswered.endpoint_id, row.id != unanswered.id)
+    earlier = select(row.id).where(others, row.status == WAITING, row.due_at < until)
+    # Skips rows that another process is claiming or settling, which could wait for this transaction in turn.
+    statement = update(row).where(row.id.in_(earlier.with_for_update(skip_locked=True))).values(due_at=until)
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def forget(session: Session, before: float) -> None:

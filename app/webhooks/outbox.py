@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -11,6 +11,8 @@ from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
 from app.webhooks.events import EVENT_TYPES
 
 WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
+WAITING_LIMIT = 1000  # deliveries of one endpoint, so that one that does not answer cannot fill the table
+TOO_MANY = f"{WAITING_LIMIT} events were waiting for this endpoint"
 
 
 def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) -> None:
@@ -18,13 +20,15 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
 
     Call this in the transaction that ends the job or batch `subject`, so that the event is sent if and only if the
     change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Nothing happens
-    if the event has been enqueued before. Raises ValueError for an unknown type.
+    if the event has been enqueued before. If too many events wait for an endpoint, the event fails at once there.
+    Raises ValueError for an unknown type.
     """
     if type_ not in EVENT_TYPES:
         raise ValueError(f"{type_!r} is not a type of event")
     # The lock keeps an endpoint from being deleted before the commit, which would fail because of the new row.
     query = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(WebhookEndpointRow.owner == owner)
     endpoints = session.execute(query.with_for_update(read=True, key_share=True)).all()
+    full = _full(session, [endpoint.id for endpoint in endpoints])
     event_id = new_id("evt")
     rows = [
         {
@@ -32,10 +36,12 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
             "event_id": event_id,
             "type": type_,
             "subject": subject,
-            "status": WAITING,
+            "status": FAILED if endpoint.id in full else WAITING,
             "attempt": 0,
             "due_at": now,
             "created_at": now,
+            "error": TOO_MANY if endpoint.id in full else None,
+            "ended_at": now if endpoint.id in full else None,
         }
         for endpoint in endpoints
         if type_ in endpoint.event_types
@@ -44,3 +50,9 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
         insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
         unique = ("endpoint_id", "type", "subject")
         session.execute(insert(WebhookDeliveryRow).on_conflict_do_nothing(index_elements=unique), rows)
+
+
+def _full(session: Session, endpoint_ids: list[str]) -> set[str]:
+    row = WebhookDeliveryRow
+    waiting = select(row.endpoint_id).where(row.endpoint_id.in_(endpoint_ids), row.status == WAITING)
+    return set(session.scalars(waiting.group_by(row.endpoint_id).having(func.count() >= WAITING_LIMIT)))

@@ -109,6 +109,18 @@ def test_an_endpoint_that_is_gone_is_asked_only_once(database: Database, status:
         assert (row.status, len(receiver.received)) == ("delivered", 2)  # after the redirect, the next attempt succeeds
 
 
+def test_an_endpoint_that_is_dead_is_not_tried_for_every_event(database: Database) -> None:
+    with Receiver() as receiver:
+        dead = add_endpoint(database, url=receiver.url)
+    with Receiver() as receiver:
+        add_endpoint(database, owner="bob", url=receiver.url)
+        enqueue(database, *(f"ftjob-{number}" for number in range(9)))
+        enqueue(database, "ftjob-9", owner="bob")
+        with running(database, attempts=1):
+            until(lambda: len(receiver.accepted) == 1)
+    assert [row.attempt for row in deliveries(database) if row.endpoint_id == dead] == [1] + [0] * 8
+
+
 def test_a_private_address_is_never_reached_without_the_setting(database: Database) -> None:
     with Receiver() as receiver, running(database, attempts=2, allowed="10.0.0.0/8"):
         add_endpoint(database, url=receiver.url)

@@ -108,6 +108,33 @@ def test_an_event_that_ends_the_program_each_time_is_given_up(database: Database
     assert {(row.status, row.error) for row in rows(database)} == {("failed", deliveries.INTERRUPTED)}
 
 
+def test_an_old_event_is_given_up(database: Database) -> None:
+    add_endpoint(database)
+    enqueue(database, 2)
+    delivery = claim(database)
+    assert delivery is not None and settle(database, delivery, "the endpoint answered 500", 60.0)
+    assert claim(database, now=deliveries.OLDEST_SECONDS + 2.0) is None
+    assert [(row.status, row.error) for row in rows(database)] == [
+        ("failed", "the endpoint answered 500"),
+        ("failed", deliveries.EXPIRED),
+    ]
+
+
+@pytest.mark.parametrize(("delay", "until"), [(5.0, 160.0), (300.0, 400.0), (9000.0, 700.0)])
+def test_an_endpoint_without_an_answer_pauses_for_all_its_events(
+    database: Database, delay: float, until: float
+) -> None:
+    add_endpoint(database)
+    add_endpoint(database, owner="bob")
+    enqueue(database, 3)
+    enqueue(database, owner="bob")
+    delivery = claim(database)
+    assert delivery is not None
+    with database.transaction() as session:
+        deliveries.pause(session, delivery, delay, 100.0)
+    assert [row.due_at for row in rows(database)] == [130.0, until, until, 0.0]
+
+
 def test_endpoints_and_owners_can_be_skipped(database: Database) -> None:
     first, second = add_endpoint(database), add_endpoint(database, owner="bob")
     enqueue(database)

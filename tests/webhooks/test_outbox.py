@@ -33,6 +33,19 @@ def test_an_event_goes_to_the_endpoints_of_its_owner_that_selected_its_type(data
     assert {(row.status, row.attempt) for row in rows} == {("waiting", 0)}
 
 
+def test_events_fail_at_once_if_too_many_wait_for_an_endpoint(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "WAITING_LIMIT", 2)
+    add_endpoint(database)
+    for number in range(4):
+        enqueue(database, subject=f"ftjob-{number}")
+    rows = deliveries(database)
+    assert [row.status for row in rows] == ["waiting", "waiting", "failed", "failed"]
+    assert [row.error for row in rows[1:]] == [None, outbox.TOO_MANY, outbox.TOO_MANY]
+    assert rows[2].ended_at is not None
+
+
 def test_an_event_is_enqueued_only_once(database: Database) -> None:
     add_endpoint(database)
     enqueue(database)
