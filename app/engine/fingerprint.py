@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-RELEASE = 1  # increase this if other modes or workloads are measured
+RELEASE = 2  # increase this if other modes or workloads are measured
 CPUINFO = Path("/proc/cpuinfo")
 FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor, on x86 and on ARM
 

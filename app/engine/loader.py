@@ -83,18 +83,47 @@ def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner |
     config, generates = contents.config, contents.config.task == "generation"
     tokenizer = Tokenizer.load(directory) if generates or config.ngram_buckets else None
     build = partial(_network, config, directory / WEIGHTS, tokenizer)
-    if tuner is None:
-        chosen = ModeChoice(str(fixed_mode(device, dtype, generates=generates)), FIXED)
-    else:
-        chosen = tuner.choose(_untuned(message, contents, directory, build, device))
-    network, mode = build(), ComputeMode.parse(chosen.mode)
-    nbytes = set_mode(network, mode, device)
+    fixed = fixed_mode(device, dtype, generates=generates)
+    chosen = ModeChoice(str(fixed), FIXED)
+    if tuner is not None:
+        chosen = _choose(tuner, message, fixed, partial(_untuned, message, contents, directory, build, device))
+    network, nbytes, chosen = _built(build, chosen, fixed, device)
+    mode = ComputeMode.parse(chosen.mode)
     target = contents.raw_config.get("target")
     return LoadedNetwork(
         message.digest, message.name, config, network, nbytes, mode.dtype, device,
         tokenizer.eos_id if tokenizer and generates else None,
         _scaling(contents), Scaling([target["mean"]], [target["std"]]) if target else None, chosen,
     )  # fmt: skip
+
+
+def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[], UntunedVersion]) -> ModeChoice:
+    """Choose a mode. The fixed mode is used after any error, because it needs no measurement."""
+    if message.probes is None:
+        return ModeChoice(str(fixed), "the probes could not be read")
+    try:
+        return tuner.choose(untuned())
+    except Exception as error:
+        logger.exception("the modes of %s could not be measured", message.name)
+        return ModeChoice(str(fixed), f"the measurement failed ({type(error).__name__})")
+
+
+def _built(
+    build: Callable[[], Any], chosen: ModeChoice, fixed: ComputeMode, device: torch.device
+) -> tuple[Any, int, ModeChoice]:
+    """Build a network in the chosen mode or, if this fails, in the fixed mode. Returns also its size in bytes."""
+    mode = ComputeMode.parse(chosen.mode)
+    if mode != fixed:
+        network = build()
+        try:
+            return network, set_mode(network, mode, device), chosen
+        except (RuntimeError, MemoryError) as error:
+            logger.warning("%s cannot be used: %s", mode, error)
+            reason = f"{mode} could not be used ({type(error).__name__})"
+            chosen = ModeChoice(str(fixed), reason, chosen.speeds, chosen.checks)
+        del network
+    network = build()
+    return network, set_mode(network, fixed, device), chosen
 
 
 def _scaling(contents: Checkpoint) -> Scaling | None:
@@ -112,7 +141,7 @@ def _untuned(
         def specials() -> list[int]:
             return Tokenizer.load(directory).special_ids
 
-        return probes_of(contents.config, message.probes, message.digest, specials)
+        return probes_of(contents.config, message.probes or b"", message.digest, specials)
 
     return UntunedVersion(message.digest, subject, probes, build)
 

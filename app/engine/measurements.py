@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,23 +33,41 @@ class Measurements:
         if self._folder is None:
             return None
         try:
-            return msgspec.json.decode(self._path(key).read_bytes(), type=type_)
-        except (OSError, msgspec.MsgspecError, ValueError):
+            value = msgspec.json.decode(self._path(key).read_bytes(), type=type_)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
+        with suppress(OSError):
+            os.utime(self._path(key))  # so that measurements that are used are not removed as the oldest
+        return value
 
-    def save(self, key: str, value: msgspec.Struct) -> None:
-        """Store a measurement. If the folder cannot be written, the measurement is made again next time."""
+    def save(self, key: str, value: msgspec.Struct) -> bool:
+        """Store a measurement. Returns false if the folder cannot be written."""
         if self._folder is None:
-            return
+            return False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(self._path(key), json.dumps(msgspec.to_builtins(value), sort_keys=True).encode())
-            files = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+            files = sorted(self._folder.glob("*.json"), key=_modified)
             for path in files[: -FILES or None]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("a measurement of this machine could not be stored: %s", error)
+            return False
+        return True
+
+    def remove(self, key: str) -> None:
+        """Remove a measurement, if it is stored."""
+        if self._folder is not None:
+            with suppress(OSError):
+                self._path(key).unlink()
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0

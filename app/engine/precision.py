@@ -1,14 +1,16 @@
 """Compares the outputs of a network in another type with those of float32, on the probes of a version.
 
-The bounds are those of docs/decisions/0018-types-are-chosen-by-measurement.md.
+The two networks need not be in memory at the same time: the outputs of the float32 network are kept. The bounds are
+those of docs/decisions/0018-types-are-chosen-by-measurement.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +25,14 @@ from models.interface import Context
 AGREEMENT = 0.995  # minimum share of probes with the same labels
 CHANGE = 0.02  # maximum change of any probability
 TEXT = 0.005  # maximum mean KL divergence in nats, and maximum relative change of the perplexity
+COSINE = 0.9999  # minimum cosine similarity of the embeddings of a probe
 ROWS = 32  # probes in a batch
 TEXTS, TOKENS = 32, 48  # probes of a language model, and tokens of each
+EMBEDDED = 4  # of this many probes in a batch, one is embedded
 COMPARED = ("classification", "multilabel", "generation")  # tasks whose outputs have bounds
+
+Row = TypeVar("Row")
+GoOn = Callable[[float], bool]  # takes the share of the work that is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,68 +49,155 @@ class Subject:
     scaling: Scaling | None = None
 
 
-def compare(
-    subject: Subject, exact: Any, other: Any, probes: ProbeSet, dtype: torch.dtype, go_on: Callable[[], bool]
-) -> PrecisionCheck:
-    """Compare a network `other`, which computes in `dtype`, with the float32 network `exact`.
+class OutOfTime(Exception):
+    """The time for a comparison has passed."""
 
-    `go_on` is called between batches; if it returns false, the check ends, and its result is not accepted.
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of a network for some rows.
+
+    `values` are calibrated probabilities or, for a language model, logarithms of the probabilities of the next token,
+    of which `following` is the one in the text. `vectors` are embeddings of some of the rows. `rows` is the number of
+    probes that these outputs complete.
     """
-    kind = _Texts if subject.config.task == "generation" else _Labels
-    comparison = kind(subject, dtype)
-    with torch.inference_mode():
-        for batch in _batches(probes, ROWS, TEXTS if kind is _Texts else MOST):
-            if not go_on():
-                break
-            comparison.add(exact, other, batch)
-    return comparison.result(probes.source)
+
+    values: Tensor
+    rows: int
+    vectors: Tensor | None = None
+    following: Tensor | None = None
+
+
+def outputs(subject: Subject, network: Any, probes: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
+    """Yield the outputs of a network that computes in `dtype`.
+
+    `go_on` is called before each batch and each step. If it returns false, raises OutOfTime.
+    """
+    texts = subject.config.task == "generation"
+    run = _texts if texts else _labels
+    batches = list(_batches(probes, ROWS, TEXTS if texts else MOST))
+    sizes = [_steps(batch) for batch in batches]
+    for i, batch in enumerate(batches):
+        before, size = sum(sizes[:i]) / sum(sizes), sizes[i] / sum(sizes)
+        yield from run(subject, network, batch, dtype, partial(_scaled, go_on, before, size))
+
+
+def _scaled(go_on: GoOn, before: float, size: float, done: float) -> bool:
+    return go_on(before + size * done)
+
+
+def _steps(batch: ProbeSet) -> int:
+    return sum(map(len, batch.sequences)) + sum(row.steps for row in batch.features)
+
+
+def outputs_size(config: ModelConfig) -> int:
+    """The approximate size in bytes of all outputs of one network, and of the probabilities of one batch."""
+    rows, width = (TEXTS * TOKENS, 4) if config.task == "generation" else (MOST, 8)
+    return rows * width * (config.vocab_size if config.task == "generation" else config.classes) * 2
+
+
+def compare(subject: Subject, exact: Iterable[Outputs], other: Iterable[Outputs], source: str) -> PrecisionCheck:
+    """Compare outputs with those of the float32 network, for the same probes in the same order."""
+    comparison: _Labels | _Texts = _Texts() if subject.config.task == "generation" else _Labels(subject)
+    for reference, changed in zip(exact, other, strict=True):
+        comparison.add(reference, changed)
+    return comparison.result(source)
 
 
 def _batches(probes: ProbeSet, size: int, most: int) -> Iterator[ProbeSet]:
-    """Yield probes of similar length together."""
-    sequences = sorted(probes.sequences[:most], key=len)
-    features = sorted(probes.features[:most], key=lambda row: row.steps)
+    """Yield probes of similar length together. If there are more than `most`, they are chosen at equal distances."""
+    sequences = sorted(_spread(probes.sequences, most), key=len)
+    features = sorted(_spread(probes.features, most), key=lambda row: row.steps)
     for start in range(0, max(len(sequences), len(features)), size):
         part = slice(start, start + size)
         yield ProbeSet(probes.source, sequences[part], features[part], probes.standardised)
 
 
-@dataclass(slots=True)
-class _Labels:
-    """Compares labels and probabilities."""
+def _spread(rows: list[Row], most: int) -> list[Row]:
+    return rows[:: max(1, len(rows) // most)][:most]
 
-    subject: Subject
-    dtype: torch.dtype
-    rows: int = 0
-    equal: int = 0
-    change: float = 0.0
 
-    def add(self, exact: Any, other: Any, batch: ProbeSet) -> None:
-        reference_NC, probability_NC = (
-            self._outputs(exact, batch, torch.float32),
-            self._outputs(other, batch, self.dtype),
-        )
-        self.rows += len(batch)
-        self.equal += int((self._labels(reference_NC) == self._labels(probability_NC)).all(1).sum())
-        change = float((reference_NC - probability_NC).abs().max())
-        self.change = math.inf if math.isnan(change) else max(self.change, change)
-
-    def _outputs(self, network: Any, batch: ProbeSet, dtype: torch.dtype) -> Tensor:
-        """The calibrated probabilities, (N, C)."""
-        subject = self.subject
-        if batch.sequences:
-            inputs, lengths_B = pad(batch.sequences, subject.device)
-        else:
-            inputs, lengths_B = stack(batch.features, None if batch.standardised else subject.scaling, subject.device)
-            inputs = inputs.to(dtype)
-        if lengths_B is None:
-            lengths_B = torch.full((len(batch),), inputs.shape[1])
+def _labels(subject: Subject, network: Any, batch: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
+    _check_time(go_on, 0.0)
+    if batch.sequences:
+        inputs, lengths_B = pad(batch.sequences, subject.device)
+    else:
+        inputs, lengths_B = stack(batch.features, None if batch.standardised else subject.scaling, subject.device)
+        inputs = inputs.to(dtype)
+    if lengths_B is None:
+        lengths_B = torch.full((len(batch),), inputs.shape[1])
+    with torch.inference_mode():
         logits_NC: Tensor = network(inputs, lengths_B).double().cpu()
+        few_B = lengths_B[::EMBEDDED]
+        vectors_ND = network.embed(inputs[::EMBEDDED, : int(few_B.max())], few_B).double().cpu()
         if subject.calibration is not None and subject.calibration.scale:
             logits_NC = logits_NC * torch.tensor(subject.calibration.scale, dtype=torch.float64)
             if subject.calibration.bias:
                 logits_NC = logits_NC + torch.tensor(subject.calibration.bias, dtype=torch.float64)
-        return logits_NC.sigmoid() if subject.config.task == "multilabel" else logits_NC.softmax(1)
+        values_NC = logits_NC.sigmoid() if subject.config.task == "multilabel" else logits_NC.softmax(1)
+    yield Outputs(values_NC, len(batch), vectors_ND)
+
+
+def _texts(subject: Subject, network: Any, batch: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
+    """Yield the distributions of the next token, computed step by step as in decoding, and then the embeddings."""
+    limit = min(TOKENS, subject.config.position_limit or TOKENS)
+    texts = [row[:limit] for row in batch.sequences]
+    state = network.new_state(len(texts))
+    steps = max(map(len, texts)) - 1
+    for step in range(steps):
+        _check_time(go_on, step / steps)
+        ids = [row[step : step + 1] if step + 1 < len(row) else [] for row in texts]
+        present = [i for i, row in enumerate(ids) if row]
+        following_N = torch.tensor([texts[i][step + 1] for i in present])
+        ids_B1 = torch.tensor([row or [0] for row in ids], device=subject.device)
+        context = Context(torch.tensor([len(row) for row in ids]), state)
+        with torch.inference_mode():
+            values_NV = network.logits(network(ids_B1, context)[present, 0]).float().log_softmax(-1).cpu()
+        yield Outputs(values_NV, 0, following=following_N)
+    _check_time(go_on, 1.0)
+    inputs, _ = pad(texts, subject.device)
+    with torch.inference_mode():
+        vectors_ND = network.embed(inputs, torch.tensor([len(row) for row in texts])).double().cpu()
+    yield Outputs(torch.empty(0), len(texts), vectors_ND)
+
+
+def _check_time(go_on: GoOn, done: float) -> None:
+    if not go_on(done):
+        raise OutOfTime
+
+
+@dataclass(slots=True)
+class _Vectors:
+    """Compares embeddings, which have length 1."""
+
+    least: float = 1.0
+
+    def add(self, exact: Outputs, other: Outputs) -> None:
+        if exact.vectors is not None and other.vectors is not None and len(exact.vectors):
+            cosine = float((exact.vectors * other.vectors).sum(1).min())
+            self.least = min(self.least, cosine) if math.isfinite(cosine) else -1.0
+
+    @property
+    def accepted(self) -> bool:
+        return self.least >= COSINE
+
+
+@dataclass(slots=True)
+class _Labels:
+    """Compares labels, probabilities and embeddings."""
+
+    subject: Subject
+    rows: int = 0
+    equal: int = 0
+    change: float = 0.0
+    vectors: _Vectors = field(default_factory=_Vectors)
+
+    def add(self, exact: Outputs, other: Outputs) -> None:
+        self.rows += exact.rows
+        self.equal += int((self._labels(exact.values) == self._labels(other.values)).all(1).sum())
+        change = float((exact.values - other.values).abs().max())
+        self.change = math.inf if math.isnan(change) else max(self.change, change)
+        self.vectors.add(exact, other)
 
     def _labels(self, probability_NC: Tensor) -> Tensor:
         if self.subject.config.task == "multilabel":
@@ -112,46 +206,40 @@ class _Labels:
 
     def result(self, source: str) -> PrecisionCheck:
         agreement = self.equal / max(1, self.rows)
-        accepted = self.rows >= MOST and agreement >= AGREEMENT and self.change <= CHANGE
-        return PrecisionCheck(accepted, source, self.rows, agreement=agreement, change=min(1.0, self.change))
+        accepted = self.rows >= MOST and agreement >= AGREEMENT and self.change <= CHANGE and self.vectors.accepted
+        return PrecisionCheck(
+            accepted, source, self.rows, agreement=agreement, change=min(1.0, self.change), cosine=self.vectors.least
+        )
 
 
 @dataclass(slots=True)
 class _Texts:
-    """Compares the distributions of the next token, computed step by step as in decoding."""
+    """Compares the distributions of the next token, and embeddings."""
 
-    subject: Subject
-    dtype: torch.dtype
     rows: int = 0
     tokens: int = 0
     divergence: float = 0.0  # sums over the tokens, in nats
     losses: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    vectors: _Vectors = field(default_factory=_Vectors)
 
-    def add(self, exact: Any, other: Any, batch: ProbeSet) -> None:
-        limit = min(TOKENS, self.subject.config.position_limit or TOKENS)
-        texts = [row[:limit] for row in batch.sequences]
-        states = [network.new_state(len(texts)) for network in (exact, other)]
-        for step in range(max(map(len, texts)) - 1):
-            ids = [row[step : step + 1] if step + 1 < len(row) else [] for row in texts]
-            present = [i for i, row in enumerate(ids) if row]
-            following = torch.tensor([texts[i][step + 1] for i in present], device=self.subject.device)
-            ids_B1 = torch.tensor([row or [0] for row in ids], device=self.subject.device)
-            context = [Context(torch.tensor([len(row) for row in ids]), state) for state in states]
-            reference_NV, other_NV = (
-                network.logits(network(ids_B1, c)[present, 0]).double().log_softmax(-1)
-                for network, c in zip((exact, other), context, strict=True)
-            )
-            self.tokens += len(present)
-            self.divergence += float((reference_NV.exp() * (reference_NV - other_NV)).sum())
-            for i, logprobs_NV in enumerate((reference_NV, other_NV)):
-                self.losses[i] -= float(logprobs_NV.gather(1, following[:, None]).sum())
-        self.rows += len(texts)
+    def add(self, exact: Outputs, other: Outputs) -> None:
+        self.rows += exact.rows
+        self.vectors.add(exact, other)
+        if exact.following is None:
+            return
+        reference_NV, other_NV = exact.values.double(), other.values.double()
+        self.tokens += len(exact.following)
+        self.divergence += float((reference_NV.exp() * (reference_NV - other_NV)).sum())
+        for i, logprobs_NV in enumerate((reference_NV, other_NV)):
+            self.losses[i] -= float(logprobs_NV.gather(1, exact.following[:, None]).sum())
 
     def result(self, source: str) -> PrecisionCheck:
         count = max(1, self.tokens)
         divergence, (loss, other) = self.divergence / count, (total / count for total in self.losses)
         perplexity = math.expm1(min(abs(other - loss), 700.0))
-        enough = self.rows >= min(TEXTS, MOST) and self.tokens > 0
+        enough = self.rows >= min(TEXTS, MOST) and self.tokens > 0 and self.vectors.accepted
         accepted = enough and divergence <= TEXT and perplexity <= TEXT  # false if a figure is NaN
-        figures = (value if math.isfinite(value) else None for value in (divergence, perplexity))
-        return PrecisionCheck(accepted, source, self.rows, None, None, *figures)
+        divergence_, perplexity_ = (value if math.isfinite(value) else None for value in (divergence, perplexity))
+        return PrecisionCheck(
+            accepted, source, self.rows, divergence=divergence_, perplexity=perplexity_, cosine=self.vectors.least
+        )

@@ -63,7 +63,11 @@ def run(socket_path: Path, settings: Settings) -> None:
     dtype = torch.float32 if settings.dtype == "auto" else getattr(torch, settings.dtype)
     tuner = tuner_of(settings, device, threads)
     program = EngineProcess(socket_path, limits, device, dtype, threads, patience, tuner)
-    program.serve()
+    try:
+        program.serve()
+    finally:
+        if tuner is not None:
+            tuner.close()
 
 
 def tuner_of(settings: Settings, device: torch.device, threads: int) -> Tuner | None:

@@ -19,11 +19,13 @@ from models.config import ModelConfig
 from models.cost import CORE_SPEED, predict
 from models.interface import Context
 from models.kernels.modes import ComputeMode, set_mode, supported_modes
+from models.parameters import count
 
 logger = logging.getLogger(__name__)
 LAYERS, VOCABULARY = 4, 8192  # the measured network has at most this many; the other sizes are those of the version
 SECONDS = 0.5  # for each workload, without the first calls
 LEAST, MOST = 3, 15  # rounds
+COPIES = 5  # upper bound of the size of all modes together, as a multiple of that of float32
 CALL = 0.05  # predicted seconds of one core above which a batch is reduced
 
 Call = Callable[[], object]
@@ -53,45 +55,74 @@ def workloads(config: ModelConfig) -> list[Workload]:
 
 
 def measure(
-    config: ModelConfig, modes: Sequence[ComputeMode], device: torch.device, threads: int
+    config: ModelConfig, modes: Sequence[ComputeMode], device: torch.device, threads: int, end: float = math.inf
 ) -> dict[ComputeMode, float]:
     """Return the speed of each mode, as a multiple of the speed of the first one.
 
     Calls of all modes alternate, and the shortest of each mode counts, because other programs on the machine can only
     prolong a call. The speed is the geometric mean over the workloads. A mode that fails is left out, unless it is the
-    first.
+    first. The result is empty if the measurement has not finished at the monotonic time `end`.
     """
     small = reduced(config)
-    speeds: dict[ComputeMode, list[float]] = {}
+    networks: dict[ComputeMode, Any] = {}
+    speeds: dict[ComputeMode, list[float]] = {mode: [] for mode in modes}
     for workload in workloads(config):
-        calls: dict[ComputeMode, Call] = {}
         with _threads(threads if workload.shared else 1), torch.inference_mode():
-            for mode in modes:
-                try:
-                    call = _call(small, mode, workload, device)
-                    call()
-                except RuntimeError as error:
-                    if not calls:
-                        raise
-                    logger.warning("%s does not work on this processor: %s", mode, error)
-                else:
-                    calls[mode] = call
+            calls = _calls(small, modes, networks, workload, device, end)
             # Processor time excludes the time in which other programs run, but includes only this thread.
             alone = not workload.shared and device.type == "cpu"
-            seconds = _alternate(calls, time.thread_time if alone else time.perf_counter)
+            seconds = _alternate(calls, time.thread_time if alone else time.perf_counter, end)
+        if not seconds:
+            return {}
         for mode, taken in seconds.items():
-            speeds.setdefault(mode, []).append(seconds[modes[0]] / taken)
-    complete = [mode for mode in modes if len(speeds.get(mode, ())) == len(workloads(config))]
+            speeds[mode].append(seconds[modes[0]] / taken)
+    complete = [mode for mode in modes if len(speeds[mode]) == len(workloads(config))]
     return {mode: statistics.geometric_mean(speeds[mode]) for mode in complete}
 
 
-def _alternate(calls: dict[ComputeMode, Call], clock: Callable[[], float]) -> dict[ComputeMode, float]:
-    """Return the shortest duration of each call, in rounds of one call each, for about `SECONDS`."""
+def measured_size(config: ModelConfig) -> int:
+    """The approximate size in bytes of all networks that `measure` has in memory at the same time."""
+    return COPIES * 4 * count(reduced(config))
+
+
+def _calls(
+    config: ModelConfig, modes: Sequence[ComputeMode], networks: dict[ComputeMode, Any], workload: Workload,
+    device: torch.device, end: float,
+) -> dict[ComputeMode, Call]:  # fmt: skip
+    """Return a call of each mode that works, after a first call. Empty if `end` has passed."""
+    calls: dict[ComputeMode, Call] = {}
+    for mode in modes:
+        if time.monotonic() > end:
+            return {}
+        try:
+            if mode not in networks:
+                networks[mode] = _network(config, mode, device)
+            call = _call(config, networks[mode], mode, workload, device)
+            call()
+        except RuntimeError as error:
+            if not calls:
+                raise
+            logger.warning("%s does not work on this processor: %s", mode, error)
+        else:
+            calls[mode] = call
+    return calls
+
+
+def _alternate(
+    calls: dict[ComputeMode, Call], clock: Callable[[], float], end: float = math.inf
+) -> dict[ComputeMode, float]:
+    """Return the shortest duration of each call, in rounds of one call each, for about `SECONDS`.
+
+    The result is empty if `end` passes before `LEAST` rounds.
+    """
     shortest = dict.fromkeys(calls, math.inf)
     start = time.perf_counter()
     for round_ in range(MOST):
-        if round_ >= LEAST and time.perf_counter() - start > SECONDS:
+        late = time.monotonic() > end
+        if round_ >= LEAST and (late or time.perf_counter() - start > SECONDS):
             break
+        if late:
+            return {}
         for mode, call in calls.items():
             before = clock()
             call()
@@ -124,8 +155,7 @@ def _network(config: ModelConfig, mode: ComputeMode, device: torch.device) -> An
     return network
 
 
-def _call(config: ModelConfig, mode: ComputeMode, workload: Workload, device: torch.device) -> Call:
-    network, dtype = _network(config, mode, device), mode.dtype
+def _call(config: ModelConfig, network: Any, mode: ComputeMode, workload: Workload, device: torch.device) -> Call:
     random = Generator().manual_seed(1)
     rows, steps = workload.rows, workload.steps
     if config.task == "generation":
@@ -142,7 +172,7 @@ def _call(config: ModelConfig, mode: ComputeMode, workload: Workload, device: to
     if config.input == "tokens":
         inputs = torch.randint(config.vocab_size, (rows, steps), generator=random).to(device)
     else:
-        inputs = torch.randn(rows, steps, config.features, generator=random).to(device, dtype)
+        inputs = torch.randn(rows, steps, config.features, generator=random).to(device, mode.dtype)
     score = network.embed if config.task == "embedding" else network
     return lambda: score(inputs, lengths_B).float().tolist()
 

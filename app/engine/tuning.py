@@ -1,35 +1,51 @@
 """Chooses the mode, that is the number type and the kernel, in which each version is computed on this machine.
 
 The speeds of the modes are measured once for each shape, and the outputs of a type other than float32 are compared with
-those of float32 once for each version. Both are stored, so that an engine that starts again measures nothing.
+those of float32 once for each version. Both are stored, so that an engine that starts again measures nothing. In case
+of doubt (too little time or memory, an error, an earlier attempt that ended the engine), float32 is used as without
+this module, and nothing is stored.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import msgspec
 import torch
 
-from app.engine import timing
+from app.engine import precision, timing
+from app.engine.headroom import free_memory
 from app.engine.measurements import Measurements
-from app.engine.precision import COMPARED, Subject, compare
-from app.engine.reply import is_out_of_memory
+from app.engine.precision import COMPARED, OutOfTime, Outputs, Subject
 from app.wire.modes import ModeChoice, PrecisionCheck
 from app.wire.probes import ProbeSet, encode
 from models.config import ModelConfig
 from models.kernels.modes import EXACT, ComputeMode, fixed_mode, set_mode
+from models.parameters import count
 
 logger = logging.getLogger(__name__)
 GAIN = 1.1  # another mode, or another type than float32, must be this many times as fast, because of noise
-CHECK_SECONDS = 30.0  # maximum duration of a comparison, during which other versions wait to be loaded
-Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int], Mapping[ComputeMode, float]]
+SECONDS = 5.0  # for all measurements of an engine, because versions are loaded one after another
+LEAST_DONE = 0.05  # share of a comparison from which its duration is predicted
+MARGIN = 256 * 2**20  # bytes that must stay free
+MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
+COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
+TOO_LATE = "there was not enough time to measure it"
+Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Undecided(Exception):
+    """The reason why something could not be measured."""
 
 
 class _Speeds(msgspec.Struct, frozen=True):
@@ -37,6 +53,12 @@ class _Speeds(msgspec.Struct, frozen=True):
 
     supported: list[str]
     speeds: dict[str, float]
+
+
+class _Attempt(msgspec.Struct, frozen=True):
+    """A mark that is stored during a measurement. It remains if the engine is killed."""
+
+    started: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +76,50 @@ class UntunedVersion:
 
 
 class Tuner:
-    """Chooses modes for one engine with `threads` threads. `measurements` are those of this kind of machine."""
+    """Chooses modes for one engine with `threads` threads. `measurements` are those of this kind of machine.
+
+    All measurements together take about `seconds`. Versions that are loaded after this time are measured by an engine
+    that is started later.
+    """
 
     def __init__(
-        self, device: torch.device, threads: int, measurements: Measurements, measure: Measure = timing.measure
-    ) -> None:
+        self, device: torch.device, threads: int, measurements: Measurements, measure: Measure = timing.measure,
+        seconds: float = SECONDS,
+    ) -> None:  # fmt: skip
         self.device, self.threads = device, threads
-        self._measurements, self._measure = measurements, measure
+        self._measurements, self._measure, self._left = measurements, measure, seconds
+        self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
+        self._mark = ""
+        self._closed = False
+
+    def close(self) -> None:
+        """Stop before the process ends, so that a measurement in progress does not count as one that ended it."""
+        self._closed = True
+        if self._mark:
+            self._measurements.remove(self._mark)
 
     def choose(self, version: UntunedVersion) -> ModeChoice:
         """Return the fastest mode whose outputs differ from those of float32 by no more than the bounds."""
-        config = version.subject.config
+        config, start = version.subject.config, time.monotonic()
         fixed = fixed_mode(self.device, torch.float32, generates=config.task == "generation")
         if config.architecture == "linear":
             return ModeChoice(str(fixed), "a linear model has no kernels")
-        speeds = self._speeds(config, fixed)
+        try:
+            speeds = self._speeds(config, fixed, start + self._left)
+            return self._fastest(version, fixed, speeds, start + self._left)
+        except Undecided as reason:
+            return ModeChoice(str(fixed), str(reason))
+        finally:
+            self._left = max(0.0, self._left - (time.monotonic() - start))
+
+    def _fastest(
+        self, version: UntunedVersion, fixed: ComputeMode, speeds: Mapping[ComputeMode, float], end: float
+    ) -> ModeChoice:
         shown = {str(mode): round(speed, 3) for mode, speed in speeds.items()}
         checks: dict[str, PrecisionCheck] = {}
         reason = "no other mode is faster"
         exact = max(speed for mode, speed in speeds.items() if mode.type == EXACT)
+        comparison = _Comparison(version, self.device, end)
         for mode in sorted(speeds, key=lambda mode: -speeds[mode]):
             if mode == fixed or speeds[mode] < GAIN:
                 break
@@ -80,59 +127,150 @@ class Tuner:
                 return ModeChoice(str(mode), "the fastest kernel", shown, checks)
             if speeds[mode] < GAIN * exact:
                 continue
-            check = self._check(version, mode)
-            if check is None:
-                reason = "there is nothing on which a faster type could be compared with float32"
+            try:
+                check = checks[str(mode)] = self._check(comparison, mode)
+            except Undecided as why:
+                reason = str(why)
                 continue
-            checks[str(mode)] = check
             if check.accepted:
                 return ModeChoice(str(mode), "the fastest type within the bounds", shown, checks)
             reason = "the outputs of faster types differ too much from those of float32"
         return ModeChoice(str(fixed), reason, shown, checks)
 
-    # --- speeds -------------------------------------------------------------------------------------------------
+    # --- measurements -------------------------------------------------------------------------------------------
 
-    def _speeds(self, config: ModelConfig, fixed: ComputeMode) -> Mapping[ComputeMode, float]:
+    def _speeds(self, config: ModelConfig, fixed: ComputeMode, end: float) -> Mapping[ComputeMode, float]:
         """The speeds of all supported modes for networks of this shape, relative to the fixed mode."""
+        if timing.measured_size(config) > MEASURED:
+            raise Undecided("the network is too large to be measured")
         modes = timing.modes_of(config, self.device)
         modes = [fixed, *(mode for mode in modes if mode != fixed)]
         if len(modes) == 1:
             return {fixed: 1.0}
         key = f"speeds {json.dumps(timing.reduced(config).to_dict(), sort_keys=True)}"
         supported = [str(mode) for mode in modes]
-        stored = self._measurements.load(key, _Speeds)
-        if stored is None or stored.supported != supported:
-            start = time.monotonic()
-            measured = self._measure(config, modes, self.device, self.threads)
-            stored = _Speeds(supported, {str(mode): speed for mode, speed in measured.items()})
-            self._measurements.save(key, stored)
-            shown = ", ".join(f"{mode} {speed:.2f}" for mode, speed in stored.speeds.items())
-            logger.info("measured the modes of a shape in %.1f s: %s", time.monotonic() - start, shown)
+        stored = self._load(key, _Speeds)
+        if stored is None or stored.supported != supported or not {str(fixed)} <= set(stored.speeds) <= set(supported):
+            with self._attempt(key, timing.measured_size(config), end):
+                stored = self._time(config, modes, end)
+            self._save(key, stored, lasting=len(stored.speeds) == len(modes))
         return {ComputeMode.parse(mode): speed for mode, speed in stored.speeds.items()}
 
-    # --- comparisons --------------------------------------------------------------------------------------------
+    def _time(self, config: ModelConfig, modes: Sequence[ComputeMode], end: float) -> _Speeds:
+        start = time.monotonic()
+        measured = self._measure(config, modes, self.device, self.threads, end)
+        if not measured:
+            raise Undecided(TOO_LATE)
+        shown = ", ".join(f"{mode} {speed:.2f}" for mode, speed in measured.items())
+        logger.info("measured the modes of a shape in %.1f s: %s", time.monotonic() - start, shown)
+        return _Speeds([str(mode) for mode in modes], {str(mode): speed for mode, speed in measured.items()})
 
-    def _check(self, version: UntunedVersion, mode: ComputeMode) -> PrecisionCheck | None:
-        """Compare a mode with float32. None if there are no probes, or if the outputs have no bounds."""
-        probes = version.probes() if version.subject.config.task in COMPARED else None
+    def _check(self, comparison: _Comparison, mode: ComputeMode) -> PrecisionCheck:
+        """Compare a mode with float32. Raises Undecided if there are no probes, or if the outputs have no bounds."""
+        version = comparison.version
+        probes, config = comparison.probes, version.subject.config
         if probes is None:
-            return None
-        key = f"check {version.digest} {mode} {hashlib.sha256(encode(probes)).hexdigest()}"
-        stored = self._measurements.load(key, PrecisionCheck)
+            raise Undecided("there is nothing on which a faster type could be compared with float32")
+        bounds = (precision.AGREEMENT, precision.CHANGE, precision.TEXT, precision.COSINE)
+        key = f"check {version.digest} {mode} {hashlib.sha256(encode(probes)).hexdigest()} {bounds}"
+        stored = self._load(key, PrecisionCheck)
         if stored is None:
             start = time.monotonic()
-            stored = self._compare(version, mode, probes, start + CHECK_SECONDS)
-            self._measurements.save(key, stored)
+            need = COPIES * 4 * count(config) + precision.outputs_size(config)
+            with self._attempt(f"check {version.digest}", need, comparison.end):
+                stored = comparison.run(mode, probes)
+            self._save(key, stored)
             logger.info("compared %s with float32 in %.1f s: %s", mode, time.monotonic() - start, stored)
         return stored
 
-    def _compare(self, version: UntunedVersion, mode: ComputeMode, probes: ProbeSet, end: float) -> PrecisionCheck:
+    @contextmanager
+    def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
+        """Mark a measurement that needs `need` bytes as attempted while it runs.
+
+        If it was attempted before and the engine was killed meanwhile, or if it cannot be attempted safely, raises
+        Undecided. So does any error of the measurement.
+        """
+        key = f"attempt {key}"
+        if self._closed or time.monotonic() >= end:
+            raise Undecided(TOO_LATE)
+        if self._measurements.load(key, _Attempt) is not None:
+            raise Undecided("an engine ended while it measured this, or another engine is measuring it")
+        if self._free() < need + MARGIN:
+            raise Undecided("there is not enough free memory to measure it")
+        if not self._measurements.save(key, _Attempt(time.time())):
+            raise Undecided("measurements cannot be stored")
+        self._mark = key
         try:
-            exact, other = version.build(), version.build()
-            set_mode(exact, fixed_mode(self.device, torch.float32, generates=False), self.device)
-            set_mode(other, mode, self.device)
-            return compare(version.subject, exact, other, probes, mode.dtype, lambda: time.monotonic() < end)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                logger.exception("%s could not be compared with float32", mode)
-            return PrecisionCheck(False, probes.source, 0)
+            yield
+        except OutOfTime:
+            raise Undecided(TOO_LATE) from None
+        except Undecided:
+            raise
+        except Exception as error:
+            logger.warning("a measurement failed", exc_info=True)
+            raise Undecided(f"the measurement failed ({type(error).__name__})") from error
+        finally:
+            self._mark = ""
+            self._measurements.remove(key)
+
+    def _free(self) -> int:
+        """The free memory for another network, in bytes."""
+        if self.device.type == "cuda":
+            return min(free_memory(), torch.cuda.mem_get_info(self.device)[0])
+        return free_memory()
+
+    def _load(self, key: str, type_: type[S]) -> S | None:
+        held = self._measured.get(key)
+        return held if isinstance(held, type_) else self._measurements.load(key, type_)
+
+    def _save(self, key: str, value: msgspec.Struct, *, lasting: bool = True) -> None:
+        self._measured[key] = value
+        if lasting:
+            self._measurements.save(key, value)
+
+
+class _Comparison:
+    """Compares modes of one version with float32. Only one network is in memory at a time."""
+
+    def __init__(self, version: UntunedVersion, device: torch.device, end: float) -> None:
+        self.version, self.device, self.end = version, device, end
+        self._exact: list[Outputs] | None = None
+
+    @cached_property
+    def probes(self) -> ProbeSet | None:
+        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        return self.version.probes() if self.version.subject.config.task in COMPARED else None
+
+    def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:
+        subject = self.version.subject
+        if self._exact is None:
+            plain = fixed_mode(self.device, torch.float32, generates=False)
+            with _built(self.version, plain, self.device) as network:
+                self._exact = list(precision.outputs(subject, network, probes, torch.float32, self._go_on(2)))
+            del network  # before the other is built
+        with _built(self.version, mode, self.device) as network:
+            other = precision.outputs(subject, network, probes, mode.dtype, self._go_on(1))
+            return precision.compare(subject, self._exact, other, probes.source)
+
+    def _go_on(self, runs: int) -> precision.GoOn:
+        """Whether there is time for the rest of a run and, if there are several `runs`, for the others."""
+        start = time.monotonic()
+
+        def go_on(done: float) -> bool:
+            now = time.monotonic()
+            predicted = (now - start) * (runs / done - 1) if done >= LEAST_DONE else 0.0
+            return now + predicted < self.end
+
+        return go_on
+
+
+@contextmanager
+def _built(version: UntunedVersion, mode: ComputeMode, device: torch.device) -> Iterator[Any]:
+    """Build a network, and free its memory afterwards."""
+    network = version.build()
+    try:
+        set_mode(network, mode, device)
+        yield network
+    finally:
+        del network
+        gc.collect()

@@ -21,7 +21,7 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
 from app.checkpoint.directory import FileEntry
 from app.db.database import DatabaseUnavailable
-from app.errors import NotFound, OstinatoError, Unavailable
+from app.errors import NotFound, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
 from app.telemetry import stale_answers
 from app.tokenization import isolated
@@ -212,12 +212,13 @@ class Versions:
         probes = await loop.run_in_executor(self._files, self._load_probes, record)
         return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases), probes)
 
-    def _load_probes(self, record: VersionRecord) -> bytes:
+    def _load_probes(self, record: VersionRecord) -> bytes | None:
+        """The probes; None if they cannot be read. Without them, versions can still be loaded."""
         try:
             return b"" if self._probes is None else self._probes(record.digest, record.owner)
-        except OstinatoError as error:  # without the database, versions can still be loaded
-            log.warning("the probes of %s could not be read: %s", record.ref, error.message)
-            return b""
+        except Exception as error:
+            log.warning("the probes of %s could not be read: %s", record.ref, error)
+            return None
 
     async def _look_up(self, key: tuple[str, str]) -> VersionRecord:
         asked = time.monotonic()  # read the clock before the query, because the answer may be outdated when it arrives

@@ -11,7 +11,6 @@ from app.db.ownership import claim_blobs
 from app.db.tables import ProbesRow
 from app.registry.records import Version
 from app.storage.blobs import BlobStore
-from app.storage.errors import BlobMissing
 
 
 class Probes:
@@ -43,11 +42,11 @@ class Probes:
             self.add(session, version, entry)
 
     def load(self, digest: str, owner: str) -> bytes:
-        """Return the encoded probes of an owner's versions with this digest; empty if there are none."""
+        """Return the encoded probes of an owner's versions with this digest; empty if there are none.
+
+        Raises BlobMissing if they are recorded, but not stored.
+        """
         query = select(ProbesRow.sha256).where(ProbesRow.digest == digest, ProbesRow.owner == owner)
         with self._database.read() as session:
             sha256 = session.scalar(query)
-        try:
-            return b"" if sha256 is None else b"".join(self._blobs.open(sha256))
-        except BlobMissing:  # all versions with these probes were deleted
-            return b""
+        return b"" if sha256 is None else b"".join(self._blobs.open(sha256))

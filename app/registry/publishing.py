@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.checkpoint.directory import WEIGHTS, Checkpoint, Manifest, digest, manifest, read
 from app.checkpoint.finiteness import check_finite
 from app.db.ownership import claim_blobs
-from app.db.tables import ModelRow, VersionRow
+from app.db.tables import ModelRow, ProbesRow, VersionRow
 from app.errors import Conflict, InvalidRequest
 from app.registry import metrics, repository
 from app.registry.records import Version, visible
@@ -109,7 +110,15 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
     if row.status != repository.DELETED:
         row.status, row.deleted_at = repository.DELETED, now
         session.flush()
+        _delete_probes(session, row)
     return repository.load_version(session, row)
+
+
+def _delete_probes(session: Session, row: VersionRow) -> None:
+    """Delete the probes of a deleted version, unless its owner has another version with the same content."""
+    same = VersionRow.digest == row.digest, VersionRow.owner == row.owner, VersionRow.status != repository.DELETED
+    if session.scalar(select(VersionRow.id).where(*same).limit(1)) is None:
+        session.execute(delete(ProbesRow).where(ProbesRow.digest == row.digest, ProbesRow.owner == row.owner))
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     name: str  # the version's reference, for logs and metrics
     bytes: int = 0  # the size of the weights file, which approximates the memory that the weights need
     aliased: bool = False  # whether an alias points at the version; versions with an alias are unloaded last
-    probes: Data = b""  # the encoded probes of the version (`app.wire.probes`), if there are any
+    probes: Data | None = b""  # the encoded probes of the version, if there are any; None if they could not be read
 
 
 class Unload(msgspec.Struct, tag=True, frozen=True):

@@ -10,7 +10,8 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `probes` is the source of the probes (`app.wire.probes`). `agreement` is the share of probes with the same labels,
     and `change` the largest change of a probability. For language models, `divergence` is the mean KL divergence in
-    nats, and `perplexity` the relative change of the perplexity. `accepted` says whether all are within their bounds.
+    nats, and `perplexity` the relative change of the perplexity. `cosine` is the lowest cosine similarity between the
+    embeddings of a probe in both modes. `accepted` says whether all are within their bounds.
     """
 
     accepted: bool
@@ -20,6 +21,7 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     change: float | None = None
     divergence: float | None = None
     perplexity: float | None = None
+    cosine: float | None = None
 
 
 class ModeChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from app.db.tables import ProbesRow
 from app.registry.probes import Probes
 from app.registry.service import Registry
+from app.storage.errors import BlobMissing
 from tests.checkpoints import make_checkpoint, publish
 
 
@@ -44,6 +48,27 @@ def test_probes_are_collected_with_their_version(registry: Registry, probes: Pro
     registry.delete_version(version.model, version.version, version.owner)
     assert registry.collect_garbage().blobs > 0
     assert probes.load(version.digest, version.owner) == b"" and registry.fsck().ok
+
+
+def test_probes_are_deleted_with_the_last_version_that_has_them(
+    registry: Registry, probes: Probes, tmp_path: Path
+) -> None:
+    first, second = (publish(registry, make_checkpoint(tmp_path / name)) for name in ("c", "d"))
+    assert first.digest == second.digest
+    probes.store(first, b"probes")
+    registry.delete_version(first.model, first.version, first.owner)
+    assert probes.load(first.digest, first.owner) == b"probes"
+    registry.delete_version(second.model, second.version, second.owner)
+    with registry.database.read() as session:
+        assert session.scalars(select(ProbesRow)).all() == []
+
+
+def test_probes_whose_blob_is_missing_are_reported(registry: Registry, probes: Probes, tmp_path: Path) -> None:
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    probes.store(version, b"probes")
+    registry.blobs.delete(hashlib.sha256(b"probes").hexdigest())
+    with pytest.raises(BlobMissing):
+        probes.load(version.digest, version.owner)
 
 
 def _age(tmp_path: Path) -> None:
