@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -233,8 +234,12 @@ class _Comparison:
 
     def __init__(self, version: UntunedVersion, device: torch.device, end: float) -> None:
         self.version, self.device, self.end = version, device, end
-        self.probes = version.probes() if version.subject.config.task in COMPARED else None
         self._exact: list[Outputs] | None = None
+
+    @cached_property
+    def probes(self) -> ProbeSet | None:
+        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:
         subject = self.version.subject

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import ENDED, FileRow, JobRow
+from app.db.tables import ENDED, FileRow, JobRow, ProbesRow, VersionRow
 from app.files.records import StoredFile
 
 
@@ -71,6 +71,15 @@ def expired(session: Session, now: float) -> list[FileRow]:
     # If another transaction has locked a row, that file is being deleted, or a job that uses it is being created.
     query = select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True)
     return list(session.scalars(query))
+
+
+def delete_file(session: Session, row: FileRow) -> None:
+    """Delete a file, and the probes of versions that were trained on it, because they are excerpts of it."""
+    uses = or_(JobRow.training_file == row.id, JobRow.validation_file == row.id)
+    trained = select(VersionRow.id).join(JobRow, JobRow.id == VersionRow.job_id).where(uses)
+    same = VersionRow.digest == ProbesRow.digest, VersionRow.owner == ProbesRow.owner
+    session.execute(delete(ProbesRow).where(trained.where(*same).correlate(ProbesRow).exists()))
+    session.delete(row)
 
 
 def _beyond(after: FileRow, order: str) -> ColumnElement[bool]:

@@ -176,14 +176,14 @@ class Files:
             if jobs := repository.jobs_using(session, row.id):
                 message = f"{row.id} is in use by {', '.join(jobs[:5])}; wait until the job has ended, or cancel it"
                 raise InvalidRequest(message, code="file_in_use")
-            session.delete(row)
+            repository.delete_file(session, row)
 
     def delete_expired(self) -> int:
         """Delete expired files, uploads and parts that no unfinished job uses. Returns the number of deleted rows."""
         with self.database.transaction() as session:
             rows = repository.expired(session, self.database.now(session))
             for row in rows:
-                session.delete(row)
+                repository.delete_file(session, row)
             return len(rows)
 
     @contextmanager

@@ -58,6 +58,10 @@ class BatchAttempt(JobAttempt):
                 return self._refuse(checked.errors)
             self._total = checked.total
             self._begin()
+            if self._job.losses >= self._resources.settings.max_attempts:
+                return self._fail(
+                    TrainFailed("worker_lost", f"{self._job.losses} attempts were lost without an answer")
+                )
             program = self._start(lock) if self._open else None
         code = 0 if program is None else self._answer(program)
         if self._open and (error := endings.disk_failure(code, None)) is not None:
@@ -134,6 +138,8 @@ class BatchAttempt(JobAttempt):
             if time.monotonic() > deadline:
                 program.kill()
         self._spool.read()
+        if len(self._spool.answers) > reported:  # otherwise the attempt could count as one without an answer
+            self._report(ANSWERING, self._counts(), advanced=True)
 
     def _counts(self) -> dict[str, Any]:
         return {"completed": self._spool.completed, "failed": self._spool.failed}
@@ -159,10 +165,10 @@ class BatchAttempt(JobAttempt):
             return self._store(BatchEnding.COMPLETED)
         return self._store(BatchEnding.CANCELLED if self._lease.cancel else BatchEnding.EXPIRED)
 
-    def _store(self, ending: BatchEnding) -> str:
+    def _store(self, ending: BatchEnding, error: dict[str, Any] | None = None) -> str:
         now = self._lease.write(self._resources.database.now)
         self._report(PUBLISHING, {"finalizing_at": now} | self._counts(), advanced=False)
-        status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending)
+        status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending, error)
         self._run.remove()  # the requests and their answers are stored, and may be large
         return status
 
@@ -176,4 +182,6 @@ class BatchAttempt(JobAttempt):
     def _fail(self, failed: TrainFailed) -> str:
         jobs, job = self._resources.jobs, self._job
         error = {"code": failed.code, "message": failed.message, "param": failed.param}
+        if self._spool.answers:
+            return self._store(BatchEnding.FAILED, error)
         return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))

@@ -27,22 +27,35 @@ PURPOSE = "batch_output"
 
 
 class BatchEnding(enum.Enum):
-    """Why a batch ends: all requests are answered, a client has cancelled it, or its completion window has passed."""
+    """Why a batch ends: all requests are answered, a client has cancelled it, its completion window has passed, or too
+    many attempts were lost."""
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    FAILED = "failed"
 
 
 FAULTS = {
     BatchEnding.CANCELLED: BatchFault("batch_cancelled", "The batch was cancelled before this request was answered."),
     BatchEnding.EXPIRED: BatchFault(EXPIRED, "The completion window ended before this request was answered."),
+    BatchEnding.FAILED: BatchFault("batch_failed", "The batch failed before this request was answered."),
 }
 EXPIRY = {"code": EXPIRED, "message": "the completion window ended before all requests were answered", "param": None}
 
 
-def store(resources: Resources, lease: Lease, run: RunDirectory, spool: SpoolReader, ending: BatchEnding) -> str:
-    """Store the result files and end the job. Return its status. Raises retryable errors, OSError and LeaseLost."""
+def store(
+    resources: Resources,
+    lease: Lease,
+    run: RunDirectory,
+    spool: SpoolReader,
+    ending: BatchEnding,
+    error: dict[str, Any] | None = None,
+) -> str:
+    """Store the result files and end the job, as failed if there is an `error`. Return its status.
+
+    Raises retryable errors, OSError and LeaseLost.
+    """
     job = lease.job
     names = {name: run.path / f"{name}.jsonl" for name in ("output", "error")}
     unanswered = _write(names["output"], names["error"], run.path / INPUT, spool, ending)
@@ -68,8 +81,8 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, spool: SpoolRea
         values: dict[str, Any] = {"result_files": list(files.values())}
         if cancelled or ending is BatchEnding.CANCELLED:
             return resources.jobs.finish(session, job.id, job.attempt, CANCELLED, **values)
-        if ending is BatchEnding.EXPIRED:
-            return resources.jobs.finish(session, job.id, job.attempt, FAILED, error=EXPIRY, **values)
+        if ending in (BatchEnding.EXPIRED, BatchEnding.FAILED):
+            return resources.jobs.finish(session, job.id, job.attempt, FAILED, error=error or EXPIRY, **values)
         return resources.jobs.finish(session, job.id, job.attempt, SUCCEEDED, **values)
 
     return lease.end(end)

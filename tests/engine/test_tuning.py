@@ -144,6 +144,12 @@ def test_numeric_inputs_are_compared_on_their_own_probes(tmp_path: Path) -> None
     assert loaded.mode == HALF and loaded.choice.checks["bfloat16/torch"].probes == IMPORT
 
 
+def test_probes_are_not_read_if_nothing_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "probes_of", None)
+    loaded = loader.load(saved(tmp_path), b.CPU, torch.float32, tuner(tmp_path, {PLAIN: 1.0, HALF: 1.0})[0])
+    assert loaded.choice.reason == "no other mode is faster"
+
+
 def test_other_kernels_of_float32_need_no_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "KERNELS", (reference,))
     monkeypatch.setattr(tuning.timing, "modes_of", lambda config, device: [PLAIN, COARSE])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from app.db.tables import FileRow, JobRow
+from app.db.tables import FileRow, JobRow, ModelRow, ProbesRow, VersionRow
 from app.errors import InvalidRequest, NotFound, TooLarge
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.service import Files
@@ -104,6 +104,31 @@ def test_a_file_in_use_is_kept(files: Files, status: str) -> None:
     files.delete(made.id, "alice")
     with pytest.raises(NotFound):
         files.get(made.id, "alice")
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_probes_from_a_file_are_deleted_with_it(files: Files, expires: bool) -> None:
+    used, other = upload(files), upload(files, "b.csv")
+    job(files, used, "succeeded", "ftjob-1")
+    job(files, other, "succeeded", "ftjob-2")
+    with files.database.transaction() as session:
+        for name, job_id in (("used", "ftjob-1"), ("other", "ftjob-2")):
+            session.add(ModelRow(name=name, owner="alice", created_at=0.0))
+            session.flush()
+            version = VersionRow(
+                model=name, version=1, owner="alice", status="ready", task="classification", architecture="lstm",
+                digest=name, files={}, config={}, parameters=1, metrics={}, job_id=job_id, created_at=0.0,
+            )  # fmt: skip
+            session.add(version)
+            session.add(ProbesRow(digest=name, owner="alice", sha256=name, bytes=1, created_at=0.0))
+        if expires:
+            session.execute(update(FileRow).where(FileRow.id == used.id).values(expires_at=1.0))
+    if expires:
+        assert files.delete_expired() == 1
+    else:
+        files.delete(used.id, "alice")
+    with files.database.read() as session:
+        assert list(session.scalars(select(ProbesRow.digest))) == ["other"]
 
 
 def test_an_expired_file_is_not_found(files: Files) -> None:

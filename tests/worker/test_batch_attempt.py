@@ -17,6 +17,7 @@ from app.disk_errors import EXIT_CODE
 from app.jobs.records import BATCH_LANE, Job
 from app.runs.batch_spool import Spool
 from app.runs.run_directory import RunDirectory
+from app.runs.trainer import Trainer
 from app.wire.batch import ANSWERS
 from app.worker import batch_attempt
 from app.worker.resources import Resources
@@ -127,6 +128,46 @@ def test_a_program_that_never_advances_fails_the_batch(resources: Resources, bat
     job = batches.create([{"exit": 1}])
     step(resources, resources.settings.max_attempts)
     assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "trainer_lost"
+
+
+def lose(resources: Resources, job: Job, losses: int) -> None:
+    with resources.database.transaction() as session:
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(losses=losses))
+
+
+def test_a_failed_batch_keeps_its_answers(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create([{}, {"exit": 1}, {}])
+    step(resources, resources.settings.max_attempts)
+    assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "trainer_lost"
+    assert ids(batches.lines(job, "output")) == ["r0"]
+    errors = batches.lines(job, "error")
+    assert [(e["custom_id"], e["error"]["code"]) for e in errors] == [("r1", "batch_failed"), ("r2", "batch_failed")]
+
+
+def test_the_answers_of_a_batch_whose_workers_were_lost_are_stored(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create([{}, {"exit": 1}])
+    step(resources)
+    lose(resources, job, resources.settings.max_attempts - 1)
+
+    def claim() -> Job | None:
+        with resources.database.transaction() as session:
+            return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
+
+    until(claim)  # by a worker that does nothing
+    step(resources)
+    assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "worker_lost"
+    assert ids(batches.lines(job, "output")) == ["r0"]
+
+
+def test_an_answer_just_before_the_end_of_the_program_counts_as_progress(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Trainer.running
+    monkeypatch.setattr(Trainer, "running", lambda self: until(lambda: not running(self)) and False)
+    job = batches.create([{}, {"exit": 1}])
+    lose(resources, job, resources.settings.max_attempts - 1)
+    step(resources)
+    assert (batches.get(job).status, batches.get(job).losses) == ("queued", 1)
 
 
 def test_a_full_disk_is_waited_for(resources: Resources, batches: BatchQueue) -> None:

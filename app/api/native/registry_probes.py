@@ -50,8 +50,9 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     summary="Set the probes of a version",
     description=(
         "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
-        "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay the same. "
-        "Probes are not returned by any route, and are not exported."
+        "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay within fixed "
+        "bounds. New probes count when the version is loaded again. Probes are not returned by any route, are not "
+        "exported, and are deleted with the version and with the file that it was trained on."
     ),
     response_model=None,
     openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),
