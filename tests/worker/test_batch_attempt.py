@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from app.runs.batch_spool import Spool
 from app.runs.run_directory import RunDirectory
 from app.runs.trainer import Trainer
 from app.wire.batch import ANSWERS
-from app.worker import batch_attempt
+from app.worker import batch_attempt, job_attempt
 from app.worker.resources import Resources
 from app.worker.worker import BATCHES, Worker
 from tests.jobs.batch_fixtures import BatchQueue, line_of, queue_of, with_fake_batches
@@ -177,6 +178,28 @@ def test_a_full_disk_is_waited_for(resources: Resources, batches: BatchQueue) ->
     assert (waiting.status, waiting.losses) == ("queued", 0) and batches.status(job) == "in_progress"
 
 
+@pytest.mark.parametrize("ending", ["cancelled", "expired"])
+def test_a_batch_that_is_over_frees_a_full_disk(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(job_attempt, "DISK_SECONDS", 0.0)
+    job = batches.create([{}, {"exit": EXIT_CODE}])
+    step(resources)
+    monkeypatch.setattr(type(resources.blobs), "put_stream", full)
+    if ending == "cancelled":
+        batches.batches.jobs.cancel(job.id, job.owner)
+    else:
+        age(resources, job, 86_400)
+    step(resources)
+    assert not batches.get(job).ended and (resources.runs / job.id).exists()
+    monkeypatch.setattr(batch_attempt, "DISK_PATIENCE_SECONDS", 0.0)
+    step(resources)
+    assert batches.status(job) == ending and not (resources.runs / job.id).exists()
+
+
 def test_a_cancelled_batch_keeps_the_answers_that_it_has(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{}, {"status": 400}, {"wait": True}, {}])
     with working_on_batches(resources):
@@ -237,7 +260,7 @@ def test_a_store_that_is_unavailable_is_waited_for(
     monkeypatch.setattr(batch_attempt.JobAttempt, "_retry", lambda self, why, lost: f"{why}, {lost}")
     batches.create()
     with monkeypatch.context() as patch:
-        patch.setattr(type(resources.blobs), "put_file", unavailable)
+        patch.setattr(type(resources.blobs), "put_stream", unavailable)
         with resources.database.transaction() as session:
             job = resources.jobs.claim(session, "w", 8.0, 3, BATCH_LANE)
         assert job is not None
