@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 import httpx
 import uvicorn
@@ -19,6 +20,8 @@ from app.api.http.connections import ConnectionLimits
 from app.api.http.protocol import bounded
 from app.api.http.services import Services
 from app.db.database import Database
+from app.quotas import NO_QUOTAS
+from app.rates import Rates
 from app.registry.records import Version
 from app.registry.service import Registry
 from app.settings import Settings
@@ -98,6 +101,11 @@ class Api:
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
     return Settings(data_dir=str(folder), **changes)
+
+
+def application_of(settings: Settings) -> FastAPI:
+    """The application without its services, for its routes and its document."""
+    return create_app(settings, lambda _: cast(Services, SimpleNamespace(rates=Rates(NO_QUOTAS))))
 
 
 class Shelf:

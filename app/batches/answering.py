@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,7 +21,7 @@ from app.batches.routes import RouteReply
 from app.runs import batch_input
 from app.runs.batch_input import NumberedRequest
 from app.runs.batch_spool import Spool
-from app.wire.batch import ANSWERS, INPUT, SPEC, BatchAnswer, BatchResponse, BatchSpec
+from app.wire.batch import ANSWERS, INPUT, MOST_ANSWER_BYTES, SPEC, BatchAnswer, BatchFault, BatchResponse, BatchSpec
 
 # Requests that are open at the same time. Each one that computes beside a client's request slows that request down, so
 # there is only one at an endpoint that scores. Sequences that generate share each step, at little cost to the others.
@@ -27,6 +30,11 @@ GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
 PATIENCE_SECONDS = 600.0  # for which a request is tried again after a transient reply that is not `delayed`
 SYNC_SECONDS = 1.0  # interval between two writes to the disk
+RESERVED_BYTES = 64 * 2**20  # left free on the disk, so that the database and the programs can still write
+TOO_LARGE = BatchFault(
+    "output_too_large",
+    f"The answers of the batch have reached the limit of {MOST_ANSWER_BYTES} bytes; send the rest in another batch.",
+)
 GRACE_SECONDS = 1.0  # time for open requests to be answered when the program is asked to stop
 log = logging.getLogger(__name__)
 
@@ -44,6 +52,7 @@ class BatchAnswering:
         self._run, self._routes = run, routes
         self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
         self._stopping = asyncio.Event()
+        self._full = False  # whether the answers have reached their largest size
 
     def stop(self) -> None:
         """Begin no more requests. Open requests are cancelled after `GRACE_SECONDS`."""
@@ -72,8 +81,16 @@ class BatchAnswering:
 
     async def _work(self, pending: Iterator[NumberedRequest], spool: Spool) -> None:
         while not self._stopping.is_set() and (numbered := next(pending, None)) is not None:
-            reply = await self._answer(bytes(numbered.request.body))
-            spool.append(numbered.position, reply.success, _line(numbered.request.custom_id, reply))
+            custom_id, line, success = numbered.request.custom_id, b"", False
+            if not self._full:
+                reply = await self._answer(bytes(numbered.request.body))
+                line, success = _line(custom_id, reply), reply.success
+                self._full = self._full or spool.size + len(line) > MOST_ANSWER_BYTES
+            if self._full:
+                line, success = msgspec.json.encode(BatchAnswer(new_id("batch_req"), custom_id, None, TOO_LARGE)), False
+            if shutil.disk_usage(self._run).free < RESERVED_BYTES + len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            spool.append(numbered.position, success, line)
 
     async def _answer(self, body: bytes) -> RouteReply:
         """Send the request until the reply is final."""

@@ -86,7 +86,7 @@ class JobClaims:
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
         cancelled or paused instead, except for a batch, whose next attempt stores the answers that it has. A job that
-        was lost `max_attempts` times fails.
+        was lost `max_attempts` times fails; a batch has one more attempt to store its answers.
         """
         now = self._database.now(session)
         # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
@@ -251,7 +251,9 @@ class JobClaims:
     def _settle_lost(self, session: Session, now: float, max_attempts: int, kinds: Collection[str]) -> None:
         """End or pause the lost jobs that must not be claimed again."""
         stopped = and_(or_(JobRow.cancel_requested, JobRow.pause_requested), JobRow.kind != BATCH)
-        settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= max_attempts))
+        # A batch has one more attempt, which stores the answers that it has.
+        most = max_attempts + case((JobRow.kind == BATCH, 1), else_=0)
+        settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= most))
         # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
         rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():

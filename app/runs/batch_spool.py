@@ -71,9 +71,11 @@ class Spool:
     """Appends answers. The caller must hold the lock on the run directory."""
 
     def __init__(self, path: Path) -> None:
-        """Open the spool, and remove an incomplete record at its end. `answered` are the indexes in the spool."""
+        """Open the spool, and remove an incomplete record at its end. `answered` are the indexes in the spool, and
+        `size` is its number of bytes."""
         reader = SpoolReader(path).read()
         self.answered = set(reader.answers)
+        self.size = reader.end
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, reader.end)
 
@@ -90,6 +92,7 @@ class Spool:
         """Append the answer to a request that has none yet. `line` must not contain a line feed."""
         assert index not in self.answered and b"\n" not in line
         record = memoryview(_format(index, success, line))
+        self.size += len(record)
         while record:  # a write to a nearly full disk may be short
             record = record[os.write(self._file, record) :]
         self.answered.add(index)

@@ -17,13 +17,14 @@ ENDPOINTS = (
 )
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200 * 2**20
+MOST_ANSWER_BYTES = 2 * 2**30  # of all answers together; the result files need this space a second time
 WINDOW, WINDOW_SECONDS = "24h", 86_400.0  # the only completion window
 SPEC, INPUT = "batch.json", "inputs/requests.jsonl"
 ANSWERS = "answers"  # the spool of `app.runs.batch_spool`
 
 
 class BatchFault(msgspec.Struct, frozen=True):
-    """The reason why a request of a batch was not sent to its route."""
+    """The reason why a request of a batch has no reply: it was not sent to its route, or the reply was not kept."""
 
     code: str
     message: str

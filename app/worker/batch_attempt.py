@@ -18,9 +18,10 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from sqlalchemy.orm import Session
 
 from app.jobs.batch_progress import BatchProgress, expires_at
-from app.jobs.records import ANSWERING, FAILED, PUBLISHING, VALIDATING, Job
+from app.jobs.records import ANSWERING, CANCELLED, FAILED, PUBLISHING, VALIDATING, Job, NewEvent
 from app.runs import batch_input
 from app.runs.batch_spool import SpoolReader
 from app.runs.trainer import Trainer
@@ -33,6 +34,7 @@ from app.worker.lease import TRAINER_SHARE
 from app.worker.resources import Resources
 
 POLL_SECONDS = 0.1  # the interval between two reads of the spool
+DISK_PATIENCE_SECONDS = 600.0  # for which a cancelled or expired batch waits for space for its result files
 REPORT_SECONDS = 1.0  # the interval between two reports of the numbers of answers
 
 
@@ -58,6 +60,10 @@ class BatchAttempt(JobAttempt):
                 return self._refuse(checked.errors)
             self._total = checked.total
             self._begin()
+            if self._job.losses >= self._resources.settings.max_attempts:
+                return self._fail(
+                    TrainFailed("worker_lost", f"{self._job.losses} attempts were lost without an answer")
+                )
             program = self._start(lock) if self._open else None
         code = 0 if program is None else self._answer(program)
         if self._open and (error := endings.disk_failure(code, None)) is not None:
@@ -134,6 +140,8 @@ class BatchAttempt(JobAttempt):
             if time.monotonic() > deadline:
                 program.kill()
         self._spool.read()
+        if len(self._spool.answers) > reported:  # otherwise the attempt could count as one without an answer
+            self._report(ANSWERING, self._counts(), advanced=True)
 
     def _counts(self) -> dict[str, Any]:
         return {"completed": self._spool.completed, "failed": self._spool.failed}
@@ -159,12 +167,39 @@ class BatchAttempt(JobAttempt):
             return self._store(BatchEnding.COMPLETED)
         return self._store(BatchEnding.CANCELLED if self._lease.cancel else BatchEnding.EXPIRED)
 
-    def _store(self, ending: BatchEnding) -> str:
+    def _store(self, ending: BatchEnding, error: dict[str, Any] | None = None) -> str:
         now = self._lease.write(self._resources.database.now)
-        self._report(PUBLISHING, {"finalizing_at": now} | self._counts(), advanced=False)
-        status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending)
+        began = {"finalizing_at": self._progress.finalizing_at or now}
+        self._report(PUBLISHING, began | self._counts(), advanced=False)
+        status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending, error)
         self._run.remove()  # the requests and their answers are stored, and may be large
         return status
+
+    def _wait_for_disk(self, error: Exception) -> str:
+        """Queue the batch again, unless it has waited long enough for space for answers that nobody waits for."""
+        if not (self._lease.cancel or self._expired):
+            return super()._wait_for_disk(error)
+        progress, now = self._progress, self._lease.write(self._resources.database.now)
+        times = (progress.finalizing_at, progress.cancelling_at, expires_at(self._job))
+        if now - min(at for at in times if at is not None) < DISK_PATIENCE_SECONDS:
+            return super()._wait_for_disk(error)
+        return self._drop_answers()
+
+    def _drop_answers(self) -> str:
+        """End the batch without result files, and remove the spool, which may be what fills the disk."""
+        jobs, job = self._resources.jobs, self._job
+        self._lease.check()
+        self._run.remove()  # first, because the database may be on the same disk
+        message = "The disk was full for too long: the batch ends without its answers"
+        event = NewEvent(kind="job.answers_dropped", step=job.attempt, level="warn", message=message)
+
+        def end(session: Session) -> str:
+            jobs.log(session, job.id, [event])
+            if jobs.hold(session, job.id, job.attempt).cancel:
+                return jobs.finish(session, job.id, job.attempt, CANCELLED)
+            return jobs.finish(session, job.id, job.attempt, FAILED, error=batch_results.EXPIRY)
+
+        return self._lease.end(end)
 
     def _refuse(self, errors: list[batch_input.LineError]) -> str:
         """End the batch because of errors in its file."""
@@ -176,4 +211,6 @@ class BatchAttempt(JobAttempt):
     def _fail(self, failed: TrainFailed) -> str:
         jobs, job = self._resources.jobs, self._job
         error = {"code": failed.code, "message": failed.message, "param": failed.param}
+        if self._spool.answers:
+            return self._store(BatchEnding.FAILED, error)
         return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))

@@ -14,6 +14,7 @@ import pytest
 from app.batches import answering
 from app.batches.answering import BatchAnswering
 from app.batches.routes import RouteReply
+from app.disk_errors import awaited
 from app.runs.batch_spool import Spool, SpoolReader
 from app.wire.batch import ANSWERS, INPUT, SPEC, BatchSpec
 from app.wire.trainer import DataFile
@@ -134,6 +135,29 @@ def test_a_stop_leaves_the_rest_open(run: Path, monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(body())
     assert [answer is not None for answer in answers(run)] == [True, True, False, False, False]
+
+
+def test_answers_beyond_the_limit_become_errors(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "MOST_ANSWER_BYTES", 400)
+
+    async def large(body: bytes, earlier: int) -> RouteReply:
+        return reply(200, b'"' + b"x" * 150 + b'"')
+
+    routes = Routes(large)
+    asyncio.run(BatchAnswering(run, routes).run())
+    successes = [answer[0] for answer in answers(run) if answer]
+    kept = sum(successes)
+    assert 0 < kept < COUNT - 1 and successes == sorted(successes, reverse=True) and len(successes) == COUNT
+    assert len(routes.sent) == kept + 1  # no request is sent after the first answer that does not fit
+    last = answers(run)[-1]
+    assert last and json.loads(last[1])["error"]["code"] == "output_too_large"
+
+
+def test_the_disk_is_not_filled_to_the_end(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "RESERVED_BYTES", 2**62)
+    with pytest.raises(OSError, match="No space") as error:
+        asyncio.run(BatchAnswering(run, Routes(echo)).run())
+    assert awaited(error.value) and not any(answers(run))
 
 
 def test_an_error_of_the_disk_ends_the_program(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

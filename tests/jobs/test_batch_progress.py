@@ -95,7 +95,7 @@ class BatchLife(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         for batch in self.model.values():
-            if batch.expired and batch.losses + 1 >= MAX_ATTEMPTS:
+            if batch.expired and batch.losses + 1 >= MAX_ATTEMPTS + 1:  # one more attempt stores the answers
                 batch.status = "cancelled" if batch.cancel else "failed"
                 batch.held = batch.expired = False
         free = [(b.number, i) for i, b in self.model.items() if not b.ended and (b.expired or not b.held)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from app.disk_errors import EXIT_CODE
 from app.jobs.records import BATCH_LANE, Job
 from app.runs.batch_spool import Spool
 from app.runs.run_directory import RunDirectory
+from app.runs.trainer import Trainer
 from app.wire.batch import ANSWERS
-from app.worker import batch_attempt
+from app.worker import batch_attempt, job_attempt
 from app.worker.resources import Resources
 from app.worker.worker import BATCHES, Worker
 from tests.jobs.batch_fixtures import BatchQueue, line_of, queue_of, with_fake_batches
@@ -129,11 +131,73 @@ def test_a_program_that_never_advances_fails_the_batch(resources: Resources, bat
     assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "trainer_lost"
 
 
+def lose(resources: Resources, job: Job, losses: int) -> None:
+    with resources.database.transaction() as session:
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(losses=losses))
+
+
+def test_a_failed_batch_keeps_its_answers(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create([{}, {"exit": 1}, {}])
+    step(resources, resources.settings.max_attempts)
+    assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "trainer_lost"
+    assert ids(batches.lines(job, "output")) == ["r0"]
+    errors = batches.lines(job, "error")
+    assert [(e["custom_id"], e["error"]["code"]) for e in errors] == [("r1", "batch_failed"), ("r2", "batch_failed")]
+
+
+def test_the_answers_of_a_batch_whose_workers_were_lost_are_stored(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create([{}, {"exit": 1}])
+    step(resources)
+    lose(resources, job, resources.settings.max_attempts - 1)
+
+    def claim() -> Job | None:
+        with resources.database.transaction() as session:
+            return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
+
+    until(claim)  # by a worker that does nothing
+    step(resources)
+    assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "worker_lost"
+    assert ids(batches.lines(job, "output")) == ["r0"]
+
+
+def test_an_answer_just_before_the_end_of_the_program_counts_as_progress(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Trainer.running
+    monkeypatch.setattr(Trainer, "running", lambda self: until(lambda: not running(self)) and False)
+    job = batches.create([{}, {"exit": 1}])
+    lose(resources, job, resources.settings.max_attempts - 1)
+    step(resources)
+    assert (batches.get(job).status, batches.get(job).losses) == ("queued", 1)
+
+
 def test_a_full_disk_is_waited_for(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{"exit": EXIT_CODE}])
     step(resources)
     waiting = batches.get(job)
     assert (waiting.status, waiting.losses) == ("queued", 0) and batches.status(job) == "in_progress"
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "expired"])
+def test_a_batch_that_is_over_frees_a_full_disk(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(job_attempt, "DISK_SECONDS", 0.0)
+    job = batches.create([{}, {"exit": EXIT_CODE}])
+    step(resources)
+    monkeypatch.setattr(type(resources.blobs), "put_stream", full)
+    if ending == "cancelled":
+        batches.batches.jobs.cancel(job.id, job.owner)
+    else:
+        age(resources, job, 86_400)
+    step(resources)
+    assert not batches.get(job).ended and (resources.runs / job.id).exists()
+    monkeypatch.setattr(batch_attempt, "DISK_PATIENCE_SECONDS", 0.0)
+    step(resources)
+    assert batches.status(job) == ending and not (resources.runs / job.id).exists()
 
 
 def test_a_cancelled_batch_keeps_the_answers_that_it_has(resources: Resources, batches: BatchQueue) -> None:
@@ -196,7 +260,7 @@ def test_a_store_that_is_unavailable_is_waited_for(
     monkeypatch.setattr(batch_attempt.JobAttempt, "_retry", lambda self, why, lost: f"{why}, {lost}")
     batches.create()
     with monkeypatch.context() as patch:
-        patch.setattr(type(resources.blobs), "put_file", unavailable)
+        patch.setattr(type(resources.blobs), "put_stream", unavailable)
         with resources.database.transaction() as session:
             job = resources.jobs.claim(session, "w", 8.0, 3, BATCH_LANE)
         assert job is not None

@@ -20,7 +20,6 @@ from app.api.http.job_objects import EventList, event_object
 from app.api.http.replies import JsonReply
 from app.api.http.services import Services
 from app.api.http.sse import DONE, EventStream, json_line
-from app.errors import InvalidRequest
 from app.jobs.records import Job, JobEvent
 from app.jobs.service import Jobs
 
@@ -51,8 +50,6 @@ async def list_or_follow(
     request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
 ) -> Response:
     """Return a page of the job's events or, if `stream`, a stream of them. Raises NotFound."""
-    if followed.points is not None and not stream:
-        raise InvalidRequest("points applies only to a stream; add stream=true", param="points")
     if stream:
         return await _follow(request, services, followed, after)
     page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)

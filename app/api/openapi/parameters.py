@@ -78,6 +78,10 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
     "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
+    "points": (
+        500,
+        "Only for streams: the number of parts of the log, of each of which the stream contains the last metrics",
+    ),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from app.api import application
 from app.api.application import DIALECTS
 from app.api.http.dialects import Dialect, dialect_of
-from app.api.http.services import Services
 from app.api.huggingface import dialect as huggingface
 from app.api.openai import dialect as openai
 from app.api.openapi.describe import MEANINGS, complete, failures
@@ -35,7 +34,7 @@ from app.errors import (
 )
 from app.settings import Settings
 from tests.api.rendered import is_rendered
-from tests.serving import Api
+from tests.serving import Api, application_of
 
 OPENAI, HUGGING_FACE, OPEN_INFERENCE = openai.DIALECT, huggingface.DIALECT, openinference.DIALECT
 TORCHSERVE = torchserve.DIALECT
@@ -170,7 +169,7 @@ def test_a_dialect_is_added_by_one_entry(monkeypatch: pytest.MonkeyPatch) -> Non
 
     dialect = Dialect(inference=(router,), prefixes=("/new",), render_error=lambda error: (418, {"why": error.message}))
     monkeypatch.setattr(application, "DIALECTS", (*application.DIALECTS, dialect))
-    app = application.create_app(Settings(), lambda _: cast(Services, None))
+    app = application_of(Settings())
     client = TestClient(app, base_url="http://localhost")  # without its lifespan, since no service is needed
     for path, message in (("/new/route", "no"), ("/new/other", "there is no route '/new/other'")):
         reply = client.get(path)

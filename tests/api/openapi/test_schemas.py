@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 
-from app.api.application import create_app
-from app.api.http.services import Services
 from app.api.openapi.schemas import constrain, described, partial_structs, reached, tidy
 from app.settings import Settings
+from tests.serving import application_of
 
 BODIES = {
     "ChatRequest",
@@ -48,7 +47,7 @@ class Outer(msgspec.Struct):
 
 @cache
 def document() -> dict[str, Any]:
-    return create_app(Settings(), lambda _: cast(Services, None)).openapi()
+    return application_of(Settings()).openapi()
 
 
 def nodes(value: Any) -> Iterator[dict[str, Any]]:

@@ -12,19 +12,17 @@ import tarfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from app.api.application import create_app
-from app.api.http.services import Services
 from app.demo.trainings import TRAININGS
 from app.settings import Settings
 from app.tokenization.chat import TEMPLATE
 from tests.checkpoints import make_checkpoint, publish
-from tests.serving import LABELS, Api, Shelf, byte_tokenizer
+from tests.serving import LABELS, Api, Shelf, application_of, byte_tokenizer
 
 MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
@@ -52,7 +50,7 @@ AN_ID = re.compile(r"(file|ftjob|evaljob|batch|ftevent|ftckpt|upload|part|whe)-[
 
 @cache
 def document() -> dict[str, Any]:
-    return create_app(Settings(), lambda _: cast(Services, None)).openapi()  # the document needs no services
+    return application_of(Settings()).openapi()
 
 
 OPERATIONS = [
