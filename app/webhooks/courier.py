@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """The outcome of a request. `error` is None if the event was accepted; `gone` means that no more are wanted."""
 
     error: str | None = None
@@ -151,21 +151,25 @@ class Courier:
                 log.exception("webhooks: the outcome of %s cannot be stored", delivery.event_id)
                 return
 
-    async def _send(self, delivery: Delivery) -> Outcome:
+    async def _send(self, delivery: Delivery) -> DeliveryOutcome:
         body = events.body(delivery.event_id, delivery.type, delivery.created_at, delivery.subject)
         headers = signing.headers(delivery.secrets, delivery.event_id, int(time.time()), body)
         try:
             status = await self._sender.post(delivery.url, headers, body)
         except Unanswered as error:
-            return Outcome(str(error), silent=True)
+            return DeliveryOutcome(str(error), silent=True)
         except Exception:
             log.exception("%s: unexpected error", delivery.endpoint_id)
-            return Outcome("an internal error; the log of the service shows its cause")
+            return DeliveryOutcome("an internal error; the log of the service shows its cause")
         if 300 <= status < 400:
-            return Outcome(f"the endpoint answered {status}, and redirects are not followed")
-        return Outcome() if status < 300 else Outcome(f"the endpoint answered {status}", gone=status == GONE)
+            return DeliveryOutcome(f"the endpoint answered {status}, and redirects are not followed")
+        return (
+            DeliveryOutcome()
+            if status < 300
+            else DeliveryOutcome(f"the endpoint answered {status}", gone=status == GONE)
+        )
 
-    def _settle(self, delivery: Delivery, outcome: Outcome, retry_after: float | None) -> None:
+    def _settle(self, delivery: Delivery, outcome: DeliveryOutcome, retry_after: float | None) -> None:
         with self._database.transaction() as session:
             now = self._database.now(session)
             held = deliveries.settle(session, delivery, outcome.error, retry_after, now)
