@@ -1,6 +1,6 @@
 """The levels of quotas in a small file, which all API processes of a machine share.
 
-If the file cannot be used, for example because the disk is read-only, each process counts for itself.
+If the file cannot be used, for example because the disk is read-only or full, each process counts for itself.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import struct
 import time
@@ -20,6 +21,7 @@ ENTRY = struct.Struct("<dd")
 LOCK_SECONDS = 0.05  # a process that was stopped while it held the lock must not stop the others
 REST_SECONDS = 1.0  # for which nobody waits for a lock again after that
 PAUSE_SECONDS = 0.0002  # lets the process that holds the lock run
+CLOCK_SECONDS = 1.0  # by which the clocks of two processors may differ
 PREFIX = "quotas-"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger(__name__)
@@ -47,20 +49,33 @@ class SharedLevels:
             try:
                 self._file = _opened(folder, contents, count)
             except OSError as error:
-                log.warning("each API process counts the use of quotas separately: %s: %s", folder, error.strerror)
+                _warn(error)
 
     def __getitem__(self, slot: int) -> Level | None:
+        """Return a level. One that is missing or impossible in the file is replaced by that of this process."""
         if self._file is not None:
-            with suppress(OSError):
-                level = Level(*ENTRY.unpack(os.pread(self._file, ENTRY.size, slot * ENTRY.size)))
-                return level if level.at else None
+            try:
+                entry = os.pread(self._file, ENTRY.size, slot * ENTRY.size)
+            except OSError as error:
+                self._leave(error)
+            else:
+                level = Level(*ENTRY.unpack(entry)) if len(entry) == ENTRY.size else None
+                if level is not None and _possible(level):
+                    return level
         return self._own[slot]
 
     def __setitem__(self, slot: int, level: Level) -> None:
         self._own[slot] = level
         if self._file is not None:
-            with suppress(OSError):
+            try:
                 os.pwrite(self._file, ENTRY.pack(*level), slot * ENTRY.size)
+            except OSError as error:
+                self._leave(error)
+
+    def _leave(self, error: OSError) -> None:
+        """Stop using the file, because levels that are not stored would be full again for each request."""
+        _warn(error)
+        self.close()
 
     @contextmanager
     def locked(self, slot: int) -> Iterator[None]:
@@ -91,6 +106,15 @@ class SharedLevels:
             self._file = None
 
 
+def _warn(error: OSError) -> None:
+    log.warning("each API process counts the use of quotas separately: %s", error.strerror)
+
+
+def _possible(level: Level) -> bool:
+    """Whether a level can have been stored. One from the future would never be refilled; zeros were never stored."""
+    return 0 < level.at <= time.monotonic() + CLOCK_SECONDS and 0 <= level.left < math.inf
+
+
 def _opened(folder: Path, contents: str, count: int) -> int:
     """Open the file for these contents, with room for all levels, and remove the files for others."""
     boot = BOOT.read_text() if BOOT.exists() else ""
@@ -100,6 +124,9 @@ def _opened(folder: Path, contents: str, count: int) -> int:
         if other.name != name:
             other.unlink(missing_ok=True)
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if os.fstat(file).st_size < count * ENTRY.size:
-        os.ftruncate(file, count * ENTRY.size)
+    try:
+        os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+    except OSError:
+        os.close(file)
+        raise
     return file

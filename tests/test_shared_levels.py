@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from app.shared_levels import Level, SharedLevels
 
@@ -48,3 +53,41 @@ def test_a_process_that_keeps_the_lock_stops_no_other(tmp_path: Path) -> None:
         other.communicate()
     assert levels[1] == Level(5.0, 1.0)
     levels.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"short", *(struct.pack("<dd", *pair) for pair in [(0.0, 1e300), (float("nan"), 1.0), (-1.0, 1.0)])],
+)
+def test_a_file_that_was_damaged_is_repaired_from_the_level_of_this_process(content: bytes, tmp_path: Path) -> None:
+    levels = SharedLevels(tmp_path, 1, "x")
+    level = Level(5.0, time.monotonic())
+    [file] = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert levels[0] is None
+    levels[0] = level
+    file.write_bytes(content)
+    assert levels[0] == level
+    levels[0] = level
+    other = SharedLevels(tmp_path, 1, "x")
+    assert other[0] == level
+    other.close()
+    levels.close()
+
+
+def test_each_process_counts_for_itself_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    levels = SharedLevels(tmp_path, 1, "x")
+    monkeypatch.setattr(os, "pwrite", full)
+    for left in (5.0, 4.0):
+        with levels.locked(0):
+            levels[0] = Level(left, 1.0)
+        assert levels[0] == Level(left, 1.0)
+    assert len(caplog.records) == 1 and "counts the use of quotas separately: No space left" in caplog.text
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    SharedLevels(tmp_path, 1, "y")
+    assert len(caplog.records) == 2
