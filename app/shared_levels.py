@@ -22,6 +22,7 @@ LOCK_SECONDS = 0.05  # a process that was stopped while it held the lock must no
 REST_SECONDS = 1.0  # for which nobody waits for a lock again after that
 PAUSE_SECONDS = 0.0002  # lets the process that holds the lock run
 CLOCK_SECONDS = 1.0  # by which the clocks of two processors may differ
+UNUSED_SECONDS = 86_400.0
 PREFIX = "quotas-"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger(__name__)
@@ -116,13 +117,14 @@ def _possible(level: Level) -> bool:
 
 
 def _opened(folder: Path, contents: str, count: int) -> int:
-    """Open the file for these contents, with room for all levels, and remove the files for others."""
+    """Open the file for these contents, with room for all levels, and remove files that nobody has used for a day."""
     boot = BOOT.read_text() if BOOT.exists() else ""
     name = PREFIX + hashlib.sha256((boot + contents).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for other in folder.glob(f"{PREFIX}*"):
-        if other.name != name:
-            other.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # a program with other limits may be running
+            if other.name != name and other.stat().st_mtime < time.time() - UNUSED_SECONDS:
+                other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`

@@ -91,3 +91,14 @@ def test_each_process_counts_for_itself_when_the_disk_is_full(
     monkeypatch.setattr(os, "posix_fallocate", full)
     SharedLevels(tmp_path, 1, "y")
     assert len(caplog.records) == 2
+
+
+def test_only_files_that_nobody_uses_are_removed(tmp_path: Path) -> None:
+    levels = [SharedLevels(tmp_path, 1, contents) for contents in "xy"]
+    assert len(list(tmp_path.iterdir())) == 2
+    for file in tmp_path.iterdir():
+        os.utime(file, (0, 0))
+    levels.append(SharedLevels(tmp_path, 1, "z"))
+    assert len(list(tmp_path.iterdir())) == 1
+    for each in levels:
+        each.close()
