@@ -1,7 +1,8 @@
 """Sends the deliveries that are due, beside the work of a program, in a thread of its own.
 
 Any number of couriers may run on one database (`app.webhooks.deliveries`). Each sends a few requests at a time: one to
-an endpoint, and only some to the endpoints of one owner, so that slow receivers do not delay those of other owners.
+an endpoint, and only some to the endpoints of one owner. Owners take turns, and some requests are reserved for those
+who have none, so that slow receivers of a few owners do not delay those of others.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
 
 AT_ONCE, OF_ONE_OWNER = 8, 4  # requests
+RESERVED = 2  # requests that only owners have who have no other
 POLL_SECONDS = 1.0  # between two looks at the mark of the database
 WAIT_SECONDS = 5.0  # before the next look after an error
 HOLD_SECONDS = 20.0  # in addition to the time limit of a request, for which a claim lasts
@@ -51,6 +53,7 @@ class Courier:
         self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
         self._hold_seconds = seconds + HOLD_SECONDS
         self._sending: dict[asyncio.Task[None], Delivery] = {}
+        self._served: dict[str, None] = {}  # owners, the one served most recently last
         self._quiet: Hashable | None = None  # the mark of the database when nothing was due
         self._due = 0.0  # the time of the monotonic clock at which a delivery becomes due without a commit
         self._stopping = threading.Event()
@@ -111,16 +114,25 @@ class Courier:
             return False
         owners = Counter(delivery.owner for delivery in self._sending.values())
         busy = [delivery.endpoint_id for delivery in self._sending.values()]
-        full = [owner for owner, count in owners.items() if count >= OF_ONE_OWNER]
+        most = OF_ONE_OWNER if len(self._sending) < AT_ONCE - RESERVED else 1
+        full = [owner for owner, count in owners.items() if count >= most]
         began = time.monotonic()
         delivery, wait = await asyncio.to_thread(self._claim, busy, full)
         if delivery is None:
+            if len(self._sending) < len(busy):  # a request has ended meanwhile
+                return True
             self._quiet, self._due = mark, time.monotonic() + wait
             return False
+        self._served.pop(delivery.owner, None)
+        self._served[delivery.owner] = None
         task = asyncio.create_task(self._deliver(delivery, began))
         self._sending[task] = delivery
-        task.add_done_callback(self._sending.pop)
+        task.add_done_callback(self._ended)
         return True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._quiet = None  # its endpoint and its owner are free again, also if nothing was committed
 
     def _claim(self, busy: list[str], owners: list[str]) -> tuple[Delivery | None, float]:
         """Claim a delivery. If none is due, return the seconds until the next one is."""
@@ -130,7 +142,9 @@ class Courier:
             return None, float("inf") if due is None else due - now
         with self._database.transaction() as session:
             now = self._database.now(session)
-            claimed = deliveries.claim(session, now, self._hold_seconds, self._policy.attempts, busy, owners)
+            claimed = deliveries.claim(
+                session, now, self._hold_seconds, self._policy.attempts, busy, owners, list(self._served)
+            )
         return claimed, LOST_SECONDS
 
     async def _deliver(self, delivery: Delivery, began: float) -> None:

@@ -8,10 +8,10 @@ outcome names its attempt, so a process that was frozen cannot overwrite what a 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
@@ -42,19 +42,30 @@ class RetryPolicy:
 
 
 def claim(
-    session: Session, now: float, hold_seconds: float, attempts: int, busy: Collection[str], owners: Collection[str]
+    session: Session,
+    now: float,
+    hold_seconds: float,
+    attempts: int,
+    busy: Collection[str],
+    owners: Collection[str],
+    served: Sequence[str] = (),
 ) -> Delivery | None:
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
-    Skips the endpoints `busy`, and those of `owners`. Nobody else claims the delivery for `hold_seconds`. A delivery
-    that has been claimed `attempts` times without an outcome, because the program ended each time, fails, and so does
-    one that is too old.
+    Prefers owners that are not in `served`, and then the first of them, so that owners take turns. Skips the endpoints
+    `busy`, and those of `owners`. Nobody else claims the delivery for `hold_seconds`. A delivery that has been claimed
+    `attempts` times without an outcome, because the program ended each time, fails, and so does one that is too old.
     """
+    turns = (
+        [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
+        if served
+        else []
+    )
     due = (
         select(WebhookDeliveryRow.id)
         .join(WebhookEndpointRow, WebhookEndpointRow.id == WebhookDeliveryRow.endpoint_id)
         .where(_waiting(busy, owners), WebhookDeliveryRow.due_at <= now)
-        .order_by(WebhookDeliveryRow.due_at, WebhookDeliveryRow.id)
+        .order_by(*turns, WebhookDeliveryRow.due_at, WebhookDeliveryRow.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=WebhookDeliveryRow)
     )

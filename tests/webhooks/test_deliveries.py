@@ -145,6 +145,19 @@ def test_endpoints_and_owners_can_be_skipped(database: Database) -> None:
     assert claim(database, owners=("alice", "bob")) is None
 
 
+def test_owners_take_turns(database: Database) -> None:
+    for number, owner in enumerate(("alice", "bob", "carol")):
+        add_endpoint(database, owner=owner)
+        enqueue(database, 2, owner=owner, now=float(number))
+    served = []
+    for skipped in ((), ("alice",), ("alice", "bob"), ("bob", "alice")):
+        with database.transaction() as session:
+            delivery = deliveries.claim(session, 100.0, 30.0, 9, (), (), skipped)
+        assert delivery is not None
+        served.append(delivery.subject)
+    assert served == ["ftjob-alice-0", "ftjob-bob-0", "ftjob-carol-0", "ftjob-carol-1"]
+
+
 def test_a_rotated_secret_signs_until_its_time_is_over(database: Database) -> None:
     add_endpoint(database, old_secret="whsec_b2xk", old_secret_until=150.0)
     enqueue(database, 2)
