@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import CursorResult, Text, cast, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut, new_id
 from app.db.tables import JobCheckpointRow, JobEventRow, TableBase
+from app.db.upserts import insert_into
 from app.jobs.records import CHECKPOINT, METRICS, JobCheckpoint, JobEvent, NewEvent
 
 CHUNK = 500  # rows that are loaded at once by their positions
@@ -46,10 +46,8 @@ def add_checkpoint(session: Session, checkpoint: JobCheckpoint) -> None:
 
 
 def _insert(session: Session, table: type[TableBase], rows: list[dict[str, Any]], unique: tuple[str, ...]) -> None:
-    if not rows:
-        return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(table).on_conflict_do_nothing(index_elements=unique), rows)
+    if rows:
+        session.execute(insert_into(session, table).on_conflict_do_nothing(index_elements=unique), rows)
 
 
 def event_position(session: Session, job_id: str, id_: str) -> int | None:

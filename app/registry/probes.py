@@ -9,6 +9,7 @@ from app.checkpoint.directory import FileEntry
 from app.db.database import Database
 from app.db.ownership import claim_blobs
 from app.db.tables import ProbesRow
+from app.db.upserts import insert_into
 from app.registry.records import Version
 from app.storage.blobs import BlobStore
 
@@ -25,15 +26,9 @@ class Probes:
         Raises Unavailable if the blob has already been collected.
         """
         claim_blobs(session, [entry.sha256], self._blobs.exists)
-        session.merge(
-            ProbesRow(
-                digest=version.digest,
-                owner=version.owner,
-                sha256=entry.sha256,
-                bytes=entry.size,
-                created_at=self._database.now(session),
-            )
-        )
+        values = {"sha256": entry.sha256, "bytes": entry.size, "created_at": self._database.now(session)}
+        statement = insert_into(session, ProbesRow).values(digest=version.digest, owner=version.owner, **values)
+        session.execute(statement.on_conflict_do_update(index_elements=("digest", "owner"), set_=values))
 
     def store(self, version: Version, data: bytes) -> None:
         """Store encoded probes for a version, in a transaction of its own."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from app.checkpoint.directory import FileEntry
+from app.db.database import Database
 from app.db.tables import ProbesRow
 from app.registry.probes import Probes
 from app.registry.service import Registry
+from app.storage.blobs import BlobStore
 from app.storage.errors import BlobMissing
 from tests.checkpoints import make_checkpoint, publish
+from tests.serving import wait_until
 
 
 @pytest.fixture
@@ -28,6 +33,31 @@ def test_probes_are_found_by_digest_and_owner(registry: Registry, probes: Probes
     probes.store(version, b"second")
     assert probes.load(version.digest, version.owner) == b"second"
     assert probes.load(version.digest, "somebody else") == b""
+
+
+@pytest.mark.postgres
+def test_probes_that_another_transaction_is_storing_are_replaced(
+    postgres_url: str, blobs: BlobStore, tmp_path: Path
+) -> None:
+    database = Database(postgres_url)
+    registry, probes = Registry(database, blobs, tmp_path / "scratch"), Probes(database, blobs)
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    entry = FileEntry(blobs.put_bytes(b"first"), 5)
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def is_second_waiting() -> bool:
+        with database.read() as session:
+            return session.execute(waiting).scalar_one() > 0
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            probes.add(session, version, entry)
+            session.flush()
+            second = threads.submit(probes.store, version, b"second")
+            wait_until(is_second_waiting)
+        second.result(60)
+    assert probes.load(version.digest, version.owner) == b"second"
+    database.close()
 
 
 def test_an_export_contains_no_probes(registry: Registry, probes: Probes, tmp_path: Path) -> None:
