@@ -52,6 +52,7 @@ class BatchAnswering:
         self._run, self._routes = run, routes
         self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
         self._stopping = asyncio.Event()
+        self._without_memory = set[bytes]()  # the models that had no memory after `PATIENCE_SECONDS`
         self._full = False  # whether the answers have reached their largest size
 
     def stop(self) -> None:
@@ -94,13 +95,29 @@ class BatchAnswering:
 
     async def _answer(self, body: bytes) -> RouteReply:
         """Send the request until the reply is final."""
-        wait, until = FIRST_WAIT, time.monotonic() + PATIENCE_SECONDS
+        model, wait, began = _model(body), FIRST_WAIT, time.monotonic()
         while True:
             reply = await self._routes.post(self._endpoint, body)
-            if not reply.transient or (time.monotonic() > until and not reply.delayed):
-                return reply
+            # Waiting for memory once is enough: a model that never fits must not delay every request that names it.
+            patience = 0.0 if reply.no_memory and model in self._without_memory else PATIENCE_SECONDS
+            if not reply.transient or (time.monotonic() >= began + patience and not reply.delayed):
+                break
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
+        (self._without_memory.add if reply.no_memory else self._without_memory.discard)(model)
+        return reply
+
+
+class _Named(msgspec.Struct):
+    model: msgspec.Raw = msgspec.Raw()
+
+
+def _model(body: bytes) -> bytes:
+    """Return the model that a request names, as JSON; empty if there is none."""
+    try:
+        return bytes(msgspec.json.decode(body, type=_Named).model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the route reports the error
+        return b""
 
 
 def _pending(path: Path, spool: Spool) -> Iterator[NumberedRequest]:

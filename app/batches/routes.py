@@ -51,6 +51,11 @@ class RouteReply:
         """
         return self.status == 504 or self.headers.get(CODE.encode()) == b"engine_lost"
 
+    @property
+    def no_memory(self) -> bool:
+        """Whether the version does not fit into the engines' memory, now or at all."""
+        return self.headers.get(CODE.encode()) == b"out_of_memory"
+
 
 class _Streamed(msgspec.Struct):
     stream: Any = None

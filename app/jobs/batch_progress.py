@@ -49,13 +49,14 @@ def ended_as(status: str, error: Mapping[str, Any] | None) -> str:
 def status_of(job: Job) -> str:
     """Return the status of a batch in OpenAI's terms.
 
-    A batch that waits for its first attempt is "validating", and one that waits for another attempt is "in_progress".
+    A batch that waits for its first attempt is "validating". One that waits for another attempt is
+    "in_progress" or, if its files were being stored, "finalizing".
     """
     if job.ended:
         return ended_as(job.status, job.error)
     if job.cancel_requested:
         return "cancelling"
     progress = BatchProgress.of(job)
-    if job.phase == PUBLISHING:
+    if job.phase == PUBLISHING or progress.finalizing_at is not None:
         return "finalizing"
     return "validating" if progress.in_progress_at is None else "in_progress"

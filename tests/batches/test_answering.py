@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -118,6 +120,22 @@ def test_a_busy_service_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch
 
     asyncio.run(BatchAnswering(run, Routes(busy)).run())
     assert all(answer and answer[0] for answer in answers(run))
+
+
+def test_memory_is_waited_for_once_for_each_model(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(answering, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(answering, "time", SimpleNamespace(monotonic=itertools.count(0.0).__next__))
+    other = {"n": COUNT - 1, "model": "other"}
+    (run / INPUT).write_text("".join(line_of(i, {"n": i, "model": "large"}) for i in range(4)) + line_of(4, other))
+
+    async def no_memory(body: bytes, earlier: int) -> RouteReply:
+        return reply(200) if json.loads(body)["n"] == 2 else reply(503, code="out_of_memory")
+
+    routes = Routes(no_memory)
+    asyncio.run(BatchAnswering(run, routes).run())
+    sent = {json.loads(body)["n"]: count for body, count in routes.sent.items()}
+    assert sent == {0: 3, 1: 1, 2: 1, 3: 3, 4: 3}  # the success of 2 shows that there is memory again
 
 
 def test_a_stop_leaves_the_rest_open(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

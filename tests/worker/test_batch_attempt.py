@@ -194,6 +194,7 @@ def test_a_batch_that_is_over_frees_a_full_disk(
     else:
         age(resources, job, 86_400)
     step(resources)
+    assert batches.status(job) == ("cancelling" if ending == "cancelled" else "finalizing")
     assert not batches.get(job).ended and (resources.runs / job.id).exists()
     monkeypatch.setattr(batch_attempt, "DISK_PATIENCE_SECONDS", 0.0)
     step(resources)
