@@ -20,6 +20,8 @@ from app.exporting.source_version import ExportRefused, SourceVersion
 
 FILE, PRODUCER = "model.onnx", "ostinato"
 LIMIT = 2**31 - 1  # bytes; a message of protocol buffers cannot be larger
+SLACK = 2**20  # bytes of a usual graph without its weights
+TOO_LARGE = "an ONNX file can have at most 2 GiB, and this version needs more"
 
 
 def write_model(version: SourceVersion, target: Path) -> str:
@@ -30,8 +32,11 @@ def write_model(version: SourceVersion, target: Path) -> str:
     _check(version)
     graph = build_graph(version)
     metadata = {"task": version.config.task, "labels": json.dumps(version.labels, ensure_ascii=False)}
+    content = messages.model(graph.parts, metadata, PRODUCER)
+    if len(content) > LIMIT:  # long tables of positions can be larger than the slack
+        raise ExportRefused(TOO_LARGE)
     target.mkdir(parents=True)
-    (target / FILE).write_bytes(messages.model(graph.parts, metadata, PRODUCER))
+    (target / FILE).write_bytes(content)
     if version.tokenizer is not None:
         version.tokenizer.save(target)
     if version.labels:
@@ -64,5 +69,5 @@ def _check(version: SourceVersion) -> None:
             "the n-gram branch of this version reads the characters of a text, which ONNX cannot; train the model with "
             "--no-ngrams, or fine-tune an imported encoder"
         )
-    if sum(tensor.nbytes for tensor in version.tensors.values()) > LIMIT - 2**20:
-        raise ExportRefused("an ONNX file can have at most 2 GiB, and the weights of this version are larger")
+    if sum(tensor.nbytes for tensor in version.tensors.values()) > LIMIT - SLACK:
+        raise ExportRefused(TOO_LARGE)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
 from app.exporting.convert_version import convert_version
+from app.exporting.onnx import write_model
 from app.exporting.source_version import ExportRefused
 from models.config import ModelConfig
 from models.tasks import Embedder, build_for_inference
@@ -122,3 +123,13 @@ def test_what_onnx_cannot_compute_is_refused_by_name(config: ModelConfig, messag
     with pytest.raises(ExportRefused, match=message):
         convert_version(version, tmp_path / "out", "onnx")
     assert not (tmp_path / "out").exists() and NGRAMS
+
+
+def test_the_size_of_the_whole_file_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version, network = written(tmp_path / "version", EMBEDDERS["lstm"])
+    weights = sum(parameter.nbytes for parameter in network.state_dict().values())
+    monkeypatch.setattr(write_model, "SLACK", 0)
+    monkeypatch.setattr(write_model, "LIMIT", weights)
+    with pytest.raises(ExportRefused, match="2 GiB"):
+        convert_version(version, tmp_path / "onnx", "onnx")
+    assert not (tmp_path / "onnx").exists()
