@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
 from app.access import Network
 from app.errors import InvalidRequest
@@ -26,6 +26,8 @@ HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])
 # Without a user, a fragment, spaces, and characters that RFC 3986 does not allow
 URL = re.compile(rf"(https?)://({HOST}(:{PORT})?)([/?][A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?")
 GLOBAL = IPv6Network("2000::/3")  # of which `is_global` excludes the special networks
+# Networks that `is_global` allows in some versions of Python, and the address of Azure's hosts
+SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "168.63.129.16/32")))
 NAT64 = IPv6Network("64:ff9b::/96")  # an IPv6 network that stands for all IPv4 addresses
 TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"), IPv6Network("::/96"))  # 6to4, Teredo, IPv4-compatible
 
@@ -81,7 +83,7 @@ def check_address(address: str, secure: bool, networks: Sequence[Network]) -> No
     ip = _plain(address)
     if ip is not None and any(ip in network for network in networks) and not (ip.is_multicast or ip.is_unspecified):
         return
-    if ip is None or not ip.is_global or ip.is_multicast or (ip.version == 6 and ip not in GLOBAL):
+    if ip is None or not ip.is_global or ip.is_multicast or _special(ip):
         raise AddressRefused(
             "url must not lead to a loopback, link-local, private, multicast or reserved address; the operator can "
             "allow networks with OSTINATO_WEBHOOK_NETWORKS",
@@ -89,6 +91,10 @@ def check_address(address: str, secure: bool, networks: Sequence[Network]) -> No
         )
     if not secure:
         raise AddressRefused(_PLAIN, param="url")
+
+
+def _special(ip: IPv4Address | IPv6Address) -> bool:
+    return any(ip in network for network in SPECIAL) or (ip.version == 6 and ip not in GLOBAL)
 
 
 _PLAIN = "url must begin with https://; http:// is only accepted for the networks in OSTINATO_WEBHOOK_NETWORKS"
