@@ -136,8 +136,11 @@ def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> N
 
 def forget(session: Session, before: float) -> None:
     """Delete the deliveries that ended before this time."""
-    ended = and_(WebhookDeliveryRow.status != WAITING, WebhookDeliveryRow.ended_at < before)
-    session.execute(delete(WebhookDeliveryRow).where(ended).execution_options(synchronize_session=False))
+    row = WebhookDeliveryRow
+    ended = select(row.id).where(row.status != WAITING, row.ended_at < before)
+    # Skips rows that another worker or the end of an endpoint deletes, in whatever order.
+    statement = delete(row).where(row.id.in_(ended.with_for_update(skip_locked=True)))
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _waiting(busy: Collection[str], owners: Collection[str]) -> ColumnElement[bool]:

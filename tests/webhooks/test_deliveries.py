@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import select, text
 
 from app.db.database import Database
+from app.db.tables import WebhookDeliveryRow
 from app.webhooks import deliveries, outbox
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.records import Delivery
@@ -176,6 +178,21 @@ def test_ended_deliveries_are_forgotten(database: Database) -> None:
         with database.transaction() as session:
             deliveries.forget(session, before)
         assert len(rows(database)) == left
+
+
+def test_rows_that_are_being_deleted_do_not_stop_others(database: Database) -> None:
+    if database.dialect == "sqlite":  # on which transactions that write run one at a time
+        return
+    add_endpoint(database)
+    enqueue(database, 2)
+    for _ in range(2):
+        delivery = claim(database)
+        assert delivery is not None and settle(database, delivery, None)
+    with database.transaction() as held, database.transaction() as session:
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        held.execute(select(WebhookDeliveryRow.id).order_by(WebhookDeliveryRow.id).limit(1).with_for_update()).all()
+        deliveries.forget(session, 201.0)
+    assert [row.subject for row in rows(database)] == ["ftjob-alice-0"]
 
 
 def test_delays_grow_to_six_hours_and_take_three_days_in_total() -> None:
