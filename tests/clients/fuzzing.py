@@ -40,6 +40,7 @@ def fuzz(examples: int, phases: str, seed: int = 1) -> Findings:
         command += ["--max-examples", str(examples), "--phases", phases, "--seed", str(seed)]
         # A NUL character is refused, because PostgreSQL cannot store it, and the schema cannot say so for each string.
         command += ["--generation-allow-x00", "false", "--generation-database", "none", "--warnings", "off"]
+        command += ["--request-timeout", "300"]  # in seconds; a request may ask for a million tokens
         command += ["-H", f"Authorization: Bearer {KEY.partition(':')[2]}", "--suppress-health-check", "all"]
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.clients.fuzz_hooks", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True)
