@@ -19,8 +19,10 @@ from app.api.http.limits import BodyLimits
 from app.api.http.replies import new_id
 from app.api.http.services import Services
 from app.errors import InvalidRequest, OstinatoError
+from app.rates import RateLimited
 from app.telemetry import request_id
 
+DELAYS = (b"engine_lost", RateLimited.code.encode())  # codes of replies that say nothing about the request
 TRANSIENT = (429, 503, 504)  # statuses after which a retry may succeed, unless the reply says otherwise
 log = logging.getLogger(__name__)
 
@@ -45,11 +47,12 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply says nothing about the request: no engine was running, or none had time for it.
+        """Whether the reply says nothing about the request: no engine was running or had time for it, or the key has
+        used its quota.
 
-        The launcher restarts engines, and a busy service has time again, however long that takes.
+        The launcher restarts engines, a busy service has time again, and a quota refills, however long that takes.
         """
-        return self.status == 504 or self.headers.get(CODE.encode()) == b"engine_lost"
+        return self.status == 504 or self.headers.get(CODE.encode()) in DELAYS
 
     @property
     def no_memory(self) -> bool:

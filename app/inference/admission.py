@@ -19,6 +19,7 @@ from app.telemetry import model_series, num_requests_running, num_requests_waiti
 
 MEMORY_SECONDS = 5.0  # the time constant of the average completion rate
 LONGEST_RETRY = 60.0
+LEAST_SHARE = 8  # a request without a limit may generate at least this part of the key's quota of tokens
 
 
 class Ticket:
@@ -55,9 +56,15 @@ class Ticket:
         self._reserved = reserved
 
     def room(self, tokens: int) -> int | None:
-        """The tokens that each request may generate within the caller's quota after `tokens` of prompts, if limited."""
-        limit = self._admission.rates.limit(self._principal, TOKENS)
-        return None if limit is None else (limit - tokens) // max(1, self._waiting)
+        """The tokens that each request without a limit may generate after `tokens` of prompts; None without a quota.
+
+        These requests may use half of what is left of the caller's quota, so that others can run at the same time, but
+        at least a small share of the whole quota.
+        """
+        allowance = self._admission.rates.allowance(self._principal, TOKENS)
+        if allowance is None:
+            return None
+        return (max(allowance.limit // LEAST_SHARE, allowance.left // 2) - tokens) // max(1, self._waiting)
 
     def generated(self, tokens: int) -> None:
         """Use some of the reserved tokens. `close` returns the others."""

@@ -111,12 +111,15 @@ def test_patience_ends_unless_no_engine_runs(run: Path, monkeypatch: pytest.Monk
     assert set(routes.sent.values()) == {5} and not any(answer and answer[0] for answer in answers(run))
 
 
-def test_a_busy_service_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("status", "code"), [(504, "deadline_exceeded"), (429, "rate_limit_exceeded")])
+def test_a_busy_service_and_a_quota_are_waited_for(
+    run: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
     for name in ("FIRST_WAIT", "PATIENCE_SECONDS"):
         monkeypatch.setattr(answering, name, 0.0)
 
     async def busy(body: bytes, earlier: int) -> RouteReply:
-        return reply(200) if earlier == 3 else reply(504, code="deadline_exceeded")
+        return reply(200) if earlier == 3 else reply(status, code=code)
 
     asyncio.run(BatchAnswering(run, Routes(busy)).run())
     assert all(answer and answer[0] for answer in answers(run))

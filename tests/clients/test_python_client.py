@@ -139,6 +139,9 @@ def _call_each_family(call: Caller) -> None:
     asked = {"input_file_id": file.id, "endpoint": "/v1/embeddings", "completion_window": "24h"}
     batch = call("batches.create_batch", body=models.NewBatch.from_dict(asked))
     assert batch.request_counts.total == 0 and call("batches.cancel_batch", batch.id).status == "cancelled"
+    asked = {"name": "ours", "url": "https://example.com/hook", "event_types": ["batch.completed"]}
+    hook = call("webhooks.create_webhook_endpoint", body=models.CreateEndpointRequest.from_dict(asked))
+    assert hook.signing_secret and call("webhooks.delete_webhook_endpoint", hook.id).deleted
 
     alias = call("registry.set_model_alias", card.id.partition(":")[0], "staging", body=models.AliasRequest(version=1))
     assert alias.version == 1

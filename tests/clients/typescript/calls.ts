@@ -113,6 +113,14 @@ got(await client.POST("/v1/evaluations/{evaluation_id}/cancel", { params: { path
 const batches = got(await client.GET("/v1/batches"));
 if (batches.data.length !== 0) throw new Error("there is a batch");
 
+// webhooks
+const hook = got(
+  await client.POST("/v1/webhook_endpoints", { body: { name: "ours", url: "https://example.com/hook", event_types: ["batch.completed"] } }),
+);
+got(
+  await client.DELETE("/v1/webhook_endpoints/{webhook_endpoint_id}", { params: { path: { webhook_endpoint_id: hook.id } } }),
+);
+
 // registry
 const path = { name, alias: "staging" };
 got(await client.PUT("/v1/registry/models/{name}/aliases/{alias}", { params: { path }, body: { version: 1 } }));
