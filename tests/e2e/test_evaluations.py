@@ -56,7 +56,7 @@ def test_the_command_prints_the_report(service: Service, judge: str, tmp_path: P
     command = [sys.executable, "-m", "app.cli", "evaluate", judge, "few.csv", "--output", "out.csv"]
     environment = {**os.environ, "OSTINATO_URL": service.url}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert f"{judge}: 2 rows, accuracy 0.500" in done.stdout
+    assert f"{judge}: 2 rows: too few for meaningful metrics" in done.stdout
     assert "worst mistakes".upper() in done.stdout and "a lovely kind day" in done.stdout
     assert (tmp_path / "out.csv").read_text().startswith("row,text,label,predicted,correct,probability")
 
