@@ -45,15 +45,14 @@ def is_table(path: Path) -> bool:
 
 
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
-    """Return the non-blank lines of standard input or of a file, which is decoded like training data.
+    """Return the lines of standard input or of a file, which is decoded like training data.
 
-    Raises InvalidRequest if there are none.
+    Blank lines are returned too, except at the end. Raises InvalidRequest if there are no other lines.
     """
     text = read_text() if path is None else _decoded(path, encoding)
-    lines = [line for line in text.split("\n") if line.strip()]
-    if not lines:
+    if not text.strip():
         raise InvalidRequest("there is no text to classify")
-    return lines
+    return text.rstrip().split("\n")
 
 
 def _decoded(path: Path, encoding: str | None) -> str:

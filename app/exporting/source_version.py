@@ -61,7 +61,7 @@ def read_version(directory: Path) -> SourceVersion:
 def _calibration(contents: Checkpoint) -> tuple[Array, Array] | None:
     scale, bias = (contents.calibration.scale, contents.calibration.bias) if contents.calibration else ([], [])
     if target := contents.raw_config.get("target"):
-        scale, bias = [target["std"]], [target["mean"]]
+        return np.array([target["std"]], np.float64), np.array([target["mean"]], np.float64)
     if not scale:
         return None
     count = contents.config.classes

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.cli.tables import read_lines
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 from tests.cli.test_inference import classified
@@ -172,3 +173,8 @@ def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_
     joined, unnamed = done.err.splitlines()
     assert joined.startswith("warning: in.csv, line 8: a quoted cell spans several lines")
     assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name, which are ignored"
+
+
+def test_blank_lines_of_a_text_file_are_kept_so_that_answers_stay_in_line(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("first\n\n  \nfourth\n\n")
+    assert read_lines(tmp_path / "t.txt") == ["first", "", "  ", "fourth"]

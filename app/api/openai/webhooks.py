@@ -117,6 +117,7 @@ def create_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="retrieve_webhook_endpoint",
     summary="Retrieve a webhook endpoint",
+    description="Returns the endpoint without its signing secret, of which only a hint is shown.",
     response_model=None,
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
 )

@@ -23,10 +23,10 @@ class Graph:
         self.parts.inputs.append(Value(name, type_, shape))
         return name
 
-    def output(self, name: str, result: str, *shape: int | str) -> None:
-        """Declare a float output of the graph, which is the result of an operation."""
+    def output(self, name: str, result: str, *shape: int | str, type_: int = messages.FLOAT) -> None:
+        """Declare an output of the graph, which is the result of an operation. By default, its numbers are float32."""
         self.parts.nodes.append(messages.node("Identity", [result], [name], {}))
-        self.parts.outputs.append(Value(name, messages.FLOAT, shape))
+        self.parts.outputs.append(Value(name, type_, shape))
 
     def constant(self, value: NDArray[Any] | float, name: str = "constant") -> str:
         """Add a constant. A Python number becomes a float32 scalar."""

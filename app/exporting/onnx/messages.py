@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 IR_VERSION, OPSET = 8, 17
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9  # TensorProto.DataType
-TYPES: Mapping[str, int] = {"float32": FLOAT, "int32": INT32, "int64": INT64, "bool": BOOL}
+FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11  # TensorProto.DataType
+TYPES: Mapping[str, int] = {"float32": FLOAT, "int32": INT32, "int64": INT64, "bool": BOOL, "float64": DOUBLE}
 Attribute = int | float | str | Sequence[int] | Sequence[str]
 
 

@@ -29,7 +29,7 @@ def add_outputs(graph: Graph, version: SourceVersion, hidden: str, padding: Padd
         return
     outputs = _calibrated(graph, version, _head(graph, version, vector))
     if config.task == "regression":
-        graph.output("value", outputs, BATCH, 1)
+        graph.output("value", outputs, BATCH, 1, type_=messages.DOUBLE)
         return
     graph.output("logits", outputs, BATCH, config.classes)
     softmax = config.task == "classification"
@@ -50,7 +50,9 @@ def _head(graph: Graph, version: SourceVersion, vector: str) -> str:
 
 
 def _calibrated(graph: Graph, version: SourceVersion, outputs: str) -> str:
-    """Apply the calibration, or the scale of the values of a regression."""
+    """Apply the calibration, or the scale of a regression's values, which are float64 as in the service."""
+    if version.config.task == "regression":
+        outputs = graph.add("Cast", outputs, to=messages.DOUBLE)
     if (calibration := version.calibration) is None:
         return outputs
     scale, bias = calibration

@@ -75,7 +75,7 @@ def _header(scores: Scores, against: Scores | None) -> list[str]:
 
 def _cells(scores: Scores, row: int) -> list[Any]:
     if scores.values_N is not None:
-        return [f"{scores.targets_N[row]:g}", *_other_cells(scores, row)]
+        return [_digits(scores.targets_N[row]), *_other_cells(scores, row)]
     assert scores.probabilities_NC is not None
     cells: list[Any] = ["|".join(scores.true(row)), *_other_cells(scores, row)]
     if len(scores.labels) <= _PROBABILITY_LABELS:
@@ -83,12 +83,17 @@ def _cells(scores: Scores, row: int) -> list[Any]:
     return cells
 
 
+def _digits(value: float) -> str:
+    """Write a number with at most twelve digits: enough for times in seconds, without noise of the computation."""
+    return f"{value:.12g}"
+
+
 def _other_cells(scores: Scores | None, row: int) -> list[Any]:
     """Return the cells that describe a version's prediction for a row, without the true value."""
     if scores is None:
         return []
     if scores.values_N is not None:
-        return [f"{scores.values_N[row]:g}", f"{scores.losses_N[row]:g}"]
+        return [_digits(scores.values_N[row]), _digits(scores.losses_N[row])]
     assert scores.probabilities_NC is not None and scores.correct_N is not None
     predicted = scores.predicted(row)
     columns = [scores.labels.index(label) for label in predicted]

@@ -100,6 +100,18 @@ def test_scales_of_numbers_and_values_are_part_of_the_graph(tmp_path: Path) -> N
     assert np.abs(run(tmp_path / "out", inputs, lengths_B)["value"] - expected).max() < CLOSE
 
 
+def test_large_values_keep_their_digits(tmp_path: Path) -> None:
+    """Near 1.8e9, the numbers of float32 are 128 apart."""
+    config = ModelConfig(architecture="gru", task="regression", input="features", features=2, classes=1, width=8)
+    mean, std = 1_795_000_000.0, 57_735.0
+    version, network = written(tmp_path / "version", config, target={"mean": mean, "std": std})
+    convert_version(version, tmp_path / "out", "onnx")
+    inputs, lengths_B = torch.randn(9, 4, 2), torch.full((9,), 4)
+    with torch.inference_mode():
+        expected = mean + std * network(inputs, lengths_B).numpy().astype(np.float64)
+    assert np.abs(run(tmp_path / "out", inputs, lengths_B)["value"] - expected).max() < 1.0
+
+
 def test_an_imported_version_brings_its_tokenizer_and_its_labels(tmp_path: Path) -> None:
     bring(copied("bert", tmp_path), tmp_path / "version")
     assert convert_version(tmp_path / "version", tmp_path / "out", "onnx") == "logits, probabilities"

@@ -40,6 +40,14 @@ def test_points_beside_decimal_commas_are_warned_about(tmp_path: Path) -> None:
     assert "decimal_points" not in remarks_of(layout.source)
 
 
+def test_points_that_may_separate_thousands_are_warned_about(tmp_path: Path) -> None:
+    layout, examples = read(write(tmp_path, "a.csv", "text;value\nx;12.500\ny;950\nz;0.123\n"))
+    assert "decimal_points" not in remarks_of(layout.source)
+    layout, examples = read(write(tmp_path, "b.csv", "text;value\nx;12.500\ny;950\nz;1.200\n"))
+    assert remarks_of(layout.source)["decimal_points"].startswith("b.csv, line 2: 2 numbers like 1.234 are read")
+    assert [example.value for example in examples] == [12.5, 950, 1.2]
+
+
 def test_a_comma_that_separates_cells_is_no_decimal_comma(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"line 2, column 'value': '3,5' is not a number"):
         read(write(tmp_path, "a.csv", 'text,value\nx,"3,5"\n'))
