@@ -111,7 +111,7 @@ class Restriction:
 # Options that have no effect on the architecture `linear`, whose only part is the n-gram branch.
 NETWORK_ONLY = (
     "layers", "width", "heads", "kv_heads", "dropout", "pooling", "bidirectional", "optimizer", "weight_decay",
-    "max_grad_norm", "warmup_ratio", "schedule", "precision", "ngrams", "head_only",
+    "max_grad_norm", "warmup_ratio", "schedule", "precision", "head_only",
 )  # fmt: skip
 
 
@@ -159,6 +159,12 @@ RESTRICTIONS = (
             field, lambda k: k.architecture == "linear", "applies only to networks, and a linear model has none"
         )
         for field in NETWORK_ONLY
+    ),
+    Restriction(
+        "ngrams",
+        lambda k: k.architecture == "linear",
+        "applies only to networks; n-grams are all that a linear model reads",
+        allow_off=False,
     ),
     Restriction("ngrams", lambda k: k.input == "features", "applies only to text, and this data is numeric"),
     Restriction(

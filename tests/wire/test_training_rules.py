@@ -39,6 +39,7 @@ def test_an_unknown_architecture_may_have_every_option() -> None:
     [
         ("gru", {"heads": 4}, "heads"),
         ("linear", {"kv_heads": 2}, "kv_heads"),
+        ("linear", {"ngrams": False}, "ngrams"),
         ("transformer", {"bidirectional": False}, "bidirectional"),
         ("gru", {"head_only": True}, "head_only"),
     ],

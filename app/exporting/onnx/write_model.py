@@ -60,13 +60,14 @@ def build_graph(version: SourceVersion) -> Graph:
 def _check(version: SourceVersion) -> None:
     config = version.config
     if config.task == "generation":
+        remedy = "use --format huggingface" if config.architecture == "transformer" else "keep the tar archive"
         raise ExportRefused(
             "language models cannot be exported to ONNX, only classifiers, regressions and encoders for embeddings; "
-            "use --format huggingface"
+            + remedy
         )
     if config.ngram_buckets:
         raise ExportRefused(
-            "the n-gram branch of this version reads the characters of a text, which ONNX cannot; train the model with "
+            "the n-gram branch of this version reads the characters of a text, which ONNX cannot; train a network with "
             "--no-ngrams, or fine-tune an imported encoder"
         )
     if sum(tensor.nbytes for tensor in version.tensors.values()) > LIMIT - SLACK:
