@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_trials_measured_on_two_rows(page: Page, api: Api) -> None:
         route.fulfill(json=job | {"status": "running", "trials": [trial]})
 
     page.route(f"**/v1/fine_tuning/jobs/{job['id']}", answer)
-    page.route("**/events?stream=true", lambda route: route.abort())
+    page.route(re.compile(r"/events\?stream=true"), lambda route: route.abort())
     open_view(page, api, f"jobs/{job['id']}")
     expect(page.get_by_text(f"Validation on {FEW}.")).to_be_visible()
     expect(page.get_by_role("cell", name="too few rows")).to_be_visible()
