@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.cli.import_weights import read_labels, read_pair
+from app.cli.import_weights import read_fields, read_labels
 from app.errors import InvalidRequest
 from app.importing.convert import convert
 from app.importing.pytorch.tensors import ForeignFileInvalid
@@ -38,18 +38,19 @@ def bring(made: tuple[Path, dict[str, list[str]]], name: str, out: Path, *more: 
     """Import a case with its options and further answers. Returns the version's output in the format of the case."""
     folder, options = made
     given = iter(options[name])
-    values: dict[str, Any] = {"fields": {}}
+    values: dict[str, Any] = {}
+    own, settings = {}, [*more]
     for option in given:
         if option == "--set":
-            values["fields"] |= [read_pair(next(given))]
+            settings.append(next(given))
         elif option == "--labels":
             text = next(given)
             values["labels"] = read_labels(str(folder / text) if text.endswith(".json") else text)
         elif option == "--vocabulary":
             values["vocabulary"] = folder / next(given)
         elif option in ("--task", "--heads"):
-            values["fields"][option.removeprefix("--")] = next(given)
-    values["fields"] |= [read_pair(answer) for answer in more]
+            own[option.removeprefix("--")] = next(given)
+    values["fields"] = read_fields(settings, own)
     convert(folder / f"{name}.pt", out, allow_pickle_tensors=True, **values)
     given_input = json.loads((folder / f"{name}.json").read_text())["input"]
     if isinstance(given_input, str):

@@ -168,6 +168,7 @@ def main() -> int:
     for option in (
         "--resume-every",
         "--memory",
+        "--processor-seconds",
         "--threads",
         "--device",
         "--request-id",

@@ -75,8 +75,12 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, the time limit is reached, or the patience is exhausted."""
-        return self.fraction >= 1.0 or (self.out_of_patience and self.settled.schedule != "plateau")
+        """Whether all steps are done, the time limit is reached, or the patience is exhausted.
+
+        Even if the time limit is reached before the first step, a run takes one step.
+        """
+        ended = self.fraction >= 1.0 or (self.out_of_patience and self.settled.schedule != "plateau")
+        return ended and self.progress.step > 0
 
     @property
     def out_of_patience(self) -> bool:

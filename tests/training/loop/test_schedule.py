@@ -54,8 +54,13 @@ def test_the_fraction_is_of_steps_or_time_whichever_is_further(limits: dict[str,
 
 def test_patience_ends_a_training() -> None:
     assert not schedule(Progress(without_gain=9), total_steps=99).out_of_patience
-    assert not schedule(Progress(without_gain=2), total_steps=99, patience=3).finished
-    assert schedule(Progress(without_gain=3), total_steps=99, patience=3).finished
+    assert not schedule(Progress(step=9, without_gain=2), total_steps=99, patience=3).finished
+    assert schedule(Progress(step=9, without_gain=3), total_steps=99, patience=3).finished
+
+
+def test_a_training_takes_a_step_even_if_the_time_is_over_before() -> None:
+    assert not schedule(Progress(elapsed=9.0), max_seconds=1.0).finished
+    assert schedule(Progress(step=1, elapsed=9.0), max_seconds=1.0).finished
 
 
 def test_after_a_plateau_the_rate_falls_and_the_training_ends() -> None:
