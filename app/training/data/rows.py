@@ -12,6 +12,7 @@ from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record, Selection
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
+from app.training.data.notes import EMPTY_ROWS
 from app.training.failures import BadData
 
 ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
@@ -81,7 +82,8 @@ def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReade
         for record in records:
             try:
                 with errors_as_faults(layout, record):
-                    example = Example(record.where) if is_empty(layout, record) else read_example(layout, record)
+                    is_blank = is_empty(layout, record)
+                    example = Example(record.where, notes=(EMPTY_ROWS,)) if is_blank else read_example(layout, record)
             except BadData as error:
                 on_fault(error)
             else:
