@@ -80,7 +80,8 @@ def to_split(value: Any) -> int:
 def to_label(value: Any) -> str:
     """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
-    NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
+    Blanks around a label are kept; `settle_cells` removes and reports them. NaN becomes the label 'NaN', as in a CSV
+    file; `settle_names` warns about it.
     """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
@@ -91,8 +92,8 @@ def to_label(value: Any) -> str:
         if math.isinf(value):
             raise CellError(f"{value} is not a label; write a finite number or a name")
         value = int(value) if value == int(value) else value
-    label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
-    if not label:
+    label = to_text(value if isinstance(value, str) else _scalar(value, "a label"))
+    if is_blank(label):
         raise CellError("the label is empty")
     return label
 
@@ -108,7 +109,7 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     if elements is None and isinstance(value, str):
         if value.lstrip().startswith("["):
             raise _not_a_list(value)
-        elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
+        elements = [bare for part in value.split("|") if (bare := part.strip())] if "|" in value else None
     if elements is None:
         is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
         return (() if is_empty else (to_label(value),)), False

@@ -61,7 +61,7 @@ class _Noted:
         return sentence(note, self.count, self.places, list(self.details))
 
 
-Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list
+Stratum = tuple[tuple[str, ...], bool, tuple[str, ...]]  # the labels, listed and typed of a row's target
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Collector:
             return
         if example.features_TF is not None:
             self._add_steps(layout, example.where, example.features_TF)
-        stratum = example.target.labels, example.target.listed
+        stratum = example.target.labels, example.target.listed, example.target.typed
         if stratum not in self.numbers:
             self.numbers[stratum] = len(self.places)
             self.places.append(Place(layout, example.where))

@@ -22,7 +22,7 @@ from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
-from app.training.data.notes import AS_TEXT, MOJIBAKE, NO_SPLIT
+from app.training.data.notes import AS_TEXT, BLANK_FLAGS, MOJIBAKE, NO_SPLIT
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
@@ -52,6 +52,8 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
             notes.append(AS_TEXT)
         elif isinstance(value, str) and has_mojibake(value):
             notes.append(MOJIBAKE)
+    if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
+        notes.append(BLANK_FLAGS)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)
@@ -68,15 +70,25 @@ def read_target(layout: Layout, record: Record) -> Target:
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
-        labels, listed = read(layout, record, "label", to_labels)
-        return Target(labels, listed=listed)
+        return read(layout, record, "label", _to_targets)
     if layout.task == "classification":
         return read(layout, record, "label", _to_open_target if layout.task_inferred else _to_target)
     return NOTHING
 
 
 def _to_target(value: Any) -> Target:
-    return Target((to_label(value),))
+    label = to_label(value)
+    return Target((label,), typed=() if isinstance(value, str) else (label,))
+
+
+def _to_targets(value: Any) -> Target:
+    labels, listed = to_labels(value)
+    return Target(labels, listed=listed, typed=_typed(value if isinstance(value, list) else [value] * bool(labels)))
+
+
+def _typed(elements: list[Any]) -> tuple[str, ...]:
+    """Return the labels that are not written as text."""
+    return tuple(sorted({to_label(element) for element in elements if not isinstance(element, (str, list, dict))}))
 
 
 def _to_open_target(value: Any) -> Target:
@@ -87,7 +99,7 @@ def _to_open_target(value: Any) -> Target:
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
-    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True)
+    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True, typed=_typed(elements))
 
 
 def _is_set(layout: Layout, record: Record, name: str) -> bool:

@@ -12,6 +12,7 @@ from app.training.data.usual_names import quoted
 AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
 NO_SPLIT = "no_split"
+BLANK_FLAGS = "blank_flags"
 EMPTY_ROWS = "empty_rows"
 NO_TEXT = "empty"
 NO_COMPLETION = "no_completion"
@@ -53,6 +54,11 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
         "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
+    ),
+    BLANK_FLAGS: (
+        "info",
+        "1 row has empty cells in columns of zeros and ones, which are read as 0",
+        "{count} rows have empty cells in columns of zeros and ones, which are read as 0",
     ),
     EMPTY_ROWS: (
         "warn",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
+from app.training.data.label_cells import settle_cells
 from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
@@ -154,13 +155,15 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     column = LabelColumn(
         layout.task,
         layout.task_inferred,
-        [labels for labels, _ in collector.numbers],
-        [listed for _, listed in collector.numbers],
+        [labels for labels, _, _ in collector.numbers],
+        [listed for _, listed, _ in collector.numbers],
+        [typed for _, _, typed in collector.numbers],
         np.bincount(strata_N, minlength=len(collector.numbers)).tolist(),
         collector.places,
         frozenset(base_labels),
     )
     if layout.task in ("classification", "multilabel"):
+        settle_cells(column)
         settle_lists(column)
         settle_names(column)
     # Cells with the same labels become one stratum, whose place is the place of the first such cell.

@@ -84,7 +84,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     if series is None:
         series = by_name[name] = _Series(record.where, target, split)
     for key, own, first in (
-        ("label", target.labels, series.target.labels),
+        ("label", *(tuple(map(str.strip, labels)) for labels in (target.labels, series.target.labels))),
         ("value", target.value, series.target.value),
         ("split", split, series.split),
     ):
