@@ -22,12 +22,28 @@ from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
-from app.training.data.notes import AS_TEXT, BLANK_FLAGS, MOJIBAKE, NO_SPLIT
+from app.training.data.notes import AS_TEXT, BLANK_FLAGS, EMPTY_PAIRS, EMPTY_PROMPTS, MISSING_TEXTS, MOJIBAKE, NO_SPLIT
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# Texts that programs write for a missing value, or for a formula that failed
+_PLACEHOLDERS = {
+    "nan",
+    "none",
+    "null",
+    "<na>",
+    "n/a",
+    "#n/a",
+    "#value!",
+    "#ref!",
+    "#name?",
+    "#div/0!",
+    "#num!",
+    "#null!",
+}
+_LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
@@ -48,15 +64,28 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
-        if not isinstance(value, str) and not is_blank(value):
-            notes.append(AS_TEXT)
-        elif isinstance(value, str) and has_mojibake(value):
-            notes.append(MOJIBAKE)
+        notes += _text_notes(key, value)
     if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
         notes.append(BLANK_FLAGS)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)
+
+
+def _text_notes(key: str, value: Any) -> Iterator[str]:
+    """Yield the notes on a value in the text column for `key`."""
+    if not isinstance(value, str):
+        if not is_blank(value):
+            yield AS_TEXT
+        elif key == "prompt":
+            yield EMPTY_PROMPTS
+    else:
+        if has_mojibake(value):
+            yield MOJIBAKE
+        if len(value) <= _LONGEST_PLACEHOLDER and value.strip().casefold() in _PLACEHOLDERS:
+            yield f"{MISSING_TEXTS}:{value.strip()}"
+    if key == "text_pair" and is_blank(value):
+        yield EMPTY_PAIRS
 
 
 def read_target(layout: Layout, record: Record) -> Target:

@@ -13,6 +13,11 @@ AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
 NO_SPLIT = "no_split"
 BLANK_FLAGS = "blank_flags"
+MISSING_TEXTS = "missing_texts"
+EMPTY_PAIRS = "empty_pairs"
+EMPTY_PROMPTS = "empty_prompts"
+SPLIT_OVERRULED = "split_overruled"
+EQUAL_TIMES = "equal_times"
 EMPTY_ROWS = "empty_rows"
 NO_TEXT = "empty"
 NO_COMPLETION = "no_completion"
@@ -54,6 +59,32 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
         "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
+    ),
+    MISSING_TEXTS: (
+        "warn",
+        "1 text looks like a missing value, but is read as a text: {details}; remove the row if it has no text",
+        "{count} texts look like missing values, but are read as texts, such as {details}; remove these rows if they "
+        "have no text",
+    ),
+    EMPTY_PAIRS: (
+        "warn",
+        "1 row has no text_pair; it is read as a pair with an empty second text",
+        "{count} rows have no text_pair; they are read as pairs with an empty second text",
+    ),
+    EMPTY_PROMPTS: (
+        "info",
+        "1 row has no prompt; it is read as a row with an empty prompt",
+        "{count} rows have no prompt; they are read as rows with an empty prompt",
+    ),
+    SPLIT_OVERRULED: (
+        "warn",
+        "1 row is marked as a train row, but is used as a validation row, as its file is",
+        "{count} rows are marked as train rows, but are used as validation rows, as their file is",
+    ),
+    EQUAL_TIMES: (
+        "info",
+        "1 series has several steps with the same time; these steps keep their order in the file",
+        "{count} series have several steps with the same time; these steps keep their order in the file",
     ),
     BLANK_FLAGS: (
         "info",

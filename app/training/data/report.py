@@ -30,7 +30,8 @@ def text_report(files: TextFiles) -> dict[str, Any]:
 
 def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
     """Return the report on a table: its rows, its ignored columns, and the remarks about its files."""
-    report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
+    ignored = dict.fromkeys(name for layout in files.layouts for name in layout.ignored)
+    report = of_rows(scan) | {"ignored_columns": list(ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
     if scan.task == "generation":

@@ -6,7 +6,7 @@ This pass also writes numeric steps to disk, so that they are parsed only once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
+from app.training.data.notes import SPLIT_OVERRULED
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -55,6 +56,8 @@ class DataFiles:
             return
         for example in read_examples(self.validation, on_fault):
             self.check()
+            if example.split == TRAIN:
+                example = replace(example, notes=(*example.notes, SPLIT_OVERRULED))
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:

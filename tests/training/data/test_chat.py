@@ -42,7 +42,8 @@ def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
         ),
         (
             [("user", [3], None), ("assistant", "x", None)],
-            r"message 1 \(role 'user'\) has the number 3 as part 1 of its content; a part must be a string or an object",
+            r"message 1 \(role 'user'\) has the number 3 as part 1 of its content; a part must be a string or an "
+            "object with a text",
         ),
         (
             [("user", "x", None), ("tool", {"rain": 0}, None), ("assistant", "x", None)],
@@ -99,7 +100,11 @@ TURNS = (Turn("user: Rain?\ntool: dry\nassistant:", False, False), Turn(" No.", 
             TURNS,
             "tool_calls tool_results",
         ),
-        ([ASK, CALL, REPLY, CALL, {**ANSWER, "tool_calls": [{}]}], TURNS, "tool_calls tool_results tool_calls tool_calls"),
+        (
+            [ASK, CALL, REPLY, CALL, {**ANSWER, "tool_calls": [{}]}],
+            TURNS,
+            "tool_calls tool_results tool_calls tool_calls",
+        ),
         ([ASK, REPLY, ANSWER, ASK, CALL], TURNS, "tool_results after_last_answer tool_calls"),
         ([ASK, REPLY, ANSWER, ASK, REPLY], TURNS, "tool_results after_last_answer after_last_answer"),
         ([ASK, {"role": "system", "content": None}, REPLY, ANSWER], TURNS, "messages_without_text tool_results"),
@@ -180,7 +185,9 @@ def test_how_the_messages_of_a_conversation_are_used_is_told_with_their_number(t
 def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
     rows = [[ASK, {"role": "speaker", "content": "No."}]] * 3
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
-    with pytest.raises(BadData, match=r"has no usable rows: 3 conversations .* no message .* \(line 1, line 2, line 3\)"):
+    with pytest.raises(
+        BadData, match=r"has no usable rows: 3 conversations .* no message .* \(line 1, line 2, line 3\)"
+    ):
         scan(path)
 
 
