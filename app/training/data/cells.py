@@ -142,8 +142,9 @@ def to_flag(value: Any) -> bool:
 
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
-    try:
-        number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
+    is_other = value is None or isinstance(value, (bool, bytes, list, dict))
+    try:  # float() also reads the 1_000 of Python's source code
+        number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)
     except (TypeError, ValueError):
         number = None
     except OverflowError:  # an integer beyond the range of float64

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.tokenization.scripts import count_unspaced
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
-from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO_TEXT, PLACES, sentence
+from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO_TEXT, NotedRows, sentence
 from app.training.data.number_file import NumberFile
 from app.training.failures import BadData
 from app.wording import counted
@@ -43,22 +43,19 @@ _DETAILS = 20  # the maximum number of details of a note that are kept
 
 @dataclass(slots=True)
 class _Noted:
-    """The rows of a file that a note applies to."""
+    """The rows of a file that a note applies to, and the details of the note."""
 
     first: Place
-    count: int = 0
-    places: list[str] = field(default_factory=list)  # of the first rows
+    rows: NotedRows = field(default_factory=NotedRows)
     details: dict[str, None] = field(default_factory=dict)
 
     def add(self, where: str, detail: str) -> None:
-        self.count += 1
-        if len(self.places) < PLACES:
-            self.places.append(where)
+        self.rows.add(where)
         if detail and len(self.details) < _DETAILS:
             self.details[detail] = None
 
     def sentence(self, note: str) -> str:
-        return sentence(note, self.count, self.places, list(self.details))
+        return sentence(note, self.rows.count, self.rows.places, list(self.details))
 
 
 Stratum = tuple[tuple[str, ...], bool, tuple[str, ...]]  # the labels, listed and typed of a row's target
@@ -144,7 +141,7 @@ class Collector:
         """Report each kind of note once per file, with the number of rows that it applies to."""
         for (_, note), noted in self.notes.items():
             source = noted.first.layout.source
-            source.remark(note, noted.sentence(note), noted.first.where, noted.count, MESSAGES[note][0])
+            source.remark(note, noted.sentence(note), noted.first.where, noted.rows.count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
         """Return one sentence for each note that explains why rows are left out."""

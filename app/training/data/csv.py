@@ -155,6 +155,9 @@ class _Table:
     def _malformed(self, error: csv.Error) -> BadData:
         place, closed = self._place()
         reason = str(error)
+        if "new-line character" in reason:
+            reason = "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in "
+            return self._source.fault(f"malformed CSV: {reason}double quotes", f"line {self.start}")
         if not closed:
             reason = "this opening quote has no closing quote"
         elif "expected after" in reason:

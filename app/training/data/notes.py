@@ -6,6 +6,7 @@ A note may have a detail, such as the role of a message: `other_roles:narrator`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from app.training.data.usual_names import quoted
 
@@ -179,6 +180,20 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
 }
 
 
+@dataclass(slots=True)
+class NotedRows:
+    """Counts rows, and keeps the places of the first of them."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+
+    def add(self, where: str) -> None:
+        """Count the row at `where`."""
+        self.count += 1
+        if len(self.places) < PLACES:
+            self.places.append(where)
+
+
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
     """Return the sentence that reports a note that applies `count` times.
 
@@ -188,7 +203,7 @@ def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequenc
     text = (one if count == 1 else many).format(count=f"{count:,}", details=quoted(details))
     if note not in LEFT_OUT or count == 1:
         return text
-    return f"{text} ({listed_places(places[:PLACES], count)})"
+    return f"{text} ({listed_places(places, count)})"
 
 
 def listed_places(places: Sequence[str], count: int) -> str:

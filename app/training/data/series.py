@@ -23,9 +23,10 @@ from app.training.data.example import UNASSIGNED, Example, Target
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
-from app.training.data.notes import EMPTY_ROWS, EQUAL_TIMES, NO_SPLIT, sentence
+from app.training.data.notes import EMPTY_ROWS, EQUAL_TIMES, NO_SPLIT, NotedRows, sentence
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 # Only times of one kind can be sorted: a date without an offset cannot be compared with moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
@@ -51,14 +52,16 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
     """
     by_name: dict[str, _Series] = {}
     faulty: dict[str, str] = {}  # maps each series with a faulty row to the place of the row
-    empty: list[str] = []  # the places of empty rows
+    empty, trimmed = NotedRows(), NotedRows()  # rows that are empty, or have blanks around the name of their series
     for record in records:
         try:
             with errors_as_faults(layout, record):
                 if is_empty(layout, record):
-                    empty.append(record.where)
+                    empty.add(record.where)
                 else:
                     _add(layout, record, by_name)
+                    if (name := str(record.values[layout.names["series"]])) != name.strip():
+                        trimmed.add(record.where)
         except BadData as error:
             on_fault(error)
             value = record.values.get(layout.names["series"])
@@ -66,7 +69,7 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
     faulty.pop("", None)
     for name in faulty:
         by_name.pop(name, None)
-    _remark(layout, faulty, empty)
+    _remark(layout, faulty, empty, trimmed)
     # Each series is released when it is yielded, so memory use decreases while the caller stores the steps elsewhere.
     # The series are taken from the end of a reversed list. Deleting keys from the front of a dictionary would take
     # quadratic time, because finding the first key skips all deleted entries before it.
@@ -77,16 +80,20 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
         yield _to_example(layout, remaining.pop())
 
 
-def _remark(layout: Layout, faulty: dict[str, str], empty: list[str]) -> None:
-    """Add remarks about the series and the empty rows that are left out."""
+def _remark(layout: Layout, faulty: dict[str, str], empty: NotedRows, trimmed: NotedRows) -> None:
+    """Add remarks about the series and the empty rows that are left out, and about blanks around names."""
+    if trimmed.count:
+        message = f"blanks around the names of series are removed in {counted(trimmed.count, 'row')}"
+        layout.source.remark("series_trimmed", message, trimmed.places[0], trimmed.count)
     if faulty:
         verb = (
             "is left out, because some of its rows" if len(faulty) == 1 else "are left out, because some of their rows"
         )
         message = f"{len(faulty):,} series {verb} cannot be used: {quoted(faulty)}"
         layout.source.remark("series_left_out", message, next(iter(faulty.values())), len(faulty), "warn")
-    if empty:
-        layout.source.remark(EMPTY_ROWS, sentence(EMPTY_ROWS, len(empty), empty), empty[0], len(empty), "warn")
+    if empty.count:
+        message = sentence(EMPTY_ROWS, empty.count, empty.places)
+        layout.source.remark(EMPTY_ROWS, message, empty.places[0], empty.count, "warn")
 
 
 def _to_example(layout: Layout, series: _Series) -> Example:

@@ -123,3 +123,12 @@ def test_a_header_that_is_repeated_is_left_out_and_told(tmp_path: Path) -> None:
 def test_a_header_after_a_byte_order_mark_is_repeated_too(tmp_path: Path) -> None:
     values, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx,a\n\ufefftext,label\ny,b\n"))
     assert [row["text"] for row in values] == ["x", "y"] and "repeated_header" in remarks
+
+
+def test_a_line_end_of_another_kind_is_named(tmp_path: Path) -> None:
+    rows = "".join(f"x{n},a\n" for n in range(9))
+    assert_fault(
+        write(tmp_path, "a.csv", f"text,label\n{rows}y,a\rz,b\n"),
+        "line 11",
+        "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in double quotes",
+    )

@@ -141,3 +141,12 @@ def test_series_without_a_split_and_with_equal_times_are_told(tmp_path: Path) ->
     _, remarks = scan(write(tmp_path, "a.csv", "series,time,x,label,split\n" + "\n".join(rows)))
     assert (remarks["no_split"].where, remarks["no_split"].count) == ("line 11", 5)
     assert (remarks["equal_times"].where, remarks["equal_times"].count) == ("line 2", 8)
+
+
+def test_blanks_around_the_names_of_series_are_told(tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[n // 3]}{' ' * (n == 5)},{n},{'pq'[n // 3 % 2]}" for n in range(24)]
+    result, remarks = scan(write(tmp_path, "a.csv", "series,x,label\n" + "\n".join(rows)))
+    assert result.lengths_N.tolist() == [3] * 8
+    assert remarks["series_trimmed"].message == (
+        "a.csv, line 7: blanks around the names of series are removed in 1 row"
+    )
