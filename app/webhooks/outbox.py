@@ -24,7 +24,7 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
     Raises ValueError for an unknown type.
     """
     if type_ not in EVENT_TYPES:
-        raise ValueError(f"{type_!r} is not a type of event")
+        raise ValueError(f"{type_!r} is not an event type")
     # The lock keeps an endpoint from being deleted before the commit, which would fail because of the new row.
     query = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(WebhookEndpointRow.owner == owner)
     endpoints = session.execute(query.with_for_update(read=True, key_share=True)).all()

@@ -190,11 +190,11 @@ def _check_name(name: str) -> str:
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
     """Return the types without repetitions. Raises InvalidRequest."""
     if not event_types:
-        raise InvalidRequest(f"{field} must name at least one type of event", param=field)
+        raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:
         if type_ not in EVENT_TYPES:
             hint = did_you_mean(type_, EVENT_TYPES, "; GET /v1/webhook_event_types lists the types")
-            raise InvalidRequest(f"{field}: {type_[:60]!a} is not a type of event{hint}", param=field)
+            raise InvalidRequest(f"{field}: {type_[:60]!a} is not an event type{hint}", param=field)
     return [type_ for type_ in EVENT_TYPES if type_ in event_types]
 
 

@@ -36,7 +36,10 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def is_public(method: str, path: str) -> bool:
-    """Whether a request needs no key. Without a key, the console can only be read, because `POST /` may run a model."""
+    """Whether a request may be sent without a key.
+
+    Without a key, the console can only be read, because `POST /` may run a model.
+    """
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 
@@ -47,7 +50,10 @@ def principal_of(request: Request) -> str:
 
 
 def is_operator(request: Request) -> bool:
-    """Whether the request may perform operations that affect all users. Without keys, every request may."""
+    """Whether the request may perform operations that affect all users.
+
+    If no keys are configured, every request may perform them.
+    """
     return bool(request.scope.get("is_operator", True))
 
 

@@ -69,7 +69,7 @@ class Exchange:
 class Envelope:
     """Assigns an id to a request, authenticates it, checks the size of its body, and passes it to `app`.
 
-    Then it counts and logs the reply. Replies to unexpected errors with status 500.
+    Counts and logs the reply. Replies to unexpected errors with status 500.
     """
 
     def __init__(

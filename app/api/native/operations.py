@@ -58,7 +58,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
     `running` and `waiting` count its requests; `cache_bytes` is the memory for running sequences' states, and
     `prefix_bytes` the memory for earlier prompts' states. `dtype` is the type of the weights, `kernel` is the matrix
-    product implementation, and `choice` says how both were chosen.
+    product implementation, and `choice` explains how both were chosen.
     """
 
     ref: str
@@ -76,7 +76,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine. `busy_seconds` is the time since its current step started."""
+    """An engine. `busy_seconds` is the time since the engine's current step started."""
 
     pid: int
     device: str

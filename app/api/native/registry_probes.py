@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/registry/models/{name}/versions", tags=["registry
 
 class ProbesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Typical inputs of a version, 500 at most: texts or, for a version that reads numbers, an array with the axes
-    batch, time and feature. They are cut to 256 tokens or steps."""
+    batch, time and feature. Inputs longer than 256 tokens or steps are truncated."""
 
     input: Annotated[list[str | list[int | str | list[float]]], Meta(min_length=1, max_length=MOST)]
 

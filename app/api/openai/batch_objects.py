@@ -29,7 +29,7 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """The number of requests in a batch, of those that were answered, and of those that ended with an error."""
+    """The numbers of all, answered and failed requests in a batch."""
 
     total: int
     completed: int

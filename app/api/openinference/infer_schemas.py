@@ -32,8 +32,8 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputParameters(msgspec.Struct, frozen=True):
-    """With `binary_data`, the output is sent as bytes after the JSON. With `classification`, the output is that number
-    of highest-scoring labels, as `value:index:label`."""
+    """With `binary_data`, the output is sent as bytes after the JSON. `classification` is the number of highest-scoring
+    labels to return, each as `value:index:label`."""
 
     binary_data: bool | None = None
     classification: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None

@@ -94,7 +94,7 @@ def test_event_types_are_listed(client: openai.OpenAI) -> None:
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"event_types": []}, "event_types", "at least one"),
     ({"event_types": [SUCCEEDED, "batch.complete"]}, "event_types", "did you mean 'batch.completed'?"),
-    ({"event_types": ["safety.alert.created"]}, "event_types", "is not a type of event"),
+    ({"event_types": ["safety.alert.created"]}, "event_types", "is not an event type"),
     ({"url": "https://user@example.com"}, "url", "must be like https://example.com"),
     ({"url": "https://10.0.0.1/x"}, "url", "private"),
     ({"name": ""}, "name", "1 to 128 characters"),
