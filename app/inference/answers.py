@@ -48,7 +48,7 @@ class SelectionReading:
         return [shares[index] for index in self.indices]
 
     def best(self, probabilities: Sequence[float]) -> int:
-        """The position of the most probable option. If several are tied, the first in label order."""
+        """The position of the most probable option. Ties are resolved by label order."""
         return max(range(len(probabilities)), key=lambda i: (probabilities[i], -self.indices[i]))
 
 

@@ -36,7 +36,10 @@ class OptionChoice:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A question about the position on an ordered scale. `field` is the request field with the levels, lowest first."""
+    """A question that asks for a position on an ordered scale.
+
+    `field` is the request field with the levels, lowest first.
+    """
 
     place: str
     field: str

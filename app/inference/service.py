@@ -85,7 +85,7 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the head's outputs for each item, calibrated unless the query says otherwise.
+        """Return the head's outputs for each item. The outputs are calibrated unless the query disables calibration.
 
         Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
         and may reject the version by raising an error.
@@ -262,7 +262,7 @@ class Inference:
     ) -> tuple[EngineClient, Work]:
         """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
-        If the engine has unloaded the version in the meantime, the version is reloaded, once.
+        If the engine has unloaded the version in the meantime, the version is reloaded once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)

@@ -17,7 +17,10 @@ class NotPrivate(OstinatoError):
 
 
 def make(folder: Path) -> None:
-    """Create the folder if it is missing, and make it private. Raises NotPrivate if it belongs to another user."""
+    """Create the folder if it is missing, and make it private.
+
+    Raises NotPrivate if the folder belongs to another user.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(folder, folder.lstat())
     folder.chmod(0o700)

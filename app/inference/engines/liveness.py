@@ -28,7 +28,7 @@ class Liveness:
 
     @property
     def instance(self) -> str:
-        """The identity of the engine process. Empty before its first heartbeat."""
+        """The identity of the engine process. Empty until the first heartbeat."""
         return self.heartbeat.instance if self.heartbeat else ""
 
     @property
