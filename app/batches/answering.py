@@ -68,7 +68,7 @@ class BatchAnswering:
                 await self._until_stopped([asyncio.create_task(self._work(pending, spool)) for _ in range(count)])
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait for the tasks or, after `stop`, until they have had time to end. None of them runs afterwards."""
+        """Wait for the tasks to end. After `stop`, wait only for `GRACE_SECONDS`, then cancel them."""
         stopped = asyncio.create_task(self._stopping.wait())
         work = asyncio.gather(*tasks)
         try:

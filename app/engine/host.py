@@ -127,7 +127,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has work to do. If not, wait for a message or for a lane to finish."""
+        """Whether `step` has work to do. If not, the caller should wait for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -163,7 +163,10 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Run scorers while a lane is free. Stop after one if `once` is true or its batch ran in this thread."""
+        """Run scorers while a lane is free.
+
+        Stop after one scorer if `once` is true or if its batch ran in this thread.
+        """
         lanes = self.lanes
         if lanes:
             lanes.collect()

@@ -33,7 +33,7 @@ class _LongWork:
         self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
 
     def effective_start(self) -> float:
-        """Return now minus the CPU time used so far or, if it is longer, a tenth of the elapsed time."""
+        """Return now minus the CPU time used so far or, if that is longer, minus a tenth of the elapsed time."""
         now = time.monotonic()
         elapsed = now - self._began
         if self._clock is not None:
@@ -123,7 +123,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """From now on, allow the caller's thread to use all cores, except for one core during long work.
+        """Allow the caller's thread to use all cores from now on, except for one core during long work.
 
         Must not be called while a lane is running.
         """

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Measurements:
-    """The measurements in one folder, each with a key of text. Processes can share the folder.
+    """The measurements in one folder. Each measurement has a text as its key. Processes can share the folder.
 
     Without a folder, nothing is stored. Files that cannot be read count as missing.
     """

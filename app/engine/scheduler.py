@@ -58,7 +58,7 @@ class Scheduler:
 
     @property
     def running(self) -> list[Sequence]:
-        """The sequences that have a slot, in the order of their slots. Not a copy."""
+        """The sequences that have a slot, in the order of their slots. The list is not a copy."""
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
@@ -94,7 +94,7 @@ class Scheduler:
         return admitted
 
     def _following(self) -> Sequence | None:
-        """Remove and return the next sequence that may have a slot, if any."""
+        """Remove and return the next sequence that may take a slot, or return None."""
         if self._waiting:
             return self._waiting.popitem(last=False)[0]
         if not self._background:

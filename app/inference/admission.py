@@ -56,10 +56,10 @@ class Ticket:
         self._reserved = reserved
 
     def room(self, tokens: int) -> int | None:
-        """The tokens that each request without a limit may generate after `tokens` of prompts; None without a quota.
+        """Return how many tokens each request without a limit may generate after prompts of `tokens` tokens.
 
         Each request may use half of the caller's remaining quota, but at least a small share of the whole quota, so
-        that other requests can run at the same time.
+        that other requests can run at the same time. Returns None if the caller has no quota.
         """
         allowance = self._admission.rates.allowance(self._principal, TOKENS)
         if allowance is None:
