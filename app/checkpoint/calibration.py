@@ -103,10 +103,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after: Reliability | None = None
 
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
-        """Return the largest nonconformity score in a prediction set for each label. None if there are too few rows.
+        """Return the largest nonconformity score in a prediction set for each label.
 
-        If every label has enough rows for this coverage, each label has its own quantile; otherwise, all labels share
-        one quantile.
+        Returns None if there are too few rows. If every label has enough rows for this coverage, each label has its own
+        quantile; otherwise, all labels share one quantile.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
         quantiles = [quantile for quantile in own if quantile is not None]

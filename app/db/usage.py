@@ -39,7 +39,7 @@ class PriorityNotAllowed(Forbidden):
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """The size of the owner's files, of the parts of uploads, of versions, and of the checkpoints of jobs."""
+    """The total size of the owner's files, upload parts, versions and job checkpoints."""
     files = session.scalar(select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.owner == owner))
     versions = select(VersionRow.files).where(VersionRow.owner == owner, VersionRow.status != DELETED)
     checkpoints = select(JobCheckpointRow.files).where(JobCheckpointRow.owner == owner)
@@ -61,7 +61,7 @@ def check_room(session: Session, quotas: Quotas, owner: str, size: int) -> None:
 
 
 def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) -> None:
-    """Raise StorageQuotaExceeded if the owner stores more bytes than allowed, or would with `more` bytes."""
+    """Raise StorageQuotaExceeded if the owner's stored bytes plus `more` exceed the quota."""
     limit = quotas.of(owner).bytes
     if limit is None:
         return
@@ -75,7 +75,7 @@ def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
     rejected.labels("quota_bytes").inc()
     return StorageQuotaExceeded(
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "
-        "exceed; delete files or versions that are no longer needed, and try again then"
+        "exceed; delete files or versions that are no longer needed, then try again"
     )
 
 
@@ -89,7 +89,7 @@ def check_priority(quotas: Quotas, owner: str, priority: int) -> None:
 
 
 def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> None:
-    """Raise JobQuotaExceeded if the owner has more queued jobs than allowed. The trials of a job do not count."""
+    """Raise JobQuotaExceeded if the owner has more queued jobs than allowed. Trials of a job are not counted."""
     limit = quotas.of(owner).queued
     if limit is None:
         return
@@ -102,17 +102,18 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
     end = session.scalar(ends)
     wait = UNKNOWN_WAIT if end is None else min(LONGEST_WAIT, max(1.0, end - now))
     raise JobQuotaExceeded(
-        f"the quota of the API key {owner!r} is {limit} queued jobs; try again when one of them has started, at the "
-        f"earliest in about {wait:.0f} s, or cancel one",
+        f"the quota of the API key {owner!r} is {limit} queued jobs; cancel one of them, or try again when "
+        f"one has started, which takes at least about {wait:.0f} s",
         retry_after=wait,
         retryable=False,
     )
 
 
 def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = False) -> list[str]:
-    """Return the owners that have as many running jobs as allowed. The trials of a job count, but not the job itself.
+    """Return the owners that have as many running jobs as allowed.
 
-    If `alone`, exclude other workers until the transaction ends, because each of them could start one more job.
+    The trials of a job are counted, but not the job itself. If `alone`, exclude other workers until the transaction
+    ends, because each of them could start one more job.
     """
     limits = quotas.limited("running")
     if not limits:
@@ -125,7 +126,7 @@ def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = F
 
 
 def _take_turn(session: Session, owner: str) -> None:
-    """Exclude other checks of this owner until the transaction ends. On SQLite, writers run one at a time anyway."""
+    """Exclude other checks of this owner until the transaction ends. On SQLite, writers already run one at a time."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(
             text("SELECT pg_advisory_xact_lock(:key, hashtext(:owner))"), {"key": QUOTA_LOCK, "owner": owner}

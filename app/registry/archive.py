@@ -199,7 +199,10 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid unless it is only padding."""
+    """Read the rest of the stream, so that the sender can finish.
+
+    Raises ArchiveInvalid if the rest is not only padding.
+    """
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)

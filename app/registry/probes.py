@@ -31,7 +31,7 @@ class Probes:
         session.execute(statement.on_conflict_do_update(index_elements=("digest", "owner"), set_=values))
 
     def store(self, version: Version, data: bytes) -> None:
-        """Store encoded probes for a version, in a transaction of its own."""
+        """Store encoded probes for a version, in a separate transaction."""
         entry = FileEntry(self._blobs.put_bytes(data), len(data))
         with self._database.transaction() as session:
             self.add(session, version, entry)

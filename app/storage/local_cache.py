@@ -44,7 +44,7 @@ class LocalCache:
                     shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
-        """Return the directory of checkpoint `digest_`. Fetches it from the blob store if it is not cached.
+        """Return the directory of checkpoint `digest_`, and fetch the checkpoint from the blob store if necessary.
 
         If a cached file has changed, the checkpoint is fetched again. Raises CheckpointInvalid if `files` is not the
         manifest with that digest, and BlobMissing or BlobCorrupt if a file is missing from the store or damaged.

@@ -31,7 +31,7 @@ class ChildEnded(Exception):
 
 
 class TokenizerProcess:
-    """A process that handles one request at a time. It is started by the first request."""
+    """A process that handles one request at a time. The process is started by the first request."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
         """`seconds` is the processor time that each request may take."""

@@ -159,7 +159,7 @@ class _Stop:
 
 class _Decoder(Protocol):
     def push(self, ids: Iterable[int]) -> str:
-        """Return the text that these tokens complete. It may be empty."""
+        """Return the text that these tokens complete, which may be empty."""
         ...
 
     def flush(self) -> str:
