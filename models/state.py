@@ -134,7 +134,7 @@ class State:
 
     @property
     def layers(self) -> Layers:
-        """The tensors of each layer, for the slots of this view. Writing to them changes the state."""
+        """The tensors of each layer, for the slots of this view. Writing to these tensors changes the state."""
         return self._storage.view(self._start, self.slots)[: self._shown]
 
     @property

@@ -122,7 +122,7 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after any prefix can be cut from a snapshot.
+        """Whether the state after any prefix can be extracted from a snapshot.
 
         Only bodies without fixed tensors allow this.
         """
@@ -160,7 +160,7 @@ class LanguageModel(Network, KernelLayer):
 class VocabularyHead(nn.Module):
     """The parameters of a language model's head.
 
-    With tied embeddings (Press and Wolf, 2017), the head has no matrix of its own.
+    With tied embeddings (Press and Wolf, 2017), the head has no separate matrix.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""The ways in which a processor can compute a network: the type of its weights, and its kernels."""
+"""Modes: combinations of a weight type and kernels with which a processor can compute a network."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ComputeMode:
 
 
 def fixed_mode(device: torch.device, dtype: torch.dtype, *, generates: bool) -> ComputeMode:
-    """The mode that is used without a measurement: packed matrices for decoding, plain products for everything else."""
+    """The default mode, which needs no measurement: packed matrices for decoding, and plain products otherwise."""
     kernels = choice.choose(device, dtype) if generates else None
     return ComputeMode(str(dtype).removeprefix("torch."), choice.name_of(kernels))
 
