@@ -13,7 +13,7 @@ class ConfigFields:
 
     `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation and for embeddings. `input_width` is the width of the input vectors of a recurrent network (0: the same
-    as `width`). If it equals `features`, numeric steps are read without a projection, unless there is an
+    as `width`). If `input_width` equals `features`, numeric steps are read without a projection, unless there is an
     `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner` is the inner width
     of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because they identify padding
     by the lengths of the rows. The field `pad_id` exists for other programs.

@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the request itself did not cause the reply: no engine was available, or the key has used its quota.
+        """Whether the reply is unrelated to the request: no engine was available, or the key has used its quota.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """

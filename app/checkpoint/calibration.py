@@ -76,7 +76,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A calibration, measured on `rows` held-out rows.
 
     If x are the logits of the network, the calibrated logits are `scale * x + bias`. `scale` has one entry for all
-    labels, or one per label; an empty `bias` means zeros. Both are empty for regression.
+    labels, or one per label; an empty `bias` means zeros. `scale` and `bias` are empty for regression.
 
     `method` is "apart" if these rows were used neither for training nor for choosing the checkpoint, and "cross-fitted"
     if the rows of each fold were scored by the checkpoint that was chosen on the other folds.

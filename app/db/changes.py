@@ -62,7 +62,7 @@ class Changes:
 
 
 class Remembered(Generic[P, T]):
-    """A function that reads the database. Its results are reused until the database changes.
+    """A function that reads the database. The function's results are reused until the database changes.
 
     The results must depend only on the database and the arguments, which must be hashable.
     """

@@ -138,7 +138,7 @@ class Database:
             command.upgrade(config, "head")
 
     def check_tables(self) -> None:
-        """Raise DatabaseOutdated if the tables are not those of this release."""
+        """Raise DatabaseOutdated if the tables do not match this release."""
         with self.read() as session:
             revision = MigrationContext.configure(session.connection()).get_current_revision()
         if revision != ScriptDirectory.from_config(_alembic()).get_current_head():

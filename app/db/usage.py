@@ -1,7 +1,8 @@
 """Checks the quotas of stored bytes and of jobs, which are the same for all API processes and workers.
 
-Each check counts what the database contains, including the changes of the caller's transaction. Call it last in a
-transaction, so that its error rolls the changes back. Transactions of one key are checked one after another.
+Each check counts what the database contains, including the changes of the caller's transaction. Call the checks last in
+a transaction, so that an error rolls the transaction's changes back. Transactions of one key are checked one after
+another.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def stored_bytes(session: Session, owner: str) -> int:
 
 
 def room(session: Session, quotas: Quotas, owner: str) -> int | None:
-    """The number of bytes that the owner may still store, or None without a quota. It may be negative."""
+    """The number of bytes that the owner may still store, or None without a quota. The number may be negative."""
     limit = quotas.of(owner).bytes
     return None if limit is None else limit - stored_bytes(session, owner)
 
@@ -84,7 +85,7 @@ def check_priority(quotas: Quotas, owner: str, priority: int) -> None:
     limit = quotas.of(owner).priority
     if limit is not None and priority > limit:
         rejected.labels("quota_priority").inc()
-        message = f"the quota of the API key {owner!r} is the priority {limit}; send a priority of at most {limit}"
+        message = f"the API key {owner!r} may use a priority of at most {limit}; send a lower priority"
         raise PriorityNotAllowed(message, param="priority")
 
 
@@ -110,7 +111,7 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
 
 
 def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = False) -> list[str]:
-    """Return the owners that have as many running jobs as allowed.
+    """Return the owners whose number of running jobs has reached the limit.
 
     The trials of a job are counted, but not the job itself. If `alone`, exclude other workers until the transaction
     ends, because each of them could start one more job.

@@ -178,8 +178,8 @@ class EngineHost:
     def _run_batch(self, scorer: Scorer) -> None:
         """Run the next batch of a scorer, either in the lanes (whole or in pieces) or in this thread with all cores.
 
-        Lanes are faster only if all lanes have work. They are therefore used if some lanes are already running, if more
-        rows are waiting, or if this batch is large enough to be split.
+        Lanes are faster only if all lanes have work. Lanes are therefore used if some lanes are already running, if
+        more rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if lanes:
@@ -215,7 +215,7 @@ class EngineHost:
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
         """Run `work`.
 
-        If it raises an exception, which is a bug, all requests of the part fail, but the process continues.
+        If `work` raises an exception, which is a bug, all requests of the part fail, but the process continues.
         """
         try:
             work()

@@ -19,7 +19,7 @@ class StepLimits:
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
     the prefix cache, in bytes (0: no cache). `speed`: the multiplications and additions per second of the device. From
-    it, the engine derives how many tokens a step may compute without delaying other work.
+    this speed, the engine derives how many tokens a step may compute without delaying other work.
     """
 
     max_batch_tokens: int

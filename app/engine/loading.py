@@ -85,7 +85,7 @@ class Loading:
     def unload(self, digest: str) -> None:
         """Unload a version as soon as it is idle.
 
-        A version that is still loading is unloaded when it has been loaded.
+        A version that is still loading is unloaded as soon as loading has ended.
         """
         self._leaving.add(digest)
         self.unload_idle()

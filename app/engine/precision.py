@@ -50,7 +50,7 @@ class Subject:
 
 
 class OutOfTime(Exception):
-    """The time for a comparison has passed."""
+    """The time limit for a comparison has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Outputs:
 def outputs(subject: Subject, network: Any, probes: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
     """Yield the outputs of a network that computes in `dtype`.
 
-    `go_on` is called before each batch and each step. If it returns false, raises OutOfTime.
+    `go_on` is called before each batch and each step. Raises OutOfTime if `go_on` returns false.
     """
     texts = subject.config.task == "generation"
     run = _texts if texts else _labels

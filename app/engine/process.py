@@ -1,4 +1,4 @@
-"""The engine process. It consists of two sockets, a loop that passes messages to the host, and a heartbeat thread.
+"""The engine process. The process has two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
 Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
@@ -93,7 +93,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory available to this process, in bytes: that of the GPU, machine or container."""
+    """Return the memory in bytes that is available to this process on the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()

@@ -65,7 +65,7 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or release.
+    """Return a pseudo-random number in [0, 1). The number depends only on the arguments, not on the machine or release.
 
     The number is computed from a hash, because the output of torch's generator depends on the device and on how many
     numbers have already been drawn. Only the upper 53 bits of the hash are used, because a float has a 53-bit

@@ -1,7 +1,7 @@
 """Computes scores or vectors for whole sequences, batching the waiting rows of one loaded version.
 
-A request may contain several sequences. It receives a single answer, which contains the results in the order of the
-sequences.
+A request may contain several sequences. The request receives a single answer, which contains the results in the order
+of the sequences.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """Describes the file that results from an upload. Stored as JSON. `file` is the id of that file once it exists."""
+    """Describes the file that results from an upload. Stored as JSON.
+
+    `file` is the id of the resulting file once it exists.
+    """
 
     purpose: str
     bytes: int

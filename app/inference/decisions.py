@@ -70,7 +70,7 @@ class DecisionRule:
 def answer_score(task: str, probs: Sequence[float]) -> float:
     """An answer's score, as in a calibration's risk-coverage table.
 
-    For classification, this is the highest probability. For multilabel classification, each label is a separate
+    For classification, the score is the highest probability. For multilabel classification, each label is a separate
     decision, and the score of the answer is that of its least certain decision.
     """
     return max(probs) if task == "classification" else min(max(p, 1.0 - p) for p in probs)

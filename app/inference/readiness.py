@@ -73,7 +73,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the latest checks. Names the versions that `principal` may see, and counts all others."""
+        """The result of the latest checks. Lists the versions that `principal` may see, and counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",

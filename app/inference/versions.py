@@ -69,7 +69,7 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs, which are all except the weights.
+    """The parts of a version that the API process needs: everything except the weights.
 
     All parts depend only on the digest.
     """
@@ -133,7 +133,7 @@ class Versions:
 
     `probes(digest, owner)` returns the encoded probes of a version; empty if it has none.
 
-    These operations block and therefore run in threads. Files are fetched in separate threads, because fetching can
+    These operations run in threads, because they block. Files are fetched in separate threads, because fetching can
     take minutes. A request waits at most `patience` seconds for the files.
     """
 

@@ -39,7 +39,7 @@ class Probes:
     def load(self, digest: str, owner: str) -> bytes:
         """Return the encoded probes of an owner's versions with this digest; empty if there are none.
 
-        Raises BlobMissing if they are recorded, but not stored.
+        Raises BlobMissing if the probes are recorded, but not stored.
         """
         query = select(ProbesRow.sha256).where(ProbesRow.digest == digest, ProbesRow.owner == owner)
         with self._database.read() as session:

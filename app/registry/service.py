@@ -239,7 +239,7 @@ class Registry:
             return repository.find_references(session, digests, owner)
 
     def delete_version(self, name: str, number: int, principal: str) -> Version:
-        """Mark a version as deleted. Garbage collection removes its files after the grace period.
+        """Mark a version as deleted. Garbage collection removes the version's files after the grace period.
 
         Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """

@@ -53,7 +53,7 @@ class Courier:
     def __init__(
         self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float
     ) -> None:
-        """`seconds` is the time limit of a request of `sender`."""
+        """`seconds` is the time limit for each request that `sender` sends."""
         self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
         self._hold_seconds = seconds + HOLD_SECONDS
         self._sending: dict[asyncio.Task[None], Delivery] = {}
@@ -110,7 +110,7 @@ class Courier:
         return len(self._sending) < AT_ONCE
 
     async def _begin(self) -> bool:
-        """Start a request if a delivery is due. Returns whether another one may be due."""
+        """Start a request if a delivery is due. Returns whether another delivery may be due."""
         if not self._free():
             return False
         mark = await asyncio.to_thread(self._changes.mark)  # read first, so that a commit made meanwhile is noticed

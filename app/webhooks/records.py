@@ -1,4 +1,4 @@
-"""Immutable records of endpoints and deliveries. Their texts never contain secrets."""
+"""Immutable records of endpoints and deliveries. Error messages in these records never contain secrets."""
 
 from __future__ import annotations
 

@@ -134,5 +134,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "the endpoint refused the connection"
     if isinstance(error, OSError):
-        return "no connection to the endpoint: its name has no address, or its address cannot be reached"
+        return "cannot connect to the endpoint: its name has no address, or its address cannot be reached"
     return "the answer of the endpoint is not valid HTTP"

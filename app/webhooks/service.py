@@ -132,7 +132,7 @@ class Webhooks:
     async def test(self, endpoint_id: str, principal: str, type_: str) -> int:
         """Send a test event, once, and return the status of the reply.
 
-        Raises InvalidRequest (`webhook_not_answered`) without a reply, and Overloaded if the principal is already
+        Raises InvalidRequest (`webhook_not_answered`) if there is no reply, and Overloaded if the principal is already
         testing an endpoint.
         """
         _checked([type_], "event_type")

@@ -48,7 +48,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Load the checkpoint in `directory`. Its files must match `digest`. Answered with Loaded or LoadFailed."""
+    """Load the checkpoint in `directory`. The files must match `digest`. Answered with Loaded or LoadFailed."""
 
     digest: str
     directory: str

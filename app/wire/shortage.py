@@ -1,6 +1,6 @@
 """The record of a training run that ran out of memory.
 
-Such a run is restarted once, with batches split into smaller pieces.
+A run that runs out of memory is restarted once, with batches split into smaller pieces.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class DataFile(msgspec.Struct, frozen=True):
 class TrainSpec(msgspec.Struct, frozen=True):
     """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights.
 
-    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If it is "auto",
-    the trainer only plans the trials.
+    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If `model` is
+    "auto", the trainer only plans the trials.
     """
 
     model: str
@@ -65,7 +65,7 @@ class Phase(msgspec.Struct, tag=True, frozen=True):
 
 
 class Note(msgspec.Struct, tag=True, frozen=True):
-    """A human-readable message. A job has no two notes with the same `kind` and `step`."""
+    """A human-readable message. No two notes of a job have the same `kind` and `step`."""
 
     kind: str
     step: int

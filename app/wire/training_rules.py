@@ -256,7 +256,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def is_encoding(name: str) -> bool:
-    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, do not count."""
+    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are excluded."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)

@@ -110,8 +110,8 @@ class Authentication:
     def principal(self, scope: Scope) -> str:
         """The principal of a request.
 
-        It is empty for a request to a public route without a key, if keys are configured. Also records in the scope
-        whether the principal is an operator. Raises Unauthorized or Forbidden.
+        The principal is empty for a request to a public route without a key, if keys are configured. Also records in
+        the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers = index_of(scope)
         principal: str | None = LOCAL
@@ -135,9 +135,9 @@ class Authentication:
 
         Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
         that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
-        are configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which a
-        malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin check
-        passes.
+        are configured, the Host header is checked for every method. The check prevents DNS rebinding attacks, in which
+        a malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin
+        check passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

@@ -50,7 +50,7 @@ class Followed:
 async def list_or_follow(
     request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
 ) -> Response:
-    """Return a page of the job's events or, if `stream`, a stream of them. Raises NotFound."""
+    """Return a page of the job's events or, if `stream` is true, a stream of events. Raises NotFound."""
     if stream:
         return await _follow(request, services, followed, after)
     page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)

@@ -23,7 +23,7 @@ class WatchedProtocol(HttpToolsProtocol):
     _lost: Callable[[], None] | None = None
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
-        """Call `callback` when the connection is lost. If it is already lost, call `callback` soon.
+        """Call `callback` when the connection is lost. If the connection is already lost, call `callback` soon.
 
         None removes the callback. A connection handles one request at a time, so there is at most one callback.
         """

@@ -51,8 +51,8 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     description=(
         "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
         "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay within fixed "
-        "bounds. New probes count when the version is loaded again. Probes are not returned by any route, are not "
-        "exported, and are deleted with the version and with the file that it was trained on."
+        "bounds. New probes take effect the next time the version is loaded. Probes are not returned by any route, are "
+        "not exported, and are deleted with the version and with the file that it was trained on."
     ),
     response_model=None,
     openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),

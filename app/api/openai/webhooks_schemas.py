@@ -46,7 +46,7 @@ class TestEndpointRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class EndpointObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook endpoint. `signing_secret_hint` is the end of its secret.
+    """A webhook endpoint. `signing_secret_hint` is the end of the endpoint's secret.
 
     `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are waiting to be sent or
     have failed permanently. `last_error` is the reason for the latest failure, or null.

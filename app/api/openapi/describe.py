@@ -163,7 +163,7 @@ def _restore_nulls(document: Any) -> None:
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for the errors of a route. `complete` converts them to the route's dialect."""
+    """Return `responses` for the errors of a route. `complete` converts the errors to the route's dialect."""
     return {status: _failure(status, DEFAULT)[1] for status in sorted(statuses)}
 
 

@@ -157,7 +157,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Add the bounds of a parameter to its schema. Removes null, because a query string cannot contain it."""
+    """Add the bounds of a parameter to its schema. Null is removed, because a query string cannot contain it."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:

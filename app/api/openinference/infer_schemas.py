@@ -59,8 +59,8 @@ class InferParameters(msgspec.Struct, frozen=True):
 
 
 class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to run a version. `GET /v2/models/{name}` names its inputs and outputs. Without `outputs`, all outputs
-    are returned.
+    """A request to run a version. `GET /v2/models/{name}` lists the inputs and outputs of the model. Without `outputs`,
+    all outputs are returned.
 
     The parameter `binary_data_output: true` requests all outputs as bytes, and `timeout` is a time limit in
     microseconds. `sequence_id` is not supported, because versions keep no state between requests.

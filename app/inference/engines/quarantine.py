@@ -88,7 +88,7 @@ class Conviction:
 
 
 class Quarantine:
-    """This process's suspects and convicted requests."""
+    """The suspects and convicted requests of this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -171,7 +171,7 @@ class Quarantine:
         return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
     def _repeated(self) -> bool:
-        """Whether any suspect was open at two or more crashes. If so, no other suspect may run alongside it."""
+        """Whether any suspect was open at two or more crashes. Such a suspect must not run alongside other suspects."""
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
