@@ -38,7 +38,8 @@ def made_by(ann: httpx.Client, shelf: Shelf) -> dict[str, str]:
     return {
         "name": "mood", "model": "mood:1", "version": "1", "alias": "live", "path": "config.json", "file_id": file,
         "upload_id": ann.post("/v1/uploads", json=announced).json()["id"], "job_id": job, "evaluation_id": evaluation,
-        "batch_id": ann.post("/v1/batches", json=batch).json()["id"], "batch_file_id": requests_file, "task": "text-classification",
+        "batch_id": ann.post("/v1/batches", json=batch).json()["id"], "batch_file_id": requests_file,
+        "task": "text-classification",
     }  # fmt: skip
 
 
