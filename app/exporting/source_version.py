@@ -28,7 +28,7 @@ class ExportRefused(InvalidRequest):
 class SourceVersion:
     """A version to export. `raw` is its config.json, and `card` its README.md; `tokenizer` is None for numbers.
 
-    `calibration` is the scale and the bias, (C) each, by which the service changes the network's outputs, or None. For
+    `calibration` is the scale and the bias, (C) each, that the service applies to the network's outputs, or None. For
     regression, they are those of the values.
     """
 

@@ -62,7 +62,7 @@ def test_an_event_is_not_enqueued_without_its_change(database: Database) -> None
 
 
 def test_an_unknown_type_is_refused(database: Database) -> None:
-    with pytest.raises(ValueError, match="is not a type of event"):
+    with pytest.raises(ValueError, match="is not an event type"):
         enqueue(database, "job.done")
 
 

@@ -15,7 +15,7 @@ PROBLEMS = {task: problem for problem, task in heads.PROBLEMS.items()}
 
 
 def check_fields(wrong: list[str]) -> None:
-    """Raise ExportRefused if any field of the network has another value than in the families of transformers."""
+    """Raise ExportRefused if a field of the network has a value that no family in transformers supports."""
     if wrong:
         raise ExportRefused(
             f"transformers has no encoder with the layers of this version: {', '.join(wrong)}; use --format onnx, or "
