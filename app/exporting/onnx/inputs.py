@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,22 +28,13 @@ def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
     if config.input == "tokens":
         given = graph.input("input_ids", messages.INT64, BATCH, STEPS)
     else:
-        given = graph.input("features", messages.TYPES[feature_type(version)], BATCH, STEPS, config.features)
+        given = graph.input("features", messages.TYPES[version.number_type], BATCH, STEPS, config.features)
     mask = graph.input("attention_mask", messages.INT64, BATCH, STEPS)
     lengths = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
     steps = graph.size(given, 1)
     real = graph.add("Less", graph.span(steps), graph.add("Unsqueeze", lengths, graph.integers(1)))
     padding = Padding(steps, lengths, real)
     return (_tokens if config.input == "tokens" else _numbers)(graph, version, given), padding
-
-
-def feature_type(version: SourceVersion) -> str:
-    """Return the NumPy type of the input `features`: that in which the service standardises the version's numbers.
-
-    In float32, large numbers such as times would lose their digits before their mean is subtracted.
-    """
-    scales: dict[str, Any] = version.raw.get("normalization") or {}
-    return str(scales.get("dtype", "float32"))
 
 
 def _tokens(graph: Graph, version: SourceVersion, ids: str) -> str:
@@ -63,7 +53,7 @@ def _numbers(graph: Graph, version: SourceVersion, steps: str) -> str:
     """Standardise the steps, and project them if the network does."""
     weights, config = version.tensors, version.config
     if scales := version.raw.get("normalization"):
-        dtype = feature_type(version)
+        dtype = version.number_type
         steps = graph.add("Sub", steps, graph.constant(np.array(scales["mean"], dtype), "mean"))
         steps = graph.add("Div", steps, graph.constant(np.array(scales["std"], dtype), "std"))
         steps = graph.add("Cast", steps, to=messages.FLOAT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.exporting.onnx.inputs import feature_type
 from app.exporting.source_version import SourceVersion
 
 TOKENS = """\
@@ -31,7 +30,7 @@ def usage(version: SourceVersion) -> str:
     config = version.config
     output = OUTPUTS.get(config.task, "probabilities")
     template = TOKENS if config.input == "tokens" else NUMBERS
-    code = template.format(pad=config.pad_id, features=config.features, type=feature_type(version), output=output)
+    code = template.format(pad=config.pad_id, features=config.features, type=version.number_type, output=output)
     lines = ["# How to run this model", "", "```python", *code.rstrip().splitlines(), "```", ""]
     lines.append("Padding must be on the right. `attention_mask` is 1 for tokens or steps, and 0 for padding.")
     if version.labels:
