@@ -48,7 +48,7 @@ class Batcher(Generic[Payload]):
     def discard(self, unwanted: Callable[[Payload], bool]) -> None:
         """Drop the rows for which `unwanted` is true.
 
-        Each call scans all waiting rows, so drop as many as possible at once.
+        Each call scans all waiting rows, so drop as many rows per call as possible.
         """
         self._by_length = [entry for entry in self._by_length if not unwanted(entry[2])]
 

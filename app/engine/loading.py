@@ -83,7 +83,10 @@ class Loading:
         return wire.LoadFailed(digest, result.code, result.message)
 
     def unload(self, digest: str) -> None:
-        """Unload a version as soon as it is idle. If it is still loading, it is unloaded afterwards."""
+        """Unload a version as soon as it is idle.
+
+        A version that is still loading is unloaded as soon as loading has ended.
+        """
         self._leaving.add(digest)
         self.unload_idle()
 

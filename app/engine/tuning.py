@@ -1,9 +1,9 @@
-"""Chooses the mode, that is the number type and the kernel, in which each version is computed on this machine.
+"""Chooses the mode (number type and kernel) in which each version is computed on this machine.
 
-The speeds of the modes are measured once for each shape, and the outputs of a type other than float32 are compared with
-those of float32 once for each version. Both are stored, so that an engine that starts again measures nothing. In case
-of doubt (too little time or memory, an error, an earlier attempt that ended the engine), float32 is used as without
-this module, and nothing is stored.
+The speeds of the modes are measured once for each shape. The outputs of each type other than float32 are compared with
+those of float32 once for each version. All results are stored, so a restarted engine does not measure again. If there
+is too little time or memory, if an error occurs, or if an earlier attempt ended the engine, float32 is used and nothing
+is stored.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Speeds(msgspec.Struct, frozen=True):
 
 
 class _Attempt(msgspec.Struct, frozen=True):
-    """A mark that is stored during a measurement. It remains if the engine is killed."""
+    """A mark that is stored during a measurement. The mark remains if the engine is killed."""
 
     started: float
 
@@ -65,7 +65,7 @@ class _Attempt(msgspec.Struct, frozen=True):
 class UntunedVersion:
     """A version for which a mode is chosen.
 
-    `probes` returns the probes, or None if there is nothing on which types can be compared. `build` returns a new
+    `probes` returns the probes, or None if there is no data on which types can be compared. `build` returns a new
     float32 network with the version's weights, on the CPU.
     """
 
@@ -76,10 +76,10 @@ class UntunedVersion:
 
 
 class Tuner:
-    """Chooses modes for one engine with `threads` threads. `measurements` are those of this kind of machine.
+    """Chooses modes for one engine with `threads` threads.
 
-    All measurements together take about `seconds`. Versions that are loaded after this time are measured by an engine
-    that is started later.
+    `measurements` are the stored measurements for this kind of machine. All measurements together take about `seconds`
+    seconds. When this time has been used, new versions are measured only by an engine that is started later.
     """
 
     def __init__(
@@ -93,7 +93,10 @@ class Tuner:
         self._closed = False
 
     def close(self) -> None:
-        """Stop before the process ends, so that a measurement in progress does not count as one that ended it."""
+        """Stop before the process exits.
+
+        Otherwise, a measurement in progress would count as one that ended the process.
+        """
         self._closed = True
         if self._mark:
             self._measurements.remove(self._mark)
@@ -170,7 +173,7 @@ class Tuner:
         version = comparison.version
         probes, config = comparison.probes, version.subject.config
         if probes is None:
-            raise Undecided("there is nothing on which a faster type could be compared with float32")
+            raise Undecided("there is no data on which a faster type could be compared with float32")
         bounds = (precision.AGREEMENT, precision.CHANGE, precision.TEXT, precision.COSINE)
         key = f"check {version.digest} {mode} {hashlib.sha256(encode(probes)).hexdigest()} {bounds}"
         stored = self._load(key, PrecisionCheck)
@@ -187,8 +190,8 @@ class Tuner:
     def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
         """Mark a measurement that needs `need` bytes as attempted while it runs.
 
-        If it was attempted before and the engine was killed meanwhile, or if it cannot be attempted safely, raises
-        Undecided. So does any error of the measurement.
+        Raises Undecided if an earlier attempt ended the engine, or if the measurement cannot be attempted safely. Other
+        errors of the measurement also raise Undecided.
         """
         key = f"attempt {key}"
         if self._closed or time.monotonic() >= end:
@@ -253,7 +256,7 @@ class _Comparison:
             return precision.compare(subject, self._exact, other, probes.source)
 
     def _go_on(self, runs: int) -> precision.GoOn:
-        """Whether there is time for the rest of a run and, if there are several `runs`, for the others."""
+        """Return a function that checks whether `runs` runs, including the current one, can finish in time."""
         start = time.monotonic()
 
         def go_on(done: float) -> bool:

@@ -34,9 +34,9 @@ def move(
 
     If `required` is None, the alias's `required` flag does not change. `loads` indicates whether the version has been
     loaded without errors. A required alias must not point to a version that may fail to load, because the service would
-    then never become ready. Raises InvalidRequest (`version_not_loaded`) in that case, NotFound (`version_not_found`)
-    if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point to the `expected`
-    version.
+    then never become ready. Raises InvalidRequest (`version_not_loaded`) for such a version, NotFound
+    (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point
+    to the `expected` version.
     """
     check_name(alias, "alias")
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None

@@ -47,7 +47,7 @@ class Report:
     """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
     lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
 
-    Orphans are unreferenced blobs. They are not errors; a collection removes them when they are old enough.
+    Orphans are unreferenced blobs. Orphans are not errors; a collection removes them when they are old enough.
     """
 
     missing: dict[str, list[str]] = field(default_factory=dict)

@@ -48,7 +48,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Load the checkpoint in `directory`. Its files must match `digest`. Answered with Loaded or LoadFailed."""
+    """Load the checkpoint in `directory`. The files must match `digest`. Answered with Loaded or LoadFailed."""
 
     digest: str
     directory: str
@@ -241,9 +241,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 class VersionWork(msgspec.Struct, frozen=True, array_like=True):
     """The amount of work that an engine has done for one version since loading it.
 
-    `requests` is the number of completed requests, `calls` the number of scoring batches and decode steps, and `rows`
-    the number of sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including
-    padding.
+    `requests` counts completed requests, `calls` counts scoring batches and decode steps, and `rows` counts the
+    sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including padding.
     """
 
     requests: int = 0

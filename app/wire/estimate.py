@@ -1,4 +1,4 @@
-"""The result of a training job's dry run. The trainer computes it, and the API returns it."""
+"""The result of a training job's dry run. The trainer computes the result, and the API returns it."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class Estimate(msgspec.Struct, frozen=True):
     A job with `model: "auto"` has several runs.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` describe the largest run. `report` is the trainer's report on the data, in the form in which it is stored
-    with a version.
+    `memory` describe the largest run. `report` is the trainer's report on the data, in the format stored with a
+    version.
     """
 
     task: str

@@ -109,7 +109,7 @@ def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelCo
 
 
 def check_weights(needed: int, limit: int) -> str:
-    """The error message for weights that do not fit in `limit` bytes; empty if they fit."""
+    """Return the error message for weights that do not fit in `limit` bytes, or an empty string if they fit."""
     if needed <= limit:
         return ""
     return (

@@ -6,7 +6,7 @@ many rows, as in classification, `linear` is at least as fast as the products in
 measurements).
 
 The operators are those that torch.compile uses for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling
-them directly does not require a compiler.
+these operators directly does not require a compiler.
 """
 
 from __future__ import annotations

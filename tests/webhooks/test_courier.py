@@ -127,7 +127,7 @@ def test_a_private_address_is_never_reached_without_the_setting(database: Databa
         enqueue(database, "ftjob-1")
         until(lambda: statuses(database) == {"failed"})
     assert receiver.received == []
-    assert "must not lead to a loopback" in str(deliveries(database)[0].error)
+    assert "must not resolve to a loopback" in str(deliveries(database)[0].error)
 
 
 def test_slow_receivers_of_some_owners_do_not_delay_those_of_others(database: Database) -> None:

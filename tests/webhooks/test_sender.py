@@ -141,7 +141,7 @@ def test_what_is_not_http_is_no_answer(reply: bytes) -> None:
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200"])
 def test_a_connection_that_is_closed_early_is_no_answer(reply: bytes) -> None:
     with scripted(saying(reply)) as port:
-        assert unanswered(port) == "the endpoint has closed the connection without an answer"
+        assert unanswered(port) == "the endpoint closed the connection without a reply"
 
 
 def test_the_time_is_bounded_whatever_the_receiver_does() -> None:
@@ -171,7 +171,7 @@ def test_the_time_is_bounded_whatever_the_receiver_does() -> None:
 def test_the_reasons_reveal_nothing_about_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert unanswered(port) == "the endpoint refuses connections"
+    assert unanswered(port) == "the endpoint refused the connection"
     assert "its name has no address" in unanswered("https://does-not-exist.invalid/")
     assert "OSTINATO_WEBHOOK_NETWORKS" in unanswered(port, allowed="")
 
@@ -211,4 +211,4 @@ def test_the_certificate_must_be_that_of_the_name(monkeypatch: pytest.MonkeyPatc
         assert "certificate of the endpoint is not valid: Hostname" in unanswered(f"https://other.test:{port}/")
         assert asked == ["receiver.test", "receiver.test", "other.test"]  # one look-up for each request
     with scripted(saying(OK)) as port:
-        assert unanswered(f"https://receiver.test:{port}/") == "the endpoint does not speak TLS as required"
+        assert unanswered(f"https://receiver.test:{port}/") == "no TLS connection to the endpoint could be made"

@@ -85,7 +85,7 @@ class ConnectionTable:
             self._idle.pop(address, None)
 
     def remove(self, connection: Connection) -> None:
-        """Remove a closed connection. Has no effect if it has already been removed."""
+        """Remove a closed connection. Has no effect if the connection has already been removed."""
         self._reserved.pop(connection, None)
         self.busy(connection)
         address = self._addresses.pop(connection, None)

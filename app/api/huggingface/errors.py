@@ -20,7 +20,7 @@ TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
 
 
 class HuggingFaceError(msgspec.Struct, frozen=True):
-    """An error in the format of TGI and TEI. `error_type` is for programs."""
+    """An error in the format of TGI and TEI. `error_type` is a machine-readable code."""
 
     error: str
     error_type: str

@@ -52,7 +52,7 @@ class ConsoleFile:
 
 @dataclass(frozen=True)
 class WebConsole:
-    """All console files, by path. `digest` identifies their content and is part of the assets' URLs."""
+    """All console files, by path. `digest` identifies the content of the files, and is part of the assets' URLs."""
 
     digest: str
     files: Mapping[str, ConsoleFile]

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/registry/models/{name}/versions", tags=["registry
 
 class ProbesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Typical inputs of a version, 500 at most: texts or, for a version that reads numbers, an array with the axes
-    batch, time and feature. They are cut to 256 tokens or steps."""
+    batch, time and feature. Inputs longer than 256 tokens or steps are truncated."""
 
     input: Annotated[list[str | list[int | str | list[float]]], Meta(min_length=1, max_length=MOST)]
 
@@ -51,8 +51,8 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     description=(
         "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
         "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay within fixed "
-        "bounds. New probes count when the version is loaded again. Probes are not returned by any route, are not "
-        "exported, and are deleted with the version and with the file that it was trained on."
+        "bounds. New probes take effect the next time the version is loaded. Probes are not returned by any route, are "
+        "not exported, and are deleted with the version and with the file that it was trained on."
     ),
     response_model=None,
     openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),

@@ -19,7 +19,7 @@ router = APIRouter(tags=["operations"])
 
 
 class SettingObject(msgspec.Struct, frozen=True):
-    """A setting. If `hidden` is true, its value is a secret and is not shown."""
+    """A setting. If `hidden` is true, the setting's value is a secret and is not shown."""
 
     variable: str
     value: str

@@ -90,7 +90,7 @@ def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, mo
     """vLLM's `prompt_logprobs`: the log-probability, rank and text of tokens at each position, by token id.
 
     `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token has
-    no report, because no token precedes it.
+    no log-probability, because no token precedes it.
     """
     report: list[dict[str, Any] | None] = []
     for entry in entries:

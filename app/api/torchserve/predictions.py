@@ -29,7 +29,7 @@ _SCORES = {"positive": 0.91, "negative": 0.09}
 _DOCS: dict[str, Any] = {
     "description": (
         "Returns the probability of each label, the value of a regression, or generated text. The body is the text "
-        "itself, JSON, or the field `data` of a form. Several inputs are answered with a list."
+        "itself, JSON, or the field `data` of a form. For several inputs, the reply is a list."
     ),
     "response_model": None,
     "openapi_extra": inputs(

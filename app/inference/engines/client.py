@@ -148,7 +148,7 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests in `work`. Afterwards, its inbox receives no more answers.
+        """Abort the open requests in `work`. Afterwards, the inbox of `work` receives no more answers.
 
         Never raises an exception.
         """

@@ -151,7 +151,7 @@ if hasattr(getattr(client, "webhooks", None), "create"):
     calls.refused(
         "webhooks.create, private address",
         lambda: client.webhooks.create(**{**hook, "url": "https://10.0.0.1/webhooks"}),
-        "url must not lead to a loopback",
+        "url must not resolve to a loopback",
     )
     calls.works("webhooks.delete", lambda: client.webhooks.delete(endpoint.id), lambda d: d.deleted)
 calls.report()
