@@ -114,7 +114,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     if series is None:
         series = by_name[name] = _Series(record.where, target, split)
     for key, own, first in (
-        ("label", *(tuple(map(str.strip, labels)) for labels in (target.labels, series.target.labels))),
+        ("label", _bare(target.labels), _bare(series.target.labels)),
         ("value", target.value, series.target.value),
         ("split", split, series.split),
     ):
@@ -128,6 +128,10 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
             raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
     if "time" in layout.names:
         _add_time(layout, record, series)
+
+
+def _bare(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(str.strip, labels))
 
 
 def _name(layout: Layout, record: Record) -> str:
