@@ -47,7 +47,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The database cannot write because its disk is full. Reading may still work."""
+    """The database cannot write because its disk is full. Reads may still succeed."""
 
     code = "database_full"
 

@@ -241,7 +241,10 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        """The probes; None if there are none, or if the outputs have no bounds.
+
+        Reading the probes can take a second.
+        """
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:
