@@ -18,8 +18,8 @@ UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 class Quota:
     """The quota of one key. None means that there is no limit.
 
-    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` are
-    numbers of jobs at one time. `priority` is the highest priority of a job.
+    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` limit the
+    number of jobs at one time. `priority` is the highest priority of a job.
     """
 
     requests: int | None = None

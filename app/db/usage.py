@@ -22,19 +22,19 @@ DELETED, QUEUED, RUNNING = "deleted", "queued", "running"
 
 
 class StorageQuotaExceeded(Forbidden):
-    """The key would store more bytes than its quota."""
+    """The key would store more bytes than its quota allows."""
 
     code = "storage_quota_exceeded"
 
 
 class JobQuotaExceeded(Overloaded):
-    """The key would have more queued jobs than its quota."""
+    """The key would have more queued jobs than its quota allows."""
 
     code = "job_quota_exceeded"
 
 
 class PriorityNotAllowed(Forbidden):
-    """The priority of a job is higher than the key's quota."""
+    """The priority of a job is higher than the key's quota allows."""
 
     code = "priority_not_allowed"
 
@@ -75,7 +75,7 @@ def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) ->
 
 
 def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
-    """Return the error for a key that would exceed its quota of bytes."""
+    """Return the error for a key that would exceed its storage quota."""
     rejected.labels("quota_bytes").inc()
     return StorageQuotaExceeded(
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "

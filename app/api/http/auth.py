@@ -52,7 +52,7 @@ def principal_of(request: Request) -> str:
 def is_operator(request: Request) -> bool:
     """Whether the request may perform operations that affect all users.
 
-    If no keys are configured, every request may perform them.
+    If no keys are configured, every request may perform such operations.
     """
     return bool(request.scope.get("is_operator", True))
 
