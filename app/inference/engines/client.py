@@ -131,7 +131,10 @@ class EngineClient:
             self._kept = digests
 
     def unload(self, digest: str) -> None:
-        """Request that the engine unload a version once it has no open requests. New requests are not sent to it."""
+        """Request that the engine unload a version once it has no open requests.
+
+        New requests for the version are not sent to this engine.
+        """
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
