@@ -196,7 +196,9 @@ def name_of(path: Path) -> str:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service URL: add a missing scheme, remove a trailing `/v1`. Raises ServiceError if it is invalid."""
+    """Normalize a service URL: add a missing scheme, remove a trailing `/v1`. Raises ServiceError if the URL is
+    invalid.
+    """
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:

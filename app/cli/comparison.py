@@ -52,7 +52,7 @@ def search(
     if as_json:
         print_json(versions)
         return
-    versions.sort(key=lambda version: _lacks_rows(version, metric))  # such values are not the best ones
+    versions.sort(key=lambda version: _lacks_rows(version, metric))  # versions measured on too few rows come last
     rows = [
         (v["id"], v["task"], v["architecture"], aliases_of(v), _quality(v, metric), when(v["created_at"]))
         for v in versions

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ENDED = ("succeeded", "failed", "cancelled")
 RUNNING = ("validating_files", "running")
 POLL = 0.5  # seconds between two requests
-PATIENCE = 60.0  # seconds for which the service may be unreachable, for example while it restarts
+PATIENCE = 60.0  # seconds that the service may be unreachable, for example while it restarts
 PAGE = 100
 KEPT_LOSSES = 400
 METRICS = (  # (key in an event's data, name to show)

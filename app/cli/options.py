@@ -29,7 +29,7 @@ HELP = {
     "accumulation": "Micro-batches per step.",
     "schedule": _choice("schedule"),
     "learning_rate": "Peak learning rate.",
-    "learning_rate_multiplier": "Factor by which to multiply the automatic learning rate.",
+    "learning_rate_multiplier": "Multiplies the automatic learning rate by this factor.",
     "warmup_ratio": "Fraction of the steps over which the learning rate warms up.",
     "weight_decay": "Strength of the weight decay.",
     "max_grad_norm": "Clip gradients to this norm.",

@@ -14,9 +14,7 @@ Events = Annotated[
     list[str] | None, typer.Option("--event", help="Type of event; may be repeated.", show_default="all types")
 ]
 
-webhooks = typer.Typer(
-    help="Manage the URLs to which events of jobs and batches are sent.", invoke_without_command=True
-)
+webhooks = typer.Typer(help="Manage the URLs that receive events of jobs and batches.", invoke_without_command=True)
 
 
 @webhooks.callback()
@@ -47,7 +45,7 @@ def list_endpoints(as_json: Json = False) -> None:
 
 @webhooks.command("create")
 def create(
-    url: Annotated[str, typer.Argument(help="URL to which events are sent.")],
+    url: Annotated[str, typer.Argument(help="URL that receives the events.")],
     name: Annotated[str, typer.Option(help="Name of the endpoint.")] = "webhook",
     event: Events = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""The settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
+"""The settings that the weights do not determine. The import asks the user for them, or assumes and reports them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float
 
 
 def add_checkpoint(session: Session, checkpoint: JobCheckpoint) -> None:
-    """Add a checkpoint, unless the job already has one for this step. Its blobs must be in the store."""
+    """Add a checkpoint, unless the job already has one for this step. The checkpoint's blobs must be in the store."""
     names = [column.name for column in JobCheckpointRow.__table__.columns]
     _insert(session, JobCheckpointRow, [{name: getattr(checkpoint, name) for name in names}], ("job_id", "step"))
 

@@ -116,7 +116,7 @@ class Child:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
-        rest = b""  # the start of a line whose end has not arrived yet
+        rest = b""  # the start of an incomplete line
         try:
             while chunk := await reader.read(65536):
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -14,7 +14,7 @@ from app.wire.batch import MOST_REQUESTS
 
 MOST_LINE = 64 * 2**20  # bytes
 MOST_ERRORS = 100  # maximum number of errors that are reported for a file
-# Maximum numbers of characters that an error quotes: errors are part of every reply about the batch.
+# Maximum number of characters that an error quotes, because every reply about the batch contains the errors.
 MOST_NAME, MOST_TEXT = 60, 200
 BOM = b"\xef\xbb\xbf"
 
@@ -37,7 +37,7 @@ class NumberedRequest(NamedTuple):
 
 
 class LineError(msgspec.Struct, frozen=True):
-    """A reason why a file cannot be run as a batch, in the form in which clients see it."""
+    """A reason why a file cannot be run as a batch, as shown to clients."""
 
     code: str
     message: str
@@ -68,7 +68,7 @@ def requests(path: Path) -> Iterator[NumberedRequest]:
 
 
 def check(path: Path, endpoint: str) -> CheckedInput:
-    """Check that every line is a request to the endpoint with a `custom_id` of its own. Stops after `MOST_ERRORS`."""
+    """Check that every line is a request to the endpoint with a unique `custom_id`. Stops after `MOST_ERRORS`."""
     errors: list[LineError] = []
     seen: set[str] = set()
     total = 0

@@ -98,7 +98,7 @@ class Spool:
         self.answered.add(index)
 
     def sync(self) -> None:
-        """Wait until the answers are on the disk, so that they survive the end of the machine too."""
+        """Wait until the answers are on the disk, so that they survive a crash of the machine."""
         os.fsync(self._file)
 
 

@@ -41,7 +41,7 @@ class RunBusy(Exception):
 
 
 class RunDirectory:
-    """The run directory of one job. It outlives attempts and workers."""
+    """The run directory of one job. The directory is kept when an attempt or a worker ends."""
 
     def __init__(self, runs: Path, job_id: str) -> None:
         self.path = runs / job_id

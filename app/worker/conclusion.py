@@ -1,6 +1,6 @@
 """Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-The result does not depend on time or on the order in which the trials ended, so equal trials give equal versions.
+The result does not depend on the time when the trials ended, or on their order, so equal trials give equal versions.
 """
 
 from __future__ import annotations

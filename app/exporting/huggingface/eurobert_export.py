@@ -29,7 +29,7 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
         "model_type": "eurobert", "architectures": ["EuroBertModel"], "pad_token_id": config.pad_id,
         "bos_token_id": None, "eos_token_id": None,
     }  # fmt: skip
-    # Half of the hidden layer of the head is needed for each sign of the outputs.
+    # The hidden layer of the head computes the outputs and their negatives, and each takes half of the layer.
     if config.task == "embedding" or config.pooling not in POOLINGS or 2 * config.classes > config.width:
         return DirectoryContent(settings, weights, modules(version))
     settings |= outputs(version) | {"classifier_pooling": POOLINGS[config.pooling]}

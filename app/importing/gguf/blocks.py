@@ -33,7 +33,7 @@ class BlockKind:
 
 def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
     """Return the numbers that a tensor's bytes encode, in float32."""
-    with np.errstate(invalid="ignore", over="ignore"):  # `check_finite` reports what is not finite
+    with np.errstate(invalid="ignore", over="ignore"):  # `check_finite` reports the values that are not finite
         return to_float32(kind.read(np.ascontiguousarray(data).reshape(-1, kind.size)).reshape(shape))
 
 

@@ -46,7 +46,8 @@ class Storage:
 class StoredTensor:
     """A tensor as a view of its storage.
 
-    The offset and the strides are in elements. They come from the file and have not been checked.
+    The offset and the strides are in elements. The offset, shape and strides come from the file and have not been
+    checked.
     """
 
     storage: Storage

@@ -35,9 +35,7 @@ _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
     "separated by |"
 )
-_STEP_LIST = (
-    "must be a list of steps, each of which is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
-)
+_STEP_LIST = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
 
 
 class CellError(Exception):

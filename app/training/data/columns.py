@@ -113,8 +113,8 @@ def read_split(layout: Layout, record: Record) -> int:
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
     """Context manager that converts an unexpected error to BadData that states the place of the record.
 
-    A record must not crash the trainer, because a crashed attempt is retried. Instead, the job must fail with an error
-    message about the data.
+    A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
+    error message about the data.
     """
     try:
         yield

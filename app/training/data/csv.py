@@ -186,8 +186,8 @@ def _after_quote(text: str, at: int) -> int:
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
     """Truncate or pad a row to the width of the header. Returns None if the row cannot be read.
 
-    A row may have additional empty cells at its end, or be completely empty. It may also be too short, if at least the
-    first `needed` columns are present.
+    A row may have additional empty cells at its end, or be completely empty. A shorter row is accepted if it contains
+    at least the first `needed` columns.
     """
     if not any(map(str.strip, cells)):
         return [""] * width

@@ -125,7 +125,7 @@ def _delimited(source: Source) -> TableDialect:
 def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
     """Return the number and the text of the header line.
 
-    This is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
+    The header is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
     """
     filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
     sample = list(islice(filled, TITLE_ROWS))
@@ -149,7 +149,8 @@ def _delimiter(source: Source, number: int, header: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
     sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
-    # Prefer the delimiter with which the most rows are as wide as the header, then the most frequent one in the header.
+    # Prefer the delimiter that makes the most rows as wide as the header, then the most frequent delimiter in the
+    # header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))
 
 

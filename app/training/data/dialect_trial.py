@@ -21,7 +21,7 @@ _BLANKS_AND_QUOTE = re.compile(' +"')
 
 
 class _Suspect(NamedTuple):
-    """A record that spans several lines, each of which would be a valid row on its own.
+    """A record that spans several lines, each of which would be a valid row by itself.
 
     `cells` is None if the cells need not be checked. In a comma-separated table, a two-line text with commas often
     looks like two rows.

@@ -28,7 +28,7 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` is whether the cell is a list of labels. If it is false, the single label may consist of several joined
+    `listed` is whether the cell is a list of labels. If `listed` is false, a label may consist of several joined
     labels.
     """
 
@@ -42,7 +42,7 @@ NOTHING = Target()
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
+    """One checked row. The input of a row is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
     `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe
     how the row was handled.

@@ -33,8 +33,8 @@ class BadRows(BadData):
     """Several rows cannot be used.
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out. Otherwise, the file cannot be read after the last fault. `fraction` is the smallest
-    value of `skip_bad_rows` that leaves them out.
+    faulty rows can be left out. If `skippable` is false, the file cannot be read after the last fault. `fraction` is
+    the smallest value of `skip_bad_rows` that leaves them out.
     """
 
     def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:

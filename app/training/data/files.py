@@ -85,7 +85,7 @@ class Source:
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
-        """Add a remark about this file. Its text has the same form as a fault's message."""
+        """Add a remark about this file. The remark's text has the same form as a fault's message."""
         text = self._in_place(message, *[where] * bool(where))
         self.remarks.put(Remark(kind, text, where, count, level))
 

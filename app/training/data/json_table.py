@@ -30,8 +30,8 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
     columns: list[Any] = list(table.values())
-    # A single list may contain the messages of a conversation or the steps of a sequence. It is then part of a record,
-    # not a column.
+    # A single list may contain the messages of a conversation or the steps of a sequence. Such a list is part of a
+    # record, not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)
 
@@ -39,7 +39,7 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
     """Whether the keys of the table are row keys, and those of its values are column names.
 
-    Row keys are numbers, unless the data frame had an index of its own.
+    Row keys are numbers, unless the data frame had another index.
     """
     if all(map(str.isdecimal, first)):
         return False

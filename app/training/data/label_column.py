@@ -1,4 +1,4 @@
-"""The label cells of a table. They determine the labels in each cell and their spelling."""
+"""The label cells of a table. The cells determine which labels they contain and how the labels are spelled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LabelColumn:
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
         """Add a remark about the cells with these indices.
 
-        Its place is the first row that contains the first of these cells.
+        The remark's place is the first row that contains the first of these cells.
         """
         indices = list(cells)
         place = self.places[indices[0]]

@@ -86,9 +86,9 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all labels are numbers, all are true or false, or all are dates or times. Words that
-    stand for missing values are ignored. The spelling is that of `to_label`, so a table's labels do not depend on its
-    file format.
+    The function changes labels only if all labels are numbers, all are true or false, or all are dates or times. Words
+    that stand for missing values are ignored. The spelling is that of `to_label`, so a table's labels do not depend on
+    its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
@@ -164,7 +164,7 @@ def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
 def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
     if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
         message = (
-            f"the {len(counts):,} labels are numbers, each of which is treated as a class; to predict the number, "
+            f"the {len(counts):,} labels are numbers, and each number is treated as a class; to predict the number, "
         )
         message += "set columns.value to the name of the column"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

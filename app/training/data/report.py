@@ -41,7 +41,7 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
 
 
 def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:
-    """Return the kind and message of each warning that a report on data files gives rise to."""
+    """Return the kind and message of each warning that follows from a report on data files."""
     leaks = dict(report.get("leaks") or {})
     test_leaks = leaks.pop("test_in_validation", 0)
     counts = {
@@ -111,7 +111,8 @@ def of_rows(scan: Scan) -> dict[str, Any]:
 
 
 def digest_of_rows(scan: Scan, mask: NDArray[np.bool_]) -> str:
-    """Return a SHA-256 hash of the inputs and targets of the given rows. It does not depend on the order of the rows.
+    """Return a SHA-256 hash of the inputs and targets of the given rows. The hash does not depend on the order of the
+    rows.
 
     Metrics that were measured on different rows have different digests.
     """

@@ -21,7 +21,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     """Yield every row of the file, in order. Series are ordered by their first rows.
 
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
-    BadData for an error after which no more rows can be read.
+    BadData for an error that makes all later rows unreadable.
     """
     return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
 

@@ -1,4 +1,4 @@
-"""The first pass over the rows: checks each row, determines labels and splits, and stores data for later passes.
+"""The first pass over the rows. It checks each row, determines labels and splits, and stores data for later passes.
 
 This pass also writes numeric steps to disk, so that they are parsed only once.
 """
@@ -42,7 +42,7 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every other
+        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every unusable
         row.
 
         All rows of a validation file are validation rows, unless they are marked as test rows.
@@ -163,7 +163,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     if layout.task in ("classification", "multilabel"):
         settle_lists(column)
         settle_names(column)
-    # Cells with the same labels become one stratum, whose place is the place of the first such cell.
+    # Cells with the same labels become one stratum. Its place is the place of the first such cell.
     numbers: dict[tuple[str, ...], int] = {}
     index = np.asarray([numbers.setdefault(labels, len(numbers)) for labels in column.cells], dtype=np.int64)
     places = {labels: place for labels, place in zip(reversed(column.cells), reversed(column.places), strict=True)}

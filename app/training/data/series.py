@@ -44,7 +44,7 @@ class _Series:
 def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault = raise_first) -> Iterator[Example]:
     """Yield one example per series. Series are ordered by their first rows.
 
-    If a row is faulty and `on_fault` returns, the whole series of this row is left out, because without this step, it
+    If a row is faulty and `on_fault` returns, the row's whole series is left out, because a series without this step
     would be a different series.
     """
     by_name: dict[str, _Series] = {}

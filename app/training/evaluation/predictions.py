@@ -84,7 +84,7 @@ def _cells(scores: Scores, row: int) -> list[Any]:
 
 
 def _digits(value: float) -> str:
-    """Write a number with at most twelve digits: enough for times in seconds, without noise of the computation."""
+    """Write a number with at most twelve digits: enough for times in seconds, and without rounding noise."""
     return f"{value:.12g}"
 
 

@@ -28,7 +28,7 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 def _mean_square(train: Rows | Stream) -> float:
     """Return the mean square of the values to predict, or 1 if it is less.
 
-    It exceeds 1 only with a base version's scale.
+    The mean square exceeds 1 only if the values are scaled as in a base version.
     """
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))

@@ -47,7 +47,7 @@ class Objective(Protocol):
     train_branch: bool
 
     def weight(self, batch: Batch) -> float:
-        """Return the number or the total weight of the targets, by which the summed loss is divided.
+        """Return the number or the total weight of the targets. The summed loss is divided by this value.
 
         The batch must be on the CPU.
         """

@@ -138,7 +138,7 @@ def newest(directory: Path) -> list[str | int]:
 
 
 def _content(place: Path) -> dict[str, Any]:
-    """Return the content of state.json. Raises _Damage if it or the tensors are damaged or missing."""
+    """Return the content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
     try:
         content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
         written = content.pop("sha256", None)
@@ -158,7 +158,7 @@ def _content(place: Path) -> dict[str, Any]:
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
     """Return the SHA-256 of `content` and the tensor file.
 
-    It detects flipped bits, which would silently change the weights.
+    The hash detects flipped bits, which would silently change the weights.
     """
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:

@@ -29,7 +29,9 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """Return for how many steps the n-gram branch is trained. 0 means the whole run, as for language models."""
+    """Return the number of steps for which the n-gram branch is trained. 0 means the whole run, as for language
+    models.
+    """
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
@@ -53,7 +55,7 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """Return the learning rate schedule. A plateau ends a run unless the request sets a length or patience.
+    """Return the learning rate schedule. A plateau ends a run unless the request sets a length or a patience.
 
     If evaluations cannot be compared, the learning rate decays over the whole run.
     """

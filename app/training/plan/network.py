@@ -41,7 +41,7 @@ def model(
         return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # Unlike a Transformer, a network without a maximum length may get a longer context.
+        # A network without a maximum length can have a longer context, unlike a Transformer.
         context = before.position_limit or max(before.context_length, context)
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)

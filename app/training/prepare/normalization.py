@@ -2,8 +2,8 @@
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
 123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints trained in
-this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. Their inputs
-are normalised in float32, as during their training.
+this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. The inputs of
+such checkpoints are normalised in float32, as during their training.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Precision:
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
-    """Yield the train steps of each block that contains any."""
+    """Yield the train steps of each block that contains train steps."""
     for steps_SF, codes_S in blocks():
         train_SF = steps_SF[codes_S == TRAIN]
         if len(train_SF):

@@ -98,7 +98,7 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
 
 
 def _errors(training: Training, answers: dict[str, Outputs], check: Callable[[], None]) -> errors.Errors:
-    """Return the errors on the validation data, by which an auto job compares its trials."""
+    """Return the errors on the validation data, which are used to compare the trials of an auto job."""
     if isinstance(training.network, LanguageModel):
         return errors.of_text(training.network, _splits(training)["validation"], check)
     return errors.of_rows(training.dataset.facts.task, *answers["validation"])

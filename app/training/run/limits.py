@@ -12,7 +12,7 @@ GIB = 2**30
 SLACK = 2 * GIB  # for libraries and the stacks of threads, which are reserved but hardly used
 LARGEST_FILE = 64 * GIB  # bytes, at least
 PROCESSES = 4096  # further processes and threads of this user
-FIRST_TO_END = 500  # added to the score by which the system chooses a process to kill when memory runs out
+FIRST_TO_END = 500  # added to the score for choosing a process to kill when memory runs out
 GRACE_SECONDS = 5  # of processor time between SIGXCPU, which a program may ignore, and SIGKILL
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
 _NO_NEW_PRIVILEGES, _CAPABILITIES_3 = 38, 0x20080522  # an option of prctl(2), and a version of capset(2)
@@ -41,7 +41,7 @@ def confine(memory: int, processor_seconds: int = 0) -> None:
 def limit_memory(memory: int) -> None:
     """Limit the memory that the process may reserve.
 
-    Not used with CUDA, which reserves far more memory than it uses.
+    Not used with CUDA, because CUDA reserves far more memory than it uses.
     """
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
