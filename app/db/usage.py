@@ -55,10 +55,7 @@ def room(session: Session, quotas: Quotas, owner: str) -> int | None:
 
 
 def check_room(session: Session, quotas: Quotas, owner: str, size: int) -> None:
-    """Raise StorageQuotaExceeded unless the owner may now store `size` more bytes.
-
-    Call this function before storing the bytes.
-    """
+    """Raise StorageQuotaExceeded if `size` more bytes would exceed the quota. Call this before storing the bytes."""
     left = room(session, quotas, owner)
     if left is not None and size > left:
         raise storage_exceeded(quotas, owner)

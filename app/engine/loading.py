@@ -83,10 +83,7 @@ class Loading:
         return wire.LoadFailed(digest, result.code, result.message)
 
     def unload(self, digest: str) -> None:
-        """Unload a version as soon as it is idle.
-
-        A version that is still loading is unloaded as soon as loading has ended.
-        """
+        """Unload a version as soon as it is idle or, if it is still loading, as soon as it has been loaded."""
         self._leaving.add(digest)
         self.unload_idle()
 

@@ -93,10 +93,7 @@ class Tuner:
         self._closed = False
 
     def close(self) -> None:
-        """Stop before the process exits.
-
-        Otherwise, a measurement in progress would count as one that ended the process.
-        """
+        """Stop before the process exits. The exit must not look like a crash during a measurement."""
         self._closed = True
         if self._mark:
             self._measurements.remove(self._mark)

@@ -39,10 +39,7 @@ def encode(probes: ProbeSet) -> bytes:
 
 
 def decode(data: bytes) -> ProbeSet | None:
-    """Decode the result of `encode`.
-
-    Returns None if the data was not written by `encode` or contains too many probes.
-    """
+    """Decode the result of `encode`. Returns None if the data is not valid or contains too many probes."""
     try:
         return msgspec.msgpack.decode(data, type=ProbeSet) if len(data) <= LIMIT else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
