@@ -113,7 +113,9 @@ class Client:
         return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
 
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Create an evaluation. The idempotency key ensures that a retried request does not create a second one."""
+        """Create an evaluation. The idempotency key ensures that a retried request does not create a second
+        evaluation.
+        """
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -134,7 +134,9 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. Ignored if the log already has an event with the same `kind` and `step`."""
+    """An event to append to a job's log. Has no effect if the log already has an event with the same `kind` and
+    `step`.
+    """
 
     kind: str
     step: int

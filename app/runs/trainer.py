@@ -119,8 +119,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        After it exits, it remains a zombie until `close`, so its id is not reused and `kill` cannot kill another
-        process.
+        After the exit, the process remains a zombie until `close`, so its id is not reused and `kill` cannot kill
+        another process.
         """
         if self._closed.is_set():
             return False

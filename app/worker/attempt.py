@@ -125,7 +125,8 @@ class Attempt(JobAttempt):
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check before reading the file; otherwise, an event written shortly before the trainer's end is missed.
+            # Check this before reading the file. Otherwise, an event written shortly before the trainer's end is
+            # missed.
             running = trainer.running()
             self._kills.look(running)
             while events := file.read():

@@ -25,7 +25,7 @@ def check_fields(wrong: list[str]) -> None:
 def last_layer(version: SourceVersion) -> tuple[Array, Array]:
     """The weight and the bias of the last layer, multiplied by the calibration.
 
-    Other programs therefore compute the probabilities of the service.
+    Other programs therefore compute the same probabilities as the service.
     """
     weight = version.tensors["head.weight"]
     bias = version.tensors.get("head.bias", np.zeros(len(weight), np.float32))

@@ -39,7 +39,7 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Return the kind and the message of each warning that the training run would issue because of the report."""
+        """Return the kind and the message of each warning that the training run would issue for this report."""
         return warnings_of(self.report, self.task)
 
     @property

@@ -43,8 +43,8 @@ def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | N
 def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
     """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
-    For generation, this is a tenth of all steps; otherwise, it is an epoch or a twentieth of all steps, whichever is
-    more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
+    For generation, the interval is a tenth of all steps. Otherwise, it is an epoch or a twentieth of all steps,
+    whichever is more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
     """
     if total_steps is None:
         return None
