@@ -140,13 +140,16 @@ class Recurrent(KernelLayer):
         """Compute both directions over rows of different lengths.
 
         With padded rows, torch's bidirectional networks would start the backward direction in the padding. Therefore,
-        each row is reversed within its length, read forwards, and reversed again.
+        each row is reversed within its length, read forwards, and reversed again. The caller can stop the computation
+        between two directions.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
             if layer and self.rnn.dropout:
                 x_BTD = nn.functional.dropout(x_BTD, self.rnn.dropout, self.training)
+            interruption.check()
             forward_BTD = self._one_way(x_BTD, self.rnn.all_weights[2 * layer])
+            interruption.check()
             backward_BTD = self._one_way(_reordered(x_BTD, index_BT), self.rnn.all_weights[2 * layer + 1])
             x_BTD = torch.cat((forward_BTD, _reordered(backward_BTD, index_BT)), 2)
         return x_BTD

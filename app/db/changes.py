@@ -29,6 +29,7 @@ class Changes:
         self._database = database
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._connections = 0  # opened so far; each connection has a count of changes of its own
         self._file: tuple[int, int] | None = None  # the device and inode of the file that `_connection` has opened
 
     def mark(self) -> Hashable | None:
@@ -52,8 +53,9 @@ class Changes:
         with self._lock:
             if self._connection is None or file != self._file:  # the file may have been replaced by a backup
                 self._connection, self._file = sqlite3.connect(path, check_same_thread=False), file
+                self._connections += 1
             [version] = self._connection.execute("PRAGMA data_version").fetchone()
-        return file, version
+            return file, self._connections, version
 
     def _postgresql(self) -> Hashable:
         # A snapshot names the transactions whose changes are visible, and therefore differs after every commit.

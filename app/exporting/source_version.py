@@ -41,6 +41,15 @@ class SourceVersion:
     card: str
     calibration: tuple[Array, Array] | None
 
+    @property
+    def number_type(self) -> str:
+        """The type in which the service standardises numbers, and which other programs must therefore use.
+
+        In float32, large numbers such as times would lose their digits before their mean is subtracted.
+        """
+        scales: dict[str, Any] = self.raw.get("normalization") or {}
+        return str(scales.get("dtype", "float32"))
+
 
 def read_version(directory: Path) -> SourceVersion:
     """Read a checkpoint directory. Raises CheckpointInvalid."""

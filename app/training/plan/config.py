@@ -142,7 +142,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
         head_rate=recipe.head_rate,
-        freeze_embedding=recipe.freezes_embedding and model.task != "generation",
+        freeze_embedding=recipe.freezes_embedding and model.input == "tokens" and model.task != "generation",
     )
 
 
