@@ -92,9 +92,7 @@ class Follower:
 
     @property
     def waiting(self) -> str:
-        """A line that shows the number of jobs ahead of this one. Empty if there are no such jobs or if this job is not
-        queued.
-        """
+        """A line that shows the number of jobs ahead of this job. Empty if there are none, or if it is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""

@@ -101,9 +101,7 @@ class Trainer:
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and exit. The trainer's helper processes then exit without a
-        signal.
-        """
+        """Ask the trainer to save a resume point and exit. Its helper processes then exit without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)

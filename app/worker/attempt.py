@@ -118,9 +118,7 @@ class Attempt(JobAttempt):
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer exits. Return the last event. Kills the trainer if it does not exit in
-        time.
-        """
+        """Record events until the trainer exits, and return the last event. Kills the trainer if it does not exit."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf

@@ -174,9 +174,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. The input columns of both have fixed
-    names.
-    """
+    """Return the layout for conversations, or for prompts with completions. The columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(

@@ -87,9 +87,7 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """Return the number of rows to hold out for each label. This number is always less than the label's number of
-        rows.
-        """
+        """Return the number of rows to hold out for each label, which is less than the label's number of rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
         if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out

@@ -45,9 +45,7 @@ def most_rows(width: int) -> int:
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each row. Rows are assigned to folds at random, because neighbouring or periodic rows may have
-    the same label.
-    """
+    """Return the fold of each row, chosen at random because neighbouring rows may have the same label."""
     return np.random.default_rng(rows).permutation(rows) % folds
 
 

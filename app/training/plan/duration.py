@@ -29,9 +29,7 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """Return the number of steps for which the n-gram branch is trained. 0 means the whole run, as for language
-    models.
-    """
+    """Return the number of steps that train the n-gram branch. 0 means the whole run, as for language models."""
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
