@@ -39,7 +39,7 @@ LEAST_DONE = 0.05  # share of a comparison from which its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-TOO_LATE = "there was not enough time to measure it"
+TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -93,10 +93,7 @@ class Tuner:
         self._closed = False
 
     def close(self) -> None:
-        """Stop before the process exits.
-
-        Otherwise, a measurement in progress would count as one that ended the process.
-        """
+        """Stop before the process exits. The exit must not look like a crash during a measurement."""
         self._closed = True
         if self._mark:
             self._measurements.remove(self._mark)
@@ -197,9 +194,9 @@ class Tuner:
         if self._closed or time.monotonic() >= end:
             raise Undecided(TOO_LATE)
         if self._measurements.load(key, _Attempt) is not None:
-            raise Undecided("an engine ended while it measured this, or another engine is measuring it")
+            raise Undecided("an engine ended during this measurement, or another engine is running it")
         if self._free() < need + MARGIN:
-            raise Undecided("there is not enough free memory to measure it")
+            raise Undecided("there is not enough free memory for the measurement")
         if not self._measurements.save(key, _Attempt(time.time())):
             raise Undecided("measurements cannot be stored")
         self._mark = key
@@ -241,7 +238,10 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        """The probes; None if there are none, or if the outputs have no bounds.
+
+        Reading the probes can take a second.
+        """
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:
