@@ -144,7 +144,7 @@ class Collector:
             source.remark(note, noted.sentence(note), noted.first.where, noted.rows.count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """Return one sentence for each note that explains why rows are left out."""
+        """Return one sentence for each reason why rows are left out."""
         return [noted.sentence(note) for (_, note), noted in self.notes.items() if note in LEFT_OUT]
 
 
