@@ -232,20 +232,6 @@ def test_the_time_of_a_comparison_is_predicted_from_its_beginning(monkeypatch: p
     assert not last(1.0)
 
 
-def test_a_language_model_can_be_interrupted_between_two_steps(tmp_path: Path) -> None:
-    shape = b.config("lstm", "generation")
-    probes, asked = ProbeSet(IMPORT, [[1] * 20] * FEW), []
-
-    def go_on(done: float) -> bool:
-        asked.append(done)
-        return len(asked) < 5
-
-    run = precision.outputs(precision.Subject(shape, b.CPU), b.network(shape), probes, torch.float32, go_on)
-    with pytest.raises(precision.OutOfTime):
-        list(run)
-    assert len(asked) == 5 and asked[-1] < 0.5
-
-
 def test_an_engine_whose_time_is_spent_measures_nothing_more(tmp_path: Path) -> None:
     chooser, watch = tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0}, seconds=0.0)
     loaded = loader.load(saved(tmp_path), b.CPU, torch.float32, chooser)
@@ -408,8 +394,3 @@ def test_a_type_with_other_embeddings_is_rejected(tmp_path: Path, task: str, mon
     loaded = loader.load(saved(tmp_path, task), b.CPU, torch.float32, tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0})[0])
     check = loaded.choice.checks["bfloat16/torch"]
     assert loaded.mode == PLAIN and check.cosine is not None and check.cosine < precision.COSINE
-
-
-def test_the_probes_of_a_language_model_are_spread_over_all_of_them() -> None:
-    rows = [[i] for i in range(500)]
-    assert [row[0] for row in precision._spread(rows, 32)] == list(range(0, 480, 15))
