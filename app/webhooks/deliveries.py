@@ -79,7 +79,9 @@ def claim(
         if row.attempt < attempts and not expired:
             row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
             return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
-        row.status, row.error, row.ended_at = FAILED, row.error or (EXPIRED if expired else INTERRUPTED), now
+        row.status, row.ended_at = FAILED, now
+        if row.error is None:
+            row.error, row.failed_at = EXPIRED if expired else INTERRUPTED, now
         session.flush()
     return None
 
@@ -114,9 +116,9 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}
     elif retry_after is None:
-        values = {"status": FAILED, "error": error, "ended_at": now}
+        values = {"status": FAILED, "error": error, "ended_at": now, "failed_at": now}
     else:
-        values = {"error": error, "due_at": now + retry_after}
+        values = {"error": error, "due_at": now + retry_after, "failed_at": now}
     held = and_(
         WebhookDeliveryRow.id == delivery.id,
         WebhookDeliveryRow.attempt == delivery.attempt,
