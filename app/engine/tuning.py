@@ -41,7 +41,7 @@ MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
 ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt, because the cause may be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-TOO_LATE = "there was not enough time to measure it"
+TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -99,10 +99,7 @@ class Tuner:
         self._lock = threading.Lock()  # held while a mark is stored or removed by `close`, which another thread calls
 
     def close(self) -> None:
-        """Stop before the process exits.
-
-        Otherwise, a measurement in progress would count as one that ended the process.
-        """
+        """Stop before the process exits. The exit must not look like a crash during a measurement."""
         with self._lock:
             self._closed = True
             if self._mark:
@@ -205,9 +202,9 @@ class Tuner:
             raise Undecided(TOO_LATE)
         earlier = self._measurements.load(key, _Attempt)
         if earlier is not None and abs(time.time() - earlier.started) < ATTEMPT_SECONDS:
-            raise Undecided("an engine ended while it measured this, or another engine is measuring it")
+            raise Undecided("an engine ended during this measurement, or another engine is running it")
         if self._free() < need + MARGIN:
-            raise Undecided("there is not enough free memory to measure it")
+            raise Undecided("there is not enough free memory for the measurement")
         self._store_mark(key)
         try:
             yield
@@ -255,7 +252,10 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        """The probes; None if there are none, or if the outputs have no bounds.
+
+        Reading the probes can take a second.
+        """
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:

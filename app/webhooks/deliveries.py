@@ -57,8 +57,9 @@ def claim(
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
     Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
-    endpoints `busy`, and those of `owners`. No other process can claim the delivery for `hold_seconds`. A delivery
-    fails if it is too old, or if it has been claimed `attempts` times and the program ended during each attempt.
+    endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
+    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
+    attempt.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]

@@ -135,7 +135,7 @@ def test_a_mode_that_is_hardly_faster_is_not_even_compared(tmp_path: Path, speed
 def test_float32_is_kept_if_nothing_can_be_compared(tmp_path: Path, task: str, fields: dict[str, Any]) -> None:
     chooser, _ = tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0})
     loaded = loader.load(saved(tmp_path, task, **fields), b.CPU, torch.float32, chooser)
-    assert loaded.mode == PLAIN and "nothing on which" in loaded.choice.reason
+    assert loaded.mode == PLAIN and "no data on which" in loaded.choice.reason
 
 
 def test_numeric_inputs_are_compared_on_their_own_probes(tmp_path: Path) -> None:
