@@ -31,7 +31,9 @@ def test_the_error_of_an_endpoint_is_that_of_its_latest_failure(database: Databa
     assert service.get(other, "bob").error is None
 
 
-def test_the_error_of_an_event_that_was_never_sent_is_shown(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_an_event_that_was_never_sent_is_shown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outbox, "WAITING_LIMIT", 1)
     endpoint = add_endpoint(database)
     with database.transaction() as session:
