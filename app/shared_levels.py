@@ -53,9 +53,7 @@ class SharedLevels:
                 _warn(error)
 
     def __getitem__(self, slot: int) -> Level | None:
-        """Return a level. A level that is missing from the file or impossible is replaced by the level that this
-        process keeps.
-        """
+        """Return a level. If the file has no valid level, returns the level that this process keeps."""
         if self._file is not None:
             try:
                 entry = os.pread(self._file, ENTRY.size, slot * ENTRY.size)
@@ -114,9 +112,7 @@ def _warn(error: OSError) -> None:
 
 
 def _possible(level: Level) -> bool:
-    """Whether a level can have been stored. A level with a time in the future would never be refilled, and a level of
-    zeros is never stored.
-    """
+    """Whether a level can be a stored one. Levels with a future time or with only zeros are never stored."""
     return 0 < level.at <= time.monotonic() + CLOCK_SECONDS and 0 <= level.left < math.inf
 
 

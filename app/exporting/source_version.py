@@ -19,7 +19,7 @@ from models.config import ModelConfig
 
 
 class ExportRefused(InvalidRequest):
-    """The other format cannot express the computation of the version."""
+    """The target format cannot represent the computation of the version."""
 
     code = "not_exportable"
 

@@ -106,7 +106,7 @@ class JobRepository:
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
-        # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
+        # A job must not end before its trials. If workers hold some trials, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if (
             self._keeps_answers(job)

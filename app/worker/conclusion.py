@@ -45,7 +45,7 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 def _failure(tried: Sequence[Job]) -> TrainFailed:
     """Return the failure of a job that has no successful trial.
 
-    If all trials have the same error code, the failure has it too.
+    If all trials have the same error code, the failure has the same code.
     """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:

@@ -34,5 +34,5 @@ class KillWatch:
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process was killed since the last check but one."""
+        """Whether a process was killed since the second-to-last check."""
         return count() > self._earlier

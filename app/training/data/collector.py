@@ -110,7 +110,7 @@ class Collector:
             place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """Return one sentence for each note that explains why rows are left out."""
+        """Return one sentence for each reason why rows are left out."""
         notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
         return [sentence(note, count) for note, count in notes]
 

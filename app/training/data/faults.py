@@ -26,7 +26,7 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted it."""
+    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted the fault."""
 
 
 class BadRows(BadData):

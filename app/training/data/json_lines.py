@@ -117,7 +117,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. For a malformed line, the value is its fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is the fault."""
     for number, line in lines(source):
         if not line.strip():
             continue

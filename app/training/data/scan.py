@@ -73,7 +73,7 @@ class Scan:
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # hashes of the inputs
     lengths_N: NDArray[np.int64]  # in characters, or in steps for numeric sequences
-    unspaced_N: NDArray[np.uint32]  # how many characters belong to scripts that put no spaces between words
+    unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row with each stratum
@@ -163,7 +163,7 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     if layout.task in ("classification", "multilabel"):
         settle_lists(column)
         settle_names(column)
-    # Cells with the same labels become one stratum. Its place is the place of the first such cell.
+    # Cells with the same labels become one stratum. The place of a stratum is the place of its first cell.
     numbers: dict[tuple[str, ...], int] = {}
     index = np.asarray([numbers.setdefault(labels, len(numbers)) for labels in column.cells], dtype=np.int64)
     places = {labels: place for labels, place in zip(reversed(column.cells), reversed(column.places), strict=True)}

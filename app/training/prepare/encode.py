@@ -1,7 +1,7 @@
 """Encodes rows with targets: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses those of the base
-version, because its weights were trained with them.
+The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses the base version's
+tokenizer, means and standard deviations, because its weights were trained with them.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def complete(
     answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}
     metrics = _metrics(training, outputs, answers, calibration, check)
     if settled.eval_rows is not None:
-        # Earlier evaluations used only a subset of the validation data; this one used all of it.
+        # Earlier evaluations used only a subset of the validation data; the last evaluation used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
@@ -174,7 +174,7 @@ def _calibrate(training: Training, validation: Outputs, events: Events) -> Calib
         events.note("no_calibration", step, message)
         return None
     if not np.isfinite(rows.outputs_NC).all():
-        return None  # then the metrics are not finite either, and the run fails
+        return None  # the metrics are not finite either, so the run fails later
     weighted = training.settled.class_weights is not None
     calibration = calibrate.calibrate(training.dataset.facts, rows, weighted=weighted)
     events.note("calibration", step, trust.summary(calibration, selects=training.settled.metric != "last"))
