@@ -109,10 +109,10 @@ def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -
 
 
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
-    """Store the outcome of an attempt: delivered if `error` is None; otherwise, another attempt after `retry_after`.
+    """Store the outcome of an attempt.
 
-    Without `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the
-    meantime.
+    If `error` is None, the event was delivered; otherwise, another attempt follows after `retry_after`. Without
+    `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the meantime.
     """
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}
