@@ -52,8 +52,8 @@ def read_turns(layout: Layout, record: Record) -> Turns:
 
 def _to_turns(value: Any) -> Turns:
     if not isinstance(value, list) or not value:
-        found = "an empty list" if isinstance(value, list) else describe(value)
-        raise CellError(f"must be a list of messages with role and content; found {found}")
+        kind = "an empty list" if isinstance(value, list) else describe(value)
+        raise CellError(f"must be a list of messages with role and content; found {kind}")
     try:
         messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
     except _UnreadablePart:
@@ -97,8 +97,8 @@ def _to_message(number: int, message: Any) -> _Message:
         message = {"role": message["from"], "content": message.get("value")} | message
     role = message.get("role")
     if not isinstance(role, str):
-        found = f"{describe(role)} as its role" if "role" in message else "no role"
-        raise CellError(f"message {number} has {found}; each message must have a role, such as user or assistant")
+        reason = f"{describe(role)} as its role" if "role" in message else "no role"
+        raise CellError(f"message {number} has {reason}; each message must have a role, such as user or assistant")
     weight = message.get("weight")
     if weight not in (None, 0, 1):
         raise CellError(f"message {number}: weight must be 0 or 1, not {describe(weight)}")
@@ -143,8 +143,8 @@ def _text(place: str, message: dict[str, Any], calls: bool) -> tuple[str | None,
         raise CellError(f"{place} has {describe(content)} as its content; {expected}{hint}")
     for index, part in enumerate(parts, 1):
         if not isinstance(part, (str, dict)):
-            found = f"{describe(part)} as part {index} of its content"
-            raise CellError(f"{place} has {found}; a part must be a string or an object with a text")
+            reason = f"{describe(part)} as part {index} of its content"
+            raise CellError(f"{place} has {reason}; a part must be a string or an object with a text")
     text = content_text(parts)
     if text is None:
         raise _UnreadablePart

@@ -45,7 +45,7 @@ def test_the_labels_of_a_series_may_differ_in_blanks(tmp_path: Path) -> None:
 
 
 def test_labels_of_several_types_are_told(tmp_path: Path) -> None:
-    def told(labels: list[Any]) -> tuple[list[str], list[str]]:
+    def messages_of(labels: list[Any]) -> tuple[list[str], list[str]]:
         rows = [{"text": f"row {n}", "label": labels[n % len(labels)]} for n in range(24)]
         result, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
         return result.labels, [remark.message for kind, remark in remarks.items() if kind == "label_types"]
@@ -54,10 +54,10 @@ def test_labels_of_several_types_are_told(tmp_path: Path) -> None:
         "a.jsonl, line 2, column 'label': labels that are written as text in some rows, and as numbers, dates or "
         "true/false in others, are treated as the same labels: "
     )
-    assert told([2, "1", 1, 1.0]) == (["1", "2"], [message + "'1' (18 rows)"])
-    assert told([1, 2, 1.0]) == (["1", "2"], [])
-    assert told(["1", "2"]) == (["1", "2"], [])
-    assert told([["x"], ["true"], [True, "y"]]) == (["true", "x", "y"], [message + "'true' (16 rows)"])
+    assert messages_of([2, "1", 1, 1.0]) == (["1", "2"], [message + "'1' (18 rows)"])
+    assert messages_of([1, 2, 1.0]) == (["1", "2"], [])
+    assert messages_of(["1", "2"]) == (["1", "2"], [])
+    assert messages_of([["x"], ["true"], [True, "y"]]) == (["true", "x", "y"], [message + "'true' (16 rows)"])
 
 
 def test_rows_without_a_label_are_told(tmp_path: Path) -> None:
