@@ -127,7 +127,10 @@ def _opened(folder: Path, contents: str, count: int) -> int:
                 other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        else:
+            os.ftruncate(file, count * ENTRY.size)
     except OSError:
         os.close(file)
         raise
