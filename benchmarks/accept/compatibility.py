@@ -11,7 +11,8 @@ HEAD = """# Compatibility
 
 `make accept CHECKS=clients` installs each client unmodified, in an environment of its own, calls a running service with
 trained models, checks the content of every reply, and then writes this page. A call that is *refused* raises the error
-of the client that is shown, with this text in its message.
+of the client that is shown, with this text in its message. A call that is *missing* does not exist in that release of
+the client.
 """
 
 
