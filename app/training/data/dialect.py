@@ -81,7 +81,10 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if try_dialect(source, loose).is_clean:
-            source.remark("quoting", "has spaces around quoted cells; the spaces and the quotes are removed")
+            message = (
+                "has spaces around quoted cells; these spaces and the quotes are removed, and so are spaces before "
+            )
+            source.remark("quoting", f"{message}other cells")
             return loose
     if not usual.is_clean:
         escaped = replace(dialect, backslash=True)
