@@ -128,7 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     webhook_networks: Annotated[
         str,
-        _help("comma-separated networks beside public addresses that webhooks may be sent to, such as 10.1.0.0/16"),
+        _help(
+            "comma-separated networks that webhooks may be sent to, in addition to public addresses, such as "
+            "10.1.0.0/16"
+        ),
     ] = ""
     webhook_timeout: Annotated[Seconds, _help("time limit in seconds for an endpoint to answer a webhook")] = 10.0
     webhook_attempts: Annotated[Positive, _help("maximum number of attempts to deliver a webhook")] = 20

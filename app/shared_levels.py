@@ -53,9 +53,7 @@ class SharedLevels:
                 _warn(error)
 
     def __getitem__(self, slot: int) -> Level | None:
-        """Return a level. A level that is missing from the file or impossible is replaced by the level that this
-        process keeps.
-        """
+        """Return a level. If the file has no valid level, returns the level that this process keeps."""
         if self._file is not None:
             try:
                 entry = os.pread(self._file, ENTRY.size, slot * ENTRY.size)
@@ -76,7 +74,7 @@ class SharedLevels:
                 self._leave(error)
 
     def _leave(self, error: OSError) -> None:
-        """Stop using the file, because levels that are not stored would be full again for each request."""
+        """Stop using the file, because without stored levels, the quota would be full again for each request."""
         _warn(error)
         self.close()
 
@@ -114,9 +112,7 @@ def _warn(error: OSError) -> None:
 
 
 def _possible(level: Level) -> bool:
-    """Whether a level can have been stored. A level with a time in the future would never be refilled, and a level of
-    zeros is never stored.
-    """
+    """Whether a level can be a stored one. Levels with a future time or with only zeros are never stored."""
     return 0 < level.at <= time.monotonic() + CLOCK_SECONDS and 0 <= level.left < math.inf
 
 
@@ -131,7 +127,10 @@ def _opened(folder: Path, contents: str, count: int) -> int:
                 other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        else:
+            os.ftruncate(file, count * ENTRY.size)
     except OSError:
         os.close(file)
         raise

@@ -31,9 +31,9 @@ _NO_KEY = 2**63 - 1  # sorts after all keys
 class Ngrams(nn.Module):
     """Computes scores (B, C) from the n-grams of each row.
 
-    `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
-    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
-    are on an accelerator.
+    `weight` has one row per bucket, and `idf` has one inverse document frequency per bucket. `bind_tokens` must be
+    called once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids
+    that are on an accelerator.
     """
 
     def __init__(self, config: ModelConfig) -> None:

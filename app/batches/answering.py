@@ -46,7 +46,7 @@ class Poster(Protocol):
 
 
 class BatchAnswering:
-    """Answers the requests in a run directory that have no answer in its spool.
+    """Answers the requests of a run directory that are not yet answered in its spool.
 
     `stop` may be called on the event loop.
     """
@@ -59,7 +59,7 @@ class BatchAnswering:
         self._full = False  # whether the answers have reached their largest size
 
     def stop(self) -> None:
-        """Begin no more requests. Open requests are cancelled after `GRACE_SECONDS`."""
+        """Do not begin any more requests. Open requests are cancelled after `GRACE_SECONDS`."""
         self._stopping.set()
 
     async def run(self) -> None:

@@ -105,9 +105,7 @@ def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out. The limit applies to both files together, so a file that is
-    checked alone has no limit.
-    """
+    """The share of rows that may be left out of both files together. A file that is checked alone has no limit."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 

@@ -59,7 +59,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
     At a terminal, asks the user for everything that cannot be derived from the weights. Otherwise, raises one
-    ImportQuestion with all questions. Its message ends with a command that the user can complete.
+    ImportQuestion with all questions. The message of ImportQuestion ends with a command that the user can complete.
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf

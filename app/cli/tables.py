@@ -123,7 +123,8 @@ def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iter
             raise InvalidRequest(
                 f"{path.name} has no column 'text'; set columns.text to the name of the column that contains the texts"
             )
-        printed = _warn(source, printed)  # those about the header and the quoting, which are found before the rows
+        # warnings about the header and the quoting, which precede those about the rows
+        printed = _warn(source, printed)
         for record in reader.records(source, EVERYTHING):
             if record.fault is not None:
                 raise record.fault

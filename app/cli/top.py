@@ -55,7 +55,7 @@ class Reading:
     rejected: float
 
     def work(self, pid: int, digest: str) -> Work | None:
-        """The amount of work that the engine with this process id has done for a version."""
+        """The amount of work done for a version by the engine with this process id."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:

@@ -22,19 +22,19 @@ DELETED, QUEUED, RUNNING = "deleted", "queued", "running"
 
 
 class StorageQuotaExceeded(Forbidden):
-    """The key would store more bytes than its quota."""
+    """The key would store more bytes than its quota allows."""
 
     code = "storage_quota_exceeded"
 
 
 class JobQuotaExceeded(Overloaded):
-    """The key would have more queued jobs than its quota."""
+    """The key would have more queued jobs than its quota allows."""
 
     code = "job_quota_exceeded"
 
 
 class PriorityNotAllowed(Forbidden):
-    """The priority of a job is higher than the key's quota."""
+    """The priority of a job is higher than the key's quota allows."""
 
     code = "priority_not_allowed"
 
@@ -55,7 +55,7 @@ def room(session: Session, quotas: Quotas, owner: str) -> int | None:
 
 
 def check_room(session: Session, quotas: Quotas, owner: str, size: int) -> None:
-    """Raise StorageQuotaExceeded unless the owner may now store `size` more bytes. Call this before storing them."""
+    """Raise StorageQuotaExceeded if `size` more bytes would exceed the quota. Call this before storing the bytes."""
     left = room(session, quotas, owner)
     if left is not None and size > left:
         raise storage_exceeded(quotas, owner)
@@ -72,7 +72,7 @@ def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) ->
 
 
 def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
-    """Return the error for a key that would exceed its quota of bytes."""
+    """Return the error for a key that would exceed its storage quota."""
     rejected.labels("quota_bytes").inc()
     return StorageQuotaExceeded(
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "

@@ -1,4 +1,4 @@
-"""Compares the outputs of a network in another type with those of float32, on the probes of a version.
+"""Compares the outputs of a network in another number type with its outputs in float32, on the probes of a version.
 
 The outputs of the float32 network are kept, so the two networks need not be in memory at the same time. The bounds are
 defined in docs/decisions/0018-types-are-chosen-by-measurement.md.
@@ -58,8 +58,8 @@ class Outputs:
     """The outputs of a network for some rows.
 
     `values` are calibrated probabilities or, for a language model, logarithms of the probabilities of the next token.
-    In the latter case, `following` is the next token in the text. `vectors` are embeddings of some of the rows. `rows`
-    is the number of probes whose last values are in these outputs.
+    For a language model, `following` is the next token in the text. `vectors` are embeddings of some of the rows.
+    `rows` is the number of probes whose last values are in these outputs.
     """
 
     values: Tensor

@@ -229,7 +229,7 @@ class CsvTable(Table):
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter from the header. Returns False if the header alone does not determine it."""
+        """Choose the delimiter from the header. Returns False if the header alone does not determine the delimiter."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)

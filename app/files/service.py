@@ -79,7 +79,7 @@ class Files:
     ) -> tuple[str, int]:
         """Store a blob of at most `limit` bytes, as `BlobStore.put_stream` does.
 
-        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for it.
+        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for the blob.
         """
         with self.database.read() as session:
             room = usage.room(session, self.quotas, owner)

@@ -42,7 +42,7 @@ class Batches:
     ) -> Job:
         """Queue a batch. Does not read the file yet.
 
-        A repeated request returns the job of the first one, as in `Jobs.create`. Raises InvalidRequest and NotFound
+        A repeated request returns the job of the first request, as in `Jobs.create`. Raises InvalidRequest and NotFound
         with `param` set.
         """
         batch_request.check(request)

@@ -89,8 +89,8 @@ class JobClaims:
         that was lost `max_attempts` times fails; a batch has one more attempt to store its answers.
         """
         now = self._database.now(session)
-        # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
-        # was lost too often.
+        # Settle lost jobs first. Otherwise, the claim could start a job that a client has cancelled, or a job that was
+        # lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))

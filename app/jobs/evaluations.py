@@ -52,7 +52,7 @@ class Evaluations:
     ) -> Job:
         """Queue an evaluation. Does not read the file yet.
 
-        A repeated request returns the job that the first one created, as in `Jobs.create`. Raises InvalidRequest or
+        A repeated request returns the job that the first request created, as in `Jobs.create`. Raises InvalidRequest or
         NotFound with `param` set.
         """
         evaluation_request.check(request)

@@ -134,7 +134,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. Ignored if the log already has an event with the same `kind` and `step`."""
+    """An event to append to a job's log, unless the log already has an event with the same `kind` and `step`."""
 
     kind: str
     step: int

@@ -106,7 +106,7 @@ class JobRepository:
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
-        # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
+        # A job must not end before its trials. If workers hold some trials, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if (
             self._keeps_answers(job)
@@ -125,6 +125,6 @@ class JobRepository:
         return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that could act on a flag. If its worker returns, its
+        # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
         # writes are rejected, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)

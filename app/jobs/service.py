@@ -68,7 +68,7 @@ class Jobs:
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
             # A concurrent request with the same key was committed after this request had searched for the key. The
-            # second try finds the job of that request.
+            # second attempt finds the job of the concurrent request.
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return self._complete(session, job)

@@ -87,7 +87,7 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
             trial=number,
             status=QUEUED,
             phase=WAITING,
-            body_sha256="",  # not created by a request, so no retry of a request can find it
+            body_sha256="",  # no request created this job, so retries cannot find it
             request=_request(parent, trial),
             model=trial.model,
             created_at=parent.created_at,

@@ -102,7 +102,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version of a model: an immutable checkpoint. Only its status and aliases change.
+    """A version of a model: an immutable checkpoint. Only a version's status and aliases change.
 
     This class also represents jobs' checkpoints, with `version` 0 and the checkpoint's id as `model`. `config` is the
     content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,

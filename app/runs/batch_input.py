@@ -47,7 +47,7 @@ class LineError(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CheckedInput:
-    """The result of a check: the number of requests, and the errors. The number counts only if there are no errors."""
+    """The result of a check: the errors and, if there are no errors, the number of requests."""
 
     total: int
     errors: list[LineError]

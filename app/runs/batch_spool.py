@@ -2,8 +2,8 @@
 
 A record is one line: a checksum, the index of the request, 1 for a success or 0 for an error, and the line of the
 output file. A program that is killed can leave an incomplete record at the end, which the next program removes; its
-request is then answered again. A record that is complete is never written again, so no request has two answers. The
-lock on the run directory ensures that only one program writes.
+request is then answered again. A complete record is never written again, so no request has two answers. The lock on the
+run directory ensures that only one program writes.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Spool:
         assert index not in self.answered and b"\n" not in line
         record = memoryview(_format(index, success, line))
         self.size += len(record)
-        while record:  # a write to a nearly full disk may be short
+        while record:  # a write to a nearly full disk may write only part of the data
             record = record[os.write(self._file, record) :]
         self.answered.add(index)
 

@@ -189,7 +189,10 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """The ids of each character, or None if characters are not encoded separately. Faster than the library."""
+        """The ids of each character, or None if characters are not encoded separately.
+
+        This is faster than the library.
+        """
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None

@@ -145,8 +145,8 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 def is_pretrained(base: ModelConfig) -> bool:
     """Whether a version to fine-tune is a large Transformer, such as an imported one.
 
-    The weights of such a version contain more knowledge than the rows can provide, so its training uses small steps.
-    Small networks trained by this service use large steps instead.
+    Such a version is pretrained on far more data, so fine-tuning uses small steps. Small networks trained by this
+    service use large steps instead.
     """
     sizes = shapes(base)
     blocks = sum(math.prod(shape) for name, shape in sizes.items() if is_body_matrix(name, len(shape)))
@@ -177,7 +177,7 @@ def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Re
 
 
 def _passes(count: int, batch_size: int) -> float:
-    """Return the epochs for fine-tuning. Few rows need more of them (Mosbach et al., 2021, section 6)."""
+    """Return the number of epochs for fine-tuning. Few rows need more epochs (Mosbach et al., 2021, section 6)."""
     least = LEAST_STEPS / max(1, math.ceil(count / batch_size))
     return float(round(max(least, min(20.0, max(3.0, 12_000 / count))))) if count else 2.0
 

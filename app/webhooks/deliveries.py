@@ -57,8 +57,9 @@ def claim(
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
     Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
-    endpoints `busy`, and those of `owners`. No other process can claim the delivery for `hold_seconds`. A delivery
-    fails if it is too old, or if it has been claimed `attempts` times and the program ended during each attempt.
+    endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
+    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
+    attempt.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
@@ -79,7 +80,9 @@ def claim(
         if row.attempt < attempts and not expired:
             row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
             return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
-        row.status, row.error, row.ended_at = FAILED, row.error or (EXPIRED if expired else INTERRUPTED), now
+        row.status, row.ended_at = FAILED, now
+        if row.error is None:
+            row.error, row.failed_at = EXPIRED if expired else INTERRUPTED, now
         session.flush()
     return None
 
@@ -106,17 +109,17 @@ def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -
 
 
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
-    """Store the outcome of an attempt: delivered if `error` is None; otherwise, another attempt after `retry_after`.
+    """Store the outcome of an attempt.
 
-    Without `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the
-    meantime.
+    If `error` is None, the event was delivered; otherwise, another attempt follows after `retry_after`. Without
+    `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the meantime.
     """
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}
     elif retry_after is None:
-        values = {"status": FAILED, "error": error, "ended_at": now}
+        values = {"status": FAILED, "error": error, "ended_at": now, "failed_at": now}
     else:
-        values = {"error": error, "due_at": now + retry_after}
+        values = {"error": error, "due_at": now + retry_after, "failed_at": now}
     held = and_(
         WebhookDeliveryRow.id == delivery.id,
         WebhookDeliveryRow.attempt == delivery.attempt,

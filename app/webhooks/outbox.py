@@ -42,6 +42,7 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
             "created_at": now,
             "error": TOO_MANY if endpoint.id in full else None,
             "ended_at": now if endpoint.id in full else None,
+            "failed_at": now if endpoint.id in full else None,
         }
         for endpoint in endpoints
         if type_ in endpoint.event_types

@@ -205,10 +205,12 @@ def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> lis
     numbers = {
         (id_, status): count for id_, status, count in session.execute(counts.group_by(row.endpoint_id, row.status))
     }
-    latest = select(func.max(row.id)).where(row.endpoint_id.in_(ids), row.error.is_not(None)).group_by(row.endpoint_id)
-    reasons = {
-        id_: error for id_, error in session.execute(select(row.endpoint_id, row.error).where(row.id.in_(latest)))
-    }
+    failed_at = func.coalesce(row.failed_at, row.ended_at, row.created_at)
+    place = func.row_number().over(partition_by=row.endpoint_id, order_by=(failed_at.desc(), row.id.desc()))
+    ranked = select(row.endpoint_id, row.error, place.label("place"))
+    failures = ranked.where(row.endpoint_id.in_(ids), row.error.is_not(None)).subquery()
+    latest = select(failures.c.endpoint_id, failures.c.error).where(failures.c.place == 1)
+    reasons = {id_: error for id_, error in session.execute(latest)}
     return [
         replace(
             endpoint,

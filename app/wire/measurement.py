@@ -40,8 +40,8 @@ def verdict(rows: float) -> str:
 def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
     """The metrics with their names: `accuracy 0.900, loss 0.250`.
 
-    If the metrics come from too few rows, that is stated instead. `metrics` may contain the number of rows as `rows`,
-    which is not shown. `form` is a format specification.
+    If the metrics come from too few rows, a note to that effect is returned instead. `metrics` may contain the number
+    of rows as `rows`, which is not shown. `form` is a format specification.
     """
     rows = metrics.get("rows")
     if too_few(rows):

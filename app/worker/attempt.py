@@ -118,14 +118,13 @@ class Attempt(JobAttempt):
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer exits. Return the last event. Kills the trainer if it does not exit in
-        time.
-        """
+        """Record events until the trainer exits, and return the last event. Kills the trainer if it does not exit."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check before reading the file; otherwise, an event written shortly before the trainer's end is missed.
+            # Check this before reading the file. Otherwise, an event written shortly before the trainer's end is
+            # missed.
             running = trainer.running()
             self._kills.look(running)
             while events := file.read():

@@ -172,7 +172,7 @@ class BatchAttempt(JobAttempt):
         began = {"finalizing_at": self._progress.finalizing_at or now}
         self._report(PUBLISHING, began | self._counts(), advanced=False)
         status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending, error)
-        self._run.remove()  # the requests and their answers are stored, and may be large
+        self._run.remove()  # the stored requests and their answers may be large
         return status
 
     def _wait_for_disk(self, error: Exception) -> str:

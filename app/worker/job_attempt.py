@@ -49,7 +49,7 @@ class JobAttempt(ABC):
 
     @abstractmethod
     def _work(self) -> str:
-        """Do the work, end the job or give it back, and return its new status."""
+        """Do the work, end or release the job, and return its new status."""
 
     @abstractmethod
     def _fail(self, failed: TrainFailed) -> str:

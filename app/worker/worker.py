@@ -122,9 +122,7 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in its parent's log. If this fails, the result is reported together with the next
-        trial's result.
-        """
+        """Report a trial's result in its parent's log. A failed report is repeated with the next trial's result."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)

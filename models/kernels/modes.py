@@ -39,7 +39,7 @@ class ComputeMode:
 
     @classmethod
     def parse(cls, text: str) -> ComputeMode:
-        """The inverse of `str`."""
+        """Parse the result of `str`."""
         kind, _, kernel = text.partition("/")
         return cls(kind, kernel)
 

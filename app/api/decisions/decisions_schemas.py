@@ -17,7 +17,7 @@ Instructions = str | list[dict[str, Any]]
 class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An option in a choice question: `value` is one of the version's labels. `description` has no effect.
 
-    For a version with two labels, `true` represents the positive label and `false` the other one.
+    For a version with two labels, `true` represents the positive label and `false` represents the other label.
     """
 
     value: str | bool

@@ -67,7 +67,7 @@ class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
-    """The probability of yes."""
+    """The probability of the answer yes."""
 
     noul: float
 

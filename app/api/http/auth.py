@@ -52,7 +52,7 @@ def principal_of(request: Request) -> str:
 def is_operator(request: Request) -> bool:
     """Whether the request may perform operations that affect all users.
 
-    If no keys are configured, every request may perform them.
+    If no keys are configured, every request may perform such operations.
     """
     return bool(request.scope.get("is_operator", True))
 
@@ -96,7 +96,7 @@ def _hash(secret: str) -> bytes:
 class Authentication:
     """Identifies the sender of a request. Rejects requests without a valid key, and requests from other web sites.
 
-    Authentication happens before routing, so requests for unknown paths need a key too.
+    Authentication happens before routing, so requests for unknown paths also need a key.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -134,7 +134,7 @@ class Authentication:
         """Raise Forbidden if the request was sent by a page on another web site.
 
         Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
-        that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
+        that change nothing, because the browser does not let the page read the reply without CORS headers. If no keys
         are configured, the Host header is checked for every method. The check prevents DNS rebinding attacks, in which
         a malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin
         check passes.

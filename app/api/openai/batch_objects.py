@@ -29,7 +29,7 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """The numbers of all, answered and failed requests in a batch."""
+    """The total number of requests in a batch, and the numbers of answered and failed requests."""
 
     total: int
     completed: int

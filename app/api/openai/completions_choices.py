@@ -24,7 +24,7 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The fields shared by all chunks of a reply, and the request that it answers."""
+    """The fields shared by all chunks of a reply, and the request."""
 
     id: str
     created: int

@@ -164,7 +164,7 @@ def add_part(
     operation_id="complete_upload",
     summary="Join the parts into a file",
     description=(
-        "Several parts are copied to the new file, which requires additional disk space of their total size. A single "
+        "Several parts are copied to the new file, which temporarily requires twice their disk space. A single "
         "part becomes the file without a copy. If there is too little space, the request fails with "
         "`storage_unavailable`, and the parts are kept."
     ),

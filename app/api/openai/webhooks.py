@@ -117,7 +117,7 @@ def create_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="retrieve_webhook_endpoint",
     summary="Retrieve a webhook endpoint",
-    description="Returns the endpoint. Instead of its signing secret, only a hint is shown.",
+    description="Returns the endpoint, with only a hint of its signing secret.",
     response_model=None,
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
 )

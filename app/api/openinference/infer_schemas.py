@@ -73,7 +73,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputTensor(msgspec.Struct, frozen=True):
-    """An output. Its elements are in `data`, in row-major order, or in the bytes after the JSON."""
+    """An output. The output's elements are in `data`, in row-major order, or in the bytes after the JSON."""
 
     name: str
     datatype: str

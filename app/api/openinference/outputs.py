@@ -74,7 +74,7 @@ def reply(
 ) -> Response:
     """Build the reply.
 
-    With `binary`, outputs are sent as bytes, except those for which the request specifies otherwise. `accepted` is the
+    With `binary`, outputs are sent as bytes, unless the request specifies otherwise for an output. `accepted` is the
     Accept-Encoding header.
     """
     written = [_written(value, binary, output) for value, output in _chosen(body.outputs, values)]

@@ -26,7 +26,7 @@ def check_fields(wrong: list[str]) -> None:
 def last_layer(version: SourceVersion) -> tuple[Array, Array]:
     """The weight and the bias of the last layer, multiplied by the calibration.
 
-    Other programs therefore compute the probabilities of the service. Raises ExportRefused for a regression whose
+    Other programs therefore compute the same probabilities as the service. Raises ExportRefused for a regression whose
     values are too far from 0, relative to their standard deviation, for float32.
     """
     weight = version.tensors["head.weight"]

@@ -42,7 +42,7 @@ def modules(version: SourceVersion) -> Modules:
 
 
 def _listed(*paths: str) -> list[dict[str, Any]]:
-    """The list of modules. The first is the network, in the main folder."""
+    """The list of modules. The first module is the network, in the main folder."""
     return [
         {"idx": index, "name": str(index), "path": path, "type": f"{PACKAGE}.{path[2:] or 'Transformer'}"}
         for index, path in enumerate(paths)

@@ -95,8 +95,8 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
         place = answers.assume("norm", "steps", f"{norm.name!r} is applied to the body's output", ("steps",))
     else:
         text = (
-            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that "
-            "the head reads (pooled)? A norm in any other place cannot be imported"
+            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or only to the vector "
+            "that the head reads (pooled)? A norm in any other place cannot be imported"
         )
         place = answers.ask(Question("norm", text, ("steps", "pooled")))
     weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}

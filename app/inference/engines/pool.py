@@ -160,7 +160,7 @@ class EnginePool:
                 return
 
     def _emptiest(self) -> EngineClient:
-        """The live engine whose loaded weights have the smallest total size. Raises Unavailable if there is none."""
+        """The live engine whose loaded weights are smallest in total. Raises Unavailable if no engine is alive."""
         living = self.living
         if not living:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)

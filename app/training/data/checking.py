@@ -39,7 +39,7 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Return the kind and the message of each warning that the training run would issue because of the report."""
+        """Return the kind and the message of each warning that the training run would issue for this report."""
         return warnings_of(self.report, self.task)
 
     @property
@@ -116,9 +116,7 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error for a file without training rows, or None if there are training rows. `param` names its
-    field.
-    """
+    """Return the error for a file without training rows, or None. `param` is the request field of the file."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

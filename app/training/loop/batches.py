@@ -115,8 +115,8 @@ class RowBatches:
         # rows as the average batch, even if its rows are very short.
         cost_N = np.cumsum(lengths_N + lengths_N.mean())
         cuts = np.searchsorted(cost_N, cost_N[-1] * np.arange(1, count) / count)
-        # No batch is empty: each begins at least one row after the batch before it, and leaves one row for each later
-        # batch.
+        # Each batch begins at least one row after the previous batch, and leaves one row for each later batch.
+        # Therefore, no batch is empty.
         first = np.arange(1, count)
         return np.minimum(np.maximum.accumulate(cuts - first) + first, len(lengths_N) - count + first).clip(min=first)
 
@@ -211,7 +211,7 @@ class StreamBatches:
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
+        # One window is left out of the sequence, to allow an offset of up to a whole window. The start of the omitted
         # window is drawn at random instead. If a batch takes all windows, no window is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window

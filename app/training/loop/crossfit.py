@@ -45,17 +45,15 @@ def most_rows(width: int) -> int:
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each row. Rows are assigned to folds at random, because neighbouring or periodic rows may have
-    the same label.
-    """
+    """Return the fold of each row, chosen at random because neighbouring rows may have the same label."""
     return np.random.default_rng(rows).permutation(rows) % folds
 
 
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are unbiased rows in any case. There are unbiased rows if evaluations use only some of the rows,
-    or if they neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if there are unbiased rows without it. There are unbiased rows if evaluations use only some of the rows, or
+    if they neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -127,7 +125,7 @@ class CrossFit:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the state stored in a resume point.
 
-        Resume points of earlier releases do not contain it; in this case, later evaluations create it.
+        Resume points of earlier releases do not contain this state. In this case, later evaluations create it.
         """
         if not self.enabled or not tensors:
             return

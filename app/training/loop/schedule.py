@@ -22,8 +22,8 @@ class Schedule:
 
     With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
     The learning rate then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al.,
-    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). If there is no such plateau, it
-    decays before the last step or the time limit.
+    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such a plateau, the
+    learning rate decays before the last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -56,7 +56,7 @@ class Schedule:
     def branch_rate(self) -> float:
         """The learning rate of the n-gram branch, which decays linearly to 0 by `branch_steps` at the latest.
 
-        If `branch_steps` is 0, it decays until the end of the run.
+        If `branch_steps` is 0, the rate decays until the end of the run.
         """
         peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
         if not steps:
