@@ -74,7 +74,7 @@ class SharedLevels:
                 self._leave(error)
 
     def _leave(self, error: OSError) -> None:
-        """Stop using the file, because levels that are not stored would be full again for each request."""
+        """Stop using the file, because without stored levels, the quota would be full again for each request."""
         _warn(error)
         self.close()
 

@@ -1,4 +1,6 @@
-"""`ostinato export`: saves a version as a tar archive or a directory, of our own files or for another program."""
+"""`ostinato export`: saves a version as a tar archive or a directory, in the format of this service or of another
+program.
+"""
 
 from __future__ import annotations
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+import time
+from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from sqlalchemy import update
 
@@ -41,19 +38,6 @@ def resources(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Resource
 @pytest.fixture
 def batches(resources: Resources) -> BatchQueue:
     return queue_of(resources)
-
-
-@contextmanager
-def working_on_batches(resources: Resources) -> Iterator[Worker]:
-    worker = Worker(resources, "batches", BATCHES)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 def step(resources: Resources, times: int = 1) -> None:
@@ -226,7 +210,7 @@ def test_a_batch_that_is_over_frees_a_full_disk(
 
 def test_a_cancelled_batch_keeps_the_answers_that_it_has(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{}, {"status": 400}, {"wait": True}, {}])
-    with working_on_batches(resources):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed + batches.progress(job).failed == 2)
         assert batches.status(job) == "in_progress"
         batches.batches.jobs.cancel(job.id, job.owner)
@@ -244,7 +228,7 @@ def test_a_batch_that_waits_for_another_attempt_keeps_its_answers_when_cancelled
     resources: Resources, batches: BatchQueue
 ) -> None:
     job = batches.create([{}, {"wait": True}])
-    with working_on_batches(resources):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed == 1)
     assert batches.get(job).status == "queued"
     batches.batches.jobs.cancel(job.id, job.owner)
@@ -264,10 +248,16 @@ def age(resources: Resources, job: Job, seconds: float) -> None:
         session.execute(update(JobRow).where(JobRow.id == job.id).values(created_at=JobRow.created_at - seconds))
 
 
-def test_requests_that_are_not_answered_in_a_day_expire(resources: Resources, batches: BatchQueue) -> None:
-    job = batches.create([{}, {"wait": True}])
-    age(resources, job, 86_400 - 4)
-    step(resources)
+def test_requests_that_are_not_answered_in_a_day_expire(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, offset = batches.create([{}, {"wait": True}]), 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + offset, sleep=time.sleep)
+    monkeypatch.setattr(batch_attempt, "time", clock)
+    with working(resources, BATCHES):
+        until(lambda: batches.progress(job).completed == 1)
+        offset = 86_400.0
+        until(lambda: batches.get(job).ended)
     assert batches.status(job) == "expired"
     assert ids(batches.lines(job, "output")) == ["r0"]
     [error] = batches.lines(job, "error")
@@ -294,7 +284,7 @@ def test_a_store_that_is_unavailable_is_waited_for(
 
 def test_a_training_does_not_block_batches(queue: Queue, resources: Resources, batches: BatchQueue) -> None:
     training = queue.create(plan=LONG)
-    with working(resources), working_on_batches(resources):
+    with working(resources), working(resources, BATCHES):
         until(lambda: queue.steps(training))
         job = batches.create()
         until(lambda: batches.get(job).ended)
@@ -304,8 +294,7 @@ def test_a_training_does_not_block_batches(queue: Queue, resources: Resources, b
 
 def test_a_superseded_attempt_stores_nothing(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{}, {"wait": True}])
-    short = replace(resources, settings=msgspec.structs.replace(resources.settings, lease_seconds=0.5))
-    with working_on_batches(short):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed == 1)
         with resources.database.transaction() as session:
             session.execute(update(JobRow).where(JobRow.id == job.id).values(attempt=JobRow.attempt + 1))

@@ -78,7 +78,8 @@ def to_split(value: Any) -> int:
 def to_label(value: Any) -> str:
     """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
-    NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
+    Blanks around a label are kept; `settle_cells` removes and reports them. NaN becomes the label 'NaN', as in a CSV
+    file; `settle_names` warns about it.
     """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
@@ -89,8 +90,8 @@ def to_label(value: Any) -> str:
         if math.isinf(value):
             raise CellError(f"{value} is not a label; write a finite number or a name")
         value = int(value) if value == int(value) else value
-    label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
-    if not label:
+    label = to_text(value if isinstance(value, str) else _scalar(value, "a label"))
+    if is_blank(label):
         raise CellError("the label is empty")
     return label
 
@@ -99,14 +100,14 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
     These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
-    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
+    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label.
     `settle_lists` decides later whether commas in the string separate several labels.
     """
     elements = to_label_list(value)
     if elements is None and isinstance(value, str):
         if value.lstrip().startswith("["):
             raise _not_a_list(value)
-        elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
+        elements = [bare for part in value.split("|") if (bare := part.strip())] if "|" in value else None
     if elements is None:
         is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
         return (() if is_empty else (to_label(value),)), False
@@ -139,8 +140,9 @@ def to_flag(value: Any) -> bool:
 
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
-    try:
-        number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
+    is_other = value is None or isinstance(value, (bool, bytes, list, dict))
+    try:  # float() also reads the 1_000 of Python's source code
+        number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)
     except (TypeError, ValueError):
         number = None
     except OverflowError:  # an integer beyond the range of float64

@@ -29,12 +29,13 @@ class Target:
     """The target of a row: its labels, or its value for regression.
 
     `listed` is whether the cell is a list of labels. If `listed` is false, a label may consist of several joined
-    labels.
+    labels. `typed` contains the labels that are not written as text, but as numbers, dates or true/false.
     """
 
     labels: tuple[str, ...] = ()
     value: float = 0.0
     listed: bool = False
+    typed: tuple[str, ...] = ()
 
 
 NOTHING = Target()

@@ -19,7 +19,7 @@ from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
 
 _BLOCK = 1 << 16
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
 RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
 
@@ -109,7 +109,7 @@ def _raw_lines(source: Source) -> Iterator[str]:
             number += 1
             if len(line) > RECORD_BYTES:
                 raise source.fault(too_long(), f"line {number}")
-            yield line if number > 1 else line.lstrip(_BOM)
+            yield line if number > 1 else line.lstrip(BOM)
 
 
 def characters(source: Source) -> Iterator[str]:
@@ -123,7 +123,7 @@ def characters(source: Source) -> Iterator[str]:
 
 def _raw_blocks(source: Source) -> Iterator[str]:
     with unpacking(source), source.open_text() as file:
-        block = file.read(_BLOCK).lstrip(_BOM)
+        block = file.read(_BLOCK).lstrip(BOM)
         while block:
             yield block
             block = file.read(_BLOCK)

@@ -17,14 +17,16 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` is whether it is a list, and `rows` is how many rows contain it. `base_labels` are the
-    labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` is whether it is a list, `typed` contains the labels that are not written as text, and
+    `rows` is how many rows contain it. `base_labels` are the labels of the version to fine-tune; their spelling is
+    preserved.
     """
 
     task: str
     task_inferred: bool
     cells: list[tuple[str, ...]]
     listed: list[bool]
+    typed: list[tuple[str, ...]]
     rows: list[int]
     places: list[Place]  # the first row with each cell
     base_labels: frozenset[str] = frozenset()

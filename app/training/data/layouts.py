@@ -41,6 +41,11 @@ class Layout:
     task_inferred: bool = False  # whether the request leaves the task open
     absent: frozenset[str] = frozenset()  # keys without a column that would be meaningful as column names
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether each row has a second text that is used."""
+        return self.shape == "text" and "text_pair" in self.names and self.task != "generation"
+
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")

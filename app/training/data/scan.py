@@ -6,7 +6,7 @@ This pass also writes numeric steps to disk, so that they are parsed only once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
+from app.training.data.label_cells import settle_cells
 from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
+from app.training.data.notes import SPLIT_OVERRULED
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -54,6 +56,8 @@ class DataFiles:
             return
         for example in read_examples(self.validation, on_fault):
             self.check()
+            if example.split == TRAIN:
+                example = replace(example, notes=(*example.notes, SPLIT_OVERRULED))
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
@@ -154,13 +158,15 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     column = LabelColumn(
         layout.task,
         layout.task_inferred,
-        [labels for labels, _ in collector.numbers],
-        [listed for _, listed in collector.numbers],
+        [labels for labels, _, _ in collector.numbers],
+        [listed for _, listed, _ in collector.numbers],
+        [typed for _, _, typed in collector.numbers],
         np.bincount(strata_N, minlength=len(collector.numbers)).tolist(),
         collector.places,
         frozenset(base_labels),
     )
     if layout.task in ("classification", "multilabel"):
+        settle_cells(column)
         settle_lists(column)
         settle_names(column)
     # Cells with the same labels become one stratum. The place of a stratum is the place of its first cell.
