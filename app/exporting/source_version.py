@@ -43,7 +43,7 @@ class SourceVersion:
 
     @property
     def number_type(self) -> str:
-        """The type in which the service standardises numbers, and which other programs must therefore use.
+        """The type that the service uses to standardise numbers. Other programs must use the same type.
 
         In float32, large numbers such as times would lose their digits before their mean is subtracted.
         """

@@ -38,7 +38,7 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _head(version: SourceVersion) -> Tensors:
-    """A head with a hidden layer that computes the outputs of ours, which has none.
+    """A head with a hidden layer that computes the same outputs as our head, which has no hidden layer.
 
     The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, the hidden layer computes the outputs and
     their negatives, and the last layer subtracts them.

@@ -100,7 +100,7 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
     These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
-    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
+    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label.
     `settle_lists` decides later whether commas in the string separate several labels.
     """
     elements = to_label_list(value)

@@ -172,8 +172,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. This function is needed because csv.Error does not state the position of
-    the error.
+    the last cell and the length of the string. csv.Error does not state the position of the error, so this function is
+    needed.
     """
     cell = at = 0
     while at < len(text):

@@ -12,7 +12,8 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named per kind
+# the number of kinds of faults that are counted separately, and the number of places that are named per kind
+_KINDS, _PLACES = 20, 5
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row

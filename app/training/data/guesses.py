@@ -125,7 +125,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """Return the error for a table with columns that look like targets, which explains how to choose one."""
+    """Return the error for a table with columns that look like targets, with advice for choosing one."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]

@@ -43,7 +43,7 @@ def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float
 
 
 def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
-    """Raise `diverged` if a metric is not finite, because it could neither be compared nor be written as JSON."""
+    """Raise `diverged` if a metric is not finite, because it cannot be compared or written as JSON."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -188,7 +188,7 @@ class Training:
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
         figures |= {"lr": self.schedule.rate} | validation
-        # The history is recorded before the speed is added, since results.csv must not depend on the machine.
+        # The history is recorded before the speed is added, because results.csv must not depend on the machine.
         progress.history.append({"step": progress.step} | figures)
         progress.loss, progress.weight, progress.correct, progress.count = 0.0, 0.0, 0, 0
         figures["tokens_per_second"] = self._pace.tokens_per_second

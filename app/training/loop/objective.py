@@ -39,7 +39,8 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+    """The loss for one kind of task. Calling an instance runs the network on a batch, which must be on the network's
+    device.
 
     `train_branch` is whether to also run the network's n-gram branch, if any.
     """

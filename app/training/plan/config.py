@@ -183,7 +183,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. With
     `patience`, early stopping always compares evaluations. For generation, even a few rows contain many tokens. The
-    last weights of a linear model are also kept, because it converges and rarely overfits.
+    last weights of a linear model are also kept, because a linear model converges and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:

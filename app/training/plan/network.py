@@ -54,7 +54,7 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
         return LINEAR_CONTEXT
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
-    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, within
+    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, up to
     # the maximum. Longer rows are cut.
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 

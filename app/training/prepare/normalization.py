@@ -35,7 +35,7 @@ def measure(blocks: Blocks, width: int) -> Normalization:
     origin_F, count = np.zeros(width), 0
     sum_F, squares_F = np.zeros(width), np.zeros(width)
     for steps_SF in _train(blocks):
-        # Summing the differences from the first step avoids rounding errors from a large offset common to all steps.
+        # Summing the differences from the first step avoids the rounding errors that a large common offset would cause.
         origin_F = origin_F if count else steps_SF[0].astype(np.float64)
         sum_F += (steps_SF - origin_F).sum(0)
         count += len(steps_SF)

@@ -29,7 +29,7 @@ from app.wording import counted
 from models.tasks import LanguageModel
 
 RESULTS, ERRORS, PROBES = "results.csv", "errors.npy", "probes.msgpack"
-BASELINE = "baseline"  # a key in the metrics of a version, next to the names of the splits
+BASELINE = "baseline"  # a key in a version's metrics, at the same level as the names of the splits
 
 
 def complete(
@@ -44,7 +44,7 @@ def complete(
     """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
-    therefore written last. If this attempt is killed before then, the next attempt repeats all of these steps.
+    therefore written last. If this attempt is killed before that, the next attempt repeats all of these steps.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
