@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of
-from app.training.data.files import BOM, Record, Selection, Source
+from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
 from app.training.data.table_dialect import table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
@@ -121,11 +121,7 @@ class _Table:
     def remark(self) -> None:
         """Add remarks about repeated headers, and about values that are not read because their column has no name."""
         if self._repeated:
-            verbs = ("repeats", "is") if self._repeated == 1 else ("repeat", "are")
-            message = f"{counted(self._repeated, 'row')} {verbs[0]} the header, as in files that were joined, and"
-            self._source.remark(
-                "repeated_header", f"{message} {verbs[1]} left out", self._first_repeated, self._repeated, "warn"
-            )
+            remark_repeated_header(self._source, self._repeated, self._first_repeated)
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
