@@ -104,7 +104,7 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
     columns = msgspec.convert(request.get("columns", {}), Columns)
     error = check_held_out(path, card["task"], card["input"], columns)
     if error is not None:
-        raise refusal(error, trains=False)
+        raise refusal(error, may_skip=False)
 
 
 def print_report(job: dict[str, Any]) -> None:
