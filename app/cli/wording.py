@@ -13,6 +13,11 @@ _ROUTES = {
     "GET /v1/models": "`ostinato models`",
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
+    "POST /v1/fine_tuning/jobs": "`ostinato train`",
+    "GET /v1/evaluations": "`ostinato jobs`",
+    "GET /v1/batches": "`ostinato batches`",
+    "GET /v1/webhook_endpoints": "`ostinato webhooks`",
+    "GET /v1/webhook_event_types": "`ostinato webhooks create --help`",
 }
 # Phrases about the HTTP API -> (option, phrase for commands with this option, phrase for commands without it).
 _PHRASES = {
@@ -27,6 +32,9 @@ _PHRASES = {
         "--truncate", "use --truncate, which shortens it to that length", "shorten it"
     ),
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
+    "send larger files in parts with POST /v1/uploads": (
+        None, "OpenAI's Python package sends larger files in parts", ""
+    ),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
 }  # fmt: skip
 _QUERY_FIELDS = (
