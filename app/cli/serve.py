@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app import settings
+from app.cli.output import warn
 
 Host = Annotated[
     str | None, typer.Option(help="Address to bind. Without API keys, loopback only.", show_default="127.0.0.1")
@@ -18,6 +19,14 @@ DataDir = Annotated[
     str | None, typer.Option("--data-dir", help="Folder for all data of the service.", show_default="./ostinato-data")
 ]
 PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def load_shown(data_dir: str | None, *, quiet: bool = False) -> settings.Settings:
+    """Load the settings. If the user has not named the data folder, prints to standard error which one it is."""
+    chosen = settings.load(data_dir=data_dir)
+    if data_dir is None and not quiet:
+        warn(f"data folder: {chosen.data}")
+    return chosen
 
 
 def register(program: typer.Typer) -> None:
@@ -86,7 +95,7 @@ def migrate(
     from app.db.database import Database, DatabaseUnavailable, reason
     from app.errors import Unavailable
 
-    chosen = settings.load(data_dir=data_dir)
+    chosen = load_shown(data_dir, quiet=quiet)
     chosen.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         Database(chosen.database).migrate()

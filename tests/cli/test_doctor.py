@@ -44,7 +44,7 @@ def test_the_doctor_gives_reasons(
     (tmp_path / "ostinato-data" / "run").mkdir()
     (tmp_path / "ostinato-data" / "run" / "programs.json").write_text("{")
     assert finding("programs").startswith("wrong: the list of programs")
-    assert ostinato("ps").err.startswith("ostinato: the list of programs")
+    assert ostinato("ps", "--data-dir", "ostinato-data").err.startswith("ostinato: the list of programs")
 
 
 def test_the_doctor_reports_an_invalid_setting_as_a_finding(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
