@@ -50,8 +50,8 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     empty = f"no programs are running on {chosen.data}; start them with: ostinato up"
     if not chosen.data.exists():
         empty = (
-            f"there is no data folder {chosen.data}; start the service there with `ostinato up`, or name another folder "
-            "with --data-dir"
+            f"there is no data folder {chosen.data}; start the service there with `ostinato up`, or name another "
+            "folder with --data-dir"
         )
     table(columns, rows, empty=empty)
 
