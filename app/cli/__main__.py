@@ -37,7 +37,7 @@ from app.cli import (
 )
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
-from app.cli.wording import in_own_words, option_for
+from app.cli.wording import in_own_words, leading_option, option_for
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
@@ -170,7 +170,8 @@ def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoRetur
     If the message does not name the option that caused the error, the option is added.
     """
     options = options_of(arguments)
-    message, option = in_own_words(error.message, options), option_for(error.param or "", options)
+    message = leading_option(error.message, error.param or "", options)
+    message, option = in_own_words(message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}{similar_model(error)}", file=sys.stderr)
     sys.exit(status)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.data import as_regular_files
-from app.cli.output import Json, connect, fields, json_for_all, print_json, table, warn, when
+from app.cli.output import MOST_LISTED, Json, connect, fields, json_for_all, print_json, table, warn, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest, did_you_mean
 from app.runs import batch_input
@@ -34,7 +34,9 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 
 @batches.command("list")
 def list_batches(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of batches, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of batches, newest first.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """List the batches, newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.streams import read_text
-from app.cli.tables import InputRow, TableOptions, input_rows, write_rows
+from app.cli.tables import InputRow, TableOptions, check_output, input_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLES
@@ -118,6 +119,7 @@ def classify(
     )
     rows = input_rows(texts, file, pair, options)
     if output is not None:
+        check_output(output, file)
         _save(body, rows, output, as_json)
         return
     with connect() as client:
@@ -126,6 +128,13 @@ def classify(
         print_json(_merge(results))
         return
     _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
+
+
+def check_finite(body: dict[str, Any]) -> None:
+    """Raise InvalidRequest for an option that is infinite or not a number, which JSON cannot represent."""
+    for name, value in body.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidRequest(f"--{name.replace('_', '-')} {value:g}: must be a finite number")
 
 
 def _check_fractions(body: dict[str, Any]) -> None:
@@ -251,6 +260,7 @@ def generate(
         "truncate_prompt_tokens": -1 if truncate else None,
     }  # fmt: skip
     body = {name: value for name, value in body.items() if value is not None}
+    check_finite(body)
     with connect() as client:
         if as_json:
             print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -104,7 +105,11 @@ def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = 
 def _parse(name: str, value: Any) -> Any:
     if not (isinstance(value, str) and value.startswith("{")):
         return value
+    option = f"--{name.replace('_', '-')}"
     try:
-        return json.loads(value)
-    except ValueError:
-        raise InvalidRequest(f"--{name.replace('_', '-')}: {value!r} is not valid JSON") from None
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"{option}: {value!r} is not valid JSON") from None
+    if any(isinstance(number, float) and not math.isfinite(number) for number in parsed.values()):
+        raise InvalidRequest(f"{option}: the numbers must be finite")
+    return parsed

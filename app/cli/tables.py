@@ -173,6 +173,12 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
             yield InputRow(content if any(text.strip() for text in row.texts.values()) else None, row.values)
 
 
+def check_output(target: Path, source: Path | None) -> None:
+    """Raise InvalidRequest if the predictions would replace the file with the texts."""
+    if source is not None and target.exists() and source.exists() and target.samefile(source):
+        raise InvalidRequest(f"--output {target}: is the input file; choose another name")
+
+
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
     """Write rows as a table, adding the columns of their predictions. The suffix of `target` determines the format.
 

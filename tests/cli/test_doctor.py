@@ -51,3 +51,9 @@ def test_the_doctor_reports_an_invalid_setting_as_a_finding(ostinato: Run, monke
     monkeypatch.setenv("OSTINATO_PORT", "x")
     done = ostinato("doctor")
     assert done.status == 1 and "OSTINATO_PORT" in done.out and done.err == ""
+
+
+def test_a_data_folder_must_be_a_folder(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = ostinato("doctor", "--data-dir", "file")
+    assert f"wrong    data folder  {tmp_path / 'file'} is not a folder" in done.out and done.status == 1
