@@ -35,6 +35,7 @@ from app.cli import (
     train,
     webhooks,
 )
+from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.wording import in_own_words, leading_option, option_for
@@ -45,7 +46,8 @@ INTERRUPTED = 130  # the exit status that shells report for a command ended by S
 
 program = typer.Typer(
     name="ostinato",
-    help="Train, register and serve sequence models: RNN, LSTM, GRU and Transformer.",
+    help="Train, register and serve sequence models: linear, RNN, LSTM, GRU and Transformer.",
+    epilog=FIRST_STEPS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +60,7 @@ program.add_typer(files.files, name="files")
 program.add_typer(batches.batches, name="batches")
 program.add_typer(webhooks.webhooks, name="webhooks")
 program.add_typer(local.registry, name="registry")
+describe(program)
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # the class from the Click package that this release of typer uses

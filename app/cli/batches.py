@@ -21,7 +21,10 @@ ROOT = "/v1/batches"
 ENDED = ("completed", "failed", "expired", "cancelled")  # the statuses of batches whose files are complete
 BatchId = Annotated[str, typer.Argument(help="Id of a batch: batch-…")]
 
-batches = typer.Typer(help="Answer files of requests in the background.", invoke_without_command=True)
+batches = typer.Typer(
+    help="Answer files of requests in the background. Without a command, lists the batches.",
+    invoke_without_command=True,
+)
 
 
 @batches.callback()

@@ -32,7 +32,8 @@ Limit = Annotated[
 ]
 
 jobs = typer.Typer(
-    help="List, follow, cancel, pause and resume training jobs and evaluations.", invoke_without_command=True
+    help="List, follow, cancel, pause and resume training jobs and evaluations. Without a command, lists them.",
+    invoke_without_command=True,
 )
 
 

@@ -107,7 +107,10 @@ def keys(
     name: Annotated[str, typer.Argument(help="Name of the key, which owns everything created with it.")] = "me",
     as_json: Json = False,
 ) -> None:
-    """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
+    """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere.
+
+    To start a service that requires the key: export OSTINATO_API_KEYS="$(ostinato keys me)", then `ostinato up`.
+    """
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} is not a valid key name: a name has up to 64 letters, digits, dots, dashes and "

@@ -48,7 +48,8 @@ def up(
         bool, typer.Option("--demo", help="If the registry is empty, train six small demo models.")
     ] = False,
     without: Annotated[
-        list[str] | None, typer.Option(help="Program that is not started: engine, api or worker.")
+        list[str] | None,
+        typer.Option(help="Program that is not started: engine, api or worker. May be given several times."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="At a terminal, print every log line, including those of requests.")
