@@ -113,7 +113,7 @@ class Client:
         return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
 
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Create an evaluation. The idempotency key ensures that a retried request does not create a second one."""
+        """Create an evaluation. The idempotency key prevents a retried request from creating a second evaluation."""
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -200,7 +200,7 @@ def name_of(path: Path) -> str:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service URL: add a missing scheme, remove a trailing `/v1`. Raises ServiceError if it is invalid."""
+    """Add a missing scheme to a service URL, and remove a trailing `/v1`. Raises ServiceError for an invalid URL."""
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:

@@ -15,7 +15,7 @@ _LIBRARIES = ("safetensors", "obstore")
 def os_error(error: BaseException) -> OSError | None:
     """Return the operating system's error that caused `error`, or None.
 
-    This is `error` itself or an exception that it was raised from. Libraries written in Rust (safetensors, tokenizers,
+    The result is `error` itself or an exception that caused it. Libraries written in Rust (safetensors, tokenizers,
     obstore) do not always raise an OSError, but their messages contain the number of the operating system's error.
     """
     seen: BaseException | None = error

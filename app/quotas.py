@@ -16,10 +16,10 @@ UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """What one key may use. None means that there is no limit.
+    """The quota of one key. None means that there is no limit.
 
-    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` are
-    numbers of jobs at one time. `priority` is the highest priority of a job.
+    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` limit the
+    number of jobs at one time. `priority` is the highest priority of a job.
     """
 
     requests: int | None = None
@@ -41,7 +41,7 @@ class Quotas:
     of_keys: Mapping[str, Quota] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, key: str) -> Quota:
-        """The quota of a key. It is unlimited for names that are not those of keys."""
+        """The quota of a key. A name that is not the name of a key has no quota."""
         return self.of_keys.get(key, UNLIMITED)
 
     def limited(self, name: str) -> dict[str, int]:

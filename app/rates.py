@@ -1,7 +1,7 @@
 """Limits the requests and tokens of each API key per minute, together in all API processes of this machine.
 
-Each quota is a token bucket: it is full at first, an amount that is used is taken from it, and it fills up within a
-minute. In any period of t seconds, a key therefore uses at most its quota and t/60 of it.
+Each quota is a token bucket: it is full at first, each use reduces its level, and an empty bucket fills up within a
+minute. In any period of t seconds, a key therefore uses at most (1 + t/60) times its quota.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from app.telemetry import rejected
 REQUESTS, TOKENS = "requests", "tokens"
 RATES = (REQUESTS, TOKENS)
 MINUTE = 60.0
-ROUNDING = 1e-6  # so that a retry after exactly the announced time succeeds
+ROUNDING = 1e-6  # added so that a retry after exactly the announced time succeeds
 
 
 class RateLimited(Overloaded):
-    """The key has used its quota of requests or tokens. `retry_after` is the time after which there is enough."""
+    """The key has used its quota of requests or tokens. `retry_after` is the time until the quota suffices."""
 
     code = "rate_limit_exceeded"
 
 
 class LargerThanQuota(Forbidden):
-    """One request needs more than the key's whole quota, so that a retry cannot succeed."""
+    """One request needs more than the key's whole quota, so a retry cannot succeed."""
 
     code = "request_exceeds_quota"
 
@@ -113,7 +113,7 @@ class Rates:
 
 
 def refilled(level: Level | None, limit: int, now: float) -> Level:
-    """The level of a bucket at the time `now`, at which the bucket holds at most `limit`. None means a full bucket."""
+    """The level of a bucket that holds at most `limit`, at the time `now`. A level of None means a full bucket."""
     if level is None:
         return Level(float(limit), now)
     gained = max(0.0, now - level.at) * limit / MINUTE

@@ -22,8 +22,8 @@ from app.quotas import Quotas
 from app.quotas import parse as parse_quotas
 
 REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
-# The maximum length in bytes of the path of a socket's folder: the path of a UNIX socket may have 103 bytes (107 on
-# Linux), of which the file name takes up to 25.
+# The maximum length in bytes of the path of the sockets' folder. The path of a UNIX socket may have 103 bytes (107 on
+# Linux), and the file name takes up to 25 of them.
 SOCKET_PATH_LIMIT = 78
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count, _help("seconds of processor time, over all cores, that an attempt at a job may use; 0: no limit")
     ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
+    max_attempts: Annotated[Positive, _help("number of attempts lost in crashes at which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
     keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
@@ -128,10 +128,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     webhook_networks: Annotated[
         str,
-        _help("comma-separated networks beside public addresses that webhooks may be sent to, such as 10.1.0.0/16"),
+        _help(
+            "comma-separated networks that webhooks may be sent to, in addition to public addresses, such as "
+            "10.1.0.0/16"
+        ),
     ] = ""
-    webhook_timeout: Annotated[Seconds, _help("seconds in which an endpoint must answer a webhook")] = 10.0
-    webhook_attempts: Annotated[Positive, _help("number of attempts after which a webhook is given up")] = 20
+    webhook_timeout: Annotated[Seconds, _help("time limit in seconds for an endpoint to answer a webhook")] = 10.0
+    webhook_attempts: Annotated[Positive, _help("maximum number of attempts to deliver a webhook")] = 20
     webhook_retry_seconds: Annotated[
         Seconds, _help("seconds before the second attempt of a webhook; each further delay is three times as long")
     ] = 5.0

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 ENTRY = struct.Struct("<dd")
 LOCK_SECONDS = 0.05  # a process that was stopped while it held the lock must not stop the others
-REST_SECONDS = 1.0  # for which nobody waits for a lock again after that
+REST_SECONDS = 1.0  # seconds without waiting for the lock, after a wait has timed out
 PAUSE_SECONDS = 0.0002  # lets the process that holds the lock run
-CLOCK_SECONDS = 1.0  # by which the clocks of two processors may differ
+CLOCK_SECONDS = 1.0  # tolerance for differences between the clocks of two processors
 UNUSED_SECONDS = 86_400.0
 PREFIX = "quotas-"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Level(NamedTuple):
-    """What is left of a quota at a time of the machine's monotonic clock, which all processes share."""
+    """The remaining amount of a quota at a time of the machine's monotonic clock, which all processes share."""
 
     left: float
     at: float
@@ -38,11 +38,11 @@ class Level(NamedTuple):
 class SharedLevels:
     """`count` levels, which are None until they are set. Not thread-safe.
 
-    Other `contents`, such as other limits, or another start of the machine, lead to another file, with new levels.
+    Other `contents` (such as other limits), or a restart of the machine, lead to a new file with new levels.
     """
 
     def __init__(self, folder: Path | None, count: int, contents: str, patience: float = LOCK_SECONDS) -> None:
-        """`patience` is the time in seconds for which a lock is waited for."""
+        """`patience` is the maximum wait for a lock, in seconds."""
         self._patience, self._rest_until = patience, 0.0
         self._own: list[Level | None] = [None] * count
         self._file: int | None = None
@@ -53,7 +53,7 @@ class SharedLevels:
                 _warn(error)
 
     def __getitem__(self, slot: int) -> Level | None:
-        """Return a level. One that is missing or impossible in the file is replaced by that of this process."""
+        """Return a level. If the file has no valid level, returns the level that this process keeps."""
         if self._file is not None:
             try:
                 entry = os.pread(self._file, ENTRY.size, slot * ENTRY.size)
@@ -74,7 +74,7 @@ class SharedLevels:
                 self._leave(error)
 
     def _leave(self, error: OSError) -> None:
-        """Stop using the file, because levels that are not stored would be full again for each request."""
+        """Stop using the file, because without stored levels, the quota would be full again for each request."""
         _warn(error)
         self.close()
 
@@ -112,12 +112,12 @@ def _warn(error: OSError) -> None:
 
 
 def _possible(level: Level) -> bool:
-    """Whether a level can have been stored. One from the future would never be refilled; zeros were never stored."""
+    """Whether a level can be a stored one. Levels with a future time or with only zeros are never stored."""
     return 0 < level.at <= time.monotonic() + CLOCK_SECONDS and 0 <= level.left < math.inf
 
 
 def _opened(folder: Path, contents: str, count: int) -> int:
-    """Open the file for these contents, with room for all levels, and remove files that nobody has used for a day."""
+    """Open the file for these contents, with space for all levels, and remove files that were not used for a day."""
     boot = BOOT.read_text() if BOOT.exists() else ""
     name = PREFIX + hashlib.sha256((boot + contents).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,7 +127,10 @@ def _opened(folder: Path, contents: str, count: int) -> int:
                 other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        else:
+            os.ftruncate(file, count * ENTRY.size)
     except OSError:
         os.close(file)
         raise

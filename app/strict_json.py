@@ -1,6 +1,7 @@
 """Parses JSON from untrusted files: valid Unicode, bounded numbers, depth and size, and no repeated names.
 
-Python's own parser accepts lone surrogates, integers of any length and infinity, none of which can be sent in a reply.
+Python's own parser accepts lone surrogates, integers of any length and infinity. None of these values can be sent in a
+reply.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 DEPTH = 32  # levels of lists and objects
-VALUES = 2**20  # commas and opening brackets, which bound the number of values, and with it the memory of the result
+VALUES = 2**20  # commas and opening brackets; limits the number of values and the memory of the result
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 VOCABULARY_VALUES = 2**22  # for tokenizers; enough for a vocabulary of a million words with as many merges
 DIGITS = 20  # characters of the longest integer from SMALLEST to LARGEST

@@ -130,7 +130,7 @@ class ModelSeries:
         self.use(model)
 
     def end(self, model: str) -> None:
-        """Record that a request for the model has ended."""
+        """Record the end of a request for the model."""
         with self._lock:
             self._touch(model)
             self._open[model] -= 1

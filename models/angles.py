@@ -16,10 +16,10 @@ Table = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
-    They are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5), where
-    `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al., 2021,
-    section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so a
-    large `context_length` in a configuration file does not by itself use memory.
+    The tables are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
+    where `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al.,
+    2021, section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so
+    a large `context_length` in a configuration file does not by itself use memory.
 
     Thread-safe without a lock: a table is never changed in place, but replaced with a longer one, and each call returns
     a table that is long enough. Two threads may compute the same entries.

@@ -23,7 +23,7 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
 
 
 def affordable_tokens(config: ModelConfig, seconds: float, speed: float) -> int:
-    """Return the number of tokens of short sequences that a batch may have in order to take at most `seconds`."""
+    """Return the number of short-sequence tokens that a batch can process within `seconds`."""
     if config.architecture == "linear" or speed == float("inf"):
         return UNBOUNDED
     return max(1, int(seconds * speed / _operations(config, SHORT)))

@@ -13,10 +13,10 @@ class ConfigFields:
 
     `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
     generation and for embeddings. `input_width` is the width of the input vectors of a recurrent network (0: the same
-    as `width`). If it equals `features`, numeric steps are read without a projection, unless there is an
+    as `width`). If `input_width` equals `features`, numeric steps are read without a projection, unless there is an
     `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner` is the inner width
     of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because they identify padding
-    by the lengths of the rows. The field exists for other programs.
+    by the lengths of the rows. The field `pad_id` exists for other programs.
 
     `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
@@ -24,7 +24,7 @@ class ConfigFields:
 
     Fields in the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm applied either to the body's vector at every step or to the pooled vector.
-    `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the hidden
+    `output_activation` is applied to the pooled vector after `output_norm`. `pooling_width` is the width of the hidden
     layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of all head layers
     except the last. `input_norm` is a norm after the sum of embeddings and positions, before the first layer.
     `token_types` is the number of learned vectors that mark the parts of an input, such as the two texts of a pair (0:
@@ -33,7 +33,7 @@ class ConfigFields:
     `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
     head are normalised before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values
     of a Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
-    them for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
+    these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class ComputationStopped(Exception):
-    """The computation was stopped, because nobody needs its result any more."""
+    """The computation was stopped, because its result is no longer needed."""
 
 
 def _never() -> bool:

@@ -57,9 +57,21 @@ class AttentionPlan:
     spans: list[tuple[int, int]] | None = None
 
 
+class RMSNorm(nn.RMSNorm):
+    """An RMSNorm (Zhang and Sennrich, 2019, section 4) that casts its weights to the type of the input.
+
+    Under automatic mixed precision, the input is in bfloat16 and the weights are in float32. PyTorch warns about such a
+    pair and does not use its fused implementation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return functional.rms_norm(x, list(self.normalized_shape), weight, self.eps)
+
+
 def norm(config: ModelConfig) -> nn.Module:
     """Return an RMSNorm (Zhang and Sennrich, 2019, section 4) or a LayerNorm (Ba et al., 2016, section 3)."""
-    kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
+    kind = RMSNorm if config.norm == "rms" else nn.LayerNorm
     return kind(config.width, eps=config.norm_eps)
 
 
@@ -90,7 +102,7 @@ class Attention(KernelLayer):
         self.qkv = nn.Linear(config.width, together, bias=config.bias or config.qkv_bias)
         self.out = nn.Linear(self.heads * self.head_width, config.width, bias=config.bias)
         self.norm_queries, self.norm_keys = (
-            nn.RMSNorm(self.head_width, eps=config.norm_eps) if config.qk_norm else None for _ in range(2)
+            RMSNorm(self.head_width, eps=config.norm_eps) if config.qk_norm else None for _ in range(2)
         )
         self._bound: tuple[Product, Product] | None = None
 

@@ -2,7 +2,8 @@
 
 The features are the character and word n-grams of a text, weighted by TF-IDF (Salton and Buckley, 1988) with sublinear
 term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often as
-accurate as a network (Wang and Manning, 2012). A network with this branch combines both (Cheng et al., 2016).
+accurate as a network (Wang and Manning, 2012). A network with this branch combines the n-gram classifier with the
+network (Cheng et al., 2016).
 
 The text is reconstructed from the token ids and the bytes of each token. Therefore, the features depend only on the
 text, not on its tokenization or on whether a request contains the text or its token ids.
@@ -30,9 +31,9 @@ _NO_KEY = 2**63 - 1  # sorts after all keys
 class Ngrams(nn.Module):
     """Computes scores (B, C) from the n-grams of each row.
 
-    `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
-    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
-    are on an accelerator.
+    `weight` has one row per bucket, and `idf` has one inverse document frequency per bucket. `bind_tokens` must be
+    called once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids
+    that are on an accelerator.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -90,7 +90,8 @@ def _body(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield from _recurrent(config)
         return
     if config.architecture != "transformer":
-        raise NotImplementedError(f"models/parameters.py has no shapes for the body of {config.architecture!r}")
+        message = f"models/parameters.py does not define the parameters of the body of {config.architecture!r}"
+        raise NotImplementedError(message)
     if config.positions == "learned":
         yield "body.positions.weight", (config.context_length, config.width)
     if config.input_norm:

@@ -90,9 +90,10 @@ class Recurrent(KernelLayer):
             return self._both_ways(x_BTD, context.lengths_B.to(x_BTD.device))
 
     def _forwards(self, x_BTD: Tensor) -> Tensor:
-        """Compute whole sequences. For inference, long ones are computed in pieces, between which they can be stopped.
+        """Compute whole sequences.
 
-        The result is the same, because each piece of a causal network continues from the state after the previous one.
+        For inference, long sequences are computed in pieces, between which the computation can be stopped. The result
+        is the same, because each piece of a causal network continues from the state after the previous one.
         """
         if not self.causal or torch.is_grad_enabled() or x_BTD.shape[1] <= PIECE_STEPS:
             hidden: Tensor = self.rnn(x_BTD)[0]
@@ -123,7 +124,7 @@ class Recurrent(KernelLayer):
         """Compute a chunk of several steps, in which rows may have different numbers of real steps.
 
         The fused kernels return only the state after the last column. Therefore, the chunk is cut at every column where
-        a row ends, so that each row's stored state is that after its last real step.
+        a row ends, and each row's state is stored after its last real step.
         """
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.hidden)
         for start, stop, rows in _segments(steps, x_BTD.device):
@@ -139,13 +140,16 @@ class Recurrent(KernelLayer):
         """Compute both directions over rows of different lengths.
 
         With padded rows, torch's bidirectional networks would start the backward direction in the padding. Therefore,
-        each row is reversed within its length, read forwards, and reversed again.
+        each row is reversed within its length, read forwards, and reversed again. The caller can stop the computation
+        between two directions.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):
             if layer and self.rnn.dropout:
                 x_BTD = nn.functional.dropout(x_BTD, self.rnn.dropout, self.training)
+            interruption.check()
             forward_BTD = self._one_way(x_BTD, self.rnn.all_weights[2 * layer])
+            interruption.check()
             backward_BTD = self._one_way(_reordered(x_BTD, index_BT), self.rnn.all_weights[2 * layer + 1])
             x_BTD = torch.cat((forward_BTD, _reordered(backward_BTD, index_BT)), 2)
         return x_BTD
@@ -176,7 +180,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, which reverses each row within its length and keeps padding in place. It is its own inverse."""
+    """Return index_BT, which reverses each row within its length, keeps padding in place, and is its own inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

@@ -49,7 +49,7 @@ class Snapshot:
 
 
 def join(parts: Sequence[Snapshot]) -> Snapshot:
-    """Join the snapshots of consecutive positions. The fixed tensors are those of the last part."""
+    """Join the snapshots of consecutive positions. Fixed tensors are taken from the last part."""
     last = parts[-1]
     if len(parts) == 1:
         return last

@@ -74,7 +74,7 @@ class _Storage:
     def view(self, start: int, slots: int) -> Layers:
         """Return each layer's tensors for a range of slots.
 
-        They are cached, because decode steps request the same range repeatedly.
+        The tensors are cached, because decode steps request the same range repeatedly.
         """
         if (start, slots) not in self.views:
             # No positions are reserved here: only the body knows how many steps its call appends.
@@ -134,7 +134,7 @@ class State:
 
     @property
     def layers(self) -> Layers:
-        """The tensors of each layer, for the slots of this view. Writing to them changes the state."""
+        """The tensors of each layer, for the slots of this view. Writing to these tensors changes the state."""
         return self._storage.view(self._start, self.slots)[: self._shown]
 
     @property
@@ -187,7 +187,7 @@ class State:
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
-        """Allocate `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""
+        """Allocate `positions` positions in each slot. Raises `StateFull` if `positions` exceeds the limit."""
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:

@@ -122,17 +122,18 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after any prefix can be cut from a snapshot.
+        """Whether the state after any prefix can be extracted from a snapshot.
 
-        Only bodies without fixed tensors allow this.
+        This requires a body without fixed tensors.
         """
         axes = state.axes if self.ngrams is None else state.axes[:-1]
         return all(axis is not None for layer in axes for axis in layer)
 
     def resume(self, state: State, slot: int, snapshot: Snapshot, ids: Sequence[int]) -> None:
-        """Overwrite a slot with a snapshot taken after the tokens `ids`. It must contain the body's fixed tensors.
+        """Overwrite a slot with a snapshot taken after the tokens `ids`.
 
-        The previous tokens that the n-gram branch stores in the state are taken from `ids`.
+        The snapshot must contain the body's fixed tensors. The previous tokens that the n-gram branch stores in the
+        state are taken from `ids`.
         """
         if self.ngrams is not None:
             layers = (*snapshot.layers[:-1], (self.ngrams.history(ids),))
@@ -160,7 +161,7 @@ class LanguageModel(Network, KernelLayer):
 class VocabularyHead(nn.Module):
     """The parameters of a language model's head.
 
-    With tied embeddings (Press and Wolf, 2017), the head has no matrix of its own.
+    With tied embeddings (Press and Wolf, 2017), the head has no separate matrix.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -217,7 +218,7 @@ class Classifier(Network):
 
 
 class Embedder(Network):
-    """Maps a sequence to a vector. It has no head; `embed` returns the pooled vector."""
+    """Maps a sequence to a vector. The network has no head; `embed` returns the pooled vector."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -251,8 +252,8 @@ TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
     """Build the network of a configuration on the CPU, in float32 and in training mode.
 
-    The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, they are
-    undefined, for callers that load weights.
+    The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, the weights
+    are undefined, for callers that load weights.
     """
     with _Uninitialised():
         network = _network(config)

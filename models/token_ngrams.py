@@ -31,7 +31,10 @@ class TokenNgrams(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, int]:
-        """The shape of the state tensor for each slot. It contains the digits of the previous tokens' ids plus 1."""
+        """The shape of the state tensor for each slot.
+
+        The tensor contains the digits of the previous tokens' ids plus 1.
+        """
         return self.longest - 1, _DIGITS
 
     def forward(self, ids_BT: Tensor, context: Context) -> Tensor:

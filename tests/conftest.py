@@ -83,6 +83,14 @@ def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
     postgres_cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    """An empty database on PostgreSQL, for tests of what SQLite, with one writer at a time, cannot do."""
+    database = Database(postgres_url)
+    yield database
+    database.close()
+
+
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "template.db"

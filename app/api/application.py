@@ -31,8 +31,8 @@ from app.binding import check_bind
 from app.settings import Settings
 
 DESCRIPTION = (
-    "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. "
-    "A model reference is `name`, `name:3`, `name@alias` or `name@sha256:…`."
+    "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. A model reference is `name`, `name:3`, "
+    "`name@alias` or `name@sha256:…`."
 )
 DIALECTS = (
     openai.DIALECT,
@@ -110,7 +110,7 @@ def _include_routes(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, which is built only once. `secured` indicates whether routes require an API key."""
+    """Return the OpenAPI document, which is built only once. `secured` is true if the routes require an API key."""
     if app.openapi_schema is None:
         plain = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None

@@ -46,7 +46,10 @@ class Poster(Protocol):
 
 
 class BatchAnswering:
-    """Answers the requests in a run directory that have no answer in its spool. `stop` may be called on the loop."""
+    """Answers the requests of a run directory that are not yet answered in its spool.
+
+    `stop` may be called on the event loop.
+    """
 
     def __init__(self, run: Path, routes: Poster) -> None:
         self._run, self._routes = run, routes
@@ -56,7 +59,7 @@ class BatchAnswering:
         self._full = False  # whether the answers have reached their largest size
 
     def stop(self) -> None:
-        """Begin no more requests. Open requests are cancelled after `GRACE_SECONDS`."""
+        """Do not begin any more requests. Open requests are cancelled after `GRACE_SECONDS`."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -68,7 +71,7 @@ class BatchAnswering:
                 await self._until_stopped([asyncio.create_task(self._work(pending, spool)) for _ in range(count)])
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Wait for the tasks or, after `stop`, until they have had time to end. None of them runs afterwards."""
+        """Wait for the tasks to end. After `stop`, wait only for `GRACE_SECONDS`, then cancel the tasks."""
         stopped = asyncio.create_task(self._stopping.wait())
         work = asyncio.gather(*tasks)
         try:

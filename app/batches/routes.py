@@ -47,16 +47,15 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply says nothing about the request: no engine was running or had time for it, or the key has
-        used its quota.
+        """Whether the reply is unrelated to the request: no engine was available, or the key has used its quota.
 
-        The launcher restarts engines, a busy service has time again, and a quota refills, however long that takes.
+        Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """
         return self.status == 504 or self.headers.get(CODE.encode()) in DELAYS
 
     @property
     def no_memory(self) -> bool:
-        """Whether the version does not fit into the engines' memory, now or at all."""
+        """Whether the version does not fit into the engines' memory, temporarily or permanently."""
         return self.headers.get(CODE.encode()) == b"out_of_memory"
 
 
@@ -76,7 +75,7 @@ class BatchRoutes:
         self._limits = BodyLimits(services.settings.max_body_bytes, services.settings.max_upload_bytes)
 
     async def post(self, path: str, body: bytes) -> RouteReply:
-        """Send a body to a route, and return the reply. An error becomes a reply too."""
+        """Send a body to a route, and return the reply. Errors are also converted to replies."""
         exchange = _RouteExchange(body)
         token = request_id.set(exchange.id)
         try:
@@ -112,7 +111,7 @@ class BatchRoutes:
 
 
 class _RouteExchange:
-    """The two ends of an ASGI request: its body, and the reply so far."""
+    """The body of an ASGI request, and the reply so far."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body

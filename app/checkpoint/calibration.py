@@ -76,7 +76,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A calibration, measured on `rows` held-out rows.
 
     If x are the logits of the network, the calibrated logits are `scale * x + bias`. `scale` has one entry for all
-    labels, or one per label; an empty `bias` means zeros. Both are empty for regression.
+    labels, or one per label; an empty `bias` means zeros. `scale` and `bias` are empty for regression.
 
     `method` is "apart" if these rows were used neither for training nor for choosing the checkpoint, and "cross-fitted"
     if the rows of each fold were scored by the checkpoint that was chosen on the other folds.
@@ -103,10 +103,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after: Reliability | None = None
 
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
-        """Return the largest nonconformity score in a prediction set for each label. None if there are too few rows.
+        """Return the largest nonconformity score in a prediction set for each label.
 
-        If every label has enough rows for this coverage, each label has its own quantile; otherwise, all labels share
-        one quantile.
+        Returns None if there are too few rows. If every label has enough rows for this coverage, each label has its own
+        quantile; otherwise, all labels share one quantile.
         """
         own = [scores.quantile(coverage) for scores in self.label_scores]
         quantiles = [quantile for quantile in own if quantile is not None]

@@ -58,8 +58,8 @@ Manifest = dict[str, FileEntry]  # path -> file
 class Checkpoint:
     """The content of a checkpoint directory, except the weights.
 
-    `raw_config` is the complete content of config.json, `parameters` is the number of weights, and `tokenizer` is
-    whether there is a tokenizer.json. `calibration` is None if there is no calibration.json.
+    `raw_config` is the complete content of config.json, `parameters` is the number of weights, and `tokenizer` is true
+    if there is a tokenizer.json. `calibration` is None if there is no calibration.json.
     """
 
     config: ModelConfig

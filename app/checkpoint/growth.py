@@ -10,10 +10,10 @@ KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "Whi
 
 
 def growth(components: Sequence[Mapping[str, Any]]) -> float:
-    """Return the maximum number of characters that replacements and additions can make of one character.
+    """Return the maximum number of characters that replacements and additions can produce from one character.
 
     The components are processed backwards: a character's weight is the number of characters that the later components
-    make of it. Characters added by Unicode normalization or lowercasing are not counted.
+    produce from it. Characters added by Unicode normalization or lowercasing are not counted.
     """
     weights: dict[str, float] = {}  # the weights of characters that occur in patterns
     rest = 1.0  # the weight of every other character

@@ -1,7 +1,7 @@
-"""The regular expressions that a tokenizer.json may contain, taken from public tokenizers. Others are rejected.
+"""The regular expressions that a tokenizer.json may contain, taken from public tokenizers.
 
-The tokenizers library matches with backtracking, so a malicious expression can take hours even on a short text. For the
-expressions in this list, the time is proportional to the length of the text.
+All other expressions are rejected. The tokenizers library matches with backtracking, so a malicious expression can take
+hours even on a short text. For the expressions in this list, the time is proportional to the length of the text.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _check_types(part: str, components: list[dict[str, Any]]) -> None:
         if type_ not in ALLOWED[part]:
             _refuse(f"{type_[:40]!a} is not an allowed {part}; the allowed types are {', '.join(ALLOWED[part])}")
         if count > REPEATS_LIMIT and type_ not in REPEATABLE:
-            _refuse(f"its {part} has {type_} more than {REPEATS_LIMIT} times")
+            _refuse(f"its {part} contains {type_} more than {REPEATS_LIMIT} times")
     if len(components) > PARTS_LIMIT:
         _refuse(f"its {part} has more than {PARTS_LIMIT} components")
 
@@ -94,7 +94,10 @@ def _check_component(component: Mapping[str, Any]) -> None:
 
 
 def _check_charsmap(encoded: Any) -> None:
-    """Check the lengths of the replacements in a SentencePiece map. They follow the trie and end with NUL."""
+    """Check the lengths of the replacements in a SentencePiece map.
+
+    The replacements follow the trie and end with NUL.
+    """
     try:
         content = base64.b64decode(encoded or "", validate=True)
     except (binascii.Error, TypeError, ValueError):

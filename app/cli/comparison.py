@@ -54,7 +54,7 @@ def search(
     if as_json:
         print_json(versions)
         return
-    versions.sort(key=lambda version: _lacks_rows(version, metric))  # such values are not the best ones
+    versions.sort(key=lambda version: _lacks_rows(version, metric))  # versions measured on too few rows come last
     rows = [
         (v["id"], v["task"], v["architecture"], aliases_of(v), _quality(v, metric), when(v["created_at"]))
         for v in versions
@@ -126,7 +126,7 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
     cut = [[row[0], *(cell if len(cell) <= room else cell[: room - 1] + "…" for cell in row[1:])] for row in cells]
     heads = [
         name if len(name) <= room else "…" + name[1 - room :] for name in columns[1:]
-    ]  # the end is kept, because the versions of a model differ only there
+    ]  # versions of one model differ only at the end of their references
     return [columns[0], *heads], cut
 
 
@@ -144,7 +144,8 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
     """Like `differing_fields`, but for the metrics of a comparison. The best value is marked with *, unless the values
     were measured on different rows.
 
-    Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
+    Values measured on too few rows are shown as "too few rows". If any version was measured on too few rows, no best
+    value is marked for the metric.
     """
     figures = comparison["figures"]
     for name, values in figures.items():

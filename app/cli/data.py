@@ -55,8 +55,8 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
     """Run the trainer's checks on the data files and print the result. Returns the checks' messages.
 
-    `paths` lacks files that were uploaded before; `request` names them. With `as_json`, prints only warnings,
-    to standard error. If the data cannot be used, prints the first faulty rows, one per line, and raises
+    `paths` does not contain files that were uploaded before; `request` names them. With `as_json`, prints only
+    warnings, to standard error. If the data cannot be used, prints the first faulty rows, one per line, and raises
     InvalidRequest.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
@@ -105,7 +105,7 @@ def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of the rows that may be left out: of both files together, so that any share of one file may be bad."""
+    """The share of rows that may be left out of both files together. A file that is checked alone has no limit."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 

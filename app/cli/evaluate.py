@@ -97,7 +97,7 @@ def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
     for field, noun in (("task", "task"), ("input", "kind of input")):
         if card[field] != other[field]:
             message = f"{other['id']} and {card['id']} cannot be compared: the {noun} of {other['id']} is "
-            message += f"{other[field]}, and that of {card['id']} is {card[field]}; nothing was uploaded"
+            message += f"{other[field]}, but the {noun} of {card['id']} is {card[field]}; nothing was uploaded"
             raise InvalidRequest(message, param="against")
 
 
@@ -112,7 +112,7 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
 
 
 def print_report(job: dict[str, Any]) -> None:
-    """Print an evaluation's report, or the reason why there is none."""
+    """Print an evaluation's report, or the reason why it has no report."""
     report = job["report"]
     if report is None:
         warn(failure(job))

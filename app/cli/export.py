@@ -1,4 +1,6 @@
-"""`ostinato export`: saves a version as a tar archive or a directory, of our own files or for another program."""
+"""`ostinato export`: saves a version as a tar archive or a directory, in the format of this service or of another
+program.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from app.errors import InvalidRequest
 
 
 class ExportFormat(StrEnum):
-    """The formats in which a version can be saved."""
+    """The formats for saving a version."""
 
     checkpoint = "checkpoint"
     huggingface = "huggingface"
@@ -31,9 +33,10 @@ def register(program: typer.Typer) -> None:
     program.command("export")(export_version)
 
 
-Directory = Annotated[Path | None, typer.Argument(help="The same as --output.", show_default=False)]
+Directory = Annotated[Path | None, typer.Argument(help="Alias of --output.", show_default=False)]
 Format = Annotated[
-    ExportFormat, typer.Option("--format", help="checkpoint: our own files. The others are written to a directory.")
+    ExportFormat,
+    typer.Option("--format", help="checkpoint: our own files. Versions in other formats are written to a directory."),
 ]
 
 

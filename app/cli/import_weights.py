@@ -59,7 +59,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
     At a terminal, asks the user for everything that cannot be derived from the weights. Otherwise, raises one
-    ImportQuestion with all questions, whose message ends with a command that the user can complete.
+    ImportQuestion with all questions. The message of ImportQuestion ends with a command that the user can complete.
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf
@@ -95,7 +95,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
 
 
 def _convert_model(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory or a GGUF file, for which no questions are needed."""
+    """Convert a Hugging Face directory or a GGUF file, which does not require questions."""
     from app.importing.gguf.convert_gguf import convert_gguf
     from app.importing.huggingface.convert_directory import convert_directory
 

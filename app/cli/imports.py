@@ -54,8 +54,8 @@ Options = Annotated[
 ProbeInput = Annotated[
     str | None,
     typer.Option(
-        help="A file of typical inputs, on which number types are compared. For weights, it may also be one input, "
-        "and the answer to the first is printed, for comparison with your program's."
+        help="A file of typical inputs, on which number types are compared. For weights, PROBE may also be a single "
+        "input. The command prints the answer to the first input, for comparison with your program's answer."
     ),
 ]
 AllowPickle = Annotated[

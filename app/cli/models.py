@@ -37,7 +37,7 @@ def list_models(
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, each with its newest version and the quality of the version to which its name resolves."""
+    """List the models, each with its newest version, and the quality of the version that its name refers to."""
     with connect() as client:
         listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
         quality = {} if as_json else {model["name"]: _quality(client, model) for model in listed}
@@ -46,7 +46,7 @@ def list_models(
         return
     rows = []
     for model in listed:
-        latest = model["latest"] or {}  # None while no version is ready
+        latest = model["latest"] or {}  # the value is None while no version is ready
         rows.append((
             model["name"], latest.get("version"), latest.get("task"), latest.get("architecture"), aliases_of(model),
             quality[model["name"]],
@@ -124,7 +124,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a version. Its files remain in storage for a grace period, one day by default."""
+    """Delete a version. The version's files remain in storage for a grace period, one day by default."""
     with connect() as client:
         name, number = locate(client, reference)
         if not yes:

@@ -38,7 +38,7 @@ HELP = {
     "accumulation": "Number of smaller batches into which a step is divided, to save memory.",
     "schedule": "How the learning rate changes: " + _choice("schedule"),
     "learning_rate": "Peak learning rate.",
-    "learning_rate_multiplier": "Factor by which to multiply the automatic learning rate.",
+    "learning_rate_multiplier": "Multiplies the automatic learning rate by this factor.",
     "warmup_ratio": "Fraction of the steps over which the learning rate warms up.",
     "weight_decay": "Strength of the weight decay.",
     "max_grad_norm": "Clip gradients to this norm.",

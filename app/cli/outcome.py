@@ -65,7 +65,7 @@ def _conclude_version(reference: str, version: dict[str, Any]) -> None:
 
 
 def _published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
-    """The version that a job published. None if there is no version, or it cannot be read."""
+    """The version that a job published. Returns None if there is no version, or if it cannot be read."""
     name, _, number = str(job.get("fine_tuned_model") or "").partition(":")
     if not number:
         return None

@@ -57,12 +57,12 @@ def print_json(value: object) -> None:
 
 
 def print_line(value: object) -> None:
-    """Print one JSON document on one line and flush it, for streams of JSON lines."""
+    """Print one JSON document on one line and flush the output, for streams of JSON lines."""
     print(json.dumps(value, ensure_ascii=not _shows_unicode()), flush=True)
 
 
 def _shows_unicode() -> bool:
-    """Whether standard output can encode all characters. If not, non-ASCII characters are escaped in JSON."""
+    """Whether standard output can encode all characters. If it cannot, non-ASCII characters are escaped in JSON."""
     return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 

@@ -27,7 +27,7 @@ def prepare_output() -> None:
 def read_arguments(arguments: Sequence[str]) -> list[str]:
     """Return the arguments as text. Raises InvalidRequest if an argument is neither UTF-8 nor a path.
 
-    Python decodes bytes that are invalid in the locale's encoding as lone surrogates. Such bytes may nevertheless be
+    Python decodes bytes that are invalid in the locale's encoding as lone surrogates. The bytes may nevertheless be
     valid UTF-8, for example in the C locale. Paths are not checked, because a file name may contain any bytes.
     """
     texts = []

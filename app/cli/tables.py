@@ -159,7 +159,8 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
         source = open_texts(paths["file"], options.encoding)
         printed = _warn(source)
         layout = text_layout(source, options.columns)
-        printed = _warn(source, printed)  # those about the header and the quoting, which are found before the rows
+        # warnings about the header and the quoting, which precede those about the rows
+        printed = _warn(source, printed)
         try:
             left_out = check_texts(layout, options.skip_bad_rows or 0.0, whole=options.whole)
         finally:

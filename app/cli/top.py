@@ -51,11 +51,11 @@ class Reading:
 
     at: float
     engines: list[dict[str, Any]]
-    waiting: float  # requests that have been admitted and wait, in the API process that answered
+    waiting: float  # admitted requests that wait, in the API process that answered
     rejected: float
 
     def work(self, pid: int, digest: str) -> Work | None:
-        """The amount of work that the engine with this process id has done for a version."""
+        """The amount of work done for a version by the engine with this process id."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:
@@ -83,7 +83,7 @@ class Measurement:
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])
-            # A version that was not loaded at the first reading has done all its work since then.
+            # If a version was not loaded at the first reading, all of its work counts.
             done = {name: max(0, count - (old or {}).get(name, 0)) for name, count in version["work"].items()}
             padded = done["padded_tokens"]
             yield {

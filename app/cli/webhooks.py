@@ -22,7 +22,7 @@ Events = Annotated[
 ]
 
 webhooks = typer.Typer(
-    help="Manage the URLs to which events of jobs and batches are sent. Without a command, lists them.",
+    help="Manage the URLs that receive events of jobs and batches. Without a command, lists them.",
     invoke_without_command=True,
 )
 
@@ -55,7 +55,7 @@ def list_endpoints(as_json: Json = False) -> None:
 
 @webhooks.command("create")
 def create(
-    url: Annotated[str, typer.Argument(help="URL to which events are sent.")],
+    url: Annotated[str, typer.Argument(help="URL that receives the events.")],
     name: Annotated[str, typer.Option(help="Name of the endpoint.")] = "webhook",
     event: Events = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-// Calls the public API. The key stays in this tab's session storage and is sent in the Authorization header only.
+// Calls the public API. The key is stored only in this tab's session storage, and sent only in the Authorization header.
 
 const KEY = "ostinato.key";
 
@@ -13,10 +13,10 @@ export class ApiError extends Error {
   }
 }
 
-// The service cannot be reached: it is stopped or restarting.
+// The service cannot be reached, because it is stopped or restarting.
 export class Unreachable extends Error {
   constructor() {
-    super("The service does not answer. It may be restarting; this page tries again by itself.");
+    super("The service does not respond. It may be restarting; this page retries automatically.");
   }
 }
 
@@ -69,7 +69,7 @@ export const get = (path, options) => call("GET", path, options);
 export const post = (path, body, options) => call("POST", path, { body, ...options });
 export const response = send;
 
-// All items of a list, page by page, up to `most`.
+// Returns all items of a list, page by page, up to `most`.
 export async function all(path, values = {}, most = 1000, options = {}) {
   const items = [];
   let after;
@@ -83,7 +83,7 @@ export async function all(path, values = {}, most = 1000, options = {}) {
   return items;
 }
 
-// Calls `onEvent({type, id, data})` for each server-sent event of a reply, until it ends.
+// Calls `onEvent({type, id, data})` for each server-sent event until the reply ends.
 export async function stream(method, path, options, onEvent) {
   const reply = await send(method, path, options);
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -125,7 +125,7 @@ function parse(text) {
   return event.data ? event : null;
 }
 
-// Uploads a file, with its progress from 0 to 1: fetch cannot report the progress of an upload.
+// Uploads a file and reports its progress from 0 to 1. Uses XMLHttpRequest, because fetch does not report the progress of uploads.
 export function upload(file, fields, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
@@ -147,7 +147,7 @@ export function upload(file, fields, onProgress, signal) {
   });
 }
 
-// Saves a file of the API on the reader's disk. A link alone could not send the key.
+// Saves a file from the API on the user's disk. A plain link could not send the key.
 export async function save(path, name) {
   const blob = await (await send("GET", path)).blob();
   const link = document.createElement("a");

@@ -1,4 +1,4 @@
-// Line charts by uPlot, in the page's colours. A table of the last values stands beside each for screen readers.
+// Line charts, drawn by uPlot in the page's colours. Each chart has a table of the last values for screen readers.
 
 import { h, replace } from "./dom.js";
 import { number } from "./format.js";
@@ -24,7 +24,7 @@ function style() {
 
 // series: [{name, points: [[x, y], …], dashed, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
 export class Chart {
-  constructor(name, { time = false, xName = "Step", format = number, height = 240, waiting = "The curve begins in a few seconds." } = {}) {
+  constructor(name, { time = false, xName = "Step", format = number, height = 240, waiting = "The curve appears within a few seconds." } = {}) {
     Object.assign(this, { name, time, xName, format, height });
     this.box = h("div", { class: "chart", role: "img", "aria-label": name });
     this.legend = h("div", { class: "legend" }, h("em", {}, waiting));
@@ -77,7 +77,7 @@ export class Chart {
     };
   }
 
-  // Shows the values under the pointer in the legend.
+  // Shows the values at the pointer's position in the legend.
   point(plot) {
     const index = plot.cursor.idx;
     if (index === null || index === undefined) return this.describe();
@@ -90,7 +90,7 @@ export class Chart {
   }
 }
 
-// uPlot takes one list of x, and the y of each series at these x.
+// uPlot takes one list of x values, and for each series the y values at these x values.
 function aligned(series) {
   const positions = new Set();
   for (const s of series) for (const [x] of s.points || []) positions.add(x);

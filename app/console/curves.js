@@ -6,7 +6,7 @@ import { tooFew } from "./quality.js";
 const NOT_CURVES = new Set(["step", "total_steps", "progress", "seconds_left", "valid_rows", "trained_tokens", "full_valid_loss", "full_valid_mean_token_accuracy"]);
 const NAMES = {
   train_loss: "Training loss", valid_loss: "Validation loss", train_mean_token_accuracy: "Training accuracy",
-  valid_mean_token_accuracy: "Validation accuracy", macro_f1: "Validation macro F1", lr: "Learning rate", tokens_per_second: "Tokens a second",
+  valid_mean_token_accuracy: "Validation accuracy", macro_f1: "Validation macro F1", lr: "Learning rate", tokens_per_second: "Tokens per second",
 };
 export const curveName = (key) => NAMES[key] || `Validation ${title(key)}`;
 

@@ -1,4 +1,4 @@
-// What the service says about the data: rows, labels, lengths, remarks, and the plan with its time.
+// The data report: rows, labels, lengths, remarks, and the plan with its estimated time.
 
 import { h } from "./dom.js";
 import { bytes, compact, counted, duration, number, title } from "./format.js";

@@ -1,4 +1,4 @@
-// A choice among the uploaded files, tables first.
+// A selection of the uploaded files, tables first.
 
 import { all } from "./api.js";
 import { number } from "./format.js";

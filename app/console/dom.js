@@ -1,4 +1,4 @@
-// Builds the page's elements. Text becomes text nodes only, so no label or message can contain markup.
+// Builds the page's elements. Text is added only as text nodes, so labels and messages cannot contain markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

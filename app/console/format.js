@@ -1,4 +1,4 @@
-// Numbers, sizes, durations and times as people read them, in the reader's language and zone.
+// Formats numbers, sizes, durations and times in the reader's language and time zone.
 
 const NARROW = "\u202f";
 

@@ -1,4 +1,4 @@
-// Hands a dropped file from one view to the next.
+// Passes a dropped file from one view to the next.
 
 let waiting = null;
 export function giveFile(file) { waiting = file; }

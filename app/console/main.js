@@ -43,7 +43,7 @@ async function show() {
   document.body.classList.remove("menu-open");
   const waiting = setTimeout(() => signal.aborted || replace(main, loading()), 150);
   try {
-    if (!view) throw new Error(`There is no view ${path}.`);
+    if (!view) throw new Error(`The page ${path} does not exist.`);
     const module = await import(`./views/${view[1]}.js`);
     const parameters = path.match(view[0]).slice(1).map(decodeURIComponent);
     const content = await module.view({ parameters, search: new URLSearchParams(search), signal, show });
@@ -91,7 +91,7 @@ let lost = 0;
 events.addEventListener("unreachable", () => {
   if (lost) return;
   connection.hidden = false;
-  connection.textContent = "The service does not answer. Trying again…";
+  connection.textContent = "The service does not respond. Retrying…";
   lost = setInterval(async () => {
     const alive = await fetch("/livez", { cache: "no-store" }).then((reply) => reply.ok, () => false);
     if (!alive) return;

@@ -1,4 +1,4 @@
-// Reads the metrics of the service, and keeps a short history of them while the page is open.
+// Reads the metrics of the service, and keeps a short history while the page is open.
 
 import { response } from "./api.js";
 
@@ -53,7 +53,7 @@ function figures(series) {
   };
 }
 
-// The growth of a counter per second, between neighbouring samples; a restart of the service counts from zero.
+// The increase of a counter per second, between consecutive samples. A restart of the service resets counters to zero.
 export function rate(read) {
   return samples.slice(1).map((now, i) => {
     const grown = (read(now) || 0) - (read(samples[i]) || 0);
@@ -61,7 +61,7 @@ export function rate(read) {
   });
 }
 
-// The mean latency of the requests that ended between two samples.
+// The mean latency of the requests that completed between two samples.
 export function latency(model) {
   return samples.slice(1).flatMap((now, i) => {
     const [a, b] = [samples[i].models[model], now.models[model]];
@@ -70,7 +70,7 @@ export function latency(model) {
   });
 }
 
-// The upper bound of the bucket below which a share of all requests stayed.
+// The upper bound of the histogram bucket that contains this quantile.
 export function quantile({ buckets, requests }, share) {
   const level = [...buckets].sort((a, b) => a[0] - b[0]).find(([, count]) => count >= share * requests);
   return requests && level ? level[0] : null;

@@ -1,12 +1,12 @@
-// The training options: what each does, and what happens without it.
+// The training options, with a description of each and of its default.
 
 export const ARCHITECTURES = [
-  ["auto", "auto – try several, keep the best"], ["linear", "linear – n-grams only, seconds"], ["gru", "GRU"],
+  ["auto", "auto – train several models and keep the best"], ["linear", "linear – n-grams only; trains in seconds"], ["gru", "GRU"],
   ["lstm", "LSTM"], ["transformer", "Transformer"], ["rnn", "RNN"],
 ];
 export const TASKS = [
-  ["", "Detect from the data"], ["classification", "Classification: one label a row"],
-  ["multilabel", "Multilabel: several labels a row"], ["regression", "Regression: a number a row"],
+  ["", "Detect from the data"], ["classification", "Classification: one label per row"],
+  ["multilabel", "Multilabel: several labels per row"], ["regression", "Regression: one number per row"],
   ["generation", "Generation: continue a text"],
 ];
 export const ROLES = [
@@ -15,36 +15,36 @@ export const ROLES = [
 ];
 
 const choice = (...values) => ["", ...values];
-// [name, title, kind, what happens without it]
+// [name, title, kind, description of the default]
 export const OPTIONS = [
-  ["How long", [
-    ["epochs", "Epochs", "number", "Passes over the data. Small data gets more, and training stops when it no longer helps."],
-    ["max_steps", "Most steps", "whole", "Without a limit, the epochs decide."],
-    ["max_seconds", "Most seconds", "number", "A limit makes the result depend on the machine's speed."],
-    ["patience", "Patience", "whole", "Evaluations without improvement before it ends."],
+  ["Duration", [
+    ["epochs", "Epochs", "number", "Passes over the data. Small data sets get more epochs; training stops when the results no longer improve."],
+    ["max_steps", "Maximum steps", "whole", "If empty, the number of epochs determines the length."],
+    ["max_seconds", "Maximum seconds", "number", "With a time limit, the result depends on the speed of the machine."],
+    ["patience", "Patience", "whole", "Number of evaluations without improvement before training stops."],
   ]],
-  ["The network", [
-    ["layers", "Layers", "whole", "Chosen by the size of the data."],
-    ["width", "Width", "whole", "Size of the hidden vectors, chosen by the size of the data."],
-    ["context_length", "Context length", "whole", "Longer texts are cut; chosen so that few are."],
-    ["dropout", "Dropout", "number", "More for small data."],
-    ["tokenizer", "Tokenizer", choice("bpe", "char", "byte"), "BPE, or characters for small texts."],
-    ["vocab_size", "Vocabulary", "whole", "Most tokens of a new tokenizer."],
-    ["ngrams", "N-gram branch", choice("true", "false"), "On for texts: it helps with little data."],
+  ["Network", [
+    ["layers", "Layers", "whole", "Chosen according to the size of the data."],
+    ["width", "Width", "whole", "Size of the hidden vectors, chosen according to the size of the data."],
+    ["context_length", "Context length", "whole", "Longer texts are truncated. Chosen so that few texts are affected."],
+    ["dropout", "Dropout", "number", "Higher for small data sets."],
+    ["tokenizer", "Tokenizer", choice("bpe", "char", "byte"), "BPE, or characters for small data sets."],
+    ["vocab_size", "Vocabulary", "whole", "Maximum number of tokens in a new tokenizer."],
+    ["ngrams", "N-gram branch", choice("true", "false"), "On by default for texts. Improves results on small data sets."],
   ]],
-  ["The optimiser", [
-    ["learning_rate", "Learning rate", "number", "Chosen for the architecture and its width."],
-    ["batch_size", "Batch size", "whole", "Examples a step."],
-    ["optimizer", "Optimiser", choice("adamw", "muon", "sgd"), "The recipe's."],
-    ["schedule", "Schedule", choice("cosine", "linear", "constant", "plateau"), "How the learning rate falls."],
-    ["weight_decay", "Weight decay", "number", "The recipe's."],
-    ["label_smoothing", "Label smoothing", "number", "Helps where labels contradict each other."],
-    ["class_weights", "Class weights", choice("balanced"), "None: every row counts the same."],
+  ["Optimiser", [
+    ["learning_rate", "Learning rate", "number", "Chosen according to the architecture and the width."],
+    ["batch_size", "Batch size", "whole", "Examples per step."],
+    ["optimizer", "Optimiser", choice("adamw", "muon", "sgd"), "Set by the recipe."],
+    ["schedule", "Schedule", choice("cosine", "linear", "constant", "plateau"), "The schedule of the learning rate."],
+    ["weight_decay", "Weight decay", "number", "Set by the recipe."],
+    ["label_smoothing", "Label smoothing", "number", "Useful if labels contradict each other."],
+    ["class_weights", "Class weights", choice("balanced"), "By default, all rows have the same weight."],
   ]],
-  ["The data", [
-    ["skip_bad_rows", "Rows to drop at most", "number", "Share of unusable rows, from 0 to 1. 0: a bad row ends the job."],
-    ["encoding", "Encoding", "text", "Detected, such as utf-8 or cp1252."],
-    ["baseline", "Compare with a simple model", choice("true", "false"), "On: shows what the network adds."],
+  ["Data", [
+    ["skip_bad_rows", "Maximum share of dropped rows", "number", "Maximum share of unusable rows to skip, from 0 to 1. With 0, any unusable row fails the job."],
+    ["encoding", "Encoding", "text", "Detected by default. Examples: utf-8, cp1252."],
+    ["baseline", "Compare with a simple model", choice("true", "false"), "On by default. Shows how much the network improves on a simple model."],
   ]],
 ];
 

@@ -1,4 +1,4 @@
-// Small components that all views share.
+// Small components shared by all views.
 
 import { add, announce, h, replace, svg, unique } from "./dom.js";
 import { ago, moment, number } from "./format.js";
@@ -83,7 +83,7 @@ export function failure(error, retry) {
   const notes = [error.code && `code ${error.code}`, error.requestId && `request ${error.requestId}`].filter(Boolean);
   const missing = error.code === "missing_scope";
   return h("div", { class: `notice ${missing ? "warn" : "bad"}`, role: "alert" },
-    h("strong", {}, missing ? "This key may not do that" : "That did not work"), h("p", {}, error.message),
+    h("strong", {}, missing ? "This key does not have the required scope" : "The action failed"), h("p", {}, error.message),
     notes.length ? h("p", { class: "small muted" }, notes.join(" · ")) : null,
     retry ? button("Try again", retry) : null);
 }
@@ -180,7 +180,7 @@ export async function copy(text) {
     announce("Copied");
     toast("Copied to the clipboard");
   } catch {
-    toast("The browser does not allow copying here: select the text instead", "warn");
+    toast("The browser does not allow copying here. Select the text instead.", "warn");
   }
 }
 

@@ -1,4 +1,4 @@
-// Reads the first rows of a file in the browser, to show them before anything is uploaded.
+// Reads the first rows of a file in the browser, to show them before the file is uploaded.
 
 const HEAD = 256 * 1024;
 export const ROWS = 6;

@@ -1,4 +1,4 @@
-// The figures of a version: which of its metrics says most, and on how many rows it stands.
+// The metrics of a version: its main metric, and the number of rows that it was measured on.
 
 import { number, percent, title } from "./format.js";
 
@@ -9,13 +9,13 @@ const MAIN = {
 export const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
 export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 ? percent(value) : number(value));
 
-// The same numbers of rows as in app/wire/measurement.py.
+// The minimum numbers of rows, as in app/wire/measurement.py.
 export const MEASURABLE_ROWS = 20;
 export const CALIBRATION_ERROR_ROWS = 200;
 export const tooFew = (rows, name = "") => typeof rows === "number" && rows < (/^ece/.test(name) ? CALIBRATION_ERROR_ROWS : MEASURABLE_ROWS);
 export const verdict = (rows) => `${number(rows)} ${rows === 1 ? "row" : "rows"}: too few for meaningful metrics`;
 
-// The split whose metrics to show: the first with enough rows, otherwise the first.
+// The split whose metrics are shown: the first with enough rows, otherwise the first.
 export function splitOf(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
   return splits.find((split) => !tooFew(version.metrics[split].rows)) || splits[0] || null;

@@ -1,4 +1,4 @@
-// The sign-in of a service with API keys. The key is kept in this tab's session storage until the tab is closed.
+// The sign-in page of a service with API keys. The key is kept in this tab's session storage until the tab is closed.
 
 import { get, setKey } from "./api.js";
 import { h, replace } from "./dom.js";
@@ -18,7 +18,7 @@ export function signIn(done, complaint = "") {
       done();
     } catch (error) {
       setKey("");
-      replace(problem, error.status === 401 ? "The service does not know this key." : error.message);
+      replace(problem, error.status === 401 ? "The API key is not valid." : error.message);
       submit.disabled = false;
       secret.focus();
       secret.select();
@@ -26,7 +26,7 @@ export function signIn(done, complaint = "") {
   } },
     h("img", { src: new URL("logo.svg", import.meta.url).pathname, alt: "", width: 44, height: 44 }),
     h("h1", {}, "Sign in to Ostinato"),
-    field("API key", secret, "The part after the colon of a line in OSTINATO_API_KEYS; ostinato keys makes one. It stays in this tab."),
+    field("API key", secret, "The secret of an API key: the part after the colon in OSTINATO_API_KEYS. It is kept in this tab only."),
     problem, submit,
     h("p", { class: "small muted" }, h("a", { href: "/docs" }, "API reference")));
   setTimeout(() => secret.focus());

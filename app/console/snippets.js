@@ -1,4 +1,4 @@
-// The lines that do the same as a view: curl, Python and the command line.
+// Code that does the same as a view: curl, Python and the command line.
 
 import { copy, h, tabs } from "./parts.js";
 import { key } from "./api.js";
@@ -41,7 +41,7 @@ function pane(text) {
 }
 
 // lines: {curl, python, cli}, each a text or a function that returns it when the snippet is opened
-export function snippets(lines, name = "The same with curl, Python or the command line") {
+export function snippets(lines, name = "Do the same with curl, Python or the command line") {
   const details = h("details", { class: "snippets" }, h("summary", {}, name));
   const names = { curl: "curl", python: "Python", cli: "Command line", openai: "openai package" };
   details.addEventListener("toggle", () => {

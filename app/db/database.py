@@ -47,13 +47,13 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The database cannot write because its disk is full. Reading may still work."""
+    """The database cannot write because its disk is full. Reads may still succeed."""
 
     code = "database_full"
 
 
 class DatabaseOutdated(DatabaseUnavailable):
-    """The database responds, but its tables are not those of this release."""
+    """The database responds, but its tables do not match this release."""
 
     code = "database_outdated"
 
@@ -138,7 +138,7 @@ class Database:
             command.upgrade(config, "head")
 
     def check_tables(self) -> None:
-        """Raise DatabaseOutdated if the tables are not those of this release."""
+        """Raise DatabaseOutdated if the tables do not match this release."""
         with self.read() as session:
             revision = MigrationContext.configure(session.connection()).get_current_revision()
         if revision != ScriptDirectory.from_config(_alembic()).get_current_head():
@@ -163,7 +163,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Return a one-line reason for an outage. For operators only, because it may contain addresses and user names."""
+    """Return a one-line reason for an outage, for operators only: it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 

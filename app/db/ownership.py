@@ -14,7 +14,10 @@ BLOB_LOCK = 0x0571_B10B  # an arbitrary number that must never change
 
 
 def visible(owner: str, principal: str) -> bool:
-    """Whether `principal` may see a row owned by `owner`. If not, services respond as if the row did not exist."""
+    """Whether `principal` may see a row owned by `owner`.
+
+    If `principal` may not see a row, services respond as if the row did not exist.
+    """
     return principal in (owner, LOCAL)
 
 

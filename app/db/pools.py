@@ -116,7 +116,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
     SQLite ignores the busy timeout during the switch, which therefore fails if several programs attempt it on a new
-    file at the same time. In that case, it is retried.
+    file at the same time. If the switch fails, it is retried.
     """
     deadline = time.monotonic() + WRITE_LOCK_SECONDS
     while True:

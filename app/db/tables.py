@@ -33,7 +33,7 @@ class TableBase(DeclarativeBase):
 
 
 class FileRow(TableBase):
-    """An uploaded file. Its bytes are stored as the blob `sha256`."""
+    """An uploaded file. The bytes of the file are stored as the blob `sha256`."""
 
     __tablename__ = "files"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # file-…
@@ -85,7 +85,7 @@ class VersionRow(TableBase):
 
 
 class ProbesRow(TableBase):
-    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns them."""
+    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns probes."""
 
     __tablename__ = "probes"
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -121,7 +121,7 @@ class AliasMoveRow(TableBase):
 
 
 class AuditRow(TableBase):
-    """A change that a client has made. Rows are only added."""
+    """A change that a client has made. Rows are inserted, but never updated."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -208,7 +208,7 @@ class JobEventRow(TableBase):
 
 
 class JobCheckpointRow(TableBase):
-    """A checkpoint of a job. It can be loaded by its id."""
+    """A checkpoint of a job. The checkpoint can be loaded by its id."""
 
     __tablename__ = "job_checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step"),)
@@ -224,7 +224,10 @@ class JobCheckpointRow(TableBase):
 
 
 class WebhookEndpointRow(TableBase):
-    """A URL to which events are sent. `secret` signs them, and so does `old_secret` until `old_secret_until`."""
+    """A URL to which events are sent. `secret` signs the events.
+
+    Until `old_secret_until`, `old_secret` also signs the events.
+    """
 
     __tablename__ = "webhook_endpoints"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)  # whe-…
@@ -261,3 +264,4 @@ class WebhookDeliveryRow(TableBase):
     error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
     created_at: Mapped[float]
     ended_at: Mapped[float | None]
+    failed_at: Mapped[float | None]  # the time of the latest failure; None in rows from before this column

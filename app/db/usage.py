@@ -1,7 +1,8 @@
 """Checks the quotas of stored bytes and of jobs, which are the same for all API processes and workers.
 
-Each check counts what the database contains, including the changes of the caller's transaction. Call it last in a
-transaction, so that its error rolls the changes back. Transactions of one key are checked one after another.
+Each check counts what the database contains, including the changes of the caller's transaction. Call the checks last in
+a transaction, so that an error rolls the transaction's changes back. Transactions of one key are checked one after
+another.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ DELETED, QUEUED, RUNNING = "deleted", "queued", "running"
 
 
 class StorageQuotaExceeded(Forbidden):
-    """The key would store more bytes than its quota."""
+    """The key would store more bytes than its quota allows."""
 
     code = "storage_quota_exceeded"
 
 
 class JobQuotaExceeded(Overloaded):
-    """The key would have more queued jobs than its quota."""
+    """The key would have more queued jobs than its quota allows."""
 
     code = "job_quota_exceeded"
 
 
 class PriorityNotAllowed(Forbidden):
-    """The priority of a job is higher than the key's quota."""
+    """The priority of a job is higher than the key's quota allows."""
 
     code = "priority_not_allowed"
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """The size of the owner's files, of the parts of uploads, of versions, and of the checkpoints of jobs."""
+    """The total size of the owner's files, upload parts, versions and job checkpoints."""
     files = session.scalar(select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.owner == owner))
     versions = select(VersionRow.files).where(VersionRow.owner == owner, VersionRow.status != DELETED)
     checkpoints = select(JobCheckpointRow.files).where(JobCheckpointRow.owner == owner)
@@ -48,20 +49,20 @@ def stored_bytes(session: Session, owner: str) -> int:
 
 
 def room(session: Session, quotas: Quotas, owner: str) -> int | None:
-    """The number of bytes that the owner may still store, or None without a quota. It may be negative."""
+    """The number of bytes that the owner may still store, or None without a quota. The number may be negative."""
     limit = quotas.of(owner).bytes
     return None if limit is None else limit - stored_bytes(session, owner)
 
 
 def check_room(session: Session, quotas: Quotas, owner: str, size: int) -> None:
-    """Raise StorageQuotaExceeded unless the owner may now store `size` more bytes. Call this before storing them."""
+    """Raise StorageQuotaExceeded if `size` more bytes would exceed the quota. Call this before storing the bytes."""
     left = room(session, quotas, owner)
     if left is not None and size > left:
         raise storage_exceeded(quotas, owner)
 
 
 def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) -> None:
-    """Raise StorageQuotaExceeded if the owner stores more bytes than allowed, or would with `more` bytes."""
+    """Raise StorageQuotaExceeded if the owner's stored bytes plus `more` exceed the quota."""
     limit = quotas.of(owner).bytes
     if limit is None:
         return
@@ -71,11 +72,11 @@ def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) ->
 
 
 def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
-    """Return the error for a key that would exceed its quota of bytes."""
+    """Return the error for a key that would exceed its storage quota."""
     rejected.labels("quota_bytes").inc()
     return StorageQuotaExceeded(
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "
-        "exceed; delete files or versions that are no longer needed, and try again then"
+        "exceed; delete files or versions that are no longer needed, then try again"
     )
 
 
@@ -84,12 +85,12 @@ def check_priority(quotas: Quotas, owner: str, priority: int) -> None:
     limit = quotas.of(owner).priority
     if limit is not None and priority > limit:
         rejected.labels("quota_priority").inc()
-        message = f"the quota of the API key {owner!r} is the priority {limit}; send a priority of at most {limit}"
+        message = f"the API key {owner!r} may use a priority of at most {limit}; send a lower priority"
         raise PriorityNotAllowed(message, param="priority")
 
 
 def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> None:
-    """Raise JobQuotaExceeded if the owner has more queued jobs than allowed. The trials of a job do not count."""
+    """Raise JobQuotaExceeded if the owner has more queued jobs than allowed. Trials of a job are not counted."""
     limit = quotas.of(owner).queued
     if limit is None:
         return
@@ -102,17 +103,18 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
     end = session.scalar(ends)
     wait = UNKNOWN_WAIT if end is None else min(LONGEST_WAIT, max(1.0, end - now))
     raise JobQuotaExceeded(
-        f"the quota of the API key {owner!r} is {limit} queued jobs; try again when one of them has started, at the "
-        f"earliest in about {wait:.0f} s, or cancel one",
+        f"the quota of the API key {owner!r} is {limit} queued jobs; cancel one of them, or try again when "
+        f"one has started, which takes at least about {wait:.0f} s",
         retry_after=wait,
         retryable=False,
     )
 
 
 def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = False) -> list[str]:
-    """Return the owners that have as many running jobs as allowed. The trials of a job count, but not the job itself.
+    """Return the owners whose number of running jobs has reached the limit.
 
-    If `alone`, exclude other workers until the transaction ends, because each of them could start one more job.
+    The trials of a job are counted, but not the job itself. If `alone`, exclude other workers until the transaction
+    ends, because each of them could start one more job.
     """
     limits = quotas.limited("running")
     if not limits:
@@ -125,7 +127,7 @@ def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = F
 
 
 def _take_turn(session: Session, owner: str) -> None:
-    """Exclude other checks of this owner until the transaction ends. On SQLite, writers run one at a time anyway."""
+    """Exclude other checks of this owner until the transaction ends. On SQLite, writers already run one at a time."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(
             text("SELECT pg_advisory_xact_lock(:key, hashtext(:owner))"), {"key": QUOTA_LOCK, "owner": owner}

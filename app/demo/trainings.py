@@ -1,4 +1,4 @@
-"""The six training jobs of `ostinato up --demo`. They are small enough for a machine with two cores."""
+"""The six training jobs of `ostinato up --demo`. The jobs are small enough for a machine with two cores."""
 
 from __future__ import annotations
 

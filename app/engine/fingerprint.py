@@ -1,4 +1,4 @@
-"""Identifies the kind of machine for which measurements are valid: processor, threads, device and version of torch."""
+"""Identifies the kind of machine for which measurements are valid: processor, threads, device and torch version."""
 
 from __future__ import annotations
 

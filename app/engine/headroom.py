@@ -1,4 +1,4 @@
-"""Says how much memory is free, so that no work is started for which there is too little. Imports no torch."""
+"""Reports how much memory is free, so that no work is started that needs more. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ RECLAIMABLE = ("inactive_file", "slab_reclaimable")  # of the memory of a contro
 
 
 def free_memory() -> int:
-    """The memory in bytes that this process can still use without swapping. 0 if the system does not say."""
+    """The memory in bytes that this process can still use without swapping.
+
+    Returns 0 if the system does not report the amount.
+    """
     free = 0
     with suppress(OSError, ValueError):
         free = 1024 * _fields(MEMINFO.read_text()).get("MemAvailable", 0)

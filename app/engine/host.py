@@ -127,7 +127,7 @@ class EngineHost:
 
     @property
     def ready(self) -> bool:
-        """Whether `step` has work to do. If not, wait for a message or for a lane to finish."""
+        """Whether `step` has work to do. If not, the caller should wait for a message or for a lane to finish."""
         lanes = self.lanes
         if lanes is None:
             return self.busy
@@ -163,7 +163,10 @@ class EngineHost:
         self.loading.unload_idle()
 
     def _score(self, once: bool) -> None:
-        """Run scorers while a lane is free. Stop after one if `once` is true or its batch ran in this thread."""
+        """Run scorers while a lane is free.
+
+        Stop after one scorer if `once` is true or if its batch ran in this thread.
+        """
         lanes = self.lanes
         if lanes:
             lanes.collect()
@@ -175,8 +178,8 @@ class EngineHost:
     def _run_batch(self, scorer: Scorer) -> None:
         """Run the next batch of a scorer, either in the lanes (whole or in pieces) or in this thread with all cores.
 
-        Lanes are faster only if all lanes have work. They are therefore used if some lanes are already running, if more
-        rows are waiting, or if this batch is large enough to be split.
+        Lanes are faster only if all lanes have work. Lanes are therefore used if some lanes are already running, if
+        more rows are waiting, or if this batch is large enough to be split.
         """
         batch, lanes = scorer.take(), self.lanes
         if lanes:
@@ -212,7 +215,7 @@ class EngineHost:
     def _guard(self, part: Scorer | Decoder, work: Callable[[], object]) -> None:
         """Run `work`.
 
-        If it raises an exception, which is a bug, all requests of the part fail, but the process continues.
+        If `work` raises an exception, which is a bug, all requests of the part fail, but the process continues.
         """
         try:
             work()

@@ -33,7 +33,7 @@ class _LongWork:
         self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
 
     def effective_start(self) -> float:
-        """Return now minus the CPU time used so far or, if it is longer, a tenth of the elapsed time."""
+        """Return now minus the CPU time used so far or, if that is longer, minus a tenth of the elapsed time."""
         now = time.monotonic()
         elapsed = now - self._began
         if self._clock is not None:
@@ -70,7 +70,7 @@ class Lanes:
     def since(self) -> float | None:
         """The monotonic time at which the oldest running work began, if any. Safe to read from another thread.
 
-        A busy machine can delay long work by minutes, so `effective_start` is used as its start.
+        A busy machine can delay long work by minutes, so `effective_start` is used as the start of long work.
         """
         started = list(self._since.values())
         if (long := self._long_work) is not None:
@@ -87,7 +87,10 @@ class Lanes:
         self._threads.submit(self._run, key, work, then)
 
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run long work, which must not raise, in parallel with the lanes and the caller, after earlier long work."""
+        """Run long work in parallel with the lanes and the caller, once earlier long work has ended.
+
+        `work` must not raise an exception.
+        """
         torch.set_num_threads(1)
         self._long_count += 1
 
@@ -123,7 +126,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """From now on, allow the caller's thread to use all cores, except for one core during long work.
+        """Allow the caller's thread to use all cores from now on, except for one core during long work.
 
         Must not be called while a lane is running.
         """

@@ -18,8 +18,8 @@ class StepLimits:
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
-    the prefix cache, in bytes (0: no cache). `speed`: the multiplications and additions per second of the device, from
-    which the number of tokens is derived that a step may compute without delaying other work.
+    the prefix cache, in bytes (0: no cache). `speed`: the multiplications and additions per second of the device. From
+    this speed, the engine derives how many tokens a step may compute without delaying other work.
     """
 
     max_batch_tokens: int

@@ -48,8 +48,8 @@ class LoadedNetwork:
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
     answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
-    a kernel's own layout. `dtype` is the type of activations. `choice` explains the mode, that is the type of the
-    weights and the kernel.
+    a kernel's own layout. `dtype` is the type of activations. `choice` explains the choice of the mode (weight type and
+    kernel).
     """
 
     digest: str
@@ -66,14 +66,14 @@ class LoadedNetwork:
 
     @property
     def mode(self) -> ComputeMode:
-        """The type of the weights, and the kernel."""
+        """The weight type and the kernel."""
         return ComputeMode.parse(self.choice.mode)
 
 
 def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner | None = None) -> LoadedNetwork:
     """Load the checkpoint named in `message` on `device`.
 
-    The mode is chosen by `tuner`. Without one, it is that of `dtype`.
+    The mode is chosen by `tuner`. Without a tuner, the fixed mode of `dtype` is used.
 
     Raises CheckpointInvalid if the files differ from those listed in `message`, or are not a valid checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Stores measurements of this machine as JSON files, so that they are made only once. Imports no torch."""
+"""Stores measurements of this machine as JSON files, so that each measurement is made only once. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class Measurements:
-    """The measurements in one folder, each with a key of text. Processes can share the folder.
+    """The measurements in one folder. Each measurement is identified by a string. Processes can share the folder.
 
-    Without a folder, nothing is stored. Files that cannot be read count as missing.
+    Without a folder, nothing is stored. Files that cannot be read are treated as missing.
     """
 
     def __init__(self, folder: Path | None) -> None:

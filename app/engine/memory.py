@@ -23,7 +23,7 @@ class _Entry:
 class Memory:
     """Tracks the weights of versions that are loaded or being loaded. `required` digests are never evicted.
 
-    This class only records sizes and uses; the caller loads and unloads the versions.
+    Only records sizes and uses; the caller loads and unloads the versions.
     """
 
     def __init__(self, limit: int) -> None:

@@ -1,7 +1,7 @@
-"""Compares the outputs of a network in another type with those of float32, on the probes of a version.
+"""Compares the outputs of a network in another number type with its outputs in float32, on the probes of a version.
 
-The two networks need not be in memory at the same time: the outputs of the float32 network are kept. The bounds are
-those of docs/decisions/0018-types-are-chosen-by-measurement.md.
+The outputs of the float32 network are kept, so the two networks need not be in memory at the same time. The bounds are
+defined in docs/decisions/0018-types-are-chosen-by-measurement.md.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Subject:
 
 
 class OutOfTime(Exception):
-    """The time for a comparison has passed."""
+    """The time limit for a comparison has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """The outputs of a network for some rows.
 
-    `values` are calibrated probabilities or, for a language model, logarithms of the probabilities of the next token,
-    of which `following` is the one in the text. `vectors` are embeddings of some of the rows. `rows` is the number of
-    probes that these outputs complete.
+    `values` are calibrated probabilities or, for a language model, logarithms of the probabilities of the next token.
+    For a language model, `following` is the next token in the text. `vectors` are embeddings of some of the rows.
+    `rows` is the number of probes whose last values are in these outputs.
     """
 
     values: Tensor
@@ -71,7 +71,7 @@ class Outputs:
 def outputs(subject: Subject, network: Any, probes: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
     """Yield the outputs of a network that computes in `dtype`.
 
-    `go_on` is called before each batch and each step. If it returns false, raises OutOfTime.
+    `go_on` is called before each batch and each step. Raises OutOfTime if `go_on` returns false.
     """
     texts = subject.config.task == "generation"
     run = _texts if texts else _labels
@@ -105,7 +105,7 @@ def compare(subject: Subject, exact: Iterable[Outputs], other: Iterable[Outputs]
 
 
 def _batches(probes: ProbeSet, size: int, most: int) -> Iterator[ProbeSet]:
-    """Yield probes of similar length together. If there are more than `most`, they are chosen at equal distances."""
+    """Yield probes of similar length together. If there are more than `most` probes, evenly spaced ones are chosen."""
     sequences = sorted(_spread(probes.sequences, most), key=len)
     features = sorted(_spread(probes.features, most), key=lambda row: row.steps)
     for start in range(0, max(len(sequences), len(features)), size):

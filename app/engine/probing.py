@@ -19,8 +19,8 @@ def probes_of(
 ) -> ProbeSet | None:
     """Return `MOST` probes for a version, or None if there are too few and none can be made.
 
-    `stored` are the encoded probes of the version, if any. For token ids, random tokens other than `specials` complete
-    them; these depend only on the digest.
+    `stored` are the encoded probes of the version, if any. Missing token id probes are replaced by random tokens other
+    than `specials`, which depend only on the digest.
     """
     probes = wire.decode(stored) or ProbeSet("")
     if config.input == "features":

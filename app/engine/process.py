@@ -1,4 +1,4 @@
-"""The engine process. It consists of two sockets, a loop that passes messages to the host, and a heartbeat thread.
+"""The engine process. The process has two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
 Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
 """
@@ -73,7 +73,7 @@ def run(socket_path: Path, settings: Settings) -> None:
 def tuner_of(settings: Settings, device: torch.device, threads: int) -> Tuner | None:
     """The tuner that chooses types and kernels, or None if the settings fix them.
 
-    In invariant mode they are fixed too, because a measurement could have another result on another day.
+    In invariant mode, types and kernels are also fixed, because repeated measurements could give different results.
     """
     if settings.dtype != "auto" or settings.batch_invariant:
         return None
@@ -93,7 +93,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory available to this process, in bytes: that of the GPU, machine or container."""
+    """Return the memory in bytes that is available to this process on the GPU, machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()
@@ -224,8 +224,8 @@ class EngineProcess:
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
         """Store a message for a peer whose queue is full, to be sent when the queue has space.
 
-        An answer to a load is stored unchanged. Any other message belongs to a request, which is aborted later; Failed
-        is stored as its final message.
+        A reply to a Load message is stored unchanged. Any other message belongs to a request, which is aborted later;
+        Failed is stored as its final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):

@@ -70,7 +70,7 @@ class OpenRequests(Generic[R]):
             self._next_deadline = min(self._next_deadline, request.deadline)
 
     def close(self, request: R) -> None:
-        """Remove a request. The caller must send its final message."""
+        """Remove a request. The caller must send the request's final message."""
         request.closed = True
         del self._requests[request.peer, request.id]
 

@@ -65,7 +65,7 @@ def sample(logits_BV: Tensor, rows: Rows[Sequence]) -> Sampled:
 
 
 def uniform(seed: int, choice: int, position: int) -> float:
-    """Return a pseudo-random number in [0, 1). It depends only on the arguments, not on the machine or release.
+    """Return a pseudo-random number in [0, 1). The number depends only on the arguments, not on the machine or release.
 
     The number is computed from a hash, because the output of torch's generator depends on the device and on how many
     numbers have already been drawn. Only the upper 53 bits of the hash are used, because a float has a 53-bit
@@ -124,8 +124,8 @@ def _column(values: list[float], like: Tensor, dtype: torch.dtype = torch.float3
 def _draw(scores_RV: Tensor, rows: Rows[Sequence]) -> Tensor:
     """Draw one id for each row, and return ids_R.
 
-    The cumulative distribution lists tokens by id, not by probability, so that no row needs a full sort.
-    Excluded tokens have probability 0.
+    The cumulative distribution is ordered by token id rather than by probability, so no row needs a full sort. Excluded
+    tokens have probability 0.
     """
     temperature_R1 = _column([max(row.params.temperature, COLDEST) for row in rows], scores_RV)
     scores_RV = (scores_RV - scores_RV.amax(-1, keepdim=True)) / temperature_R1

@@ -1,7 +1,7 @@
 """Chooses the sequences that run in the next step, and the prompt tokens that the step reads. Imports no torch.
 
-A step decodes one token for each running sequence in a single call. Then it reads prompts in chunks, up to a token
-budget, so that a long prompt delays other sequences' next tokens only by a bounded time.
+A step decodes one token for each running sequence in a single call. Then the step reads prompts in chunks, up to a
+token budget. A long prompt therefore delays other sequences' next tokens only by a bounded time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Scheduler:
 
     @property
     def running(self) -> list[Sequence]:
-        """The sequences that have a slot, in the order of their slots. Not a copy."""
+        """The sequences that have a slot, in the order of their slots. The list is not a copy."""
         return self.slots.owners
 
     def add(self, sequence: Sequence) -> None:
@@ -94,7 +94,7 @@ class Scheduler:
         return admitted
 
     def _following(self) -> Sequence | None:
-        """Remove and return the next sequence that may have a slot, if any."""
+        """Remove and return the next sequence that may take a slot, or return None."""
         if self._waiting:
             return self._waiting.popitem(last=False)[0]
         if not self._background:
@@ -115,7 +115,7 @@ class Scheduler:
     def chunks(self) -> list[Chunk]:
         """Return this step's prompt chunks, oldest first and background last.
 
-        They have up to `prefill_tokens` tokens, including padding.
+        The chunks have up to `prefill_tokens` tokens, including padding.
         """
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: (s.background, s.order))
         taken: set[Sequence] = set()

@@ -1,7 +1,7 @@
 """Computes scores or vectors for whole sequences, batching the waiting rows of one loaded version.
 
-A request may contain several sequences. It receives a single answer, which contains the results in the order of the
-sequences.
+A request may contain several sequences. The request receives a single answer, which contains the results in the order
+of the sequences.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests that have rows in a batch. Safe to read from another thread, like `waiting`."""
+        """The number of open requests that have rows in a batch. Safe to read from another thread."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
@@ -167,7 +167,10 @@ class Scorer:
         return batch
 
     def attempt(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Return each row's scores, or the exception that occurred. Changes no state; safe in any thread."""
+        """Return each row's scores, or the exception that occurred.
+
+        Does not change any state, and can be called from any thread.
+        """
         try:
             scores: list[list[float]] = self.network([item.row for item in batch]).tolist()
             return scores

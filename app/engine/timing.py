@@ -35,7 +35,7 @@ Call = Callable[[], object]
 class Workload:
     """A typical call: `rows` rows of `steps` steps, or one step of `rows` sequences if the network generates text.
 
-    `shared` is true if all threads compute it together, and false if each thread computes such a call of its own.
+    If `shared` is true, all threads compute one call together; otherwise, each thread computes a separate call.
     """
 
     rows: int
@@ -59,9 +59,10 @@ def measure(
 ) -> dict[ComputeMode, float]:
     """Return the speed of each mode, as a multiple of the speed of the first one.
 
-    Calls of all modes alternate, and the shortest of each mode counts, because other programs on the machine can only
-    prolong a call. The speed is the geometric mean over the workloads. A mode that fails is left out, unless it is the
-    first. The result is empty if the measurement has not finished at the monotonic time `end`.
+    Calls of all modes alternate. Only the shortest call of each mode counts, because other programs on the machine can
+    only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out, but if the
+    first mode fails, its error is raised. The result is empty if the measurement has not finished at the monotonic time
+    `end`.
     """
     small = reduced(config)
     networks: dict[ComputeMode, Any] = {}
@@ -89,7 +90,10 @@ def _calls(
     config: ModelConfig, modes: Sequence[ComputeMode], networks: dict[ComputeMode, Any], workload: Workload,
     device: torch.device, end: float,
 ) -> dict[ComputeMode, Call]:  # fmt: skip
-    """Return a call of each mode that works, after a first call. Empty if `end` has passed."""
+    """Create a call for each mode, run it once, and return the calls that succeeded.
+
+    The result is empty if `end` has passed.
+    """
     calls: dict[ComputeMode, Call] = {}
     for mode in modes:
         if time.monotonic() > end:
@@ -111,7 +115,7 @@ def _calls(
 def _alternate(
     calls: dict[ComputeMode, Call], clock: Callable[[], float], end: float = math.inf
 ) -> dict[ComputeMode, float]:
-    """Return the shortest duration of each call, in rounds of one call each, for about `SECONDS`.
+    """Run each call once per round, for about `SECONDS`, and return the shortest duration of each call.
 
     The result is empty if `end` passes before `LEAST` rounds.
     """

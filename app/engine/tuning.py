@@ -1,9 +1,9 @@
-"""Chooses the mode, that is the number type and the kernel, in which each version is computed on this machine.
+"""Chooses the mode (number type and kernel) in which each version is computed on this machine.
 
-The speeds of the modes are measured once for each shape, and the outputs of a type other than float32 are compared with
-those of float32 once for each version. Both are stored, so that an engine that starts again measures nothing. In case
-of doubt (too little time or memory, an error, an earlier attempt that ended the engine), float32 is used as without
-this module, and nothing is stored.
+The speeds of the modes are measured once for each shape. The outputs of each type other than float32 are compared with
+those of float32 once for each version. All results are stored, so a restarted engine does not measure again. If there
+is too little time or memory, if an error occurs, or if an attempt ended an engine within the last day, float32 is used
+and nothing is stored.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,9 @@ SECONDS = 5.0  # for all measurements of an engine, because versions are loaded 
 LEAST_DONE = 0.05  # share of a comparison from which its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
+ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt, because the cause may be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-TOO_LATE = "there was not enough time to measure it"
+TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -56,7 +58,10 @@ class _Speeds(msgspec.Struct, frozen=True):
 
 
 class _Attempt(msgspec.Struct, frozen=True):
-    """A mark that is stored during a measurement. It remains if the engine is killed."""
+    """A mark that is stored during a measurement. The mark remains if the engine is killed.
+
+    `started` is the Unix time at which the measurement began.
+    """
 
     started: float
 
@@ -65,7 +70,7 @@ class _Attempt(msgspec.Struct, frozen=True):
 class UntunedVersion:
     """A version for which a mode is chosen.
 
-    `probes` returns the probes, or None if there is nothing on which types can be compared. `build` returns a new
+    `probes` returns the probes, or None if there is no data on which types can be compared. `build` returns a new
     float32 network with the version's weights, on the CPU.
     """
 
@@ -76,10 +81,10 @@ class UntunedVersion:
 
 
 class Tuner:
-    """Chooses modes for one engine with `threads` threads. `measurements` are those of this kind of machine.
+    """Chooses modes for one engine with `threads` threads.
 
-    All measurements together take about `seconds`. Versions that are loaded after this time are measured by an engine
-    that is started later.
+    `measurements` are the stored measurements for this kind of machine. All measurements together take about `seconds`
+    seconds. When this time has been used, new versions are measured only by an engine that is started later.
     """
 
     def __init__(
@@ -91,12 +96,14 @@ class Tuner:
         self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
         self._mark = ""
         self._closed = False
+        self._lock = threading.Lock()  # held while a mark is stored or removed by `close`, which another thread calls
 
     def close(self) -> None:
-        """Stop before the process ends, so that a measurement in progress does not count as one that ended it."""
-        self._closed = True
-        if self._mark:
-            self._measurements.remove(self._mark)
+        """Stop before the process exits. The exit must not look like a crash during a measurement."""
+        with self._lock:
+            self._closed = True
+            if self._mark:
+                self._measurements.remove(self._mark)
 
     def choose(self, version: UntunedVersion) -> ModeChoice:
         """Return the fastest mode whose outputs differ from those of float32 by no more than the bounds."""
@@ -170,7 +177,7 @@ class Tuner:
         version = comparison.version
         probes, config = comparison.probes, version.subject.config
         if probes is None:
-            raise Undecided("there is nothing on which a faster type could be compared with float32")
+            raise Undecided("there is no data on which a faster type could be compared with float32")
         bounds = (precision.AGREEMENT, precision.CHANGE, precision.TEXT, precision.COSINE)
         key = f"check {version.digest} {mode} {hashlib.sha256(encode(probes)).hexdigest()} {bounds}"
         stored = self._load(key, PrecisionCheck)
@@ -187,19 +194,18 @@ class Tuner:
     def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
         """Mark a measurement that needs `need` bytes as attempted while it runs.
 
-        If it was attempted before and the engine was killed meanwhile, or if it cannot be attempted safely, raises
-        Undecided. So does any error of the measurement.
+        Raises Undecided if an earlier attempt ended the engine less than `ATTEMPT_SECONDS` ago, or if the measurement
+        cannot be attempted safely. Other errors of the measurement also raise Undecided.
         """
         key = f"attempt {key}"
-        if self._closed or time.monotonic() >= end:
+        if time.monotonic() >= end:
             raise Undecided(TOO_LATE)
-        if self._measurements.load(key, _Attempt) is not None:
-            raise Undecided("an engine ended while it measured this, or another engine is measuring it")
+        earlier = self._measurements.load(key, _Attempt)
+        if earlier is not None and abs(time.time() - earlier.started) < ATTEMPT_SECONDS:
+            raise Undecided("an engine ended during this measurement, or another engine is running it")
         if self._free() < need + MARGIN:
-            raise Undecided("there is not enough free memory to measure it")
-        if not self._measurements.save(key, _Attempt(time.time())):
-            raise Undecided("measurements cannot be stored")
-        self._mark = key
+            raise Undecided("there is not enough free memory for the measurement")
+        self._store_mark(key)
         try:
             yield
         except OutOfTime:
@@ -212,6 +218,14 @@ class Tuner:
         finally:
             self._mark = ""
             self._measurements.remove(key)
+
+    def _store_mark(self, key: str) -> None:
+        with self._lock:
+            if self._closed:
+                raise Undecided(TOO_LATE)
+            if not self._measurements.save(key, _Attempt(time.time())):
+                raise Undecided("measurements cannot be stored")
+            self._mark = key
 
     def _free(self) -> int:
         """The free memory for another network, in bytes."""
@@ -238,7 +252,10 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        """The probes; None if there are none, or if the outputs have no bounds.
+
+        Reading the probes can take a second.
+        """
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:
@@ -253,7 +270,7 @@ class _Comparison:
             return precision.compare(subject, self._exact, other, probes.source)
 
     def _go_on(self, runs: int) -> precision.GoOn:
-        """Whether there is time for the rest of a run and, if there are several `runs`, for the others."""
+        """Return a function that checks whether `runs` runs, including the current one, can finish in time."""
         start = time.monotonic()
 
         def go_on(done: float) -> bool:

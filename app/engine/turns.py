@@ -77,7 +77,7 @@ class Turns(Generic[Q]):
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 
     def add(self, part: Q) -> None:
-        """Add a part to the queue unless it is already queued. Its position depends on its last turn."""
+        """Add a part to the queue unless it is already queued. The position of the part depends on its last turn."""
         if part not in self._in_heap:
             self._in_heap.add(part)
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))

@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. It may also score sequences or generate text. `counters` are the counters of
-    this version.
+    Every version can compute embeddings. A version may also score sequences or generate text. `counters` are the
+    counters of this version.
     """
 
     loaded: LoadedNetwork
@@ -114,7 +114,7 @@ def _work(counters: Counters) -> wire.VersionWork:
 def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
     """Return a function that computes the head's raw outputs, or a regression's answers in their original units.
 
-    The answers are computed in float64: a float32 cannot represent a target like a time in seconds to the second.
+    The answers are computed in float64, because float32 has too few digits for targets such as times in seconds.
     """
     network, target = loaded.network, loaded.target
 
@@ -126,7 +126,10 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
-    """Return the network as a function of rows. In each call, all rows must be token ids or all must be numeric."""
+    """Return the network as a function that takes rows.
+
+    In each call, all rows must be token ids or all must be numeric.
+    """
 
     def run(rows: Sequence[Row]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]

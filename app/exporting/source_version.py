@@ -19,7 +19,7 @@ from models.config import ModelConfig
 
 
 class ExportRefused(InvalidRequest):
-    """The other format cannot express the computation of the version."""
+    """The target format cannot represent the computation of the version."""
 
     code = "not_exportable"
 
@@ -28,7 +28,7 @@ class ExportRefused(InvalidRequest):
 class SourceVersion:
     """A version to export. `raw` is its config.json, and `card` its README.md; `tokenizer` is None for numbers.
 
-    `calibration` is the scale and the bias, (C) each, by which the service changes the network's outputs, or None. For
+    `calibration` is the scale and the bias, (C) each, that the service applies to the network's outputs, or None. For
     regression, they are those of the values.
     """
 
@@ -40,6 +40,15 @@ class SourceVersion:
     tokenizer: Tokenizer | None
     card: str
     calibration: tuple[Array, Array] | None
+
+    @property
+    def number_type(self) -> str:
+        """The type that the service uses to standardise numbers. Other programs must use the same type.
+
+        In float32, large numbers such as times would lose their digits before their mean is subtracted.
+        """
+        scales: dict[str, Any] = self.raw.get("normalization") or {}
+        return str(scales.get("dtype", "float32"))
 
 
 def read_version(directory: Path) -> SourceVersion:

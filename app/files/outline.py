@@ -2,8 +2,8 @@
 
 Reads CSV, TSV and JSONL, with or without gzip. The footer of a Parquet file, which contains its row count and columns,
 is read only by the trainer. The row counts and column names must agree with those that the trainer reads later.
-Therefore, none are reported for a file that is malformed, ambiguous, or too large to count during the upload. Errors in
-a file are reported by the job that uses it.
+Therefore, row counts and column names are omitted for a file that is malformed, ambiguous, or too large to count during
+the upload. Errors in a file are reported by the job that uses it.
 
 To prevent a malicious file from blocking this process, the time for each file is limited, only one file is counted at a
 time, and every regular expression takes linear time.
@@ -229,7 +229,7 @@ class CsvTable(Table):
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter from the header. Returns False if the header alone does not determine it."""
+        """Choose the delimiter from the header. Returns False if the header alone does not determine the delimiter."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)
@@ -265,7 +265,7 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
     """Whether a quoted cell is still open at the end of a line. Only a cell that begins with a quote is quoted.
 
-    `quoted` tells whether a quoted cell was open at the start of the line. Raises ValueError if quotes enclose only
+    `quoted` indicates whether a quoted cell was open at the start of the line. Raises ValueError if quotes enclose only
     part of a cell or if spaces precede a quote, because the trainer may read such cells differently.
     """
     at = 0

@@ -17,8 +17,8 @@ class StoredFile:
     """An uploaded file.
 
     `format` is one of `app.wire.file_formats.FORMATS`, followed by ".gz" if the file is compressed, or None if unknown.
-    `rows` is the number of rows and `columns` the column names of a table; None if unknown. `roles` maps roles ("text",
-    "label" …) to the columns that the client has assigned to them.
+    `rows` is the number of rows of a table, and `columns` contains its column names. Both are None if unknown. `roles`
+    maps roles ("text", "label" …) to the columns that the client has assigned to them.
     """
 
     id: str

@@ -30,7 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, or None. `lock` takes an exclusive lock on it, and `share` a shared lock."""
+    """Return the row with this id, or None. Locks the row exclusively if `lock`, or for sharing if `share`."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -74,7 +74,7 @@ def expired(session: Session, now: float) -> list[FileRow]:
 
 
 def delete_file(session: Session, row: FileRow) -> None:
-    """Delete a file, and the probes of versions that were trained on it, because they are excerpts of it."""
+    """Delete a file, and the probes of versions that were trained on it, because probes are excerpts of the file."""
     uses = or_(JobRow.training_file == row.id, JobRow.validation_file == row.id)
     trained = select(VersionRow.id).join(JobRow, JobRow.id == VersionRow.job_id).where(uses)
     same = VersionRow.digest == ProbesRow.digest, VersionRow.owner == ProbesRow.owner

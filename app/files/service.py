@@ -56,8 +56,8 @@ class Files:
     ) -> StoredFile:
         """Store an upload of at most `limit` bytes as a file that expires after `expires_after` seconds.
 
-        If `format` is None, it is determined from the file name's extension. The rows and columns of a table are
-        counted during the upload. If the stream reads a `scratch` file, that file is stored without being copied.
+        If `format` is None, the format is determined from the file name's extension. The rows and columns of a table
+        are counted during the upload. If the stream reads a `scratch` file, that file is stored without being copied.
         Raises InvalidRequest with `param` set, or TooLarge.
         """
         check_purpose(purpose)
@@ -79,7 +79,7 @@ class Files:
     ) -> tuple[str, int]:
         """Store a blob of at most `limit` bytes, as `BlobStore.put_stream` does.
 
-        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for it.
+        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for the blob.
         """
         with self.database.read() as session:
             room = usage.room(session, self.quotas, owner)
@@ -170,7 +170,7 @@ class Files:
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:
-        """Delete a file. Raises InvalidRequest (`file_in_use`) while an unfinished job uses it."""
+        """Delete a file. Raises InvalidRequest (`file_in_use`) while an unfinished job uses the file."""
         with self.database.transaction() as session:
             row = self._row(session, id_, principal, lock=True)
             if jobs := repository.jobs_using(session, row.id):

@@ -1,8 +1,8 @@
 """Uploads large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are stored as rows of the table `files`, with different id prefixes. They expire and are
-garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
-contains a JSON description of the resulting file.
+Uploads and their parts are stored as rows of the table `files`, with different id prefixes. Uploads and their parts
+expire and are garbage-collected like files, but do not appear in file listings. The column `status_details` of an
+upload's row contains a JSON description of the resulting file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ MOST_PARTS = 1000
 
 
 class UploadPlan(msgspec.Struct, frozen=True):
-    """Describes the file that results from an upload. Stored as JSON. `file` is the id of that file once it exists."""
+    """Describes the file that results from an upload. Stored as JSON.
+
+    `file` is the id of the resulting file once it exists.
+    """
 
     purpose: str
     bytes: int
@@ -198,9 +201,9 @@ class Uploads:
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
-                f"joining the parts requires {size} bytes of free space on the service's disk, which has {free}; "
-                "the parts are kept until the upload expires: complete it when there is enough space, or send the "
-                "whole file to POST /v1/files, which stores it only once",
+                f"joining the parts requires {size} bytes of disk space, but only {free} are free; the parts are kept "
+                "until the upload expires, so complete it later, or send the whole file to POST /v1/files, which "
+                "stores it only once",
                 retry_after=60.0,
             )
 

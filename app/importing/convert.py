@@ -112,8 +112,8 @@ def _tokenizer(
     if own is not None:
         return tokenizer_from(own[1], own[0], rows, answers)
     text = (
-        "which file contains the tokens (--vocabulary FILE)? It may be a JSON list or dictionary, a text file with one "
-        f"token on each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
+        "which file contains the tokens (--vocabulary FILE)? The file may be a JSON list or dictionary, a text file "
+        f"with one token on each line, or a tokenizer.json. {CONDITIONS.format(rows=rows)}"
     )
     answers.open.append(Question("vocabulary", text))
     ask_before_vocabulary(answers)

@@ -1,4 +1,4 @@
-"""Creates an input on which an imported version is compared with the original program. Imports no torch."""
+"""Creates an input for comparing an imported version with the original program. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Probe:
 def read_inputs(own: str | None) -> list[Any] | None:
     """Return the inputs in the file `own`: one text per line, or a JSON list of inputs or of the steps of one input.
 
-    None if `own` is not a file. Raises InvalidRequest.
+    Returns None if `own` is not a file. Raises InvalidRequest.
     """
     try:
         if own is None or not Path(own).is_file():
             return None
         text = Path(own).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # also a name that no file can have
+    except (OSError, ValueError) as error:  # also raised for a name that no file can have
         if isinstance(error, UnicodeDecodeError):
             raise InvalidRequest(f"--probe {own}: the file is not UTF-8") from None
         return None
@@ -59,7 +59,7 @@ def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Pro
     """Create a probe from the user's input `own`. If `own` is None, use a short input that the network can read.
 
     `folder` is the checkpoint directory. `own` is a text or, for a network that reads numbers, the JSON of one
-    sequence. It may also be the path of a file (`read_inputs`), whose first input is the probe.
+    sequence. `own` may also be the path of a file (`read_inputs`), whose first input is the probe.
     """
     given = read_inputs(own)
     if config.input == "tokens":

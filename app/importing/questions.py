@@ -1,4 +1,4 @@
-"""The settings that the weights do not determine. The user is asked for them, or they are assumed and reported."""
+"""The settings that the weights do not determine. The import asks the user for them, or assumes and reports them."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Answers:
     def ask(self, question: Question) -> str:
         """Return the user's answer.
 
-        If there is no answer, the question stays open and a possible answer is returned, so that the import can
-        continue and collect the remaining questions.
+        If there is no answer, the question stays open and a possible answer is returned. The import can then continue
+        and collect the remaining questions.
         """
         answer = self.get(question.field)
         if answer is None:
@@ -93,7 +93,7 @@ class Answers:
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """Return the user's answer. If there is none, `value` is assumed and recorded with the reason."""
+        """Return the user's answer. If there is no answer, `value` is assumed and recorded with the reason."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")

@@ -178,7 +178,7 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
     """Record the words that splitting a text can never produce, because the original program splits texts differently.
 
-    Raises VocabularyInvalid if these are more than half of all words.
+    Raises VocabularyInvalid if more than half of all words cannot be produced.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
@@ -210,8 +210,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         )
     if answer is None:
         text = (
-            "what replaces a word that is not in the vocabulary: another word, or an id? skip: the word is left out; "
-            "none: texts with such words are rejected"
+            "what replaces words that are not in the vocabulary: another word, or an id? skip leaves them out; none "
+            "rejects texts that contain them"
         )
         answers.ask(Question("unknown", text))
         return UNKNOWN[0]

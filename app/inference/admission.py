@@ -1,7 +1,7 @@
 """Admission control: limits the number of requests and tokens waiting in one API process.
 
 The limits apply to requests to engines. A classification or an embedding is one request, regardless of the number of
-texts. A generation is one request for each continuation of each prompt. The metrics `num_requests_waiting` and
+texts. A generation counts as one request for each continuation of each prompt. The metrics `num_requests_waiting` and
 `num_requests_running` count the same requests.
 """
 
@@ -45,10 +45,10 @@ class Ticket:
         self.close()
 
     def weigh(self, tokens: int, *, charged: int | None = None, reserved: int = 0) -> None:
-        """Reserve capacity for the tokens, once their number is known, and take them from the caller's quota.
+        """Reserve capacity for the tokens once their number is known, and deduct them from the caller's quota.
 
-        If `charged` is given, takes this number instead. `reserved` tokens are taken as well, for the text to generate.
-        Raises the same errors as `Admission.admit`, and RateLimited or LargerThanQuota.
+        If `charged` is given, that number of tokens is deducted instead. `reserved` tokens for generated text are
+        deducted as well. Raises RateLimited or LargerThanQuota, and the errors of `Admission.admit`.
         """
         self._admission.take(0, tokens)
         self._tokens += tokens
@@ -56,10 +56,10 @@ class Ticket:
         self._reserved = reserved
 
     def room(self, tokens: int) -> int | None:
-        """The tokens that each request without a limit may generate after `tokens` of prompts; None without a quota.
+        """Return how many tokens each request without a limit may generate after prompts of `tokens` tokens.
 
-        These requests may use half of what is left of the caller's quota, so that others can run at the same time, but
-        at least a small share of the whole quota.
+        Each request may use half of the caller's remaining quota, but at least a small share of the whole quota, so
+        that other requests can run at the same time. Returns None if the caller has no quota.
         """
         allowance = self._admission.rates.allowance(self._principal, TOKENS)
         if allowance is None:
@@ -67,7 +67,7 @@ class Ticket:
         return (max(allowance.limit // LEAST_SHARE, allowance.left // 2) - tokens) // max(1, self._waiting)
 
     def generated(self, tokens: int) -> None:
-        """Use some of the reserved tokens. `close` returns the others."""
+        """Deduct generated tokens from the reserved tokens. `close` returns the remaining tokens."""
         self._reserved -= tokens
 
     def started(self) -> None:
@@ -81,7 +81,7 @@ class Ticket:
     def sent(self) -> None:
         """Count the sent requests as running.
 
-        They keep their capacity, because the engine does not report when it starts them.
+        Sent requests keep their capacity, because the engine does not report when it starts them.
         """
         self._run(self._waiting)
 

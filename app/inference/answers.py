@@ -32,8 +32,9 @@ class LabelReading:
 class SelectionReading:
     """A distribution over some of the labels, given that exactly one of them applies.
 
-    It is the softmax of their logits. For classification, this restricts the distribution to the selected labels; for
-    multilabel classification, whose probabilities are independent, it conditions on exactly one of them being present.
+    The distribution is the softmax of the labels' logits. For classification, this restricts the distribution to the
+    selected labels; for multilabel classification, whose probabilities are independent, it conditions on exactly one of
+    them being present.
     """
 
     indices: tuple[int, ...]
@@ -48,7 +49,7 @@ class SelectionReading:
         return [shares[index] for index in self.indices]
 
     def best(self, probabilities: Sequence[float]) -> int:
-        """The position of the most probable option. If several are tied, the first in label order."""
+        """The position of the most probable option. Ties are resolved by label order."""
         return max(range(len(probabilities)), key=lambda i: (probabilities[i], -self.indices[i]))
 
 

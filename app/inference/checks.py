@@ -73,8 +73,8 @@ def filled(
 ) -> wire.SamplingParams:
     """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
-    `max_tokens` is at least 1, and at most `most` if that is given. If the network has no maximum sequence length,
-    `max_tokens` is otherwise the context length.
+    `max_tokens` is at least 1 and, if `most` is given, at most `most`. If the network has no maximum sequence length,
+    the context length is the upper limit.
     """
     limit = version.config.position_limit
     room = version.config.context_length if limit is None else limit - max(map(len, prompts))

@@ -70,8 +70,8 @@ class DecisionRule:
 def answer_score(task: str, probs: Sequence[float]) -> float:
     """An answer's score, as in a calibration's risk-coverage table.
 
-    For classification, this is the highest probability. For multilabel classification, each label is a separate
-    decision, and the score is that of the least certain decision.
+    For classification, the score is the highest probability. For multilabel classification, each label is a separate
+    decision, and the score of the answer is that of its least certain decision.
     """
     return max(probs) if task == "classification" else min(max(p, 1.0 - p) for p in probs)
 
@@ -116,7 +116,7 @@ def _required(calibration: Calibration | None, version: ResolvedVersion, field: 
 
 def _check_combination(policy: DecisionPolicy, task: str, version: ResolvedVersion) -> None:
     if policy.threshold is not None and task != "multilabel":
-        instead = "; use abstain_below to give no label to uncertain items" if task in LABELLED else ""
+        instead = "; use abstain_below to leave uncertain items without a label" if task in LABELLED else ""
         gives = "one label for each item" if task in LABELLED else "numbers"
         message = f"threshold applies only to multilabel versions, but {version.ref} predicts {gives}"
         raise InvalidRequest(f"{message}{instead}", code="wrong_task", param="threshold")

@@ -27,8 +27,8 @@ OVERDUE = -1  # the inbox tag with which the timer reports that the deadline has
 class Piece:
     """New text and tokens of one choice. The last piece of a choice has a `finish_reason` (`stop` or `length`).
 
-    `stop_reason` is the stop string or the stop token id that ended the choice. It is None if the choice ended at an
-    end-of-text token or reached its maximum length.
+    `stop_reason` is the stop string or the stop token id that ended the choice. `stop_reason` is None if the choice
+    ended at an end-of-text token or reached its maximum length.
     """
 
     index: int
@@ -63,7 +63,7 @@ class Choice:
         self._include_stop = stops.include
 
     def take(self, message: wire.Tokens) -> Piece:
-        """Return the piece for newly generated tokens. It is the last piece if the tokens complete a stop string."""
+        """Return the piece for newly generated tokens, which is the last piece if the tokens complete a stop string."""
         if message.timing is not None:
             self.timing, self._began = message.timing, time.monotonic()
             self.cached_tokens = message.cached_tokens

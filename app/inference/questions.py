@@ -36,7 +36,10 @@ class OptionChoice:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A question about the position on an ordered scale. `field` is the request field with the levels, lowest first."""
+    """A question that asks for a position on an ordered scale.
+
+    `field` is the request field with the levels, lowest first.
+    """
 
     place: str
     field: str
@@ -103,11 +106,14 @@ class QuestionReader:
         values = tuple(map(float, levels if _numeric(levels) else range(len(levels))))
         if len(set(values)) < len(values):
             place = f"{question.place}.{question.field}"
-            raise InvalidRequest(f"{place} contains a level twice; each level must be unique", param=place)
+            raise InvalidRequest(f"{place} contains a level twice; levels must be unique", param=place)
         return ScaleReading(values)
 
     def _option(self, option: str | bool, place: str) -> int:
-        """The index of the label that an option represents. True is the positive label, and false is the other one."""
+        """The index of the label that an option represents.
+
+        True is the positive label, and false is the other label.
+        """
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)
             if positive is not None:
@@ -127,7 +133,7 @@ class QuestionReader:
         if len(set(indices)) < len(indices):
             twice = next(index for i, index in enumerate(indices) if index in indices[:i])
             label = self.version.labels[twice]
-            raise InvalidRequest(f"{place} contains the label {label[:60]!a} twice; each must be unique", param=place)
+            raise InvalidRequest(f"{place} contains the label {label[:60]!a} twice; labels must be unique", param=place)
         return SelectionReading(tuple(indices))
 
     def _shown(self) -> str:

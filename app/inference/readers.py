@@ -25,8 +25,8 @@ class Readers:
     """A thread pool that limits the total size of the input being read or waiting for a thread.
 
     `room` is the limit, in characters, ids or numbers. Input that would exceed the limit is rejected. Each principal
-    uses at most one thread at a time, so that another thread remains for other principals. Without keys, all requests
-    share the pool.
+    uses at most one thread at a time, so that another thread remains for other principals. If no API keys are
+    configured, all requests share the pool.
     """
 
     def __init__(self, room: int) -> None:

@@ -1,6 +1,6 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. They also tell the engines which versions to keep
+The checks run twice a second, so a report is always available. The checks also tell the engines which versions to keep
 loaded, unload deleted versions, and drop deleted versions' data from this process.
 """
 
@@ -73,7 +73,7 @@ class Readiness:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def report(self, principal: str = LOCAL) -> ReadinessReport:
-        """The result of the latest checks. Names the versions that `principal` may see, and counts all others."""
+        """The result of the latest checks. Lists the versions that `principal` may see, and counts all others."""
         checks = {
             "database": "ok" if time.monotonic() - self._answered < STALE else "the database is not responding",
             "engine": "ok" if self._inference.pool.living else "no engine is running",

@@ -47,7 +47,7 @@ Resolve = Callable[[str, str], Version]
 
 
 class Inference:
-    """The inference use cases, one instance per API process. Call its methods on the loop that called `start`."""
+    """The inference use cases, one instance per API process. Call all methods on the event loop that called `start`."""
 
     background = False  # whether engines answer the requests of other processes first
 
@@ -85,7 +85,7 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the head's outputs for each item, calibrated unless the query says otherwise.
+        """Return the head's outputs for each item. The outputs are calibrated unless the query disables calibration.
 
         Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
         and may reject the version by raising an error.
@@ -166,7 +166,7 @@ class Inference:
         return client if client is not None else await self.load(version)
 
     async def load(self, version: ResolvedVersion) -> EngineClient:
-        """Return an engine that has the version loaded. If there is none, load the version into one.
+        """Return an engine that has the version loaded. If there is no such engine, load the version into one.
 
         Raises Unavailable (`loading`) if the version is not loaded before its `wait_until`.
         """
@@ -223,7 +223,7 @@ class Inference:
     # --- generation ---------------------------------------------------------------------------------------------
 
     async def generate(self, query: GenerationQuery) -> GenerationRequest:
-        """Start a generation. The caller must read all of the result's pieces or close it."""
+        """Start a generation. The caller must read all of the result's pieces or close the result."""
         until = time.monotonic() + query.seconds
         with self.deadlines.limit(query.seconds):
             async with AsyncExitStack() as stack:
@@ -262,7 +262,7 @@ class Inference:
     ) -> tuple[EngineClient, Work]:
         """Send the requests and wait for the first answer. Closing `stack` aborts the open requests.
 
-        If the engine has unloaded the version in the meantime, the version is reloaded, once.
+        If the engine has unloaded the version in the meantime, the version is reloaded once.
         """
         for last in (False, True):
             client, work = await self._engine(version), Work(requests, trusted)

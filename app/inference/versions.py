@@ -69,7 +69,10 @@ class Cache(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The parts of a version that the API process needs: all except the weights. They depend only on the digest."""
+    """The parts of a version that the API process needs: everything except the weights.
+
+    All parts depend only on the digest.
+    """
 
     config: ModelConfig
     raw_config: dict[str, Any]
@@ -128,9 +131,9 @@ class _Answer:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
-    `probes(digest, owner)` returns the encoded probes of a version; empty if it has none.
+    `probes(digest, owner)` returns the encoded probes of a version, or empty bytes if the version has none.
 
-    These operations block and therefore run in threads. Files are fetched in separate threads, because fetching can
+    These operations run in threads, because they block. Files are fetched in separate threads, because fetching can
     take minutes. A request waits at most `patience` seconds for the files.
     """
 
@@ -173,9 +176,10 @@ class Versions:
             self._assets.pop(digest, None)
 
     async def find(self, reference: str, principal: str) -> VersionRecord:
-        """Return the version to which a reference resolves or, if the database does not respond, last resolved.
+        """Resolve a reference to a version.
 
-        Raises NotFound if no version is visible to the principal.
+        If the database does not respond, the last result for this reference is returned. Raises NotFound if no version
+        is visible to the principal.
         """
         key = (reference, principal)
         entry, now = self._records.get(key), time.monotonic()
@@ -213,7 +217,7 @@ class Versions:
         return wire.Load(record.digest, str(directory), files, record.ref, nbytes, bool(record.aliases), probes)
 
     def _load_probes(self, record: VersionRecord) -> bytes | None:
-        """The probes; None if they cannot be read. Without them, versions can still be loaded."""
+        """Return the probes, or None if they cannot be read. Versions can be loaded without probes."""
         try:
             return b"" if self._probes is None else self._probes(record.digest, record.owner)
         except Exception as error:

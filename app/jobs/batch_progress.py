@@ -1,4 +1,4 @@
-"""The progress of a batch, which is stored in its job's `report`, and the status in which clients see the batch."""
+"""The progress of a batch, which is stored in its job's `report`, and the batch's status as shown to clients."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def ended_as(status: str, error: Mapping[str, Any] | None) -> str:
 def status_of(job: Job) -> str:
     """Return the status of a batch in OpenAI's terms.
 
-    A batch that waits for its first attempt is "validating". One that waits for another attempt is
-    "in_progress" or, if its files were being stored, "finalizing".
+    A batch that waits for its first attempt is "validating". A batch that waits for another attempt is "in_progress"
+    or, if its files were being stored, "finalizing".
     """
     if job.ended:
         return ended_as(job.status, job.error)

@@ -30,7 +30,7 @@ class NewBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     input_file_id: Annotated[str, Meta(description="The id of a file with the purpose `batch`, from `POST /v1/files`")]
     endpoint: Annotated[str, Meta(description="The route that answers the requests")]
-    completion_window: Annotated[str, Meta(description="The time in which the batch must be completed: 24h")]
+    completion_window: Annotated[str, Meta(description="The maximum time for completing the batch: 24h")]
     metadata: dict[str, str] | None = None
     output_expires_after: OutputExpiry | None = None
 

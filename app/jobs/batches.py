@@ -40,9 +40,9 @@ class Batches:
     def create(
         self, request: NewBatch, principal: str, idempotency_key: str | None = None, retry_count: int = 0
     ) -> Job:
-        """Queue a batch. The file is not read yet.
+        """Queue a batch. Does not read the file yet.
 
-        A repeated request returns the job of the first one, as in `Jobs.create`. Raises InvalidRequest and NotFound
+        A repeated request returns the job of the first request, as in `Jobs.create`. Raises InvalidRequest and NotFound
         with `param` set.
         """
         batch_request.check(request)

@@ -59,7 +59,7 @@ class JobClaims:
     def claimable(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
         """Whether `claim` would claim or change any job of these kinds.
 
-        This only reads, so idle workers do not take the write lock.
+        The check only reads, so idle workers do not take the write lock.
         """
         now = self._database.now(session)
         due = or_(selection.claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
@@ -68,7 +68,7 @@ class JobClaims:
     def any_leases(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
         """Whether any unfinished job of these kinds has a lease or a start time.
 
-        Such a job may become claimable as time passes.
+        A job with a lease or a start time may become claimable as time passes.
         """
         timed = and_(JobRow.lease_until.is_not(None), JobRow.status.not_in(ENDED), JobRow.kind.in_(kinds))
         return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
@@ -85,12 +85,12 @@ class JobClaims:
 
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
-        cancelled or paused instead, except for a batch, whose next attempt stores the answers that it has. A job that
-        was lost `max_attempts` times fails; a batch has one more attempt to store its answers.
+        cancelled or paused instead. A batch is an exception: its next attempt stores the answers that it has. A job
+        that was lost `max_attempts` times fails; a batch has one more attempt to store its answers.
         """
         now = self._database.now(session)
-        # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
-        # was lost too often.
+        # Settle lost jobs first. Otherwise, the claim could start a job that a client has cancelled, or a job that was
+        # lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
@@ -117,8 +117,8 @@ class JobClaims:
         job = Job.of(row)
         if lost:
             self._log_loss(session, job)
-        # A job that waits for disk space is claimed again and again, only to check the disk. Log only the first of
-        # these attempts: if the job was delayed and its newest event is the start of an attempt, log no other start.
+        # A job that waits for disk space is claimed repeatedly, only to check the disk. Log only the first of these
+        # attempts: if the job was delayed and its newest event is the start of an attempt, log no other start.
         delayed = following.status == QUEUED and following.lease_until is not None
         if not (following.tried or (delayed and logbook.newest_kind(session, job.id) == ATTEMPT)):
             self._log_start(session, job)
@@ -206,7 +206,7 @@ class JobClaims:
         kind = session.scalar(select(JobRow.kind).where(JobRow.id == job_id))
         if (flags.cancel or flags.pause) and kind != BATCH:  # the next attempt at a batch stores its answers
             return self._states.obey(session, job_id, flags)
-        # For a queued job, `lease_until` is the time from which it may be claimed.
+        # For a queued job, `lease_until` is the time when it becomes claimable.
         until = self._database.now(session) + delay if delay else None
         values = {"losses": JobRow.losses + 1} if lost else {}
         lease = NO_LEASE | {"lease_until": until}
@@ -238,7 +238,7 @@ class JobClaims:
         self._states.log(session, job_id, events)
 
     def _log_loss(self, session: Session, job: Job) -> None:
-        """Log that the previous attempt was lost. That attempt's worker may have been killed before logging it."""
+        """Log that the previous attempt was lost. The lost attempt's worker may have been killed before logging it."""
         lost = job.attempt - 1
         message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
         self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
@@ -254,7 +254,7 @@ class JobClaims:
         # A batch has one more attempt, which stores the answers that it has.
         most = max_attempts + case((JobRow.kind == BATCH, 1), else_=0)
         settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= most))
-        # If a lost worker comes back, the lock prevents it from renewing its lease before the change below.
+        # If a lost worker comes back, the lock prevents it from renewing its lease before its row is changed.
         rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:
@@ -278,6 +278,6 @@ class JobClaims:
 
 def _held_by(job_id: str, attempt: int) -> ColumnElement[bool]:
     # Compare the status too: a job that was paused or cancelled after its lease had expired keeps its attempt number.
-    # So does an auto job that waits for its trials: it is running, but has no lease.
+    # An auto job that waits for its trials also keeps its attempt number: it is running, but has no lease.
     held = and_(JobRow.status == RUNNING, JobRow.lease_until.is_not(None))
     return and_(JobRow.id == job_id, JobRow.attempt == attempt, held)

@@ -56,7 +56,8 @@ class JobCreation:
             base = self._check_base(session, request, principal)
             job_id = new_id("ftjob")
             name = self._publish_name(session, request, base, principal, job_id)
-            # Chosen here rather than by the trainer, because every attempt of the job must use the same seed.
+            # The seed is chosen here rather than by the trainer, because every attempt at the job must use the same
+            # seed.
             seed = secrets.randbelow(limits.MAX_SEED + 1) if request.seed is None else request.seed
             spec = self._spec(session, request, principal, seed)
             expected = request.publish.expected_version
@@ -104,8 +105,8 @@ class JobCreation:
             message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), cutoff=0.7)
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
-        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
-        # the blobs are protected because the job's row refers to them.
+        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. Afterwards,
+        # the job's row refers to the blobs and protects them.
         self._registry.hold_files(session, base.files)
         return base
 

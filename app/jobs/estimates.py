@@ -39,7 +39,7 @@ from app.wire.trainer import Estimated, Note, TrainEvent, TrainFailed, TrainSpec
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
-LEASE_SECONDS = 10.0  # if this process is frozen, the trainer exits after this time
+LEASE_SECONDS = 10.0  # seconds after which the trainer exits if this process is frozen
 RETRY_SECONDS = 5.0
 YOUNG_SECONDS = 60.0  # a directory younger than this may not have been locked yet
 REPORT = "data_report"
@@ -84,8 +84,8 @@ class Estimates:
     ) -> Estimate:
         """Estimate the memory and time that a job with this request needs. Blocks for up to `seconds`.
 
-        Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the code and
-        message with which the job would fail. Raises Overloaded if another estimate is running, DeadlineExceeded after
+        Raises the same errors as `Jobs.create`. If the data is unusable, raises InvalidRequest with the error code and
+        message that the job would have. Raises Overloaded if another estimate is running, DeadlineExceeded after
         `seconds`, and EstimateAbandoned when `stopping` returns true.
         """
         if not self._running.acquire(blocking=False):

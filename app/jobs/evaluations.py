@@ -50,9 +50,9 @@ class Evaluations:
     def create(
         self, request: EvaluationRequest, principal: str, idempotency_key: str | None = None, retry_count: int = 0
     ) -> Job:
-        """Queue an evaluation. The file is not read yet.
+        """Queue an evaluation. Does not read the file yet.
 
-        A repeated request returns the job that the first one created, as in `Jobs.create`. Raises InvalidRequest or
+        A repeated request returns the job that the first request created, as in `Jobs.create`. Raises InvalidRequest or
         NotFound with `param` set.
         """
         evaluation_request.check(request)

@@ -1,6 +1,6 @@
 """The rules for the fields of a training request.
 
-These checks need no files or tables, so the client receives an immediate error instead of a job that fails later. The
+The checks do not need files or tables, so the client receives an immediate error instead of a job that fails later. The
 rules for the options in `training` are in `app.wire.training_rules`; the trainer applies them too.
 """
 

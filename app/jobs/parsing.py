@@ -123,13 +123,13 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 
 
 def _merge_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge the training options from the three objects in which a client may send them.
+    """Merge the training options from the three objects that may contain them.
 
     Also returns the path of each option's value in the body. An option with the value "auto" is treated as not set.
     Raises InvalidRequest if two values of an option differ.
     """
     merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}  # option -> the path from which its value was taken
+    sources: dict[str, str] = {}  # option -> the path of its value
     for path in ("training", "method.supervised.hyperparameters", "hyperparameters"):
         options = _value_at(fields, path)
         if options is not None and not isinstance(options, Mapping):

@@ -58,15 +58,16 @@ def page(
     return cut([Job.of(row) for row in rows], limit)
 
 
-def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """Return the subset of `job_ids` whose jobs have one of these statuses."""
-    return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
+def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str], kinds: Sequence[str]) -> set[str]:
+    """Return the subset of `job_ids` whose jobs are of these kinds and have one of these statuses."""
+    wanted = JobRow.id.in_(job_ids), JobRow.status.in_(statuses), JobRow.kind.in_(kinds)
+    return set(session.scalars(select(JobRow.id).where(*wanted)))
 
 
 def count_before(session: Session, job: Job) -> int:
     """Count the jobs of all owners that are running or will be claimed before this one (see `JobClaims.claim`).
 
-    An auto job counts once, without its trials. Batches do not count, because they have a lane of their own.
+    An auto job counts once, without its trials. Batches do not count, because they run in a separate lane.
     """
     earlier = or_(JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id))
     first = or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, earlier))
@@ -77,7 +78,8 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. A trial's count is its parent's, which is running.
+    Ranks the queue only once, regardless of the number of jobs. A trial has the count of its parent, which is a running
+    job.
     """
     if not jobs:
         return {}

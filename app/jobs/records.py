@@ -14,7 +14,7 @@ QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 ENDED = tables.ENDED
 FINE_TUNING, EVALUATION, BATCH = tables.FINE_TUNING, tables.EVALUATION, tables.BATCH
-# Workers run each group of kinds in a lane of its own, so that a day's training does not delay a batch.
+# Workers run each group of kinds in a separate lane, so that long training jobs do not delay batches.
 TRAINING_LANE, BATCH_LANE = (FINE_TUNING, EVALUATION), (BATCH,)
 
 # Phases are more detailed than statuses. While a job runs, the trainer reports its phase (`app.wire.trainer.Phase`).
@@ -134,7 +134,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. Ignored if the log already has an event with the same `kind` and `step`."""
+    """An event to append to a job's log, unless the log already has an event with the same `kind` and `step`."""
 
     kind: str
     step: int
@@ -177,7 +177,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A checkpoint of a job. Its id is a model reference, so the checkpoint can be loaded by its id."""
+    """A checkpoint of a job. The id of a checkpoint is a model reference, so the checkpoint can be loaded by its id."""
 
     id: str
     job_id: str

@@ -62,24 +62,24 @@ class JobRepository:
 
     def lock(self, session: Session, job_id: str) -> Job | None:
         """Read a job and lock its row until the transaction ends."""
-        # SQLite has no such clause; there, transactions that write run one at a time.
+        # SQLite has no FOR UPDATE clause, but runs only one writing transaction at a time.
         row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
         return Job.of(row) if row else None
 
     def cancel(self, session: Session, job: Job) -> None:
-        """Cancel a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
+        """Cancel a locked job immediately if no worker holds it. If a worker holds it, set a flag for the worker.
 
         The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
-        # Trials first: if no worker holds any, they all end here, and the job ends with them, without waiting for a
-        # worker. `_stop` writes both flags, so an earlier request to pause is repeated.
+        # Cancel the trials first. If no worker holds a trial, all trials end here, and the job ends with them. `_stop`
+        # writes both flags, so an earlier request to pause is repeated.
         for trial in trials.of(session, job.id, lock=True):
             if not trial.ended:
                 self._stop(session, trial, Flags(cancel=True, pause=trial.pause_requested))
         self._stop(session, job, Flags(cancel=True, pause=job.pause_requested))
 
     def pause(self, session: Session, job: Job) -> None:
-        """Pause a locked job immediately if no worker holds it. Otherwise, set a flag for the worker.
+        """Pause a locked job immediately if no worker holds it. If a worker holds it, set a flag for the worker.
 
         The job's unfinished trials are paused in the same way.
         """
@@ -98,15 +98,15 @@ class JobRepository:
             if trial.status == PAUSED:
                 self._states.resume(session, trial.id)
         self._states.resume(session, job.id)
-        # A job with trials runs without a lease until they have ended. If it were queued, a worker could claim it
-        # earlier.
+        # A job with trials runs without a lease until they have ended. If the job were queued, a worker could claim it
+        # before the trials have ended.
         if paused:
             self._states.update(session, job.id, status=RUNNING, phase=TRAINING)
         usage.check_queued(session, self._quotas, job.owner, self._database.now(session))
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
-        # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
+        # A job must not end before its trials. If workers hold some trials, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if (
             self._keeps_answers(job)
@@ -121,10 +121,10 @@ class JobRepository:
             self._states.obey(session, job.id, flags)
 
     def _keeps_answers(self, job: Job) -> bool:
-        """Whether this is a batch that a worker has begun. Its next attempt stores the answers and ends it."""
+        """Whether this is a batch that a worker has begun. The next attempt stores the answers and ends the batch."""
         return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that would obey a flag. If its worker comes back after
-        # all, its writes are refused, because the job is no longer "running" or has a later attempt.
+        # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
+        # writes are rejected, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)

@@ -80,13 +80,13 @@ class Jobs:
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         except IntegrityError:
             # A concurrent request with the same key was committed after this request had searched for the key. The
-            # second try finds the job of that request.
+            # second attempt finds the job of the concurrent request.
             job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return self._complete(session, job)
 
     def get(self, job_id: str, principal: str) -> Job:
-        """Return the job with this id. If it is queued, `jobs_before` is set. Raises NotFound (`job_not_found`)."""
+        """Return the job with this id. Sets `jobs_before` if the job is queued. Raises NotFound (`job_not_found`)."""
         with self._database.read() as session:
             return self._complete(session, self._job(session, job_id, principal))
 
@@ -141,7 +141,7 @@ class Jobs:
     def outline(self, job_id: str, principal: str, after: str | None, points: int) -> Sequence[JobEvent]:
         """Return the events of a job after the event with id `after`, oldest first, with at most 2 * `points` metrics.
 
-        A plot of a long run needs no more. See `logbook.thinned_events`.
+        A plot of a long run does not need more metrics. See `logbook.thinned_events`.
         """
         with self._database.read() as session:
             self._job(session, job_id, principal)
@@ -203,7 +203,7 @@ class Jobs:
         return self.get(job_id, principal)
 
     def _complete(self, session: Session, job: Job) -> Job:
-        """Return the job with its trials. If it is queued, set `jobs_before`."""
+        """Return the job with its trials. Sets `jobs_before` if the job is queued."""
         before = queries.count_before(session, job) if job.public_status == QUEUED else None
         return trials.attach(session, [replace(job, jobs_before=before)], self._database.now(session))[0]
 

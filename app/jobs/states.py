@@ -37,8 +37,9 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
-    Otherwise, between the check and the write, another worker could claim the job or another client could end it.
+    The methods do not check whether a change is allowed. The caller must check this condition while it holds the lock
+    on the row. Without the lock, another worker could claim the job, or another client could end it, between the check
+    and the write.
     """
 
     def __init__(self, database: Database) -> None:

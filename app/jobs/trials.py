@@ -1,14 +1,14 @@
 """SQL for the trials of auto jobs.
 
-An auto job is claimed twice: first to plan its trials and then, when all trials have ended, to publish the best one. In
-between, it is running without a lease, and no worker holds it. A trial is a separate job, with the auto job as its
-parent. Three rules prevent conflicts:
+An auto job is claimed twice: first to plan its trials and then, when all trials have ended, to publish the best one.
+While its trials run, the auto job has the status "running", but no lease and no worker. A trial is a separate job, with
+the auto job as its parent. Three rules prevent conflicts:
 
 - All of a job's trials are inserted in the transaction that ends its planning, so a job has either none or all of them.
 - A transaction that changes a parent and its trials locks the parent first. Workers that hold a trial never lock its
   parent in the same transaction, so no deadlock can occur.
-- A parent ends after its trials. A request to cancel or pause it is passed on to its trials. When they have stopped,
-  the next worker that looks for a job also changes the parent.
+- A parent ends after its trials. A request to cancel or pause the parent is passed on to its trials. When the trials
+  have stopped, the next worker that looks for a job also changes the parent.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def attach(session: Session, jobs: Sequence[Job], now: float) -> list[Job]:
 
 
 def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
-    """Return an auto job with its trials. If it has not ended, derive its progress from its trials."""
+    """Return an auto job with its trials. The progress of an unfinished job is derived from its trials."""
     if job.ended:
         return replace(job, trials=of_job)
     works = [max(1.0, float(planned["work"])) for planned in job.settled["trials"]]
@@ -78,7 +78,7 @@ def _summed(job: Job, of_job: tuple[Job, ...], now: float) -> Job:
 def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: float) -> None:
     """Insert the trials of a locked job as queued jobs.
 
-    They take their parent's position in the queue, ahead of all jobs that were created later.
+    The trials take their parent's position in the queue, ahead of all jobs that were created later.
     """
     for number, trial in enumerate(planned, start=1):
         row = JobRow(
@@ -87,7 +87,7 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
             trial=number,
             status=QUEUED,
             phase=WAITING,
-            body_sha256="",  # not created by a request, so no retry of a request can find it
+            body_sha256="",  # no request created this job, so retries cannot find it
             request=_request(parent, trial),
             model=trial.model,
             created_at=parent.created_at,
@@ -118,7 +118,7 @@ def complete() -> ColumnElement[bool]:
 
 
 def stopped() -> ColumnElement[bool]:
-    """Whether a job is to be cancelled or paused and all of its trials have stopped."""
+    """Whether a job has a request to cancel or pause it, and all of its trials have stopped."""
     cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
     paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
     return and_(waits(), or_(cancelled, paused))

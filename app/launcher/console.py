@@ -46,7 +46,8 @@ class Console:
 class Terminal(Console):
     """A quiet console: the programs' warnings and errors in colour, a banner, and progress bars for the demo.
 
-    The bars are the last lines on the screen. They are erased before another line is printed, and drawn again below it.
+    The bars are the last lines on the screen. The bars are erased before another line is printed, and drawn again below
+    that line.
     """
 
     def __init__(self, out: TextIO, *, colour: bool = True, moving: bool = True) -> None:

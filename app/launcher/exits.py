@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 
-POLL = 0.05  # seconds between two checks of a child, on systems whose event loop cannot wait for a process
+POLL = 0.05  # seconds between two checks of a child, on systems that cannot wait for a process in an event loop
 
 
 async def exit_of(process: subprocess.Popen[bytes]) -> int:

@@ -1,7 +1,7 @@
 """The list of running programs, `<data>/run/programs.json`, which the launcher writes.
 
 Trainers and batch programs are children of the worker, which writes one file for each of them,
-`<data>/run/trainers/<job>.json`. Such a file counts only if its process is running and is such a program.
+`<data>/run/trainers/<job>.json`. A file is ignored unless its process is running and is a trainer or a batch program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
     `job` and `attempt` are set for trainers and batch programs only, and `parent` for trainers of trials. `url` is set
-    for the API only. It is the address at which programs on this machine reach the API.
+    for the API only. `url` is the address at which programs on this machine reach the API.
     """
 
     program: str  # api | engine | worker | trainer | batch
@@ -69,11 +69,13 @@ def _runs(module: bytes, pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are no trainers, reading the list takes one system
+    call.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"
-        self._empty: int | None = None  # the time of the folder's last change, if the folder was empty after it
+        self._empty: int | None = None  # the folder's modification time when it was last found empty
 
     def read(self) -> list[Program]:
         """Return the trainers that are running."""
@@ -84,7 +86,8 @@ class Trainers:
         if changed == self._empty:
             return []
         paths = sorted(self._folder.glob("*.json"))
-        # A file may be added within the resolution of the folder's time, so a recent change is not relied on.
+        # The folder's time has a limited resolution, and a file may be added within it, so a recent change is not
+        # trusted.
         settled = not paths and time.time_ns() - changed > SETTLED_NS
         self._empty = changed if settled else None
         return [trainer for path in paths if (trainer := _trainer(path)) is not None]

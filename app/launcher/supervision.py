@@ -43,7 +43,7 @@ def _die_with(parent: int) -> Callable[[], None]:
     def ask_for_signal() -> None:
         if _prctl is not None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # the parent died before prctl was called, so no signal will come
+            if os.getppid() != parent:  # the parent died before prctl was called, so it will never send the signal
                 os._exit(1)
 
     return ask_for_signal
@@ -116,7 +116,7 @@ class Child:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
-        rest = b""  # the start of a line whose end has not arrived yet
+        rest = b""  # the start of an incomplete line
         try:
             while chunk := await reader.read(65536):
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""The registry's SQL queries for aliases and their moves. They return records and never commit."""
+"""The registry's SQL queries for aliases and their moves. The functions return records and never commit."""
 
 from __future__ import annotations
 

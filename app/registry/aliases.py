@@ -34,9 +34,9 @@ def move(
 
     If `required` is None, the alias's `required` flag does not change. `loads` indicates whether the version has been
     loaded without errors. A required alias must not point to a version that may fail to load, because the service would
-    then never become ready. Raises InvalidRequest (`version_not_loaded`) in that case, NotFound (`version_not_found`)
-    if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point to the `expected`
-    version.
+    then never become ready. Raises InvalidRequest (`version_not_loaded`) for such a version, NotFound
+    (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point
+    to the `expected` version.
     """
     check_name(alias, "alias")
     target = repository.find_version(session, model.name, version) if 0 < version < NUMBER_LIMIT else None
@@ -77,7 +77,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load an alias's moves, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
+    """Load an alias's moves, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of the moves."""
     if after is not None and not (0 < after < MOVE_LIMIT and alias_repository.is_move(session, name, alias, after)):
         raise NotFound(
             f"after must be the id of a move of {name}@{alias}, not {after}", code="move_not_found", param="after"

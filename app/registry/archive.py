@@ -1,7 +1,7 @@
 """Reads and writes checkpoint directories as tar archives.
 
-The reader accepts only regular files whose names are allowed in a checkpoint. It does not use Python's `tarfile`, which
-supports links and sparse files and allocates buffers of any size declared in a header.
+The reader accepts only regular files whose names are allowed in a checkpoint. The module does not use Python's
+`tarfile`, which supports links and sparse files and allocates buffers of any size declared in a header.
 """
 
 from __future__ import annotations
@@ -199,7 +199,10 @@ def _skip(source: _Input, size: int) -> None:
 
 
 def _drain(source: _Input) -> None:
-    """Read the rest of the stream, so that the sender can finish. Raises ArchiveInvalid unless it is only padding."""
+    """Read the rest of the stream, so that the sender can finish.
+
+    Raises ArchiveInvalid if the rest contains anything but padding.
+    """
     left = TAIL_LIMIT
     while piece := source.read(CHUNK):
         left -= len(piece)

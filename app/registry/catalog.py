@@ -1,7 +1,7 @@
 """Loads the catalog for `GET /v1/models`.
 
-The catalog lists each model by its bare name, and each ready version as name:number. Only the columns that are shown
-are read. The number of queries does not depend on the number of models.
+The catalog lists each model by its bare name, and each ready version as name:number. Reads only the columns that are
+shown. The number of queries does not depend on the number of models.
 """
 
 from __future__ import annotations

@@ -44,10 +44,11 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
-    lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
+    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users. `damaged`
+    lists the columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has
+    repaired.
 
-    Orphans are unreferenced blobs. They are not errors; a collection removes them when they are old enough.
+    Orphans are unreferenced blobs. Orphans are not errors; a collection removes them when they are old enough.
     """
 
     missing: dict[str, list[str]] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Report:
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
-    """Delete the unreferenced blobs that are old enough. With `dry_run`, only count them."""
+    """Delete the unreferenced blobs that are old enough. With `dry_run`, blobs are only counted."""
     with database.read() as session:
         garbage = _Garbage(session, database.now(session), grace_seconds)
     total, candidates = 0, []

@@ -1,4 +1,4 @@
-"""Stores the probes of versions: inputs with which engines compare number types. Private: no route returns them."""
+"""Stores the probes of versions: inputs with which engines compare number types. No route returns probes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Probes:
         session.execute(statement.on_conflict_do_update(index_elements=("digest", "owner"), set_=values))
 
     def store(self, version: Version, data: bytes) -> None:
-        """Store encoded probes for a version, in a transaction of its own."""
+        """Store encoded probes for a version, in a separate transaction."""
         entry = FileEntry(self._blobs.put_bytes(data), len(data))
         with self._database.transaction() as session:
             self.add(session, version, entry)
@@ -39,7 +39,7 @@ class Probes:
     def load(self, digest: str, owner: str) -> bytes:
         """Return the encoded probes of an owner's versions with this digest; empty if there are none.
 
-        Raises BlobMissing if they are recorded, but not stored.
+        Raises BlobMissing if the probes are recorded, but not stored.
         """
         query = select(ProbesRow.sha256).where(ProbesRow.digest == digest, ProbesRow.owner == owner)
         with self._database.read() as session:

@@ -37,7 +37,10 @@ FORMS = "a model reference has the form name, name:3, name@alias, name@sha256:â€
 
 
 def check_name(name: str, param: str = "name") -> str:
-    """Return `name` if it is valid for a model or an alias. Raises InvalidRequest (`invalid_name`) otherwise."""
+    """Return `name` if it is valid for a model or an alias.
+
+    Raises InvalidRequest (`invalid_name`) if the name is not valid.
+    """
     if not NAME.fullmatch(name) or name.startswith(CHECKPOINT):
         raise InvalidRequest(
             f"{param} {show(name)} is not a valid name: use 1 to 64 characters of a-z 0-9 . _ -, beginning with a "
@@ -99,7 +102,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version of a model: an immutable checkpoint. Only its status and aliases change.
+    """A version of a model: an immutable checkpoint. Only a version's status and aliases change.
 
     This class also represents jobs' checkpoints, with `version` 0 and the checkpoint's id as `model`. `config` is the
     content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,

@@ -1,4 +1,4 @@
-"""The registry's SQL queries for models and versions. They return rows or records and never commit."""
+"""The registry's SQL queries for models and versions. The functions return rows or records and never commit."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """Return a version's row, whatever its status, or None."""
+    """Return a version's row regardless of its status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 

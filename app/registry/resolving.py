@@ -46,7 +46,7 @@ def get_model(session: Session, name: str, principal: str, *, lock: bool = False
 
 
 def get_version(session: Session, name: str, number: int, *, lock: bool = False, param: str = "version") -> VersionRow:
-    """Return a visible model's version, whatever its status. Raises NotFound (`version_not_found`)."""
+    """Return a visible model's version, regardless of its status. Raises NotFound (`version_not_found`)."""
     row = repository.find_version(session, name, number, lock=lock) if 0 < number < NUMBER_LIMIT else None
     if row is None:
         raise NotFound(f"model {name!r} has no version {number}", code="version_not_found", param=param)

@@ -68,9 +68,9 @@ class Comparison:
     """The metrics of several versions.
 
     `figures` maps the path of each metric to one value per version, which is None if the version lacks the metric.
-    `best` maps the path of a metric to the index of the best version. `best` includes only metrics that at least two
-    versions have and for which it is known whether higher is better. `different_rows` contains the splits whose metrics
-    cannot be compared directly, because they were measured on different rows.
+    `best` maps the path of a metric to the index of the best version. `best` includes a metric only if at least two
+    versions have it and if it is known whether higher values are better. `different_rows` contains the splits whose
+    metrics cannot be compared directly, because they were measured on different rows.
     """
 
     versions: list[Version]

@@ -98,7 +98,7 @@ class Registry:
             return resolving.resolve(session_, reference, principal)
 
     def get(self, name: str, number: int, principal: str) -> Version:
-        """Return one version, whatever its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
+        """Return one version, regardless of its status. Raises NotFound (`version_not_found`, `model_not_found`)."""
         with self.database.read() as session:
             get_model(session, name, principal)
             return repository.load_version(session, get_version(session, name, number))
@@ -239,7 +239,7 @@ class Registry:
             return repository.find_references(session, digests, owner)
 
     def delete_version(self, name: str, number: int, principal: str) -> Version:
-        """Mark a version as deleted. Garbage collection removes its files after the grace period.
+        """Mark a version as deleted. Garbage collection removes the version's files after the grace period.
 
         Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
         """

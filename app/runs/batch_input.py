@@ -15,7 +15,7 @@ from app.wording import listed
 
 MOST_LINE = 64 * 2**20  # bytes
 MOST_ERRORS = 100  # maximum number of errors that are reported for a file
-# Maximum numbers of characters that an error quotes: errors are part of every reply about the batch.
+# Maximum number of characters that an error quotes, because every reply about the batch contains the errors.
 MOST_NAME, MOST_TEXT = 60, 200
 BOM = b"\xef\xbb\xbf"
 
@@ -38,7 +38,7 @@ class NumberedRequest(NamedTuple):
 
 
 class LineError(msgspec.Struct, frozen=True):
-    """A reason why a file cannot be run as a batch, in the form in which clients see it."""
+    """A reason why a file cannot be run as a batch, as shown to clients."""
 
     code: str
     message: str
@@ -48,7 +48,7 @@ class LineError(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CheckedInput:
-    """The result of a check: the number of requests, and the errors. The number counts only if there are no errors."""
+    """The result of a check: the errors and, if there are no errors, the number of requests."""
 
     total: int
     errors: list[LineError]
@@ -69,7 +69,7 @@ def requests(path: Path) -> Iterator[NumberedRequest]:
 
 
 def check(path: Path, endpoint: str) -> CheckedInput:
-    """Check that every line is a request to the endpoint with a `custom_id` of its own. Stops after `MOST_ERRORS`."""
+    """Check that every line is a request to the endpoint with a unique `custom_id`. Stops after `MOST_ERRORS`."""
     errors: list[LineError] = []
     seen: dict[str, int] = {}  # maps each custom_id to its line
     total = 0
@@ -98,9 +98,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         while text := file.readline(MOST_LINE + 1):
             number += 1
             text = text.removeprefix(BOM) if number == 1 else text
-            if text.strip():
+            too_long = len(text) > MOST_LINE
+            if too_long or text.strip():
                 yield number, text
-            if len(text) > MOST_LINE:
+            if too_long:
                 return
 
 

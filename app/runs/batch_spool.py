@@ -2,8 +2,8 @@
 
 A record is one line: a checksum, the index of the request, 1 for a success or 0 for an error, and the line of the
 output file. A program that is killed can leave an incomplete record at the end, which the next program removes; its
-request is then answered again. A record that is complete is never written again, so no request has two answers. The
-lock on the run directory ensures that only one program writes.
+request is then answered again. A complete record is never written again, so no request has two answers. The lock on the
+run directory ensures that only one program writes.
 """
 
 from __future__ import annotations
@@ -85,20 +85,22 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.sync()
-        os.close(self._file)
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
 
     def append(self, index: int, success: bool, line: bytes) -> None:
         """Append the answer to a request that has none yet. `line` must not contain a line feed."""
         assert index not in self.answered and b"\n" not in line
         record = memoryview(_format(index, success, line))
         self.size += len(record)
-        while record:  # a write to a nearly full disk may be short
+        while record:  # a write to a nearly full disk may write only part of the data
             record = record[os.write(self._file, record) :]
         self.answered.add(index)
 
     def sync(self) -> None:
-        """Wait until the answers are on the disk, so that they survive the end of the machine too."""
+        """Wait until the answers are on the disk, so that they survive a crash of the machine."""
         os.fsync(self._file)
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from app.settings import Settings
 
-# The environment variables that a trainer inherits. They locate programs, libraries and folders, or they configure
-# computation. The service's settings are not among them: the trainer receives its settings as options.
+# The environment variables that a trainer inherits. The variables locate programs, libraries and folders, or configure
+# computation. The service's settings are not inherited, because the trainer receives its settings as options.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 INHERITED_PREFIXES = (
     *("LC_", "LD_", "DYLD_", "PYTHON", "MALLOC_", "TORCH", "PYTORCH", "CUDA", "CUBLAS_", "CUDNN_", "NVIDIA_"),
@@ -62,7 +62,7 @@ class Trainer:
         keep_open: tuple[int, ...] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the process. It appends its events to the file `events`, if any.
+        """Start the process. The process appends its events to the file `events`, if any.
 
         `about` contains the ids of the request and of the job, which the trainer adds to its log lines. `keep_open`
         lists the file descriptors that the trainer inherits.
@@ -117,8 +117,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        After it exits, it remains a zombie until `close`, so its id is not reused and `kill` cannot kill another
-        process.
+        After the exit, the process remains a zombie until `close`, so its id is not reused and `kill` cannot kill
+        another process.
         """
         if self._closed.is_set():
             return False

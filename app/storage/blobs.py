@@ -68,7 +68,7 @@ class BlobStore:
         return self.put_stream(_read_chunks(path), None)[0]
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
-        """Store a stream's bytes. Returns their SHA-256 and the number of bytes.
+        """Store a stream's bytes. Returns the SHA-256 and the number of bytes.
 
         If the stream reads from a `scratch` file, the file itself becomes the blob, without a copy. If there are more
         than `limit` bytes, raises TooLarge and stores nothing.
@@ -194,7 +194,7 @@ class BlobStore:
 
 
 def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
-    """Open a store. Returns its folder (None for a bucket or memory) and the store. Raises SettingError."""
+    """Open a store. Returns the store's folder (None for a bucket or memory) and the store. Raises SettingError."""
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return None, MemoryStore()

@@ -1,6 +1,7 @@
 """A cache of checkpoint directories on this machine, for programs that need file paths.
 
-At any moment, a checkpoint's directory is either complete or absent. Its files are checked against their hashes.
+At any moment, a checkpoint's directory is either complete or absent. The files of a checkpoint are checked against
+their hashes.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class LocalCache:
     """Checkpoint directories under `root`, with a total size of at most `limit` bytes. Processes can share `root`.
 
     When the limit is exceeded, the least recently requested checkpoints are removed. Every checkpoint has a lock file
-    in `locks/`. The lock file's modification time is the time of the last request, and it contains the checkpoint's
-    size in bytes.
+    in `locks/`. The lock file's modification time is the time of the last request. The lock file contains the
+    checkpoint's size in bytes.
     """
 
     def __init__(self, root: Path, blobs: BlobStore, limit: int = 2**63) -> None:
@@ -44,7 +45,7 @@ class LocalCache:
                     shutil.rmtree(leftover, ignore_errors=True)
 
     def checkpoint(self, digest_: str, files: Mapping[str, FileEntry]) -> Path:
-        """Return the directory of checkpoint `digest_`. Fetches it from the blob store if it is not cached.
+        """Return the directory of checkpoint `digest_`, and fetch the checkpoint from the blob store if necessary.
 
         If a cached file has changed, the checkpoint is fetched again. Raises CheckpointInvalid if `files` is not the
         manifest with that digest, and BlobMissing or BlobCorrupt if a file is missing from the store or damaged.
@@ -97,7 +98,7 @@ class LocalCache:
         return 0
 
     def _is_complete(self, digest_: str, target: Path) -> bool:
-        """Whether `target` has exactly the checkpoint's files. Hashes them only if their signature has changed."""
+        """Whether `target` has exactly the checkpoint's files. Hashes the files only if their signature has changed."""
         try:
             signature = _signature(target)
             with self._lock:

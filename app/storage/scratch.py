@@ -11,7 +11,7 @@ from app.storage.errors import translate_errors, unreachable
 
 
 class Scratch(FileIO):
-    """A private file (mode 0600). It is removed when it is closed, unless it has been moved.
+    """A private file (mode 0600). The file is removed when it is closed, unless it has been moved.
 
     The file is unbuffered, so closing it after a failed write cannot fail. Raises StorageUnavailable if the disk is
     full.

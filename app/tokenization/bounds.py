@@ -22,7 +22,7 @@ class Abandoned(Exception):
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
-    """Divide texts, or pairs of texts, into groups, each of which may be read at once.
+    """Divide texts, or pairs of texts, into groups that are small enough to be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
     Raises Abandoned between two groups if the caller no longer waits for the texts.
@@ -43,7 +43,7 @@ def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _check(item: str | tuple[str, str]) -> int:
-    """Return the number of characters of a text or pair. Raises InvalidRequest if there are too many."""
+    """Return the number of characters of a text or pair. Raises InvalidRequest if there are too many characters."""
     texts = (item,) if isinstance(item, str) else item
     length = sum(map(len, texts))
     if length > CHARACTERS:

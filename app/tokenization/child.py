@@ -1,7 +1,7 @@
 """A process that tokenizes texts with imported tokenizers, with limits on memory and processor time.
 
-`app.tokenization.children` starts this process. The argument is the processor time for one request, in seconds. The
-process reads requests from standard input until the input ends.
+`app.tokenization.children` starts this process. The argument is the maximum processor time for one request, in seconds.
+The process reads requests from standard input until the input ends.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class ChildEnded(Exception):
 
 
 class TokenizerProcess:
-    """A process that handles one request at a time. It is started by the first request."""
+    """A process that handles one request at a time. The process is started by the first request."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
         """`seconds` is the processor time that each request may take."""
@@ -47,8 +47,8 @@ class TokenizerProcess:
     def ask(self, request: Define | Read) -> Answer:
         """Send a request and wait for its answer.
 
-        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller no longer waits. In that case, the
-        process is killed, because its work cannot be stopped otherwise.
+        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller no longer waits. In the last case,
+        the process is killed, because its work cannot be stopped otherwise.
         """
         if self.closed:
             raise bounds.Abandoned
@@ -99,7 +99,10 @@ class Children:
         self._checks = threading.Semaphore(PROCESSES)
 
     def check(self, definition: Definition) -> None:
-        """Load a tokenizer in a separate process. Raises CheckpointInvalid if this fails or exceeds a limit."""
+        """Load a tokenizer in a separate process.
+
+        Raises CheckpointInvalid if the tokenizer cannot be loaded or exceeds a limit.
+        """
         child = TokenizerProcess(self._seconds)
         with self._checks:
             try:

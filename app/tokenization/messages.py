@@ -46,7 +46,7 @@ class Ids(msgspec.Struct, tag=True, array_like=True):
 
 
 class Refused(msgspec.Struct, tag=True, array_like=True):
-    """An error caused by the tokenizer or the text. `checkpoint` is whether the tokenizer caused it."""
+    """An error caused by the tokenizer or the text. `checkpoint` is true if the tokenizer caused the error."""
 
     message: str
     code: str

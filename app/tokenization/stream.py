@@ -144,7 +144,7 @@ class _Stop:
             self._shorter[i] = self._next(self._shorter[i - 1], text[i])
 
     def advance(self, character: str) -> bool:
-        """Add the next character of the text. Return whether it completes the stop string."""
+        """Add the next character of the text. Return whether the character completes the stop string."""
         self.matched = self._next(self.matched, character)
         complete = self.matched == len(self.text)
         if complete:
@@ -159,7 +159,7 @@ class _Stop:
 
 class _Decoder(Protocol):
     def push(self, ids: Iterable[int]) -> str:
-        """Return the text that these tokens complete. It may be empty."""
+        """Return the text that these tokens complete, which may be empty."""
         ...
 
     def flush(self) -> str:

@@ -189,7 +189,10 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """The ids of each character, or None if characters are not encoded separately. Faster than the library."""
+        """The ids of each character, or None if characters are not encoded separately.
+
+        This is faster than the library.
+        """
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None
@@ -234,7 +237,7 @@ class Tokenizer:
         return self._guarded(encode, inputs)  # type: ignore[no-any-return]
 
     def _split(self, text: str, in_vocabulary: bool = True) -> list[str]:
-        """Return the words in a text that have a token or, if `in_vocabulary` is False, those that do not."""
+        """Return the words in a text that have a token or, if `in_vocabulary` is False, the words without a token."""
         normalizer, splitter = self._native.normalizer, self._native.pre_tokenizer
         text = text if normalizer is None else normalizer.normalize_str(text)
         words = [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]

@@ -1,4 +1,4 @@
-"""Reads the checkpoint to fine-tune from the run directory, to which the worker has copied it.
+"""Reads the checkpoint to fine-tune from the run directory. The worker has copied the checkpoint to this directory.
 
 Does not read the weights.
 """

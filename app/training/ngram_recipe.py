@@ -60,7 +60,7 @@ def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:
         characters=5,
         words=2,
         epochs=min(EPOCHS, max(1.0, ROW_PASSES / max(1, rows))),
-        # The norm of a row's gradient, by which AdaGrad divides, grows with the number of logistic losses.
+        # AdaGrad divides by the norm of a row's gradient, which grows with the number of logistic losses.
         learning_rate=0.3 if outputs == 1 else 0.12 * math.sqrt(outputs),
         batch_size=32 if rows < 8_000 else 64 if rows < 100_000 else 256,
     )

@@ -17,7 +17,8 @@ from models.parameters import is_body_matrix, shapes
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
 PRETRAINED_RATE = 0.0384  # its learning rate, times its width: 1e-4 for a width of 384, 5e-5 for 768
-PRETRAINED_TOKENS = 20_000_000  # the maximum number of tokens that such a run reads, but it reads each at least once
+# the maximum number of tokens that such a run reads; a run always reads every token once
+PRETRAINED_TOKENS = 20_000_000
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
 
@@ -39,7 +40,7 @@ class Recipe:
     weight_decay: float = 0.05
     optimizer: str = "adamw"
     schedule: str = "cosine"  # for runs of a fixed length
-    cooldown: float = 0.3  # with `plateau`: the number of steps of the fall, divided by the number before it
+    cooldown: float = 0.3  # with `plateau`: the number of decay steps, relative to the number of steps before the decay
     patience: int = 2  # 0: a run never ends at a plateau
     warmup_ratio: float = 0.02  # for runs that are limited only by time
     warmup_steps: int = 100  # for all other runs, but at most a tenth of the steps
@@ -144,8 +145,8 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 def is_pretrained(base: ModelConfig) -> bool:
     """Whether a version to fine-tune is a large Transformer, such as an imported one.
 
-    Its weights know more than the rows can teach, so they must not move far. Small networks of our own are retrained
-    with large steps instead.
+    Such a version is pretrained on far more data, so fine-tuning uses small steps. Small networks trained by this
+    service use large steps instead.
     """
     sizes = shapes(base)
     blocks = sum(math.prod(shape) for name, shape in sizes.items() if is_body_matrix(name, len(shape)))
@@ -176,7 +177,7 @@ def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Re
 
 
 def _passes(count: int, batch_size: int) -> float:
-    """Return the epochs for fine-tuning. Few rows need more of them (Mosbach et al., 2021, section 6)."""
+    """Return the number of epochs for fine-tuning. Few rows need more epochs (Mosbach et al., 2021, section 6)."""
     least = LEAST_STEPS / max(1, math.ceil(count / batch_size))
     return float(round(max(least, min(20.0, max(3.0, 12_000 / count))))) if count else 2.0
 

@@ -1,4 +1,4 @@
-"""The addresses that webhooks may be sent to: public ones, and those of the networks that a setting names.
+"""Decides which addresses webhooks may be sent to: public addresses, and the networks that a setting allows.
 
 Without this rule, the holder of a key could reach services of the internal network through this one (server-side
 request forgery). A name is resolved once for each request, all of its addresses are checked, and the connection is made
@@ -79,13 +79,16 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
 
 
 def check_address(address: str, secure: bool, networks: Sequence[Network]) -> None:
-    """Raise AddressRefused unless webhooks may be sent to this address. Only a listed network is reached by http."""
+    """Raise AddressRefused unless webhooks may be sent to this address.
+
+    Plain HTTP is allowed only for listed networks.
+    """
     ip = _plain(address)
     if ip is not None and any(ip in network for network in networks) and not (ip.is_multicast or ip.is_unspecified):
         return
     if ip is None or not ip.is_global or ip.is_multicast or _special(ip):
         raise AddressRefused(
-            "url must not lead to a loopback, link-local, private, multicast or reserved address; the operator can "
+            "url must not resolve to a loopback, link-local, private, multicast or reserved address; the operator can "
             "allow networks with OSTINATO_WEBHOOK_NETWORKS",
             param="url",
         )
@@ -101,7 +104,7 @@ _PLAIN = "url must begin with https://; http:// is only accepted for the network
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that the host itself denotes, also in the forms that name resolution accepts, such as 0x7f.1."""
+    """Parse a host that is itself an address, in any form that name resolution accepts, such as 0x7f.1."""
     if host.rpartition(".")[2].lower() == "localhost":
         return IPv4Address("127.0.0.1")
     with suppress(ValueError):
@@ -128,7 +131,7 @@ def _plain(address: str) -> IPv4Address | IPv6Address | None:
 
 
 async def resolve(destination: Destination, networks: Sequence[Network]) -> list[str]:
-    """Return the addresses of a host, all of which webhooks may be sent to.
+    """Resolve a host to its addresses, and check that webhooks may be sent to all of them.
 
     Raises AddressRefused, and OSError if the name cannot be resolved. If the caller is cancelled, the lookup continues
     in its thread until the resolver's own time limit.

@@ -1,8 +1,9 @@
-"""Sends the deliveries that are due, beside the work of a program, in a thread of its own.
+"""Sends due deliveries in a background thread of another program.
 
-Any number of couriers may run on one database (`app.webhooks.deliveries`). Each sends a few requests at a time: one to
-an endpoint, and only some to the endpoints of one owner. Owners take turns, and some requests are reserved for those
-who have none, so that slow receivers of a few owners do not delay those of others.
+Any number of couriers may run on one database (`app.webhooks.deliveries`). Each courier sends a few requests at a time:
+at most one to an endpoint, and only some to the endpoints of one owner. Owners take turns, and some requests are
+reserved for owners without a request in progress. Slow endpoints of a few owners therefore do not delay the deliveries
+of others.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """The outcome of a request. `error` is None if the event was accepted; `gone` means that no more are wanted."""
+    """The outcome of a request.
+
+    `error` is None if the event was accepted; `gone` means that the endpoint wants no more events.
+    """
 
     error: str | None = None
     gone: bool = False
@@ -49,7 +53,7 @@ class Courier:
     def __init__(
         self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float
     ) -> None:
-        """`seconds` is the time limit of a request of `sender`."""
+        """`seconds` is the time limit for each request that `sender` sends."""
         self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
         self._hold_seconds = seconds + HOLD_SECONDS
         self._sending: dict[asyncio.Task[None], Delivery] = {}
@@ -66,7 +70,7 @@ class Courier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and wait a few seconds for the requests in progress. Others will be sent again later."""
+        """Stop, and wait a few seconds for the requests in progress. All other requests are sent again later."""
         self._stopping.set()
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake.set)
@@ -106,7 +110,7 @@ class Courier:
         return len(self._sending) < AT_ONCE
 
     async def _begin(self) -> bool:
-        """Start a request if a delivery is due. Returns whether another one may be due."""
+        """Start a request if a delivery is due. Returns whether another delivery may be due."""
         if not self._free():
             return False
         mark = await asyncio.to_thread(self._changes.mark)  # read first, so that a commit made meanwhile is noticed
@@ -135,7 +139,7 @@ class Courier:
         self._quiet = None  # its endpoint and its owner are free again, also if nothing was committed
 
     def _claim(self, busy: list[str], owners: list[str]) -> tuple[Delivery | None, float]:
-        """Claim a delivery. If none is due, return the seconds until the next one is."""
+        """Claim a delivery. If no delivery is due, return the seconds until the next one is due."""
         with self._database.read() as session:  # read first: an idle courier must not take SQLite's write lock
             due, now = deliveries.next_due(session, busy, owners), self._database.now(session)
         if due is None or due > now:

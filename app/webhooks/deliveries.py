@@ -1,8 +1,9 @@
 """The SQL for deliveries: claim one that is due, and store its outcome.
 
-The rows are both the queue and the lock. A claim increments `attempt` and moves `due_at` behind the time that a request
-may take. Until then, no other process sends the event, and if this process ends, another one sends it afterwards. Every
-outcome names its attempt, so a process that was frozen cannot overwrite what a later attempt has stored.
+The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time after the request
+must have ended. Until then, no other process sends the event, and if this process ends, another one sends it
+afterwards. Every outcome carries its attempt number, so a process that was frozen cannot overwrite the outcome of a
+later attempt.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ INTERRUPTED = "the program ended during the last attempt"
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The number of attempts, and the seconds before the second one. Each further delay is three times as long."""
+    """The number of attempts, and the delay in seconds before the second attempt.
+
+    Each further delay is three times as long.
+    """
 
     attempts: int
     first_delay: float
 
     def delay(self, attempt: int) -> float:
-        """Return the seconds to wait after this attempt, the first of which is 1."""
+        """Return the number of seconds to wait after attempt number `attempt`, which starts at 1."""
         seconds: float = min(self.first_delay * GROWTH ** min(attempt - 1, 30), LONGEST_DELAY)
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)
 
@@ -52,9 +56,10 @@ def claim(
 ) -> Delivery | None:
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
-    Prefers owners that are not in `served`, and then the first of them, so that owners take turns. Skips the endpoints
-    `busy`, and those of `owners`. Nobody else claims the delivery for `hold_seconds`. A delivery that has been claimed
-    `attempts` times without an outcome, because the program ended each time, fails, and so does one that is too old.
+    Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
+    endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
+    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
+    attempt.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
@@ -75,7 +80,9 @@ def claim(
         if row.attempt < attempts and not expired:
             row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
             return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
-        row.status, row.error, row.ended_at = FAILED, row.error or (EXPIRED if expired else INTERRUPTED), now
+        row.status, row.ended_at = FAILED, now
+        if row.error is None:
+            row.error, row.failed_at = EXPIRED if expired else INTERRUPTED, now
         session.flush()
     return None
 
@@ -96,22 +103,23 @@ def _delivery(row: WebhookDeliveryRow, endpoint: WebhookEndpoint, now: float) ->
 
 
 def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -> float | None:
-    """Return the time at which the next delivery that `claim` would return is due, or None if none is waiting."""
+    """Return the time at which the next delivery for `claim` is due, or None if no delivery is waiting."""
     query = select(func.min(WebhookDeliveryRow.due_at)).join(WebhookEndpointRow)
     return session.scalar(query.where(_waiting(busy, owners)))
 
 
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
-    """Store the outcome of an attempt: delivered if `error` is None; otherwise, another attempt after `retry_after`.
+    """Store the outcome of an attempt.
 
-    Without `retry_after`, the delivery has failed. Returns whether the attempt still held the delivery.
+    If `error` is None, the event was delivered; otherwise, another attempt follows after `retry_after`. Without
+    `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the meantime.
     """
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}
     elif retry_after is None:
-        values = {"status": FAILED, "error": error, "ended_at": now}
+        values = {"status": FAILED, "error": error, "ended_at": now, "failed_at": now}
     else:
-        values = {"error": error, "due_at": now + retry_after}
+        values = {"error": error, "due_at": now + retry_after, "failed_at": now}
     held = and_(
         WebhookDeliveryRow.id == delivery.id,
         WebhookDeliveryRow.attempt == delivery.attempt,
@@ -122,9 +130,9 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
 
 
 def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> None:
-    """Let the other deliveries to an endpoint that has not answered wait too, about for `delay` seconds.
+    """Postpone the other deliveries to an endpoint that has not answered, by about `delay` seconds.
 
-    Otherwise, each of them would take the time limit of a request.
+    Otherwise, each delivery would wait for the time limit of a request.
     """
     row, until = WebhookDeliveryRow, now + min(max(delay, PAUSE_SECONDS[0]), PAUSE_SECONDS[1])
     others = and_(row.endpoint_id == unanswered.endpoint_id, row.id != unanswered.id)

@@ -1,4 +1,4 @@
-"""The types of events, and their bodies as webhooks send them."""
+"""The event types, and the bodies of the events that webhooks send."""
 
 from __future__ import annotations
 

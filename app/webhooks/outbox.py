@@ -19,12 +19,12 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
     """Enqueue an event for the endpoints of `owner` that have selected its type.
 
     Call this in the transaction that ends the job or batch `subject`, so that the event is sent if and only if the
-    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Nothing happens
-    if the event has been enqueued before. If too many events wait for an endpoint, the event fails at once there.
-    Raises ValueError for an unknown type.
+    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Has no effect
+    if the event is already enqueued. If too many events are waiting for an endpoint, the delivery to this endpoint
+    fails immediately. Raises ValueError for an unknown type.
     """
     if type_ not in EVENT_TYPES:
-        raise ValueError(f"{type_!r} is not a type of event")
+        raise ValueError(f"{type_!r} is not an event type")
     # The lock keeps an endpoint from being deleted before the commit, which would fail because of the new row.
     query = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(WebhookEndpointRow.owner == owner)
     endpoints = session.execute(query.with_for_update(read=True, key_share=True)).all()
@@ -42,6 +42,7 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
             "created_at": now,
             "error": TOO_MANY if endpoint.id in full else None,
             "ended_at": now if endpoint.id in full else None,
+            "failed_at": now if endpoint.id in full else None,
         }
         for endpoint in endpoints
         if type_ in endpoint.event_types

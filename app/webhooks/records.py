@@ -1,4 +1,4 @@
-"""Immutable records of endpoints and deliveries. Their texts never contain secrets."""
+"""Immutable records of endpoints and deliveries. Error messages in these records never contain secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from app.webhooks import signing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """An endpoint as its owner sees it. `waiting` and `failed` count its deliveries, and `error` is the latest one."""
+    """An endpoint as its owner sees it.
+
+    `waiting` and `failed` count its deliveries, and `error` is the latest error message.
+    """
 
     id: str
     owner: str
@@ -29,7 +32,7 @@ class WebhookEndpoint:
 
     @classmethod
     def of(cls, row: WebhookEndpointRow) -> Self:
-        """Convert a row to a record, without the figures of its deliveries."""
+        """Convert a row to a record, without the statistics of its deliveries."""
         return cls(
             id=row.id,
             owner=row.owner,
@@ -45,7 +48,7 @@ class WebhookEndpoint:
 
     @property
     def hint(self) -> str:
-        """A text by which the holder of the secret can recognise it."""
+        """A hint that identifies the secret to its holder."""
         return signing.hint(self.secret)
 
     def secrets_at(self, now: float) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Sends one request to an endpoint and reads the status of the reply.
 
 This is not a general HTTP client: it connects only to checked addresses, uses no proxy, follows no redirect, and reads
-little more than the first line of the reply. Its time and its memory are bounded, whatever the receiver sends.
+little more than the first line of the reply. Time and memory are bounded, regardless of what the receiver sends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sender:
     """Sends requests to endpoints, from any number of tasks."""
 
     def __init__(self, networks: Sequence[Network], seconds: float) -> None:
-        """`networks` may be reached although they are not public. `seconds` limits the time of a request."""
+        """`networks` are non-public networks that may be reached. `seconds` limits the time of a request."""
         self._networks, self._seconds = networks, seconds
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -60,7 +60,7 @@ class Sender:
             raise
 
     async def _connect(self, destination: Destination) -> Streams:
-        """Connect to the first address that accepts the connection. The certificate must be that of the host."""
+        """Connect to the first address that accepts the connection. The certificate must be valid for the host."""
         failure: OSError = ConnectionError("the host has no address")
         for address in await resolve(destination, self._networks):
             try:
@@ -124,15 +124,15 @@ async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of a failure in words that reveal nothing about the network of this service."""
+    """Return the reason for a failure, without any information about the network of this service."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the endpoint is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return "the endpoint does not speak TLS as required"
+        return "no TLS connection to the endpoint could be made"
     if isinstance(error, asyncio.IncompleteReadError | ConnectionResetError | BrokenPipeError):
-        return "the endpoint has closed the connection without an answer"
+        return "the endpoint closed the connection without a reply"
     if isinstance(error, ConnectionRefusedError):
-        return "the endpoint refuses connections"
+        return "the endpoint refused the connection"
     if isinstance(error, OSError):
-        return "no connection to the endpoint: its name has no address, or its address cannot be reached"
+        return "cannot connect to the endpoint: its name has no address, or its address cannot be reached"
     return "the answer of the endpoint is not valid HTTP"

@@ -39,7 +39,7 @@ class Webhooks:
     """
 
     def __init__(self, database: Database, sender: Sender, networks: Sequence[Network], most: int) -> None:
-        """`networks` may be reached although they are not public. Each owner may have `most` endpoints."""
+        """`networks` are non-public networks that may be reached. Each owner may have `most` endpoints."""
         self._database, self._sender, self._networks, self._most = database, sender, networks, most
         self._testing: set[str] = set()  # the principals that are testing an endpoint
 
@@ -65,7 +65,7 @@ class Webhooks:
             return WebhookEndpoint.of(row)
 
     def get(self, endpoint_id: str, principal: str) -> WebhookEndpoint:
-        """Return an endpoint with the figures of its deliveries."""
+        """Return an endpoint with the statistics of its deliveries."""
         with self._database.read() as session:
             row = _visible(session, endpoint_id, principal)
             return _with_figures(session, [WebhookEndpoint.of(row)])[0]
@@ -95,7 +95,7 @@ class Webhooks:
         url: str | None = None,
         event_types: Sequence[str] | None = None,
     ) -> WebhookEndpoint:
-        """Change the fields that are not None. Events that wait for a delivery go to the new URL."""
+        """Change the fields that are not None. Pending events are sent to the new URL."""
         values: dict[str, object] = {}
         if name is not None:
             values["name"] = _check_name(name)
@@ -119,7 +119,7 @@ class Webhooks:
             session.delete(_visible(session, endpoint_id, principal, lock=True))
 
     def rotate_secret(self, endpoint_id: str, principal: str, *, keep_old: bool) -> WebhookEndpoint:
-        """Replace the secret. If `keep_old`, requests are signed with the earlier one too, for 24 hours."""
+        """Replace the secret. If `keep_old` is true, requests are also signed with the previous secret for 24 hours."""
         with self._database.transaction() as session:
             row = _visible(session, endpoint_id, principal, lock=True)
             now = self._database.now(session)
@@ -132,12 +132,12 @@ class Webhooks:
     async def test(self, endpoint_id: str, principal: str, type_: str) -> int:
         """Send a test event, once, and return the status of the reply.
 
-        Raises InvalidRequest (`webhook_not_answered`) without a reply, and Overloaded if the principal is already
+        Raises InvalidRequest (`webhook_not_answered`) if there is no reply, and Overloaded if the principal is already
         testing an endpoint.
         """
         _checked([type_], "event_type")
         if principal in self._testing:
-            raise Overloaded("a test of a webhook endpoint is in progress; wait for its end", retry_after=1.0)
+            raise Overloaded("a test of a webhook endpoint is in progress; wait until it has ended", retry_after=1.0)
         self._testing.add(principal)
         try:
             endpoint, now = await asyncio.to_thread(self._load, endpoint_id, principal)
@@ -190,25 +190,27 @@ def _check_name(name: str) -> str:
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
     """Return the types without repetitions. Raises InvalidRequest."""
     if not event_types:
-        raise InvalidRequest(f"{field} must name at least one type of event", param=field)
+        raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:
         if type_ not in EVENT_TYPES:
             hint = did_you_mean(type_, EVENT_TYPES, "; GET /v1/webhook_event_types lists the types")
-            raise InvalidRequest(f"{field}: {type_[:60]!a} is not a type of event{hint}", param=field)
+            raise InvalidRequest(f"{field}: {type_[:60]!a} is not an event type{hint}", param=field)
     return [type_ for type_ in EVENT_TYPES if type_ in event_types]
 
 
 def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> list[WebhookEndpoint]:
-    """Add the figures of the deliveries of the last days."""
+    """Add the statistics of the deliveries of the last few days."""
     row, ids = WebhookDeliveryRow, [endpoint.id for endpoint in endpoints]
     counts = select(row.endpoint_id, row.status, func.count()).where(row.endpoint_id.in_(ids))
     numbers = {
         (id_, status): count for id_, status, count in session.execute(counts.group_by(row.endpoint_id, row.status))
     }
-    latest = select(func.max(row.id)).where(row.endpoint_id.in_(ids), row.error.is_not(None)).group_by(row.endpoint_id)
-    reasons = {
-        id_: error for id_, error in session.execute(select(row.endpoint_id, row.error).where(row.id.in_(latest)))
-    }
+    failed_at = func.coalesce(row.failed_at, row.ended_at, row.created_at)
+    place = func.row_number().over(partition_by=row.endpoint_id, order_by=(failed_at.desc(), row.id.desc()))
+    ranked = select(row.endpoint_id, row.error, place.label("place"))
+    failures = ranked.where(row.endpoint_id.in_(ids), row.error.is_not(None)).subquery()
+    latest = select(failures.c.endpoint_id, failures.c.error).where(failures.c.place == 1)
+    reasons = {id_: error for id_, error in session.execute(latest)}
     return [
         replace(
             endpoint,

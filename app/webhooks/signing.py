@@ -17,12 +17,15 @@ SHOWN = 4  # characters at the end of a secret that its hint shows
 
 
 def new_secret() -> str:
-    """Return a new secret in the form in which clients receive it."""
+    """Return a new secret, in the format that clients receive."""
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def hint(secret: str) -> str:
-    """Return a text by which the holder of a secret can recognise it. The rest of the secret cannot be guessed."""
+    """Return a hint that identifies a secret to its holder.
+
+    The rest of the secret cannot be derived from the hint.
+    """
     return f"{PREFIX}…{secret.rstrip('=')[-SHOWN:]}"
 
 

@@ -24,7 +24,7 @@ ANSWERS = "answers"  # the spool of `app.runs.batch_spool`
 
 
 class BatchFault(msgspec.Struct, frozen=True):
-    """The reason why a request of a batch has no reply: it was not sent to its route, or the reply was not kept."""
+    """Why a batch request has no reply: the request was not sent to its route, or the reply was not kept."""
 
     code: str
     message: str

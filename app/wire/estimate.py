@@ -1,4 +1,4 @@
-"""The result of a training job's dry run. The trainer computes it, and the API returns it."""
+"""The result of a training job's dry run. The trainer computes the result, and the API returns it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
     """The duration of a training run in seconds: `total`, and its parts.
 
     `preparation` is the time before the first step, including the fit of the baseline. `closing` is the time after the
-    last step, in which the version is evaluated on all held-out data, calibrated and written.
+    last step, during which the version is evaluated on all held-out data, calibrated and written.
     """
 
     preparation: float
@@ -93,8 +93,8 @@ class Estimate(msgspec.Struct, frozen=True):
     A job with `model: "auto"` has several runs.
 
     `vocab_size` is null for numeric data. `seconds` is the total time of all runs, one after another. `parameters` and
-    `memory` describe the largest run. `report` is the trainer's report on the data, in the form in which it is stored
-    with a version.
+    `memory` describe the largest run. `report` is the trainer's report on the data, in the format stored with a
+    version.
     """
 
     task: str

@@ -18,14 +18,17 @@ CALIBRATION_ERROR_ROWS = 200
 def too_few(rows: object) -> TypeGuard[float]:
     """Whether `rows` is too small for a meaningful metric.
 
-    False for None, because older versions do not have this number. The number may be a float, because older versions'
-    events contain only floats.
+    Returns False for None, because older versions do not have this number. The number may be a float, because older
+    versions' events contain only floats.
     """
     return isinstance(rows, int | float) and not isinstance(rows, bool) and rows < MEASURABLE_ROWS
 
 
 def shows_calibration_error(rows: object) -> bool:
-    """Whether a calibration error measured on `rows` rows is more than noise. True for None, as for `too_few`."""
+    """Whether a calibration error measured on `rows` rows is meaningful.
+
+    Returns True for None, because older versions do not have this number.
+    """
     return not isinstance(rows, int | float) or rows >= CALIBRATION_ERROR_ROWS
 
 
@@ -35,9 +38,10 @@ def verdict(rows: float) -> str:
 
 
 def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
-    """The metrics with their names: `accuracy 0.900, loss 0.250`. If they come from too few rows, the verdict instead.
+    """The metrics with their names: `accuracy 0.900, loss 0.250`.
 
-    `metrics` may contain the number of rows as `rows`, which is not shown. `form` is a format specification.
+    If the metrics come from too few rows, a note to that effect is returned instead. `metrics` may contain the number
+    of rows as `rows`, which is not shown. `form` is a format specification.
     """
     rows = metrics.get("rows")
     if too_few(rows):
@@ -46,7 +50,7 @@ def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
 
 
 def consequences(rows: int, *, selects: bool) -> str:
-    """A sentence about the consequences of having few validation rows. Empty if there are no consequences.
+    """Return a sentence about the consequences of having few validation rows, or an empty string if there are none.
 
     `selects` indicates whether the run chooses a checkpoint by its evaluations despite having few rows.
     """

@@ -1,6 +1,7 @@
-"""Probes: inputs of a version on which the outputs of number types are compared with those of float32. No torch.
+"""Probes: inputs of a version that are used to compare the outputs of other number types with those of float32.
 
-The probes of a version are stored as one blob, which only engines read. They are token ids or numbers, never text.
+Imports no torch. The probes of a version are stored as one blob, which only engines read. Probes are token ids or
+numbers, never text.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class ProbeSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The probes of one version.
 
     `source` is "validation" (validation data of its training run), "import" (given by the user with an import) or
-    "vocabulary" (random tokens). Of `sequences` and `features`, one is empty. If `standardised`, the numbers in
-    `features` are as the network reads them; otherwise, they are in the units of the data.
+    "vocabulary" (random tokens). Either `sequences` or `features` is empty. If `standardised` is true, `features`
+    contains values as the network reads them; otherwise, it contains values in the units of the data.
     """
 
     source: str
@@ -38,7 +39,7 @@ def encode(probes: ProbeSet) -> bytes:
 
 
 def decode(data: bytes) -> ProbeSet | None:
-    """Decode the result of `encode`. Returns None for other bytes, or for too many of them."""
+    """Decode the result of `encode`. Returns None if the data is not valid or contains too many probes."""
     try:
         return msgspec.msgpack.decode(data, type=ProbeSet) if len(data) <= LIMIT else None
     except (msgspec.MsgspecError, ValueError, RecursionError):

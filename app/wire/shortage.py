@@ -1,6 +1,6 @@
 """The record of a training run that ran out of memory.
 
-Such a run is restarted once, with batches split into smaller pieces.
+A run that runs out of memory is restarted once, with batches split into smaller pieces.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Pieces(msgspec.Struct):
 def report(run: Path) -> bool:
     """Record that memory ran out.
 
-    Returns whether the run may be restarted, which is possible once and only after its settings are known.
+    Returns whether the run may be restarted. A run may be restarted once, after its settings have been determined.
     """
     settled = _read(run / "settled.json", _Pieces)
     if settled is None:

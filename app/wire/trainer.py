@@ -31,8 +31,8 @@ class DataFile(msgspec.Struct, frozen=True):
 class TrainSpec(msgspec.Struct, frozen=True):
     """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights.
 
-    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If it is "auto",
-    the trainer only plans the trials.
+    `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If `model` is
+    "auto", the trainer only plans the trials.
     """
 
     model: str
@@ -48,8 +48,8 @@ class TrainSpec(msgspec.Struct, frozen=True):
 class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
-    `model` and `against` are the versions' references, for use in messages. The checkpoint for `against` is in
-    `against/`. Equal specs produce equal reports.
+    `model` and `against` are the versions' references, for use in messages. The run directory's `against/` contains the
+    checkpoint for `against`. Equal specs produce equal reports.
     """
 
     model: str
@@ -65,7 +65,7 @@ class Phase(msgspec.Struct, tag=True, frozen=True):
 
 
 class Note(msgspec.Struct, tag=True, frozen=True):
-    """A human-readable message. A job has no two notes with the same `kind` and `step`."""
+    """A human-readable message. No two notes of a job have the same `kind` and `step`."""
 
     kind: str
     step: int
@@ -77,7 +77,7 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 class Metrics(msgspec.Struct, tag=True, frozen=True):
     """The metrics at one step, such as train_loss, valid_loss and lr.
 
-    If `final` is true, they belong to the kept checkpoint and were measured on all held-out data.
+    If `final` is true, the metrics belong to the kept checkpoint and were measured on all held-out data.
     """
 
     step: int

@@ -40,7 +40,7 @@ class WeightMemory:
 def weight_memory(
     config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False
 ) -> WeightMemory:
-    """The memory for a network's weights. With `averaged`, this includes a moving average of the weights."""
+    """The memory for a network's weights. With `averaged`, the memory includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
         size = math.prod(shape)
@@ -86,7 +86,7 @@ def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that satisfies the request, or None if options are invalid, which the trainer reports."""
+    """The smallest network that satisfies the request, or None if options are invalid."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":
@@ -109,7 +109,7 @@ def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelCo
 
 
 def check_weights(needed: int, limit: int) -> str:
-    """The error message for weights that do not fit in `limit` bytes; empty if they fit."""
+    """Return the error message for weights that do not fit in `limit` bytes, or an empty string if they fit."""
     if needed <= limit:
         return ""
     return (

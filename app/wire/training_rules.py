@@ -1,7 +1,7 @@
 """Validates training options: ranges, choices, and which options apply to which kind of training.
 
-The job API checks a request's options before it creates a job. The trainer checks them again once it has read the data.
-An option that would have no effect is also rejected.
+The job API checks a request's options before it creates a job. The trainer checks the options again once it has read
+the data. An option that would have no effect is also rejected.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ RESTRICTIONS = (
     Restriction(
         "ngrams",
         lambda k: k.architecture == "linear",
-        "applies only to networks; n-grams are all that a linear model reads",
+        "applies only to networks; a linear model reads only n-grams",
         allow_off=False,
     ),
     Restriction("ngrams", lambda k: k.input == "features", "applies only to text, and this data is numeric"),
@@ -256,7 +256,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def is_encoding(name: str) -> bool:
-    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, do not count."""
+    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are excluded."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)

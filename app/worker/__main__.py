@@ -53,7 +53,7 @@ def stop(lanes: list[Worker]) -> None:
 def run(lanes: list[Worker]) -> int:
     """Run all lanes until they are stopped, and return the exit code.
 
-    If one ends because of a defect, the others are stopped too, so that the launcher restarts the worker.
+    If a lane ends because of a defect, the other lanes are stopped too, so that the launcher restarts the worker.
     """
     failed: list[Worker] = []
 

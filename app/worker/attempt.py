@@ -52,7 +52,7 @@ LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Attempt(JobAttempt):
-    """An attempt at a training job or an evaluation, whose work a trainer does."""
+    """An attempt at a training job or an evaluation, which a trainer executes."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         super().__init__(resources, job, stopping)
@@ -118,17 +118,18 @@ class Attempt(JobAttempt):
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer exits. Return the last one. Kills the trainer if it does not exit in time."""
+        """Record events until the trainer exits, and return the last event. Kills the trainer if it does not exit."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check before reading the file; otherwise, an event written shortly before the trainer's end is missed.
+            # Check this before reading the file. Otherwise, an event written shortly before the trainer's end is
+            # missed.
             running = trainer.running()
             self._kills.look(running)
             while events := file.read():
                 last = self._record(events, live=True) or last
-            # When the trainer has ended, try to store the pending checkpoints once more, regardless of the delay. A
+            # When the trainer has ended, try to store the pending checkpoints one last time, regardless of the delay. A
             # cancelled job needs no more checkpoints.
             self._report(JobProgress(), self._checkpoints.retry_pending(now=not running and not self._lease.cancel))
             if not running:

@@ -34,7 +34,7 @@ from app.worker.lease import TRAINER_SHARE
 from app.worker.resources import Resources
 
 POLL_SECONDS = 0.1  # the interval between two reads of the spool
-DISK_PATIENCE_SECONDS = 600.0  # for which a cancelled or expired batch waits for space for its result files
+DISK_PATIENCE_SECONDS = 600.0  # seconds that a cancelled or expired batch waits for space for its result files
 REPORT_SECONDS = 1.0  # the interval between two reports of the numbers of answers
 
 
@@ -82,7 +82,7 @@ class BatchAttempt(JobAttempt):
 
     @property
     def _open(self) -> bool:
-        """Whether requests are to be answered."""
+        """Whether the batch still has requests to answer."""
         return not self._lease.cancel and not self._expired and len(self._spool.answers) < self._total
 
     @property
@@ -158,7 +158,7 @@ class BatchAttempt(JobAttempt):
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _finish(self) -> str:
-        """Store the result files and end the job, or give it back if requests are open."""
+        """Store the result files and end the job, or queue it again if requests are open."""
         if self._open:
             if self._stopping():
                 raise Interrupted
@@ -172,11 +172,11 @@ class BatchAttempt(JobAttempt):
         began = {"finalizing_at": self._progress.finalizing_at or now}
         self._report(PUBLISHING, began | self._counts(), advanced=False)
         status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending, error)
-        self._run.remove()  # the requests and their answers are stored, and may be large
+        self._run.remove()  # the stored requests and their answers may be large
         return status
 
     def _wait_for_disk(self, error: Exception) -> str:
-        """Queue the batch again, unless it has waited long enough for space for answers that nobody waits for."""
+        """Queue the batch again. If the batch was cancelled or has expired, its wait for disk space is limited."""
         if not (self._lease.cancel or self._expired):
             return super()._wait_for_disk(error)
         progress, now = self._progress, self._lease.write(self._resources.database.now)
@@ -186,7 +186,7 @@ class BatchAttempt(JobAttempt):
         return self._drop_answers()
 
     def _drop_answers(self) -> str:
-        """End the batch without result files, and remove the spool, which may be what fills the disk."""
+        """End the batch without result files, and remove the spool, which may have filled the disk."""
         jobs, job = self._resources.jobs, self._job
         self._lease.check()
         self._run.remove()  # first, because the database may be on the same disk
@@ -213,4 +213,6 @@ class BatchAttempt(JobAttempt):
         error = {"code": failed.code, "message": failed.message, "param": failed.param}
         if self._spool.answers:
             return self._store(BatchEnding.FAILED, error)
-        return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        status = self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        self._run.remove()  # the requests may be large, and are stored as a file
+        return status

@@ -1,6 +1,7 @@
 """Stores the result files of a batch, and ends its job.
 
-The output file contains the successful answers, and the error file all others, both in the order of the requests.
+The output file contains the successful answers, and the error file contains all other answers, both in the order of the
+requests.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ PURPOSE = "batch_output"
 
 
 class BatchEnding(enum.Enum):
-    """Why a batch ends: all requests are answered, a client has cancelled it, its completion window has passed, or too
-    many attempts were lost."""
+    """The reason for ending a batch: all requests are answered, a client has cancelled the batch, its completion window
+    has passed, or too many attempts were lost.
+    """
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -59,7 +61,7 @@ def store(
     Raises retryable errors, OSError and LeaseLost.
     """
     job = lease.job
-    # The files become blobs without a copy. They are removed if there is an error, such as a full disk.
+    # The files become blobs without a copy. The copied blobs are removed if there is an error, such as a full disk.
     with resources.blobs.scratch(run.path) as output, resources.blobs.scratch(run.path) as errors:
         unanswered = _write(output, errors, run.path / INPUT, spool, ending)
         files = {name: file for name, file in (("output", output), ("error", errors)) if file.tell()}

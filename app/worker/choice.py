@@ -62,8 +62,8 @@ class TrialChoice:
 def choose(candidates: Sequence[Candidate]) -> TrialChoice:
     """Choose the smallest candidate whose mean error is within one standard error of the best candidate's.
 
-    This is the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3),
-    applied to the differences between the errors on the same rows.
+    The method is the one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section
+    3.4.3), applied to the differences between the errors on the same rows.
     """
     numbers = range(len(candidates))
     best = min(numbers, key=lambda n: (candidates[n].mean, candidates[n].size))

@@ -1,4 +1,4 @@
-"""What all attempts at a job share: the lease, the lock on the run directory, and giving the job back."""
+"""Code shared by all attempts at a job: the lease, the lock on the run directory, and releasing the job."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class JobAttempt(ABC):
 
     @abstractmethod
     def _work(self) -> str:
-        """Do the work, end the job or give it back, and return its new status."""
+        """Do the work, end or release the job, and return its new status."""
 
     @abstractmethod
     def _fail(self, failed: TrainFailed) -> str:
@@ -81,7 +81,8 @@ class JobAttempt(ABC):
     def _lock(self) -> int:
         """Lock the run directory, because two trainers must not write to it at the same time.
 
-        An earlier attempt's trainer usually exits on its own, because its lease is not renewed. Otherwise it is killed.
+        An earlier attempt's trainer usually exits on its own, because its lease is not renewed. A trainer that does not
+        exit is killed.
         """
         try:
             return self._run.lock(STRAY_SECONDS, self._check)
@@ -119,7 +120,7 @@ class JobAttempt(ABC):
         return self._lease.end(lambda s: jobs.requeue(s, job.id, job.attempt, lost=False))
 
     def _retry(self, why: str, *, lost: bool = True) -> str:
-        """Queue the job again after a failure. It continues from the newest resume point.
+        """Queue the job again after a failure. The next attempt continues from the newest resume point.
 
         If `lost`, the attempt counts towards the limit on lost attempts; when the limit is reached, the job fails.
         """

@@ -1,7 +1,7 @@
 """An attempt's lease on its job, renewed by a separate thread.
 
 The thread renews the lease in the database, notifies the trainer of each renewal, and reads the flags that clients set
-to cancel or pause the job. It kills the trainer when the lease is lost or a client cancels the job, even if the
+to cancel or pause the job. The thread kills the trainer when the lease is lost or a client cancels the job, even if the
 worker's main thread is blocked.
 """
 
@@ -109,7 +109,7 @@ class Lease:
                     if not self._over.is_set():
                         self._look()
             except DatabaseUnavailable:
-                pass  # the database may be back before the lease expires
+                pass  # the database may become available again before the lease expires
             except Exception:
                 # This thread must survive any error, because it kills the trainer when the lease expires.
                 log.exception("%s: the lease could not be renewed", self.job.id)
@@ -126,9 +126,9 @@ class Lease:
         if flags is None:
             return self._lose("another attempt holds the job, or the job has ended")
         if renew:
-            # The lease is timed from before the request, so that it never lasts longer here than in the database.
+            # The lease is timed from before the request, so it never lasts longer in this process than in the database.
             self._renewed = before
-            # A trainer measures its share of the lease from the time at which it is notified of a renewal. If the
+            # A trainer measures its share of the lease from the time of the last notification of a renewal. If the
             # renewal took long, because this process was frozen or the database was slow, a notification could make the
             # trainer outlive the lease. This notification is therefore skipped, and the trainer waits for the next one.
             if self._trainer and time.monotonic() - before < (1 - TRAINER_SHARE) * self.seconds:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-SOURCES = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))  # of the machine, and of the container
+# files with the counts of the machine and of the container
+SOURCES = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 NAME = "oom_kill"
 
 
@@ -30,9 +31,9 @@ class KillWatch:
 
     def look(self, running: bool) -> None:
         """Update the count if the process is still running. Must be called regularly."""
-        if running:  # keep the count of one look earlier, because a killed process takes a moment to end
+        if running:  # keep the previous count too, because a killed process takes a moment to end
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process has been killed since the second-to-last look."""
+        """Whether a process was killed since the second-to-last check."""
         return count() > self._earlier

@@ -1,6 +1,6 @@
 """Ends a job: registers the version that the training run produced, or records why the run failed.
 
-Blobs are uploaded first. Then one transaction writes all rows that refer to them. A crash in between leaves
+Blobs are uploaded first. One transaction then writes all rows that refer to them. A crash in between leaves
 unreferenced blobs, which garbage collection removes. The trainer of the next attempt reports the same result again.
 """
 

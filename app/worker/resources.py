@@ -28,7 +28,7 @@ class Resources:
 
     `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
     the environment from which the trainer inherits some variables (see `trainer.environment`). `batch_program` is the
-    command that starts a batch program, which inherits the whole environment, because it reads the settings.
+    command that starts a batch program. A batch program inherits the whole environment, because it reads the settings.
     """
 
     settings: Settings

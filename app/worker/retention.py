@@ -20,7 +20,7 @@ EVERY_SECONDS = 3600.0
 
 
 class Retention:
-    """Deletes expired rows. One object per worker. Not thread-safe."""
+    """Deletes expired rows. Each worker has one instance. Not thread-safe."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources

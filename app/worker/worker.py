@@ -1,7 +1,7 @@
 """A lane of the worker, which claims jobs and executes them one after another.
 
-A worker has two lanes, one for training jobs and evaluations and one for batches, each in a thread of its own. A job
-in one lane does not delay the jobs in the other. Beside the first lane, another thread sends the events of webhooks.
+A worker has two lanes: one for training jobs and evaluations, and one for batches. Each lane runs in a separate thread.
+A job in one lane does not delay the jobs in the other. A separate thread beside the first lane sends webhook events.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
@@ -57,7 +58,7 @@ class Worker:
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
-        # The mark of the database when no job could be claimed and only a commit could change this.
+        # The state of the database when no job could be claimed, which only a commit can change.
         self._quiet: Hashable | None = None
         self._awake, self._waker = os.pipe()
         for descriptor in (self._awake, self._waker):
@@ -87,7 +88,7 @@ class Worker:
         while not self._stopping:
             try:
                 worked = self.step()
-                if self._lane is TRAINING:  # one of the lanes is enough
+                if self._lane is TRAINING:  # one lane per process does this
                     self._retention.run_if_due()
                 wait = FIRST_WAIT
             except DatabaseUnavailable as error:
@@ -114,22 +115,22 @@ class Worker:
         try:
             outcome = self._lane.attempt(self._resources, job, lambda: self._stopping).run()
         except Exception:
-            # This is a defect of the worker. When the lease expires, the next claim counts the attempt as lost, so the
-            # job is retried, but only until the limit of lost attempts is reached.
+            # The exception is a defect of the worker. When the lease expires, the next claim counts the attempt as
+            # lost, so the job is retried, but only until the limit of lost attempts is reached.
             log.exception("%s: attempt %d ended with an unexpected error", job.id, job.attempt)
             self._rest(DEFECT_SECONDS)
         else:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in its parent's log. If this fails, it is reported with the next result."""
+        """Report a trial's result in its parent's log. A failed report is repeated with the next trial's result."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)
 
     def _claim(self) -> Job | None:
         resources, settings, kinds = self._resources, self._resources.settings, self._lane.kinds
-        mark = resources.changes.mark()  # read before the query, so that a commit made meanwhile is noticed
+        mark = resources.changes.mark()  # read before the query, so that a concurrent commit is noticed
         if mark is not None and mark == self._quiet:
             return None
         self._quiet = None
@@ -146,11 +147,12 @@ class Worker:
             select.select([self._awake], [], [], seconds)
 
     def _prune(self) -> None:
-        def ended(job_ids: list[str]) -> set[str]:
+        def ended(kinds: tuple[str, ...], job_ids: list[str]) -> set[str]:
             with self._resources.database.read() as session:
-                return queries.with_status(session, job_ids, ENDED)
+                return queries.with_status(session, job_ids, ENDED, kinds)
 
         try:
-            prune(self._resources.runs, self._resources.settings.keep_runs, ended)
+            prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # those of lost batches may be large
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)

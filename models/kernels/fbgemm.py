@@ -1,6 +1,6 @@
 """Matrix products with weights stored as float16, for inference on x86 processors. Activations and sums are float32.
 
-For few rows, a product takes as long as reading the matrix from memory, and half as many bytes are read. FBGEMM
+With few rows, a product takes as long as reading the matrix from memory, and float16 halves the number of bytes. FBGEMM
 converts the weights with instructions that all processors with AVX2 have.
 """
 

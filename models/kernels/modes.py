@@ -1,4 +1,4 @@
-"""The ways in which a processor can compute a network: the type of its weights, and its kernels."""
+"""Modes: combinations of a weight type and kernels with which a processor can compute a network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ComputeMode:
 
     @classmethod
     def parse(cls, text: str) -> ComputeMode:
-        """The inverse of `str`."""
+        """Parse the result of `str`."""
         kind, _, kernel = text.partition("/")
         return cls(kind, kernel)
 
@@ -50,14 +50,14 @@ class ComputeMode:
 
 
 def fixed_mode(device: torch.device, dtype: torch.dtype, *, generates: bool) -> ComputeMode:
-    """The mode that is used without a measurement: packed matrices for decoding, plain products for everything else."""
+    """The default mode, which needs no measurement: packed matrices for decoding, and plain products otherwise."""
     kernels = choice.choose(device, dtype) if generates else None
     return ComputeMode(str(dtype).removeprefix("torch."), choice.name_of(kernels))
 
 
 def supported_modes(device: torch.device, network: nn.Module, *, generates: bool) -> list[ComputeMode]:
-    """Return the modes that this device supports for a network. Kernels for decoding only are left out if it does not
-    generate text.
+    """Return the modes that this device supports for a network. Kernels for decoding only are left out if the network
+    does not generate text.
     """
     modes = [ComputeMode(name, choice.PLAIN) for name in ACTIVATIONS if _is_native(device, TYPES[name])]
     layers = [layer for layer in network.modules() if isinstance(layer, KernelLayer)]
@@ -90,7 +90,10 @@ def _size(network: nn.Module) -> int:
 
 
 def _is_native(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether plain PyTorch computes this dtype with instructions for it. Emulated bfloat16 is never faster."""
+    """Whether the processor has instructions for this dtype that plain PyTorch uses.
+
+    Emulated bfloat16 is never faster.
+    """
     if dtype == torch.float32:
         return True
     if device.type == "cuda":

@@ -26,7 +26,7 @@ class Kernels(Protocol):
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether these kernels compute with weights of this dtype on this device.
 
-        Kernels for a dtype that is not a type of activations convert float32 weights to it, and compute in float32.
+        If activations cannot have this dtype, the kernels convert float32 weights to it and compute in float32.
         """
         ...
 

@@ -64,8 +64,9 @@ def post_all(settings: Settings, posts: list[tuple[str, bytes]], owner: str = "a
         await services.inference.start()
         try:
             routes = BatchRoutes(services, owner)
-            while not services.inference.pool.living:
-                await tick(0.01)
+            async with asyncio.timeout(60):  # until the engine is found
+                while not services.inference.pool.living:
+                    await tick(0.01)
             return [await routes.post(path, body) for path, body in posts]
         finally:
             await services.inference.close()

@@ -84,16 +84,16 @@ def test_a_text_is_generated_as_a_stream_that_can_be_stopped(console: Visit, she
     wait_until(lambda: engine.running == 1)
     page.get_by_role("button", name="Stop").click()
     wait_until(lambda: engine.running == 0)
-    expect(page.get_by_text("stopped by you").first).to_be_visible()
+    expect(page.get_by_text("· stopped").first).to_be_visible()
     engine.release()
     page.get_by_label("Prompt").fill("again")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("reached the most tokens").first).to_be_visible()
+    expect(page.get_by_text("reached the token limit").first).to_be_visible()
 
 
 def test_a_job_is_followed_live_and_cancelled(console: Visit, api: Api, job: str) -> None:
     page = console.open(f"jobs/{job}")
-    expect(page.get_by_text("The curves appear with the first steps.")).to_be_visible()
+    expect(page.get_by_text("The curves appear after the first steps.")).to_be_visible()
     for step in (1, 2):
         write_step(api, job, step, 1.0 / step)
         expect(page.locator(".legend").first).to_contain_text(f"Training loss {1.0 / step:g}")
@@ -110,10 +110,10 @@ def test_an_engine_that_ends_is_reported_and_so_is_its_return(
     with Api(settings) as api, visit(browser, api.url) as visitor:
         with engine_of(settings):
             api.wait_ready()
-            expect(visitor.open().get_by_text("Everything works")).to_be_visible()
-        expect(visitor.page.get_by_text("cannot answer model requests now")).to_be_visible()
+            expect(visitor.open().get_by_text("Ready: the database responds")).to_be_visible()
+        expect(visitor.page.get_by_text("cannot answer model requests")).to_be_visible()
         with engine_of(settings):
-            expect(visitor.page.get_by_text("Everything works")).to_be_visible()
+            expect(visitor.page.get_by_text("Ready: the database responds")).to_be_visible()
 
 
 def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: Visit, api: Api, shelf: Shelf) -> None:
@@ -125,11 +125,11 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
     page.get_by_label("Alias", exact=True).fill("champion")
     page.get_by_label("Points at").select_option("3")
     page.get_by_role("button", name="Set alias").click()
-    expect(page.get_by_text("Somebody else has moved this alias")).to_be_visible()
+    expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("button", name="Show the current state").click()
     page.get_by_role("button", name="Roll back to version 1").click()
-    expect(page.get_by_text("answers with version 1")).to_be_visible()
+    expect(page.get_by_text("points at version 1", exact=True)).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 1}
 
 
@@ -142,7 +142,7 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         page = visitor.open()
         page.get_by_label("API key").fill("wrong-secret")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_text("The service does not know this key.")).to_be_visible()
+        expect(page.get_by_text("The API key is not valid.")).to_be_visible()
         page.get_by_label("API key").fill("secret-of-ann-1")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Train your first model")).to_be_visible()
@@ -203,7 +203,7 @@ def test_a_file_is_previewed_uploaded_and_trained_on(console: Visit, api: Api, e
     )
     expect(page.get_by_role("cell", name="a, quoted")).to_be_visible()
     page.get_by_label("Architecture").select_option("gru")
-    page.get_by_text("Options: all are chosen").click()
+    page.get_by_text("Options (chosen automatically").click()
     page.get_by_label("Epochs").fill("3")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_role("heading", name="my-moods")).to_be_visible()

@@ -68,6 +68,21 @@ def test_a_replaced_file_changes_the_mark(tmp_path: Path) -> None:
     changes.close()
 
 
+def test_an_error_changes_the_mark_for_every_caller(tmp_path: Path) -> None:
+    """After an error, a new connection counts from the start, so that its count may be an earlier one."""
+    path, moved = tmp_path / "a.db", tmp_path / "moved.db"
+    database = Database(f"sqlite:///{path}")
+    commit(database)
+    changes = Changes(database)
+    first = changes.mark()
+    path.rename(moved)
+    assert changes.mark() is None  # another caller receives this
+    moved.rename(path)
+    assert changes.mark() not in (None, first)
+    changes.close()
+    database.close()
+
+
 def test_results_are_reused_until_the_mark_changes() -> None:
     marks: list[Hashable | None] = ["a"]
     asked: list[tuple[int, ...]] = []

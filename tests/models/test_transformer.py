@@ -32,3 +32,15 @@ def test_skipping_padding_does_not_change_results(
     real = [row for row, length in enumerate(lengths) if length]
     torch.testing.assert_close(skipped_BC[real], padded_BC[real], atol=1e-5, rtol=1e-5)
     assert skipped_BC.isfinite().all()
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_mixed_precision_causes_no_warnings(config: ModelConfig) -> None:
+    """Warnings are errors here. By default, PyTorch gives each of its own warnings only once per process."""
+    network = classifier(config).train()
+    torch.set_warn_always(True)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            network(*batch(config, (11, 4))).sum().backward()
+    finally:
+        torch.set_warn_always(False)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.checkpoint.directory import FileEntry
 from app.db.database import Database
@@ -18,6 +18,7 @@ from app.registry.service import Registry
 from app.storage.blobs import BlobStore
 from app.storage.errors import BlobMissing
 from tests.checkpoints import make_checkpoint, publish
+from tests.db.locks import is_a_transaction_waiting
 from tests.serving import wait_until
 
 
@@ -37,27 +38,20 @@ def test_probes_are_found_by_digest_and_owner(registry: Registry, probes: Probes
 
 @pytest.mark.postgres
 def test_probes_that_another_transaction_is_storing_are_replaced(
-    postgres_url: str, blobs: BlobStore, tmp_path: Path
+    postgres_database: Database, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    database = Database(postgres_url)
+    database = postgres_database
     registry, probes = Registry(database, blobs, tmp_path / "scratch"), Probes(database, blobs)
     version = publish(registry, make_checkpoint(tmp_path / "c"))
     entry = FileEntry(blobs.put_bytes(b"first"), 5)
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-
-    def is_second_waiting() -> bool:
-        with database.read() as session:
-            return session.execute(waiting).scalar_one() > 0
-
     with ThreadPoolExecutor(1) as threads:
         with database.transaction() as session:
             probes.add(session, version, entry)
             session.flush()
             second = threads.submit(probes.store, version, b"second")
-            wait_until(is_second_waiting)
+            wait_until(lambda: is_a_transaction_waiting(database))
         second.result(60)
     assert probes.load(version.digest, version.owner) == b"second"
-    database.close()
 
 
 def test_an_export_contains_no_probes(registry: Registry, probes: Probes, tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ from tests.serving import Api, Shelf
 
 SECRETS = {"ann": "secret-of-ann", "bob": "secret-of-bob"}
 
+LISTS = (
+    "/v1/files", "/v1/fine_tuning/jobs", "/v1/evaluations", "/v1/batches", "/v1/registry/models", "/v1/models",
+)  # fmt: skip
+
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
@@ -28,9 +32,13 @@ def made_by(ann: httpx.Client, shelf: Shelf) -> dict[str, str]:
     announced = {"purpose": "fine-tune", "filename": "a.csv", "bytes": 3, "mime_type": "text/csv"}
     job = ann.post("/v1/fine_tuning/jobs", json={"model": "lstm", "training_file": file}).json()["id"]
     evaluation = ann.post("/v1/evaluations", json={"model": "mood", "file": file}).json()["id"]
+    requests = {"data": {"purpose": "batch"}, "files": {"file": ("a.jsonl", b"{}\n")}}
+    batch = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+    batch["input_file_id"] = requests_file = ann.post("/v1/files", **requests).json()["id"]  # type: ignore[arg-type]
     return {
         "name": "mood", "model": "mood:1", "version": "1", "alias": "live", "path": "config.json", "file_id": file,
         "upload_id": ann.post("/v1/uploads", json=announced).json()["id"], "job_id": job, "evaluation_id": evaluation,
+        "batch_id": ann.post("/v1/batches", json=batch).json()["id"], "batch_file_id": requests_file,
         "task": "text-classification",
     }  # fmt: skip
 
@@ -52,9 +60,9 @@ def test_every_route_with_an_id_hides_the_objects_of_other_keys(api: Api, shelf:
         assert len(routes) > 40
         before = state(ann, ids)
         for method, path in routes:
-            concrete = re.sub(r"{([^}]*)}", lambda match: ids.get(match[1], "x"), path)
             if "webhook_endpoint_id" in path:
                 continue  # test_sec_11_webhooks.py
+            concrete = re.sub(r"{([^}]*)}", lambda match: ids[match[1]], path)
             body = BODIES.get(path.rsplit("/", 1)[1], {"inputs": "a"})
             if path.startswith("/predictions"):
                 reply = bob.request(method, concrete, content=b"a", headers={"content-type": "text/plain"})
@@ -71,8 +79,11 @@ def test_every_route_with_an_id_hides_the_objects_of_other_keys(api: Api, shelf:
             body = {"model": "lstm", "training_file": ids["file_id"], field: ids["file_id"]}
             refused = bob.post("/v1/fine_tuning/jobs", json=body)
             assert (refused.status_code, refused.json()["error"]["code"]) == (400, "file_not_found")
-        for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/evaluations", "/v1/registry/models", "/v1/models"):
-            assert bob.get(path).json()["data"] == [], path
+        batch = {"input_file_id": ids["batch_file_id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        refused = bob.post("/v1/batches", json=batch)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "file_not_found")
+        for path in LISTS:
+            assert bob.get(path).json()["data"] == [] != ann.get(path).json()["data"], path
         assert state(ann, ids) == before
 
 
@@ -82,6 +93,7 @@ def state(ann: httpx.Client, ids: dict[str, str]) -> list[object]:
     return [
         job["status"],
         ann.get(f"/v1/evaluations/{ids['evaluation_id']}").json()["status"],
+        ann.get(f"/v1/batches/{ids['batch_id']}").json()["status"],
         ann.get("/v1/files").json()["data"],
         ann.get("/v1/registry/models/mood").json(),
         ann.get("/v1/registry/models/mood/aliases/live/history").json()["data"],

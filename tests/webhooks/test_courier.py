@@ -127,7 +127,7 @@ def test_a_private_address_is_never_reached_without_the_setting(database: Databa
         enqueue(database, "ftjob-1")
         until(lambda: statuses(database) == {"failed"})
     assert receiver.received == []
-    assert "must not lead to a loopback" in str(deliveries(database)[0].error)
+    assert "must not resolve to a loopback" in str(deliveries(database)[0].error)
 
 
 def test_slow_receivers_of_some_owners_do_not_delay_those_of_others(database: Database) -> None:
@@ -225,21 +225,25 @@ def test_an_event_follows_one_whose_outcome_cannot_be_stored(
             until(lambda: len(receiver.received) == 2)
 
 
-def test_a_courier_that_stops_lets_its_requests_end(database: Database) -> None:
-    arrived, release = threading.Event(), threading.Event()
+def test_a_courier_that_stops_lets_its_requests_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_SECONDS", 60.0)
+    arrived, stopped, rest = threading.Event(), threading.Event(), Courier._rest
+
+    async def resting(sending: Courier, seconds: float) -> None:
+        await rest(sending, seconds)
+        if sending._stopping.is_set():  # nothing more is claimed
+            stopped.set()
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         arrived.set()
-        release.wait(30)
+        assert stopped.wait(30)
         handler.send_response(200)
         handler.end_headers()
 
+    monkeypatch.setattr(Courier, "_rest", resting)
     with Receiver(answer=slow) as receiver:
         add_endpoint(database, url=receiver.url)
         enqueue(database, "ftjob-1")
-        stopping = threading.Timer(0.0, release.set)
         with running(database):
             assert arrived.wait(30)
-            stopping.start()
-        stopping.join()
     assert statuses(database) == {"delivered"}

@@ -180,9 +180,9 @@ def test_ended_deliveries_are_forgotten(database: Database) -> None:
         assert len(rows(database)) == left
 
 
-def test_rows_that_are_being_deleted_do_not_stop_others(database: Database) -> None:
-    if database.dialect == "sqlite":  # on which transactions that write run one at a time
-        return
+@pytest.mark.postgres
+def test_rows_that_are_being_deleted_do_not_stop_others(postgres_database: Database) -> None:
+    database = postgres_database
     add_endpoint(database)
     enqueue(database, 2)
     for _ in range(2):

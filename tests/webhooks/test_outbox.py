@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import WebhookEndpointRow
 from app.webhooks import outbox
+from tests.db.locks import is_a_transaction_waiting
+from tests.serving import wait_until
 from tests.webhooks.fixtures import add_endpoint, deliveries, events
 
 SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
@@ -62,23 +65,40 @@ def test_an_event_is_not_enqueued_without_its_change(database: Database) -> None
 
 
 def test_an_unknown_type_is_refused(database: Database) -> None:
-    with pytest.raises(ValueError, match="is not a type of event"):
+    with pytest.raises(ValueError, match="is not an event type"):
         enqueue(database, "job.done")
 
 
+def remove(database: Database, endpoint: str) -> None:
+    with database.transaction() as session:
+        session.execute(delete(WebhookEndpointRow).where(WebhookEndpointRow.id == endpoint))
+
+
 def test_an_endpoint_is_deleted_with_its_deliveries(database: Database) -> None:
-    """Also if an event is being enqueued at the same time: neither transaction fails."""
+    endpoint = add_endpoint(database)
+    enqueue(database)
+    remove(database, endpoint)
+    assert deliveries(database) == []
+    enqueue(database)
+    assert deliveries(database) == []
+
+
+@pytest.mark.postgres
+def test_an_endpoint_can_be_deleted_while_an_event_is_being_enqueued(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion begins between the query for the endpoints and the insertion. Neither transaction fails."""
+    database, count_waiting = postgres_database, outbox._full
     endpoint = add_endpoint(database)
 
-    def remove() -> None:
-        with database.transaction() as session:
-            session.execute(delete(WebhookEndpointRow).where(WebhookEndpointRow.id == endpoint))
+    def full(session: Session, endpoint_ids: list[str]) -> set[str]:
+        removals.append(threads.submit(remove, database, endpoint))
+        wait_until(lambda: removals[0].done() or is_a_transaction_waiting(database))
+        return count_waiting(session, endpoint_ids)
 
-    thread = threading.Thread(target=remove)
-    with database.transaction() as session:
-        outbox.enqueue(session, "alice", SUCCEEDED, "ftjob-1", 0.0)
-        thread.start()
-    thread.join(30)
-    assert not thread.is_alive() and deliveries(database) == []
-    enqueue(database)
+    monkeypatch.setattr(outbox, "_full", full)
+    removals: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as threads:
+        enqueue(database)
+        removals[0].result(60)
     assert deliveries(database) == []

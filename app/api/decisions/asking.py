@@ -31,7 +31,7 @@ POLICY = {"abstain_below": "x-abstain-below", "max_risk": "x-max-risk"}  # field
 class TextToJudge:
     """The text to which all questions refer.
 
-    `param` is the request field that contains it, for use in error messages.
+    `param` is the request field that contains the text, for use in error messages.
     """
 
     text: str

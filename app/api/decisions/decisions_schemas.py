@@ -17,7 +17,7 @@ Instructions = str | list[dict[str, Any]]
 class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An option in a choice question: `value` is one of the version's labels. `description` has no effect.
 
-    For a version with two labels, `true` represents the positive label and `false` the other one.
+    For a version with two labels, `true` represents the positive label and `false` represents the other label.
     """
 
     value: str | bool
@@ -34,7 +34,7 @@ class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="predicate"):
     """A question about the probability of one label.
 
-    `name` is the label; if no label has this name, the positive one of two labels is used.
+    `name` is the label; if no label has this name and the version has two labels, the positive label is used.
 
     `instructions` have no effect, because training determines which question a version answers.
     """

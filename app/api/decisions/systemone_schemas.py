@@ -54,7 +54,7 @@ SystemOneQuestion = NoulQuestion | OptionQuestion | RatingQuestion
 
 
 class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Questions about one state: a text, or an object or array, which is read as compact JSON.
+    """Questions about one state. The state is a text, or an object or array that is read as compact JSON.
 
     `truncate_prompt_tokens` is the number of tokens to which the text is truncated; -1 truncates it to the version's
     context length.
@@ -67,7 +67,7 @@ class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
-    """The probability of yes."""
+    """The probability of the answer yes."""
 
     noul: float
 
@@ -114,7 +114,7 @@ class SystemOneReply(msgspec.Struct, frozen=True):
 class SystemOneFault(msgspec.Struct, frozen=True):
     """An error in the request. `loc` is the path of the invalid field and begins with `body`.
 
-    `type` is for programs.
+    `type` is a machine-readable code.
     """
 
     loc: list[str | int]

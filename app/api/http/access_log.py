@@ -1,4 +1,7 @@
-"""The access log: one line per request. Lines are collected and written together, as each write is a system call."""
+"""The access log: one line per request.
+
+Lines are collected and written together, because each write is a system call.
+"""
 
 from __future__ import annotations
 

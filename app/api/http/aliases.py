@@ -1,4 +1,4 @@
-"""Loads a version before a required alias is pointed to it."""
+"""Loads a version before a required alias is moved to it."""
 
 from __future__ import annotations
 

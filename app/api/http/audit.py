@@ -25,7 +25,10 @@ class _Subject(msgspec.Struct):
 
 
 class AuditTrail:
-    """The changes of one process that have not been written yet. An idle trail does not wake the process."""
+    """The changes made by one process that have not been written yet.
+
+    The process is not woken while no changes are pending.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

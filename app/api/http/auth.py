@@ -36,7 +36,10 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def is_public(method: str, path: str) -> bool:
-    """Whether a request needs no key. Without a key, the console can only be read, because `POST /` may run a model."""
+    """Whether a request may be sent without a key.
+
+    Without a key, the console can only be read, because `POST /` may run a model.
+    """
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
 
@@ -47,7 +50,10 @@ def principal_of(request: Request) -> str:
 
 
 def is_operator(request: Request) -> bool:
-    """Whether the request may perform operations that affect all users. Without keys, every request may."""
+    """Whether the request may perform operations that affect all users.
+
+    If no keys are configured, every request may perform such operations.
+    """
     return bool(request.scope.get("is_operator", True))
 
 
@@ -90,7 +96,7 @@ def _hash(secret: str) -> bytes:
 class Authentication:
     """Identifies the sender of a request. Rejects requests without a valid key, and requests from other web sites.
 
-    Authentication happens before routing, so requests for unknown paths need a key too.
+    Authentication happens before routing, so requests for unknown paths also need a key.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -104,8 +110,8 @@ class Authentication:
     def principal(self, scope: Scope) -> str:
         """The principal of a request.
 
-        It is empty for a request to a public route without a key, if keys are configured. Also records in the scope
-        whether the principal is an operator. Raises Unauthorized or Forbidden.
+        The principal is empty for a request to a public route without a key, if keys are configured. Also records in
+        the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers = index_of(scope)
         principal: str | None = LOCAL
@@ -128,10 +134,10 @@ class Authentication:
         """Raise Forbidden if the request was sent by a page on another web site.
 
         Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
-        that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
-        are configured, the Host header is checked for every method. This prevents DNS rebinding attacks, in which a
-        malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin check
-        passes.
+        that change nothing, because the browser does not let the page read the reply without CORS headers. If no keys
+        are configured, the Host header is checked for every method. The check prevents DNS rebinding attacks, in which
+        a malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin
+        check passes.
         """
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)

@@ -43,7 +43,7 @@ class JsonBody(Generic[T]):
     def decode(self, payload: bytes, names: dict[str, str] | None = None) -> T:
         """Decode a body. Raises InvalidRequest with the path of the invalid field as `param`.
 
-        Adds the fields that were sent under other names to `names`: field of the struct -> name in the body.
+        If a field was sent under another name, adds this name to `names`, with the name in the struct as the key.
         """
         if not payload:
             raise InvalidRequest("the request body is empty; send a JSON object")

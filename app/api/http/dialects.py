@@ -22,7 +22,7 @@ TYPES = {  # `type` by HTTP status, as in OpenAI's API
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """An error. `code` is stable and meant for programs; `param` names the invalid request field."""
+    """An error. `code` is stable and machine-readable; `param` names the invalid request field."""
 
     message: str
     type: str
@@ -57,11 +57,11 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 class Dialect:
     """An API dialect, such as OpenAI's.
 
-    `inference` contains the routers whose routes run a model, and `management` all other routers. `prefixes` are the
-    paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below it, even
-    if no such route exists. "/" claims only the path "/", "/x/" only the paths below "/x", and "POST /x" only requests
-    with that method; `{}` matches any one segment of a path. `missing` maps paths that are not implemented, in the same
-    form, to an error message that names an alternative.
+    `inference` contains the routers whose routes run a model, and `management` contains all other routers. `prefixes`
+    are the paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below
+    it, even if no such route exists. "/" claims only the path "/", "/x/" only the paths below "/x", and "POST /x" only
+    requests with that method; `{}` matches any one segment of a path. `missing` maps paths that are not implemented, in
+    the same form, to an error message that names an alternative.
 
     `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
     `error_reply` is the type of the body that `render_error` returns, for the OpenAPI document.

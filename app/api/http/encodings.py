@@ -103,7 +103,7 @@ DECODERS: dict[bytes, Callable[[], ContentDecoder]] = {
 
 
 class DecodedBody:
-    """A `receive` function that decodes the body received by another one."""
+    """A `receive` function that decodes the body that another `receive` function reads."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
         """`limit` is the maximum number of decoded bytes. If the limit is exceeded, `too_large()` is raised."""

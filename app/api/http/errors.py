@@ -169,7 +169,10 @@ def _instead(request: Request, path: str) -> str | None:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes that match the request's path. Starlette lists only the methods of the first one."""
+    """The methods of all routes that match the request's path.
+
+    Starlette lists only the methods of the first matching route.
+    """
     return _methods_of(request, request.scope["path"])
 
 

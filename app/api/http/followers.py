@@ -24,11 +24,11 @@ class FollowerLimit:
         return self._followers.total()
 
     def take(self, principal: str) -> None:
-        """Count one more client. Raises Overloaded if there are too many."""
+        """Count one more client. Raises Overloaded if there are too many clients."""
         if self.used >= self.limit or self._followers[principal] >= max(1, self.limit // 2):
             raise Overloaded(
-                f"too many clients follow jobs: {self.used} in total, {self._followers[principal]} of them with this "
-                "key; try again later, or read the list of events",
+                f"too many clients are following jobs: {self.used} in total, {self._followers[principal]} of them with "
+                "this key; try again later, or list the events instead",
                 code="too_many_followers",
                 retry_after=RETRY_SECONDS,
             )

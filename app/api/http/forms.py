@@ -68,7 +68,7 @@ class DiskParser(MultiPartParser):
         self._scratch = scratch
 
     def on_headers_finished(self) -> None:
-        """Replace the temporary file that Starlette opens for a part. Nothing has been written to it yet."""
+        """Replace the temporary file that Starlette opens for a part. No data has been written to that file yet."""
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._files_to_close_on_error.pop().close()
@@ -77,7 +77,7 @@ class DiskParser(MultiPartParser):
             self._current_part.file.file = file
 
     def close_files(self) -> None:
-        """Close all files, among them one whose part has no end, which is not in the form."""
+        """Close all files, including a file whose part is incomplete, which is not in the form."""
         for file in self._files_to_close_on_error:
             file.close()
 

@@ -1,4 +1,4 @@
-"""Returns memory freed after large requests to the operating system; glibc would keep it."""
+"""Returns memory that large requests have freed to the operating system, because glibc would keep it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class FreedMemory:
-    """Periodically returns freed memory while the API is running, if its memory has grown."""
+    """Periodically returns freed memory to the operating system, if the memory of the API process has grown."""
 
     def __init__(self, every: float = EVERY_SECONDS) -> None:
         self._every = every

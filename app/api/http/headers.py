@@ -12,7 +12,7 @@ INDEX = "ostinato.headers"  # the key under which the scope stores the index
 
 
 def index_of(scope: Scope) -> dict[bytes, bytes]:
-    """Each header's value by its lower-case name. If a header is sent more than once, the first value counts."""
+    """The request headers, by lower-case name. If a header is sent more than once, the first value counts."""
     index: dict[bytes, bytes] | None = scope.get(INDEX)
     if index is None:
         index = scope[INDEX] = dict(reversed(scope["headers"]))

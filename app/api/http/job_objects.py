@@ -10,7 +10,7 @@ from app.jobs.records import JobEvent
 
 
 class JobError(msgspec.Struct, frozen=True):
-    """The reason why a job failed. `code` is meant for programs: invalid_training_file, invalid_validation_file,
+    """The reason why a job failed. `code` is machine-readable: invalid_training_file, invalid_validation_file,
     diverged, out_of_memory, …"""
 
     code: str

@@ -26,8 +26,9 @@ from app.jobs.service import Jobs
 STREAMED = (
     "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
     "type `job` contain the job object; they are sent at the start and whenever the job changes. `after` or the header "
-    "`Last-Event-ID` continues a stream after an event. For a plot, `points` limits the number of past metrics in a "
-    "stream: of those with and of those without a validation loss, one is sent for each of so many parts of the log."
+    "`Last-Event-ID` continues a stream after an event. `points` limits the number of past metrics events in a "
+    "stream, for example for a plot. At most `points` events with a validation loss and `points` events without one "
+    "are sent, evenly spaced over the log."
 )
 Points = Annotated[int, Query(ge=2, le=5000)]  # the maximum number of past metrics of either kind in a stream
 PAGE = 500  # events that are read at once
@@ -49,7 +50,7 @@ class Followed:
 async def list_or_follow(
     request: Request, services: Services, followed: Followed, *, after: str | None, limit: int, stream: bool
 ) -> Response:
-    """Return a page of the job's events or, if `stream`, a stream of them. Raises NotFound."""
+    """Return a page of the job's events or, if `stream` is true, a stream of events. Raises NotFound."""
     if stream:
         return await _follow(request, services, followed, after)
     page = await asyncio.to_thread(followed.jobs.events, followed.job_id, followed.principal, after=after, limit=limit)
@@ -101,7 +102,7 @@ async def _frames(
 
 
 async def _past(followed: Followed, after: str | None) -> list[Sequence[JobEvent]]:
-    """Return pages of the past events, with at most `points` metrics of either kind. Empty without `points`."""
+    """Return pages of the past events, with at most `points` metrics of either kind. Empty if `points` is not set."""
     if followed.points is None:
         return []
     arguments = followed.job_id, followed.principal, after, followed.points

@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 
 def check_reply_size(inputs: int, labels: int, scores: int, param: str, advice: str = "fewer inputs") -> None:
-    """Reject a request whose reply would contain more than LARGEST numbers: `scores` for each input.
+    """Reject a request whose reply would contain more than LARGEST numbers.
 
-    Call this before the engine processes the request. `param` names the field that holds the inputs.
+    `scores` is the number of probabilities and scores for each input, and `param` is the field with the inputs. Call
+    this before the engine processes the request.
     """
     numbers = inputs * scores
     if numbers > LARGEST:

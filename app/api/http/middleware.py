@@ -1,7 +1,7 @@
 """The middleware for all requests: request ids, timing, authentication, body size limits, metrics and the access log.
 
-It is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` is slower. It is a single layer, because each
-layer would add a coroutine and a closure per request.
+The middleware is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` is slower. The middleware is a single
+layer, because each layer would add a coroutine and a closure per request.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Exchange:
 class Envelope:
     """Assigns an id to a request, authenticates it, checks the size of its body, and passes it to `app`.
 
-    Then it counts and logs the reply. Replies to unexpected errors with status 500.
+    Counts and logs the reply. Replies to unexpected errors with status 500.
     """
 
     def __init__(

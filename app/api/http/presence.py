@@ -23,9 +23,9 @@ class WatchedProtocol(HttpToolsProtocol):
     _lost: Callable[[], None] | None = None
 
     def on_lost(self, callback: Callable[[], None] | None) -> None:
-        """Call `callback` when the connection is lost, or soon if it already has been. None removes the callback.
+        """Call `callback` when the connection is lost. If the connection is already lost, call `callback` soon.
 
-        A connection handles one request at a time, so there is at most one callback.
+        None removes the callback. A connection handles one request at a time, so there is at most one callback.
         """
         self._lost = callback
         if callback is not None and self not in self.connections:

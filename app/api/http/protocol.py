@@ -224,7 +224,10 @@ class BoundedProtocol(WatchedProtocol):
             self._refuse(error)
 
     def _refuse(self, error: OstinatoError) -> None:
-        """Send an error and close the connection. Aborts it instead if a reply to an earlier request is in progress."""
+        """Send an error and close the connection.
+
+        Aborts the connection instead if a reply to an earlier request is in progress.
+        """
         if self.transport.is_closing():
             return
         self._stop_timer()

@@ -19,7 +19,7 @@ class RequestRates:
         self._rates = rates
 
     def is_limited(self, scope: Scope) -> bool:
-        """Whether a request is counted, or its reply tells what is left of a quota."""
+        """Whether a request is counted, or its reply reports the remaining quota."""
         key = scope["principal"]
         if all(self._rates.limit(key, name) is None for name in RATES):
             return False

@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def new_id(prefix: str) -> str:
-    """Return an id for a request or a reply, with 128 random bits. It need not be unpredictable."""
+    """Return an id for a request or a reply, with 128 random bits. Ids need not be unpredictable."""
     return f"{prefix}-{random.getrandbits(128):032x}"
 
 

@@ -76,7 +76,10 @@ class Services:
 
 
 class _Catalogue:
-    """A cache of the registry data that readiness checks use. It is refreshed only when the database has changed."""
+    """A cache of the registry data that readiness checks use.
+
+    The data is refreshed only when the database has changed.
+    """
 
     def __init__(self, registry: Registry, changes: Changes) -> None:
         self._aliases = Remembered(registry.required_aliases, changes.mark)

@@ -68,9 +68,9 @@ class EventStream(Response):
     ) -> None:
         """`until` is the deadline of the work (`time.monotonic()`); the stream is aborted `LAST_WORDS` seconds later.
 
-        `ping` is sent while the stream is idle, so that proxies keep it open, unless it is empty. `close` releases the
-        resources of `frames`. `close` is called even if `frames` was never started, because a generator runs its
-        `finally` blocks only if it has been started.
+        While the stream is idle, `ping` is sent so that proxies keep the connection open. An empty `ping` is not sent.
+        `close` releases the resources of `frames`. `close` is called even if `frames` was never started, because a
+        generator runs its `finally` blocks only if it has been started.
         """
         self.media_type, self._ping = media_type, ping
         super().__init__(None, 200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
@@ -127,7 +127,10 @@ class EventStream(Response):
         task.cancel()
 
     async def _watch(self, receive: Receive, send: Send, task: asyncio.Task[None]) -> None:
-        """Abort the stream if the client disconnects. Send `ping` while it is idle, so that proxies keep it open."""
+        """Abort the stream if the client disconnects.
+
+        Send `ping` while the stream is idle, so that proxies keep the connection open.
+        """
         leaving = asyncio.ensure_future(disconnected(receive))
         try:
             while not leaving.done():

@@ -79,7 +79,7 @@ class StreamEvent(msgspec.Struct, frozen=True):
 
 
 def finish_reason(piece: Piece) -> str:
-    """TGI's name for the finish reason in a choice's last piece."""
+    """TGI's name for the finish reason, for the last piece of a choice."""
     if isinstance(piece.stop_reason, str):
         return "stop_sequence"
     return REASONS[piece.finish_reason or "stop"]
@@ -137,9 +137,9 @@ def _details(
 class TokenEvents:
     """Creates the events of a stream.
 
-    Each event is sent when the next token arrives, because only the last event contains the whole text. The tokens'
-    texts, joined together, equal the text of a complete reply: an incomplete character, or the beginning of a stop
-    string, belongs to the token that completes it.
+    Each event is sent when the next token arrives, because only the last event contains the whole text. The
+    concatenated texts of the tokens equal the text of a complete reply. An incomplete character, or the beginning of a
+    stop string, belongs to the token that completes it.
     """
 
     def __init__(self, generation: GenerationRequest, parameters: GenerationParameters) -> None:

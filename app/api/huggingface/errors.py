@@ -20,7 +20,7 @@ TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
 
 
 class HuggingFaceError(msgspec.Struct, frozen=True):
-    """An error in the format of TGI and TEI. `error_type` is for programs."""
+    """An error in the format of TGI and TEI. `error_type` is a machine-readable code."""
 
     error: str
     error_type: str
@@ -33,5 +33,5 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 
 
 def stream_error(error: OstinatoError) -> dict[str, Any]:
-    """Render an error in a stream. The type is always `generation`, for which clients have an exception class."""
+    """Render an error in a stream. The type is always `generation`, because clients have an exception class for it."""
     return {"error": error.message, "error_type": "generation"}

@@ -64,7 +64,8 @@ async def tgi_generate(request: Request, model: ModelQuery = None) -> Response:
     "/generate_stream",
     operation_id="tgi_generate_stream",
     summary="Continue a text as a stream (TGI)",
-    description="Generates text with any version trained for generation, as server-sent events, one for each token.",
+    description="Streams generated text as server-sent events, one event per token. Requires a version trained for "
+    "generation.",
     response_model=None,
     openapi_extra=reads(TgiRequest, text=Noted(_ASKED, NEEDS)),
     responses=replies(StreamEvent, None, stream=EVENTS, done=False),

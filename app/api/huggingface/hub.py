@@ -96,9 +96,9 @@ _RESPONSES = replies_json(
 )
 _DOCS: dict[str, Any] = {
     "description": (
-        "Classifies, generates text, embeds or compares, as `huggingface_hub.InferenceClient` expects. The task is "
-        "that of the version, unless the path or `?task=` names a task. `POST /` uses the model named by `?model=`, "
-        "the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."
+        "Classifies, continues, embeds or compares texts, in the formats of `huggingface_hub.InferenceClient`. The "
+        "task is the version's task, unless the path or `?task=` specifies another one. `POST /` uses the model named "
+        "by `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."
     ),
     "response_model": None,
     "responses": _RESPONSES,

@@ -86,7 +86,7 @@ PLAIN = GenerationParameters()
 def generation_query(
     caller: Caller, items: list[Item], parameters: GenerationParameters, stream: bool
 ) -> GenerationQuery:
-    """Return the generation query. It requests log-probabilities only if the reply contains them."""
+    """Return the generation query. The query requests log-probabilities only if the reply contains them."""
     reported = stream or parameters.details or (parameters.best_of or 1) > 1
     return GenerationQuery(
         caller.reference,

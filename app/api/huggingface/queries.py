@@ -1,4 +1,4 @@
-"""Query parameters of Hugging Face's routes, whose paths do not contain a model."""
+"""Query parameters of Hugging Face's routes that do not name a model in their path."""
 
 from __future__ import annotations
 

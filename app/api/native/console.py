@@ -37,7 +37,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class ConsoleFile:
-    """A console file in plain and compressed form. `etag` is derived from its content."""
+    """A console file in plain and compressed form. `etag` is derived from the file's content."""
 
     media: str
     plain: bytes
@@ -52,7 +52,7 @@ class ConsoleFile:
 
 @dataclass(frozen=True)
 class WebConsole:
-    """All console files, by path. `digest` identifies their content and is part of the assets' URLs."""
+    """All console files, by path. `digest` identifies the content of the files, and is part of the assets' URLs."""
 
     digest: str
     files: Mapping[str, ConsoleFile]

@@ -1,4 +1,4 @@
-"""The documentation pages, Swagger UI and Redoc. They load nothing from other sites."""
+"""The documentation pages, Swagger UI and Redoc. The pages load nothing from other sites."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _STREAM = (
     f'id: {EVALUATION_EVENT["id"]}\ndata: {{"id":"{EVALUATION_EVENT["id"]}",…}}\n\n'
     f'event: job\ndata: {{"id":"{EVALUATION_ID}","object":"evaluation",…}}\n\ndata: [DONE]\n\n'
 )
-_FILE_FIRST = "replace file by the id of a file from POST /v1/files or GET /v1/files"
+_FILE_FIRST = "replace file with the id of a file from POST /v1/files or GET /v1/files"
 
 
 async def evaluation_request(request: Request) -> EvaluationRequest:

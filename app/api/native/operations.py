@@ -40,9 +40,8 @@ class Ready(msgspec.Struct, frozen=True):
 class EngineWork(msgspec.Struct, frozen=True):
     """The amount of work done for one version since it was loaded.
 
-    `requests` is the number of completed requests, `calls` the number of scoring batches and decode steps, and `rows`
-    the number of sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including
-    padding.
+    `requests` counts completed requests, `calls` counts scoring batches and decode steps, and `rows` counts the
+    sequences in them. `padded_tokens` is the number of tokens in scoring batches and prompts, including padding.
     """
 
     requests: int
@@ -56,9 +55,9 @@ class EngineWork(msgspec.Struct, frozen=True):
 class EngineVersion(msgspec.Struct, frozen=True):
     """A version that is loaded in an engine.
 
-    `running` and `waiting` count its requests; `cache_bytes` is the memory for running sequences' states, and
-    `prefix_bytes` the memory for earlier prompts' states. `dtype` is the type of the weights, `kernel` is the matrix
-    product implementation, and `choice` says how both were chosen.
+    `running` and `waiting` count the version's requests. `cache_bytes` is the memory for running sequences' states, and
+    `prefix_bytes` is the memory for earlier prompts' states. `dtype` is the type of the weights, `kernel` is the matrix
+    product implementation, and `choice` explains how both were chosen.
     """
 
     ref: str
@@ -76,7 +75,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine. `busy_seconds` is the time since its current step started."""
+    """An engine. `busy_seconds` is the time since the engine's current step started."""
 
     pid: int
     device: str
@@ -229,7 +228,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """`names` maps the digest of each version to report to a reference that the caller may use."""
+    """`names` maps digests to references that the caller may use; only the versions with these digests are reported."""
     versions = [_version(v, names[v.digest]) for v in beat.versions if v.digest in names]
     return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
 

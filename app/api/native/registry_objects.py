@@ -25,9 +25,9 @@ class FileEntryObject(msgspec.Struct, frozen=True):
 
 
 class VersionObject(msgspec.Struct, frozen=True):
-    """An immutable checkpoint. `id` is its model reference; `status` is pending, ready, failed or deleted. In lists,
-    `labels` contains only the first 32 KiB of labels, and the largest parts of `config` are left out if it exceeds 32
-    KiB."""
+    """An immutable checkpoint. `id` is the version's model reference; `status` is pending, ready, failed or deleted. In
+    lists, `labels` contains only the first 32 KiB of labels, and the largest parts of `config` are left out if it
+    exceeds 32 KiB."""
 
     id: str
     object: str

@@ -1,4 +1,4 @@
-"""`POST /api/chat`: answers a conversation."""
+"""`POST /api/chat`: continues a conversation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _ASKED = {"model": "demo-text-lstm", "messages": [{"role": "user", "content": "H
 @router.post(
     "/api/chat",
     operation_id="ollama_chat",
-    summary="Answer a conversation (Ollama)",
-    description="Generates an answer as lines of JSON or, with `stream: false`, in one reply, like Ollama.",
+    summary="Continue a conversation (Ollama)",
+    description="Generates an answer in Ollama's format: as a stream of JSON lines or, with `stream: false`, in one "
+    "reply.",
     response_model=None,
     openapi_extra=reads(
         OllamaChatRequest, whole=Noted({**_ASKED, "stream": False}, NEEDS), streamed=Noted(_ASKED, NEEDS)

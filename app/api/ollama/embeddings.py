@@ -80,7 +80,7 @@ _EXAMPLE = {
     "/api/embed",
     operation_id="ollama_embed",
     summary="Embed texts (Ollama)",
-    description="Returns a vector of unit length for each text, from any version except linear ones.",
+    description="Returns a unit vector for each text. Linear versions are not supported.",
     response_model=None,
     openapi_extra=reads(EmbedRequest, texts={"model": MODEL, "input": ["good", "bad"]}),
     responses=replies(EmbedReply, _EXAMPLE),

@@ -29,7 +29,7 @@ _PROMPT = {"model": "demo-text-lstm", "prompt": "Once upon", "options": {"num_pr
     "/api/generate",
     operation_id="ollama_generate",
     summary="Continue a text (Ollama)",
-    description="Generates text as lines of JSON or, with `stream: false`, in one reply, like Ollama.",
+    description="Generates text in Ollama's format: as a stream of JSON lines or, with `stream: false`, in one reply.",
     response_model=None,
     openapi_extra=reads(OllamaGenerateRequest, whole={**_PROMPT, "stream": False}, streamed=_PROMPT),
     responses=replies(OllamaGenerateReply, GENERATED, stream=GENERATED_LINES, stream_media=NDJSON),

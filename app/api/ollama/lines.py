@@ -53,7 +53,7 @@ class LineEvents:
         return iter(())
 
     def frame(self, piece: Piece) -> bytes | None:
-        """Return the line for a piece. The last piece is followed by a line with the counts."""
+        """Return the line for a piece of text. The last piece is followed by a line with the counts."""
         text = _line(self._make(piece.text, done=False)) if piece.text else b""
         if piece.finish_reason is None:
             return text or None

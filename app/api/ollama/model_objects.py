@@ -39,7 +39,10 @@ class OllamaModels(msgspec.Struct, frozen=True):
 
 
 class RunningModel(msgspec.Struct, frozen=True):
-    """A version that is loaded in an engine. It remains loaded until its memory is needed for another version."""
+    """A version that is loaded in an engine.
+
+    The version remains loaded until its memory is needed for another version.
+    """
 
     name: str
     model: str
@@ -93,7 +96,7 @@ def size_of(version: Version) -> int:
 
 
 def capabilities(version: Version) -> list[str]:
-    """The kinds of requests that a version supports, in Ollama's terms."""
+    """The kinds of requests that a version supports, under the names that Ollama uses."""
     abilities = ["completion"] if version.task == "generation" else []
     return abilities if version.architecture == "linear" else [*abilities, "embedding"]
 

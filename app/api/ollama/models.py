@@ -117,7 +117,7 @@ async def ollama_ps(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _resolved(registry: Registry, references: Iterable[str], principal: str) -> Mapping[str, Version]:
-    """The versions to which the references resolve. Leaves out versions that have just been deleted."""
+    """The versions that the references resolve to. Leaves out versions that have just been deleted."""
     versions = {}
     for reference in references:
         try:

@@ -90,7 +90,7 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class OllamaGenerateReply(Counts, frozen=True, omit_defaults=True, kw_only=True):
-    """A continuation, or one piece of it. The last line of a stream contains the counts."""
+    """A continuation, or one piece of a streamed continuation. The last line of a stream contains the counts."""
 
     model: str
     created_at: str
@@ -99,14 +99,14 @@ class OllamaGenerateReply(Counts, frozen=True, omit_defaults=True, kw_only=True)
 
 
 class OllamaAnswer(msgspec.Struct, frozen=True):
-    """An answer, or one piece of it."""
+    """An answer, or one piece of a streamed answer."""
 
     content: str
     role: str = "assistant"
 
 
 class OllamaChatReply(Counts, frozen=True, omit_defaults=True, kw_only=True):
-    """An answer, or one piece of it. The last line of a stream contains the counts."""
+    """An answer, or one piece of a streamed answer. The last line of a stream contains the counts."""
 
     model: str
     created_at: str

@@ -34,7 +34,7 @@ bound(
     },
 )
 bound(OutputExpiry, anchor={"enum": ["created_at"]}, seconds={"minimum": LEAST_EXPIRY, "maximum": MOST_EXPIRY})
-_FILE_FIRST = "replace input_file_id by the id of a file with the purpose batch, from POST /v1/files"
+_FILE_FIRST = "replace input_file_id with the id of a file with the purpose batch, from POST /v1/files"
 _NEW = {"input_file_id": FILE_ID, "endpoint": ENDPOINTS[2], "completion_window": WINDOW}
 
 

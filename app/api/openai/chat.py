@@ -47,12 +47,12 @@ ASKED = {
 @router.post(
     "/v1/chat/completions",
     operation_id="create_chat_completion",
-    summary="Answer a conversation",
+    summary="Continue a conversation",
     description=(
-        "Generates the next answer in a conversation, with a version that was trained on conversations. Returns it in "
-        "one reply or, with `stream`, as server-sent events. The texts of all events, joined, equal the text of the "
-        "single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each message as a "
-        "line `role: text`."
+        "Generates the next answer in a conversation, with a version that was trained on conversations. Returns the "
+        "answer in one reply or, with `stream`, as server-sent events. The concatenated texts of all events equal the "
+        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each "
+        "message as a line `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
@@ -65,7 +65,7 @@ async def create_chat_completion(request: Request) -> Response:
 @router.post(
     "/models/{name}/v1/chat/completions",
     operation_id="create_chat_completion_of_model",
-    summary="Answer a conversation, with the model in the path (Hugging Face)",
+    summary="Continue a conversation, with the model in the path (Hugging Face)",
     description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. The `model` of "
     "the body has no effect.",
     response_model=None,

@@ -53,7 +53,7 @@ class ChatRequest(SamplingFields, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatAlternative(msgspec.Struct, frozen=True):
-    """One of the most likely tokens at a position. `bytes` are the UTF-8 bytes of its text."""
+    """One of the most likely tokens at a position. `bytes` are the UTF-8 bytes of the token's text."""
 
     token: str
     bytes: list[int] | None
@@ -85,7 +85,7 @@ class ChatAnswer(msgspec.Struct, frozen=True):
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """One answer. `stop_reason` is the stop string or stop token id that ended it."""
+    """One answer. `stop_reason` is the stop string or stop token id that ended the answer."""
 
     index: int
     message: ChatAnswer

@@ -37,8 +37,8 @@ _body = JsonBody(CompletionRequest, COMPLETIONS)
     operation_id="create_completion",
     summary="Continue a text",
     description=(
-        "Generates text with any version trained for generation. Returns it in one reply or, with `stream`, as "
-        "server-sent events. The texts of all events, joined, equal the text of the single reply."
+        "Generates text with any version trained for generation. Returns the text in one reply or, with `stream`, as "
+        "server-sent events. The concatenated texts of all events equal the text of the single reply."
     ),
     response_model=None,
     openapi_extra=reads(

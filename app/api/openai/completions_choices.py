@@ -24,7 +24,7 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The fields shared by all chunks of a reply, and the request that it answers."""
+    """The fields shared by all chunks of a reply, and the request."""
 
     id: str
     created: int
@@ -90,7 +90,7 @@ def prompt_report(entries: Sequence[wire.TokenLogprob], tokenizer: Tokenizer, mo
     """vLLM's `prompt_logprobs`: the log-probability, rank and text of tokens at each position, by token id.
 
     `most` is the number of most likely tokens to report; the prompt's own token is always reported. The first token has
-    no report, because no token precedes it.
+    no log-probability, because no token precedes it.
     """
     report: list[dict[str, Any] | None] = []
     for entry in entries:

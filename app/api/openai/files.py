@@ -35,9 +35,10 @@ class FileObject(msgspec.Struct, frozen=True):
     is null if it cannot be inferred from the file name.
 
     `rows` and `columns` are read from CSV, TSV and JSONL files during the upload; the columns of JSONL are the fields
-    of its first record. Both are null for other formats, for files larger than 64 MiB uncompressed, and for files that
-    cannot be read. `column_roles` contains the upload's fields `columns[text]`, `columns[label]` and so on, which are
-    the default settings of jobs that train on the file."""
+    of its first record. `rows` and `columns` are null for other formats, for files larger than 64 MiB uncompressed, and
+    for files that cannot be read. `column_roles` contains the upload's fields `columns[text]`, `columns[label]` and so
+    on, which are the default settings of jobs that train on the file.
+    """
 
     id: str
     object: str

@@ -28,7 +28,7 @@ MOST = 2048  # the maximum number of messages in one request, because they are p
 
 
 def plain_message(role: str, content: Content | None, place: str) -> dict[str, str]:
-    """Return a message as `role` and `content`. `place` is its path in the request, such as `messages[0]`.
+    """Return a message as `role` and `content`. `place` is the message's path in the request, such as `messages[0]`.
 
     Raises InvalidRequest if the role is unknown, or a part of the content is missing or not text.
     """

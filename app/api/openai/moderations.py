@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: which of a multilabel version's labels apply to a text, in OpenAI's format."""
+"""`POST /v1/moderations`: finds the labels of a multilabel version that apply to a text, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ _EXAMPLE: dict[str, Any] = {
     "/v1/moderations",
     operation_id="create_moderation",
     summary="Find the labels that apply to texts",
-    description="Returns the score of every label for each text, and the labels that apply, from a multilabel version. "
-    "A text is flagged if a label applies.",
+    description="Returns the score of every label for each text, and the labels that apply. Requires a multilabel "
+    "version. A text is flagged if a label applies.",
     response_model=None,
     openapi_extra=reads(
         ModerationRequest, one_text=Noted({"model": "tickets", "input": "the app crashes at start"}, _NEEDS)

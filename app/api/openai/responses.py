@@ -43,7 +43,7 @@ ASKED = {"model": "demo-text-lstm", "instructions": "Be brief.", "input": "Hello
 @router.post(
     "/v1/responses",
     operation_id="create_response",
-    summary="Answer a conversation, as a response",
+    summary="Create a response to a conversation",
     description=(
         "Generates the next answer in a conversation, like `/v1/chat/completions`, in the formats of OpenAI's "
         "Responses. Responses are not stored: `input` contains the whole conversation. With `stream`, the answer is "

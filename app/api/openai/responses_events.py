@@ -30,7 +30,7 @@ FINAL: dict[str, EventType] = {"completed": "response.completed", "incomplete": 
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """The ids of a response and its message, and the request that it answers."""
+    """The ids of a response and its message, and the request."""
 
     id: str
     message_id: str
@@ -76,7 +76,7 @@ class ResponseWriter:
         self._reason: str | None = None
 
     def add(self, piece: Piece) -> list[ChatToken]:
-        """Add a piece. Returns the log-probabilities of its tokens if they were requested."""
+        """Add a piece. Returns the log-probabilities of the piece's tokens if they were requested."""
         tokens: list[ChatToken] = []
         if self._head.alternatives is not None:
             assert self._generation.version.tokenizer is not None
@@ -105,7 +105,7 @@ class ResponseWriter:
         )
 
     def failed(self, error: OstinatoError) -> ResponseObject:
-        """Return the response for an error. It contains the text that was generated before the error."""
+        """Return the response for an error. The response contains the text that was generated before the error."""
         code: Any = "invalid_prompt" if error.status < 500 else "server_error"
         code = "rate_limit_exceeded" if error.status == 429 else code
         output = [self.message()] if any(self._texts) else []

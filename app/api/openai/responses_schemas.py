@@ -127,7 +127,7 @@ class ResponseError(msgspec.Struct, frozen=True):
 
 
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a conversation. It is not stored, so `store` is always false.
+    """The answer to a conversation. Responses are not stored, so `store` is always false.
 
     The fields after `usage` have the values from the request, or their defaults.
     """

@@ -43,7 +43,10 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to join an upload's parts. `md5` is the expected checksum of the whole file, which is verified."""
+    """A request to complete an upload by joining its parts.
+
+    `md5` is the expected checksum of the whole file, which is verified.
+    """
 
     part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]
     md5: str | None = None
@@ -161,7 +164,7 @@ def add_part(
     operation_id="complete_upload",
     summary="Join the parts into a file",
     description=(
-        "Several parts are copied to the new file, which requires additional disk space of their total size. A single "
+        "Several parts are copied to the new file, which temporarily requires twice their disk space. A single "
         "part becomes the file without a copy. If there is too little space, the request fails with "
         "`storage_unavailable`, and the parts are kept."
     ),

@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`: URLs to which events of jobs and batches are sent, in OpenAI's format."""
+"""`/v1/webhook_endpoints`: the URLs that receive events of jobs and batches, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def list_endpoints(services: ServicesDep, principal: Principal, after: str | Non
     summary="Create a webhook endpoint",
     description=(
         "Events of your jobs and batches are sent to `url` as they occur, signed with `signing_secret`, which only "
-        "this reply contains. The URL must begin with `https://` and lead to a public address; "
+        "this reply contains. The URL must begin with `https://` and resolve to a public address; "
         "`OSTINATO_WEBHOOK_NETWORKS` allows others. A key may have `OSTINATO_MAX_WEBHOOK_ENDPOINTS` endpoints."
     ),
     response_model=None,
@@ -117,7 +117,7 @@ def create_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="retrieve_webhook_endpoint",
     summary="Retrieve a webhook endpoint",
-    description="Returns the endpoint without its signing secret, of which only a hint is shown.",
+    description="Returns the endpoint, with only a hint of its signing secret.",
     response_model=None,
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
 )
@@ -129,7 +129,7 @@ def retrieve_endpoint(services: ServicesDep, principal: Principal, webhook_endpo
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="update_webhook_endpoint",
     summary="Change a webhook endpoint",
-    description="Changes the fields that are sent. Events that wait for a delivery are sent to the new URL.",
+    description="Changes the fields that are sent. Pending events are sent to the new URL.",
     response_model=None,
     openapi_extra=reads(UpdateEndpointRequest, name={"name": "my other service"}),
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
@@ -150,7 +150,7 @@ def update_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="delete_webhook_endpoint",
     summary="Delete a webhook endpoint",
-    description="Events that wait for a delivery to the endpoint are deleted too.",
+    description="Pending events of the endpoint are also deleted.",
     response_model=None,
     responses=replies(
         EndpointDeleted, {"id": ENDPOINT_ID, "deleted": True, "object": "webhook_endpoint.deleted"}, LOOKUP
@@ -195,9 +195,9 @@ def rotate_secret(
     operation_id="test_webhook_endpoint",
     summary="Send a test event to a webhook endpoint",
     description=(
-        "Sends a signed event of this type, once, and returns the status of the reply. The id in the event belongs to "
-        "no job or batch. If there is no reply, the request fails with `webhook_not_answered` and the reason. A key "
-        "may test one endpoint at a time."
+        "Sends a signed event of this type, once, and returns the status of the reply. The id in the event does not "
+        "belong to a job or batch. If there is no reply, the request fails with `webhook_not_answered` and the reason. "
+        "A key may test one endpoint at a time."
     ),
     response_model=None,
     openapi_extra=reads(TestEndpointRequest, succeeded={"event_type": _ENDED[0]}),
@@ -214,7 +214,7 @@ async def test_endpoint(
 @router.get(
     "/v1/webhook_event_types",
     operation_id="list_webhook_event_types",
-    summary="List the types of events",
+    summary="List the event types",
     response_model=None,
     responses=replies(EventTypeList, {"data": list(EVENT_TYPES), "object": "list"}, COMMON),
 )

@@ -34,7 +34,7 @@ class UpdateEndpointRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
 
 class RotateSecretRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether requests are signed with the earlier secret too, for 24 hours."""
+    """Whether requests are also signed with the previous secret, for 24 hours."""
 
     keep_old_secret_active_for_24_hours: bool = False
 
@@ -46,10 +46,10 @@ class TestEndpointRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class EndpointObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook endpoint. `signing_secret_hint` is the end of its secret.
+    """A webhook endpoint. `signing_secret_hint` is the end of the endpoint's secret.
 
-    `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are still to be sent or
-    have been given up. `last_error` is the reason of the latest failure, or null.
+    `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are waiting to be sent or
+    have failed permanently. `last_error` is the reason for the latest failure, or null.
     """
 
     id: str
@@ -90,7 +90,7 @@ class EndpointDeleted(msgspec.Struct, frozen=True):
 
 
 class EndpointTest(msgspec.Struct, frozen=True):
-    """The answer of an endpoint to a test event. `success` only says that there was an answer."""
+    """The reply of an endpoint to a test event. `success` only means that the endpoint sent a reply."""
 
     webhook_endpoint_id: str
     event_type: str
@@ -100,7 +100,7 @@ class EndpointTest(msgspec.Struct, frozen=True):
 
 
 class EventTypeList(msgspec.Struct, frozen=True):
-    """The types of events."""
+    """The event types."""
 
     data: list[str]
     object: str = "list"

@@ -22,9 +22,9 @@ MEANINGS = {
     409: "The alias does not point at the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
-    429: "Too many requests are waiting; `Retry-After` says when to try again",
+    429: "Too many requests are waiting; `Retry-After` indicates when to try again",
     500: "An internal error; the log shows the cause under the request's `x-request-id`",
-    503: "No engine is running, or the version is still being loaded; `Retry-After` says when to try again",
+    503: "No engine is running, or the version is still being loaded; `Retry-After` indicates when to try again",
     504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
@@ -65,7 +65,7 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
 def inputs(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads a JSON object, text or list.
 
-    Such a route may also accept plain text, but Python client generators cannot process a document that says so.
+    Such a route may also accept plain text, but Python client generators cannot process a document that declares this.
     """
     body = reads(kind, **examples)
     values = body["requestBody"]["content"]["application/json"]
@@ -90,8 +90,8 @@ def replies(
     `stream` is an example of the events, for a route that can stream. `event` is the type of an event if it differs
     from the reply's type. `stream_media` is the media type of the stream. If the example is a list, the reply is a list
     of `kind` or, with `nested`, possibly a list of such lists. Without an example, the reply is always a stream. If
-    `done` is true, the stream ends with `[DONE]`. `other` is the second kind of reply, with an example, for a route
-    that has two.
+    `done` is true, the stream ends with `[DONE]`. `other` describes the alternative reply, with an example, for a route
+    with two kinds of replies.
     """
     schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
     if nested:
@@ -163,7 +163,7 @@ def _restore_nulls(document: Any) -> None:
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return `responses` for the errors of a route. `complete` converts them to the route's dialect."""
+    """Return `responses` for the errors of a route. `complete` converts the errors to the route's dialect."""
     return {status: _failure(status, DEFAULT)[1] for status in sorted(statuses)}
 
 
@@ -194,7 +194,7 @@ def complete(
 ) -> dict[str, Any]:
     """Add the structs' schemas, the API key and the parameters' examples to FastAPI's document.
 
-    Replaces status 422, FastAPI's validation error, with 400, which this service returns instead. Then converts each
+    Replaces status 422, FastAPI's validation error, with 400, which this service returns instead. Also converts each
     route's errors to its dialect's statuses and format.
     """
     for path, operations in document["paths"].items():

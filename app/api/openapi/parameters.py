@@ -40,7 +40,7 @@ Order = Annotated[str | None, Query(description="asc or desc")]
 REQUIRED: dict[str, tuple[Any, str]] = {
     "name": (MODEL, "The name of a model; `GET /v1/registry/models` lists all names"),
     "model": (f"{MODEL}:1", "A model reference; `GET /v1/models` lists all references"),
-    "task": ("text-classification", "The task; one of Hugging Face's names"),
+    "task": ("text-classification", "The name of the task, as in Hugging Face"),
     "version": (1, "The number of a version; `GET /v1/registry/models/{name}/versions` lists all numbers"),
     "alias": ("champion", "An alias of the model; `PUT` creates it"),
     "path": ("metrics.json", "One of the version's `files`"),
@@ -80,7 +80,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
     "points": (
         500,
-        "Only for streams: the number of parts of the log, of each of which the stream contains the last metrics",
+        "Only for streams: the maximum number of past metrics events of each kind to send, evenly spaced over the log",
     ),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
@@ -157,7 +157,7 @@ def illustrate(operation: dict[str, Any]) -> None:
 
 
 def _bound(parameter: dict[str, Any], operation: str) -> None:
-    """Add the bounds of a parameter to its schema. Removes null, because a query string cannot contain it."""
+    """Add the bounds of a parameter to its schema. Null is removed, because a query string cannot contain it."""
     schema, name = parameter["schema"], parameter["name"]
     alternatives = [branch for branch in schema.pop("anyOf", []) if branch != {"type": "null"}]
     for branch in alternatives:

@@ -1,7 +1,7 @@
 """JSON schemas of request and reply structs, in a form that client generators can read.
 
-msgspec's schemas describe how msgspec decodes a struct. This module adapts them for client generators. Request fields
-have no `default`, because TypeScript generators would make such a field required; the default is part of the
+msgspec's schemas describe how msgspec decodes a struct. This module adapts the schemas for client generators. Request
+fields have no `default`, because TypeScript generators would make such a field required; the default is part of the
 description instead. In a reply's schema, the fields that are always sent are required. Every array has `items`.
 """
 
@@ -69,8 +69,8 @@ def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
 def tidy(schemas: dict[str, Schema], requests: Iterable[str], partial: Iterable[str]) -> None:
     """Complete the schemas in place.
 
-    `requests` contains the names of request body schemas, and `partial` the names of the schemas for replies that may
-    omit fields.
+    `requests` contains the names of request body schemas, and `partial` contains the names of the schemas for replies
+    that may omit fields.
     """
     asked, loose = reached(schemas, requests), set(partial)
     for name, schema in schemas.items():

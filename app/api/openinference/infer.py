@@ -34,7 +34,7 @@ _REPLIES[200]["content"]["application/octet-stream"] = {"schema": {"type": "stri
 _DOCS: dict[str, Any] = {
     "description": (
         "Classifies texts or numeric sequences, or continues texts. Tensors may be sent and received as bytes after "
-        "the JSON, whose length is then in the header `Inference-Header-Content-Length`."
+        "the JSON. The header `Inference-Header-Content-Length` then contains the length of the JSON."
     ),
     "response_model": None,
     "openapi_extra": reads(InferRequest, texts=ASKED),

@@ -32,8 +32,8 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputParameters(msgspec.Struct, frozen=True):
-    """With `binary_data`, the output is sent as bytes after the JSON. With `classification`, the output is that number
-    of highest-scoring labels, as `value:index:label`."""
+    """With `binary_data`, the output is sent as bytes after the JSON. `classification` is the number of highest-scoring
+    labels to return, each as `value:index:label`."""
 
     binary_data: bool | None = None
     classification: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -59,8 +59,8 @@ class InferParameters(msgspec.Struct, frozen=True):
 
 
 class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to run a version. `GET /v2/models/{name}` names its inputs and outputs. Without `outputs`, all outputs
-    are returned.
+    """A request to run a version. `GET /v2/models/{name}` lists the inputs and outputs of the model. Without `outputs`,
+    all outputs are returned.
 
     The parameter `binary_data_output: true` requests all outputs as bytes, and `timeout` is a time limit in
     microseconds. `sequence_id` is not supported, because versions keep no state between requests.
@@ -73,7 +73,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputTensor(msgspec.Struct, frozen=True):
-    """An output. Its elements are in `data`, in row-major order, or in the bytes after the JSON."""
+    """An output. The output's elements are in `data`, in row-major order, or in the bytes after the JSON."""
 
     name: str
     datatype: str

@@ -96,7 +96,7 @@ _EMPTY: dict[int | str, dict[str, Any]] = {200: {"description": "Success"}}
     "/models/{name}/load",
     operation_id="load_model",
     summary="Load a model (Triton)",
-    description="Loads the version that the name means into an engine. Requests load versions too, when needed.",
+    description="Loads the version that the name refers to into an engine. Requests also load versions when necessary.",
     response_model=None,
     openapi_extra=_optional(LoadRequest, load={}),
     response_class=Response,
@@ -114,8 +114,8 @@ async def load_model(request: Request, name: str) -> Response:
     "/models/{name}/unload",
     operation_id="unload_model",
     summary="Unload a model (Triton)",
-    description="Frees the memory of the version that the name means, after its open requests. A later request loads "
-    "it again.",
+    description="Frees the memory of the version that the name refers to, after its open requests. A later request "
+    "loads it again.",
     response_model=None,
     openapi_extra=_optional(UnloadRequest, unload={"parameters": {"unload_dependents": False}}),
     response_class=Response,

@@ -1,4 +1,4 @@
-"""A version's inputs and outputs, in the protocol's terms."""
+"""Describes a version's inputs and outputs in the format of the protocol."""
 
 from __future__ import annotations
 

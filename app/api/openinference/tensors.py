@@ -49,7 +49,7 @@ def texts(data: bytes, count: int, name: str) -> list[str]:
 
 
 def text(data: bytes, place: str) -> str:
-    """Decode a text. Raises InvalidRequest if it is not UTF-8."""
+    """Decode a text. Raises InvalidRequest if the text is not UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -25,7 +25,7 @@ TYPES = {  # error code or status -> the name of TorchServe's exception
 
 
 class TorchServeError(msgspec.Struct, frozen=True):
-    """An error in TorchServe's format. `code` is the HTTP status, and `type` is for programs."""
+    """An error in TorchServe's format. `code` is the HTTP status, and `type` is a machine-readable code."""
 
     code: int
     type: str

@@ -12,7 +12,7 @@ from app.registry.records import Version
 
 
 class ModelEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """A model in a list. `modelUrl` is its newest version's reference."""
+    """A model in a list. `modelUrl` is the reference of the newest version."""
 
     model_name: str
     model_url: str
@@ -26,7 +26,7 @@ class ModelPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class ServingEngine(msgspec.Struct, frozen=True, rename="camel"):
-    """An engine that has the version loaded, in TorchServe's worker format. `memoryUsage` is in bytes."""
+    """An engine that has the version loaded, in the format of a TorchServe worker. `memoryUsage` is in bytes."""
 
     id: str
     status: str
@@ -42,7 +42,10 @@ class JobQueueStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ModelDescription(msgspec.Struct, frozen=True, rename="camel"):
-    """A version. `modelUrl` is its reference; `task`, `architecture` and `digest` are fields of this service."""
+    """A version.
+
+    `modelUrl` is the version's reference; `task`, `architecture` and `digest` are fields of this service.
+    """
 
     model_name: str
     model_version: str

@@ -19,7 +19,7 @@ def version_number(text: str) -> int:
 
 
 def reference_of(name: str, version: str | None) -> str:
-    """The reference for the model and, if any, the version in a path. Raises NotFound or InvalidRequest."""
+    """The model reference for the model and the optional version in a path. Raises NotFound or InvalidRequest."""
     if version is None:
         return name
     reference = ModelReference.parse(name)

@@ -1,4 +1,4 @@
-// Classify: bars for each label, prediction sets, several texts, and several versions side by side.
+// Classification: bars for each label, prediction sets, several texts, and several versions side by side.
 
 import { post } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -13,13 +13,13 @@ const MOST_BARS = 8;
 
 export function classifyPane(context) {
   const list = references(context, TASKS);
-  if (!list.length) return empty("No model here classifies yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
+  if (!list.length) return empty("No classification models yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
   const state = { others: [] };
   const history = new History("classify");
   const model = modelSelect(context, TASKS, () => shape());
   const also = select([["", "No other version"], ...list], "", () => {});
-  const text = h("textarea", { rows: 4, value: context.text, placeholder: "One text a line" });
-  const pair = h("textarea", { rows: 2, placeholder: "The second text of each pair, one a line" });
+  const text = h("textarea", { rows: 4, value: context.text, placeholder: "One text per line" });
+  const pair = h("textarea", { rows: 2, placeholder: "The second text of each pair, one per line" });
   const coverage = select([["", "None"], ["0.8", "80 %"], ["0.9", "90 %"], ["0.95", "95 %"], ["0.99", "99 %"]], "", () => {});
   const abstain = h("input", { type: "number", min: 0, max: 1, step: 0.05, placeholder: "never" });
   const results = h("div", { class: "stack", "aria-live": "polite" });
@@ -30,8 +30,8 @@ export function classifyPane(context) {
   function shape() {
     const version = versionOf(context, model.value);
     const numeric = version?.config.input === "features";
-    help.textContent = numeric ? "JSON: one series as [[step, step, …]], each step a list of numbers." : "One text a line. Ctrl+Enter sends.";
-    text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text a line";
+    help.textContent = numeric ? "JSON: one series as [[step, step, …]]; each step is a list of numbers." : "One text per line. Press Ctrl+Enter to send.";
+    text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text per line";
     return { numeric };
   }
   const request = (reference) => {
@@ -40,7 +40,7 @@ export function classifyPane(context) {
   };
   const send = async () => {
     const chosen = [model.value, also.value].filter(Boolean);
-    replace(results, h("p", { class: "loading" }, "Classifying… the first request loads the model."));
+    replace(results, h("p", { class: "loading" }, "Classifying… The first request also loads the model."));
     const replies = await Promise.all(chosen.map((reference) => post("/v1/classify", request(reference), { signal: context.signal }).catch((error) => ({ error }))));
     history.push({ text: text.value, pair: pair.value });
     const texts = shape().numeric ? ["Series"] : text.value.split("\n").filter((line) => line.trim());
@@ -50,7 +50,7 @@ export function classifyPane(context) {
   const run = action("Classify", send, "primary");
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
-    h("div", { class: "fields" }, field("Model", model), field("Beside", also), field("Prediction set", coverage, "The labels that contain the truth this often."), field("Abstain below", abstain, "No label below this probability.")),
+    h("div", { class: "fields" }, field("Model", model), field("Compare with", also), field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
@@ -68,9 +68,9 @@ function inputOf(text, pair, numeric) {
   }
   const lines = text.split("\n").filter((line) => line.trim());
   const seconds = pair.split("\n").filter((line) => line.trim());
-  if (!lines.length) throw new Error("Write a text first.");
+  if (!lines.length) throw new Error("Enter a text first.");
   if (!seconds.length) return lines;
-  if (seconds.length !== lines.length) throw new Error(`There are ${lines.length} texts and ${seconds.length} second texts.`);
+  if (seconds.length !== lines.length) throw new Error(`There are ${lines.length} texts, but ${seconds.length} second texts.`);
   return lines.map((line, i) => ({ text: line, text_pair: seconds[i] }));
 }
 
@@ -85,7 +85,7 @@ function resultOf(item) {
   const chosen = item.labels || (item.label === null ? [] : [item.label]);
   const shown = item.scores.slice(0, MOST_BARS).map(({ label, score }) => ({ name: label, value: score, text: percent(score), marked: chosen.includes(label) }));
   return [
-    item.abstained ? h("p", {}, badge("abstains", "warn"), " no label is probable enough") : null,
+    item.abstained ? h("p", {}, badge("abstained", "warn"), " no label is probable enough") : null,
     bars(shown, { most: 1, label: "Probabilities" }),
     item.scores.length > MOST_BARS ? h("p", { class: "small muted" }, `and ${item.scores.length - MOST_BARS} more labels`) : null,
     item.set ? h("p", { class: "row" }, h("span", { class: "muted small" }, "Prediction set:"), item.set.map((label) => badge(label, "busy"))) : null,

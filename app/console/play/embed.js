@@ -1,4 +1,4 @@
-// Embeddings: how alike the texts of a list are.
+// Embeddings: the similarity of the texts in a list.
 
 import { post } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -11,19 +11,19 @@ const TASKS = ["classification", "multilabel", "regression", "generation"];
 const MOST = 30;
 
 export function embedPane(context) {
-  if (!references(context, TASKS).length) return empty("There is no model to try yet.");
+  if (!references(context, TASKS).length) return empty("No models yet.");
   const model = modelSelect(context, TASKS);
-  const text = h("textarea", { rows: 5, value: "", placeholder: "One text a line, at least two" });
+  const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
   const lines = () => text.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
   const request = () => ({ model: model.value, input: lines() });
   const run = action("Compare", async () => {
-    if (lines().length < 2) throw new Error("Write at least two texts, one a line.");
+    if (lines().length < 2) throw new Error("Enter at least two texts, one per line.");
     const { data } = await post("/v1/embeddings", request(), { signal: context.signal });
     replace(result, matrix(lines(), data.map((item) => item.embedding)));
   }, "primary");
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" }, h("div", { class: "fields" }, field("Model", model)),
-    field("Texts", text, `The cosine similarity of each pair, up to ${MOST} texts.`), h("div", { class: "row" }, run)), result,
+    field("Texts", text, `Shows the cosine similarity of each pair of up to ${MOST} texts.`), h("div", { class: "row" }, run)), result,
   snippets({
     curl: () => curl("POST", "/v1/embeddings", request()),
     openai: () => openai(`reply = client.embeddings.create(model=${JSON.stringify(model.value)}, input=${JSON.stringify(lines())})\nprint(len(reply.data[0].embedding))`),

@@ -1,4 +1,4 @@
-// Generate: streamed, with a stop, sampling controls, and the probability of each token on hover.
+// Generation: streaming, a stop button, sampling options, and the probability of each token on hover.
 
 import { stream } from "../api.js";
 import { announce, h, replace } from "../dom.js";
@@ -8,12 +8,12 @@ import { curl, openai, shell, snippets } from "../snippets.js";
 import { History, modelSelect, references } from "./models.js";
 
 const SAMPLING = [
-  ["max_tokens", "Most tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
+  ["max_tokens", "Maximum tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
   ["repetition_penalty", "Repetition penalty", "", 0.05], ["seed", "Seed", "", 1],
 ];
 
 export function generatePane(context) {
-  if (!references(context, ["generation"]).length) return empty("No model here generates text yet.", h("p", {}, "A plain text file trains one."), h("a", { class: "button", href: "#/train" }, "Train one"));
+  if (!references(context, ["generation"]).length) return empty("No generation models yet.", h("p", {}, "Train one on a plain text file."), h("a", { class: "button", href: "#/train" }, "Train one"));
   const history = new History("generate");
   const model = modelSelect(context, ["generation"]);
   const prompt = h("textarea", { rows: 3, value: context.text, placeholder: "The beginning of a text" });
@@ -37,7 +37,7 @@ export function generatePane(context) {
     context.signal.addEventListener("abort", () => running?.abort());
     [go.disabled, stop.disabled] = [true, false];
     replace(output, h("span", { class: "prompt" }, prompt.value));
-    replace(facts, "Waiting for the first token… the first request loads the model.");
+    replace(facts, "Waiting for the first token. The first request also loads the model.");
     const began = performance.now();
     const counts = { tokens: 0, first: 0, reason: "" };
     try {
@@ -69,8 +69,8 @@ export function generatePane(context) {
     running = null;
     [go.disabled, stop.disabled] = [false, true];
     const seconds = (performance.now() - began) / 1000;
-    const reasons = { length: "reached the most tokens", stop: "ended by itself", stopped: "stopped by you" };
-    const text = [`${counts.tokens} tokens in ${number(seconds, 2)} s`, counts.first ? `first after ${Math.round(counts.first)} ms` : "", reasons[counts.reason] || counts.reason].filter(Boolean).join(" · ");
+    const reasons = { length: "reached the token limit", stop: "end of text", stopped: "stopped" };
+    const text = [`${counts.tokens} tokens in ${number(seconds, 2)} s`, counts.first ? `first token after ${Math.round(counts.first)} ms` : "", reasons[counts.reason] || counts.reason].filter(Boolean).join(" · ");
     replace(facts, text);
     announce(text);
   }
@@ -78,7 +78,7 @@ export function generatePane(context) {
   prompt.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) go.click(); });
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
     h("div", { class: "fields" }, field("Model", model)), field("Prompt", prompt, "Ctrl+Enter sends."),
-    h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "\\n stands for a line end."))),
+    h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "Write \\n for a line break."))),
     h("div", { class: "row" }, go, stop, facts), output,
     history.element((item) => { prompt.value = item.text; }, (item) => item.text)),
   snippets({
@@ -88,7 +88,7 @@ export function generatePane(context) {
   }));
 }
 
-// The tokens of a piece; hovering one shows its probability and what else was likely.
+// The tokens of a piece. Hovering over a token shows its probability and the most likely alternatives.
 function fragment(choice) {
   const { tokens, token_logprobs: chances, top_logprobs: tops } = choice.logprobs;
   const titled = (i) => {

@@ -1,4 +1,4 @@
-// Which versions a pane of the playground can use, and what was sent before.
+// The versions that a pane of the playground can use, and the earlier inputs.
 
 import { h } from "../dom.js";
 import { select } from "../parts.js";
@@ -36,9 +36,9 @@ export class History {
   }
   clear() { localStorage.removeItem(this.name); }
 
-  // A list of earlier inputs; `use` fills one in again.
+  // A list of earlier inputs; `use` restores one of them.
   element(use, text) {
-    const box = h("details", { class: "more" }, h("summary", {}, "Sent before, kept in this browser"));
+    const box = h("details", { class: "more" }, h("summary", {}, "Earlier inputs, stored in this browser"));
     box.addEventListener("toggle", () => {
       box.querySelector("ul")?.remove();
       if (box.open) box.append(h("ul", { class: "remarks" }, this.items.map((item) =>

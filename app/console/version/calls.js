@@ -1,4 +1,4 @@
-// The lines that call a version, in the dialect of each client.
+// Code that calls a version, in the dialect of each client.
 
 import { curl, openai, python, shell } from "../snippets.js";
 

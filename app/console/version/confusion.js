@@ -1,4 +1,4 @@
-// The confusion matrix and the figures of each label.
+// The confusion matrix, and the metrics of each label.
 
 import { h } from "../dom.js";
 import { number, percent } from "../format.js";
@@ -7,7 +7,7 @@ import { shade } from "../play/embed.js";
 
 const MOST = 30;
 
-// Calls `open(truth, predicted)` for a cell. Above MOST labels, only those that are confused most are shown.
+// Calls `open(truth, predicted)` for a cell. With more than MOST labels, shows only the labels that are confused most often.
 export function confusion(labels, matrix, open) {
   const mistakes = labels.map((_, i) => matrix[i].reduce((sum, n, j) => sum + (i === j ? 0 : n + matrix[j][i]), 0));
   const order = labels.map((_, i) => i);
@@ -18,9 +18,9 @@ export function confusion(labels, matrix, open) {
     onclick: () => open(labels[i], labels[j]),
   }, number(matrix[i][j])));
   return [
-    labels.length > MOST ? h("p", { class: "small muted" }, `The ${MOST} labels with the most confusions, of ${labels.length}.`) : null,
+    labels.length > MOST ? h("p", { class: "small muted" }, `The ${MOST} most frequently confused labels of ${labels.length}.`) : null,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, h("table", { class: "matrix" },
-      h("caption", { class: "hidden-visually" }, "Confusion matrix: a row for each true label, a column for each answer"),
+      h("caption", { class: "hidden-visually" }, "Confusion matrix: one row per true label, one column per predicted label"),
       h("thead", {}, h("tr", {}, h("td"), kept.map((j) => h("th", { scope: "col", title: labels[j] }, labels[j])))),
       h("tbody", {}, kept.map((i) => h("tr", {}, h("th", { scope: "row", title: labels[i] }, labels[i]), kept.map((j) => cell(i, j))))))),
   ];
@@ -32,6 +32,6 @@ export function perLabel(figures) {
     { name: "Label", kind: "long", cell: (r) => r.label }, { name: "Precision", kind: "number", cell: (r) => percent(r.precision) },
     { name: "Recall", kind: "number", cell: (r) => percent(r.recall) }, { name: "F1", kind: "number", cell: (r) => percent(r.f1) },
     { name: "Rows", kind: "number", cell: (r) => number(r.support) },
-  ], rows, { caption: "Figures of each label" });
+  ], rows, { caption: "Metrics of each label" });
 }
 

@@ -1,4 +1,4 @@
-// The examples behind a cell of a confusion matrix, from the predictions that an evaluation has stored.
+// The examples in a cell of a confusion matrix, from the stored predictions of an evaluation.
 
 import { response } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -8,7 +8,7 @@ import { badge, failure, link, loading, table } from "../parts.js";
 const MOST = 50;
 const read = new Map();
 
-// The rows of a CSV text, as objects.
+// Parses a CSV text into a list of row objects.
 export function parse(text) {
   const rows = [[]];
   let value = "";
@@ -41,7 +41,7 @@ export async function predictions(evaluation, signal) {
 
 export async function evidence(box, evaluations, { truth, predicted }, signal) {
   const evaluation = evaluations.find((e) => e.result_files.length);
-  if (!evaluation) return replace(box, h("p", { class: "notice" }, "There are no stored predictions yet. Evaluate this version on a file, below, to see the examples."));
+  if (!evaluation) return replace(box, h("p", { class: "notice" }, "There are no stored predictions yet. Evaluate this version on a file below to see examples."));
   replace(box, loading());
   try {
     const rows = (await predictions(evaluation, signal)).filter((row) => row.label === truth && row.predicted === predicted);
@@ -58,4 +58,4 @@ export const examples = (rows) => table([
   { name: "Truth", cell: (row) => badge(row.label) }, { name: "Answer", cell: (row) => badge(row.predicted, row.correct === "1" ? "good" : "bad") },
   { name: "Probability", kind: "number", cell: (row) => (row.probability ? percent(Number(row.probability)) : "–") },
   { name: "Row", kind: "number", narrow: false, cell: (row) => row.row },
-], rows, { caption: "Examples", blank: "No row of the evaluation's file is in this cell. It was counted on the held-out rows of the training." });
+], rows, { caption: "Examples", blank: "The evaluation's file has no rows in this cell. The counts come from the held-out rows of the training run." });

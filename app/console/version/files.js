@@ -1,4 +1,4 @@
-// The files of a version: read the card and the metrics here, or save any of them.
+// The files of a version. The model card and the metrics are shown here; each file can be saved.
 
 import { response, save } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -22,5 +22,5 @@ export function files(version, base, signal) {
     { name: "SHA-256", narrow: false, cell: (f) => h("span", { title: f.sha256 }, code(f.sha256.slice(0, 12) + "…")) },
     { name: "", cell: (f) => h("span", { class: "row" }, READABLE.test(f.name) ? action("Read", read(f.name), "small") : null,
       action("Save", () => save(path(f.name), f.name.split("/").pop()), "small")) },
-  ], rows, { caption: "Files" }), h("div", { class: "row" }, action("Save all as a tar", () => save(`${base}/export`, `${version.model}-${version.version}.tar`), "small")), shown];
+  ], rows, { caption: "Files" }), h("div", { class: "row" }, action("Save all as a tar archive", () => save(`${base}/export`, `${version.model}-${version.version}.tar`), "small")), shown];
 }

@@ -1,4 +1,4 @@
-// How far to trust a version: its calibration, and the threshold above which its answers are good enough.
+// The reliability of a version: its calibration, and the threshold above which its answers are accurate enough.
 
 import { h, replace, svg } from "../dom.js";
 import { number, percent } from "../format.js";
@@ -12,18 +12,18 @@ export function reliability({ after, rows, method }) {
   const most = Math.max(...bins.map((bin) => bin.rows), 1);
   const [x, y] = [(value) => 30 + value * (SIZE - 40), (value) => SIZE - 30 - value * (SIZE - 40)];
   const dots = bins.map((bin) => svg("circle", { cx: x(bin.confidence), cy: y(bin.accuracy), r: 3 + 7 * Math.sqrt(bin.rows / most) },
-    svg("title", {}, `Says ${percent(bin.confidence)}, right ${percent(bin.accuracy)}, ${number(bin.rows)} rows`)));
+    svg("title", {}, `Predicted ${percent(bin.confidence)}, correct ${percent(bin.accuracy)}, ${number(bin.rows)} rows`)));
   const ticks = [0, 0.5, 1].flatMap((value) => [
     svg("text", { x: x(value), y: SIZE - 12, "text-anchor": "middle" }, percent(value, 0)), svg("text", { x: 26, y: y(value) + 4, "text-anchor": "end" }, percent(value, 0))]);
   const label = `Calibration: ${bins.map((bin) => `says ${percent(bin.confidence, 0)}, right ${percent(bin.accuracy, 0)}`).join("; ")}`;
   return [
     svg("svg", { viewBox: `-8 -8 ${SIZE + 16} ${SIZE + 8}`, class: "reliability", role: "img", "aria-label": label },
       svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks),
-    h("p", { class: "small muted" }, `Across: what the version says. Up: how often it was right. On ${number(rows)} held-out rows (${method}), the expected calibration error is ${percent(after.ece)}. Points on the line mean that its probabilities can be taken at their word.`),
+    h("p", { class: "small muted" }, `Horizontal axis: the predicted probability. Vertical axis: the share of correct predictions. On ${number(rows)} held-out rows (${method}), the expected calibration error is ${percent(after.ece)}. Points on the diagonal mean that the probabilities are accurate.`),
   ];
 }
 
-// A slider over the risk table: which share is answered, and how many of the answers are wrong.
+// A slider over the risk table that shows the share of answered rows and the share of wrong answers.
 export function threshold(calibration, version) {
   const levels = [...calibration.risk].sort((a, b) => a.score - b.score);
   const box = h("div", { class: "stats", "aria-live": "polite" });
@@ -38,17 +38,17 @@ export function threshold(calibration, version) {
     replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong among them", percent(current.errors), `at most ${percent(current.bound)}, with ${percent(calibration.confidence)} confidence`));
     replace(call, "In a request: ", h("code", {}, `"abstain_below": ${number(current.score, 4)}`));
   }
-  // The most lenient level whose errors stay within the goal, as they were measured.
+  // The most lenient level whose measured errors stay within the goal.
   function seek(risk) {
     if (!(risk > 0)) return replace(note, "");
     const index = levels.findIndex((level) => level.errors <= risk);
-    if (index < 0) return replace(note, `No threshold had so few errors; the least was ${percent(Math.min(...levels.map((l) => l.errors)))}.`);
+    if (index < 0) return replace(note, `No threshold meets this goal; the lowest error rate is ${percent(Math.min(...levels.map((l) => l.errors)))}.`);
     slider.value = index;
     show(index);
     const sure = levels[index].bound <= risk;
-    replace(note, sure ? "Guaranteed: a request with max_risk may ask for it." : "Measured so, but too few rows to guarantee it: see the bound.");
+    replace(note, sure ? "Guaranteed. Requests can use this value as max_risk." : "The measured error is low enough, but there are too few rows to guarantee it; see the bound.");
   }
   show(0);
-  return [box, field("Threshold", slider), h("div", { class: "fields" }, h("div", { class: "stack" }, field("At most this share of errors, in %", goal), note)), call,
+  return [box, field("Threshold", slider), h("div", { class: "fields" }, h("div", { class: "stack" }, field("Maximum share of errors, in %", goal), note)), call,
     snippets({ curl: () => curl("POST", "/v1/classify", { model: version.id, input: ["some text"], abstain_below: current.score }) })];
 }

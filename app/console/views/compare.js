@@ -1,4 +1,4 @@
-// Compares versions: their figures side by side, a paired test on the same rows, and the promotion of the better one.
+// Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
 import { all, get, post, query } from "../api.js";
 import { fileSelect } from "../datasets.js";
@@ -19,9 +19,9 @@ export async function view({ search, signal, show: again }) {
   const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...chosen, id]));
   const chips = chosen.map((id) => h("span", { class: "row" }, tag(id), button("Remove", () => go(chosen.filter((other) => other !== id)), "small")));
   return [
-    header("Compare", "Figures side by side, then a test on the same rows, then the decision."),
+    header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
     card("Versions", h("div", { class: "row" }, chips), h("div", { class: "fields" }, field("One more", adder))),
-    chosen.length < 2 ? empty("Choose two versions or more.") : later(get(`/v1/registry/compare${query({ versions: chosen.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
+    chosen.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: chosen.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets({
       curl: () => curl("GET", `/v1/registry/compare?versions=${chosen.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${chosen.join(",")}`),
       cli: () => [shell("ostinato", "models", "compare", ...chosen), chosen.length > 1 ? shell("ostinato", "evaluate", chosen[0], "FILE.csv", "--against", chosen[1]) : ""].filter(Boolean).join("\n"),
@@ -31,7 +31,7 @@ export async function view({ search, signal, show: again }) {
 
 function parts(comparison, signal, again) {
   const { versions } = comparison;
-  return [card("Figures", figures(comparison)), card("On the same rows", paired(versions, signal)), card("Promote", promotion(versions, again))];
+  return [card("Metrics", figures(comparison)), card("On the same rows", paired(versions, signal)), card("Promote", promotion(versions, again))];
 }
 
 function figures({ versions, figures: values, best, different_rows }) {
@@ -46,13 +46,13 @@ function figures({ versions, figures: values, best, different_rows }) {
     return { name: path.split(".").map(title).join(" · "), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
   });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
-  return [table(columns, [...plain, ...measured], { caption: "Figures of each version" }),
-    different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} figures were measured on different rows, so they do not say which version is better. Test them on the same rows below.`) : null];
+  return [table(columns, [...plain, ...measured], { caption: "Metrics of each version" }),
+    different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} figures were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
 function paired(versions, signal) {
   const [first, second] = versions;
-  if (first.task !== second.task) return empty(`${first.id} and ${second.id} have different tasks: there is no test for them.`);
+  if (first.task !== second.task) return empty(`${first.id} and ${second.id} have different tasks, so they cannot be tested on the same rows.`);
   const made = later(get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }), ({ data }) => {
     const between = data.filter((e) => e.against_version === second.id);
     return between.length ? h("ul", { class: "remarks" }, between.map((e) => h("li", {}, e.report.comparison.summary, " ", link("Details", `#/evaluations/${e.id}`)))) : null;
@@ -65,7 +65,7 @@ function paired(versions, signal) {
       location.hash = `#/evaluations/${evaluation.id}`;
     }));
   });
-  return [h("p", { class: "small muted" }, `Measures ${first.id} and ${second.id} on every row of a file, with a paired test (McNemar's, or a t-test for numbers).`), made, chooser];
+  return [h("p", { class: "small muted" }, `Compares ${first.id} and ${second.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).`), made, chooser];
 }
 
 function promotion(versions, again) {
@@ -78,10 +78,10 @@ function promotion(versions, again) {
     const model = await get(base);
     const name = alias.value.trim();
     const current = model.aliases[name];
-    const question = current ? `${version.model}@${name} answers with version ${current} now. Point it at version ${version.version}?` : `Make the alias ${version.model}@${name} for version ${version.version}?`;
+    const question = current ? `${version.model}@${name} points at version ${current}. Point it at version ${version.version} instead?` : `Create the alias ${version.model}@${name} for version ${version.version}?`;
     if (confirm(question)) await move(base, name, version.version, current ?? null, box, again);
   };
   return [box, h("div", { class: "row" }, field("Alias", alias), field("Version", target), action("Promote", promote, "primary")),
-    h("p", { class: "small muted" }, "The model's page shows the history of the alias, and rolls it back. ", [...new Set(versions.map((v) => v.model))].map((name) => [link(name, `#/models/${encodeURIComponent(name)}`), " "]))];
+    h("p", { class: "small muted" }, "You can view the history of the alias, and roll it back, on the model's page: ", [...new Set(versions.map((v) => v.model))].map((name) => [link(name, `#/models/${encodeURIComponent(name)}`), " "]))];
 }
 

@@ -1,4 +1,4 @@
-// An evaluation: its progress, its figures, the paired test, and the worst mistakes.
+// The page of an evaluation: its progress, metrics, paired test and worst mistakes.
 
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -44,7 +44,7 @@ function parts(evaluation, path, draw, signal) {
     header("Evaluation", h("span", { class: "row" }, status(evaluation.status), versionLink(evaluation.version), evaluation.against_version ? ["against ", versionLink(evaluation.against_version)] : null, h("span", { class: "mono small" }, evaluation.id)),
       ...[cancel, csv ? action("Save the predictions", () => save(`/v1/files/${csv}/content`, "predictions.csv")) : null].filter(Boolean)),
     evaluation.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, evaluation.error.code), h("p", {}, evaluation.error.message)) : null,
-    open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `It waits for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} before it` : ""}.` : `Running: ${evaluation.phase}.`) : null,
+    open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `Waiting for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} ahead` : ""}.` : `Running: ${evaluation.phase}.`) : null,
     report ? results(evaluation, report, signal) : null,
     snippets({ curl: () => curl("GET", path), python: () => python("GET", path), cli: () => shell("ostinato", "evaluate", evaluation.version, "FILE.csv") }),
   ];

@@ -27,7 +27,7 @@ export async function view({ signal, show }) {
   };
   return [
     header("Files", "Data sets to train and evaluate on, and the results of jobs."), dropZone(send),
-    h("section", { class: "card" }, paged("/v1/files", columns, signal, { caption: "Files", blank: "No files yet. Drop one above." })),
+    h("section", { class: "card" }, paged("/v1/files", columns, signal, { caption: "Files", blank: "No files yet. Drop a file above." })),
     snippets({
       curl: () => curl("GET", "/v1/files"), openai: () => openai('file = client.files.create(file=open("data.csv", "rb"), purpose="fine-tune")\nprint(file.id)'), cli: () => shell("ostinato", "files", "upload", "data.csv"),
     }),
@@ -35,7 +35,7 @@ export async function view({ signal, show }) {
 }
 
 async function remove(file, show) {
-  if (!confirm(`Delete ${file.filename}? Versions that were trained on it stay.`)) return;
+  if (!confirm(`Delete ${file.filename}? Versions that were trained on it are kept.`)) return;
   await call("DELETE", `/v1/files/${file.id}`);
   toast(`${file.filename} is deleted`);
   await show();

@@ -1,4 +1,4 @@
-// What runs, what was made last, and the next step.
+// The home page: running jobs, the newest models and jobs, and the next step.
 
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -13,7 +13,7 @@ import { dropZone } from "./train.js";
 const EVERY = 3000;
 const maybe = (promise) => promise.catch((error) => ({ error }));
 
-// /readyz answers 503 with the reason: this is data here, not an error.
+// /readyz answers 503 with the reasons. Here, this reply is data, not an error.
 async function readiness(signal) {
   const reply = await fetch("/readyz", { signal, cache: "no-store" });
   return reply.json();
@@ -21,12 +21,12 @@ async function readiness(signal) {
 
 function healthInWords({ status, checks }) {
   const wrong = Object.entries(checks || {}).filter(([, state]) => state !== "ok");
-  if (status === "ready") return h("p", { class: "notice good", role: "status" }, "Everything works: the database answers, and an engine is ready.");
-  return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The service cannot answer model requests now"),
+  if (status === "ready") return h("p", { class: "notice good", role: "status" }, "Ready: the database responds, and an engine is running.");
+  return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The service cannot answer model requests"),
     h("ul", { class: "remarks" }, wrong.map(([name, state]) => h("li", {}, `${name}: ${state}`))));
 }
 
-// Says how the service is, and looks again while the page is visible.
+// Shows the state of the service, and updates it while the page is visible.
 function health(signal) {
   const box = h("div", { class: "slot" });
   let shown = "";
@@ -46,7 +46,7 @@ function health(signal) {
 
 function enginePart({ engines, error }) {
   if (error) return failure(error);
-  if (!engines.length) return empty("No engine runs.", h("p", {}, "ostinato up starts one; ostinato engine starts another."));
+  if (!engines.length) return empty("No engine is running.", h("p", {}, "Start one with ostinato up, or add one with ostinato engine."));
   return engines.map((engine) => [
     facts([["Device", engine.device], ["Threads", engine.threads], ["Process", engine.pid],
       ["Loaded", counted(engine.versions.length, "version")]]),
@@ -54,7 +54,7 @@ function enginePart({ engines, error }) {
       { name: "Version", cell: (v) => versionLink(v.ref) },
       { name: "Running", kind: "number", cell: (v) => v.running }, { name: "Waiting", kind: "number", cell: (v) => v.waiting },
       { name: "Memory", kind: "number", cell: (v) => bytes(v.bytes + v.cache_bytes) },
-    ], engine.versions, { caption: "Loaded versions" }) : h("p", { class: "muted small" }, "A version is loaded at its first request."),
+    ], engine.versions, { caption: "Loaded versions" }) : h("p", { class: "muted small" }, "Engines load a version when it is first requested."),
   ]);
 }
 
@@ -67,7 +67,7 @@ const versionColumns = [
 function queueInWords(jobs) {
   const count = (...names) => jobs.filter((job) => names.includes(job.status)).length;
   const [running, waiting, paused] = [count("running", "validating_files"), count("queued"), count("paused")];
-  if (!running && !waiting && !paused) return "No job runs or waits.";
+  if (!running && !waiting && !paused) return "No jobs are running or waiting.";
   return [running && `${running} running`, waiting && `${waiting} waiting`, paused && `${paused} paused`].filter(Boolean).join(", ") + ".";
 }
 
@@ -78,13 +78,13 @@ export async function view({ signal }) {
   const start = dropZone((file) => { giveFile(file); location.hash = "#/train"; });
   const first = !made.length && !work.length;
   return [
-    header(first ? "Train your first model" : "Home", first ? "A CSV file with the columns text and label is enough. The page shows what is in it before anything starts."
-      : "What runs on this service, and what was made last."),
+    header(first ? "Train your first model" : "Home", first ? "A CSV file with the columns text and label is enough. You can check the data before training starts."
+      : "Running jobs and the newest models."),
     health(signal),
-    first ? [start, h("p", { class: "muted small" }, "No data at hand? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv has 200 messages with labels.")] : null,
+    first ? [start, h("p", { class: "muted small" }, "No data yet? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv contains 200 labelled messages.")] : null,
     first ? null : h("div", { class: "columns uneven" },
-      card("Models made last", later(versions, ({ data, error }) => (error ? failure(error) : [
-        table(versionColumns, data, { caption: "Newest versions", blank: "No version yet. The first job will make one." }), data.length ? link("All models", "#/models") : null]))),
+      card("Newest models", later(versions, ({ data, error }) => (error ? failure(error) : [
+        table(versionColumns, data, { caption: "Newest versions", blank: "No versions yet." }), data.length ? link("All models", "#/models") : null]))),
       h("div", { class: "stack" }, start)),
     first ? null : card("Jobs", later(jobs, ({ data, error }) => (error ? failure(error) : [
       h("p", { class: "muted" }, queueInWords(data)), table(jobColumns, data.slice(0, 5), { caption: "Newest jobs", blank: "No training jobs yet." }),

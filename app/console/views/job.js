@@ -1,4 +1,4 @@
-// A training job: its curves while they grow, its log, checkpoints and trials, and its end.
+// The page of a training job: live curves, log, checkpoints, trials and outcome.
 
 import { get, post, stream } from "../api.js";
 import { Chart } from "../charts.js";
@@ -13,7 +13,7 @@ import { jobName, versionLink } from "./jobs.js";
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
-const POINTS = 500; // past points of a curve: about one for each two pixels
+const POINTS = 500; // number of past points of a curve: about one for every two pixels
 
 export async function view({ parameters: [id], signal }) {
   const path = `/v1/fine_tuning/jobs/${encodeURIComponent(id)}`;
@@ -27,20 +27,20 @@ class JobPage {
   constructor(path, job, signal) {
     Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, last: "" });
     this.top = h("div", { class: "stack" });
-    this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Log of the job" });
+    this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Job log" });
     this.data = h("div", { class: "slot" });
     this.trials = h("div", { class: "slot" });
     this.loss = new Chart("Loss");
     this.quality = new Chart("Metrics", { format: (value) => (Math.abs(value) <= 1 ? percent(value, 0) : number(value)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
-    this.noPlots = empty("The curves appear with the first steps.");
+    this.noPlots = empty("The curves appear after the first steps.");
     this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.trials, this.noPlots, this.plots,
       h("div", { class: "columns" }, card("Log", this.log), this.checkpoints = h("section", { class: "card" })), this.data, this.settings = h("section", { class: "card" }), this.lines());
     this.plots.hidden = true;
     this.draw();
   }
 
-  // Follows the job's events; after an interruption, continues after the last event that was received.
+  // Follows the job's events. After an interruption, continues after the last received event.
   async follow() {
     while (!this.signal.aborted) {
       try {
@@ -78,7 +78,7 @@ class JobPage {
     if (following) this.log.scrollTop = this.log.scrollHeight;
   }
 
-  // Draws at most a few times a second, however fast the events arrive.
+  // Redraws only a few times per second, regardless of how fast events arrive.
   soon() {
     if (this.waiting) return;
     this.waiting = setTimeout(() => { this.waiting = 0; if (!this.signal.aborted) this.draw(); }, 250);
@@ -113,7 +113,7 @@ class JobPage {
     const buttons = [
       ["queued", "running", "validating_files"].includes(job.status) && !job.parent_id ? action("Pause", run("pause")) : null,
       job.status === "paused" ? action("Resume", run("resume"), "primary") : null,
-      open ? action("Cancel", async () => { if (confirm("Cancel this job? It ends without a version.")) await run("cancel")(); }, "danger") : null,
+      open ? action("Cancel", async () => { if (confirm("Cancel this job? No version will be published.")) await run("cancel")(); }, "danger") : null,
       job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
     ].filter(Boolean);
     return header(jobName(job), h("span", { class: "row" }, status(job.status), h("span", { class: "mono small" }, job.id), job.parent_id ? link("trial of an auto job", `#/jobs/${job.parent_id}`) : null), ...buttons);
@@ -121,10 +121,10 @@ class JobPage {
 
   state() {
     const { job } = this;
-    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? ` ${duration(job.finished_at - job.started_at)} after it began.` : "."), job.reason ? h("p", {}, job.reason) : null);
-    if (job.status === "queued" && job.attempt) return h("p", { class: "notice warn" }, "Its worker was lost. The job waits for another one, and continues from its last resume point.");
-    if (job.status === "queued") return h("p", { class: "notice" }, job.jobs_before ? `It waits for a worker; ${job.jobs_before} ${job.jobs_before === 1 ? "job is" : "jobs are"} before it.` : "It is next, and waits for a worker.");
-    if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. It continues at the same step, with the same result.");
+    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? ` ${duration(job.finished_at - job.started_at)} after the start.` : "."), job.reason ? h("p", {}, job.reason) : null);
+    if (job.status === "queued" && job.attempt) return h("p", { class: "notice warn" }, "The job's worker was lost. Another worker will continue the job from the last resume point.");
+    if (job.status === "queued") return h("p", { class: "notice" }, job.jobs_before ? `Waiting for a worker; ${job.jobs_before} ${job.jobs_before === 1 ? "job is" : "jobs are"} ahead.` : "Waiting for a worker; first in the queue.");
+    if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step and gives the same result.");
     if (!["running", "validating_files"].includes(job.status)) return null;
     const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
     return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },
@@ -142,7 +142,7 @@ class JobPage {
       { name: "Status", cell: (row) => h("span", { class: "stack" }, h("span", {}, status(row.status)), row.status === "running" ? progress(row.progress, "Progress") : null) },
       ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => cell(row, name) })),
       { name: "Parameters", kind: "number", cell: (row) => compact(row.parameters) },
-    ], rows, { caption: "Trials", blank: "The trials begin when the data has been read." }));
+    ], rows, { caption: "Trials", blank: "Trials start after the data has been read." }));
   }
 
   facts() {
@@ -151,7 +151,7 @@ class JobPage {
     return [facts([["Model", job.model], ["Task", job.task], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
       ["Training file", link(job.training_file, "#/files")], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
-      chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen"), facts(chosen)) : null];
+      chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen automatically"), facts(chosen)) : null];
   }
 
   async drawCheckpoints() {
@@ -162,8 +162,8 @@ class JobPage {
       { name: "Step", kind: "number", cell: (c) => number(c.step_number) },
       { name: "Validation loss", kind: "number", cell: (c) => number(c.metrics.full_valid_loss ?? c.metrics.valid_loss) },
       { name: "Saved", cell: (c) => when(c.created_at) },
-      { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint of step ${c.step_number}` }) },
-    ], page.data, { caption: "Checkpoints", blank: "A checkpoint is saved when the validation improves." }));
+      { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint from step ${c.step_number}` }) },
+    ], page.data, { caption: "Checkpoints", blank: "A checkpoint is saved whenever the validation result improves." }));
   }
 
   lines() {

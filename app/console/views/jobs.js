@@ -33,7 +33,7 @@ const evaluationColumns = [
   { name: "Created", cell: (e) => when(e.created_at) },
 ];
 
-// A list with a button for the next page.
+// A list with a button that loads the next page.
 export function paged(path, columns, signal, { values = {}, blank, caption } = {}) {
   const rows = [];
   const box = h("div", { class: "stack" }, loading());
@@ -53,7 +53,7 @@ export async function view({ signal }) {
     header("Jobs", "Training jobs and evaluations, newest first.", h("a", { class: "button primary", href: "#/train" }, "New training")),
     tabs([
       ["Training", () => h("section", { class: "card" }, paged("/v1/fine_tuning/jobs", jobColumns, signal, { blank, caption: "Training jobs" }))],
-      ["Evaluations", () => h("section", { class: "card" }, paged("/v1/evaluations", evaluationColumns, signal, { blank: "No evaluations yet. A version's page starts one.", caption: "Evaluations" }))],
+      ["Evaluations", () => h("section", { class: "card" }, paged("/v1/evaluations", evaluationColumns, signal, { blank: "No evaluations yet. Start one from a version's page.", caption: "Evaluations" }))],
     ]),
     snippets({
       curl: () => curl("GET", "/v1/fine_tuning/jobs?limit=20"),

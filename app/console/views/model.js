@@ -1,4 +1,4 @@
-// A model: its versions, its aliases with their history, and promotion.
+// The page of a model: its versions, its aliases with their history, and moving aliases.
 
 import { all, call, get } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -40,12 +40,12 @@ function aliasCard(base, model, versions, signal, show) {
   const aliases = Object.entries(model.aliases);
   const box = h("div", { class: "slot" });
   const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
-    h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `answers with version ${version}`)),
+    h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `points at version ${version}`)),
     later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), ({ data }) => history(base, alias, version, data, box, show))));
   const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "champion" });
   const target = select(versions.filter((v) => v.status === "ready").map((v) => [v.version, `version ${v.version}`]), versions[0]?.version);
   const set = action("Set alias", () => move(base, name.value.trim(), Number(target.value), model.aliases[name.value.trim()] ?? null, box, show), "primary");
-  return card("Aliases", h("p", { class: "muted small" }, `Clients that ask for ${model.name} get ${model.name}@champion if that alias exists, otherwise the newest version.`),
+  return card("Aliases", h("p", { class: "muted small" }, `Requests for ${model.name} are answered by ${model.name}@champion if that alias exists, otherwise by the newest version.`),
     box, rows, versions.length ? h("div", { class: "fields" }, field("Alias", name), field("Points at", target), h("div", { class: "field" }, h("span", { class: "small" }, "\u00a0"), h("div", {}, set))) : null);
 }
 
@@ -59,15 +59,15 @@ function history(base, alias, current, moves, box, show) {
   ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
 }
 
-// Moves an alias only if it still points where the page has shown it: a conflict is shown, and nothing is overwritten.
+// Moves an alias only if it still points at the version that the page shows. Otherwise, reports the conflict and changes nothing.
 export async function move(base, alias, version, expected, box, done) {
-  if (!alias) throw new Error("Give the alias a name, such as champion.");
+  if (!alias) throw new Error("Enter a name for the alias, such as champion.");
   try {
     await call("PUT", `${base}/aliases/${encodeURIComponent(alias)}`, { body: { version, expected_version: expected } });
   } catch (error) {
     if (error.code !== "alias_conflict") throw error;
-    replace(box, h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Somebody else has moved this alias"),
-      h("p", {}, error.message), h("p", {}, "Nothing was changed. Look at its current version, then decide again."), button("Show the current state", done)));
+    replace(box, h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Another client has moved this alias"),
+      h("p", {}, error.message), h("p", {}, "Nothing was changed. Check the alias, then try again."), button("Show the current state", done)));
     return false;
   }
   toast(`${alias} now points at version ${version}`);

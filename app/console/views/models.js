@@ -24,13 +24,13 @@ const columns = [
 export async function view({ signal, search }) {
   const box = h("section", { class: "card" });
   const list = (text) => replace(box, paged("/v1/registry/models", columns, signal, {
-    values: { search: text }, caption: "Models", blank: text ? `No model has “${text}” in its name.` : "No models yet. A training job makes one." }));
+    values: { search: text }, caption: "Models", blank: text ? `No model names contain “${text}”.` : "No models yet. Start a training job to create one." }));
   let timer;
   const input = h("input", { type: "search", placeholder: "Part of a name", "aria-label": "Search models", value: search.get("search") || "",
     oninput: () => { clearTimeout(timer); timer = setTimeout(() => list(input.value.trim()), 250); } });
   list(input.value);
   return [
-    header("Models", "Each training makes a new, immutable version of a model. Aliases say which version answers.", input),
+    header("Models", "Each training job creates a new, immutable version of a model. Aliases determine which version answers requests.", input),
     box,
     snippets({
       curl: () => curl("GET", "/v1/registry/models"),

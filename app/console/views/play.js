@@ -1,4 +1,4 @@
-// The playground: classify, generate and embed with the models of this service.
+// The playground: classification, generation and embeddings with the models of this service.
 
 import { all } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -11,11 +11,11 @@ export async function view({ search, signal }) {
   const versions = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
   const wanted = search.get("model");
   const context = { versions, wanted, signal, text: search.get("text") || "" };
-  if (!versions.length && !wanted) return [header("Playground", "Try a model before anybody depends on it."),
-    empty("There is no model to try yet.", h("a", { class: "button primary", href: "#/train" }, "Train one"))];
+  if (!versions.length && !wanted) return [header("Playground", "Try models with your own input."),
+    empty("No models yet.", h("a", { class: "button primary", href: "#/train" }, "Train one"))];
   const generates = versionOf(context, wanted)?.task === "generation";
   return [
-    header("Playground", "Try a model before anybody depends on it. What you type is kept in this browser only."),
+    header("Playground", "Try models with your own input. Your input is stored only in this browser."),
     tabs([["Classify", () => classifyPane(context)], ["Generate", () => generatePane(context)], ["Embed", () => embedPane(context)]], generates ? 1 : 0),
   ];
 }

@@ -1,4 +1,4 @@
-// What the service answers now: requests, latency, refusals, the queue and tokens, by version.
+// Current traffic of the service: requests, latency, rejections, queue and tokens, by version.
 
 import { Chart } from "../charts.js";
 import { h, replace } from "../dom.js";
@@ -17,8 +17,8 @@ export async function view({ signal }) {
   const problem = h("div", { class: "slot" });
   const models = h("div", { class: "slot" });
   const charts = {
-    requests: new Chart("Replies a second", { time: true }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting: "No model request has ended since the page was opened." }),
-    queue: new Chart("Requests now", { time: true }), tokens: new Chart("Tokens a second", { time: true }),
+    requests: new Chart("Replies per second", { time: true }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting: "No model request has completed since the page was opened." }),
+    queue: new Chart("Current requests", { time: true }), tokens: new Chart("Tokens per second", { time: true }),
   };
   const draw = () => {
     replace(now, current());
@@ -38,7 +38,7 @@ export async function view({ signal }) {
   signal.addEventListener("abort", () => clearInterval(timer));
   draw();
   return [
-    header("Traffic", "Of the API process that answers this page, since the page was opened. Prometheus keeps the long memory."),
+    header("Traffic", "Traffic of the API process that serves this page, since the page was opened. Use Prometheus for long-term metrics."),
     problem, card("Now", now),
     h("div", { class: "columns" }, card("Replies", charts.requests.element), card("Latency by version", charts.latency.element), card("Queue", charts.queue.element), card("Tokens", charts.tokens.element)),
     card("By version, since the process started", models),
@@ -49,8 +49,8 @@ export async function view({ signal }) {
 function current() {
   const last = samples[samples.length - 1];
   const per = (series) => (series.length ? number(series[series.length - 1][1], 2) : "–");
-  return [stat("Replies a second", per(rate((s) => s.replies))), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
-    stat("Tokens a second", per(rate((s) => s.tokens + s.prompt))), stat("Refused, 429", number(last.refused)), stat("Faults, 5xx", number(last.faults)),
+  return [stat("Replies per second", per(rate((s) => s.replies))), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
+    stat("Tokens per second", per(rate((s) => s.tokens + s.prompt))), stat("Rejected (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)),
     stat("Cancelled", number(last.cancelled)), stat("Engines", number(last.engines))];
 }
 
@@ -66,11 +66,11 @@ function update(charts) {
 
 function byVersion() {
   const rows = busiest().map(([name, figures]) => ({ name, ...figures }));
-  if (!rows.length) return empty("No model request has been answered yet.");
+  if (!rows.length) return empty("No model requests have been answered yet.");
   return table([
     { name: "Version", kind: "long", cell: (row) => versionLink(row.name) }, { name: "Requests", kind: "number", cell: (row) => compact(row.requests) },
     { name: "Mean", kind: "number", cell: (row) => milliseconds((row.seconds / Math.max(1, row.requests)) * 1000) },
-    { name: "Half below", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95 % below", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
+    { name: "Median", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95th percentile", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
     { name: "Tokens", kind: "number", narrow: false, cell: (row) => compact(row.tokens) }, { name: "Running", kind: "number", cell: (row) => number(row.running) },
   ], rows, { caption: "Requests of each version" });
 }

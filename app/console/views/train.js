@@ -1,4 +1,4 @@
-// A new training: a file, what the service reads in it, the model and its options, and the start.
+// The page for a new training job: choose a file, check the data, choose the model and its options, and start.
 
 import { all, get, post, upload } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -23,7 +23,7 @@ export async function view({ signal, search }) {
     if (dropped) send(state, page, dropped);
   }
   if (search.get("model")) state.model = search.get("model");
-  return [header("New training", "A file of texts or numbers becomes a model with a name and a version."), page];
+  return [header("New training", "Train a model on a file of texts or numbers, and publish it as a named version."), page];
 }
 
 function fileCard(state, page) {
@@ -32,7 +32,7 @@ function fileCard(state, page) {
     if (!files.length) return;
     const choices = select([["", "Choose…"], ...files.map((f) => [f.id, `${f.filename} – ${f.rows ? number(f.rows) + " rows" : bytes(f.bytes)}`])], "",
       (id) => id && choose(state, page, files.find((f) => f.id === id)));
-    replace(older, field("Or a file that was uploaded before", choices));
+    replace(older, field("Or choose an uploaded file", choices));
   }).catch(() => {});
   return card("1. The file", dropZone((file) => send(state, page, file)), older);
 }
@@ -62,7 +62,7 @@ async function send(state, page, file) {
 }
 
 function previewTable(shown) {
-  if (!shown) return h("p", { class: "small muted" }, "The service reads this format; there is no preview of it here.");
+  if (!shown) return h("p", { class: "small muted" }, "The service supports this format, but the page cannot preview it.");
   if (shown.lines) return h("pre", { class: "output small", tabindex: "0" }, shown.lines.join("\n"));
   const columns = shown.columns.map((name, i) => ({ name, kind: "long", cell: (row) => shorten(row[i] ?? "") }));
   return table(columns, shown.rows, { caption: "First rows" });
@@ -82,8 +82,8 @@ function choose(state, page, file) {
       button("Another file", () => replace(page, fileCard(state, page)), "small")), state.preview !== undefined ? previewTable(state.preview) : null),
     dataCard(state), modelCard(state),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
-      button("Check data and time", check), action("Start training", () => start(state), "primary"))),
-      h("p", { class: "small muted" }, "The check reads all of the data and times a few steps on this machine. Nothing is queued."), report),
+      button("Check data and estimate time", check), action("Start training", () => start(state), "primary"))),
+      h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job."), report),
     lines(state));
   report.classList.remove("card");
   check();
@@ -114,13 +114,13 @@ function modelCard(state) {
     models.value = state.model;
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
-  const alias = h("input", { placeholder: "none, such as champion", oninput: () => (state.alias = alias.value.trim()) });
+  const alias = h("input", { placeholder: "none; for example, champion", oninput: () => (state.alias = alias.value.trim()) });
   const groups = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
     options.map(([key, label, kind, help]) => field(label, optionControl(state, key, kind), help)))));
   return card("3. The model", h("div", { class: "fields" },
-    field("Architecture", models, "auto trains a linear model and networks, and keeps the best on the validation rows."),
-    field("Name", name, "The model that gets a new version."), field("Alias to move", alias, "Only if you trust the result unseen.")),
-    h("details", { class: "more" }, h("summary", {}, "Options: all are chosen from the data unless you set them"), groups));
+    field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."),
+    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias is moved to the new version when training ends. Leave it empty to decide later.")),
+    h("details", { class: "more" }, h("summary", {}, "Options (chosen automatically unless set)"), groups));
 }
 
 function optionControl(state, key, kind) {
@@ -141,7 +141,7 @@ function request(state) {
 
 async function dryRun(state, report) {
   const turn = (state.version += 1);
-  const waiting = loading("Reading the data and timing a few steps: ten seconds to a minute…");
+  const waiting = loading("Reading the data and timing a few steps. This takes ten seconds to a minute…");
   replace(report, waiting, progress(null, "Checking"));
   try {
     const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: state.signal });

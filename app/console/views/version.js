@@ -1,4 +1,4 @@
-// A version: what it can do, how far to trust it, what it was made from, and how to call it.
+// The page of a version: metrics, calibration, origin, and code for calling it.
 
 import { get, post, response } from "../api.js";
 import { fileSelect } from "../datasets.js";
@@ -34,7 +34,7 @@ export async function view({ parameters: [name, number_], signal }) {
     card("Data", later(training, (value) => dataOf(version, value))),
     h("div", { class: "columns" }, card("Settings", settings(version)), card("Lineage", later(training, (value) => lineage(version, value)))),
     card("Files", files(version, base, signal)),
-    snippets(calls(version), "Call it from your own program"),
+    snippets(calls(version), "Call this version from your program"),
   ];
 }
 
@@ -48,7 +48,7 @@ function top(version) {
 
 function figures(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
-  if (!splits.length) return card("Quality", empty("Nothing has been measured: there were no held-out rows, or the version was imported. An evaluation on a file measures it."));
+  if (!splits.length) return card("Quality", empty("No metrics: there were no held-out rows, or the version was imported. Evaluate the version on a file to measure it."));
   const main = mainMetric(version);
   const baseline = version.metrics.baseline;
   return card("Quality", splits.map((split) => {
@@ -62,7 +62,7 @@ function figures(version) {
 
 const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
 
-// The 95 % interval of an accuracy, by Wilson (1927): small held-out sets say little.
+// The 95 % interval of an accuracy (Wilson, 1927), which is wide for small held-out sets.
 function spread(version, key, share) {
   const n = version.metrics[splitOf(version)].rows;
   if (key !== "accuracy" || !n) return "";
@@ -77,7 +77,7 @@ function confusionCard(version, reports, examples, signal) {
   if (!part?.confusion_matrix) return null;
   return card("Confusions", later(reports, (list) => [
     confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => evidence(examples, list, { truth, predicted }, signal)),
-    h("p", { class: "small muted" }, list.length ? "Rows: the true label. Columns: the answer. A cell opens its examples, from the newest evaluation." : "Rows: the true label. Columns: the answer. Evaluate the version on a file below: then each cell opens its examples.")]));
+    h("p", { class: "small muted" }, list.length ? "Rows: true labels. Columns: predicted labels. Select a cell to see its examples from the newest evaluation." : "Rows: true labels. Columns: predicted labels. Evaluate the version on a file below to open the examples of each cell.")]));
 }
 
 function perLabelCard(version) {
@@ -89,7 +89,7 @@ function calibrationPart(version, calibration) {
   return later(calibration, (value) => {
     if (!value || tooFew(value.rows)) return null;
     return h("div", { class: "columns" }, value.after?.bins ? card("Calibration", reliability(value)) : null,
-      value.risk?.length ? card("Answer only when sure enough", threshold(value, version)) : null);
+      value.risk?.length ? card("Threshold for answers", threshold(value, version)) : null);
   });
 }
 
@@ -107,7 +107,7 @@ function evaluationCard(version, reports, signal) {
     { name: "Against", cell: (e) => e.against_version || "–" },
     { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", narrow: false, cell: (e) => when(e.finished_at) },
   ];
-  return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, with its worst mistakes."), choice,
+  return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), choice,
     later(reports, (list) => table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." })));
 }
 
@@ -118,7 +118,7 @@ function resultOf(report) {
 
 function dataOf(version, training) {
   const report = training?.data?.report;
-  if (!report) return version.labels.length ? [h("p", { class: "muted" }, `${number(version.labels.length)} labels: `, version.labels.slice(0, 30).join(", "))] : empty("This version carries no report on its data.");
+  if (!report) return version.labels.length ? [h("p", { class: "muted" }, `${number(version.labels.length)} labels: `, version.labels.slice(0, 30).join(", "))] : empty("This version has no data report.");
   const rows = Object.entries(report.rows || {}).map(([split, count]) => stat(title(split), compact(count), "rows"));
   const repeats = Object.values(report.duplicates || {}).reduce((a, b) => a + b, 0);
   return [h("div", { class: "stats" }, rows, repeats ? stat("Repeated", compact(repeats), "rows") : null, report.conflicting_labels ? stat("Contradictory", compact(report.conflicting_labels), "inputs with two labels") : null),

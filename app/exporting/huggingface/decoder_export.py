@@ -73,7 +73,7 @@ def _llama(version: SourceVersion) -> DirectoryContent:
 
 
 def _family(config: ModelConfig) -> str:
-    """The family with the options of this decoder. Raises ExportRefused if no family has all of them."""
+    """The family with the options of this decoder. Raises ExportRefused if no family supports all of these options."""
     options = {"SmolLM3": bool(config.rotary_skip), "Qwen2": config.qkv_bias, "Qwen3": config.qk_norm}
     chosen = [name for name, used in options.items() if used]
     wide = config.key_width * config.heads != config.width

@@ -29,7 +29,7 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
         "model_type": "eurobert", "architectures": ["EuroBertModel"], "pad_token_id": config.pad_id,
         "bos_token_id": None, "eos_token_id": None,
     }  # fmt: skip
-    # Half of the hidden layer of the head is needed for each sign of the outputs.
+    # The hidden layer of the head computes the outputs and their negatives, and each takes half of the layer.
     if config.task == "embedding" or config.pooling not in POOLINGS or 2 * config.classes > config.width:
         return DirectoryContent(settings, weights, modules(version))
     settings |= outputs(version) | {"classifier_pooling": POOLINGS[config.pooling]}
@@ -38,10 +38,10 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _head(version: SourceVersion) -> Tensors:
-    """A head with a hidden layer that computes the outputs of ours, which has none.
+    """A head with a hidden layer that computes the same outputs as our head, which has no hidden layer.
 
-    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, it computes the outputs and their
-    negatives, and the last layer subtracts them.
+    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, the hidden layer computes the outputs and
+    their negatives, and the last layer subtracts them.
     """
     weight, bias = last_layer(version)
     count, width = weight.shape

@@ -10,11 +10,12 @@ from app.exporting.source_version import ExportRefused, SourceVersion
 from app.importing.huggingface import heads
 from app.importing.pytorch.tensors import Array
 
+COARSE = 1e-3  # the largest distance between adjacent float32 values, relative to the scale of a regression's values
 PROBLEMS = {task: problem for problem, task in heads.PROBLEMS.items()}
 
 
 def check_fields(wrong: list[str]) -> None:
-    """Raise ExportRefused if any field of the network has another value than in the families of transformers."""
+    """Raise ExportRefused if a field of the network has a value that no family in transformers supports."""
     if wrong:
         raise ExportRefused(
             f"transformers has no encoder with the layers of this version: {', '.join(wrong)}; use --format onnx, or "
@@ -25,14 +26,26 @@ def check_fields(wrong: list[str]) -> None:
 def last_layer(version: SourceVersion) -> tuple[Array, Array]:
     """The weight and the bias of the last layer, multiplied by the calibration.
 
-    Other programs therefore compute the probabilities of the service.
+    Other programs therefore compute the same probabilities as the service. Raises ExportRefused for a regression whose
+    values are too far from 0, relative to their standard deviation, for float32.
     """
     weight = version.tensors["head.weight"]
     bias = version.tensors.get("head.bias", np.zeros(len(weight), np.float32))
     if version.calibration is None:
         return weight, bias
     scale, offset = version.calibration
-    return weight * scale[:, None], bias * scale + offset
+    if version.config.task == "regression":
+        _check_precision(float(scale[0]), float(offset[0]))
+    return (weight * scale[:, None]).astype(np.float32), (bias * scale + offset).astype(np.float32)
+
+
+def _check_precision(std: float, mean: float) -> None:
+    spacing = float(np.spacing(np.float32(abs(mean))))
+    if spacing > COARSE * std:
+        raise ExportRefused(
+            f"transformers computes values in float32, and near the mean {mean:g}, float32 has only multiples of "
+            f"{spacing:g}, which is too coarse for a standard deviation of {std:g}; use --format onnx"
+        )
 
 
 def outputs(version: SourceVersion) -> dict[str, Any]:

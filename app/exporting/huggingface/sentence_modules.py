@@ -16,7 +16,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def modules(version: SourceVersion) -> Modules:
-    """Return the files for a version for embeddings, or for one whose head is a single layer after the pooling.
+    """Return the files for a version for embeddings, or for a version with a head of a single layer after the pooling.
 
     Raises ExportRefused for another pooling or head.
     """
@@ -42,7 +42,7 @@ def modules(version: SourceVersion) -> Modules:
 
 
 def _listed(*paths: str) -> list[dict[str, Any]]:
-    """The list of modules. The first is the network, in the main folder."""
+    """The list of modules. The first module is the network, in the main folder."""
     return [
         {"idx": index, "name": str(index), "path": path, "type": f"{PACKAGE}.{path[2:] or 'Transformer'}"}
         for index, path in enumerate(paths)

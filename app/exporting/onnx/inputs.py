@@ -28,7 +28,7 @@ def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
     if config.input == "tokens":
         given = graph.input("input_ids", messages.INT64, BATCH, STEPS)
     else:
-        given = graph.input("features", messages.FLOAT, BATCH, STEPS, config.features)
+        given = graph.input("features", messages.TYPES[version.number_type], BATCH, STEPS, config.features)
     mask = graph.input("attention_mask", messages.INT64, BATCH, STEPS)
     lengths = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
     steps = graph.size(given, 1)
@@ -53,8 +53,10 @@ def _numbers(graph: Graph, version: SourceVersion, steps: str) -> str:
     """Standardise the steps, and project them if the network does."""
     weights, config = version.tensors, version.config
     if scales := version.raw.get("normalization"):
-        steps = graph.add("Sub", steps, graph.constant(np.array(scales["mean"], np.float32), "mean"))
-        steps = graph.add("Div", steps, graph.constant(np.array(scales["std"], np.float32), "std"))
+        dtype = version.number_type
+        steps = graph.add("Sub", steps, graph.constant(np.array(scales["mean"], dtype), "mean"))
+        steps = graph.add("Div", steps, graph.constant(np.array(scales["std"], dtype), "std"))
+        steps = graph.add("Cast", steps, to=messages.FLOAT)
     if not config.projected:
         return steps
     projected = graph.linear(steps, weights["input.projection.weight"], weights["input.projection.bias"])

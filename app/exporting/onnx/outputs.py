@@ -9,7 +9,7 @@ from app.exporting.onnx.transformer_graph import layer_norm
 from app.exporting.source_version import SourceVersion
 from models.parameters import body_width
 
-SMALL = 1e-12  # the smallest length by which a vector is divided
+SMALL = 1e-12  # the minimum divisor when a vector is scaled by its length
 LARGE = 1e30
 
 

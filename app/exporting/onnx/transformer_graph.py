@@ -125,7 +125,7 @@ class TransformerGraph:
         return np.stack((np.sin(angles), np.cos(angles)), -1).reshape(len(angles), -1).astype(np.float32)
 
     def _rotary(self) -> tuple[str, str]:
-        """The factors (T, K) of a rotation: cosines, and sines of which the first half is negated."""
+        """The factors (T, K) of a rotation: cosines, and sines with a negated first half."""
         angles = self._angles(self.config.key_width, self.config.rotary_base)
         cosine, sine = np.cos(angles), np.sin(angles)
         tables = np.concatenate((cosine, cosine), 1), np.concatenate((-sine, sine), 1)

@@ -19,7 +19,7 @@ NUMBERS = """\
 import numpy as np
 from onnxruntime import InferenceSession
 
-session, features = InferenceSession("model.onnx"), np.zeros((1, 10, {features}), np.float32)
+session, features = InferenceSession("model.onnx"), np.zeros((1, 10, {features}), np.{type})
 print(session.run(["{output}"], {{"features": features, "attention_mask": np.ones((1, 10), np.int64)}}))
 """
 OUTPUTS = {"embedding": "embedding", "regression": "value"}
@@ -30,7 +30,7 @@ def usage(version: SourceVersion) -> str:
     config = version.config
     output = OUTPUTS.get(config.task, "probabilities")
     template = TOKENS if config.input == "tokens" else NUMBERS
-    code = template.format(pad=config.pad_id, features=config.features, output=output)
+    code = template.format(pad=config.pad_id, features=config.features, type=version.number_type, output=output)
     lines = ["# How to run this model", "", "```python", *code.rstrip().splitlines(), "```", ""]
     lines.append("Padding must be on the right. `attention_mask` is 1 for tokens or steps, and 0 for padding.")
     if version.labels:

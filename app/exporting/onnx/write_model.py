@@ -33,7 +33,7 @@ def write_model(version: SourceVersion, target: Path) -> str:
     graph = build_graph(version)
     metadata = {"task": version.config.task, "labels": json.dumps(version.labels, ensure_ascii=False)}
     content = messages.model(graph.parts, metadata, PRODUCER)
-    if len(content) > LIMIT:  # long tables of positions can be larger than the slack
+    if len(content) > LIMIT:  # a long position table can exceed the reserve of the estimate
         raise ExportRefused(TOO_LARGE)
     target.mkdir(parents=True)
     (target / FILE).write_bytes(content)

@@ -33,7 +33,7 @@ class BlockKind:
 
 def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
     """Return the numbers that a tensor's bytes encode, in float32."""
-    with np.errstate(invalid="ignore", over="ignore"):  # `check_finite` reports what is not finite
+    with np.errstate(invalid="ignore", over="ignore"):  # `check_finite` reports the values that are not finite
         return to_float32(kind.read(np.ascontiguousarray(data).reshape(-1, kind.size)).reshape(shape))
 
 
@@ -85,7 +85,7 @@ def _q4_k(blocks: Bytes) -> NDArray[Any]:
     low, high, mixed = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate((low & 63, (mixed & 15) | (low >> 6 << 4)), axis=1)
     minima = np.concatenate((high & 63, (mixed >> 4) | (high >> 6 << 4)), axis=1)
-    # Each 32 bytes have the low halves of one part and the high halves of the next.
+    # Each group of 32 bytes contains the low halves of one part and the high halves of the next part.
     numbers = np.stack([_nibbles(blocks[:, at : at + 32]) for at in range(16, 144, 32)], axis=1).reshape(-1, 8, 32)
     factors, offsets = _half(blocks[:, :2]) * scales, _half(blocks[:, 2:4]) * minima
     return factors[:, :, None] * numbers - offsets[:, :, None]

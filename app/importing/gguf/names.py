@@ -26,7 +26,7 @@ KEYS: Mapping[str, str] = {  # metadata, after the name of the architecture -> e
     "rope.freq_base": "rope_theta",
     "vocab_size": "vocab_size",
 }
-IGNORED = ("attention.value_length", "rope.dimension_count")  # checked below, or equal to others
+IGNORED = ("attention.value_length", "rope.dimension_count")  # checked in `config`, or equal to other entries
 WHOLE: Mapping[str, str] = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 PARTS: Mapping[str, str] = {  # the parts of a layer
     "attn_norm": "input_layernorm",

@@ -109,7 +109,7 @@ def _product(target: str, down: Array, up: Array, weight: Array, adapter: Adapte
     shape = (
         up.shape[0],
         down.shape[1],
-    )  # checked before the product is made, because small matrices can have a large one
+    )  # checked before multiplying, because the product of two small matrices can be large
     if (shape[::-1] if adapter.transposed else shape) != weight.shape:
         raise ForeignFileInvalid(
             f"{WEIGHTS}: the product for {target[:80]!r} has shape {shape}, which does not fit {weight.shape}"

@@ -79,7 +79,7 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:
-    """Limit the context length to the length at which the original program cuts texts."""
+    """Limit the context length to the maximum length of the original program, which cuts longer texts."""
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": model.modules.longest,

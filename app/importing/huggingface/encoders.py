@@ -68,7 +68,7 @@ def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Convert the body of a DistilBERT model."""
-    config.get("sinusoidal_pos_embds")  # the table is in the file in either case
+    config.get("sinusoidal_pos_embds")  # the file contains the position table in both cases
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
         "width": config.count("dim", "hidden_size"),

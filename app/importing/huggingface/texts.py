@@ -19,7 +19,7 @@ MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer in tokenizer.json. Its parts are checked before it is built.
+    """Return the tokenizer in tokenizer.json. The tokenizer's parts are checked before it is built.
 
     Raises CheckpointInvalid or ForeignFileInvalid.
     """
@@ -56,7 +56,7 @@ def longest_text(folder: Path) -> int | None:
 
 
 def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
-    """Return the token after which the token type changes in a pair of texts, or None if all tokens have type 0.
+    """Return the token that separates the two token types in a pair of texts, or None if all tokens have type 0.
 
     Raises ForeignFileInvalid if the positions of a single token do not determine the types, or if a type has no row in
     `types`.

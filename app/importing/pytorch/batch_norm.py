@@ -55,7 +55,7 @@ def _is_part(name: str, prefixes: list[str]) -> bool:
 def _places(tensors: Tensors, width: int) -> list[str]:
     """Return the layers that a norm of this width can be folded into.
 
-    A layer without a bias cannot follow the norm, because it may be an embedding.
+    A norm cannot be folded into a preceding layer that has no bias, because this layer may be an embedding.
     """
     places = []
     for name, tensor in tensors.items():

@@ -75,7 +75,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
 
 
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
-    """Return the prefix of the encoder's layers, and a pattern that matches the names of their tensors.
+    """Return the prefix of the encoder's layers, and a pattern for the names of their tensors.
 
     The pattern's groups are the layer's number, which is empty for a single layer, and the name within the layer.
     """
@@ -94,7 +94,8 @@ def _heads(width: int, answers: Answers) -> int:
 def _drop_template(rest: Tensors, answers: Answers) -> None:
     """Remove the layer that `nn.TransformerEncoder` has copied, if the user confirms that it is not used itself.
 
-    A module that assigns this layer to an attribute, as in `self.layer = …`, saves it besides the encoder.
+    A module that assigns this layer to an attribute, as in `self.layer = …`, saves the layer a second time, in addition
+    to the encoder.
     """
     marker = "self_attn.in_proj_weight"
     for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:
@@ -108,7 +109,8 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
     """Return the position table (steps, width), and its description for the computation.
 
-    A learned table is removed from `rest`. Any other table is sinusoidal or, without positions, filled with zeros.
+    A learned table is removed from `rest`. A table that is not learned is sinusoidal or, without positions, filled with
+    zeros.
     """
     tables = [name for name, t in rest.items() if _is_table(t, width)]
     unbiased = [name for name in tables if name.removesuffix("weight") + "bias" not in rest]

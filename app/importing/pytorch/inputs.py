@@ -50,7 +50,7 @@ def _add_embedding(
     reason = "a text is read in full and without padding; a program that truncates or pads texts gives other results"
     answers.assume("padding", "none", reason, ("none",))
     if fields["architecture"] == "transformer" and not inputs:
-        text = "are the embeddings multiplied by the square root of the width before the positions are added?"
+        text = "are the embeddings multiplied by the square root of the width before positions are added?"
         if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
             # our networks do not scale embeddings, so the factor is multiplied into the table
             table = table * np.float32(math.sqrt(table.shape[1]))

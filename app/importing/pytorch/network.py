@@ -69,8 +69,8 @@ def assemble(
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
     """Add zero biases to a module that was built with bias=False, and record the assumption.
 
-    A module that lacks only some of its biases is left unchanged, because the file is damaged. The shape check later
-    reports the missing biases.
+    If only some of a module's biases are missing, the file is damaged, and the module is left unchanged. The shape
+    check later reports the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
     if not names or any("bias" in name for name in names):
@@ -95,8 +95,8 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
         place = answers.assume("norm", "steps", f"{norm.name!r} is applied to the body's output", ("steps",))
     else:
         text = (
-            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that "
-            "the head reads (pooled)? A norm in any other place cannot be imported"
+            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or only to the vector "
+            "that the head reads (pooled)? A norm in any other place cannot be imported"
         )
         place = answers.ask(Question("norm", text, ("steps", "pooled")))
     weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
@@ -215,7 +215,7 @@ def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
             "both directions' final states (last: h_n[-2] and h_n[-1]), the last step's output (last_step: "
             "out[:, -1]), or the mean or maximum over all steps"
         )
-    others = "such as a sum, attention without weights, or each step separately"
+    others = "such as a sum, attention without weights, or each step by itself"
     text = f"what does the head read: {text}? Anything else, {others}, cannot be imported"
     return answers.ask(Question("pooling", text, options))
 

@@ -1,9 +1,9 @@
 """Reads the pickle inside a `.pt` file without running any code from it.
 
 Python's unpickler calls any function named in the file, and lists of allowed or forbidden names have been circumvented
-before. Therefore, this module does not use the unpickler. It reads the opcodes as data (`pickletools.genops`) and
-executes them on a small stack machine, which supports dictionaries, tuples, lists, numbers, strings and tensors, and
-cannot import or call anything. Any other opcode or name is an error.
+before. Therefore, this module does not use the unpickler. Instead, it reads the opcodes as data (`pickletools.genops`)
+and executes them on a small stack machine. The stack machine supports dictionaries, tuples, lists, numbers, strings and
+tensors, and cannot import or call anything. An opcode or name that the machine does not support is an error.
 """
 
 from __future__ import annotations

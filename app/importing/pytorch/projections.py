@@ -1,6 +1,6 @@
 """Folds the projections of an `nn.LSTM` with `proj_size` into the matrices that multiply their output.
 
-Such an LSTM (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width), the projection. If all
+An LSTM with projections (Sak et al. 2014) multiplies its output by a matrix of shape (proj_size, width). If all
 matrices that use the output are multiplied by the projection, an LSTM without projections gives the same results.
 """
 

@@ -54,8 +54,8 @@ def find_roles(
     if not readings:
         tensors: Tensors = {f"{layer.name}.weight": layer.weight for layer in layers}
         reason = (
-            f"apart from its body, which has {sizes[0]} inputs and {sizes[1]} outputs, it must have one head of linear "
-            f"layers, the first of them with {sizes[1]} inputs, and at most one input layer"
+            f"apart from its body, which has {sizes[0]} inputs and {sizes[1]} outputs, it must have one head of "
+            f"linear layers and at most one input layer; the first layer of the head must have {sizes[1]} inputs"
         )
         raise UnknownNetwork(reason, list(tensors), tensors)
     if answers.get("layers") is None:
@@ -66,7 +66,7 @@ def find_roles(
             return placed[0]
         readings = placed
     options = tuple(str(reading) for reading in readings)
-    answer = answers.ask(Question("layers", "in which order are the layers applied?", options))
+    answer = answers.ask(Question("layers", "what is the order of the layers?", options))
     return next(reading for reading in readings if str(reading) == answer)
 
 

@@ -44,7 +44,7 @@ class SavedWeights:
 def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) -> SavedWeights:
     """Read the weights in a file. A `.pt` file is read only with `allow_pickle_tensors`.
 
-    Raises ForeignFileInvalid for a file that contains anything but plain data.
+    Raises ForeignFileInvalid for a file that contains more than plain data.
     """
     if not path.is_file():
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")

@@ -46,7 +46,8 @@ class Storage:
 class StoredTensor:
     """A tensor as a view of its storage.
 
-    The offset and the strides are in elements. They come from the file and have not been checked.
+    The offset and the strides are in elements. The offset, shape and strides come from the file and have not been
+    checked.
     """
 
     storage: Storage
@@ -56,7 +57,7 @@ class StoredTensor:
 
 
 def check_name(name: Name) -> Name:
-    """Return `name` if it is one that state dicts need. Raises ForeignFileInvalid for any other name."""
+    """Return `name` if state dicts need it. Raises ForeignFileInvalid for any other name."""
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(

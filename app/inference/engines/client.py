@@ -131,7 +131,7 @@ class EngineClient:
             self._kept = digests
 
     def unload(self, digest: str) -> None:
-        """Request that the engine unload a version once it has no open requests. New requests are not sent to it."""
+        """Request that the engine unload a version once it has no open requests, and send no new ones for it."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 
@@ -148,7 +148,7 @@ class EngineClient:
             self._send(request)
 
     def abort(self, work: Work) -> None:
-        """Abort the open requests in `work`. Afterwards, its inbox receives no more answers.
+        """Abort the open requests in `work`. Afterwards, the inbox of `work` receives no more answers.
 
         Never raises an exception.
         """

@@ -11,7 +11,10 @@ Answer = wire.Scored | wire.PackedScored | wire.Tokens | wire.Finished | wire.Fa
 
 
 class Inbox:
-    """A queue of answers in order of arrival, each with its request's tag. Only one task may read it at a time."""
+    """A queue of answers in order of arrival, each with its request's tag.
+
+    Only one task may read the inbox at a time.
+    """
 
     __slots__ = ("_items", "_waiter")
 
@@ -29,13 +32,13 @@ class Inbox:
             self._waiter.set_result(None)
 
     async def get(self) -> tuple[int, Answer]:
-        """Remove and return the next answer. If there is none, wait until one arrives."""
+        """Remove and return the next answer. If the inbox is empty, wait until an answer arrives."""
         if not self._items:
             await self._filled()
         return self._items.popleft()
 
     async def peek(self) -> Answer:
-        """Return the next answer without removing it. If there is none, wait until one arrives."""
+        """Return the next answer without removing it. If the inbox is empty, wait until an answer arrives."""
         await self._filled()
         return self._items[0][1]
 

@@ -15,9 +15,9 @@ FROZEN_LIMIT = 10.0  # seconds of silence after which an engine counts as dead e
 class Liveness:
     """An engine's newest heartbeat, and its age.
 
-    An engine whose heartbeats are overdue is `silent` at first, because a busy machine can delay heartbeats. It is dead
-    once its process has exited, or after `FROZEN_LIMIT` seconds of silence. The event `decided` is set unless the
-    engine is silent, so tasks can wait until the engine is known to be alive or dead.
+    An engine whose heartbeats are overdue is `silent` at first, because a busy machine can delay heartbeats. An engine
+    is dead once its process has exited, or after `FROZEN_LIMIT` seconds of silence. The event `decided` is set unless
+    the engine is silent, so tasks can wait until the engine is known to be alive or dead.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Liveness:
 
     @property
     def instance(self) -> str:
-        """The identity of the engine process. Empty before its first heartbeat."""
+        """The identity of the engine process. Empty until the first heartbeat."""
         return self.heartbeat.instance if self.heartbeat else ""
 
     @property
@@ -58,5 +58,8 @@ class Liveness:
         return silence > FROZEN_LIMIT or not self._process_exists()
 
     def _process_exists(self) -> bool:
-        """Whether the engine's process exists. Its process id is valid here, because its sockets are local."""
+        """Whether the engine's process exists.
+
+        The engine's process id is valid on this machine, because the engine's sockets are local.
+        """
         return self.heartbeat is not None and programs.alive(self.heartbeat.pid)

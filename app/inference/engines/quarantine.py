@@ -9,10 +9,10 @@ conviction is reversed if another request that was open at the same crash is con
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
 not caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request
-that crashes engines is therefore convicted at its second crash, or at its third in a larger group. (If there are
-several engines, each additional engine delays the conviction by one crash while the group runs in parallel.) A suspect
-waits until the earlier suspects have repeated their progress before the crash. This takes about as long as those
-suspects had been open when the engine died.
+that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each additional
+engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier suspects
+have repeated their progress before the crash. The delay is about the time for which the earlier suspects had been open
+when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
@@ -88,7 +88,7 @@ class Conviction:
 
 
 class Quarantine:
-    """This process's suspects and convicted requests."""
+    """The suspects and convicted requests of this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -135,9 +135,9 @@ class Quarantine:
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the suspicion that a crash has confirmed.
+        """Return the record of a suspect that was open at another crash without having made progress.
 
-        Return None if the work was not a suspect or made more progress this time.
+        Returns None if the work was not a suspect or made more progress this time.
         """
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
@@ -171,9 +171,9 @@ class Quarantine:
         return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
     def _repeated(self) -> bool:
-        """Whether any suspect was open at two or more crashes. If so, no other suspect may run alongside it."""
+        """Whether any suspect was open at two or more crashes. Such a suspect must not run alongside other suspects."""
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that, without another crash, has ended or made more progress than before."""
+        """Clear a suspect if it has ended, or has made more progress than before, without another crash."""
         self._suspects.pop(mark, None)

@@ -1,7 +1,8 @@
 """Fits the baseline of a run: `python -m app.training.baseline RUN_DIR --work N --seed N --context-length N`.
 
-The trainer stops this program if the job is cancelled or exceeds `max_seconds`. It is a separate program because
-scikit-learn's solvers cannot be interrupted. It reads `prepared/` and writes `baseline/`. Imports no torch.
+The trainer stops this program if the job is cancelled or exceeds `max_seconds`. The baseline is fitted by a separate
+program because scikit-learn's solvers cannot be interrupted. The program reads `prepared/` and writes `baseline/`.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.watch_input:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    # Importing scikit-learn takes a second. The thread already detects the end of the input during this time.
+    # Importing scikit-learn takes a second. The thread detects the end of the input during the import.
     from threadpoolctl import threadpool_limits
 
     from app.training.baseline import store

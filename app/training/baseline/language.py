@@ -40,7 +40,8 @@ class NgramModel:
     def __init__(self, text_T: NDArray[np.int64]) -> None:
         """Count the n-grams of a train text, which must not be empty."""
         self._alphabet = np.unique(text_T)
-        self._size = len(self._alphabet) + 1  # plus one code for all symbols that are not in the train text
+        # one additional code represents all symbols that are not in the train text
+        self._size = len(self._alphabet) + 1
         self._bits = self._size.bit_length()
         self.order = min(order_for(self._size), len(text_T))
         codes_T = np.searchsorted(self._alphabet, text_T)

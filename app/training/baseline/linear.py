@@ -40,7 +40,7 @@ class Linear:
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
         """Fit to train rows.
 
-        Targets are as in `Rows.targets_N`. Always predicts the same class, if all rows have that class.
+        Targets are as in `Rows.targets_N`. If all rows have the same class, the model always predicts it.
         """
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]

@@ -104,7 +104,7 @@ def _hash_characters(texts: Sequence[str]) -> Iterator[Hashes]:
     for length in range(1, min(CHARACTERS[-1], len(points_M)) + 1):
         last = length - 1
         hashes_M = _mixed(hashes_M[: len(points_M) - last], points_M[last:])
-        inside_M = rows_M[: len(hashes_M)] == rows_M[last:]  # the n-gram does not reach into the next text
+        inside_M = rows_M[: len(hashes_M)] == rows_M[last:]  # the n-gram does not extend into the next text
         if length in CHARACTERS:
             yield rows_M[: len(hashes_M)][inside_M], hashes_M[inside_M] * _MIX
 

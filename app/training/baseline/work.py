@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORK = 30_000_000
-PER_SECOND = 100_000  # units of work per second of `max_seconds`; they take about a tenth of that time
+PER_SECOND = 100_000  # units of work per second of `max_seconds`; the work takes about a tenth of that time
 MOST_LABELS = 1000
 MOST_WEIGHTS = 25_000_000  # columns times labels; limits memory
-MOST_BYTES = 5_000_000  # size of the texts to which a linear model is fitted; limits memory
-HELD_OUT_BYTES = 4_000_000  # size of the texts of each split on which a baseline is measured
-HELD_OUT_CHARACTERS = 2_000_000  # the part of a held-out text on which an n-gram model is measured
+MOST_BYTES = 5_000_000  # size of the texts for fitting a linear model; limits memory
+HELD_OUT_BYTES = 4_000_000  # size of the texts of each split for measuring a baseline
+HELD_OUT_CHARACTERS = 2_000_000  # the part of a held-out text that is used to measure an n-gram model
 _FEWEST_CHARACTERS = 10_000
 _START_SECONDS = 3.0  # the time to start the program
 TEXT_CHARACTERS = 5_000_000  # the part of a text whose n-grams are counted; limits memory

@@ -156,7 +156,7 @@ def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Ten
     """Return the best candidate and the logits that it calibrated. Each row is calibrated by a fit to the other folds.
 
     A more complex candidate must lower the loss by more than one standard error. A bias can also change predicted
-    labels, so it must not lower macro-F1, by which the checkpoint was chosen.
+    labels, so it must not lower macro-F1, the metric for choosing the checkpoint.
     """
     best, calibrated_NC = candidates[0], _out_of_fold(candidates[0], logits_NC, targets)
     for candidate in candidates[1:]:

@@ -3,9 +3,9 @@
 For one label per row: temperature scaling (Guo et al., 2017, section 4), where `scale` is 1 / temperature, and
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
-The penalties act like a few additional rows with the network's own probabilities. They reduce the effect of chance in a
-fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex, and are solved with
-Newton's method in float64, so that equal logits give equal results.
+The penalties act like a few additional rows with the network's own probabilities. The penalties also reduce the effect
+of chance in a fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex, and
+are solved with Newton's method in float64, so that equal logits give equal results.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
     for _ in range(_STEPS):
         slope, hessian = derivatives(theta)
         step = torch.linalg.solve(hessian, slope[..., None])[..., 0]
-        decrease = (slope * step).sum(-1) / 2  # in the value, if it were quadratic
+        decrease = (slope * step).sum(-1) / 2  # the expected decrease of the value, if it were a quadratic function
         if bool((decrease.abs() <= _TOLERANCE * (1.0 + now.abs())).all()):
             break
         moved, lower = _improve(value, theta, step, now)

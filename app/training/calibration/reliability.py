@@ -13,8 +13,7 @@ BINS = 15
 
 
 def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins: int = BINS) -> Reliability:
-    """Measure the reliability of scores from 0 to 1, each of which is the estimated probability that an answer is
-    correct.
+    """Measure the reliability of scores from 0 to 1. Each score is the estimated probability that an answer is correct.
 
     The expected calibration error (Naeini et al., 2015) is the mean over all rows of the absolute difference between
     the mean score and the accuracy of the row's bin.
@@ -58,7 +57,7 @@ def answers(
 def decisions(
     task: str, probs_NC: NDArray[np.float64], targets: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the probabilities of the events whose calibration is measured, and whether each event occurred.
+    """Return the predicted probabilities of the events, and whether each event occurred.
 
     For classification, an event is that a predicted label is correct; for multilabel classification, it is that a row
     has a label.

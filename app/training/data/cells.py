@@ -35,9 +35,7 @@ _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
     "separated by |"
 )
-_STEP_LIST = (
-    "must be a list of steps, each of which is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
-)
+_STEP_LIST = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
 
 
 class CellError(Exception):
@@ -80,7 +78,8 @@ def to_split(value: Any) -> int:
 def to_label(value: Any) -> str:
     """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
-    NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
+    Blanks around a label are kept; `settle_cells` removes and reports them. NaN becomes the label 'NaN', as in a CSV
+    file; `settle_names` warns about it.
     """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
@@ -91,8 +90,8 @@ def to_label(value: Any) -> str:
         if math.isinf(value):
             raise CellError(f"{value} is not a label; write a finite number or a name")
         value = int(value) if value == int(value) else value
-    label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
-    if not label:
+    label = to_text(value if isinstance(value, str) else _scalar(value, "a label"))
+    if is_blank(label):
         raise CellError("the label is empty")
     return label
 
@@ -101,14 +100,14 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
     These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
-    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
+    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label.
     `settle_lists` decides later whether commas in the string separate several labels.
     """
     elements = to_label_list(value)
     if elements is None and isinstance(value, str):
         if value.lstrip().startswith("["):
             raise _not_a_list(value)
-        elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
+        elements = [bare for part in value.split("|") if (bare := part.strip())] if "|" in value else None
     if elements is None:
         is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
         return (() if is_empty else (to_label(value),)), False
@@ -141,8 +140,9 @@ def to_flag(value: Any) -> bool:
 
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
-    try:
-        number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
+    is_other = value is None or isinstance(value, (bool, bytes, list, dict))
+    try:  # float() also reads the 1_000 of Python's source code
+        number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)
     except (TypeError, ValueError):
         number = None
     except OverflowError:  # an integer beyond the range of float64
@@ -187,6 +187,13 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     if matrix_TF.ndim != 2 or not (np.abs(matrix_TF) <= _LARGEST).all():
         raise _first_bad_number(steps)
     return matrix_TF
+
+
+def is_plain_list(value: Any) -> bool:
+    """Whether a value that `to_matrix` accepts is a plain list of numbers, and not a list of lists."""
+    if isinstance(value, str):
+        return not value.lstrip()[1:].lstrip().startswith("[")
+    return not isinstance(value[0], list)
 
 
 def describe(value: Any) -> str:

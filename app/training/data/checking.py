@@ -22,7 +22,7 @@ from app.wire.training_options import VALIDATION_SPLIT, Columns
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """The result of checking data files: a report on their content, or the error because of which they cannot be used.
+    """The result of checking data files: a report on their content, or an error if they cannot be used.
 
     `report` has the keys of the job's `data_report` event, except for the keys that require a tokenizer. For a
     table, it has `rows` and `lengths` for each split, `labels` (for each split, the number of rows of each label),
@@ -39,7 +39,7 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Return the kind and the message of each warning that the training run would issue because of the report."""
+        """Return the kind and the message of each warning that the training run would issue for this report."""
         return warnings_of(self.report, self.task)
 
     @property
@@ -91,8 +91,8 @@ def check_files(
 def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
     """Read and check all rows of an evaluation file.
 
-    Returns the error because of which the file cannot be used, or None. `task` is the task of the version, and `takes`
-    is its kind of input: tokens or features.
+    Returns the error if the file cannot be used, otherwise None. `task` is the task of the version, and `takes` is its
+    kind of input: tokens or features.
     """
     return _check_alone(path, task, columns or Columns(), "file", takes=takes)
 
@@ -100,7 +100,7 @@ def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = 
 def check_validation(
     path: Path, task: str | None, columns: Columns, skip_bad_rows: float = 0.0, encoding: str | None = None
 ) -> BadData | None:
-    """Read and check all rows of a validation file whose training file is not at hand.
+    """Read and check all rows of a validation file without reading its training file.
 
     Returns the error that makes the file unusable, or None.
     """
@@ -116,7 +116,7 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error that makes a file without training rows unusable, or None. `param` names its field."""
+    """Return the error for a file without training rows, or None. `param` is the request field of the file."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

@@ -13,8 +13,8 @@ _LONGEST = 60  # characters of a label
 class ColumnValues:
     """The values of each column in the single-line rows: labels, numbers, or anything else.
 
-    A column contains numbers if all of its values are numbers. Otherwise, it contains labels if it has few distinct
-    values.
+    A column contains numbers if all of its values are numbers. A column of other values contains labels if it has few
+    distinct values.
     """
 
     def __init__(self, width: int) -> None:
@@ -37,7 +37,7 @@ class ColumnValues:
 
     def match(self, rows: Sequence[Sequence[str]]) -> bool:
         """Whether the cells of these rows match their columns: a column of labels must already contain the cell's
-        value, and a column of numbers requires a number. Any cell matches other columns.
+        value, and a column of numbers requires a number. Columns of any other kind match every cell.
         """
         return all(self._matches(index, cell) for row in rows for index, cell in enumerate(row))
 

@@ -22,12 +22,28 @@ from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
-from app.training.data.notes import AS_TEXT, MOJIBAKE, NO_SPLIT
+from app.training.data.notes import AS_TEXT, BLANK_FLAGS, EMPTY_PAIRS, EMPTY_PROMPTS, MISSING_TEXTS, MOJIBAKE, NO_SPLIT
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# Texts that programs write for a missing value, or for a formula that failed
+_PLACEHOLDERS = {
+    "nan",
+    "none",
+    "null",
+    "<na>",
+    "n/a",
+    "#n/a",
+    "#value!",
+    "#ref!",
+    "#name?",
+    "#div/0!",
+    "#num!",
+    "#null!",
+}
+_LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
@@ -48,13 +64,28 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
-        if not isinstance(value, str) and not is_blank(value):
-            notes.append(AS_TEXT)
-        elif isinstance(value, str) and has_mojibake(value):
-            notes.append(MOJIBAKE)
+        notes += _text_notes(key, value)
+    if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
+        notes.append(BLANK_FLAGS)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)
+
+
+def _text_notes(key: str, value: Any) -> Iterator[str]:
+    """Yield the notes on a value in the text column for `key`."""
+    if not isinstance(value, str):
+        if not is_blank(value):
+            yield AS_TEXT
+        elif key == "prompt":
+            yield EMPTY_PROMPTS
+    else:
+        if has_mojibake(value):
+            yield MOJIBAKE
+        if len(value) <= _LONGEST_PLACEHOLDER and value.strip().casefold() in _PLACEHOLDERS:
+            yield f"{MISSING_TEXTS}:{value.strip()}"
+    if key == "text_pair" and is_blank(value):
+        yield EMPTY_PAIRS
 
 
 def read_target(layout: Layout, record: Record) -> Target:
@@ -68,15 +99,25 @@ def read_target(layout: Layout, record: Record) -> Target:
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
-        labels, listed = read(layout, record, "label", to_labels)
-        return Target(labels, listed=listed)
+        return read(layout, record, "label", _to_targets)
     if layout.task == "classification":
         return read(layout, record, "label", _to_open_target if layout.task_inferred else _to_target)
     return NOTHING
 
 
 def _to_target(value: Any) -> Target:
-    return Target((to_label(value),))
+    label = to_label(value)
+    return Target((label,), typed=() if isinstance(value, str) else (label,))
+
+
+def _to_targets(value: Any) -> Target:
+    labels, listed = to_labels(value)
+    return Target(labels, listed=listed, typed=_typed(value if isinstance(value, list) else [value] * bool(labels)))
+
+
+def _typed(elements: list[Any]) -> tuple[str, ...]:
+    """Return the labels that are not written as text."""
+    return tuple(sorted({to_label(element) for element in elements if not isinstance(element, (str, list, dict))}))
 
 
 def _to_open_target(value: Any) -> Target:
@@ -87,7 +128,7 @@ def _to_open_target(value: Any) -> Target:
     elements = to_label_list(value)
     if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
         return _to_target(value)
-    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True)
+    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True, typed=_typed(elements))
 
 
 def _is_set(layout: Layout, record: Record, name: str) -> bool:
@@ -113,8 +154,8 @@ def read_split(layout: Layout, record: Record) -> int:
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
     """Context manager that converts an unexpected error to BadData that states the place of the record.
 
-    A record must not crash the trainer, because a crashed attempt is retried. Instead, the job must fail with an error
-    message about the data.
+    A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
+    error message about the data.
     """
     try:
         yield

@@ -32,7 +32,7 @@ def format_by_content(start: str) -> str:
 
 
 def other_format(start: str, format_: str) -> tuple[str, str]:
-    """If the content is clearly a table in another format than `format_`, return that format and the evidence for it;
+    """If the content is clearly a table in a format other than `format_`, return that format and the evidence for it;
     otherwise, return ("", "").
 
     `start` is the beginning of the file, which ends with a complete line.

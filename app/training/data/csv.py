@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of
-from app.training.data.files import Record, Selection, Source
+from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
 from app.training.data.table_dialect import table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
@@ -21,7 +21,9 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells is invalid.
+    """Yield every record. Skips empty lines and repeated headers.
+
+    A record with a malformed quote or the wrong number of cells is invalid.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
@@ -43,6 +45,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if isinstance(cells, BadData):
             yield Record(where, {}, cells)
             continue
+        if table.repeats_header(cells):
+            continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
             yield Record(where, {}, _wrong_width(source, table.start, cells, names))
@@ -54,7 +58,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         else:
             table.count_unnamed(row, unnamed)
             yield Record(where, {name: row[index] for name, index in kept.items()})
-    table.remark_unnamed()
+    table.remark()
     commas.remark()
 
 
@@ -71,6 +75,7 @@ class _Table:
         self.start = self._dialect.first_line  # the first line of the current record
         self._reader = self._dialect.reader(self._feed())
         self._unnamed, self._first_unnamed = 0, ""
+        self._repeated, self._first_repeated = 0, ""
         self.names: list[str] = []
         self.names = self._header()
 
@@ -100,8 +105,20 @@ class _Table:
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
-    def remark_unnamed(self) -> None:
-        """Add a remark about values that are not read because their column has no name."""
+    def repeats_header(self, cells: list[str]) -> bool:
+        """Count the record if it is the header again. In a table with one column, it may also be a value."""
+        if len(cells) < 2 or self.names[0] not in cells[0]:
+            return False
+        if [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])] != self.names:
+            return False
+        self._repeated += 1
+        self._first_repeated = self._first_repeated or f"line {self.start}"
+        return True
+
+    def remark(self) -> None:
+        """Add remarks about repeated headers, and about values that are not read because their column has no name."""
+        if self._repeated:
+            remark_repeated_header(self._source, self._repeated, self._first_repeated)
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
@@ -130,6 +147,9 @@ class _Table:
     def _malformed(self, error: csv.Error) -> BadData:
         place, closed = self._place()
         reason = str(error)
+        if "new-line character" in reason:
+            reason = "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in "
+            return self._source.fault(f"malformed CSV: {reason}double quotes", f"line {self.start}")
         if not closed:
             reason = "this opening quote has no closing quote"
         elif "expected after" in reason:
@@ -148,8 +168,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. This function is needed because csv.Error does not state the position of
-    the error.
+    the last cell and the length of the string. csv.Error does not state the position of the error, so this function is
+    needed.
     """
     cell = at = 0
     while at < len(text):
@@ -182,8 +202,8 @@ def _after_quote(text: str, at: int) -> int:
 def _fitted(cells: list[str], width: int, needed: int) -> list[str] | None:
     """Truncate or pad a row to the width of the header. Returns None if the row cannot be read.
 
-    A row may have additional empty cells at its end, or be completely empty. It may also be too short, if at least the
-    first `needed` columns are present.
+    A row may have additional empty cells at its end, or be completely empty. A shorter row is accepted if it contains
+    at least the first `needed` columns.
     """
     if not any(map(str.strip, cells)):
         return [""] * width

@@ -38,7 +38,7 @@ class DecimalCommas:
         return cell
 
     def remark(self) -> None:
-        """Add remarks about converted numbers, and about numbers in which the point may be a thousands separator."""
+        """Add remarks about converted numbers, and about numbers with a point that may be a thousands separator."""
         if self.count:
             verb = "is" if self.count == 1 else "are"
             example = f"{self.example!r} is {_with_point(self.example)}"

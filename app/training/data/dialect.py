@@ -1,7 +1,7 @@
 """Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
 The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
-used in two cases. In the first case, the usual rules fail and the other dialect reads all or nearly all rows. In the
+used in two cases. In the first case, the usual rules fail, but the other dialect reads all or nearly all rows. In the
 second case, cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
 """
 
@@ -81,7 +81,10 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if try_dialect(source, loose).is_clean:
-            source.remark("quoting", "has spaces around quoted cells; the spaces and the quotes are removed")
+            message = (
+                "has spaces around quoted cells; these spaces and the quotes are removed, and so are spaces before "
+            )
+            source.remark("quoting", f"{message}other cells")
             return loose
     if not usual.is_clean:
         escaped = replace(dialect, backslash=True)
@@ -125,7 +128,7 @@ def _delimited(source: Source) -> TableDialect:
 def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
     """Return the number and the text of the header line.
 
-    This is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
+    The header is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
     """
     filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
     sample = list(islice(filled, TITLE_ROWS))
@@ -149,7 +152,8 @@ def _delimiter(source: Source, number: int, header: str) -> str:
     if len(candidates) == 1:
         return candidates[0]
     sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
-    # Prefer the delimiter with which the most rows are as wide as the header, then the most frequent one in the header.
+    # Prefer the delimiter that makes the most rows as wide as the header, then the most frequent delimiter in the
+    # header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))
 
 

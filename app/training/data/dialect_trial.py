@@ -21,7 +21,7 @@ _BLANKS_AND_QUOTE = re.compile(' +"')
 
 
 class _Suspect(NamedTuple):
-    """A record that spans several lines, each of which would be a valid row on its own.
+    """A record that spans several lines, each of which would be a valid row by itself.
 
     `cells` is None if the cells need not be checked. In a comma-separated table, a two-line text with commas often
     looks like two rows.
@@ -39,7 +39,7 @@ class DialectTrial:
     rows: int = 0
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
-    alone: int = 0  # the number of joined lines that would be rows on their own
+    alone: int = 0  # the number of joined lines that would be rows by themselves
     suspects: list[_Suspect] = field(default_factory=list)
     values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # from the records of one line
     blanks: int = 0  # the number of cells that begin with spaces and a quote

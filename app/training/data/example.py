@@ -28,13 +28,14 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` is whether the cell is a list of labels. If it is false, the single label may consist of several joined
-    labels.
+    `listed` is whether the cell is a list of labels. If `listed` is false, a label may consist of several joined
+    labels. `typed` contains the labels that are not written as text, but as numbers, dates or true/false.
     """
 
     labels: tuple[str, ...] = ()
     value: float = 0.0
     listed: bool = False
+    typed: tuple[str, ...] = ()
 
 
 NOTHING = Target()
@@ -42,7 +43,7 @@ NOTHING = Target()
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One checked row. Its input is either `text` (with an optional `pair`), `turns` or `features_TF`.
+    """One checked row. The input of a row is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
     `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe
     how the row was handled.

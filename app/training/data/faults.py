@@ -12,7 +12,8 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named per kind
+# the number of kinds of faults that are counted separately, and the number of places that are named per kind
+_KINDS, _PLACES = 20, 5
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -26,15 +27,15 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted it."""
+    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted the fault."""
 
 
 class BadRows(BadData):
     """Several rows cannot be used.
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out. Otherwise, the file cannot be read after the last fault. `fraction` is the smallest
-    value of `skip_bad_rows` that leaves them out.
+    faulty rows can be left out. If `skippable` is false, the file cannot be read after the last fault. `fraction` is
+    the smallest value of `skip_bad_rows` that leaves them out.
     """
 
     def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:
@@ -67,7 +68,7 @@ class Faults:
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    _places: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)  # of the first rows with each kind of fault
 
     def add(self, error: BadData) -> None:
         """Record the fault of a row. Call this at most once per row."""
@@ -79,15 +80,15 @@ class Faults:
         if kind not in self.counts and len(self.counts) >= _KINDS:
             kind = "other faults"
         self.counts[kind] += 1
-        places = self._places.setdefault(kind, [])
+        places = self.places.setdefault(kind, [])
         if error.where and len(places) < _PLACES:
-            places.append(error.where[0])
+            places.append(error.where[0] + " of the validation file" * (error.file == "validation_file"))
 
     def summary(self) -> str:
         """List every kind of fault with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
-            places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
+            places = ", ".join(self.places.get(kind, [])) + (", …" if count > _PLACES else "")
             parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
         return "; ".join(parts)
 

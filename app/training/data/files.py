@@ -18,9 +18,10 @@ from typing import Any, BinaryIO
 
 from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
+from app.wording import counted
 
 _BLOCK = 1 << 16
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
 RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
 
@@ -88,13 +89,20 @@ class Source:
         return BadData(self._in_place(message, *where), param, self.param, where=where, reason=message)
 
     def remark(self, kind: str, message: str, where: str = "", count: int = 1, level: str = "info") -> None:
-        """Add a remark about this file. Its text has the same form as a fault's message."""
+        """Add a remark about this file. The remark's text has the same form as a fault's message."""
         text = self._in_place(message, *[where] * bool(where))
         self.remarks.put(Remark(kind, text, where, count, level))
 
     def _in_place(self, message: str, *where: str) -> str:
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
         return place + message
+
+
+def remark_repeated_header(source: Source, rows: int, first: str) -> None:
+    """Add a remark about rows that repeat the header; `first` is the place of the first of them."""
+    verbs = ("repeats", "is") if rows == 1 else ("repeat", "are")
+    message = f"{counted(rows, 'row')} {verbs[0]} the header, as in files that were joined, and {verbs[1]} left out"
+    source.remark("repeated_header", message, first, rows, "warn")
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
@@ -112,7 +120,7 @@ def _raw_lines(source: Source) -> Iterator[str]:
             number += 1
             if len(line) > RECORD_BYTES:
                 raise source.fault(too_long(), f"line {number}")
-            yield line if number > 1 else line.lstrip(_BOM)
+            yield line if number > 1 else line.lstrip(BOM)
 
 
 def characters(source: Source) -> Iterator[str]:
@@ -126,7 +134,7 @@ def characters(source: Source) -> Iterator[str]:
 
 def _raw_blocks(source: Source) -> Iterator[str]:
     with unpacking(source), source.open_text() as file:
-        block = file.read(_BLOCK).lstrip(_BOM)
+        block = file.read(_BLOCK).lstrip(BOM)
         while block:
             yield block
             block = file.read(_BLOCK)

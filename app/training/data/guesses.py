@@ -15,7 +15,7 @@ from app.training.failures import BadData
 
 _SAMPLE = 4000  # records, drawn from all records that are read
 _MOST_READ = 1_000_000  # records
-_SEED = 0  # the guess decides on the task, so that each attempt at a job must draw the same records
+_SEED = 0  # the guess determines the task, so all attempts at a job must draw the same records
 # A label column has at least `_FEWEST_ROWS` rows, and on average, each label occurs at least `_REPEATED` times. There
 # are at most `_MOST_LABELS` labels or, if they have at most `_LABEL_WORDS` words each, one per `_OFTEN` rows.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
@@ -53,7 +53,7 @@ class Sample:
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """Return the columns that contain only numbers, of which some have fractions or many are distinct."""
+        """Return the columns that contain only numbers, if some of the numbers have fractions or many are distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
@@ -109,7 +109,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
-    columns only look like labels. Otherwise, the run would train a language model and ignore these columns.
+    columns only look like labels. Without this check, the run would train a language model and ignore these columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -125,7 +125,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """Return the error for a table with columns that look like targets. Its message explains how to choose one."""
+    """Return the error for a table with columns that look like targets, with advice for choosing one."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]

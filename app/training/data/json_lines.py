@@ -12,13 +12,14 @@ from typing import Any
 from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
 from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
-from app.training.data.json_table import rows_of
+from app.training.data.json_table import rows_key, rows_of
 from app.training.data.json_text import explain
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
 
 _HEADER_RECORDS = 100
+_DESCRIPTIONS = ("schema", "columns", "index")  # keys that pandas writes beside the rows
 _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",
@@ -51,7 +52,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     if kind is None:
         kind = source.settled["json"] = _kind(source)
         if kind in _NOTES:
-            source.remark("json", _NOTES[kind])
+            source.remark("json", _NOTES[kind] + (_other_keys(source) if kind == "table" else ""))
     names = RepeatedNames(source)
     for where, value in _READERS[kind](source, names):
         names.count(where)
@@ -64,7 +65,7 @@ def _record(source: Source, where: str, value: Any) -> Record:
         return Record(where, {}, value)
     if isinstance(value, dict):
         return Record(where, value)
-    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
+    kind = {"list": "an array", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
     hint = "; for rows as arrays, the first array must name the columns" if isinstance(value, list) else ""
     return Record(where, {}, source.fault(f"expected a JSON object, found {kind}{hint}", *places))
@@ -117,7 +118,7 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. For a malformed line, the value is its fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is the fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
@@ -141,6 +142,14 @@ def _objects(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     [(_, table)] = objects(source, names.decoder)
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
+
+
+def _other_keys(source: Source) -> str:
+    """Return the end of the remark about a table whose rows are under a single key: its other keys, or ""."""
+    [(_, table)] = objects(source)
+    key = rows_key(table)
+    others = [name for name in table if name not in (key, *_DESCRIPTIONS)]
+    return f", under the key {key!r}; its other keys are not read: {quoted(others)}" if key and others else ""
 
 
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:

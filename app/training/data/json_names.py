@@ -11,7 +11,7 @@ from app.training.data.files import Source
 
 @dataclass(slots=True)
 class RepeatedNames:
-    """Decodes the JSON records of a file, and counts those in which an object has the same name twice."""
+    """Decodes the JSON records of a file, and counts the records with repeated names in an object."""
 
     source: Source
     records: int = 0

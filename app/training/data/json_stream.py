@@ -27,6 +27,7 @@ class JsonStream:
         self._source, self._decoder = source, decoder
         self._blocks = characters(source)
         self._text, self._at = "", 0
+        self._in_array = False
         self.line, self.column = 1, 1
         self._more(_READ)
         self._pass(_SPACE)
@@ -35,14 +36,17 @@ class JsonStream:
         """Enter the array that begins here. Returns False if no array begins here."""
         if not self._text.startswith("[", self._at):
             return False
+        self._in_array = True
         self._advance(self._at + 1)
         self._pass(_SPACE)
         return True
 
+    def at_end(self) -> bool:
+        """Whether no value follows: the array or, if the values are not in an array, the text ends here."""
+        return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
+
     def next(self) -> Any:
-        """Return the next value, or None at the end. Raises BadData, with the place, if the value is malformed."""
-        if self._at >= len(self._text) or self._text[self._at] == "]":
-            return None
+        """Return the next value. Raises BadData, with the place, if the value is malformed."""
         characters = _READ
         while True:
             try:
@@ -121,8 +125,8 @@ def objects(source: Source, decoder: json.JSONDecoder = _DECODER) -> Iterator[tu
     stream = JsonStream(source, decoder)
     is_array = stream.enter_array()
     line = stream.line
-    while (value := stream.next()) is not None:
-        yield line, value
+    while not stream.at_end():
+        yield line, stream.next()
         line = stream.line
     if is_array:
         stream.check_end()

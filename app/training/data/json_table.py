@@ -22,16 +22,22 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
         if _are_rows(table, values[0]):
             return iter(values)
         return ({name: column[key] for name, column in table.items()} for key in values[0])
-    lists = [value for key, value in table.items() if isinstance(value, list) and key != "messages"]
-    if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
-        return iter(lists[0])
+    key = rows_key(table)
+    return None if key is None else iter(table[key])
+
+
+def rows_key(table: dict[str, Any]) -> str | None:
+    """Return the only key of the table with a list, if the list consists of row objects, or None otherwise."""
+    lists = [key for key, value in table.items() if isinstance(value, list) and key != "messages"]
+    if len(lists) == 1 and (rows := table[lists[0]]) and all(isinstance(row, dict) for row in rows):
+        return lists[0]
     return None
 
 
 def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
     columns: list[Any] = list(table.values())
-    # A single list may contain the messages of a conversation or the steps of a sequence. It is then part of a record,
-    # not a column.
+    # A single list may contain the messages of a conversation or the steps of a sequence. Such a list is part of a
+    # record, not a column.
     enough = len(columns) > 1 or (len(columns) == 1 and "text" in table)
     return enough and all(isinstance(column, kind) and len(column) == len(columns[0]) > 0 for column in columns)
 
@@ -39,7 +45,7 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
     """Whether the keys of the table are row keys, and those of its values are column names.
 
-    Row keys are numbers, unless the data frame had an index of its own.
+    Row keys are numbers, unless the data frame had another index.
     """
     if all(map(str.isdecimal, first)):
         return False

@@ -8,7 +8,7 @@ from app.training.data.cells import to_label_list
 from app.training.data.label_column import LabelColumn, listing, shown
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
-_RECURRING = 0.8  # the minimum share of the parts that must also occur as labels in other cells
+_RECURRING = 0.8  # the minimum share of parts that also occur as labels in other cells
 
 
 def settle_lists(column: LabelColumn) -> None:

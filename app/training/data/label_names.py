@@ -16,8 +16,8 @@ from app.wording import counted
 
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-# Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
-# in some scripts.
+# Zero-width spaces, soft hyphens and direction marks. Joiners are not included, because they change the meaning of
+# words in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MISSING = {"nan", "none", "null", "nil", "n/a", "na", "<na>", "nat", "-", "--", "?", "#n/a", "missing", "undefined"}
 _MANY_NUMBERS = 20
@@ -86,9 +86,9 @@ def _visible(label: str) -> str:
 def _writer(labels: Iterable[str]) -> Callable[[str], str]:
     """Return a function that unifies the spelling of labels.
 
-    It changes labels only if all labels are numbers, all are true or false, or all are dates or times. Words that
-    stand for missing values are ignored. The spelling is that of `to_label`, so a table's labels do not depend on its
-    file format.
+    The function changes labels only if all labels are numbers, all are true or false, or all are dates or times. Words
+    that stand for missing values are ignored. The spelling is that of `to_label`, so a table's labels do not depend on
+    its file format.
     """
     names = {label for label in labels if label.casefold() not in _MISSING}
     if names and all(map(_is_number, names)):
@@ -164,7 +164,7 @@ def _warn_of_rare(column: LabelColumn, counts: Counter[str]) -> None:
 def _warn_of_numbers(column: LabelColumn, counts: Counter[str]) -> None:
     if len(counts) > _MANY_NUMBERS and all(map(_is_number, counts)) and any("." in label for label in counts):
         message = (
-            f"the {len(counts):,} labels are numbers, each of which is treated as a class; to predict the number, "
+            f"the {len(counts):,} labels are numbers, and each number is treated as a class; to predict the number, "
         )
         message += "set columns.value to the name of the column"
         column.remark("numeric_labels", message, range(len(column.cells)), "warn")

@@ -69,5 +69,5 @@ def _skeleton(label: str) -> str:
 
 
 def _number(label: str) -> str:
-    """Return a key that is the same for equal numbers: 7, 007, +7 and 7.0. Every other label has its own key."""
+    """Return a key that is the same for equal numbers: 7, 007, +7 and 7.0. Any other label gets a separate key."""
     return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(label) else f"label {label}"

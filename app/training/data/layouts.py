@@ -17,7 +17,7 @@ from app.wire.training_options import Columns
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
 _OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
 _SHARED = "conversations"  # the column of messages in ShareGPT's format
-_FIRST = 2000  # the records in which messages are looked for
+_FIRST = 2000  # the records that are searched for messages
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -39,7 +39,12 @@ class Layout:
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
     task_inferred: bool = False  # whether the request leaves the task open
-    absent: frozenset[str] = frozenset()  # keys that have no column, but would have a meaning as column names
+    absent: frozenset[str] = frozenset()  # keys without a column that would be meaningful as column names
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether each row has a second text that is used."""
+        return self.shape == "text" and "text_pair" in self.names and self.task != "generation"
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
@@ -160,7 +165,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys that have no column, but would change the training target if a column had that name."""
+    """Return the keys without a column that, as column names, would change the training target."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -174,7 +179,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. Their input columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. The columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
@@ -207,8 +212,8 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
         if key is not None:
             raise source.fault(
-                f"did you mean {key!r}? If so, rename the column, or set columns.{key} to its name; if not, set the "
-                "task (task), so that the column is ignored",
+                f"did you mean {key!r}? If the name is misspelt, rename the column, or set columns.{key} to its name; "
+                "otherwise, set the task (task), so that the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )

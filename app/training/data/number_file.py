@@ -44,7 +44,7 @@ class NumberFile:
         return map_file(self.path, self._dtype, (self.rows, *self._row))
 
     def _write(self, numbers: memoryview | None = None) -> None:
-        """Write `numbers` to the file. Without `numbers`, write out and empty the buffer."""
+        """Write `numbers` to the file. Without `numbers`, writes out and empties the buffer."""
         data = self._buffer if numbers is None else numbers
         if data:
             with self.path.open("ab") as file:

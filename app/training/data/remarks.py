@@ -28,7 +28,7 @@ class Remark:
 
 
 class Remarks:
-    """The remarks about one file, in the order in which they were first added.
+    """The remarks about one file, in the order of their first occurrence.
 
     A file is read several times, so a remark replaces any earlier remark with the same kind and place.
     """

@@ -51,9 +51,9 @@ def assign(
 class _Draw:
     """Draws the rows to hold out from rows that are sorted by hash.
 
-    Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, taking the
-    groups in order is a reproducible random draw. Apart from sorting, this takes time linear in the number of rows and
-    their labels.
+    Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, selecting
+    the groups in hash order is a reproducible random draw. Apart from sorting, the running time is linear in the number
+    of rows and their labels.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class _Draw:
     def hold_out(self) -> NDArray[np.bool_]:
         """Return a mask of the rows to hold out.
 
-        First, rows are drawn separately for each label. Since some labels have too few rows for this, rows are then
-        drawn from all labels together until the total is reached.
+        First, rows are drawn separately for each label. Since some labels have too few rows for a separate draw, rows
+        are then drawn from all labels together until the total is reached.
         """
         self._draw_shares()
         self._top_up()
@@ -87,7 +87,7 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """Return the number of rows to hold out for each label. It is always less than the label's number of rows."""
+        """Return the number of rows to hold out for each label, which is less than the label's number of rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
         if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out
@@ -97,7 +97,7 @@ class _Draw:
     def _draw_shares(self) -> None:
         """Fill each label's quota.
 
-        A group counts for its rarest label, because more groups are available for other labels.
+        A group counts towards the quota of its rarest label, because the other labels have more groups to choose from.
         """
         unfilled = {label for label, quota in self._quota.items() if quota}
         for start, end, labels in self._groups():
@@ -145,5 +145,5 @@ class _Draw:
 
     def _hold(self, start: int, end: int, labels: Counter[str]) -> None:
         self._held_N[start:end] = True
-        self._held.update(labels)  # not +=, which also visits every label counted so far, to drop counts below 1
+        self._held.update(labels)  # `+=` would also visit every label counted so far, to drop counts below 1
         self._total += end - start

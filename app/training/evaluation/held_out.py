@@ -78,7 +78,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
-    """Choose the rows to evaluate on. Returns the name of their split (None for all rows) and their mask."""
+    """Choose the rows to evaluate on. Returns the split's name (None for all rows) and a mask of the rows."""
     for code in (TEST, VALIDATION):
         mask = scan.splits_N == code
         if mask.any():

@@ -39,9 +39,9 @@ class Batch:
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
         """Create a batch for next-token prediction. The value -100 means that a step has no target.
 
-        `learned_N` contains the steps that have a target, as indices into the flattened (B, T). It is computed on the
-        host, because its length determines the shape of later tensors, and the host would have to wait for a result
-        from a GPU.
+        `learned_N` contains the steps that have a target, as indices into the flattened (B, T). `learned_N` is computed
+        on the host. Its length determines the shape of later tensors, so the host would have to wait for a result from
+        a GPU.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -56,8 +56,8 @@ class Batch:
 
 
 def derive(seed: int, *parts: object) -> int:
-    """Derive a 63-bit seed for the purpose named by `parts`. It is the same in every process and independent of other
-    seeds.
+    """Derive a 63-bit seed for the purpose named by `parts`. The seed is the same in every process and independent of
+    other seeds.
     """
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -68,7 +68,7 @@ class RowBatches:
 
     If `balanced` is true, all batches take about the same time: batches of short rows contain more rows than batches of
     long rows. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
-    exceeds this limit becomes a piece of its own. If `causal` is true, the rows are for next-token prediction.
+    exceeds this limit becomes a separate piece. If `causal` is true, the rows are for next-token prediction.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class RowBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cuts(self, lengths_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions where the sorted rows are cut into batches. Their number depends only on the number of
-        rows.
+        """Return the positions where the sorted rows are cut into batches. The number of positions depends only on the
+        number of rows.
         """
         count = -(-len(lengths_N) // self.size)
         if not self.balanced:
@@ -115,8 +115,8 @@ class RowBatches:
         # rows as the average batch, even if its rows are very short.
         cost_N = np.cumsum(lengths_N + lengths_N.mean())
         cuts = np.searchsorted(cost_N, cost_N[-1] * np.arange(1, count) / count)
-        # No batch is empty: each begins at least one row after the batch before it, and leaves one row for each later
-        # batch.
+        # Each batch begins at least one row after the previous batch, and leaves one row for each later batch.
+        # Therefore, no batch is empty.
         first = np.arange(1, count)
         return np.minimum(np.maximum.accumulate(cuts - first) + first, len(lengths_N) - count + first).clip(min=first)
 
@@ -159,7 +159,7 @@ def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Return a batch of token ids. A step's target is the next id if that is a learned token."""
+    """Return a batch of token ids. A step's target is the next id if the next token is learned."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
@@ -211,8 +211,8 @@ class StreamBatches:
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
-        # window is drawn at random instead. If a batch takes all windows, none is left out.
+        # One window is left out of the sequence, to allow an offset of up to a whole window. The start of the omitted
+        # window is drawn at random instead. If a batch takes all windows, no window is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window
         return starts if count == self.windows else np.append(starts, int(random.integers(0, room + 1)))

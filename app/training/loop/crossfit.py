@@ -2,9 +2,9 @@
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs are better on the rows of that
 evaluation than on new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
-of the checkpoint that is best on the other folds are kept. Thus, a row does not influence the choice of the checkpoint
-that scores it, or the weights that combine the outputs of the network and its n-gram branch. For most folds, the chosen
-checkpoint is also the best on all rows, so the kept outputs represent the final version well.
+of the checkpoint that is best on the other folds are kept. Therefore, a row does not influence the choice of the
+checkpoint that scores it, or the weights that combine the outputs of the network and its n-gram branch. For most folds,
+the chosen checkpoint is also the best on all rows, so the kept outputs are close to those of the final version.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def most_rows(width: int) -> int:
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each row. Folds are random, because neighbouring or periodic rows may have the same label."""
+    """Return the fold of each row, chosen at random because neighbouring rows may have the same label."""
     return np.random.default_rng(rows).permutation(rows) % folds
 
 
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are unbiased rows anyway: if evaluations use only some of the rows, or if they neither choose the
-    checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if there are unbiased rows without it. There are unbiased rows if evaluations use only some of the rows, or
+    if they neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -125,7 +125,7 @@ class CrossFit:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the state stored in a resume point.
 
-        Resume points of earlier releases do not contain it; in this case, later evaluations create it.
+        Resume points of earlier releases do not contain this state. In this case, later evaluations create it.
         """
         if not self.enabled or not tensors:
             return

@@ -1,7 +1,7 @@
 """Copies batches to the training device, and sums results on it.
 
 CUDA runs asynchronously, so the host must wait whenever it reads a value (`item`, `cpu`, a boolean index). This module
-reads values only once per step.
+reads values from the device only once per step.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 def _mean_square(train: Rows | Stream) -> float:
     """Return the mean square of the values to predict, or 1 if it is less.
 
-    It exceeds 1 only with a base version's scale.
+    The mean square exceeds 1 only if the values are scaled as in a base version.
     """
     assert isinstance(train, Rows)
     return max(1.0, float(np.square(train.targets_N, dtype=np.float64).mean()))
@@ -43,7 +43,7 @@ def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float
 
 
 def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
-    """Raise `diverged` if a metric is not finite, because it could neither be compared nor be written as JSON."""
+    """Raise `diverged` if a metric is not finite, because it cannot be compared or written as JSON."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -125,8 +125,8 @@ def _text_batches(config: ModelConfig, split: EvaluationSplit) -> Iterator[Batch
         rows = _row_batches(split, config.context_length, causal=True)
         yield from (batch for batch, _ in rows.in_order(split.most))
         return
-    # A network without a maximum length can read more tokens than a training window contains. It carries a state from
-    # token to token, so a short context is enough.
+    # A network without a maximum length can read more tokens than a training window contains. Such a network carries a
+    # state from token to token, so a short context is enough.
     limit = config.position_limit
     window, overlap = UNLIMITED_WINDOW if limit is None else (limit, limit // 2)
     yield from held_out_windows(split.data, window, overlap, max(1, EVAL_TOKENS // window), split.most)

@@ -41,8 +41,8 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    Measurement starts when the object is created. It restarts after the first step, in which kernels are chosen, and
-    after the n-gram branch has been trained, because later steps are faster.
+    Measurement starts when the object is created. Measurement restarts after the first step, in which kernels are
+    chosen, and after the training of the n-gram branch, because later steps are faster.
     """
 
     def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
@@ -99,8 +99,8 @@ class Pace:
     def _seconds_per_row(self, per_step: float) -> float:
         """Return the time to evaluate a row, or a token of a text.
 
-        Before the first evaluation, this is estimated as a third of the training time per row, because the forward pass
-        takes about a third of a step.
+        Before the first evaluation, the time is estimated as a third of the training time per row, because the forward
+        pass takes about a third of a step.
         """
         progress, settled = self._schedule.progress, self._schedule.settled
         if count := progress.evaluations - self._evaluated:

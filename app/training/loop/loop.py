@@ -1,8 +1,8 @@
 """The training loop.
 
 A step is a pure function of the previous state: dropout and the order of the data depend only on (seed, step).
-Therefore, a run that is killed and continues from a resume point produces bit-identical weights. This does not hold
-with `max_seconds`, because the elapsed time then determines the number of steps and the decay of the learning rate.
+Therefore, a run that is killed and continues from a resume point produces bit-identical weights. With `max_seconds`,
+the weights may differ, because the elapsed time then determines the number of steps and the decay of the learning rate.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Training:
         """Train until the run ends. Raises StopRequested, or the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
-        self._pace = self._new_pace()  # do not count the time in which the baseline was fitted
+        self._pace = self._new_pace()  # do not count the time for fitting the baseline
         while True:
             self._tick()
             if self.schedule.evaluation_due:
@@ -103,14 +103,15 @@ class Training:
         self.objective.train_branch = progress.step < settled.branch_steps
         pieces = self._pieces()
         # The loss of every piece is divided by the weight of the whole step, so that the gradients of the pieces add up
-        # to the gradient of the mean loss. The weight is computed on the host, where the pieces are at this time.
+        # to the gradient of the mean loss. The weight is computed on the host, before the pieces are copied to the
+        # device.
         weight = sum(map(self.objective.weight, pieces))
         divisor = max(weight, 1e-9)
         sums = Sums(settled.device)
         for piece in prefetch(pieces, settled.device):
             with self._precision():
                 measured = self.objective(self._with_dropped_tokens(piece))
-            # This frees the activations of this piece before those of the next piece are computed, to save memory.
+            # Each piece frees its activations before those of the next piece are computed, to save memory.
             (measured.total / divisor).backward()  # type: ignore[no-untyped-call]
             sums.add(measured)
             progress.count += measured.count
@@ -187,7 +188,7 @@ class Training:
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
         figures |= {"lr": self.schedule.rate} | validation
-        # The history is recorded before the speed is added, since results.csv must not depend on the machine.
+        # The history is recorded before the speed is added, because results.csv must not depend on the machine.
         progress.history.append({"step": progress.step} | figures)
         progress.loss, progress.weight, progress.correct, progress.count = 0.0, 0.0, 0, 0
         figures["tokens_per_second"] = self._pace.tokens_per_second

@@ -39,7 +39,8 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+    """The loss for one kind of task. Calling an instance runs the network on a batch, which must be on the network's
+    device.
 
     `train_branch` is whether to also run the network's n-gram branch, if any.
     """
@@ -47,7 +48,7 @@ class Objective(Protocol):
     train_branch: bool
 
     def weight(self, batch: Batch) -> float:
-        """Return the number or the total weight of the targets, by which the summed loss is divided.
+        """Return the number or the total weight of the targets. The summed loss is divided by this value.
 
         The batch must be on the CPU.
         """

@@ -23,7 +23,7 @@ class Group:
     """Parameters with the same weight decay.
 
     `rate` is their learning rate, relative to that of the run. `blocks` contains, for every parameter, the number of
-    blocks that Muon orthogonalises separately. It is None for parameters that are trained with AdamW.
+    blocks that Muon orthogonalises separately. `blocks` is None for parameters that are trained with AdamW.
     """
 
     parameters: list[nn.Parameter]

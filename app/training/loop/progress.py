@@ -117,7 +117,7 @@ def load(
             tensors = load_file(place / _TENSORS, device=device)
         except _Damage as damage:
             damaged.append(DamagedPoint(place, str(damage)))
-        except SafetensorError as error:  # possible only in points that were written without a checksum
+        except SafetensorError as error:  # only points that were written without a checksum can have this fault
             if (cause := disk_errors.os_error(error)) is not None and cause.errno not in _UNREADABLE:
                 raise
             damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))
@@ -138,7 +138,7 @@ def newest(directory: Path) -> list[str | int]:
 
 
 def _content(place: Path) -> dict[str, Any]:
-    """Return the content of state.json. Raises _Damage if it or the tensors are damaged or missing."""
+    """Return the content of state.json. Raises _Damage if state.json or the tensors are damaged or missing."""
     try:
         content: dict[str, Any] = json.loads((place / _STATE).read_bytes())
         written = content.pop("sha256", None)
@@ -158,7 +158,7 @@ def _content(place: Path) -> dict[str, Any]:
 def _checksum(content: dict[str, Any], tensors: Path) -> str:
     """Return the SHA-256 of `content` and the tensor file.
 
-    It detects flipped bits, which would silently change the weights.
+    The hash detects flipped bits, which would silently change the weights.
     """
     head = checkpoint.encode(content)
     with tensors.open("rb") as file:

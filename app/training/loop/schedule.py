@@ -1,6 +1,6 @@
 """Determines the learning rate of each step, and when a training run evaluates, reports and ends.
 
-Both depend only on the run's settings and progress.
+Every decision depends only on the run's settings and progress.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Schedule:
     """Determines the learning rate and the actions that are due at the current step of a training run.
 
     With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
-    It then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al., 2024, "Scaling laws
-    and compute-optimal training beyond fixed training durations"). If there is no such plateau, it decays before the
-    last step or the time limit.
+    The learning rate then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al.,
+    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such a plateau, the
+    learning rate decays before the last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -38,7 +38,7 @@ class Schedule:
 
     @property
     def total_steps(self) -> int | None:
-        """The number of steps after which the run is currently expected to end, or None if only the time is limited."""
+        """The expected number of steps at the end of the run, or None if only the time is limited."""
         steps, start = self.settled.total_steps, self.progress.cooldown_start
         if start < 0:
             return steps
@@ -56,7 +56,7 @@ class Schedule:
     def branch_rate(self) -> float:
         """The learning rate of the n-gram branch, which decays linearly to 0 by `branch_steps` at the latest.
 
-        If `branch_steps` is 0, it decays until the end of the run.
+        If `branch_steps` is 0, the rate decays until the end of the run.
         """
         peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
         if not steps:
@@ -115,9 +115,9 @@ class Schedule:
             return True
         if every is not None:
             return progress.step % every == 0
-        # Here, the clock determines the end of the run, so it may also limit the time spent on evaluations, which helps
-        # slow machines. If the number of steps is known, the clock must have no influence, because results would then
-        # depend on speed.
+        # Here, the run ends after a given time, so the time for evaluations may also be limited, which helps slow
+        # machines.  If the number of steps is known, evaluations must not depend on the time, because the results would
+        # then depend on the machine's speed.
         affordable = progress.evaluating <= EVALUATION_SHARE * progress.elapsed
         return affordable and int(self.fraction * EVALUATIONS) > progress.evaluations
 
@@ -125,7 +125,8 @@ class Schedule:
     def report_due(self) -> bool:
         """Whether to report now.
 
-        A run reports about a hundred times, but not when an evaluation is due, which also reports.
+        A run reports about a hundred times. There is no report when an evaluation is due, because the evaluation also
+        reports.
         """
         step, total = self.progress.step, self.settled.total_steps
         # If the total is not known, reports become less frequent as the number of steps grows.

@@ -3,8 +3,8 @@
 The rule, `Settled.metric`, is chosen before step 0:
 
 - `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) are
-  considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values,
-  which a barely trained network may reach by chance.
+  considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values, and
+  a barely trained network may reach a high one by chance.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-LARGEST_TIE = 0.02  # scores that differ by more never count as equal
+LARGEST_TIE = 0.02  # scores with a larger difference never count as equal
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
@@ -55,7 +55,7 @@ def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> flo
 
 
 def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
-    """Whether an evaluation resets the patience. Only a better score does so, not a lower loss."""
+    """Whether an evaluation resets the patience. A higher score resets the patience, but a lower loss does not."""
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True

@@ -11,7 +11,7 @@ from app.training.prepare.dataset import Rows
 
 BUDGET = 3.0  # time budget in seconds for steps of one kind
 FEWEST, MOST = 3, 200  # the minimum and maximum number of timed steps of one kind
-_PATIENCE = 4.0  # after this many times the budget, fewer steps are enough
+_PATIENCE = 4.0  # timing ends after this many times the budget, even before FEWEST steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Timings:
     evaluation: float
 
     def of_steps(self, steps: int, branch_steps: int) -> float:
-        """Return the seconds that a number of steps take, of which the first `branch_steps` train the n-gram branch."""
+        """Return the seconds that a number of steps take. The first `branch_steps` steps train the n-gram branch."""
         early = min(steps, branch_steps)
         return early * self.early_step + (steps - early) * self.late_step
 
 
 def time_training(training: Training, budget: float = BUDGET, clock: Callable[[], float] = time.monotonic) -> Timings:
-    """Time a training run before its first step. This changes the weights, so the run cannot be used afterwards."""
+    """Time a training run before its first step. The steps change the weights, so the run cannot be used afterwards."""
     training.network.train()
     training.step()  # the first step is slower, because kernels are chosen
     branch, total = training.settled.branch_steps, training.settled.total_steps
@@ -56,7 +56,8 @@ def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> 
             break
     settled, train = training.settled, training.dataset.train
     seconds = (clock() - began) / count
-    if not isinstance(train, Rows) or settled.balanced:  # windows have one length; balanced batches cost the same
+    # all windows have the same length, and balanced batches take the same time
+    if not isinstance(train, Rows) or settled.balanced:
         return seconds
     return seconds * tokens_per_step(training) * count / max(1, training.progress.trained_tokens - tokens)
 

@@ -1,6 +1,7 @@
-"""The complete configuration of a training run. It is determined before step 0 and stored in `settled.json`.
+"""The complete configuration of a training run. The configuration is determined before step 0 and stored in
+`settled.json`.
 
-It depends on the request, the data and the machine, but never on a measured time.
+The configuration depends on the request, the data and the machine, but never on a measured time.
 """
 
 from __future__ import annotations
@@ -138,10 +139,10 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        # If the request sets another learning rate than the recipe, the branch's rate is scaled by the same factor.
+        # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
         branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
         head_rate=recipe.head_rate,
-        freeze_embedding=recipe.freezes_embedding and model.task != "generation",
+        freeze_embedding=recipe.freezes_embedding and model.input == "tokens" and model.task != "generation",
     )
 
 
@@ -169,8 +170,8 @@ def _check_linear(facts: Facts) -> None:
 
 
 def _eval_size(dataset: Dataset) -> int | None:
-    """Return the number of rows or tokens to evaluate on during training. None means all, as in the final
-    evaluation.
+    """Return the number of rows or tokens to evaluate on during training. None means all rows or tokens, as in the
+    final evaluation.
     """
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
@@ -180,10 +181,9 @@ def _eval_size(dataset: Dataset) -> int | None:
 def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """Return the rule for choosing the weights to keep.
 
-    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions:
-    requests with `patience`, because early stopping always compares evaluations, and generation, because even a few
-    rows contain many tokens. The last weights of a linear model are also kept, because it converges and rarely
-    overfits.
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. With
+    `patience`, early stopping always compares evaluations. For generation, even a few rows contain many tokens. The
+    last weights of a linear model are also kept, because a linear model converges and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -237,7 +237,7 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
-    """Return the number of steps after which train rows are cut. This leaves time to train on more rows.
+    """Return the number of steps after which train rows are cut. Cutting long rows leaves time to train on more rows.
 
     Returns 0 (no limit) if the request sets a context length or the model is linear, because linear models are fast on
     long rows.

@@ -41,7 +41,7 @@ def model(
         return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # Unlike a Transformer, a network without a maximum length may get a longer context.
+        # A network without a maximum length can have a longer context, unlike a Transformer.
         context = before.position_limit or max(before.context_length, context)
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)
@@ -54,7 +54,7 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
         return LINEAR_CONTEXT
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
-    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, within
+    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, up to
     # the maximum. Longer rows are cut.
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 

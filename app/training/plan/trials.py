@@ -20,9 +20,9 @@ from app.wording import listed
 from models.choices import ARCHITECTURES
 from models.parameters import shapes
 
-FEW_ROWS = 1000  # with fewer train rows, a second network seldom differs by more than chance
+FEW_ROWS = 1000  # with fewer train rows, a second network rarely differs by more than chance
 MANY_TOKENS = 20_000_000  # with more train tokens, each additional network costs hours
-LINEAR_SHARE = 0.25  # when `max_seconds` is divided, a linear model gets this share of the time of a network
+LINEAR_SHARE = 0.25  # when `max_seconds` is divided, the share of a linear model, relative to a network's share
 LEAST_WORK = 1000.0  # the minimum number of operations per token, for a network without matrices
 
 

@@ -1,7 +1,7 @@
 """Encodes targets as numbers: labels become indices, and values are standardised.
 
-If possible, fine-tuning keeps the base version's head. In this case, it also keeps the order of the base version's
-labels, or the scale of its values.
+If possible, fine-tuning keeps the base version's head. With the base version's head, it also keeps the order of the
+base version's labels, or the scale of its values.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def encode_targets(task: str, scan: Scan, base: BaseCheckpoint | None, staging: 
 def _labels(task: str, scan: Scan, base: BaseCheckpoint | None) -> list[str]:
     """Return the labels in the order of the head's outputs.
 
-    These are the base version's labels if they include all labels in the data; otherwise, the sorted labels in the
-    data.
+    The labels are those of the base version if they include all labels in the data; otherwise, they are the sorted
+    labels in the data.
     """
     if task not in ("classification", "multilabel"):
         return []

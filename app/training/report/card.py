@@ -1,4 +1,6 @@
-"""Writes the model card, which is the README.md of a checkpoint. It contains only measurements and settings."""
+"""Writes the model card, which is the README.md of a checkpoint. The model card contains only measurements and
+settings.
+"""
 
 from __future__ import annotations
 

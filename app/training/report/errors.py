@@ -1,4 +1,4 @@
-"""Writes the errors that the final weights make on the validation data, for comparing the trials of a job."""
+"""Writes the validation errors of the final weights, for comparing the trials of a job."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], 
     `check` is called between batches and may raise an exception.
     """
     sums_B, counts_B = text_losses(network, split, check)
-    # Batches differ in size. With the linearised ratio of the sums, both the mean and the standard error are correct
-    # (Cochran, Sampling Techniques, 1977, section 6.3).
+    # Batches differ in size. The linearised ratio of the sums gives a correct mean and standard error (Cochran,
+    # Sampling Techniques, 1977, section 6.3).
     loss = sums_B.sum() / counts_B.sum()
     return np.asarray(loss + (sums_B - loss * counts_B) / counts_B.mean(), dtype=np.float32)
 

@@ -91,7 +91,7 @@ def finish(
 
     Replaces `directory`.
     """
-    # This imports matplotlib, which is only needed at the end of a run.
+    # The import of this module loads matplotlib, which is only needed at the end of a run.
     from app.training.report import plots
 
     temporary = _temporary(directory)
@@ -125,7 +125,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
 
 
 def _short(split: dict[str, Any]) -> dict[str, Any]:
-    """Return a split's metrics, without those whose size depends on the number of labels."""
+    """Return a split's metrics, except those whose size depends on the number of labels."""
     return {name: value for name, value in split.items() if name not in ("confusion_matrix", "per_class")}
 
 

@@ -23,7 +23,8 @@ _BYTES_PER_TOKEN = 4  # an approximate average
 def fit_baseline(
     run: Path, spec: TrainSpec, settled: Settled, dataset: Dataset, events: Events, check: Callable[[], None]
 ) -> Fitted | None:
-    """Load or fit the baseline, and emit a note about it. `check` is called meanwhile and may raise an exception.
+    """Load or fit the baseline, and emit a note about it. `check` is called while this function waits, and may raise an
+    exception.
 
     Returns None if the request disables the baseline, or if there is too little held-out data for comparing models.
     """

@@ -18,7 +18,7 @@ _BATCH_TOKENS = 100_000
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
     """Pass the bytes of each token to a text classifier's branch, if it has one. Return the branch."""
     branch = getattr(network, "ngrams", None)
-    if not isinstance(branch, Ngrams):  # the branch of a language model needs no bytes
+    if not isinstance(branch, Ngrams):  # the branch of a language model does not read bytes
         return None
     assert dataset.tokenizer is not None, "an n-gram branch requires text"
     branch.bind_tokens(pieces(Tokenizer.load(dataset.tokenizer)))

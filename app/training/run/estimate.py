@@ -1,6 +1,6 @@
 """A dry run: prepares the data, plans the training run, and times a few steps.
 
-It uses a separate run directory, which is deleted afterwards.
+A dry run uses a separate run directory, which is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FREQUENCY_ROWS = 2000  # the time to measure document frequencies is extrapolate
 class EstimateSession(Session):
     """A dry run of the training run described in a run directory.
 
-    `started` is the time, by `time.monotonic`, at which the program started.
+    `started` is the program's start time, by `time.monotonic`.
     """
 
     def __init__(

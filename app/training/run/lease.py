@@ -1,8 +1,8 @@
 """The trainer's side of the lease: the trainer exits when renewals on standard input stop.
 
 Any input renews the lease. The process exits immediately at the end of the input, which means that the worker has
-exited. It also exits if the lease expires without a renewal, which means that the worker is unresponsive or cannot
-reach the database. In both cases, another worker may already have claimed the job and be continuing it from the last
+exited. The process also exits if the lease expires without a renewal, which means that the worker is unresponsive or
+cannot reach the database. In both cases, another worker may already have claimed the job and continued it from the last
 resume point.
 """
 
@@ -36,5 +36,5 @@ def _watch(descriptor: int, seconds: float) -> None:
         if not os.read(descriptor, 65_536):
             break  # end of the input
         end = time.monotonic() + seconds
-    # sys.exit would end only this thread, but the main thread must not write anything more either.
+    # sys.exit would end only this thread, but the main thread must also stop writing.
     os._exit(EXIT_CODE)

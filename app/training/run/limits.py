@@ -12,7 +12,7 @@ GIB = 2**30
 SLACK = 2 * GIB  # for libraries and the stacks of threads, which are reserved but hardly used
 LARGEST_FILE = 64 * GIB  # bytes, at least
 PROCESSES = 4096  # further processes and threads of this user
-FIRST_TO_END = 500  # added to the score by which the system chooses a process to kill when memory runs out
+FIRST_TO_END = 500  # added to the score for choosing a process to kill when memory runs out
 GRACE_SECONDS = 5  # of processor time between SIGXCPU, which a program may ignore, and SIGKILL
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
 _NO_NEW_PRIVILEGES, _CAPABILITIES_3 = 38, 0x20080522  # an option of prctl(2), and a version of capset(2)
@@ -22,8 +22,8 @@ _FILE_ACCESS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 def confine(memory: int, processor_seconds: int = 0) -> None:
     """Limit files, processes and processor time, and give up the network and all privileges.
 
-    If memory runs out, the system kills this process first. After `processor_seconds`, unless they are 0, it ends this
-    process with SIGXCPU; each program that this process starts has the same limit for itself.
+    If memory runs out, the system kills this process first. After `processor_seconds` (unless 0), the system ends this
+    process with SIGXCPU. Each program that this process starts has a separate limit of the same size.
 
     Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
@@ -41,7 +41,7 @@ def confine(memory: int, processor_seconds: int = 0) -> None:
 def limit_memory(memory: int) -> None:
     """Limit the memory that the process may reserve.
 
-    Not used with CUDA, which reserves far more memory than it uses.
+    Not used with CUDA, because CUDA reserves far more memory than it uses.
     """
     _lower(resource.RLIMIT_DATA, memory + SLACK)
 
@@ -74,7 +74,8 @@ def _drop_privileges() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
-        sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of the low and of the high numbers
+        # the effective, permitted and inheritable sets, each for low and high capability numbers
+        sets = (ctypes.c_uint32 * 6)()
         if libc.capget(header, sets) == 0:
             libc.capset(header, (ctypes.c_uint32 * 6)(*(bits & _FILE_ACCESS for bits in sets[:2])))
 

@@ -30,7 +30,7 @@ def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    # A linear model keeps its last weights in any case, not because there are too few validation rows.
+    # A linear model always keeps its last weights, regardless of the number of validation rows.
     selects = settled.metric != "last" or settled.config.architecture == "linear"
     if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")

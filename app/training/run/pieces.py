@@ -11,7 +11,7 @@ from app.training.events import Events
 from app.training.plan.config import Settled
 from app.wire import shortage
 
-OUTDATED = ("resume", "checkpoints")  # of the run with the earlier settings
+OUTDATED = ("resume", "checkpoints")  # files of the run with the earlier settings
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:

@@ -94,7 +94,7 @@ def test_event_types_are_listed(client: openai.OpenAI) -> None:
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"event_types": []}, "event_types", "at least one"),
     ({"event_types": [SUCCEEDED, "batch.complete"]}, "event_types", "did you mean 'batch.completed'?"),
-    ({"event_types": ["safety.alert.created"]}, "event_types", "is not a type of event"),
+    ({"event_types": ["safety.alert.created"]}, "event_types", "is not an event type"),
     ({"url": "https://user@example.com"}, "url", "must be like https://example.com"),
     ({"url": "https://10.0.0.1/x"}, "url", "private"),
     ({"name": ""}, "name", "1 to 128 characters"),
@@ -124,7 +124,7 @@ def test_a_test_event_is_signed_and_its_status_returned(client: openai.OpenAI) -
     for request in receiver.received:
         event: Any = client.webhooks.unwrap(request.body, request.headers, secret=endpoint.signing_secret)
         assert (event.type, event.data.id, event.object) == ("batch.failed", f"batch-{'0' * 24}", "event")
-    with pytest.raises(openai.BadRequestError, match="the endpoint refuses connections") as caught:
+    with pytest.raises(openai.BadRequestError, match="the endpoint refused the connection") as caught:
         client.webhooks.test(endpoint.id, event_type=SUCCEEDED)
     assert caught.value.code == "webhook_not_answered"
     with pytest.raises(openai.BadRequestError, match="did you mean"):

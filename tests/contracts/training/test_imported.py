@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from app.checkpoint import directory as checkpoint
 from app.tokenization.tokenizer import Tokenizer
+from app.training import recipes
 from app.wire.trainer import Done, Stopped
 from models.config import ModelConfig
 from models.parameters import shapes
@@ -101,3 +102,18 @@ def test_a_large_encoder_learns_with_frozen_tokens_and_resumes_exactly(tmp_path:
     before, new = load_file(base / "model.safetensors"), load_file(tmp_path / "whole/checkpoint/model.safetensors")
     assert torch.equal(new["input.embedding.weight"], before["input.embedding.weight"])
     assert not torch.equal(new["body.positions.weight"], before["body.positions.weight"])
+
+
+def test_a_large_transformer_for_numbers_has_no_tokens_to_freeze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "PRETRAINED", 1)
+    rows = [{"features": [[k * (1 + n % 2), n % 5] for k in range(4)], "label": "ab"[n % 2]} for n in range(24)]
+    content = "\n".join(map(json.dumps, rows))
+    options = {"max_steps": 2, "batch_size": 8}
+    first = runs.make(tmp_path / "first", "rows.jsonl", content, "transformer", training={"width": 8, **options})
+    assert isinstance(runs.train(first)[-1], Done)
+    run = runs.make(tmp_path / "second", "rows.jsonl", content, "base", training=options)
+    shutil.copytree(first / "checkpoint", run / "base")
+    assert isinstance(runs.train(run)[-1], Done)
+    assert not json.loads((run / "settled.json").read_text())["freeze_embedding"]

@@ -107,6 +107,29 @@ def test_a_calibration_is_part_of_the_last_layer(tmp_path: Path) -> None:
     assert np.allclose(dense["linear.bias"].numpy(), 2 * tensors["head.bias"] + [0.5, 0.0, -1.0])
 
 
+def regression(folder: Path, mean: float, std: float) -> Path:
+    """A version with random weights whose values have this mean and standard deviation."""
+    version = random_version(folder, architecture="transformer", task="regression", classes=1)
+    raw = json.loads((version / "config.json").read_text())
+    checkpoint.write_json(version / "config.json", raw | {"target": {"mean": mean, "std": std}})
+    return version
+
+
+def test_the_scale_of_a_regression_is_part_of_the_last_layer_in_float32(tmp_path: Path) -> None:
+    version = regression(tmp_path, mean=5.0, std=2.0)
+    convert_version(version, tmp_path / "out", "huggingface")
+    theirs, ours = load_file(tmp_path / "out" / "model.safetensors"), load_file(version / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in theirs.values()} == {"torch.float32"}
+    assert torch.allclose(theirs["classifier.bias"], 2.0 * ours["head.bias"] + 5.0)
+
+
+def test_a_regression_whose_values_do_not_fit_into_float32_is_refused(tmp_path: Path) -> None:
+    version = regression(tmp_path, mean=1_795_000_000.0, std=57_735.0)
+    with pytest.raises(ExportRefused, match=r"multiples of 128, which is too coarse .* use --format onnx"):
+        convert_version(version, tmp_path / "out", "huggingface")
+    assert not (tmp_path / "out").exists()
+
+
 def test_ordinary_tokens_are_not_declared_as_special(tmp_path: Path) -> None:
     _, directory, _ = exported("gpt2", tmp_path)
     settings = json.loads((directory / "tokenizer_config.json").read_text())

@@ -19,7 +19,7 @@ from app.exporting.source_version import ExportRefused
 from models.config import ModelConfig
 from models.tasks import Embedder, build_for_inference
 from tests.importing.huggingface.directories import bring, copied
-from tests.models.configurations import NGRAMS, SMALL, VARIANTS, batch, classifiers, with_branches
+from tests.models.configurations import SMALL, VARIANTS, batch, classifiers, with_branches
 
 CLOSE = 1e-4
 EMBEDDERS = {
@@ -100,6 +100,20 @@ def test_scales_of_numbers_and_values_are_part_of_the_graph(tmp_path: Path) -> N
     assert np.abs(run(tmp_path / "out", inputs, lengths_B)["value"] - expected).max() < CLOSE
 
 
+def test_large_numbers_keep_their_digits(tmp_path: Path) -> None:
+    """Near 1.2e8, the numbers of float32 are 8 apart, so the mean must be subtracted in float64."""
+    config = ModelConfig(architecture="gru", task="regression", input="features", features=2, classes=1, width=8)
+    scales = {"mean": [123_456_700.25, -2.0], "std": [1.5, 0.5], "dtype": "float64"}
+    version, network = written(tmp_path / "version", config, normalization=scales)
+    convert_version(version, tmp_path / "out", "onnx")
+    standard, lengths_B = torch.randn(3, 4, 2), torch.tensor([4, 2, 1])
+    inputs = torch.tensor(scales["mean"], dtype=torch.float64) + torch.tensor(scales["std"]) * standard
+    with torch.inference_mode():
+        expected = network(standard, lengths_B).numpy()
+    assert np.abs(run(tmp_path / "out", inputs, lengths_B)["value"] - expected).max() < CLOSE
+    assert "np.zeros((1, 10, 2), np.float64)" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_large_values_keep_their_digits(tmp_path: Path) -> None:
     """Near 1.8e9, the numbers of float32 are 128 apart."""
     config = ModelConfig(architecture="gru", task="regression", input="features", features=2, classes=1, width=8)
@@ -134,7 +148,7 @@ def test_what_onnx_cannot_compute_is_refused_by_name(config: ModelConfig, messag
     version, _ = written(tmp_path / "version", config)
     with pytest.raises(ExportRefused, match=message):
         convert_version(version, tmp_path / "out", "onnx")
-    assert not (tmp_path / "out").exists() and NGRAMS
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_size_of_the_whole_file_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,7 @@ def test_a_number_with_signs_is_told_how_to_be_written(cell: str, bare: str) -> 
         to_number(cell)
 
 
-@pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", None, [1]])
+@pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", "1_000", None, [1]])
 def test_other_values_are_only_no_numbers(cell: Any) -> None:
     with pytest.raises(CellError, match=r"is not a number$"):
         to_number(cell)

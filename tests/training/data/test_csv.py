@@ -107,3 +107,28 @@ def test_cells_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:
     assert values_of(path, ignored="note")[0] == [{"text": "x", "label": "y", "note": ""}]
     fault = next(READERS["csv"].records(detect(path, "a.csv"), EVERYTHING)).fault
     assert fault is not None and "line 2, column 'note'" in fault.message
+
+
+def test_a_header_that_is_repeated_is_left_out_and_told(tmp_path: Path) -> None:
+    table = "text,label\nx,a\ny,b\n"
+    values, remarks = values_of(write(tmp_path, "a.csv", table * 3 + "label,text\n"))
+    assert [row["text"] for row in values] == ["x", "y"] * 3 + ["label"]
+    assert remarks["repeated_header"] == (
+        "a.csv, line 4: 2 rows repeat the header, as in files that were joined, and are left out"
+    )
+    values, remarks = values_of(write(tmp_path, "b.csv", "text\nx\ntext\n"))  # the text may be the word itself
+    assert [row["text"] for row in values] == ["x", "text"] and "repeated_header" not in remarks
+
+
+def test_a_header_after_a_byte_order_mark_is_repeated_too(tmp_path: Path) -> None:
+    values, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx,a\n\ufefftext,label\ny,b\n"))
+    assert [row["text"] for row in values] == ["x", "y"] and "repeated_header" in remarks
+
+
+def test_a_line_end_of_another_kind_is_named(tmp_path: Path) -> None:
+    rows = "".join(f"x{n},a\n" for n in range(9))
+    assert_fault(
+        write(tmp_path, "a.csv", f"text,label\n{rows}y,a\rz,b\n"),
+        "line 11",
+        "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in double quotes",
+    )

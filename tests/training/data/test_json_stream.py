@@ -14,6 +14,7 @@ from app.training.data.detection import detect
 from app.training.data.files import EVERYTHING
 from app.training.data.formats import READERS
 from app.training.failures import BadData
+from app.wire.training_options import Columns
 from tests.training.data.tables import remarks_of, write
 
 ROWS: list[dict[str, Any]] = [
@@ -114,3 +115,26 @@ def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.Monke
     path = write(tmp_path, "a.json", '[{"text": "x"}, {"text": "' + "x" * 9000 + '"}]')
     with pytest.raises(BadData, match="longer than 0 MiB"):
         list(READERS["jsonl"].records(detect(path, "a.json"), EVERYTHING))
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("[{rows}, null]", ["row 4", "expected a JSON object, found null"]),
+        ("[{rows}, null, {rows}]", ["row 4", "expected a JSON object, found null"]),
+        ("{row}\nnull\n{row}", ["line 6", "expected a JSON object, found null"]),
+        ("{row}\n]\n{row}", ["line 6", "column 1", "not valid JSON"]),
+    ],
+)
+def test_a_null_or_a_bracket_does_not_end_the_file(content: str, parts: list[str], tmp_path: Path) -> None:
+    rows, row = ", ".join(map(json.dumps, ROWS)), json.dumps(ROWS[0], indent=1)
+    path = write(tmp_path, "a.json", content.replace("{rows}", rows).replace("{row}", row))
+    error = check_files(path, columns=Columns()).error
+    assert error is not None and [part for part in parts if part not in error.message] == [], error.message
+
+
+def test_keys_beside_the_rows_of_a_table_are_told(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", json.dumps({"version": "1", "data": ROWS, "later": {"a": 1}})), "a.json")
+    list(READERS["jsonl"].records(source, EVERYTHING))
+    message = "a.json is read as one JSON object that contains all rows, under the key 'data'; its other keys are not "
+    assert remarks_of(source)["json"] == f"{message}read: 'version', 'later'"

@@ -41,6 +41,18 @@ def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
         ]
 
 
+def test_plain_lists_of_numbers_are_told_to_be_steps(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for n in range(3):
+        for number, cell in enumerate(([1, n], [[1], [n]], f"[3, {n}]", f" [ [3], [{n}]]")):
+            rows.append({"features": cell, "label": "ab"[number % 2]})
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert remarks["plain_features"].message == (
+        "a.jsonl, line 1: the features of 6 rows are plain lists of numbers, and each number is read as one step with "
+        "one feature; write a single step with several features as [[1, 2]]"
+    )
+
+
 @pytest.mark.parametrize(
     ("row", "key", "task"),
     [
@@ -90,6 +102,57 @@ def test_emptied_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))[0].empty == 2
     steps = "series,height,label\n" + "".join(f"{'abc'[n % 3]},{n},{'xyx'[n % 3]}\n" for n in range(9)) + ",,\n"
     assert len(list(read(write(tmp_path, "b.csv", steps))[1])) == 3
+
+
+def test_each_kind_of_row_that_is_left_out_is_told_with_its_lines(tmp_path: Path) -> None:
+    rows = [*({"text": f"row {n}", "label": "ab"[n % 2]} for n in range(9)), *[{"text": " ", "label": "a"}] * 7, {}]
+    result, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert result.empty == 8
+    assert remarks["empty"].message == (
+        "a.jsonl, line 10: 7 rows without a text are left out (line 10, line 11, line 12, line 13, line 14, …)"
+    )
+    assert remarks["empty_rows"].message == (
+        "a.jsonl, line 17: 1 row is left out, because it is empty in all columns that are used"
+    )
+    rows = [{"prompt": f"a {n}", "completion": f"b {n}" if n % 5 else ""} for n in range(10)]
+    _, remarks = scan(write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (
+        remarks["no_completion"].message == "b.jsonl, line 1: 2 rows without a completion are left out (line 1, line 6)"
+    )
+
+
+def test_a_file_of_empty_rows_says_why_it_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"no usable rows: 2 rows without a text are left out \(line 2, line 3\)"):
+        scan(write(tmp_path, "a.csv", "text,label\n ,a\n ,b\n"))
+
+
+def test_blank_parts_of_an_input_and_placeholders_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "text_pair": f"pair {n}" if n % 4 else None, "label": "ab"[n % 2]} for n in range(12)]
+    rows[5] = {"text": "NaN", "text_pair": "x", "label": "a"}
+    rows[7] = {"text": "row", "text_pair": "#N/A", "label": "b"}
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (remarks["empty_pairs"].where, remarks["empty_pairs"].count) == ("line 1", 3)
+    assert (remarks["missing_texts"].where, remarks["missing_texts"].count) == ("line 6", 2)
+    assert "such as 'NaN', '#N/A'" in remarks["missing_texts"].message
+    rows = [{"prompt": f"a {n}" if n % 4 else (None, "")[n % 8 // 4], "completion": f"b {n}"} for n in range(12)]
+    _, remarks = scan(write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (remarks["empty_prompts"].where, remarks["empty_prompts"].count) == ("line 1", 2)
+
+
+def test_a_second_text_is_not_used_for_generation(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "text_pair": "a long second text"} for n in range(12)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    _, examples = read(path, "generation")
+    assert examples[0].texts == ("row 0",)
+
+
+def test_keys_that_first_appear_late_and_are_not_used_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(120)]
+    rows += [row | {"note": 1, "id": n} for n, row in enumerate(rows[:3])]
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert remarks["late_keys"].message == (
+        "a.jsonl, line 121: 3 records have keys that no earlier record has and that are not used: 'note', 'id'"
+    )
 
 
 def test_rows_without_a_split_are_told(tmp_path: Path) -> None:
