@@ -97,9 +97,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         while text := file.readline(MOST_LINE + 1):
             number += 1
             text = text.removeprefix(BOM) if number == 1 else text
-            if text.strip():
+            too_long = len(text) > MOST_LINE
+            if too_long or text.strip():
                 yield number, text
-            if len(text) > MOST_LINE:
+            if too_long:
                 return
 
 

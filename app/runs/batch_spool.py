@@ -85,8 +85,10 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.sync()
-        os.close(self._file)
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
 
     def append(self, index: int, success: bool, line: bytes) -> None:
         """Append the answer to a request that has none yet. `line` must not contain a line feed."""

@@ -213,4 +213,6 @@ class BatchAttempt(JobAttempt):
         error = {"code": failed.code, "message": failed.message, "param": failed.param}
         if self._spool.answers:
             return self._store(BatchEnding.FAILED, error)
-        return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        status = self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        self._run.remove()  # the requests may be large, and are stored as a file
+        return status

@@ -14,6 +14,7 @@ import socket
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
@@ -146,11 +147,12 @@ class Worker:
             select.select([self._awake], [], [], seconds)
 
     def _prune(self) -> None:
-        def ended(job_ids: list[str]) -> set[str]:
+        def ended(kinds: tuple[str, ...], job_ids: list[str]) -> set[str]:
             with self._resources.database.read() as session:
-                return queries.with_status(session, job_ids, ENDED)
+                return queries.with_status(session, job_ids, ENDED, kinds)
 
         try:
-            prune(self._resources.runs, self._resources.settings.keep_runs, ended)
+            prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # those of lost batches may be large
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)

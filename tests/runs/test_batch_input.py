@@ -72,3 +72,10 @@ def test_the_number_of_errors_and_the_length_of_a_line_are_bounded(
     assert len(check(path, "{\n" * 200)) == batch_input.MOST_ERRORS
     monkeypatch.setattr(batch_input, "MOST_LINE", 200)
     assert [e.code for e in check(path, line_of(1, {}) + line_of(2, "x" * 200) + "{")] == ["line_too_long"]
+
+
+def test_a_blank_line_that_is_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "MOST_LINE", 200)
+    content = line_of(1, {}) + " " * 300 + "\n" + line_of(2, {})
+    errors = check(tmp_path / "requests", content)
+    assert [(error.code, error.line) for error in errors] == [("line_too_long", 2)]

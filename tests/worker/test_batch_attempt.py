@@ -18,6 +18,7 @@ from app.runs.run_directory import RunDirectory
 from app.runs.trainer import Trainer
 from app.wire.batch import ANSWERS
 from app.worker import batch_attempt, job_attempt
+from app.worker import worker as worker_module
 from app.worker.resources import Resources
 from app.worker.worker import BATCHES, Worker
 from tests.jobs.batch_fixtures import BatchQueue, line_of, queue_of, with_fake_batches
@@ -42,6 +43,12 @@ def batches(resources: Resources) -> BatchQueue:
 def step(resources: Resources, times: int = 1) -> None:
     for _ in range(times):
         assert until(Worker(resources, "here", BATCHES).step)
+
+
+def claim_and_do_nothing(resources: Resources) -> Job | None:
+    """Claim a batch with a lease that has expired, as a worker that is killed at once."""
+    with resources.database.transaction() as session:
+        return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
 
 
 def ids(lines: list[dict[str, Any]]) -> list[str]:
@@ -81,6 +88,26 @@ def test_an_invalid_file_fails_the_batch_with_all_errors(resources: Resources, b
     assert batches.status(job) == "failed"
     assert [(e["code"], e["line"]) for e in errors] == [("invalid_json_line", 1), ("duplicate_custom_id", 3)]
     assert (batches.get(job).error or {})["message"].startswith("line 1: ")
+
+
+def test_a_refused_batch_leaves_no_files(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "prune", lambda *_: None)
+    job = batches.create(content=b"{")
+    step(resources)
+    assert batches.status(job) == "failed" and not (resources.runs / job.id).exists()
+
+
+def test_the_files_of_a_batch_whose_workers_were_lost_are_removed(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create()
+    until(lambda: claim_and_do_nothing(resources))
+    RunDirectory(resources.runs, job.id).create()
+    lose(resources, job, resources.settings.max_attempts)
+    assert until(lambda: not claim_and_do_nothing(resources)) and batches.status(job) == "failed"
+    batches.create()
+    step(resources)
+    assert not any(resources.runs.iterdir())
 
 
 def test_a_killed_program_goes_on_where_it_stood(resources: Resources, batches: BatchQueue) -> None:
@@ -134,11 +161,7 @@ def test_the_answers_of_a_batch_whose_workers_were_lost_are_stored(resources: Re
     step(resources)
     lose(resources, job, resources.settings.max_attempts - 1)
 
-    def claim() -> Job | None:
-        with resources.database.transaction() as session:
-            return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
-
-    until(claim)  # by a worker that does nothing
+    until(lambda: claim_and_do_nothing(resources))
     step(resources)
     assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "worker_lost"
     assert ids(batches.lines(job, "output")) == ["r0"]

@@ -77,6 +77,8 @@ class Graph:
             return self._gelu(x, name == "gelu_tanh")
         if name in ("elu", "leaky_relu"):
             return self.add("Elu", x, alpha=1.0) if name == "elu" else self.add("LeakyRelu", x, alpha=0.01)
+        if name != "none":
+            raise ValueError(f"the activation {name!r} has no ONNX operations here")
         return x
 
     def _gelu(self, x: str, approximate: bool) -> str:

@@ -189,6 +189,13 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     return matrix_TF
 
 
+def is_plain_list(value: Any) -> bool:
+    """Whether a value that `to_matrix` accepts is a plain list of numbers, and not a list of lists."""
+    if isinstance(value, str):
+        return not value.lstrip()[1:].lstrip().startswith("[")
+    return not isinstance(value[0], list)
+
+
 def describe(value: Any) -> str:
     """Describe a value for an error message, such as 'a list' or 'the number 3'."""
     kinds = {"NoneType": "nothing", "str": "a string", "list": "a list", "dict": "an object", "bool": "true or false"}

@@ -53,7 +53,8 @@ def read_turns(layout: Layout, record: Record) -> Turns:
 def _to_turns(value: Any) -> Turns:
     if not isinstance(value, list) or not value:
         kind = "an empty list" if isinstance(value, list) else describe(value)
-        raise CellError(f"must be a list of messages with role and content; found {kind}")
+        hint = "; lists of messages can be written in JSONL or parquet" if isinstance(value, str) else ""
+        raise CellError(f"must be a list of messages with role and content; found {kind}{hint}")
     try:
         messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
     except _UnreadablePart:

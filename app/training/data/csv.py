@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of
-from app.training.data.files import BOM, Record, Selection, Source
+from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
 from app.training.data.table_dialect import table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
@@ -112,7 +112,8 @@ class _Table:
         """Count the record if it is the header again. In a table with one column, it may also be a value."""
         if len(cells) < 2 or self.names[0] not in cells[0]:
             return False
-        if [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])] != self.names:
+        bare = [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])]
+        if bare[: len(self.names)] != self.names or any(bare[len(self.names) :]):
             return False
         self._repeated += 1
         self._first_repeated = self._first_repeated or f"line {self.start}"
@@ -121,11 +122,7 @@ class _Table:
     def remark(self) -> None:
         """Add remarks about repeated headers, and about values that are not read because their column has no name."""
         if self._repeated:
-            verbs = ("repeats", "is") if self._repeated == 1 else ("repeat", "are")
-            message = f"{counted(self._repeated, 'row')} {verbs[0]} the header, as in files that were joined, and"
-            self._source.remark(
-                "repeated_header", f"{message} {verbs[1]} left out", self._first_repeated, self._repeated, "warn"
-            )
+            remark_repeated_header(self._source, self._repeated, self._first_repeated)
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"

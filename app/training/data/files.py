@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
+from app.wording import counted
 
 _BLOCK = 1 << 16
 BOM = "\ufeff"
@@ -92,6 +93,13 @@ class Source:
     def _in_place(self, message: str, *where: str) -> str:
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
         return place + message
+
+
+def remark_repeated_header(source: Source, rows: int, first: str) -> None:
+    """Add a remark about rows that repeat the header; `first` is the place of the first of them."""
+    verbs = ("repeats", "is") if rows == 1 else ("repeat", "are")
+    message = f"{counted(rows, 'row')} {verbs[0]} the header, as in files that were joined, and {verbs[1]} left out"
+    source.remark("repeated_header", message, first, rows, "warn")
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:

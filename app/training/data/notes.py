@@ -19,6 +19,7 @@ EMPTY_PAIRS = "empty_pairs"
 EMPTY_PROMPTS = "empty_prompts"
 SPLIT_OVERRULED = "split_overruled"
 EQUAL_TIMES = "equal_times"
+PLAIN_FEATURES = "plain_features"
 EMPTY_ROWS = "empty_rows"
 NO_TEXT = "empty"
 NO_COMPLETION = "no_completion"
@@ -86,6 +87,13 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 series has several steps with the same time; these steps keep their order in the file",
         "{count} series have several steps with the same time; these steps keep their order in the file",
+    ),
+    PLAIN_FEATURES: (
+        "info",
+        "the features of 1 row are a plain list of numbers, and each number is read as one step with one feature; "
+        "write a single step with several features as [[1, 2]]",
+        "the features of {count} rows are plain lists of numbers, and each number is read as one step with one "
+        "feature; write a single step with several features as [[1, 2]]",
     ),
     BLANK_FLAGS: (
         "info",

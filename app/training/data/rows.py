@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from app.training.data import chat, series
-from app.training.data.cells import to_matrix
+from app.training.data.cells import is_plain_list, to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record, Selection
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
-from app.training.data.notes import EMPTY_ROWS
+from app.training.data.notes import EMPTY_ROWS, PLAIN_FEATURES
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -104,7 +104,8 @@ def _read_chat(layout: Layout, record: Record) -> Example:
 def _read_features(layout: Layout, record: Record) -> Example:
     split, target = read_split(layout, record), read_target(layout, record)
     features_TF = read(layout, record, "features", to_matrix)
-    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=read_notes(layout, record))
+    notes = read_notes(layout, record) + (PLAIN_FEATURES,) * is_plain_list(record.values.get(layout.names["features"]))
+    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=notes)
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from openpyxl import load_workbook
 
-from app.training.data.files import Record, Selection, Source
+from app.training.data.files import Record, Selection, Source, remark_repeated_header
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
@@ -58,12 +58,18 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         _refuse_repeated(source, names, selection.ignored)
         kept = {name: index for index, name in enumerate(names) if name}
         outside: list[int] = []
+        repeated: list[int] = []
         for number, values in rows:
             if all(map(_is_blank, values)):
+                continue
+            if len(kept) > 1 and all(str(_cell(values, index)).strip() == name for name, index in kept.items()):
+                repeated.append(number)
                 continue
             if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
                 outside.append(number)
             yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
+        if repeated:
+            remark_repeated_header(source, len(repeated), f"row {repeated[0]}")
         if outside:
             verb = "has" if len(outside) == 1 else "have"
             message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"

@@ -492,7 +492,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "an RMS norm": (Program(lambda m, x: x, lstm=lstm(), n=nn.RMSNorm(6), fc=nn.Linear(6, 3)), "n.weight"),
     "mean and maximum side by side": (
         Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)),
-        "the first of them with 6 inputs",
+        "the first layer of the head must have 6 inputs",
     ),
     "two input layers": (
         Program(lambda m, x: x, a=nn.Linear(3, 5), b=nn.Linear(5, 4), lstm=lstm(), fc=nn.Linear(6, 3)),

@@ -41,6 +41,18 @@ def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
         ]
 
 
+def test_plain_lists_of_numbers_are_told_to_be_steps(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for n in range(3):
+        for number, cell in enumerate(([1, n], [[1], [n]], f"[3, {n}]", f" [ [3], [{n}]]")):
+            rows.append({"features": cell, "label": "ab"[number % 2]})
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert remarks["plain_features"].message == (
+        "a.jsonl, line 1: the features of 6 rows are plain lists of numbers, and each number is read as one step with "
+        "one feature; write a single step with several features as [[1, 2]]"
+    )
+
+
 @pytest.mark.parametrize(
     ("row", "key", "task"),
     [
