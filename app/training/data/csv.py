@@ -109,7 +109,8 @@ class _Table:
         """Count the record if it is the header again. In a table with one column, it may also be a value."""
         if len(cells) < 2 or self.names[0] not in cells[0]:
             return False
-        if [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])] != self.names:
+        bare = [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])]
+        if bare[: len(self.names)] != self.names or any(bare[len(self.names) :]):
             return False
         self._repeated += 1
         self._first_repeated = self._first_repeated or f"line {self.start}"
