@@ -5,6 +5,7 @@ rows.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -145,11 +146,23 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _other_keys(source: Source) -> str:
-    """Return the end of the remark about a table whose rows are under a single key: its other keys, or ""."""
+    """Return the end of the remark about a table whose rows are under a single key: its other keys, or "".
+
+    Raises BadData if the table is in the "split" form of pandas and lists a column twice.
+    """
     [(_, table)] = objects(source)
-    key = rows_key(table)
+    is_split = isinstance(table.get("columns"), list) and isinstance(table.get("data"), list)
+    if is_split:
+        _refuse_repeated(source, [str(name) for name in table["columns"]])
+    key = "data" if is_split else rows_key(table)
     others = [name for name in table if name not in (key, *_DESCRIPTIONS)]
     return f", under the key {key!r}; its other keys are not read: {quoted(others)}" if key and others else ""
+
+
+def _refuse_repeated(source: Source, names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise source.fault(f"the column {name!r} appears {count} times; rename the others")
 
 
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
@@ -157,6 +170,7 @@ def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     is_nested = isinstance(_first(source), list)
     rows = _array(source, names) if is_nested else _lines(source, names)
     _, header = next(rows)
+    _refuse_repeated(source, header)
     for where, row in rows:
         if not isinstance(row, list) or len(row) == len(header):
             yield where, dict(zip(header, row, strict=True)) if isinstance(row, list) else row

@@ -105,12 +105,14 @@ def _share(sample: list[str], delimiter: str, width: int) -> float:
 def _doubt(sample: list[str]) -> str:
     """Return the reason for suspecting that a text is a table, or "" if there is none.
 
-    There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
-    same number of cells.
+    There are four reasons: most lines begin with a label or contain one, the first line looks like a header, or all
+    lines have the same number of cells.
     """
     labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
     if labelled >= _MOST_CELLS * len(sample) and labelled > 1:
         return f"most of its lines begin with {PREFIX}"
+    if sum(PREFIX in line for line in sample) >= _MOST_CELLS * len(sample) and len(sample) > 1:
+        return f"most of its lines contain {PREFIX} after a text; write the labels first"
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
         is_header = len(names) > 1 and all(names) and not {*INPUTS, *TARGETS}.isdisjoint(names)

@@ -138,3 +138,22 @@ def test_keys_beside_the_rows_of_a_table_are_told(tmp_path: Path) -> None:
     list(READERS["jsonl"].records(source, EVERYTHING))
     message = "a.json is read as one JSON object that contains all rows, under the key 'data'; its other keys are not "
     assert remarks_of(source)["json"] == f"{message}read: 'version', 'later'"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps([["text", "label", "text"], ["x", "a", "y"]]),
+        '["text", "label", "text"]\n["x", "a", "y"]\n',
+        json.dumps({"columns": ["text", "label", "text"], "data": [["x", "a", "y"]]}),
+    ],
+)
+def test_a_repeated_column_is_refused_as_in_a_csv_file(content: str, tmp_path: Path) -> None:
+    error = check_files(write(tmp_path, "a.json", content)).error
+    assert error is not None and "the column 'text' appears 2 times; rename the others" in error.message
+
+
+def test_keys_beside_the_split_form_of_pandas_are_told(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", json.dumps(SPLIT | {"more": [["z", "a", 1]]})), "a.json")
+    list(READERS["jsonl"].records(source, EVERYTHING))
+    assert remarks_of(source)["json"].endswith("under the key 'data'; its other keys are not read: 'more'")

@@ -116,3 +116,10 @@ def test_labels_of_fasttext_lines(tmp_path: Path) -> None:
     assert result.task == "multilabel" and set(result.report["labels"]["train"]) == {"a", "b", "c"}
     broken = check_files(write(tmp_path, "b.txt", "\n".join([*lines, "__label__ none"])), task="multilabel")
     assert broken.error is None
+
+
+def test_labels_at_the_end_of_lines_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "".join(f"text {n} __label__{'ab'[n % 2]}\n" for n in range(12)))
+    error = check_files(path).error
+    assert error is not None and "after a text; write the labels first" in error.message
+    assert check_files(path, task="generation").error is None
