@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 
 from app.quotas import parse
 from app.rates import REQUESTS, TOKENS, LargerThanQuota, RateLimited, Rates
+from tests.clock import Clock
 
 QUOTAS = parse("ann:tokens=90+requests=7,bob:tokens=90", ("ann", "bob", "eve"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 90), st.floats(0, 80), st.booleans()), max_size=60)

@@ -16,15 +16,13 @@ from app.db.changes import Changes
 from app.db.database import Database, DatabaseUnavailable
 from app.webhooks import courier as module
 from app.webhooks import deliveries as queue
-from app.webhooks import outbox
 from app.webhooks.courier import Courier
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.sender import Sender
 from tests.jobs.fixtures import until
-from tests.webhooks.fixtures import SECRET, add_endpoint, deliveries
+from tests.webhooks.fixtures import SECRET, SUCCEEDED, add_endpoint, deliveries, enqueue
 from tests.webhooks.receiver import LOOPBACK, Receiver
 
-SUCCEEDED = "fine_tuning.job.succeeded"
 client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
 
 
@@ -44,12 +42,6 @@ def running(database: Database, count: int = 1, **options: Any) -> Iterator[None
     for each in couriers:
         assert not each._thread.is_alive()
         each._changes.close()
-
-
-def enqueue(database: Database, *subjects: str, owner: str = "alice") -> None:
-    with database.transaction() as session:
-        for subject in subjects:
-            outbox.enqueue(session, owner, SUCCEEDED, subject, database.now(session))
 
 
 def statuses(database: Database) -> set[str]:

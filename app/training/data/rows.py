@@ -28,18 +28,18 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
     BadData for an error that makes all later rows unreadable.
     """
-    return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
+    return _SHAPE_READERS[layout.shape](layout, read_records(layout, on_fault), on_fault)
 
 
-def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
-    """Yield every record that can be read.
+def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
+    """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
 
     The first records determine which keys the file has. A later record with a new key that has a role is faulty.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
     late = _LateKeys(layout)
-    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
+    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers, whole)):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
