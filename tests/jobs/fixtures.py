@@ -21,6 +21,7 @@ from app.jobs.claims import JobClaims
 from app.jobs.parsing import parse
 from app.jobs.records import TRAINING_LANE, Job, JobEvent
 from app.jobs.service import Jobs
+from app.registry.probes import Probes
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
@@ -107,6 +108,7 @@ def resources(
         blobs=blobs,
         cache=LocalCache(tmp_path / "cache", blobs),
         registry=registry,
+        probes=Probes(database, blobs),
         files=files,
         jobs=JobClaims(database),
         changes=changes,
