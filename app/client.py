@@ -143,8 +143,12 @@ class Client:
             response.close()
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
-        if {".", ".."} & set(path.split("/")):
-            raise ServiceError(f"{path.rpartition('/v1/')[2]!a} is not a valid name: a name cannot be . or ..")
+        parts = path.split("/")[1:]
+        if "" in parts and path != "/":
+            raise ServiceError("an id or a name is empty")
+        for part in parts:
+            if part in (".", ".."):
+                raise ServiceError(f"{part!a} is not a valid id or name")
         try:
             return self._http.build_request(method, quote(path, safe=PATH_CHARACTERS), **options)
         except UnicodeEncodeError as error:

@@ -35,9 +35,10 @@ from app.cli import (
     train,
     webhooks,
 )
+from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
-from app.cli.wording import in_own_words, option_for
+from app.cli.wording import in_own_words, leading_option, option_for
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
@@ -45,7 +46,8 @@ INTERRUPTED = 130  # the exit status that shells report for a command ended by S
 
 program = typer.Typer(
     name="ostinato",
-    help="Train, register and serve sequence models: RNN, LSTM, GRU and Transformer.",
+    help="Train, register and serve sequence models: linear, RNN, LSTM, GRU and Transformer.",
+    epilog=FIRST_STEPS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +60,7 @@ program.add_typer(files.files, name="files")
 program.add_typer(batches.batches, name="batches")
 program.add_typer(webhooks.webhooks, name="webhooks")
 program.add_typer(local.registry, name="registry")
+describe(program)
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # the class from the Click package that this release of typer uses
@@ -170,7 +173,8 @@ def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoRetur
     If the message does not name the option that caused the error, the option is added.
     """
     options = options_of(arguments)
-    message, option = in_own_words(error.message, options), option_for(error.param or "", options)
+    message = leading_option(error.message, error.param or "", options)
+    message, option = in_own_words(message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}{similar_model(error)}", file=sys.stderr)
     sys.exit(status)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
+from app.cli.output import MOST_LISTED, Json, aliases_of, connect, headline, print_json, table, when
 from app.cli.shapes import used_fields
 from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
@@ -39,12 +39,14 @@ def search(
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="Minimum value of the metric.")] = None,
     maximum: Annotated[float | None, typer.Option(help="Maximum value of the metric.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions to list.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="Maximum number of versions to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Search the versions of all models, newest first, or best first with --metric."""
     filters = {"query": name, "task": task, "architecture": architecture, "alias": alias, "job_id": job}
     bounds = {"metric": metric, "minimum": minimum, "maximum": maximum}
+    if metric is None and (minimum is not None or maximum is not None):
+        raise InvalidRequest("--minimum and --maximum require --metric")
     with connect() as client:
         pages = client.pages(VERSIONS, limit=min(limit, 1000), **filters, **bounds)
         versions = list(itertools.islice(pages, limit))

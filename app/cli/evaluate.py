@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from app.cli.data import as_regular_files, refusal
-from app.cli.export import save
+from app.cli.export import check_target, save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
@@ -43,7 +43,9 @@ def evaluate(
         Path, typer.Argument(help="Data file with labels, values or text, or the id of an uploaded file: file-…")
     ],
     against: Annotated[str | None, typer.Option(help="Another version to compare with on the same rows.")] = None,
-    output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of each row.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file for the prediction of each row.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
@@ -54,6 +56,8 @@ def evaluate(
     """
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
+    if output is not None:
+        check_target(output)
     with connect() as client:
         request["file"] = _file_id(client, file, request)
         job = client.create_evaluation(request)
@@ -104,7 +108,7 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
     columns = msgspec.convert(request.get("columns", {}), Columns)
     error = check_held_out(path, card["task"], card["input"], columns)
     if error is not None:
-        raise refusal(error, trains=False)
+        raise refusal(error, may_skip=False)
 
 
 def print_report(job: dict[str, Any]) -> None:

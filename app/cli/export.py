@@ -93,6 +93,14 @@ def _converted(chunks: Callable[[], Iterable[bytes]], target: Path, to_format: E
     return count, f"{made}, {size(count)}"
 
 
+def check_target(target: Path) -> None:
+    """Raise InvalidRequest if `save` could not write to this path. Called before a long operation."""
+    if target.is_dir():
+        raise InvalidRequest(f"--output {target}: is a directory")
+    if not target.parent.is_dir():
+        raise InvalidRequest(f"--output {target}: the directory {target.parent} does not exist")
+
+
 def save(chunks: Iterable[bytes], target: Path) -> int:
     """Write `chunks` to the file `target` atomically. Returns the size in bytes."""
     partial = target.with_name(f".{target.name}.part")

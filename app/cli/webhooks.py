@@ -7,14 +7,24 @@ from typing import Annotated
 import typer
 
 from app.cli.output import Json, connect, json_for_all, print_json, table, when
+from app.webhooks.events import EVENT_TYPES
+from app.wording import listed
 
 ENDPOINTS = "/v1/webhook_endpoints"
 EndpointId = Annotated[str, typer.Argument(help="Id of a webhook endpoint: whe-…")]
 Events = Annotated[
-    list[str] | None, typer.Option("--event", help="Type of event; may be repeated.", show_default="all types")
+    list[str] | None,
+    typer.Option(
+        "--event",
+        help=f"Type of event: {listed(EVENT_TYPES)}. May be given several times.",
+        show_default="all types",
+    ),
 ]
 
-webhooks = typer.Typer(help="Manage the URLs that receive events of jobs and batches.", invoke_without_command=True)
+webhooks = typer.Typer(
+    help="Manage the URLs that receive events of jobs and batches. Without a command, lists them.",
+    invoke_without_command=True,
+)
 
 
 @webhooks.callback()

@@ -51,6 +51,24 @@ def test_each_fault_is_reported_with_its_line(tmp_path: Path, line: Any, code: s
     assert (error.code, error.param, error.line) == (code, param, 2) and error.message
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (line_of(1, {}), "line 1 has the custom_id 'r1' too; each line needs its own"),
+        ("{", "; each line must be one JSON object"),
+        ('{"custom_id": "r2"}', "method is missing; a line has the fields custom_id, method, url and body"),
+        (line_of(2, {}, custom_id=7), "custom_id must be a string of 1 to 512 characters"),
+        (line_of(2, {}, custom_id=""), "custom_id must be a string of 1 to 512 characters"),
+        (line_of(2, {}, url=None), "url must be a string"),
+        ("[1]", "the line must be a JSON object, not an array"),
+        ("7", "the line must be a JSON object, not a number"),
+    ],
+)
+def test_an_error_says_what_would_be_right(tmp_path: Path, line: str, message: str) -> None:
+    [error] = check(tmp_path / "requests", line_of(1, {}) + line)
+    assert message in error.message
+
+
 @pytest.mark.parametrize("name", ["é" * 10_000, "` - at `$.x" * 1000, "missing required field" * 1000])
 def test_errors_quote_the_beginning_of_a_long_name(tmp_path: Path, name: str) -> None:
     [error] = check(tmp_path / "requests", line_of(1, {}, **{name: 1}))

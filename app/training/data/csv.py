@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.training.data import files
@@ -31,9 +30,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     """
     table = _Table(source)
     names = table.names
-    table.refuse_repeated(selection.ignored)
+    files.check_repeated(source, names, selection, table.header_place)
     needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
-    kept = {name: names.index(name) for name in names if name}
+    kept = {name: index for name, index in files.first_columns(names).items() if name}
     is_plain = len(kept) == len(names)
     commas = DecimalCommas(source)
     numbers = [names.index(name) for name in names if name in selection.numbers]
@@ -95,12 +94,10 @@ class _Table:
                 return malformed  # the reader restarts on the next line
             raise malformed from None
 
-    def refuse_repeated(self, ignored: frozenset[str]) -> None:
-        """Raise BadData if a column that is not ignored appears more than once."""
-        for name, count in Counter(filter(None, self.names)).items():
-            if count > 1 and name not in ignored:
-                message = f"the column {name!r} appears {count} times; rename the others"
-                raise self._source.fault(message, f"line {self._dialect.first_line}")
+    @property
+    def header_place(self) -> str:
+        """The place of the header: `line 1`."""
+        return f"line {self._dialect.first_line}"
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
         """Count the record if it has values in unnamed columns."""
@@ -145,8 +142,7 @@ class _Table:
         cells = self.next()
         names = [name.strip() for name in cells] if isinstance(cells, list) else []
         if not any(names):
-            place = f"line {self._dialect.first_line}"
-            raise self._source.fault("the header is empty; the first line must name the columns", place)
+            raise self._source.fault("the header is empty; the first line must name the columns", self.header_place)
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:

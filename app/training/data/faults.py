@@ -92,6 +92,11 @@ class Faults:
             parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
         return "; ".join(parts)
 
+    def check(self, total: int, skip_bad_rows: float) -> None:
+        """Raise the error for all faults if they exceed the share `skip_bad_rows` of the `total` rows."""
+        if self.rows > skip_bad_rows * total:
+            raise self.failure(total)
+
     def failure(self, total: int, skippable: bool = True) -> BadData:
         """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
         row.

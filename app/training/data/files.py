@@ -9,6 +9,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,10 +44,12 @@ class Selection:
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
     `numbers` columns are read as numbers: they keep class numbers even if the schema contains the names of the classes.
+    If `whole` is true, the records contain the ignored columns too, as far as these can be read.
     """
 
     ignored: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 EVERYTHING = Selection()
@@ -155,6 +158,27 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
         source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is ignored")
         if text := _END_MARK.sub("", held):
             yield text
+
+
+def first_columns(names: Iterable[str]) -> dict[str, int]:
+    """Map each name to the index of the first column with this name."""
+    columns: dict[str, int] = {}
+    for index, name in enumerate(names):
+        columns.setdefault(name, index)
+    return columns
+
+
+def check_repeated(source: Source, names: Iterable[str], selection: Selection, where: str = "") -> None:
+    """Raise BadData if a column that is needed appears more than once.
+
+    If the records are to contain the other columns too, a remark reports those of which only the first is read.
+    """
+    for name, count in Counter(filter(None, names)).items():
+        message = f"the column {name!r} appears {count} times; "
+        if count > 1 and name not in selection.ignored:
+            raise source.fault(f"{message}rename the others", *[where] * bool(where))
+        if count > 1 and selection.whole:
+            source.remark(f"repeated_column {name}", f"{message}only the first is kept", where, count, "warn")
 
 
 def too_long() -> str:

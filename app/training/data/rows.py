@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from app.training.data import chat, series
-from app.training.data.cells import is_plain_list, to_matrix
+from app.training.data.cells import CellError, is_plain_list, to_input_text, to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
@@ -27,18 +28,18 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
     BadData for an error that makes all later rows unreadable.
     """
-    return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
+    return _SHAPE_READERS[layout.shape](layout, read_records(layout, on_fault), on_fault)
 
 
-def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
-    """Yield every record that can be read.
+def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
+    """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
 
     The first records determine which keys the file has. A later record with a new key that has a role is faulty.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
     late = _LateKeys(layout)
-    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
+    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers, whole)):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
@@ -89,10 +90,17 @@ def _read_text(layout: Layout, record: Record) -> Example:
 
 def _read_completion(layout: Layout, record: Record) -> Example:
     split = read_split(layout, record)
-    prompt = Turn(read_text(layout, record, "prompt"), learned=False, ended=False)
-    completion = Turn(read_text(layout, record, "completion"), learned=True, ended=True)
+    prompt = Turn(read(layout, record, "prompt", _to_text), learned=False, ended=False)
+    completion = Turn(read(layout, record, "completion", _to_text), learned=True, ended=True)
     notes = read_notes(layout, record, "prompt", "completion")
     return Example(record.where, turns=(prompt, completion), split=split, notes=notes)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, list):
+        hint = "write a conversation as one list of messages, in a column named messages"
+        raise CellError(f"expected text, found a list; {hint}")
+    return to_input_text(value)
 
 
 def _read_chat(layout: Layout, record: Record) -> Example:

@@ -141,9 +141,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     except BadData as error:  # no later row can be read
         faults.add(error)
         raise faults.failure(collector.rows + faults.rows, skippable=False) from None
-    total = collector.rows + faults.rows
-    if faults.rows > skip_bad_rows * total:
-        raise faults.failure(total)
+    faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     if not collector.places:
         reasons = "; ".join(collector.reasons())
