@@ -27,6 +27,8 @@ from app.wire.training_options import TrainingOptions
 from tests.jobs.fixtures import Queue, claim
 from tests.webhooks.fixtures import add_endpoint
 
+pytestmark = pytest.mark.long
+
 MAX_ATTEMPTS, LEASE = 3, 1000.0
 SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.csv", "0" * 64), seed=1))
 MODELS = ("linear", "gru", "transformer")
