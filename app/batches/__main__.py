@@ -63,17 +63,14 @@ async def answer(run: Path, settings: setting.Settings) -> None:
 
     spec = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec)
     # A busy service may have no time for background requests for hours, so they have the time of the whole batch.
-    services = build_services(msgspec.structs.replace(settings, request_timeout=WINDOW_SECONDS))
+    services = build_services(msgspec.structs.replace(settings, request_timeout=WINDOW_SECONDS), background=True)
     answering = BatchAnswering(run, BatchRoutes(services, spec.owner))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.stop)
-    services.inference.background = True
     await services.inference.start()
     try:
         await answering.run()
     finally:
-        await services.inference.close()
-        await asyncio.to_thread(services.database.close)
-        services.changes.close()
+        await services.close()
 
 
 if __name__ == "__main__":

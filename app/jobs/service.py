@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import and_, true
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
@@ -75,13 +74,7 @@ class Jobs:
         retry (`retry_count` above 0) returns the job that an identical request created in the last ten minutes, if any.
         Raises InvalidRequest or NotFound with `param` set.
         """
-        check_key(idempotency_key)
-        try:
-            job = self._creation.create(request, principal, idempotency_key, retry_count)
-        except IntegrityError:
-            # A concurrent request with the same key was committed after this request had searched for the key. The
-            # second attempt finds the job of the concurrent request.
-            job = self._creation.create(request, principal, idempotency_key, retry_count)
+        job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return self._complete(session, job)
 
@@ -215,12 +208,6 @@ class Jobs:
         # Lock the row before reading its state, so that the state cannot change between the check and the write.
         job = self._repository.lock(session, job_id) if JOB_IDS[self._kind].fullmatch(job_id) else None
         return _check_visible(job, job_id, principal, self._kind).seen_at(self._database.now(session))
-
-
-def check_key(idempotency_key: str | None) -> None:
-    """Check the length of an idempotency key. Raises InvalidRequest."""
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
-        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
 
 
 def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, param: str = "id") -> Job:

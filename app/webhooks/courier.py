@@ -19,7 +19,7 @@ from typing import Self
 
 from app.db.changes import Changes
 from app.db.database import Database, DatabaseUnavailable
-from app.webhooks import deliveries, events, signing
+from app.webhooks import deliveries
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
@@ -170,10 +170,9 @@ class Courier:
                 return
 
     async def _send(self, delivery: Delivery) -> DeliveryOutcome:
-        body = events.body(delivery.event_id, delivery.type, delivery.created_at, delivery.subject)
-        headers = signing.headers(delivery.secrets, delivery.event_id, int(time.time()), body)
+        event = delivery.event_id, delivery.type, delivery.created_at, delivery.subject
         try:
-            status = await self._sender.post(delivery.url, headers, body)
+            status = await self._sender.post_event(delivery.url, delivery.secrets, *event)
         except Unanswered as error:
             return DeliveryOutcome(str(error), silent=True)
         except Exception:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.paging import new_id
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
+from app.db.upserts import insert_into
 from app.webhooks.events import EVENT_TYPES
 
 WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
@@ -48,9 +48,8 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
         if type_ in endpoint.event_types
     ]
     if rows:
-        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        unique = ("endpoint_id", "type", "subject")
-        session.execute(insert(WebhookDeliveryRow).on_conflict_do_nothing(index_elements=unique), rows)
+        insert, unique = insert_into(session, WebhookDeliveryRow), ("endpoint_id", "type", "subject")
+        session.execute(insert.on_conflict_do_nothing(index_elements=unique), rows)
 
 
 def _full(session: Session, endpoint_ids: list[str]) -> set[str]:

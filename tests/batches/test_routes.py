@@ -59,8 +59,7 @@ def post_all(settings: Settings, posts: list[tuple[str, bytes]], owner: str = "a
     """Send bodies to routes in this process, as the batch program does."""
 
     async def run() -> list[RouteReply]:
-        services = build_services(settings)
-        services.inference.background = True
+        services = build_services(settings, background=True)
         await services.inference.start()
         try:
             routes = BatchRoutes(services, owner)
@@ -69,9 +68,7 @@ def post_all(settings: Settings, posts: list[tuple[str, bytes]], owner: str = "a
                     await tick(0.01)
             return [await routes.post(path, body) for path, body in posts]
         finally:
-            await services.inference.close()
-            services.database.close()
-            services.changes.close()
+            await services.close()
 
     return asyncio.run(run())
 

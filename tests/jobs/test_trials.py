@@ -20,7 +20,7 @@ from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow, WebhookEndpoi
 from app.errors import InvalidRequest
 from app.jobs import logbook, queries, trials
 from app.jobs.claims import JobClaims
-from app.jobs.records import ENDED, Fenced, Job
+from app.jobs.records import ENDED, TRAINING_LANE, Fenced, Job
 from app.jobs.repository import JobRepository
 from app.wire.trainer import DataFile, PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
@@ -67,7 +67,7 @@ class Shop:
 
     def claim(self, worker: str = "w") -> Job | None:
         with self.database.transaction() as session:
-            return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS)
+            return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS, TRAINING_LANE)
 
     def work(self, job: Job, outcome: str) -> None:
         """Perform a worker's operation at the end of an attempt.
@@ -179,7 +179,7 @@ class AutoLife(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(["one", "two"]))
     def claim(self, worker: str) -> None:
         with self.database.read() as session:
-            due = self.shop.workers.claimable(session)
+            due = self.shop.workers.claimable(session, TRAINING_LANE)
         before = self.shop.jobs()
         job = self.shop.claim(worker)
         if job is not None:

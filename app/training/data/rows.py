@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from app.training.data import chat, series
-from app.training.data.cells import is_plain_list, to_matrix
+from app.training.data.cells import CellError, is_plain_list, to_input_text, to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
@@ -89,10 +90,17 @@ def _read_text(layout: Layout, record: Record) -> Example:
 
 def _read_completion(layout: Layout, record: Record) -> Example:
     split = read_split(layout, record)
-    prompt = Turn(read_text(layout, record, "prompt"), learned=False, ended=False)
-    completion = Turn(read_text(layout, record, "completion"), learned=True, ended=True)
+    prompt = Turn(read(layout, record, "prompt", _to_text), learned=False, ended=False)
+    completion = Turn(read(layout, record, "completion", _to_text), learned=True, ended=True)
     notes = read_notes(layout, record, "prompt", "completion")
     return Example(record.where, turns=(prompt, completion), split=split, notes=notes)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, list):
+        hint = "write a conversation as one list of messages, in a column named messages"
+        raise CellError(f"expected text, found a list; {hint}")
+    return to_input_text(value)
 
 
 def _read_chat(layout: Layout, record: Record) -> Example:

@@ -28,6 +28,13 @@ def test_completions_are_learned_and_prompts_are_not(tmp_path: Path) -> None:
     assert [example.usable for example in examples] == [True, False]
 
 
+def test_a_conversation_as_prompt_is_told_where_to_be_written(tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}
+    message = "expected text, found a list; write a conversation as one list of messages, in a column named messages"
+    with pytest.raises(BadData, match=f"line 1, column 'prompt': {message}"):
+        read(write(tmp_path, "a.jsonl", f"{json.dumps(row)}\n" * 2))
+
+
 def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
     rows = [{"features": [[1.0, 2.0], [3.0, 4.0]], "value": 0.5}, {"features": [[5.0, 6.0]], "value": 1.5}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
