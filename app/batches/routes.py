@@ -59,8 +59,19 @@ class RouteReply:
         return self.headers.get(CODE.encode()) == b"out_of_memory"
 
 
-class _Streamed(msgspec.Struct):
+class RequestHead(msgspec.Struct, frozen=True):
+    """The fields of a body that the batch program reads. `model` is JSON, and empty if the body names no model."""
+
+    model: msgspec.Raw = msgspec.Raw()
     stream: Any = None
+
+
+def read_head(body: bytes) -> RequestHead:
+    """Read these fields. Leaves errors in the body to the route, and then returns the defaults."""
+    try:
+        return msgspec.json.decode(body, type=RequestHead)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RequestHead()
 
 
 class BatchRoutes:
@@ -131,10 +142,6 @@ class _RouteExchange:
 
 
 def _check_not_streamed(body: bytes) -> None:
-    """Raise InvalidRequest if the reply would be a stream. Leaves other errors in the body to the route."""
-    try:
-        streamed = msgspec.json.decode(body, type=_Streamed).stream
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
-    if streamed:
+    """Raise InvalidRequest if the reply would be a stream."""
+    if read_head(body).stream:
         raise InvalidRequest("a request of a batch cannot be streamed; leave out stream", param="stream")

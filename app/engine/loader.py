@@ -194,8 +194,6 @@ class Loader:
     `wake` is called in that thread when `collect` has outcomes to return.
     """
 
-    _tuner: Tuner | None = None
-
     def __init__(
         self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None], tuner: Tuner | None = None
     ) -> None:

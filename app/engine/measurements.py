@@ -48,7 +48,7 @@ class Measurements:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(self._path(key), json.dumps(msgspec.to_builtins(value), sort_keys=True).encode())
             files = sorted(self._folder.glob("*.json"), key=_modified)
-            for path in files[: -FILES or None]:
+            for path in files[:-FILES]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("a measurement of this machine could not be stored: %s", error)

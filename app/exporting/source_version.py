@@ -32,7 +32,6 @@ class SourceVersion:
     regression, they are those of the values.
     """
 
-    directory: Path
     config: ModelConfig
     raw: dict[str, Any]
     labels: list[str]
@@ -56,7 +55,6 @@ def read_version(directory: Path) -> SourceVersion:
     contents = checkpoint.validate(directory)
     card = directory / "README.md"
     return SourceVersion(
-        directory,
         contents.config,
         contents.raw_config,
         contents.labels,

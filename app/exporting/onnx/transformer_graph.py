@@ -14,7 +14,7 @@ from app.exporting.source_version import SourceVersion
 from app.importing.pytorch.tensors import Array, Tensors
 from models.config import ModelConfig
 
-HIDDEN_SCORE = -1e30  # added to the scores of padding and of later steps; their weights become exactly 0
+HIDDEN_SCORE = -1e30  # added to the scores of padding, whose weights become exactly 0
 
 
 class TransformerGraph:

@@ -98,3 +98,12 @@ def test_byte_order_marks_are_no_part_of_the_text(name: str, mark: str, tmp_path
     content = '{"text": "x"}\n' if name == "a.jsonl" else "text\nx\n"
     source = detect(write(tmp_path, name, mark + content), name)
     assert texts(source) == content
+
+
+@pytest.mark.parametrize(("name", "noun"), [("a.xlsx", "an Excel workbook"), ("a.parquet", "a parquet file")])
+def test_a_file_that_is_named_as_binary_but_is_neither_that_nor_text_is_told(
+    name: str, noun: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, name, b"\x01\x81\x8d\x02\x9d\x03" * 50)
+    with pytest.raises(BadData, match=f"is declared or named as {name[2:]}, but is not {noun}"):
+        detect(path, name)
