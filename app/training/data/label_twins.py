@@ -13,7 +13,7 @@ from app.wording import counted
 
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
-_DASHES = re.compile("[\u00ad\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
+_DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 # Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
 _CYRILLIC = "АВЕІЈКМНОРСТУХЅԚԜҮаеорсухіјѕһԁԛԝӏ", "ABEIJKMHOPCTYXSQWYaeopcyxijshdqwl"
