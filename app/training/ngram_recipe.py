@@ -1,4 +1,4 @@
-"""Default sizes and training settings for the n-gram branch and for the architecture `linear`, which is such a branch.
+"""Default sizes and training settings for the n-gram branch and for `linear`, which consists only of such a branch.
 
 `docs/log.md` records the experiments behind these defaults.
 """

@@ -197,7 +197,7 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
 
 @dataclass(slots=True)
 class NotedRows:
-    """Counts rows, and keeps the places of the first of them."""
+    """Counts rows, and keeps the places of the first few."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -222,5 +222,5 @@ def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequenc
 
 
 def listed_places(places: Sequence[str], count: int) -> str:
-    """List the places of the first of `count` rows: "line 3, line 5, …"."""
+    """List the places of the first few of `count` rows: "line 3, line 5, …"."""
     return ", ".join(places) + (", …" if count > len(places) else "")

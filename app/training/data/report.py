@@ -86,7 +86,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
 
 
 def _dropped(kind: str, count: int, dropped: dict[str, Any]) -> str:
-    """Return the number of dropped rows with one kind of fault, and the places of the first of them."""
+    """Return how many rows were dropped because of one kind of fault, and the places of the first few."""
     places = dropped.get("places", {}).get(kind)
     return f"{count:,} × {kind}" + (f" ({listed_places(places, count)})" if places else "")
 

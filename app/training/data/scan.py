@@ -44,8 +44,8 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every unusable
-        row.
+        """For every readable row, yield the layout of its file, its example and its split. Calls `on_fault` for every
+        unusable row.
 
         All rows of a validation file are validation rows, unless they are marked as test rows.
         """

@@ -42,7 +42,7 @@ class Objective(Protocol):
     """The loss for one kind of task. Calling an instance runs the network on a batch, which must be on the network's
     device.
 
-    `train_branch` is whether to also run the network's n-gram branch, if any.
+    `train_branch` specifies whether to also run the network's n-gram branch, if any.
     """
 
     train_branch: bool

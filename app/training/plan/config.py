@@ -45,7 +45,7 @@ class Settled:
     steps over which the learning rate decays, relative to the number of steps before the decay. Train rows are cut
     after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
     `batch_size` rows on average, and fewer if rows are long. `head_rate` is the learning rate of the head, relative to
-    that of the rest of the network. `freeze_embedding` applies to the vectors of the tokens.
+    that of the rest of the network. `freeze_embedding` applies to the token vectors.
     """
 
     model: dict[str, Any]

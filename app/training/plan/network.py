@@ -70,7 +70,7 @@ def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
 
 
 def train_tokens(train: Rows | Stream) -> int:
-    """Return the number of tokens in the train data."""
+    """Return the number of tokens in the training data."""
     return int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
 
 

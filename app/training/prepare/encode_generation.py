@@ -106,7 +106,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """Return the dataset with its number of `characters`, after completions were cut to `limit` tokens.
+    """Return the dataset with the number of `characters` that remain when completions are cut to `limit` tokens.
 
     Returns a dataset without completions unchanged, because its sequences are cut differently.
     """

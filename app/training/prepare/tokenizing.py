@@ -22,7 +22,7 @@ _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tok
 
 
 def iterate_batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
-    """Read the usable rows again. Yields batches of pairs of an example and its final split."""
+    """Read the usable rows again. Yields batches of (example, final split) pairs."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
         yield batch
