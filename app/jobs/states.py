@@ -83,7 +83,7 @@ class JobStates:
         session.execute(statement.execution_options(synchronize_session=False))
 
     def _announce(self, session: Session, job_id: str, now: float) -> None:
-        """Enqueue the event of a training job or batch that has ended. Evaluations and trials have no events."""
+        """Enqueue the event for a training job or batch that has ended. Evaluations and trials have no events."""
         query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
         job = session.execute(query.where(JobRow.id == job_id)).one()
         if job.kind == BATCH:

@@ -118,7 +118,7 @@ def complete() -> ColumnElement[bool]:
 
 
 def stopped() -> ColumnElement[bool]:
-    """Whether a job has a request to cancel or pause it, and all of its trials have stopped."""
+    """Whether a client has asked to cancel or pause a job and all of the job's trials have stopped."""
     cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
     paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
     return and_(waits(), or_(cancelled, paused))

@@ -38,7 +38,7 @@ class NgramModel:
     """Predicts each symbol of a text from the preceding symbols. Symbols are as in `SymbolText`."""
 
     def __init__(self, text_T: NDArray[np.int64]) -> None:
-        """Count the n-grams of a train text, which must not be empty."""
+        """Count the n-grams in a training text, which must not be empty."""
         self._alphabet = np.unique(text_T)
         # one additional code represents all symbols that are not in the train text
         self._size = len(self._alphabet) + 1

@@ -91,7 +91,7 @@ class _UnreadablePart(Exception):
 
 
 def _to_message(number: int, message: Any) -> _Message:
-    """Return a checked message. Raises CellError, with the number of the message, if it has another form."""
+    """Return a checked message. Raises CellError, with the message's number, if the message is malformed."""
     if not isinstance(message, dict):
         raise CellError(f"message {number} must be an object with role and content; found {describe(message)}")
     if "role" not in message and isinstance(message.get("from"), str):
@@ -114,7 +114,7 @@ def _to_message(number: int, message: Any) -> _Message:
 
 
 def _meant_role(role: str) -> str:
-    """Return the role in OpenAI's terms. A role that is not known remains as it is."""
+    """Return the role in OpenAI's terms. An unknown role is left unchanged."""
     name = role.strip().lower()
     return name if name in _USUAL_ROLES else _ROLES.get(name, role)
 

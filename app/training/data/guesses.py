@@ -10,6 +10,7 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
+from app.training.data.label_forms import is_one_hot_cell, to_label_list
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
@@ -70,13 +71,15 @@ class Sample:
         return any(_is_number(name) or name in values for name, values in self._values.items())
 
     def _is_category(self, values: list[Any]) -> bool:
-        if len(values) < _FEWEST_ROWS or any(isinstance(value, dict) for value in values):
+        if values and all(map(is_one_hot_cell, values)):
+            return True
+        lists = [_elements(value) for value in values]
+        if len(values) < _FEWEST_ROWS or any(isinstance(v, (list, dict)) for elements in lists for v in elements):
             return False
-        distinct = {str(element) for value in values for element in (value if isinstance(value, list) else [value])}
-        is_flat = not any(isinstance(element, (list, dict)) for v in values if isinstance(v, list) for element in v)
+        distinct = {str(element) for elements in lists for element in elements}
         short = all(len(label.split()) <= _LABEL_WORDS for label in distinct)
         most = max(_MOST_LABELS, len(values) // _OFTEN) if short else _MOST_LABELS
-        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
+        return 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
 
     def _are_values(self, values: list[Any]) -> bool:
         try:
@@ -139,6 +142,12 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     ways.append("to generate text, set the task (task) to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
+
+
+def _elements(value: Any) -> list[Any]:
+    """Return the labels in a value that is written like a list of labels; otherwise, only the value itself."""
+    elements = to_label_list(value)
+    return [value] if elements is None else elements
 
 
 def _are_texts(values: list[Any]) -> bool:

@@ -14,6 +14,7 @@ AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
 NO_SPLIT = "no_split"
 BLANK_FLAGS = "blank_flags"
+ONE_HOT_OBJECTS = "one_hot_objects"
 MISSING_TEXTS = "missing_texts"
 EMPTY_PAIRS = "empty_pairs"
 EMPTY_PROMPTS = "empty_prompts"
@@ -99,6 +100,12 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 row has empty cells in columns of zeros and ones, which are read as 0",
         "{count} rows have empty cells in columns of zeros and ones, which are read as 0",
+    ),
+    ONE_HOT_OBJECTS: (
+        "info",
+        "the label of 1 row is an object of zeros and ones; the keys with a one (or true) are its labels",
+        "the labels of {count} rows are objects of zeros and ones; the keys with a one (or true) are the labels, and "
+        "null is read as 0",
     ),
     EMPTY_ROWS: (
         "warn",
