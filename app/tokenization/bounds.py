@@ -1,4 +1,4 @@
-"""Limits the size of the texts that an imported tokenizer reads at once, and thereby its memory use and its time."""
+"""Limits the size of the texts that an imported tokenizer reads at once, and thereby the time and memory it uses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _check(item: str | tuple[str, str]) -> int:
-    """Return the number of characters of a text or pair. Raises InvalidRequest if there are too many characters."""
+    """Return the number of characters in a text or pair. Raises InvalidRequest if there are too many characters."""
     texts = (item,) if isinstance(item, str) else item
     length = sum(map(len, texts))
     if length > CHARACTERS:

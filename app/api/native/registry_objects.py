@@ -217,7 +217,7 @@ def version_object(version: Version) -> VersionObject:
 
 
 def summary_object(version: Version) -> VersionObject:
-    """A version's object in a list, with at most SUMMARY_LIMIT bytes each of labels and configuration."""
+    """The object for a version in a list, with labels and configuration limited to SUMMARY_LIMIT bytes each."""
     config = metrics.reduce(version.config, SUMMARY_LIMIT)
     return replace(version_object(version), labels=_first(version.labels, SUMMARY_LIMIT), config=config)
 

@@ -54,7 +54,7 @@ class VersionStatistics(msgspec.Struct, frozen=True):
 
 
 class ServerStatistics(msgspec.Struct, frozen=True):
-    """Statistics by version, since this API process started."""
+    """Per-version statistics since this API process started."""
 
     model_stats: list[VersionStatistics]
 

@@ -36,7 +36,7 @@ class Affine:
 
 
 def fit_classes(logits_NC: Tensor, targets_N: Tensor, *, biased: bool) -> Affine:
-    """Fit one scale for all labels and, if `biased`, a bias per label. One label per row.
+    """Fit one scale for all labels and, if `biased` is true, a bias per label. One label per row.
 
     Args:
         logits_NC: float64.
