@@ -76,7 +76,7 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """Return the recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or
+    """Return the recipe for data with one target per row: `count` training rows with a total of `tokens` tokens or
     steps.
     """
     if architecture == "linear":

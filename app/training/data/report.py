@@ -56,7 +56,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
             sum((report.get("duplicates") or {}).values()),
             "row is a duplicate", "rows are duplicates", "of another row in the same split",
         ),
-        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the training rows"),
         "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),
     }  # fmt: skip
     warnings = [

@@ -101,7 +101,7 @@ def scan_files(
 ) -> Scan:
     """Read and check all rows, and determine their labels and splits.
 
-    If the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
+    If the data has no validation rows, about `fraction` of the training rows become validation rows. Numeric steps are
     written to a file in the folder `staging`, unless `staging` is None. `base_labels` are the labels of the version to
     fine-tune. Raises BadData if nothing can be learned from the data. If the share of faulty rows exceeds
     `skip_bad_rows`, raises a single error for all of them.

@@ -1,6 +1,6 @@
 """Encodes rows with targets: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses the base version's
+The tokenizer, means and standard deviations are computed from training rows only. Fine-tuning uses the base version's
 tokenizer, means and standard deviations, because its weights were trained with them.
 """
 

@@ -32,7 +32,7 @@ from app.training.prepare.tokenizing import choose_tokenizer, end_ids, iterate_b
 from app.wire.trainer import TrainSpec
 from app.wording import counted
 
-_CONTEXT_TOKENS = 512  # the number of tokens at the end of the train text that become context for the held-out text
+_CONTEXT_TOKENS = 512  # the number of tokens at the end of the training text that become context for the held-out text
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 

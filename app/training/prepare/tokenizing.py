@@ -1,4 +1,4 @@
-"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one trained on the train rows."""
+"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one trained on the training rows."""
 
 from __future__ import annotations
 
