@@ -113,7 +113,7 @@ class Ngrams(nn.Module):
 
 
 class DocumentFrequencies:
-    """Computes the inverse document frequencies of a network's n-grams over the train rows."""
+    """Computes the inverse document frequencies of a network's n-grams over the training rows."""
 
     def __init__(self, ngrams: Ngrams) -> None:
         self._ngrams, self._rows = ngrams, 0

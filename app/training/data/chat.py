@@ -120,7 +120,7 @@ def _meant_role(role: str) -> str:
 
 
 def _uses(message: _Message) -> list[str]:
-    """Return the notes about the use of a message that follows from its role, its text and its weight."""
+    """Return the notes on how a message is used, according to its role, text and weight."""
     if message.role in ("tool", "function"):
         return [notes.TOOL_RESULTS]
     if message.role not in _USUAL_ROLES:
