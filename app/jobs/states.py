@@ -93,6 +93,7 @@ class JobStates:
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events
-        # distinct. No event is logged twice, because each is added in the transaction of the change that it reports.
+        # distinct. No event is logged twice, because each is added in the same transaction as the change that it
+        # reports.
         step = int(self._database.now(session) * 1000)
         self.log(session, job_id, [NewEvent(kind=kind, step=step, message=message)])

@@ -18,14 +18,14 @@ abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lamb
 
 
 class Abandoned(Exception):
-    """Tokenization has stopped because the caller no longer waits for the texts."""
+    """Tokenization has stopped because the caller is no longer waiting for the texts."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
     """Divide texts, or pairs of texts, into groups that are small enough to be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
-    Raises Abandoned between two groups if the caller no longer waits for the texts.
+    Raises Abandoned between two groups if the caller is no longer waiting for the texts.
     """
     group: list[Any] = []
     size = 0

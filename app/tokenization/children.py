@@ -47,8 +47,8 @@ class TokenizerProcess:
     def ask(self, request: Define | Read) -> Answer:
         """Send a request and wait for its answer.
 
-        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller no longer waits. In the last case,
-        the process is killed, because its work cannot be stopped otherwise.
+        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller is no longer waiting. In the last
+        case, the process is killed, because its work cannot be stopped otherwise.
         """
         if self.closed:
             raise bounds.Abandoned

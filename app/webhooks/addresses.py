@@ -133,8 +133,8 @@ def _plain(address: str) -> IPv4Address | IPv6Address | None:
 async def resolve(destination: Destination, networks: Sequence[Network]) -> list[str]:
     """Resolve a host to its addresses, and check that webhooks may be sent to all of them.
 
-    Raises AddressRefused, and OSError if the name cannot be resolved. If the caller is cancelled, the lookup continues
-    in its thread until the resolver's own time limit.
+    Raises AddressRefused if one of them is not allowed, and OSError if the name cannot be resolved. If the caller is
+    cancelled, the lookup continues in its thread until the resolver's own time limit.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()

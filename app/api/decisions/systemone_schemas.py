@@ -14,7 +14,7 @@ Described = str | dict[str, Any] | list[Any]
 
 
 class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Descriptions of both answers, which have no effect."""
+    """Descriptions of both answers. They have no effect."""
 
     true: Described | None = None
     false: Described | None = None

@@ -14,7 +14,7 @@ from app.registry import metrics
 from app.registry.records import Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
 
-SUMMARY_LIMIT = 32 * 1024  # bytes of the labels and of the configuration of a version in a list
+SUMMARY_LIMIT = 32 * 1024  # the maximum bytes of a version's labels, and of its configuration, in a list
 
 
 class FileEntryObject(msgspec.Struct, frozen=True):

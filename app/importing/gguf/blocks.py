@@ -38,7 +38,7 @@ def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
 
 
 def _half(blocks_N2: Bytes) -> Array:
-    """Return the float16 stored in two bytes of each block, (N, 1)."""
+    """Return the float16 stored in two bytes of each block, with shape (N, 1)."""
     return np.ascontiguousarray(blocks_N2).view("<f2").astype(np.float32)
 
 

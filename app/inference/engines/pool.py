@@ -107,7 +107,7 @@ class EnginePool:
         return min(holders, key=lambda c: c.open_requests) if holders else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
-        """Return an engine that has the version loaded. If there is no such engine, load the version into one.
+        """Return an engine that has loaded the version. If there is no such engine, load the version into one.
 
         `prepare` fetches the version's files and creates the Load message. Raises a failed load's error, or
         Unavailable: `loading` if the load is not finished by the monotonic time `until`, or `engine_lost` if no engine
