@@ -49,7 +49,7 @@ class JsonStream:
         return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
 
     def next(self) -> Any:
-        """Return the next value. Raises BadData, with the place, if the value is malformed.
+        """Return the next value. Raises BadData, which names the place, if the value is malformed.
 
         A malformed value that begins a line is passed over, up to the next line that begins with an object in the same
         column, and its fault is returned.
