@@ -46,7 +46,7 @@ class Poster(Protocol):
 
 
 class BatchAnswering:
-    """Answers the requests of a run directory that are not yet answered in its spool.
+    """Answers the requests in a run directory that have no answer in its spool yet.
 
     `stop` may be called on the event loop.
     """

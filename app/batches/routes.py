@@ -1,4 +1,4 @@
-"""Calls the API's routes within this process, so that a request of a batch is answered exactly as over HTTP."""
+"""Calls the API's routes within this process, so that a request in a batch is answered exactly as over HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply is unrelated to the request: no engine was available, or the key has used its quota.
+        """Whether the reply is unrelated to the request: no engine was available, or the key has used up its quota.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """
@@ -55,7 +55,7 @@ class RouteReply:
 
     @property
     def no_memory(self) -> bool:
-        """Whether the version does not fit into the engines' memory, temporarily or permanently."""
+        """Whether the engines have too little memory for the version, temporarily or permanently."""
         return self.headers.get(CODE.encode()) == b"out_of_memory"
 
 
@@ -75,7 +75,7 @@ def read_head(body: bytes) -> RequestHead:
 
 
 class BatchRoutes:
-    """The routes of the endpoints of batches. All requests are sent by one principal."""
+    """The routes that batches can call. All requests are sent by one principal."""
 
     def __init__(self, services: Services, principal: str) -> None:
         self._principal = principal

@@ -22,7 +22,7 @@ Events = Annotated[
 ]
 
 webhooks = typer.Typer(
-    help="Manage the URLs that receive events of jobs and batches. Without a command, lists them.",
+    help="Manage the URLs that receive job and batch events. Without a command, lists them.",
     invoke_without_command=True,
 )
 

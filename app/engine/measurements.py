@@ -41,7 +41,7 @@ class Measurements:
         return value
 
     def save(self, key: str, value: msgspec.Struct) -> bool:
-        """Store a measurement. Returns false if the folder cannot be written."""
+        """Store a measurement. Returns False if the folder cannot be written to."""
         if self._folder is None:
             return False
         try:

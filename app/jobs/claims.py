@@ -193,8 +193,8 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Queue the job again; it can be claimed after `delay` seconds. Raises Fenced.
 
-        If `lost`, the attempt counts towards the limit on lost attempts. Returns the new status. If a client has asked
-        to cancel or pause the job, it is cancelled or paused instead of queued.
+        If `lost` is true, the attempt counts towards the limit on lost attempts. Returns the new status. If a client
+        has asked to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         kind = session.scalar(select(JobRow.kind).where(JobRow.id == job_id))

@@ -74,7 +74,7 @@ class Resources:
         return TrainerList(self.settings.run_dir / "trainers")
 
     def courier(self) -> Courier:
-        """Create a courier, which sends the events of webhooks."""
+        """Create a courier, which sends webhook events."""
         settings = self.settings
         sender = Sender(settings.networks, settings.webhook_timeout)
         policy = RetryPolicy(settings.webhook_attempts, settings.webhook_retry_seconds)

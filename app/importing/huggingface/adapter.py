@@ -74,7 +74,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 
 def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
-    """Return the tensors of the base with the adapter. `prefix` begins the names of the body's tensors.
+    """Return the base's tensors with the adapter merged into them. The names of the body's tensors begin with `prefix`.
 
     Raises ForeignFileInvalid if the adapter does not fit the base.
     """

@@ -44,7 +44,7 @@ class DataReport:
 
     @property
     def faults(self) -> list[BadData]:
-        """Return the faults of the first hundred rows that cannot be used, or the single fault of the file."""
+        """Return the faults in the first hundred unusable rows, or the file's single fault."""
         if isinstance(self.error, BadRows):
             return self.error.faults
         return [] if self.error is None else [self.error]

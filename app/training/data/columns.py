@@ -68,7 +68,7 @@ def read_text(layout: Layout, record: Record, key: str) -> str:
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """Return the notes on a record's split, and on its text in the columns for the `keys`."""
+    """Return the notes on a record's split and on the text in its columns for `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])

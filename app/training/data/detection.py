@@ -46,9 +46,9 @@ def detect(
     """Detect the format of a file and, for a text file, its encoding and line endings.
 
     The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
-    content. If the content is clearly in another format, that format is used, and a remark reports this. `encoding` is
-    the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content that does not
-    match the format, and text that cannot be decoded.
+    content. If the content is clearly in another format, that format is used, and a remark reports this change.
+    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
+    that does not match the format, and text that cannot be decoded.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)

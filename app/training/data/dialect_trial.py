@@ -52,7 +52,7 @@ class DialectTrial:
         return not self.failed and not self.wrong
 
     def sure_suspects(self) -> list[int]:
-        """Return the first lines of the suspects whose cells match the values in their columns."""
+        """Return the first line number of each suspect whose cells match the values in their columns."""
         return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
 
 
@@ -124,7 +124,7 @@ def _blanks_before_quotes(record: str, delimiter: str) -> int:
 
 
 def _cells(record: list[str], delimiter: str) -> list[list[str]]:
-    """Return the cells of each line of a record, read without quoting."""
+    """Return the cells of each line of a record. Quotes are read as ordinary characters."""
     return [line.strip("\r\n").split(delimiter) for line in record]
 
 

@@ -64,7 +64,7 @@ class _Plausibility:
     def is_cp1252(self) -> bool:
         """Whether cp1252 is plausible. Western European text has few non-ASCII characters.
 
-        Between lower-case letters, almost all of them are letters or word punctuation.
+        Of those between lower-case letters, almost all are letters or word punctuation.
         """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word

@@ -71,7 +71,7 @@ class Faults:
     places: dict[str, list[str]] = field(default_factory=dict)  # of the first rows with each kind of fault
 
     def add(self, error: BadData) -> None:
-        """Record the fault of a row. Call this at most once per row."""
+        """Record a row's fault. Call this at most once per row."""
         self.rows += 1
         self.last = error.where[0] if error.where else ""
         if len(self.first) < LISTED:

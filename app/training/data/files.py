@@ -28,7 +28,7 @@ RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' in Parquet.
+    """One row with its raw values. `where` is its place, such as 'line 7' (in Parquet, 'row 7'), for error messages.
 
     If there is a `fault`, the row cannot be read and `values` is empty, but the following rows can still be read.
     """
@@ -43,7 +43,7 @@ class Selection:
     """The columns of a table to read, and how to read them.
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
-    `numbers` columns are read as numbers: they keep class numbers even if the schema contains the names of the classes.
+    `numbers` columns are read as numbers: class numbers are kept even if the schema contains the names of the classes.
     If `whole` is true, the records contain the ignored columns too, as far as these can be read.
     """
 
@@ -99,7 +99,7 @@ class Source:
 
 
 def remark_repeated_header(source: Source, rows: int, first: str) -> None:
-    """Add a remark about rows that repeat the header; `first` is the place of the first of them."""
+    """Add a remark about rows that repeat the header; `first` is the place of the first such row."""
     verbs = ("repeats", "is") if rows == 1 else ("repeat", "are")
     message = f"{counted(rows, 'row')} {verbs[0]} the header, as in files that were joined, and {verbs[1]} left out"
     source.remark("repeated_header", message, first, rows, "warn")
@@ -124,7 +124,7 @@ def _raw_lines(source: Source) -> Iterator[str]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """Yield the text in blocks of arbitrary length, without byte order marks and end marks.
+    """Yield the text in blocks of arbitrary length, without byte order marks or end-of-file marks.
 
     CR line ends become "\\n".
     """

@@ -29,7 +29,7 @@ class Sample:
     """The values of some columns in a sample of a table's records.
 
     The sample is drawn from the whole table, or from the beginning of a table with very many records, because the
-    records may be sorted. If only the `first` records are of interest, no others are read.
+    records may be sorted. If only the first `first` records are needed, no others are read.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sample:
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """Return the columns that contain only numbers, if some of the numbers have fractions or many are distinct."""
+        """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
@@ -108,7 +108,7 @@ def _draw(records: Iterable[Record], size: int) -> list[Record]:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """Return the columns that certainly contain the labels of a table with texts, or [] if there are none.
+    """Return the columns that certainly contain the labels in a table of texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some

@@ -111,7 +111,7 @@ def _row(line: str) -> list[Any]:
 
 
 def _first(source: Source) -> Any:
-    """Return the first value of a JSON text, or the first element of an array; None if it is empty or malformed."""
+    """Return the first JSON value (of an array, its first element), or None if the text is empty or malformed."""
     try:
         return next(objects(source), (1, None))[1]
     except BadData:
@@ -146,7 +146,7 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _other_keys(source: Source) -> str:
-    """Return the end of the remark about a table whose rows are under a single key: its other keys, or "".
+    """Return the ending of the remark about a table whose rows are under a single key: the table's other keys, or "".
 
     Raises BadData if the table is in the "split" form of pandas and lists a column twice.
     """

@@ -46,7 +46,7 @@ class JsonStream:
         return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
 
     def next(self) -> Any:
-        """Return the next value. Raises BadData, with the place, if the value is malformed."""
+        """Return the next value. Raises BadData, which names the place, if the value is malformed."""
         characters = _READ
         while True:
             try:

@@ -71,7 +71,7 @@ def _alike(label: str) -> str:
 def _skeleton(label: str) -> str:
     """Return a key that is the same for labels whose Latin, Greek and Cyrillic letters look alike.
 
-    Accents are separated from their letters, so that accented letters are also compared.
+    Accents are separated from their letters first, so that accented letters that look alike also get the same key.
     """
     return label if label.isascii() else unicodedata.normalize("NFD", label).translate(_LATIN)
 

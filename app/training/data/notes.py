@@ -60,8 +60,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     NO_SPLIT: (
         "info",
-        "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
-        "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
+        "1 row has no split; it is used as a training row or, in a validation file, as a validation row",
+        "rows without a split are used as training rows or, in a validation file, as validation rows (rows: {count})",
     ),
     MISSING_TEXTS: (
         "warn",
@@ -81,8 +81,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     SPLIT_OVERRULED: (
         "warn",
-        "1 row is marked as a train row, but is used as a validation row, as its file is",
-        "{count} rows are marked as train rows, but are used as validation rows, as their file is",
+        "1 row is marked as a training row, but is used as a validation row, as its file is",
+        "{count} rows are marked as training rows, but are used as validation rows, as their file is",
     ),
     EQUAL_TIMES: (
         "info",
@@ -197,7 +197,7 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
 
 @dataclass(slots=True)
 class NotedRows:
-    """Counts rows, and keeps the places of the first of them."""
+    """Counts rows, and keeps the places of the first few."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -222,5 +222,5 @@ def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequenc
 
 
 def listed_places(places: Sequence[str], count: int) -> str:
-    """List the places of the first of `count` rows: "line 3, line 5, …"."""
+    """List the places of the first few of `count` rows: "line 3, line 5, …"."""
     return ", ".join(places) + (", …" if count > len(places) else "")

@@ -43,7 +43,7 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """Treat a text file as a table, by changing its format, if its content is clearly a table.
+    """Change the format of a text file to that of a table if its content is clearly a table.
 
     For the generation task, a text file is always plain text. If the text may be a table and the request does not name
     a task, raises BadData, so that the user can decide.

@@ -52,8 +52,8 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are unbiased rows without it. There are unbiased rows if evaluations use only some of the rows, or
-    if they neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if there are unbiased rows without cross-fitting: if evaluations use only some of the rows, or if they
+    neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -104,7 +104,7 @@ class CrossFit:
     ) -> NDArray[np.float64]:
         """Return the network's outputs.
 
-        If the network has an n-gram branch, adds the outputs of both parts, weighted by a fit on other folds.
+        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on other folds.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]
