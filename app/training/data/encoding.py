@@ -98,7 +98,7 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _DecodingError:
-    """The first byte that cannot be decoded, and its place."""
+    """The first byte that cannot be decoded, and its position."""
 
     byte: int
     offset: int
