@@ -186,10 +186,11 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
 
 def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
-    if answers.labels is not None and answers.labels > 2:
+    if answers.labels is not None and answers.labels > 2 and answers.get("task") != "regression":
         raise InvalidRequest(
             f"{answers.labels} labels were given, but the network has one output: the output can be the logit of the "
-            "second of two labels, the logit of one label, or a value without labels",
+            "second of two labels, the logit of one label, or a value without labels; for such a value, add "
+            "--task regression",
             param="labels",
         )
     if answers.labels in (1, 2):
