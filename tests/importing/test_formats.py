@@ -53,7 +53,9 @@ def test_other_files_by_their_names(name: str, kind: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["model.pt2", "model.pt", "model.pth"])
-@pytest.mark.parametrize("entries", [("m/archive_format", "m/models/model.json"), ("serialized_exported_program.json",)])
+@pytest.mark.parametrize(
+    "entries", [("m/archive_format", "m/models/model.json"), ("serialized_exported_program.json",)]
+)
 def test_torch_export(name: str, entries: tuple[str, ...], tmp_path: Path) -> None:
     """The older releases of PyTorch write a different archive."""
     archive(tmp_path / name, *entries)
