@@ -156,7 +156,7 @@ def test_entries_beside_a_used_entry_are_reported(tmp_path: Path) -> None:
 def test_the_file_s_own_labels_do_not_prevent_a_regression(tmp_path: Path) -> None:
     parts = {"lstm": nn.LSTM(4, 6, batch_first=True), "fc": nn.Linear(6, 1)}
     saved = {"net": Program(lambda m, x: x, **parts).state_dict(), "config": {"categories": ["a", "b", "c"]}}
-    with pytest.raises(InvalidRequest, match=r"3 labels .*; for such a value, add --task regression"):
+    with pytest.raises(InvalidRequest, match=r"3 labels are in .*config/categories.* add --task regression"):
         bring(saved, tmp_path, answers={"pooling": "last"})
     answers = {"pooling": "last", "task": "regression"}
     assert bring(saved, tmp_path, answers=answers).checkpoint.config.task == "regression"

@@ -187,10 +187,12 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
 def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
     if answers.labels is not None and answers.labels > 2 and answers.get("task") != "regression":
+        entry = answers.labels_entry
+        where = "were given" if entry is None else f"are in the file's entry {entry!r}"
+        way_out = "" if entry is None else "; for a value, add --task regression, which ignores the entry"
         raise InvalidRequest(
-            f"{answers.labels} labels were given, but the network has one output: the output can be the logit of the "
-            "second of two labels, the logit of one label, or a value without labels; for such a value, add "
-            "--task regression",
+            f"{answers.labels} labels {where}, but the network has one output: the output can be the logit of the "
+            f"second of two labels, the logit of one label, or a value without labels{way_out}",
             param="labels",
         )
     if answers.labels in (1, 2):
