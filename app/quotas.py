@@ -1,4 +1,4 @@
-"""The quotas of API keys, and their parser for the setting `key_quotas`."""
+"""The quotas of API keys, and the parser for the `key_quotas` setting."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def _amounts(key: str, text: str) -> Iterator[tuple[str, int]]:
         match = AMOUNT.fullmatch(amount)
         if match is None or (match[2] and name != "bytes") or (match[1] == "0" and name != "priority"):
             raise SettingError(
-                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount is a whole number above 0 (a "
-                "priority may be 0), in bytes also with KiB, MiB, GiB or TiB"
+                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount must be a whole number above 0 (a "
+                "priority may be 0), and an amount of bytes may have the unit KiB, MiB, GiB or TiB"
             )
         yield name, int(match[1]) * UNITS[match[2] or ""]
 

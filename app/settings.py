@@ -164,7 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @cached_property
     def socket_dir(self) -> Path:
-        """The folder of the engines' sockets: the run folder, or a private one if the run folder's path is too long."""
+        """The folder for engines' sockets: the run folder, or a private one if the run folder's path is too long."""
         if len(os.fsencode(self.run_dir)) <= SOCKET_PATH_LIMIT:
             return self.run_dir
         name = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]

@@ -31,8 +31,8 @@ class ConfigFields:
     none); a token's part is the number of `separator_id` tokens before it.
 
     `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
-    head are normalised before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values
-    of a Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
+    head are normalised before they are rotated. `qkv_bias` adds biases to the query, key and value projections of a
+    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """

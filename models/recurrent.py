@@ -27,7 +27,7 @@ Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state)
 
 
 class Recurrent(KernelLayer):
-    """The base of the recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
+    """The base class of recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
 
     tensors: ClassVar[int] = 1
     whole_sequences: ClassVar[bool] = False

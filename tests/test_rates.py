@@ -81,7 +81,7 @@ def test_keys_and_quotas_are_independent_and_others_are_unlimited() -> None:
     for key, name in (("eve", TOKENS), ("local", REQUESTS), ("bob", REQUESTS)):
         rates.take(key, name, 10**9)
         assert rates.allowance(key, name) is None
-    with pytest.raises(RateLimited, match="'ann' has used its quota of 7 requests per minute; try again in 9 s"):
+    with pytest.raises(RateLimited, match="'ann' has used up its quota of 7 requests per minute; try again in 9 s"):
         rates.take("ann", REQUESTS, 1)
 
 

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def answer(run: Path, settings: setting.Settings) -> None:
-    """Answer the requests with the engines of this machine."""
+    """Answer the requests with this machine's engines."""
     # Importing the routes takes a second, so they are imported only after the lease is watched.
     from app.api.http.services import build_services
     from app.batches.answering import BatchAnswering

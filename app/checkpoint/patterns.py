@@ -19,7 +19,7 @@ _CAPITALS, _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\
 
 
 def _cased(ending: str, digits: str, marks: str) -> str:
-    """Return an expression of the o200k family. These expressions also split words before a capital letter."""
+    """Return a variant of o200k's regular expression, which also splits words before a capital letter."""
     words = f"{_PREFIX}{_CAPITALS}*{_LETTERS}+{ending}|{_PREFIX}{_CAPITALS}+{_LETTERS}*{ending}"
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 

@@ -152,7 +152,7 @@ def cancel(batch_id: BatchId, as_json: Json = False) -> None:
 
 
 def _counts(batch: dict[str, Any]) -> str:
-    """The numbers of answered requests, of all requests and, if there are any, of errors."""
+    """The counts of answered requests, all requests and, if there are any, errors."""
     counts = batch["request_counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{counts['completed'] + counts['failed']} of {counts['total']}{failed}" if counts["total"] else ""

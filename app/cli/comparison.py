@@ -166,7 +166,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def _few(metric: str, rows: float | None) -> bool:
-    """Whether `rows` is too few for a meaningful value of the metric. False for None."""
+    """Whether there are too few `rows` for the metric to be meaningful. False for None."""
     if metric in ("ece", "ece_uncalibrated"):
         return not shows_calibration_error(rows)
     return metric != "rows" and too_few(rows)

@@ -92,7 +92,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 
 def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
-    """Raise InvalidRequest if a validation file, whose training file was uploaded before, cannot be used."""
+    """Raise InvalidRequest if a validation file cannot be used; its training file has already been uploaded."""
     if path is None:
         return
     from app.training.data.checking import check_validation  # loads numpy and pyarrow
@@ -105,7 +105,7 @@ def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together. A file that is checked alone has no limit."""
+    """The share of rows that may be left out of both files together; no limit for a file that is checked alone."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 

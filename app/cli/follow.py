@@ -124,9 +124,11 @@ class Follower:
                 if self.ended or (self.full_disk and not self._patient):
                     return
             except OstinatoError as error:
-                away_since = away_since or time.monotonic()
-                if error.status < 500 or time.monotonic() - away_since > PATIENCE:
+                if error.status < 500 or (away_since is not None and time.monotonic() - away_since > PATIENCE):
                     raise
+                if away_since is None:
+                    away_since = time.monotonic()
+                    warn(f"{in_own_words(error.message)}; trying again for up to {PATIENCE:.0f} seconds")
             time.sleep(POLL)
 
 

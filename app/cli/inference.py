@@ -140,7 +140,7 @@ def check_finite(body: dict[str, Any]) -> None:
 def _check_fractions(body: dict[str, Any]) -> None:
     """Raise InvalidRequest for an option that is not a fraction.
 
-    For a probable percentage, the message suggests a fraction.
+    If the value is probably a percentage, the message suggests a fraction.
     """
     for name in ("prediction_set", "abstain_below", "max_risk"):
         value, includes_ends = body.get(name), name == "abstain_below"

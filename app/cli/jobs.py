@@ -77,7 +77,7 @@ def _all_jobs(client: Client, page: int, trials: bool) -> Iterator[dict[str, Any
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    """Format a job as a row of the list. The row of an evaluation has no progress, and shows the evaluated version."""
+    """Format a job as a row of the list. The row for an evaluation has no progress, but shows the evaluated version."""
     progress = f"{float(job['progress'] or 0):.0%}" if "progress" in job else ""
     version = job.get("fine_tuned_model") or job.get("version") or (job.get("publish") or {}).get("name") or ""
     return job["id"], status_of(job), progress, job["model"], version, when(job["created_at"])

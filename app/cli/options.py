@@ -71,8 +71,8 @@ HELP = {
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Add an option to a command for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives each value as a keyword argument named after the field, plus `suffix`. Options that are not set
-    have the value None. `panel` is the heading of these options in the help text.
+    The command receives each value as a keyword argument whose name is the field's name plus `suffix`. Options that are
+    not set have the value None. `panel` is the heading of these options in the help text.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

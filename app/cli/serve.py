@@ -15,11 +15,17 @@ Host = Annotated[
     str | None, typer.Option(help="Address to bind. Without API keys, loopback only.", show_default="127.0.0.1")
 ]
 Port = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free port.", show_default="8000")
+    int | None,
+    typer.Option(
+        min=0, max=65535, help="Port of the API; 0 chooses a free port.", show_default="OSTINATO_PORT, or 8000"
+    ),
 ]
 MOST_ENGINES = 1000
 DataDir = Annotated[
-    str | None, typer.Option("--data-dir", help="Folder for all data of the service.", show_default="./ostinato-data")
+    str | None,
+    typer.Option(
+        "--data-dir", help="Folder for all data of the service.", show_default="OSTINATO_DATA_DIR, or ./ostinato-data"
+    ),
 ]
 PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 

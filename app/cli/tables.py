@@ -134,7 +134,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print warnings about a file, for example that its encoding is a guess, except for those in `printed`.
+    """Print the warnings about a file that are not in `printed`, such as a guessed encoding.
 
     Returns all warnings about the file so far.
     """

@@ -157,7 +157,7 @@ def read(client: Client) -> Reading:
 
 
 def _sum(text: str, name: str) -> float:
-    """Sum all series of a metric in Prometheus' text format."""
+    """Sum all series of a metric in the Prometheus text format."""
     lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

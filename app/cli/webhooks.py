@@ -22,7 +22,7 @@ Events = Annotated[
 ]
 
 webhooks = typer.Typer(
-    help="Manage the URLs that receive events of jobs and batches. Without a command, lists them.",
+    help="Manage the URLs that receive job and batch events. Without a command, lists them.",
     invoke_without_command=True,
 )
 
@@ -94,7 +94,7 @@ def test(
 
 @webhooks.command("delete")
 def delete(endpoint_id: EndpointId, as_json: Json = False) -> None:
-    """Delete a webhook endpoint and the events that wait for it."""
+    """Delete a webhook endpoint and the events that are waiting to be sent to it."""
     with connect() as client:
         reply = client.call("DELETE", f"{ENDPOINTS}/{endpoint_id}")
     print_json(reply) if as_json else print(f"{endpoint_id} is deleted")

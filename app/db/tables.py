@@ -85,7 +85,7 @@ class VersionRow(TableBase):
 
 
 class ProbesRow(TableBase):
-    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns probes."""
+    """The probes of an owner's versions that have this digest, stored as the blob `sha256`. No route returns probes."""
 
     __tablename__ = "probes"
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -243,7 +243,7 @@ class WebhookEndpointRow(TableBase):
 
 
 class WebhookDeliveryRow(TableBase):
-    """An event for an endpoint, added in the transaction of the change that the event reports.
+    """An event for an endpoint, added in the same transaction as the change that it reports.
 
     Only `app.webhooks` changes rows; `app.webhooks.deliveries` explains `attempt` and `due_at`.
     """

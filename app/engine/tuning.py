@@ -2,8 +2,8 @@
 
 The speeds of the modes are measured once for each shape. The outputs of each type other than float32 are compared with
 those of float32 once for each version. All results are stored, so a restarted engine does not measure again. If there
-is too little time or memory, if an error occurs, or if an attempt ended an engine within the last day, float32 is used
-and nothing is stored.
+is too little time or memory, if an error occurs, or if an engine died during an attempt within the last day, float32 is
+used and nothing is stored.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Tuner:
     """Chooses modes for one engine with `threads` threads.
 
     `measurements` are the stored measurements for this kind of machine. All measurements together take about `seconds`
-    seconds. When this time has been used, new versions are measured only by an engine that is started later.
+    seconds. Once this time is used up, new versions are measured only by an engine that is started later.
     """
 
     def __init__(
@@ -194,15 +194,16 @@ class Tuner:
     def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
         """Mark a measurement that needs `need` bytes as attempted while it runs.
 
-        Raises Undecided if an earlier attempt ended the engine less than `ATTEMPT_SECONDS` ago, or if the measurement
-        cannot be attempted safely. Other errors of the measurement also raise Undecided.
+        Raises Undecided if an attempt that began less than `ATTEMPT_SECONDS` ago has not finished, which may mean that
+        its engine died, or if the measurement cannot be attempted safely. Any other error during the measurement also
+        raises Undecided.
         """
         key = f"attempt {key}"
         if time.monotonic() >= end:
             raise Undecided(TOO_LATE)
         earlier = self._measurements.load(key, _Attempt)
         if earlier is not None and abs(time.time() - earlier.started) < ATTEMPT_SECONDS:
-            raise Undecided("an engine ended during this measurement, or another engine is running it")
+            raise Undecided("an engine died during this measurement, or another engine is running it")
         if self._free() < need + MARGIN:
             raise Undecided("there is not enough free memory for the measurement")
         self._store_mark(key)

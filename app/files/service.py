@@ -203,7 +203,7 @@ class Files:
 
 
 def check_expiry(seconds: int, param: str) -> None:
-    """Raise InvalidRequest unless `seconds` is a valid lifetime of a file."""
+    """Raise InvalidRequest unless `seconds` is a valid lifetime for a file."""
     if not LEAST_EXPIRY <= seconds <= MOST_EXPIRY:
         raise InvalidRequest(f"{param}.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param=param)
 

@@ -110,7 +110,7 @@ class Answers:
             raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
 
     def count(self, field: str, default: int, reason: str) -> int:
-        """Like `assume`, for a positive integer. Raises InvalidRequest for any other answer."""
+        """Like `assume`, but for a positive integer. Raises InvalidRequest for any other answer."""
         answer = self.assume(field, str(default), reason)
         if not answer.isdecimal() or int(answer) < 1:
             raise InvalidRequest(f"{field}={answer}: must be an integer of 1 or more", param=field)

@@ -180,7 +180,7 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that splitting a text can never produce, because the original program splits texts differently.
+    """Record the words that our splitting can never produce, because the original program splits texts differently.
 
     Raises VocabularyInvalid if more than half of all words cannot be produced.
     """
@@ -225,8 +225,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with one of "
-            "these, none or skip",
+            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with a word, "
+            "an id, none or skip",
             param="unknown",
         )
     by_id = {number: word for word, number in words.items()}

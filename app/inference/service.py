@@ -168,7 +168,7 @@ class Inference:
         return client if client is not None else await self.load(version)
 
     async def load(self, version: ResolvedVersion) -> EngineClient:
-        """Return an engine that has the version loaded. If there is no such engine, load the version into one.
+        """Return an engine that has loaded the version. If there is no such engine, load the version into one.
 
         Raises Unavailable (`loading`) if the version is not loaded before its `wait_until`.
         """

@@ -74,7 +74,7 @@ def thinned_events(session: Session, job_id: str, position: int, points: int) ->
     """Load the events of a job after a position, oldest first, with only some of its metrics.
 
     The log is divided into `points` parts of equal length. Each part contributes its last metrics with a validation
-    loss and its last metrics without. All other events are loaded.
+    loss and its last metrics without one. All other events are loaded.
     """
     row = JobEventRow
     after = row.job_id == job_id, row.seq > position

@@ -78,8 +78,8 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. A trial has the count of its parent, which is a running
-    job.
+    Ranks the queue only once, regardless of the number of jobs. A trial has the same count as its parent, which is a
+    running job.
     """
     if not jobs:
         return {}

@@ -44,8 +44,8 @@ class JobRepository:
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request.
 
-        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded if the
-        owner can store nothing more, such as the result of the job.
+        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded (if the
+        owner has no storage left, for example for the result of the job).
         """
         # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
@@ -121,7 +121,7 @@ class JobRepository:
             self._states.obey(session, job.id, flags)
 
     def _keeps_answers(self, job: Job) -> bool:
-        """Whether this is a batch that a worker has begun. The next attempt stores the answers and ends the batch."""
+        """Whether the job is a batch that a worker began. The next attempt stores the answers and ends the batch."""
         return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:

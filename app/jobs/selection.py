@@ -19,7 +19,7 @@ def expired(now: float) -> ColumnElement[bool]:
 
 
 def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
-    """Whether a job may be claimed. `busy` are the owners that may not have another running job."""
+    """Whether a job may be claimed. `busy` contains the owners that may not have another running job."""
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
     allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed

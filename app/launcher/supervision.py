@@ -1,4 +1,4 @@
-"""Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
+"""Child processes: `Child` is one run of a command; `Keeper` keeps a command running.
 
 Each child runs in a separate session, so that Ctrl+C in the terminal reaches only the launcher, and the launcher can
 kill the child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher exits, even

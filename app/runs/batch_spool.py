@@ -18,7 +18,7 @@ from zlib import crc32
 
 
 class SpooledAnswer(NamedTuple):
-    """The position of an answer's line in the spool, without its line end, and whether the answer is a success."""
+    """The position of an answer's line in the spool, without the line ending, and whether the answer is a success."""
 
     offset: int
     size: int
@@ -49,7 +49,7 @@ class SpoolReader:
         return self
 
     def in_order(self, total: int) -> Iterator[tuple[bool, bytes] | None]:
-        """Yield the answers to the first `total` requests, in order, as (success, line); None where there is none."""
+        """Yield the answers to the first `total` requests in order: (success, line), or None if there is no answer."""
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(self.path.open("rb")) if self.answers else None
             for index in range(total):
@@ -71,8 +71,9 @@ class Spool:
     """Appends answers. The caller must hold the lock on the run directory."""
 
     def __init__(self, path: Path) -> None:
-        """Open the spool, and remove an incomplete record at its end. `answered` are the indexes in the spool, and
-        `size` is its number of bytes."""
+        """Open the spool, and remove an incomplete record at its end. `answered` contains the indexes found in the
+        spool, and `size` is the spool's size in bytes.
+        """
         reader = SpoolReader(path).read()
         self.answered = set(reader.answers)
         self.size = reader.end

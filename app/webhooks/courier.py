@@ -1,9 +1,9 @@
 """Sends due deliveries in a background thread of another program.
 
 Any number of couriers may run on one database (`app.webhooks.deliveries`). Each courier sends a few requests at a time:
-at most one to an endpoint, and only some to the endpoints of one owner. Owners take turns, and some requests are
-reserved for owners without a request in progress. Slow endpoints of a few owners therefore do not delay the deliveries
-of others.
+at most one to each endpoint, and only a limited number to the endpoints of each owner. Owners take turns, and some
+requests are reserved for owners without a request in progress. Slow endpoints of a few owners therefore do not delay
+the deliveries of others.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Courier:
             await asyncio.wait(self._sending, timeout=GRACE_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
-        """Wait for this time, or until a request has ended, a delivery is due, or the courier is to stop."""
+        """Wait for this long, or until a request has ended, a delivery is due, or the courier must stop."""
         if not self._free():
             seconds = POLL_SECONDS
         elif self._quiet is not None:

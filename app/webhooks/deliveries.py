@@ -1,6 +1,6 @@
 """The SQL for deliveries: claim one that is due, and store its outcome.
 
-The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time after the request
+The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time by which the request
 must have ended. Until then, no other process sends the event, and if this process ends, another one sends it
 afterwards. Every outcome carries its attempt number, so a process that was frozen cannot overwrite the outcome of a
 later attempt.
@@ -111,8 +111,9 @@ def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
     """Store the outcome of an attempt.
 
-    If `error` is None, the event was delivered; otherwise, another attempt follows after `retry_after`. Without
-    `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the meantime.
+    If `error` is None, the event was delivered. Otherwise, another attempt follows after `retry_after` seconds; if
+    `retry_after` is None, the delivery has failed. Returns False if another attempt has claimed the delivery in the
+    meantime.
     """
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}

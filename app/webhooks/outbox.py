@@ -1,4 +1,4 @@
-"""Enqueues events for webhooks, in the transaction of the change that they report."""
+"""Enqueues webhook events, in the same transaction as the change that they report."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
     """Enqueue an event for the endpoints of `owner` that have selected its type.
 
     Call this in the transaction that ends the job or batch `subject`, so that the event is sent if and only if the
-    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Has no effect
-    if the event is already enqueued. If too many events are waiting for an endpoint, the delivery to this endpoint
-    fails immediately. Raises ValueError for an unknown type.
+    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the current time according to the database's
+    clock. Has no effect if the event is already enqueued. If too many events are waiting for an endpoint, the delivery
+    to this endpoint fails immediately. Raises ValueError for an unknown type.
     """
     if type_ not in EVENT_TYPES:
         raise ValueError(f"{type_!r} is not an event type")

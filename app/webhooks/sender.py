@@ -134,7 +134,7 @@ async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason for a failure, without any information about the network of this service."""
+    """Return the reason for a failure, without revealing anything about this service's network."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the endpoint is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

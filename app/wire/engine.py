@@ -125,7 +125,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 class Embed(msgspec.Struct, tag=True, frozen=True):
     """Embed each sequence as the mean of the last layer's hidden vectors, scaled to unit length.
 
-    The reply is Scored, whose `scores` are the vectors, or Failed.
+    The reply is Scored, with the vectors as `scores`, or Failed.
     """
 
     id: str
@@ -259,7 +259,9 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, and
     `cache_used` is the part that running sequences use. `prefix_bytes` is the size of the version's states in the
-    prefix cache. `kernel` is the name of its matrix product implementation, and `choice` explains type and kernel."""
+    prefix cache. `kernel` is the name of its matrix product implementation, and `choice` explains the choice of type
+    and kernel.
+    """
 
     digest: str
     name: str

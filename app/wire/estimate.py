@@ -70,7 +70,7 @@ class DataSummary(msgspec.Struct, frozen=True):
     """The data as the trainer reads it, by split (train, validation, test).
 
     `rows` is empty for plain text; `characters` is empty for all other data. `tokens` counts tokens or numeric steps.
-    `labels` contains each label's number of rows.
+    `labels` contains the number of rows for each label.
     """
 
     rows: dict[str, int]

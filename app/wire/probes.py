@@ -47,5 +47,5 @@ def decode(data: bytes) -> ProbeSet | None:
 
 
 def steps_allowed(features: int) -> int:
-    """The maximum number of numeric steps of a probe, such that `MOST` probes of this many features fit in `LIMIT`."""
+    """The maximum number of numeric steps per probe, so that `MOST` probes with this many features fit in `LIMIT`."""
     return max(1, min(STEPS, LIMIT // (8 * (MOST + 1) * max(1, features)) - 8))

@@ -75,7 +75,7 @@ def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
 
 
 def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
-    """A lower bound on the memory for the weights when a version is fine-tuned; `base` is its configuration."""
+    """A lower bound on the memory for the weights when fine-tuning a version; `base` is the version's configuration."""
     try:
         config = ModelConfig.from_dict(base)
     except ConfigError:  # this release cannot read the version; the trainer reports the error

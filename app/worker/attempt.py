@@ -52,7 +52,7 @@ LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Attempt(JobAttempt):
-    """An attempt at a training job or an evaluation, which a trainer executes."""
+    """An attempt at a training job or an evaluation, executed by a trainer."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         super().__init__(resources, job, stopping)

@@ -39,7 +39,7 @@ REPORT_SECONDS = 1.0  # the interval between two reports of the numbers of answe
 
 
 class BatchAttempt(JobAttempt):
-    """An attempt at a batch, whose requests a batch program answers."""
+    """An attempt at a batch. A batch program answers the batch's requests."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         super().__init__(resources, job, stopping)

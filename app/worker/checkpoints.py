@@ -44,7 +44,7 @@ class Checkpoints:
         return bool(self._pending)
 
     def load(self) -> None:
-        """Load the steps of the checkpoints that earlier attempts stored. Raises LeaseLost."""
+        """Load the numbers of the steps at which earlier attempts stored checkpoints. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:

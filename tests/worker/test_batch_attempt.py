@@ -25,6 +25,8 @@ from tests.jobs.batch_fixtures import BatchQueue, line_of, queue_of, with_fake_b
 from tests.jobs.fixtures import Queue, until
 from tests.worker.running import LONG, unavailable, working
 
+pytestmark = pytest.mark.long
+
 COUNT = 6
 
 

@@ -38,7 +38,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 def is_public(method: str, path: str) -> bool:
     """Whether a request may be sent without a key.
 
-    Without a key, the console can only be read, because `POST /` may run a model.
+    For the console, only GET and HEAD requests are public, because `POST /` may run a model.
     """
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
@@ -110,8 +110,8 @@ class Authentication:
     def principal(self, scope: Scope) -> str:
         """The principal of a request.
 
-        The principal is empty for a request to a public route without a key, if keys are configured. Also records in
-        the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
+        If keys are configured, the principal is empty for a request that is sent to a public route without a key. Also
+        records in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers = index_of(scope)
         principal: str | None = LOCAL

@@ -136,7 +136,7 @@ class AliasCollector(Collector):
 
 
 def exposition(pool: EnginePool, aliases: Sequence[Alias]) -> bytes:
-    """Return all metrics in Prometheus' text format, including those computed at each scrape."""
+    """Return all metrics in the Prometheus text format, including those computed at each scrape."""
     scraped = CollectorRegistry()
     scraped.register(EngineCollector(pool))
     scraped.register(AliasCollector(aliases))

@@ -28,8 +28,9 @@ router = APIRouter(prefix="/v1/registry/models/{name}/versions", tags=["registry
 
 
 class ProbesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Typical inputs of a version, 500 at most: texts or, for a version that reads numbers, an array with the axes
-    batch, time and feature. Inputs longer than 256 tokens or steps are truncated."""
+    """Up to 500 typical inputs of a version: texts or, for a version that reads numbers, an array with the axes batch,
+    time and feature. Inputs longer than 256 tokens or steps are truncated.
+    """
 
     input: Annotated[list[str | list[int | str | list[float]]], Meta(min_length=1, max_length=MOST)]
 
@@ -79,6 +80,6 @@ def _encoded(tokenized: TokenizedInput) -> bytes:
     data = encode(ProbeSet(IMPORT, tokenized.sequences, tokenized.features, standardised=False))
     if len(data) > LIMIT:
         raise InvalidRequest(
-            f"input is too large: its numbers have {len(data)} bytes; the limit is {LIMIT}", param="input"
+            f"input is too large: its numbers take up {len(data)} bytes; the limit is {LIMIT}", param="input"
         )
     return data

@@ -78,7 +78,7 @@ class BatchList(msgspec.Struct, frozen=True):
 
 
 def batch_object(job: Job) -> BatchObject:
-    """Return the JSON object of a batch, from its job record."""
+    """Return the JSON object for a batch, built from its job record."""
     progress, status = BatchProgress.of(job), status_of(job)
 
     def ended(*statuses: str) -> int | None:

@@ -181,7 +181,7 @@ def complete(
     upload_id: str,
     body: Annotated[CompleteRequest, Depends(complete_request)],
 ) -> Response:
-    """Joins the parts into a file, in the order of `part_ids`. Fails if the file's checksum is not `md5`."""
+    """Joins the parts into a file, in the order of `part_ids`. Fails if the file's checksum differs from `md5`."""
     upload = Uploads(services.files).complete(upload_id, principal, body.part_ids, body.md5)
     return JsonReply(upload_object(upload))
 

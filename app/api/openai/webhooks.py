@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`: the URLs that receive events of jobs and batches, in OpenAI's format."""
+"""`/v1/webhook_endpoints`: the URLs that receive job and batch events, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def changes(request: Request) -> UpdateEndpointRequest:
 
 
 async def rotation(request: Request) -> RotateSecretRequest:
-    """A dependency that reads the body of a request to rotate a secret, which may be empty."""
+    """A dependency that reads the body, which may be empty, of a request to rotate a secret."""
     return await _rotate.read(request) if await request.body() else RotateSecretRequest()
 
 

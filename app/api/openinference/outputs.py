@@ -124,6 +124,6 @@ def _classes(value: OutputValues, count: int) -> OutputValues:
 
 
 def _coding(accepted: str) -> str | None:
-    """The first content coding in the client's list that clients of the protocol can decode."""
+    """The first content coding in the client's list that the protocol's clients can decode."""
     names = [part.partition(";")[0].strip().lower() for part in accepted.split(",")]
     return next((name for name in names if name in CODERS), None)

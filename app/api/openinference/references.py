@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def reference_of(name: str, version: str) -> str:
-    """The reference of the model in a path, including `version` if it is set. Raises NotFound or InvalidRequest."""
+    """The reference to the model in a path, including `version` if it is set. Raises NotFound or InvalidRequest."""
     if not version:
         return name
     reference = ModelReference.parse(name)

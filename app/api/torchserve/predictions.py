@@ -100,7 +100,7 @@ def _scored_reply(scored: ScoredBatch, body: PredictionRequest) -> Response:
 
 
 def _result(row: list[float], scored: ScoredBatch) -> Any:
-    """Each label's probability, in descending order, or a regression's value."""
+    """Each label's probability, in descending order, or the predicted value for a regression."""
     task = scored.version.config.task
     if task == "regression":
         return row[0]

@@ -1,4 +1,4 @@
-"""Writes encoders as BERT, DistilBERT or EuroBERT, with a head, or with the modules of sentence-transformers."""
+"""Writes encoders as BERT, DistilBERT or EuroBERT models, with a head or with the modules of sentence-transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes Transformers with rotary positions, such as those that are trained here, as EuroBERT."""
+"""Writes Transformers with rotary positions, such as those trained here, as EuroBERT models."""
 
 from __future__ import annotations
 

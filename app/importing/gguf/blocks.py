@@ -38,17 +38,17 @@ def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
 
 
 def _half(blocks_N2: Bytes) -> Array:
-    """Return the float16 stored in two bytes of each block, (N, 1)."""
+    """Return the float16 stored in two bytes of each block, with shape (N, 1)."""
     return np.ascontiguousarray(blocks_N2).view("<f2").astype(np.float32)
 
 
 def _nibbles(bytes_NB: Bytes) -> NDArray[np.uint8]:
-    """Return the low four bits of each byte, followed by the high four bits of each byte, (N, 2 B)."""
+    """Return the low four bits of each byte, followed by the high four bits of each byte. The shape is (N, 2 B)."""
     return np.concatenate((bytes_NB & 15, bytes_NB >> 4), axis=1)
 
 
 def _fifth_bits(bits_N4: Bytes) -> NDArray[np.uint8]:
-    """Return the fifth bits of 32 numbers, each as 0 or 16, (N, 32)."""
+    """Return the fifth bits of 32 numbers, each as 0 or 16. The shape is (N, 32)."""
     bits: Bytes = np.unpackbits(np.ascontiguousarray(bits_N4), axis=1, bitorder="little") * np.uint8(16)
     return bits
 

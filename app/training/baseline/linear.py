@@ -38,7 +38,7 @@ class Linear:
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows.
+        """Fit to training rows.
 
         Targets are as in `Rows.targets_N`. If all rows have the same class, the model always predicts it.
         """

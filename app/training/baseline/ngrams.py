@@ -28,7 +28,7 @@ Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # the text and the hash o
 
 
 class TextFeatures:
-    """Computes the features of texts, with columns and weights that are fitted to the train texts."""
+    """Computes the features of texts, with columns and weights that are fitted to the training texts."""
 
     def __init__(self, most_columns: int) -> None:
         self._groups = [_Group(_hash_words, most_columns // 2), _Group(_hash_characters, most_columns // 2)]

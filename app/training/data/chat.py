@@ -28,7 +28,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Message:
-    """A message of a conversation. Without a `text`, it is left out, like most tool calls."""
+    """A message of a conversation. If it has no `text`, the message is left out; most tool calls have none."""
 
     role: str
     text: str | None
@@ -91,7 +91,7 @@ class _UnreadablePart(Exception):
 
 
 def _to_message(number: int, message: Any) -> _Message:
-    """Return a checked message. Raises CellError, with the number of the message, if it has another form."""
+    """Return a checked message. Raises CellError, with the message's number, if the message is malformed."""
     if not isinstance(message, dict):
         raise CellError(f"message {number} must be an object with role and content; found {describe(message)}")
     if "role" not in message and isinstance(message.get("from"), str):
@@ -114,13 +114,13 @@ def _to_message(number: int, message: Any) -> _Message:
 
 
 def _meant_role(role: str) -> str:
-    """Return the role in OpenAI's terms. A role that is not known remains as it is."""
+    """Return the role in OpenAI's terms. An unknown role is left unchanged."""
     name = role.strip().lower()
     return name if name in _USUAL_ROLES else _ROLES.get(name, role)
 
 
 def _uses(message: _Message) -> list[str]:
-    """Return the notes about the use of a message that follows from its role, its text and its weight."""
+    """Return the notes on how a message is used, according to its role, text and weight."""
     if message.role in ("tool", "function"):
         return [notes.TOOL_RESULTS]
     if message.role not in _USUAL_ROLES:

@@ -44,7 +44,7 @@ class DataReport:
 
     @property
     def faults(self) -> list[BadData]:
-        """Return the faults of the first hundred rows that cannot be used, or the single fault of the file."""
+        """Return the faults in the first hundred unusable rows, or the file's single fault."""
         if isinstance(self.error, BadRows):
             return self.error.faults
         return [] if self.error is None else [self.error]
@@ -116,7 +116,7 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error for a file without training rows, or None. `param` is the request field of the file."""
+    """Return the error for a file without training rows, or None. `param` is the file's field in the request."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

@@ -31,7 +31,7 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """Return the row's place for a message about the file of `layout`.
+        """Return the row's place, for a message about the file of `layout`.
 
         If the row is in a different file, the place includes the file name.
         """

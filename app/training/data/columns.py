@@ -13,16 +13,24 @@ from app.training.data.cells import (
     to_flag,
     to_input_text,
     to_label,
-    to_label_list,
-    to_labels,
     to_number,
     to_split,
 )
 from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
+from app.training.data.label_forms import is_one_hot, is_one_hot_cell, to_label_list, to_labels
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
-from app.training.data.notes import AS_TEXT, BLANK_FLAGS, EMPTY_PAIRS, EMPTY_PROMPTS, MISSING_TEXTS, MOJIBAKE, NO_SPLIT
+from app.training.data.notes import (
+    AS_TEXT,
+    BLANK_FLAGS,
+    EMPTY_PAIRS,
+    EMPTY_PROMPTS,
+    MISSING_TEXTS,
+    MOJIBAKE,
+    NO_SPLIT,
+    ONE_HOT_OBJECTS,
+)
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
@@ -60,16 +68,25 @@ def read_text(layout: Layout, record: Record, key: str) -> str:
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """Return the notes on a record's split, and on its text in the columns for the `keys`."""
+    """Return the notes on a record's split and on the text in its columns for `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
         notes += _text_notes(key, value)
     if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
         notes.append(BLANK_FLAGS)
+    if layout.task in ("classification", "multilabel") and "label" in layout.names:
+        notes += [ONE_HOT_OBJECTS] * _has_one_hot_label(layout, record)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)
+
+
+def _has_one_hot_label(layout: Layout, record: Record) -> bool:
+    """Whether the labels of the record are read from an object of zeros and ones."""
+    value = record.values.get(layout.names["label"])
+    is_read = not isinstance(value, str) or layout.task_inferred or layout.task == "multilabel"
+    return is_read and is_one_hot_cell(value)
 
 
 def _text_notes(key: str, value: Any) -> Iterator[str]:
@@ -106,6 +123,11 @@ def read_target(layout: Layout, record: Record) -> Target:
 
 
 def _to_target(value: Any) -> Target:
+    if is_one_hot(value):
+        labels = to_label_list(value) or []
+        if len(labels) != 1:
+            raise CellError(f"exactly one of the keys {quoted(value)} must be 1, but {len(labels)} are")
+        return Target((to_label(labels[0]),))
     label = to_label(value)
     return Target((label,), typed=() if isinstance(value, str) else (label,))
 
@@ -126,9 +148,16 @@ def _to_open_target(value: Any) -> Target:
     If the target is a list of labels, the task may become multilabel.
     """
     elements = to_label_list(value)
-    if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
+    is_text = isinstance(value, str)
+    if elements is None or (is_text and not all(map(_is_label, elements))):
         return _to_target(value)
-    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True, typed=_typed(elements))
+    labels = tuple(sorted({to_label(element) for element in elements}))
+    return Target(labels, listed=True, typed=() if is_text else _typed(elements))
+
+
+def _is_label(element: Any) -> bool:
+    """Whether an element of a list in a text cell is a label: a string or a whole number, such as a class number."""
+    return isinstance(element, str) or (isinstance(element, int) and not isinstance(element, bool))
 
 
 def _is_set(layout: Layout, record: Record, name: str) -> bool:
@@ -152,7 +181,7 @@ def read_split(layout: Layout, record: Record) -> int:
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Context manager that converts an unexpected error to BadData that states the place of the record.
+    """Context manager that converts an unexpected error to BadData, which states the record's place.
 
     A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
     error message about the data.

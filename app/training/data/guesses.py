@@ -10,6 +10,7 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
+from app.training.data.label_forms import is_one_hot_cell, to_label_list
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
@@ -28,7 +29,7 @@ class Sample:
     """The values of some columns in a sample of a table's records.
 
     The sample is drawn from the whole table, or from the beginning of a table with very many records, because the
-    records may be sorted. If only the `first` records are of interest, no others are read.
+    records may be sorted. If only the first `first` records are needed, no others are read.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Sample:
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def numbers(self) -> list[str]:
-        """Return the columns that contain only numbers, if some of the numbers have fractions or many are distinct."""
+        """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
@@ -70,13 +71,15 @@ class Sample:
         return any(_is_number(name) or name in values for name, values in self._values.items())
 
     def _is_category(self, values: list[Any]) -> bool:
-        if len(values) < _FEWEST_ROWS or any(isinstance(value, dict) for value in values):
+        if values and all(map(is_one_hot_cell, values)):
+            return True
+        lists = [_elements(value) for value in values]
+        if len(values) < _FEWEST_ROWS or any(isinstance(v, (list, dict)) for elements in lists for v in elements):
             return False
-        distinct = {str(element) for value in values for element in (value if isinstance(value, list) else [value])}
-        is_flat = not any(isinstance(element, (list, dict)) for v in values if isinstance(v, list) for element in v)
+        distinct = {str(element) for elements in lists for element in elements}
         short = all(len(label.split()) <= _LABEL_WORDS for label in distinct)
         most = max(_MOST_LABELS, len(values) // _OFTEN) if short else _MOST_LABELS
-        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
+        return 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
 
     def _are_values(self, values: list[Any]) -> bool:
         try:
@@ -105,11 +108,12 @@ def _draw(records: Iterable[Record], size: int) -> list[Record]:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """Return the columns that certainly contain the labels of a table with texts, or [] if there are none.
+    """Return the columns that certainly contain the labels in a table of texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
-    for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
-    columns only look like labels. Without this check, the run would train a language model and ignore these columns.
+    for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task and
+    some columns only look like labels. Without this check, the run would train a language model and ignore these
+    columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -139,6 +143,12 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     ways.append("to generate text, set the task (task) to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
+
+
+def _elements(value: Any) -> list[Any]:
+    """Return the labels in a value that is written like a list of labels; otherwise, only the value itself."""
+    elements = to_label_list(value)
+    return [value] if elements is None else elements
 
 
 def _are_texts(values: list[Any]) -> bool:

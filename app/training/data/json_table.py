@@ -27,7 +27,7 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 
 def rows_key(table: dict[str, Any]) -> str | None:
-    """Return the only key of the table with a list, if the list consists of row objects, or None otherwise."""
+    """Return the only key whose value is a list, if this list consists of row objects, or None otherwise."""
     lists = [key for key, value in table.items() if isinstance(value, list) and key != "messages"]
     if len(lists) == 1 and (rows := table[lists[0]]) and all(isinstance(row, dict) for row in rows):
         return lists[0]
@@ -43,7 +43,7 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 
 
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
-    """Whether the keys of the table are row keys, and those of its values are column names.
+    """Whether the table's keys are row keys, and each value maps column names to cells.
 
     Row keys are numbers, unless the data frame had another index.
     """

@@ -14,6 +14,7 @@ AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
 NO_SPLIT = "no_split"
 BLANK_FLAGS = "blank_flags"
+ONE_HOT_OBJECTS = "one_hot_objects"
 MISSING_TEXTS = "missing_texts"
 EMPTY_PAIRS = "empty_pairs"
 EMPTY_PROMPTS = "empty_prompts"
@@ -59,8 +60,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     NO_SPLIT: (
         "info",
-        "1 row has no split; it is used as a train row or, in a validation file, as a validation row",
-        "rows without a split are used as train rows or, in a validation file, as validation rows (rows: {count})",
+        "1 row has no split; it is used as a training row or, in a validation file, as a validation row",
+        "rows without a split are used as training rows or, in a validation file, as validation rows (rows: {count})",
     ),
     MISSING_TEXTS: (
         "warn",
@@ -80,8 +81,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     SPLIT_OVERRULED: (
         "warn",
-        "1 row is marked as a train row, but is used as a validation row, as its file is",
-        "{count} rows are marked as train rows, but are used as validation rows, as their file is",
+        "1 row is marked as a training row, but is used as a validation row, as its file is",
+        "{count} rows are marked as training rows, but are used as validation rows, as their file is",
     ),
     EQUAL_TIMES: (
         "info",
@@ -99,6 +100,12 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 row has empty cells in columns of zeros and ones, which are read as 0",
         "{count} rows have empty cells in columns of zeros and ones, which are read as 0",
+    ),
+    ONE_HOT_OBJECTS: (
+        "info",
+        "the label of 1 row is an object of zeros and ones; the keys with a one (or true) are its labels",
+        "the labels of {count} rows are objects of zeros and ones; the keys with a one (or true) are the labels, and "
+        "null is read as 0",
     ),
     EMPTY_ROWS: (
         "warn",
@@ -190,7 +197,7 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
 
 @dataclass(slots=True)
 class NotedRows:
-    """Counts rows, and keeps the places of the first of them."""
+    """Counts rows, and keeps the places of the first few."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -203,7 +210,7 @@ class NotedRows:
 
 
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
-    """Return the sentence that reports a note that applies `count` times.
+    """Return the sentence for a note that applies `count` times.
 
     For several rows that are left out, it ends with the first `places`. `details` are the details of the note.
     """
@@ -215,5 +222,5 @@ def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequenc
 
 
 def listed_places(places: Sequence[str], count: int) -> str:
-    """List the places of the first of `count` rows: "line 3, line 5, …"."""
+    """List the places of the first few of `count` rows: "line 3, line 5, …"."""
     return ", ".join(places) + (", …" if count > len(places) else "")

@@ -56,7 +56,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
             sum((report.get("duplicates") or {}).values()),
             "row is a duplicate", "rows are duplicates", "of another row in the same split",
         ),
-        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the training rows"),
         "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),
     }  # fmt: skip
     warnings = [
@@ -86,7 +86,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
 
 
 def _dropped(kind: str, count: int, dropped: dict[str, Any]) -> str:
-    """Return the number of dropped rows with one kind of fault, and the places of the first of them."""
+    """Return how many rows were dropped because of one kind of fault, and the places of the first few."""
     places = dropped.get("places", {}).get(kind)
     return f"{count:,} × {kind}" + (f" ({listed_places(places, count)})" if places else "")
 

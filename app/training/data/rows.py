@@ -1,4 +1,4 @@
-"""Reads the rows of a data file as examples, whatever the shape of its layout."""
+"""Reads the rows of a data file as examples, regardless of the layout's shape."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
     """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
 
-    The first records determine which keys the file has. A later record with a new key that has a role is faulty.
+    The first records determine which keys the file has. A later record with a new key is faulty if this key has a role.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)

@@ -44,8 +44,8 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every unusable
-        row.
+        """For every readable row, yield the layout of its file, its example and its split. Calls `on_fault` for every
+        unusable row.
 
         All rows of a validation file are validation rows, unless they are marked as test rows.
         """
@@ -101,7 +101,7 @@ def scan_files(
 ) -> Scan:
     """Read and check all rows, and determine their labels and splits.
 
-    If the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
+    If the data has no validation rows, about `fraction` of the training rows become validation rows. Numeric steps are
     written to a file in the folder `staging`, unless `staging` is None. `base_labels` are the labels of the version to
     fine-tune. Raises BadData if nothing can be learned from the data. If the share of faulty rows exceeds
     `skip_bad_rows`, raises a single error for all of them.

@@ -163,7 +163,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """Return the kind of a time and its value as a number, or None if `text` is not a time. Dates are converted to
+    """Return the kind of a time and its numeric value, or None if `text` is not a time. Dates are converted to
     microseconds since year 1.
     """
     try:

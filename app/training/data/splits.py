@@ -27,9 +27,9 @@ def assign(
 ) -> NDArray[np.uint8]:
     """Return the split of each row, after assigning a split to every unassigned row.
 
-    Unassigned rows become train rows. Unless there are already validation rows, about `fraction` of the train rows of
-    each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in
-    two splits. Every label keeps some train rows.
+    Unassigned rows become training rows. Unless there are already validation rows, about `fraction` of the training
+    rows of each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input
+    is in two splits. Every label keeps some training rows.
 
     Args:
         splits_N: the split of each row, or UNASSIGNED.
@@ -120,7 +120,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group whose removal leaves train rows for each of its labels.
+        """Hold out the smallest group whose removal leaves training rows for each of its labels.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """

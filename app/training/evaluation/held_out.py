@@ -29,7 +29,7 @@ class HeldOut:
     """The rows that a version is evaluated on.
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
-    or the rows of one split. `labels` are the labels of the version, followed by the labels of the file that the
+    or the rows of one split. `labels` contains the version's labels, followed by the labels in the file that the
     version does not have.
     """
 

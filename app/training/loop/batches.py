@@ -1,7 +1,7 @@
 """Creates batches as a pure function of (seed, step), so that a resumed training run uses the same batches.
 
 The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. In each epoch, a long
-text is divided into windows from a new random offset, and the windows are used in random order.
+text is divided into windows that start at a new random offset, and the windows are used in random order.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Batch:
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
         """Create a batch for next-token prediction. The value -100 means that a step has no target.
 
-        `learned_N` contains the steps that have a target, as indices into the flattened (B, T). `learned_N` is computed
-        on the host. Its length determines the shape of later tensors, so the host would have to wait for a result from
-        a GPU.
+        `learned_N` contains the steps that have a target, as indices into the flattened `targets_BT`. `learned_N` is
+        computed on the host. Its length determines the shape of later tensors, so the host would have to wait for a
+        result from a GPU.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -92,8 +92,8 @@ class RowBatches:
         return [self.gather(part) for part in self._cut(self._plan[1][position])]
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the batches of an epoch. Random groups of rows are sorted by length and cut into batches, then
-        shuffled.
+        """Return the batches of an epoch. Random groups of rows are sorted by length and cut into batches, and the
+        batches are then shuffled.
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         order_N = random.permutation(len(self.rows))
@@ -181,7 +181,7 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 class StreamBatches:
     """Batches of `size` windows of one text. A window has `window` tokens.
 
-    A batch is split into pieces of at most `micro_tokens` tokens, or of a single window if it is longer.
+    A batch is split into pieces of at most `micro_tokens` tokens, or of one window each if a window is longer.
     """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:

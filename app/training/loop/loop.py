@@ -96,7 +96,7 @@ class Training:
     # Steps.
 
     def step(self) -> None:
-        """Perform one optimizer step, with the gradient of `accumulation` batches."""
+        """Perform one optimizer step with the gradient accumulated over `accumulation` batches."""
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))

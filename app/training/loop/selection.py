@@ -63,5 +63,5 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
 
 
 def _tie(metrics: dict[str, Any]) -> float:
-    """Return the largest difference between equal scores: 1 / (number of rows), but at most `LARGEST_TIE`."""
+    """Return the largest difference between scores that count as equal: 1 / rows, but at most `LARGEST_TIE`."""
     return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

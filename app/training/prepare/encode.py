@@ -1,6 +1,6 @@
 """Encodes rows with targets: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses the base version's
+The tokenizer, means and standard deviations are computed from training rows only. Fine-tuning uses the base version's
 tokenizer, means and standard deviations, because its weights were trained with them.
 """
 
@@ -66,7 +66,7 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
 
 
 def remark_tokenless(files: DataFiles, message: str, rows: NotedRows) -> None:
-    """Add a warning about rows with too few tokens. If there are two files, it does not name the first place."""
+    """Add a warning about rows with too few tokens. If there are two files, it does not name the first row."""
     where = rows.places[0] if files.validation is None else ""
     files.training.source.remark("no_tokens", message, where, rows.count, "warn")
 

@@ -32,7 +32,7 @@ from app.training.prepare.tokenizing import choose_tokenizer, end_ids, iterate_b
 from app.wire.trainer import TrainSpec
 from app.wording import counted
 
-_CONTEXT_TOKENS = 512  # the number of tokens at the end of the train text that become context for the held-out text
+_CONTEXT_TOKENS = 512  # the number of tokens at the end of the training text that become context for the held-out text
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 
@@ -106,7 +106,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """Return the dataset with its number of `characters`, after completions were cut to `limit` tokens.
+    """Return the dataset with the number of `characters` that remain when completions are cut to `limit` tokens.
 
     Returns a dataset without completions unchanged, because its sequences are cut differently.
     """

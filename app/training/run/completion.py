@@ -155,7 +155,7 @@ def _with_evidence(
 ) -> dict[str, Any]:
     """Return the metrics, including those of the calibration.
 
-    Each validation row is calibrated by a fit to other rows.
+    Each validation row is calibrated with a calibration that was fitted to other rows.
     """
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:

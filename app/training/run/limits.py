@@ -47,7 +47,7 @@ def limit_memory(memory: int) -> None:
 
 
 def _lower(kind: int, value: int, more: int = 0) -> None:
-    """Set both limits of a resource, the hard limit `more` above the soft limit, unless they are lower already."""
+    """Set both limits of a resource, the hard limit `more` above the soft limit, but never raise the hard limit."""
     _, hard = resource.getrlimit(kind)
     soft, value = (v if hard == resource.RLIM_INFINITY else min(v, hard) for v in (value, value + more))
     with suppress(OSError, ValueError):
@@ -65,7 +65,7 @@ def _tasks() -> int:
 
 
 def _drop_privileges() -> None:
-    """Give up the capabilities of root, and the right to gain privileges from programs such as sudo.
+    """Drop root's capabilities, and the right to gain privileges from programs such as sudo.
 
     The process keeps its user, and root keeps its access to all files, because the data folder may belong to another
     user.

@@ -61,16 +61,16 @@ def _summary(settled: Settled) -> str:
 
 
 def _long_rows(dataset: Dataset, settled: Settled) -> str:
-    """Return a sentence about the train rows that are cut to save time, or "" if there are none."""
+    """Return a sentence about the training rows that are cut to save time, or "" if there are none."""
     train, limit, context = dataset.train, settled.row_limit, settled.config.context_length
     if not isinstance(train, Rows) or not 0 < limit < context or not (cut := int((train.lengths_N > limit).sum())):
         return ""
     unit = "steps" if settled.config.input == "features" else "tokens"
     share = cut / len(train)
     return (
-        f"{counted(cut, 'train row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; training "
-        f"reads only the beginning, but evaluations read up to {context}; training.context_length sets one limit for "
-        "both"
+        f"{counted(cut, 'training row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; "
+        f"training reads only the beginning, but evaluations read up to {context}; training.context_length sets "
+        "one limit for both"
     )
 
 

@@ -139,7 +139,10 @@ def test_an_imported_version_brings_its_tokenizer_and_its_labels(tmp_path: Path)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (ModelConfig(architecture="lstm", task="generation", vocab_size=23, width=8), "language models cannot"),
+        (
+            ModelConfig(architecture="lstm", task="generation", vocab_size=23, width=8),
+            "can be exported to ONNX, not language models",
+        ),
         (with_branches()["gru-classification-ngrams"], r"n-gram branch of this version reads .* --no-ngrams"),
         (with_branches()["linear-regression-ngrams"], r"n-gram branch of this version reads .* --no-ngrams"),
     ],

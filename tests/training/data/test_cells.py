@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.training.data.cells import CellError, to_input_text, to_label, to_label_list, to_labels, to_number, to_split
+from app.training.data.cells import CellError, to_input_text, to_label, to_number, to_split
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
@@ -86,43 +86,6 @@ def test_several_labels_in_a_row_need_the_task_multilabel(tmp_path: Path) -> Non
         BadData, match=r"line 1, column 'label': expected a label, found a list; .* set the task \(task\) to multilabel"
     ):
         read(path, "classification")
-
-
-@pytest.mark.parametrize(
-    ("cell", "labels"),
-    [
-        ("['a', 'b']", ("a", "b")),
-        ("('b', 'a')", ("a", "b")),
-        ("[\"it's\", 'b\\'s']", ("b's", "it's")),
-        ("['a' 'b'\n 'c']", ("a", "b", "c")),  # a NumPy array
-        ("['only']", ("only",)),
-        ("['a', ]", ("a",)),
-        ("[]", ()),
-        ("[1, 2.0]", ("1", "2")),
-        ('{"choices": ["a", "b"]}', ("a", "b")),
-        ('{"choices": "a"}', ("a",)),
-        ("{'choices': ['a', 'b']}", ("a", "b")),
-        ("{'b', 'a'}", ("a", "b")),
-        ('{"labels": []}', ()),
-        ('{"Accept": ["x"]}', ("x",)),
-        ("a|b", ("a", "b")),
-        ("a", ("a",)),
-        ("", ()),
-    ],
-)
-def test_lists_of_labels_are_read_from_texts(cell: str, labels: tuple[str, ...]) -> None:
-    assert to_labels(cell)[0] == labels
-    listed = bool(cell) and cell != "a"
-    assert to_labels(cell)[1] == listed
-    if listed and "|" not in cell:
-        assert tuple(sorted(map(to_label, to_label_list(cell) or ()))) == labels
-
-
-@pytest.mark.parametrize(
-    "cell", ["[a]", "(a)", "['a' + 'b']", "[a, 'b']", "['a'", '{"text": ["a"]}', "{a}", "['a']b", "{1, 2}", "{'x': 1}"]
-)
-def test_other_texts_are_no_lists(cell: str) -> None:
-    assert to_label_list(cell) is None
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,15 @@ def test_labels_of_every_type_are_read_from_every_format(values: list[Any], labe
     for name in ("a.jsonl", "a.csv"):
         read_labels = scan(tmp_path / name)[0].labels
         assert read_labels == labels, name
+
+
+def test_an_object_of_zeros_and_ones_is_read_as_labels_and_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": {"POS": n % 2, "NEG": 1 - n % 2}} for n in range(24)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    for task in (None, "classification"):
+        _, examples = read(path, task)
+        assert [example.target.labels for example in examples[:2]] == [("NEG",), ("POS",)]
+        assert {note for example in examples for note in example.notes} == {"one_hot_objects"}
+    write(tmp_path, "a.jsonl", '{"text": "x", "label": {"POS": 1, "NEG": 1}}\n')
+    with pytest.raises(BadData, match="exactly one of the keys 'POS', 'NEG' must be 1, but 2 are"):
+        read(path, "classification")
