@@ -12,7 +12,6 @@ import pytest
 from app.storage.blobs import BlobStore
 from tests.serving import Api, Shelf
 
-
 UNDOCUMENTED = ("/", "/docs", "/openapi.json")
 PARAMETERS = {  # values with which paths lead to existing objects; other parameters have the value `x`
     "name": "mood", "model": "mood", "model_id": "mood", "model_name": "mood", "reference": "mood:1", "version": "1",
