@@ -9,7 +9,7 @@ from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of
 from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
-from app.training.data.table_dialect import table_lines
+from app.training.data.table_dialect import LINE_END, is_stray_line_end, split_record, table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -23,7 +23,8 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips empty lines and repeated headers.
 
-    A record with a malformed quote or the wrong number of cells is invalid.
+    A record with a malformed quote or the wrong number of cells is invalid. A record with a line end of another kind is
+    several records, if all of them have as many cells as the header, and otherwise invalid.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
@@ -54,10 +55,10 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         for index in numbers:
             row[index] = commas.convert(row[index], where)
         if is_plain:
-            yield Record(where, dict(zip(names, row, strict=True)))
+            yield files.checked(source, Record(where, dict(zip(names, row, strict=True))))
         else:
             table.count_unnamed(row, unnamed)
-            yield Record(where, {name: row[index] for name, index in kept.items()})
+            yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
     table.remark()
     commas.remark()
 
@@ -74,6 +75,8 @@ class _Table:
         self._number = self._dialect.first_line - 1
         self.start = self._dialect.first_line  # the first line of the current record
         self._reader = self._dialect.reader(self._feed())
+        self._split: list[list[str]] = []  # the remaining rows of a record with line ends of several kinds
+        self._stray, self._first_stray = 0, ""
         self._unnamed, self._first_unnamed = 0, ""
         self._repeated, self._first_repeated = 0, ""
         self.names: list[str] = []
@@ -84,15 +87,43 @@ class _Table:
 
         If a malformed quote affects only one line, the error is returned; otherwise, it is raised.
         """
+        if self._split:
+            return self._split.pop(0)
         self.start, self._size = self._number + 1, 0
         self._record.clear()
         try:
             return next(self._reader, None)
         except csv.Error as error:
+            if is_stray_line_end(error) and (cells := self._split_record()):
+                return cells
             malformed = self._malformed(error)
+            if is_stray_line_end(error) and self.names and self._is_closed():
+                return malformed
             if len(self._record) == 1 and self.names and "expected after" in str(error):
                 return malformed  # the reader restarts on the next line
             raise malformed from None
+
+    def _split_record(self) -> list[str]:
+        """Read each line end in the current record as the end of a row. Returns the cells of the first row.
+
+        Returns an empty list unless each row has as many cells as the header.
+        """
+        try:
+            rows = split_record("".join(self._record), self._dialect)
+        except csv.Error:
+            return []
+        width = len(self.names or rows[0])
+        if any(len(cells) != width for cells in rows):
+            return []
+        self._stray += len(rows) - 1
+        self._first_stray = self._first_stray or f"line {self.start}"
+        self._split = rows[1:]
+        return rows[0]
+
+    def _is_closed(self) -> bool:
+        """Whether all quotes in the current record are closed, so that the following records can be trusted."""
+        parts = LINE_END.split("".join(self._record))
+        return not self._dialect.quoting or all(_wrong_quote(part, self._delimiter)[2] for part in parts)
 
     @property
     def header_place(self) -> str:
@@ -120,6 +151,12 @@ class _Table:
         """Add remarks about repeated headers, and about values that are not read because their column has no name."""
         if self._repeated:
             remark_repeated_header(self._source, self._repeated, self._first_repeated)
+        if self._stray:
+            ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
+            verb = "ends" if self._stray == 1 else "end"
+            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others with {ends[1]}; "
+            message += f"{ends[0]} is read as a line end there, because each part has as many cells as the header"
+            self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
@@ -143,14 +180,19 @@ class _Table:
         names = [name.strip() for name in cells] if isinstance(cells, list) else []
         if not any(names):
             raise self._source.fault("the header is empty; the first line must name the columns", self.header_place)
+        if fault := files.undecodable_fault(self._source, "".join(names), self.header_place):
+            raise fault
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:
         place, closed = self._place()
         reason = str(error)
-        if "new-line character" in reason:
-            reason = "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in "
-            return self._source.fault(f"malformed CSV: {reason}double quotes", f"line {self.start}")
+        if is_stray_line_end(error):
+            ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
+            reason = (
+                f"a line ends with {ends[0]} only, but others with {ends[1]}; use one kind of line end, or enclose "
+            )
+            return self._source.fault(f"malformed CSV: {reason}the cell in double quotes", f"line {self.start}")
         if not closed:
             reason = "this opening quote has no closing quote"
         elif "expected after" in reason:

@@ -48,7 +48,8 @@ def detect(
     The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
     content. If the content is clearly in another format, that format is used, and a remark reports this change.
     `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
-    that does not match the format, and text that cannot be decoded.
+    that does not match the format, and text in an unknown encoding. Records with single bytes that cannot be decoded
+    are faulty.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -88,7 +89,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     """Determine the encoding and the line endings of a text file and, if unknown, its format."""
     named = source.format
     try:
-        source = settle_encoding(source, encoding)
+        source = settle_encoding(source, encoding, is_tolerant=True)
     except BadData:
         if named in BINARY_FORMATS and _has_control_characters(source):  # a damaged file; its encoding is no matter
             raise _misnamed(source) from None

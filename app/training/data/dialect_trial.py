@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.training.data import files
 from app.training.data.column_values import ColumnValues
 from app.training.data.files import Source
-from app.training.data.table_dialect import TableDialect, table_lines
+from app.training.data.table_dialect import TableDialect, is_stray_line_end, split_record, table_lines
 
 TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _SUSPECTS = 1000  # the maximum number of suspects that are kept
@@ -57,7 +57,7 @@ class DialectTrial:
 
 
 def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in the given dialect. The trial has `failed` if there are malformed quotes."""
+    """Read the whole table in the given dialect. Sets `failed` in the result if there are malformed quotes."""
     trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1
@@ -65,24 +65,52 @@ def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
     def feed() -> Iterator[str]:
         nonlocal size, last
         for number, line in table_lines(source, dialect):
+            size, last = (size if record else 0) + len(line), number
             record.append(line)
-            size, last = size + len(line), number
             if size > files.RECORD_BYTES:
                 raise csv.Error("the record is too long")
             yield line
 
     width = 0
-    try:
-        for cells in dialect.reader(feed()):
-            if not width:
-                width = len(cells)
-                trial.values = ColumnValues(width)
-            _judge(trial, dialect.delimiter, cells, record, width, last)
-            record.clear()
-            size = 0
-    except csv.Error:
-        trial.failed = True
+    for cells in _rows(dialect, feed(), record, trial):
+        if not width:
+            width = len(cells)
+            trial.values = ColumnValues(width)
+        _judge(trial, dialect.delimiter, cells, record, width, last)
+        record.clear()
     return trial
+
+
+def _rows(dialect: TableDialect, lines: Iterator[str], record: list[str], trial: DialectTrial) -> Iterator[list[str]]:
+    """Yield the cells of each row. Ends at malformed quotes, with which the trial has failed.
+
+    `record` contains the lines of the current record. A record with a line end of another kind says nothing about the
+    dialect, so only its first row is yielded, and only if it is the header.
+    """
+    reader = dialect.reader(lines)
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            rows = _split(record, dialect) if is_stray_line_end(error) else []
+            trial.failed = not rows
+            if trial.failed:
+                return
+            if trial.rows:
+                record.clear()
+                continue
+            cells = rows[0]
+        if cells is None:
+            return
+        yield cells
+
+
+def _split(record: list[str], dialect: TableDialect) -> list[list[str]]:
+    """Return the rows of a record with line ends of several kinds, or an empty list if its quotes are malformed."""
+    try:
+        return split_record("".join(record), dialect)
+    except csv.Error:
+        return []
 
 
 def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:

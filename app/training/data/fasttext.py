@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from app.training.data.files import EVERYTHING, Record, Selection, Source, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, checked, lines
 from app.wording import counted
 
 PREFIX = "__label__"
@@ -30,7 +30,7 @@ def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Recor
             values = {"label": labels if len(labels) > 1 else next(iter(labels), None), "text": text.strip()}
             if PREFIX in text:
                 count, first = count + 1, first or f"line {number}"
-            yield Record(f"line {number}", values)
+            yield checked(source, Record(f"line {number}", values))
     if count:
         message = f"{counted(count, 'line')} {'has' if count == 1 else 'have'} {PREFIX} within or after"
         message += (

@@ -15,7 +15,7 @@ LISTED = 100  # the maximum number of faults that a report lists one by one
 # the number of kinds of faults that are counted separately, and the number of places that are named per kind
 _KINDS, _PLACES = 20, 5
 _VARYING = re.compile(
-    r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
+    r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
 
 OnFault = Callable[[BadData], None]
@@ -98,8 +98,8 @@ class Faults:
             raise self.failure(total)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
-        row.
+        """Return one error that reports all faults among `total` rows. If only one row is faulty, returns the error of
+        that row.
         """
         first = self.first[0]
         if self.rows == 1:

@@ -5,6 +5,7 @@ Files are streamed: at most one record, or one batch of Parquet rows, is in memo
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
@@ -23,6 +24,8 @@ from app.wording import counted
 _BLOCK = 1 << 16
 BOM = "\ufeff"
 _END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
+_ESCAPE = "escape-undecodable"  # the name of the error handler
+_ESCAPED = re.compile("[\udc00-\udcff]")
 RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
 
 
@@ -70,6 +73,8 @@ class Source:
     gzip: bool
     param: str = "training_file"
     encoding: str = "utf-8"
+    # Why some bytes cannot be decoded, if there are any; they are read as lone surrogates, and their records are faulty
+    undecodable: str = ""
     line_end: str = "\n"  # "\r" in files from old Macintoshes; "\n" even if lines end with "\r\n"
     remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
     settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -82,7 +87,10 @@ class Source:
 
     def open_text(self) -> io.TextIOWrapper:
         """Open the decompressed and decoded content. Line ends are not translated."""
-        return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
+        if not self.undecodable:
+            return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
+        codecs.register_error(_ESCAPE, _escape)
+        return io.TextIOWrapper(self.open(), self.encoding, _ESCAPE, self.line_end)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
         """Return an error about this file: '<file> <message>' or, with places, '<file>, <where>, …: <message>'."""
@@ -96,6 +104,38 @@ class Source:
     def _in_place(self, message: str, *where: str) -> str:
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
         return place + message
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Error handler that reads each byte that cannot be decoded as a lone surrogate, U+DC00 plus the byte."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def undecodable_fault(source: Source, text: str, *where: str) -> BadData | None:
+    """Return the error for the first byte of a text that could not be decoded, or None if there is none."""
+    escaped = _ESCAPED.search(text) if source.undecodable else None
+    return escaped and source.fault(f"the byte 0x{ord(escaped[0]) - 0xDC00:02x} is {source.undecodable}", *where)
+
+
+def checked(source: Source, record: Record) -> Record:
+    """Return the record, or a faulty record if some of its bytes, keys included, cannot be decoded."""
+    if source.undecodable:
+        for name, value in record.values.items():
+            for text in _texts((name, value)):
+                if fault := undecodable_fault(source, text, record.where, f"column {name!r}"):
+                    return Record(record.where, {}, fault)
+    return record
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all strings in a value, such as the keys and the values of an object."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def remark_repeated_header(source: Source, rows: int, first: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, checked, lines
 from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_key, rows_of
@@ -33,9 +33,12 @@ def header(source: Source) -> list[str]:
     """Return the keys of the first 100 records, in order of appearance. Records may have different keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
-    for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
-        names.update(dict.fromkeys(record.values))
-        fault = fault or record.fault
+    try:
+        for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
+            names.update(dict.fromkeys(record.values))
+            fault = fault or record.fault
+    except BadData as error:  # no later record can be read; a pass over all records reports this error with the others
+        fault = fault or error
     if not names and fault:
         raise fault
     if not names:
@@ -46,8 +49,8 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips blank lines. A malformed line becomes a record whose fault states the line and column.
 
-    Raises BadData for malformed JSON in a file that is not JSON Lines, because such a file cannot be read past the
-    error.
+    A file that is not JSON Lines can be read past malformed JSON only if each record begins a line, in the same column.
+    Otherwise, raises BadData.
     """
     kind = source.settled.get("json")
     if kind is None:
@@ -65,7 +68,7 @@ def _record(source: Source, where: str, value: Any) -> Record:
     if isinstance(value, BadData):
         return Record(where, {}, value)
     if isinstance(value, dict):
-        return Record(where, value)
+        return checked(source, Record(where, value))
     kind = {"list": "an array", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
     hint = "; for rows as arrays, the first array must name the columns" if isinstance(value, list) else ""
@@ -85,6 +88,8 @@ def _kind(source: Source) -> str:
         value, is_whole = json.loads(first), True
     except (ValueError, RecursionError):
         value, is_whole = _first(source), False
+    if value is None and first.strip() == "{" and not _row(beginning[-1], dict):  # the first object is malformed
+        return "objects"
     if not isinstance(value, dict) or (is_whole and len(beginning) > 1):
         return "lines"
     others = islice(objects(source), 1, 2)
@@ -101,21 +106,22 @@ def _kind_of_arrays(source: Source) -> str:
     return "arrays" if names and all(isinstance(name, str) and name.strip() for name in names) else "lines"
 
 
-def _row(line: str) -> list[Any]:
-    """Return the array in a line, or an empty list if the line is something else."""
+def _row(line: str, kind: type[list[Any] | dict[str, Any]] = list) -> Any:
+    """Return the array (or the object, for this `kind`) in a line, or an empty list if the line is something else."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return []
-    return value if isinstance(value, list) else []
+    return value if isinstance(value, kind) else []
 
 
 def _first(source: Source) -> Any:
     """Return the first JSON value (of an array, its first element), or None if the text is empty or malformed."""
     try:
-        return next(objects(source), (1, None))[1]
+        value = next(objects(source), (1, None))[1]
     except BadData:
         return None
+    return None if isinstance(value, BadData) else value
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from itertools import islice
 
 from app.training.data.fasttext import PREFIX
-from app.training.data.files import Source, lines
+from app.training.data.files import Source, lines, undecodable_fault
+from app.training.data.notes import PLACES, listed_places
 from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wire.file_formats import SUFFIXES, format_of
@@ -46,8 +47,27 @@ def as_table(source: Source, task: str | None) -> Source:
     """Change the format of a text file to that of a table if its content is clearly a table.
 
     For the generation task, a text file is always plain text. If the text may be a table and the request does not name
-    a task, raises BadData, so that the user can decide.
+    a task, raises BadData, so that the user can decide. Also raises BadData for plain text with bytes that cannot be
+    decoded.
     """
+    source = _recognised(source, task)
+    if source.format == "text" and source.undecodable:
+        raise _damaged_text(source)
+    return source
+
+
+def _damaged_text(source: Source) -> BadData:
+    """Return the error for plain text with bytes that cannot be decoded. The error lists the lines with such bytes."""
+    first: BadData = source.settled["undecodable"]
+    damaged = [f"line {number}" for number, line in lines(source) if undecodable_fault(source, line)]
+    if len(damaged) < 2:
+        return first
+    message = f"{first.reason}. In total, {len(damaged):,} lines have such bytes"
+    return source.fault(f"{message} ({listed_places(damaged[:PLACES], len(damaged))})", *first.where)
+
+
+def _recognised(source: Source, task: str | None) -> Source:
+    """Return the source of a text file, with another format if its content is clearly a table."""
     if source.format != "text" or task == "generation":
         return source
     sample = [line.rstrip("\r\n") for _, line in islice(lines(source), _SAMPLE)]
