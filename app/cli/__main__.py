@@ -38,6 +38,7 @@ from app.cli import (
 from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
+from app.cli.unknown_options import suggest
 from app.cli.wording import in_own_words, leading_option, option_for
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
@@ -111,7 +112,7 @@ def main() -> None:
 
 
 def refuse(error: Any) -> NoReturn:
-    """Print a usage error and exit. For an unknown option, the message suggests the most similar known option."""
+    """Print a usage error and exit. For an unknown option, the message suggests what to write instead."""
     message = error.format_message()
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -119,14 +120,7 @@ def refuse(error: Any) -> NoReturn:
     context = error.ctx
     option = getattr(error, "option_name", None)
     if option and context:
-        options = [
-            name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)
-        ]
-        flags = [name for name in options if name.startswith("-")]  # the others are names of arguments
-        name = option.removeprefix("--")
-        is_argument = f"; {name} is an argument of the command, so write only its value"
-        hint = is_argument if name in options else did_you_mean(option, flags)
-        message = f"no such option: {option}{hint}"
+        message = f"no such option: {option}{suggest(option, context)}"
     print(f"ostinato: {message[:1].lower()}{message[1:]}", file=sys.stderr)
     if context:
         print(f"`{context.command_path} --help` describes the command", file=sys.stderr)

@@ -57,7 +57,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     )
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:
-        shown = label if label.isprintable() and label.strip() == label else repr(label)
+        shown = label if label and label.isprintable() and label.strip() == label else repr(label)
         print(f"  {shown}  {value:.6f}")
 
 

@@ -94,7 +94,7 @@ def test(
 
 @webhooks.command("delete")
 def delete(endpoint_id: EndpointId, as_json: Json = False) -> None:
-    """Delete a webhook endpoint and the events that wait for it."""
+    """Delete a webhook endpoint and the events that are waiting to be sent to it."""
     with connect() as client:
         reply = client.call("DELETE", f"{ENDPOINTS}/{endpoint_id}")
     print_json(reply) if as_json else print(f"{endpoint_id} is deleted")

@@ -53,8 +53,9 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels. Raises
-    InvalidRequest for an answer to a question that does not exist.
+    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels, and
+    `labels_entry` is the name of the file's entry with the labels. Raises InvalidRequest for an answer to a question
+    that does not exist.
     """
 
     def __init__(self, answers: Mapping[str, str]) -> None:
@@ -65,6 +66,7 @@ class Answers:
         self._answers = answers
         self._used: set[str] = set()
         self.labels: int | None = None
+        self.labels_entry: str | None = None
         self.open: list[Question] = []
         self.assumed: list[str] = []  # each as `field=value: reason`
 

@@ -12,6 +12,7 @@ from tokenizers import models, processors
 
 from app import strict_json
 from app.errors import InvalidRequest
+from app.importing.extras import VOCABULARIES, find
 from app.importing.questions import Answers, Question
 from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
@@ -44,6 +45,9 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
     if isinstance(value, Tokenizer):
         _check_size(value.vocab_size, rows, path.name, answers)
         return value
+    if isinstance(value, dict) and (entry := find(VOCABULARIES, value)):
+        answers.assumed.append(f"vocabulary={entry[0]}: taken from the entry of {path.name} with this name")
+        value = entry[1]
     return tokenizer_from(value, path.name, rows, answers)
 
 

@@ -21,7 +21,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the file. `body` is the body of a request to the batch's endpoint, which is `url`."""
+    """One line of the file. `body` is the body of a request to `url`, the batch's endpoint."""
 
     custom_id: Annotated[str, Meta(min_length=1, max_length=512)]
     method: str
@@ -30,7 +30,7 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NumberedRequest(NamedTuple):
-    """A request with the number of its line, from 1, and its position among the requests, from 0."""
+    """A request with its line number (from 1) and its position among the requests (from 0)."""
 
     line: int
     position: int
@@ -92,7 +92,7 @@ def check(path: Path, endpoint: str) -> CheckedInput:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers. A line that is too long is the last one."""
+    """Yield the lines that are not blank, with their numbers. Reading ends after a line that is too long."""
     with path.open("rb") as file:
         number = 0
         while text := file.readline(MOST_LINE + 1):

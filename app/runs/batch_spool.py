@@ -18,7 +18,7 @@ from zlib import crc32
 
 
 class SpooledAnswer(NamedTuple):
-    """The position of an answer's line in the spool, without its line end, and whether the answer is a success."""
+    """The position of an answer's line in the spool, without the line ending, and whether the answer is a success."""
 
     offset: int
     size: int

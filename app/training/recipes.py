@@ -177,7 +177,7 @@ def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Re
 
 
 def _passes(count: int, batch_size: int) -> float:
-    """Return the number of epochs for fine-tuning. Few rows need more epochs (Mosbach et al., 2021, section 6)."""
+    """Return the number of epochs for fine-tuning, which is larger for few rows (Mosbach et al., 2021, section 6)."""
     least = LEAST_STEPS / max(1, math.ceil(count / batch_size))
     return float(round(max(least, min(20.0, max(3.0, 12_000 / count))))) if count else 2.0
 

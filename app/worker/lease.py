@@ -77,7 +77,7 @@ class Lease:
         """Run `work` in a transaction. If the database is unavailable, try again until the lease expires.
 
         `work` must raise Fenced if the attempt no longer holds the job. `work` may run twice, because a commit may
-        succeed although its confirmation is lost. Raises LeaseLost.
+        succeed even if its confirmation is lost. Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:

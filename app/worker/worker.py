@@ -1,7 +1,8 @@
 """A lane of the worker, which claims jobs and executes them one after another.
 
 A worker has two lanes: one for training jobs and evaluations, and one for batches. Each lane runs in a separate thread.
-A job in one lane does not delay the jobs in the other. A separate thread beside the first lane sends webhook events.
+A job in one lane does not delay the jobs in the other. A separate thread that runs alongside the first lane sends
+webhook events.
 """
 
 from __future__ import annotations

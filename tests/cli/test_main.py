@@ -41,12 +41,6 @@ def test_the_nearest_command_or_option_is_suggested(ostinato: Run, arguments: tu
     assert done.status == 2 and f"did you mean {suggestion}?" in done.err.lower()
 
 
-def test_the_name_of_an_argument_is_not_suggested_as_an_option(ostinato: Run) -> None:
-    done = ostinato("evaluate", "a.csv", "--model", "m")
-    assert done.status == 2 and "did you mean" not in done.err
-    assert "no such option: --model; model is an argument of the command, so write only its value" in done.err
-
-
 @pytest.mark.parametrize("value", ["inf", "1e400", "nan"])
 def test_a_number_that_is_not_finite_is_named(service: Service, ostinato: Run, value: str) -> None:
     done = ostinato("train", "a.csv", "--epochs", value)

@@ -32,8 +32,8 @@ def decoder_content(version: SourceVersion) -> DirectoryContent:
         wrong.append(f"kv_heads is {config.kv_heads}, activation is {config.activation}")
     if wrong:
         raise ExportRefused(
-            f"transformers has no language model with the layers of this version: {', '.join(wrong)}; serve it with "
-            "this service; `ostinato export` and `ostinato import` also move it to another machine"
+            f"transformers has no language model with the layers of this version: {', '.join(wrong)}; serve the "
+            "version with this service, and use `ostinato export` and `ostinato import` to move it to another machine"
         )
     content = _gpt2(version) if gpt2 else _llama(version)
     end = None if version.tokenizer is None else version.tokenizer.eos_id

@@ -1,4 +1,4 @@
-"""The layers of Llama, which many families share: their names in transformers, and their entries of config.json."""
+"""The layers of Llama, which many families share: their names in transformers, and their entries in config.json."""
 
 from __future__ import annotations
 

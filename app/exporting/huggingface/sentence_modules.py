@@ -16,7 +16,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def modules(version: SourceVersion) -> Modules:
-    """Return the files for a version for embeddings, or for a version with a head of a single layer after the pooling.
+    """Return the files for an embedding version, or for a version whose head is a single layer after the pooling.
 
     Raises ExportRefused for any other pooling or head.
     """

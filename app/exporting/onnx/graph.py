@@ -40,7 +40,7 @@ class Graph:
         return self.constant(np.array(values, np.int64), "integers")
 
     def number(self, value: int) -> str:
-        """Add a constant integer without dimensions."""
+        """Add a scalar integer constant."""
         return self.constant(np.array(value, np.int64), "number")
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from app.importing.pytorch.functions import ask_function
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
 from app.importing.pytorch.parts import POSITIONS, UnknownNetwork, one_prefix, split_layers
 from app.importing.pytorch.roles import find_roles
@@ -61,8 +62,8 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
         "final_norm": "body.norm.weight" in weights,
         "norm_eps": answers.number("norm_eps", 1e-5, "PyTorch's default layer_norm_eps"),
         "heads": _heads(width, answers),
-        "activation": answers.ask(
-            Question("activation", "which activation do the layers use?", ("relu", "gelu"), "relu")
+        "activation": ask_function(
+            "activation", "which activation do the layers use?", answers, ("relu", "gelu"), "relu"
         ),
         "norm_first": answers.ask(
             Question("norm_first", "is the norm applied before each sublayer (pre-norm)?", ("no", "yes"), "no")

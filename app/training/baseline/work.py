@@ -47,7 +47,7 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return the number of characters whose n-grams are counted, for this number of n-gram lengths."""
+        """Return how many characters are used to count n-grams, given the number of n-gram lengths."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:

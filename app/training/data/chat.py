@@ -28,7 +28,7 @@ Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Message:
-    """A message of a conversation. Without a `text`, it is left out, like most tool calls."""
+    """A message of a conversation. If it has no `text`, the message is left out; most tool calls have none."""
 
     role: str
     text: str | None

@@ -116,7 +116,7 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error for a file without training rows, or None. `param` is the request field of the file."""
+    """Return the error for a file without training rows, or None. `param` is the file's field in the request."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

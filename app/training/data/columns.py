@@ -181,7 +181,7 @@ def read_split(layout: Layout, record: Record) -> int:
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Context manager that converts an unexpected error to BadData that states the place of the record.
+    """Context manager that converts an unexpected error to BadData, which states the record's place.
 
     A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
     error message about the data.

@@ -57,7 +57,7 @@ class DialectTrial:
 
 
 def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in the given dialect. The trial has `failed` if there are malformed quotes."""
+    """Read the whole table in the given dialect. Sets `failed` in the result if there are malformed quotes."""
     trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1

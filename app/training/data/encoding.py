@@ -110,7 +110,7 @@ def _damaged(source: Source, error: _DecodingError, reason: str, is_tolerant: bo
 
 @dataclass(frozen=True, slots=True)
 class _DecodingError:
-    """The first byte that cannot be decoded, and its place."""
+    """The first byte that cannot be decoded, and its position."""
 
     byte: int
     offset: int

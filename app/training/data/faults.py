@@ -98,8 +98,8 @@ class Faults:
             raise self.failure(total)
 
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
-        row.
+        """Return one error that reports all faults among `total` rows. If only one row is faulty, returns the error of
+        that row.
         """
         first = self.first[0]
         if self.rows == 1:

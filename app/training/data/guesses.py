@@ -111,8 +111,9 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
     """Return the columns that certainly contain the labels in a table of texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
-    for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
-    columns only look like labels. Without this check, the run would train a language model and ignore these columns.
+    for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task and
+    some columns only look like labels. Without this check, the run would train a language model and ignore these
+    columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]

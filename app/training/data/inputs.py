@@ -1,4 +1,4 @@
-"""Opens the data files of a training run, and checks that they fit each other and the request."""
+"""Opens the data files of a training run, and checks that they match each other and the request."""
 
 from __future__ import annotations
 

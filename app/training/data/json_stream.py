@@ -45,7 +45,7 @@ class JsonStream:
         return True
 
     def at_end(self) -> bool:
-        """Whether no value follows: the array or, if the values are not in an array, the text ends here."""
+        """Whether no value follows, because the array ends here (or the text, if the values are not in an array)."""
         return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
 
     def next(self) -> Any:

@@ -102,7 +102,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
 
 
 def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str, ...]:
-    """Return the columns of zeros and ones that the request lists, separated by commas, in place of a label column."""
+    """Return the columns of zeros and ones that the request lists (separated by commas) instead of a label column."""
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())

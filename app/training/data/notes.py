@@ -210,7 +210,7 @@ class NotedRows:
 
 
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
-    """Return the sentence that reports a note that applies `count` times.
+    """Return the sentence for a note that applies `count` times.
 
     For several rows that are left out, it ends with the first `places`. `details` are the details of the note.
     """

@@ -181,7 +181,7 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 class StreamBatches:
     """Batches of `size` windows of one text. A window has `window` tokens.
 
-    A batch is split into pieces of at most `micro_tokens` tokens, or of a single window if it is longer.
+    A batch is split into pieces of at most `micro_tokens` tokens, or of one window each if a window is longer.
     """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""Collects held-out outputs for calibrating the final version, unbiased by the choice of the checkpoint.
+"""Collects held-out outputs, unbiased by the choice of the checkpoint, for calibrating the final version.
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs are better on the rows of that
 evaluation than on new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
@@ -40,7 +40,7 @@ class FoldBest:
 
 
 def most_rows(width: int) -> int:
-    """Return the maximum number of rows for a calibration, if the network has `width` outputs."""
+    """Return the maximum number of rows for the calibration of a network with `width` outputs."""
     return min(ROWS, VALUES // width)
 
 

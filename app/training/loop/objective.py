@@ -101,7 +101,7 @@ class RowObjective(ABC):
         self._network_loss = self._branch_loss if network.config.architecture == "linear" else self._loss
 
     def weight(self, batch: Batch) -> float:
-        """Return the divisor of the summed loss. The batch must be on the CPU."""
+        """Return the number by which the summed loss is divided. The batch must be on the CPU."""
         return float(batch.targets.numel())
 
     def __call__(self, batch: Batch) -> BatchLoss:

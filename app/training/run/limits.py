@@ -65,7 +65,7 @@ def _tasks() -> int:
 
 
 def _drop_privileges() -> None:
-    """Give up the capabilities of root, and the right to gain privileges from programs such as sudo.
+    """Drop root's capabilities, and the right to gain privileges from programs such as sudo.
 
     The process keeps its user, and root keeps its access to all files, because the data folder may belong to another
     user.

@@ -195,7 +195,7 @@ def test_more_labels_than_half_the_width_become_a_module(tmp_path: Path) -> None
         ),
         (
             {"architecture": "transformer", "task": "generation"},
-            r"no language model with the layers of this version: head_bias is true; serve it with this service",
+            r"no language model with the layers of this version: head_bias is true; serve the version with",
         ),
         (
             {"architecture": "transformer", "task": "generation", "ngram_buckets": 64, "ngram_tokens": 2},
