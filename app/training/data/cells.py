@@ -74,7 +74,7 @@ def to_label(value: Any) -> str:
     """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
-        hint = f"; {LABEL_FORMS}" if isinstance(value, dict) else hint
+        hint = f"; write the label as text; {LABEL_FORMS}" if isinstance(value, dict) else hint
         raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):
         if math.isnan(value):

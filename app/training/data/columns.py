@@ -18,7 +18,7 @@ from app.training.data.cells import (
 )
 from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
-from app.training.data.label_forms import is_one_hot, is_one_hot_cell, to_label_list, to_labels
+from app.training.data.label_forms import is_one_hot, is_one_hot_cell, to_distinct, to_label_list, to_labels
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
 from app.training.data.notes import (
@@ -151,8 +151,7 @@ def _to_open_target(value: Any) -> Target:
     is_text = isinstance(value, str)
     if elements is None or (is_text and not all(map(_is_label, elements))):
         return _to_target(value)
-    labels = tuple(sorted({to_label(element) for element in elements}))
-    return Target(labels, listed=True, typed=() if is_text else _typed(elements))
+    return Target(to_distinct(elements), listed=True, typed=() if is_text else _typed(elements))
 
 
 def _is_label(element: Any) -> bool:

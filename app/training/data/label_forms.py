@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from app.training.data.cells import LABEL_FORMS, CellError, is_blank, parse_json, to_flag, to_label
+from app.training.data.cells import LABEL_FORMS, CellError, describe, is_blank, parse_json, to_flag, to_label
 
 _LONGEST_LITERAL = 10_000  # characters
 _TEXT_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys of objects with one label
@@ -42,7 +42,15 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     if elements is None:
         is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
         return (() if is_empty else (to_label(value),)), False
-    return tuple(sorted({to_label(element) for element in elements})), True
+    return to_distinct(elements), True
+
+
+def to_distinct(elements: list[Any]) -> tuple[str, ...]:
+    """Return the distinct labels of a list, sorted. Raises CellError for an element that is not a label."""
+    for element in elements:
+        if isinstance(element, (list, dict)):
+            raise CellError(f"the list of labels contains {describe(element)}; {LABEL_FORMS}")
+    return tuple(sorted({to_label(element) for element in elements}))
 
 
 def to_label_list(value: Any) -> list[Any] | None:

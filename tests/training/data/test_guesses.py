@@ -199,6 +199,11 @@ def test_labels_in_objects_and_lists_are_asked_about(name: str, value: object, t
     assert result.error is None and sum(result.report["rows"].values()) == 40
 
 
+def test_objects_that_are_the_same_in_all_rows_are_no_labels(tmp_path: Path) -> None:
+    rows = [{"text": text, "span": {"start": 0, "end": 1}} for text, _ in REVIEWS]
+    assert check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))).task == "generation"
+
+
 def test_objects_of_zeros_and_ones_are_asked_about_in_parquet(tmp_path: Path) -> None:
     rows = [{"text": text, "cats": {"POS": n % 2, "NEG": 1 - n % 2}} for n, (text, _) in enumerate(REVIEWS)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")

@@ -83,6 +83,12 @@ def test_what_looks_like_a_list_and_cannot_be_read_is_a_fault(cell: str) -> None
         to_labels(cell)
 
 
+@pytest.mark.parametrize("value", [[["a", "b"]], [{"label": "a"}, {"label": "b"}], ["a", ["b"]]])
+def test_nested_lists_are_told_which_forms_are_accepted(value: list[Any]) -> None:
+    with pytest.raises(CellError, match=r"the list of labels contains an? \w+; write several labels as a JSON list"):
+        to_labels(value)
+
+
 @pytest.mark.parametrize(
     "cell", ["(other)", "[other]", "(a), (b)", "(a) first, (b) second", "a, b", '"a, b"', "f(x, y)"]
 )
