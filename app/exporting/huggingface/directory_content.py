@@ -22,7 +22,7 @@ class Modules:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryContent:
-    """The content of config.json, the tensors under their names in transformers, and further modules, if any."""
+    """The content of config.json, the tensors under their names in transformers, and additional modules, if any."""
 
     config: dict[str, Any]
     tensors: Tensors

@@ -1,4 +1,4 @@
-"""Writes a version as a directory in the layout of Hugging Face, for `ostinato export` on the user's machine.
+"""Writes a version as a directory in Hugging Face's layout, for `ostinato export` on the user's machine.
 
 Imports neither torch nor transformers.
 """

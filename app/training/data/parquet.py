@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from app.training.data.class_names import apply_names, class_names
 from app.training.data.files import Record, Selection, Source, check_repeated, first_columns
+from app.training.data.float_columns import FloatColumns
 from app.training.data.seekable import seekable
 from app.training.failures import BadData
 
@@ -35,11 +36,15 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         for name, names in classes.items():
             message = f"its numbers are read as the class names of the schema: {', '.join(names[:10])}"
             source.remark("class_names", message, f"column {name!r}", len(names))
+        narrow = FloatColumns(source, selection.numbers)
         batches = file.iter_batches(batch_size=_batch_size(file), columns=columns)
         while (batch := _next(source, batches, number)) is not None:
-            for values in _values(source, _widened(_first_of_each(batch), selection), number, selection.ignored):
+            batch = _first_of_each(batch)
+            narrow.add(batch, selection.ignored)
+            for values in _values(source, _widened(batch, selection), number, selection.ignored):
                 number += 1
                 yield apply_names(source, Record(f"row {number}", values), classes)
+        narrow.remark()
 
 
 def _names(file: pq.ParquetFile) -> list[str]:
