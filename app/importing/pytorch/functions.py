@@ -14,7 +14,7 @@ def ask_function(
 ) -> str:
     """Ask for a function. The question states the parameters that the function must have."""
     fixed = [describe_function(function) for function in options if function in PARAMETERS]
-    text = f"{text} With other parameters than {', '.join(fixed)}, a function cannot be imported"
+    text = f"{text} The service computes {', '.join(fixed)}; other parameters cannot be imported"
     return answers.ask(Question(field, text, options, usual))
 
 
