@@ -125,14 +125,15 @@ def split_labels(text: str, delimiter: str) -> list[str]:
 
 
 def _is_balanced(text: str) -> bool:
-    """Whether all brackets and double quotes of a string are closed."""
+    """Whether all brackets and quotes of a string are closed. A single quote within a word is an apostrophe."""
     open_: list[str] = []
     for character in text:
         if character in _PAIRS:
             open_.append(_PAIRS[character])
         elif character in ")]}" and (not open_ or open_.pop() != character):
             return False
-    return not open_ and text.count('"') % 2 == 0
+    is_quoted = text.lstrip().startswith("'")
+    return not open_ and text.count('"') % 2 == 0 and not (is_quoted and text.count("'") % 2)
 
 
 def _closing(text: str) -> int:

@@ -106,4 +106,7 @@ def test_other_objects_are_not_one_hot(value: dict[str, Any]) -> None:
 def test_a_cell_is_split_only_outside_of_brackets_and_quotes() -> None:
     assert split_labels("Arts (crafts, toys), Books", ",") == ["Arts (crafts, toys)", "Books"]
     assert split_labels('a, "b, c"', ",") == ["a", '"b, c"']
+    assert split_labels("'a, b', c", ",") == ["'a, b'", "c"]
+    assert split_labels("don't, can't", ",") == ["don't", "can't"]
+    assert split_labels("'tis, other", ",") == ["'tis, other"]
     assert split_labels(":(, sad", ",") == [":(, sad"]
