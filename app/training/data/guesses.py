@@ -10,7 +10,7 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
-from app.training.data.label_forms import is_one_hot_cell, to_label_list
+from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
@@ -52,6 +52,11 @@ class Sample:
     def categories(self) -> list[str]:
         """Return the columns with few distinct values, each of which occurs often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
+
+    def scored(self) -> list[str]:
+        """Return the columns with objects of numbers between 0 and 1, unless all numbers are 0 or 1."""
+        objects = (name for name, values in self._values.items() if values and all(map(is_scored_cell, values)))
+        return [name for name in objects if not all(map(is_one_hot_cell, self._values[name]))]
 
     def numbers(self) -> list[str]:
         """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
@@ -125,6 +130,12 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
         return flags
     if task is None and (usual or flags or sample.categories()):
         raise _question(source, usual, flags, sample.categories(), numbers)
+    if task is None and (scored := sample.scored()):
+        raise source.fault(
+            f"has texts, and the objects in {quoted(scored)} may contain the scores of labels: to classify, write the "
+            "label of each row as text in a column named label; to generate text, set the task (task) to generation",
+            param="task",
+        )
     return []
 
 

@@ -87,6 +87,14 @@ def is_one_hot(value: Any) -> bool:
         return False
 
 
+def is_scored_cell(value: Any) -> bool:
+    """Whether a cell is an object of numbers between 0 and 1, such as the scores of labels, perhaps in a string."""
+    value = _parse(value) if isinstance(value, str) and value.startswith("{") else value
+    if not isinstance(value, dict) or len(value) < 2:
+        return False
+    return all(isinstance(score, (int, float)) and 0 <= score <= 1 for score in value.values())
+
+
 def looks_like_list(text: str) -> bool:
     """Whether a string is written like several labels in brackets, even if it cannot be read as such.
 

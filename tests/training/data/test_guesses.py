@@ -204,6 +204,20 @@ def test_objects_that_are_the_same_in_all_rows_are_no_labels(tmp_path: Path) -> 
     assert check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))).task == "generation"
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_objects_of_scores_are_asked_about(as_text: bool, tmp_path: Path) -> None:
+    scores = [{"POS": 0.25 * (n % 4), "NEG": 1 - 0.25 * (n % 4)} for n in range(40)]
+    rows = [
+        {"text": text, "cats": json.dumps(cats) if as_text else cats}
+        for (text, _), cats in zip(REVIEWS, scores, strict=True)
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    error = check_files(path).error
+    assert error is not None and error.param == "task"
+    assert "'cats'" in error.message and "write the label of each row as text in a column named label" in error.message
+    assert check_files(path, task="generation").error is None
+
+
 def test_objects_of_zeros_and_ones_are_asked_about_in_parquet(tmp_path: Path) -> None:
     rows = [{"text": text, "cats": {"POS": n % 2, "NEG": 1 - n % 2}} for n, (text, _) in enumerate(REVIEWS)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
