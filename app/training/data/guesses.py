@@ -78,6 +78,8 @@ class Sample:
     def _is_category(self, values: list[Any]) -> bool:
         if values and all(map(is_one_hot_cell, values)):
             return any(value != values[0] for value in values)
+        if values and all(map(is_scored_cell, values)):
+            return False
         lists = [_elements(value) for value in values]
         if len(values) < _FEWEST_ROWS or any(isinstance(v, (list, dict)) for elements in lists for v in elements):
             return False
