@@ -1,8 +1,9 @@
 // Line charts, drawn by uPlot in the page's colours. Each chart has a table of the last values for screen readers.
 
 import { h, replace } from "./dom.js";
-import { number } from "./format.js";
+import { clock, number } from "./format.js";
 
+const STEPS = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
 const COLOURS = ["--first", "--second", "--third", "--fourth"];
 const colour = (name) => {
   const probe = h("span", { style: { color: `var(${name})` } });
@@ -68,7 +69,7 @@ export class Chart {
     return {
       width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
       cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time } },
-      axes: [{ ...axis, size: 30 },
+      axes: [{ ...axis, size: 30, ...(this.time ? { space: 80, values: (_, ticks) => ticks.map(clock) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
         { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({
         label: s.name, spanGaps: true, width: 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
@@ -86,7 +87,7 @@ export class Chart {
       const value = plot.data[i + 1][index];
       if (value !== null && value !== undefined) item.textContent = `${this.series[i].name} ${this.format(value)}`;
     });
-    this.legend.title = this.time ? new Date(x * 1000).toLocaleTimeString() : `${this.xName} ${number(x)}`;
+    this.legend.title = this.time ? clock(x) : `${this.xName} ${number(x)}`;
   }
 }
 

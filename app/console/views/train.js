@@ -114,12 +114,12 @@ function modelCard(state) {
     models.value = state.model;
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
-  const alias = h("input", { placeholder: "none; for example, champion", oninput: () => (state.alias = alias.value.trim()) });
+  const alias = h("input", { placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   const groups = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
     options.map(([key, label, kind, help]) => field(label, optionControl(state, key, kind), help)))));
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."),
-    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias is moved to the new version when training ends. Leave it empty to decide later.")),
+    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
     h("details", { class: "more" }, h("summary", {}, "Options (chosen automatically unless set)"), groups));
 }
 
@@ -145,7 +145,7 @@ async function dryRun(state, report) {
   replace(report, waiting, progress(null, "Checking"));
   try {
     const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: state.signal });
-    if (turn === state.version) replace(report, dataPart(estimate), planPart(estimate));
+    if (turn === state.version) replace(report, h("div", { class: "stack" }, dataPart(estimate), planPart(estimate)));
   } catch (error) {
     if (error.name === "AbortError" || turn !== state.version) return;
     if (error.code === "dry_run_busy") setTimeout(() => turn === state.version && dryRun(state, report), 1000 * (error.retryAfter || 3));
