@@ -13,6 +13,9 @@ const colour = (name) => {
   return value;
 };
 
+// The range of an axis whose values are all equal.
+const flat = (value) => (value === 0 ? [0, 1] : [Math.min(0, 2 * value), Math.max(0, 2 * value)]);
+
 let library;
 function load() {
   library ||= Promise.all([import("./vendor/uPlot.esm.js"), style()]).then(([module]) => module.default);
@@ -60,15 +63,15 @@ export class Chart {
     const UPlot = await load();
     this.plot?.destroy();
     if (!this.box.clientWidth) await new Promise(requestAnimationFrame);
-    this.plot = new UPlot(this.options(), aligned(this.series), this.box);
+    this.plot = new UPlot(this.options(UPlot), aligned(this.series), this.box);
   }
 
-  options() {
+  options({ rangeNum }) {
     const [text, grid] = [colour("--muted"), colour("--grid")];
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return {
       width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
-      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time } },
+      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time }, y: { range: (_, low, high) => (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
       axes: [{ ...axis, size: 30, ...(this.time ? { space: 80, values: (_, ticks) => ticks.map(clock) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
         { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({

@@ -8,7 +8,7 @@ export function number(value, digits = 4) {
   if (Number.isInteger(value)) return value.toLocaleString("en-US").replaceAll(",", NARROW);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e", " e");
-  return value.toLocaleString("en-US", { maximumSignificantDigits: digits, useGrouping: false });
+  return value.toLocaleString("en-US", { maximumSignificantDigits: digits }).replaceAll(",", NARROW);
 }
 
 export const percent = (share, digits = 1) =>

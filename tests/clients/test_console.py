@@ -159,6 +159,17 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         expect(page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
 
 
+def test_the_sign_in_page_can_be_read_by_everybody(browser: Browser, settings: Settings, engine: FakeEngine) -> None:
+    guarded = msgspec.structs.replace(settings, api_keys="ann:secret-of-ann-1")
+    with Api(guarded) as api, visit(browser, api.url, width=380) as visitor:
+        visitor.page.goto(api.url)
+        expect(visitor.page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 380
+        assert serious_problems(visitor.page) == []
+        visitor.page.emulate_media(color_scheme="dark")
+        assert serious_problems(visitor.page) == []
+
+
 COMPARED = "compare?versions=mood:1,mood:2"
 PLACES = (
     "",
@@ -207,6 +218,10 @@ def test_a_file_is_previewed_uploaded_and_trained_on(console: Visit, api: Api, e
         {"name": "My moods.csv", "mimeType": "text/csv", "buffer": content}
     )
     expect(page.get_by_role("cell", name="a, quoted")).to_be_visible()
+    page.get_by_label("Architecture").select_option("gru")
+    expect(page.get_by_text("The choices have changed since this check.")).to_be_visible()
+    page.get_by_label("Architecture").select_option("auto")
+    expect(page.get_by_text("The choices have changed since this check.")).to_have_count(0)
     page.get_by_label("Architecture").select_option("gru")
     page.get_by_text("Options (chosen automatically").click()
     page.get_by_label("Epochs").fill("3")

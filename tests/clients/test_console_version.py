@@ -12,7 +12,7 @@ from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
 from tests.serving import Api, Shelf
 
 LABELS = ("negative", "neutral", "positive")
-MATRIX = [[40, 2, 3], [4, 30, 1], [0, 5, 55]]
+MATRIX = [[25, 3, 17], [14, 20, 1], [0, 23, 37]]
 FIGURES = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
 METRICS = {"rows": 140, "accuracy": 0.89, "per_class": dict.fromkeys(LABELS, FIGURES), "confusion_matrix": MATRIX}
 RISK = [
@@ -55,7 +55,8 @@ def read(page: Page, heading: str) -> str:
 
 def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) -> None:
     expect(page.get_by_role("heading", name="Threshold for answers")).to_be_visible()
-    assert "positive answered as neutral – 5 rows, 8.3 % of 60" in read(page, "Confusions")
+    expect(page.get_by_role("heading", name="Most frequent confusions")).to_be_visible()
+    assert "positive answered as neutral – 23 rows, 38.3 % of 60" in read(page, "Confusions")
     limit = page.get_by_label("Wrong answers at most")
     limit.fill("2")
     assert "With 97.5 % confidence, at most 2.0 % of the answers are wrong" in read(page, "Threshold for answers")

@@ -11,8 +11,9 @@ const TASKS = ["classification", "multilabel", "regression", "generation"];
 const MOST = 30;
 const STRONGEST = 45;  // per cent
 
-export function embedPane(context) {
-  if (!references(context, TASKS).length) return empty("No models yet.");
+export function embedPane({ versions, ...rest }) {
+  const context = { ...rest, versions: versions.filter((v) => v.architecture !== "linear") };  // they have no embeddings
+  if (!references(context, TASKS).length) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
   const model = modelSelect(context, TASKS);
   const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
