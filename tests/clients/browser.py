@@ -65,9 +65,9 @@ def serious_problems(page: Page) -> list[tuple[str, str, list[str]]]:
     page.evaluate(AXE.read_text(encoding="utf-8"))
     result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        (found["id"], found["help"], [node["html"][:200] for node in found["nodes"]])
-        for found in result["violations"]
-        if found["impact"] in ("serious", "critical")
+        (problem["id"], problem["help"], [node["html"][:200] for node in problem["nodes"]])
+        for problem in result["violations"]
+        if problem["impact"] in ("serious", "critical")
     ]
 
 
