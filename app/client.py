@@ -113,7 +113,7 @@ class Client:
         return dict(self.call("POST", "/v1/fine_tuning/jobs", params={"dry_run": "true"}, json=body))
 
     def create_evaluation(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Create an evaluation. The idempotency key ensures that a retried request does not create a second one."""
+        """Create an evaluation. The idempotency key prevents a retried request from creating a second evaluation."""
         return dict(self.post("/v1/evaluations", body, headers={"Idempotency-Key": uuid.uuid4().hex}))
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -143,8 +143,12 @@ class Client:
             response.close()
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Request:
-        if {".", ".."} & set(path.split("/")):
-            raise ServiceError(f"{path.rpartition('/v1/')[2]!a} is not a valid name: a name cannot be . or ..")
+        parts = path.split("/")[1:]
+        if "" in parts and path != "/":
+            raise ServiceError("an id or a name is empty")
+        for part in parts:
+            if part in (".", ".."):
+                raise ServiceError(f"{part!a} is not a valid id or name")
         try:
             return self._http.build_request(method, quote(path, safe=PATH_CHARACTERS), **options)
         except UnicodeEncodeError as error:
@@ -196,9 +200,7 @@ def name_of(path: Path) -> str:
 
 
 def base_url(url: str) -> str:
-    """Normalize a service URL: add a missing scheme, remove a trailing `/v1`. Raises ServiceError if the URL is
-    invalid.
-    """
+    """Add a missing scheme to a service URL, and remove a trailing `/v1`. Raises ServiceError for an invalid URL."""
     text = url.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/").removesuffix("/v1").rstrip("/")
     try:

@@ -16,7 +16,7 @@ def os_error(error: BaseException) -> OSError | None:
     """Return the operating system's error that caused `error`, or None.
 
     The result is `error` itself or an exception that caused it. Libraries written in Rust (safetensors, tokenizers,
-    obstore) do not always raise an OSError, but their messages contain the number of the operating system's error.
+    obstore) do not always raise an OSError, but their messages contain the operating system's error number.
     """
     seen: BaseException | None = error
     while seen is not None:

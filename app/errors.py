@@ -113,8 +113,8 @@ class CheckpointInvalid(InvalidRequest):
 def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
     """Rewrite an error so that it uses the client's field names, for example `n_predict` instead of `max_tokens`.
 
-    `names` maps this service's name of a field to the name in the request. A field name that is also an ordinary word
-    is replaced only in errors about that field.
+    `names` maps this service's field names to those in the request. A field name that is also an ordinary word is
+    replaced only in errors about that field.
     """
     for field, name in names.items():
         if error.param and re.match(rf"{re.escape(field)}(?!\w)", error.param):

@@ -1,7 +1,7 @@
 """Prometheus metrics with little overhead: values are collected in a list and summed when they are read.
 
 prometheus_client acquires a lock and calls several methods for each value. A request records about fifteen values, so
-this would noticeably slow down short requests.
+these calls would noticeably slow down short requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quotas of API keys, and their parser for the setting `key_quotas`."""
+"""The quotas of API keys, and the parser for the `key_quotas` setting."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 class Quota:
     """The quota of one key. None means that there is no limit.
 
-    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` are
-    numbers of jobs at one time. `priority` is the highest priority of a job.
+    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` limit the
+    number of jobs at one time. `priority` is the highest priority of a job.
     """
 
     requests: int | None = None
@@ -41,7 +41,7 @@ class Quotas:
     of_keys: Mapping[str, Quota] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, key: str) -> Quota:
-        """The quota of a key. Names that are not names of keys have no quota."""
+        """The quota of a key. A name that is not the name of a key has no quota."""
         return self.of_keys.get(key, UNLIMITED)
 
     def limited(self, name: str) -> dict[str, int]:
@@ -79,8 +79,8 @@ def _amounts(key: str, text: str) -> Iterator[tuple[str, int]]:
         match = AMOUNT.fullmatch(amount)
         if match is None or (match[2] and name != "bytes") or (match[1] == "0" and name != "priority"):
             raise SettingError(
-                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount is a whole number above 0 (a "
-                "priority may be 0), in bytes also with KiB, MiB, GiB or TiB"
+                f"{_SETTING}: {part!r} of the key {key!r} is not valid; an amount must be a whole number above 0 (a "
+                "priority may be 0), and an amount of bytes may have the unit KiB, MiB, GiB or TiB"
             )
         yield name, int(match[1]) * UNITS[match[2] or ""]
 

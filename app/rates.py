@@ -1,4 +1,4 @@
-"""Limits the requests and tokens of each API key per minute, together in all API processes of this machine.
+"""Limits each API key's requests and tokens per minute, counted across all API processes of this machine.
 
 Each quota is a token bucket: it is full at first, each use reduces its level, and an empty bucket fills up within a
 minute. In any period of t seconds, a key therefore uses at most (1 + t/60) times its quota.
@@ -24,7 +24,7 @@ ROUNDING = 1e-6  # added so that a retry after exactly the announced time succee
 
 
 class RateLimited(Overloaded):
-    """The key has used its quota of requests or tokens. `retry_after` is the time until the quota suffices."""
+    """The key has used up its quota of requests or tokens. `retry_after` is the time until enough is available."""
 
     code = "rate_limit_exceeded"
 
@@ -45,9 +45,9 @@ class Allowance:
 
 
 class Rates:
-    """The requests and tokens of all keys. Call its methods on the event loop.
+    """Enforces the quotas of requests and tokens of all keys. Call its methods on the event loop.
 
-    `folder` is a folder that the API processes of this machine share; without it, each process counts for itself.
+    `folder` is a folder that the API processes of this machine share; without it, each process keeps its own counts.
     """
 
     def __init__(self, quotas: Quotas, folder: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +62,7 @@ class Rates:
         return None if entry is None else entry[1]
 
     def take(self, key: str, name: str, amount: int) -> None:
-        """Use an amount of a quota. Raises RateLimited or LargerThanQuota without using anything."""
+        """Take an amount from a quota. Raises RateLimited or LargerThanQuota without taking anything."""
         entry = self._limits.get((key, name))
         if entry is None:
             return
@@ -83,13 +83,13 @@ class Rates:
             rejected.labels(f"quota_{name}").inc()
             wait = missing * MINUTE / limit
             raise RateLimited(
-                f"the API key {key!r} has used its quota of {limit} {name} per minute; try again in "
+                f"the API key {key!r} has used up its quota of {limit} {name} per minute; try again in "
                 f"{max(1, math.ceil(wait))} s",
                 retry_after=wait,
             )
 
     def give_back(self, key: str, name: str, amount: int) -> None:
-        """Return an amount that `take` has reserved and that was not used."""
+        """Return an amount that was taken and not used."""
         entry = self._limits.get((key, name))
         if entry is None or amount <= 0:
             return
@@ -103,7 +103,7 @@ class Rates:
         self._levels.close()
 
     def allowance(self, key: str, name: str) -> Allowance | None:
-        """The state of a quota, or None if it is not limited."""
+        """The state of a quota, or None if there is no limit."""
         entry = self._limits.get((key, name))
         if entry is None:
             return None
@@ -113,7 +113,7 @@ class Rates:
 
 
 def refilled(level: Level | None, limit: int, now: float) -> Level:
-    """The level of a bucket that holds at most `limit`, at the time `now`. A level of None means a full bucket."""
+    """The level, at the time `now`, of a bucket that holds at most `limit`. A level of None means a full bucket."""
     if level is None:
         return Level(float(limit), now)
     gained = max(0.0, now - level.at) * limit / MINUTE

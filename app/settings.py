@@ -128,7 +128,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     webhook_networks: Annotated[
         str,
-        _help("comma-separated networks beside public addresses that webhooks may be sent to, such as 10.1.0.0/16"),
+        _help(
+            "comma-separated networks that webhooks may be sent to, in addition to public addresses, such as "
+            "10.1.0.0/16"
+        ),
     ] = ""
     webhook_timeout: Annotated[Seconds, _help("time limit in seconds for an endpoint to answer a webhook")] = 10.0
     webhook_attempts: Annotated[Positive, _help("maximum number of attempts to deliver a webhook")] = 20
@@ -161,7 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @cached_property
     def socket_dir(self) -> Path:
-        """The folder of the engines' sockets: the run folder, or a private one if the run folder's path is too long."""
+        """The folder for engines' sockets: the run folder, or a private one if the run folder's path is too long."""
         if len(os.fsencode(self.run_dir)) <= SOCKET_PATH_LIMIT:
             return self.run_dir
         name = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]

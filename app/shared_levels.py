@@ -1,6 +1,6 @@
-"""The levels of quotas in a small file, which all API processes of a machine share.
+"""Quota levels in a small file that all API processes on a machine share.
 
-If the file cannot be used, for example because the disk is read-only or full, each process counts for itself.
+If the file cannot be used, for example because the disk is read-only or full, each process keeps its own count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Level(NamedTuple):
-    """The remaining amount of a quota at a time of the machine's monotonic clock, which all processes share."""
+    """The amount of a quota that remains at a time on the machine's monotonic clock, which all processes share."""
 
     left: float
     at: float
@@ -38,7 +38,8 @@ class Level(NamedTuple):
 class SharedLevels:
     """`count` levels, which are None until they are set. Not thread-safe.
 
-    Other `contents` (such as other limits), or a restart of the machine, lead to a new file with new levels.
+    If `contents` differs (for example, because the limits have changed) or the machine restarts, a new file with new
+    levels is created.
     """
 
     def __init__(self, folder: Path | None, count: int, contents: str, patience: float = LOCK_SECONDS) -> None:
@@ -53,9 +54,7 @@ class SharedLevels:
                 _warn(error)
 
     def __getitem__(self, slot: int) -> Level | None:
-        """Return a level. A level that is missing from the file or impossible is replaced by the level that this
-        process keeps.
-        """
+        """Return a level. If the file has no valid level, returns the level that this process keeps."""
         if self._file is not None:
             try:
                 entry = os.pread(self._file, ENTRY.size, slot * ENTRY.size)
@@ -76,7 +75,7 @@ class SharedLevels:
                 self._leave(error)
 
     def _leave(self, error: OSError) -> None:
-        """Stop using the file, because levels that are not stored would be full again for each request."""
+        """Stop using the file, because without stored levels, the quota would be full again for each request."""
         _warn(error)
         self.close()
 
@@ -114,14 +113,12 @@ def _warn(error: OSError) -> None:
 
 
 def _possible(level: Level) -> bool:
-    """Whether a level can have been stored. A level with a time in the future would never be refilled, and a level of
-    zeros is never stored.
-    """
+    """Whether a level could have been stored. Levels with a future time or with only zeros are never stored."""
     return 0 < level.at <= time.monotonic() + CLOCK_SECONDS and 0 <= level.left < math.inf
 
 
 def _opened(folder: Path, contents: str, count: int) -> int:
-    """Open the file for these contents, with space for all levels, and remove files that were not used for a day."""
+    """Open the file for these contents, with space for all levels, and remove files that were unused for a day."""
     boot = BOOT.read_text() if BOOT.exists() else ""
     name = PREFIX + hashlib.sha256((boot + contents).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,7 +128,10 @@ def _opened(folder: Path, contents: str, count: int) -> int:
                 other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            os.posix_fallocate(file, 0, count * ENTRY.size)  # fails if the disk is full, unlike `ftruncate`
+        else:
+            os.ftruncate(file, count * ENTRY.size)
     except OSError:
         os.close(file)
         raise

@@ -31,7 +31,7 @@ class JsonInvalid(ValueError):
 
 
 def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
-    """Parse JSON in UTF-8 of at most `depth` levels and `values` values. Raises JsonInvalid."""
+    """Parse UTF-8 JSON with at most `depth` levels of nesting and `values` values. Raises JsonInvalid."""
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > values:
         raise JsonInvalid(f"it contains more than {values} values, which is the maximum")
     try:

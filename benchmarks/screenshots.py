@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.browser import chromium
 
 PICTURE = Path("docs/images/console.png")
 SIZES = {"wide": 1280, "narrow": 380}
@@ -77,7 +78,7 @@ def main() -> int:
     options.add_argument("--all", type=Path, metavar="FOLDER", help="every view: light and dark, wide and narrow")
     options.add_argument("--place", help="the view in the README's picture, such as models/reviews/1")
     given = options.parse_args()
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         print("Chromium is missing; install the package `chromium`", file=sys.stderr)
         return 1

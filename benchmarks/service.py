@@ -23,6 +23,7 @@ import httpx
 
 OSTINATO = [str(Path(sys.executable).with_name("ostinato"))]
 ENDED = ("succeeded", "failed", "cancelled")
+CONNECTION = (httpx.RemoteProtocolError, httpx.ConnectError, httpx.ReadError, httpx.WriteError)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
@@ -163,6 +164,26 @@ def checked(reply: httpx.Response) -> dict[str, Any]:
         raise Refused(message, code)
     answer: dict[str, Any] = reply.json()
     return answer
+
+
+def outcome(request: Callable[[], Any]) -> str:
+    """Send a request, and return `ok`, the code of an error, `connection`, `hangs`, or the text of another exception.
+
+    No exception is raised, so that a thread that sends requests one after another records every one of them.
+    """
+    try:
+        request()
+        return "ok"
+    except CONNECTION:
+        return "connection"
+    except (httpx.TimeoutException, TimeoutError):
+        return "hangs"
+    except httpx.HTTPStatusError as error:
+        return str(error.response.headers.get("x-error-code", error.response.status_code))
+    except Refused as error:
+        return (error.code or str(error))[:200]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:200]
 
 
 def free_port() -> int:

@@ -47,7 +47,7 @@ class Angles:
         return table
 
     def _block(self, start: int) -> Tensor:
-        """Compute the float64 sines and cosines of BLOCK positions, starting at `start`, (2, BLOCK, width / 2).
+        """Compute the float64 sines and cosines of BLOCK positions from `start` on, with shape (2, BLOCK, width / 2).
 
         In float32, the rounding error of a large angle would noticeably change its sine. Every block begins at a
         multiple of BLOCK, so that each entry is bit-identical regardless of how the table was extended.

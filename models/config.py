@@ -26,7 +26,10 @@ class ModelConfig(ConfigFields):
         constraints.check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, except `OPTIONAL` fields with default values. Inverse: `from_dict`."""
+        """Return the fields as JSON values, except `OPTIONAL` fields with default values.
+
+        `from_dict` is the inverse function.
+        """
         values = asdict(self)
         for field in fields(self):
             if field.name in OPTIONAL and values[field.name] == field.default:

@@ -91,7 +91,7 @@ def _check_ngrams(config: ConfigFields) -> None:
     if config.input != "tokens":
         raise ConfigError("ngram_buckets", "must be 0 unless input is 'tokens'")
     if config.ngram_buckets < FEWEST_BUCKETS or config.ngram_buckets.bit_count() != 1:
-        raise ConfigError("ngram_buckets", f"must be a power of 2 of {FEWEST_BUCKETS} or more")
+        raise ConfigError("ngram_buckets", f"must be a power of 2 and at least {FEWEST_BUCKETS}")
     _check_ngram_lengths(config)
 
 

@@ -23,7 +23,7 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
 
 
 def affordable_tokens(config: ModelConfig, seconds: float, speed: float) -> int:
-    """Return the number of short-sequence tokens that a batch can process within `seconds`."""
+    """Return the number of tokens, in short sequences, that a batch can process within `seconds`."""
     if config.architecture == "linear" or speed == float("inf"):
         return UNBOUNDED
     return max(1, int(seconds * speed / _operations(config, SHORT)))
@@ -35,7 +35,7 @@ def _passes(config: ModelConfig) -> int:
 
 
 def _operations(config: ModelConfig, length: int) -> int:
-    """Return the multiplications and additions for one token of a sequence of this length."""
+    """Return the number of multiplications and additions for one token in a sequence of this length."""
     if config.recurrent:
         inputs = config.width + max(body_width(config), config.vector_width)
         return _passes(config) * 2 * GATES[config.architecture] * config.width * inputs

@@ -24,15 +24,15 @@ class ConfigFields:
 
     Fields in the last group are for imported networks. `input_activation` is applied after the projection of numeric
     steps. `output_norm` is a LayerNorm applied either to the body's vector at every step or to the pooled vector.
-    `output_activation` is applied to the pooled vector after that norm. `pooling_width` is the width of the hidden
+    `output_activation` is applied to the pooled vector after `output_norm`. `pooling_width` is the width of the hidden
     layer that scores steps for attention pooling (0: no hidden layer). `head_widths` are the widths of all head layers
     except the last. `input_norm` is a norm after the sum of embeddings and positions, before the first layer.
     `token_types` is the number of learned vectors that mark the parts of an input, such as the two texts of a pair (0:
     none); a token's part is the number of `separator_id` tokens before it.
 
     `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
-    head are normalised before they are rotated. `qkv_bias` adds biases to the projections of queries, keys and values
-    of a Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
+    head are normalised before they are rotated. `qkv_bias` adds biases to the query, key and value projections of a
+    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """

@@ -22,7 +22,7 @@ class Context:
 
     - `lengths_B`: the number of real steps in each row (int64; None: all T steps). The remaining steps, on the right,
       are padding. With a state, keep this tensor on the CPU, because its values control the computation, and reading
-      them from an accelerator would wait for the accelerator.
+      them from an accelerator would mean waiting for it.
     - `state`: the state that each row continues from. The state is updated in place. Row b of the input belongs to slot
       b of the state (`state.narrow(start, rows)` is a range of slots). None: compute all rows in parallel, from the
       beginning.

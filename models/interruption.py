@@ -20,7 +20,7 @@ _stop: ContextVar[Callable[[], bool]] = ContextVar("stop", default=_never)  # ea
 
 @contextmanager
 def interruptible(stop: Callable[[], bool]) -> Iterator[None]:
-    """Stop the computations of this thread during the block as soon as `stop` returns true."""
+    """During the block, stop this thread's computations as soon as `stop` returns true."""
     token = _stop.set(stop)
     try:
         yield

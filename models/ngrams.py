@@ -2,8 +2,8 @@
 
 The features are the character and word n-grams of a text, weighted by TF-IDF (Salton and Buckley, 1988) with sublinear
 term frequencies, and hashed into a table (Weinberger et al., 2009). On small data sets, such a model is often as
-accurate as a network (Wang and Manning, 2012). A network with this branch combines the n-gram classifier with the
-network (Cheng et al., 2016).
+accurate as a network (Wang and Manning, 2012). A classifier with this branch adds its scores to those of a network
+(Cheng et al., 2016).
 
 The text is reconstructed from the token ids and the bytes of each token. Therefore, the features depend only on the
 text, not on its tokenization or on whether a request contains the text or its token ids.
@@ -31,9 +31,9 @@ _NO_KEY = 2**63 - 1  # sorts after all keys
 class Ngrams(nn.Module):
     """Computes scores (B, C) from the n-grams of each row.
 
-    `weight` has one row per bucket, and `idf` one inverse document frequency per bucket. `bind_tokens` must be called
-    once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids that
-    are on an accelerator.
+    `weight` has one row per bucket, and `idf` has one inverse document frequency per bucket. `bind_tokens` must be
+    called once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids
+    that are on an accelerator.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,7 +45,7 @@ class Ngrams(nn.Module):
         self._pieces: Sequence[bytes] | None = None
 
     def bind_tokens(self, pieces: Sequence[bytes]) -> None:
-        """Set the bytes of each token: `pieces[id]` is the bytes that the token adds to a text."""
+        """Set the bytes of each token: `pieces[id]` contains the bytes that the token adds to a text."""
         self._pieces = pieces
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Ngrams(nn.Module):
 
 
 class DocumentFrequencies:
-    """Computes the inverse document frequencies of a network's n-grams over the train rows."""
+    """Computes the inverse document frequencies of a network's n-grams over the training rows."""
 
     def __init__(self, ngrams: Ngrams) -> None:
         self._ngrams, self._rows = ngrams, 0

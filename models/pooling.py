@@ -57,7 +57,7 @@ class Pooling(nn.Module):
 
 
 def mean(hidden_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """Return the mean over the real steps of each row, (B, D). The mean of a row without real steps is 0."""
+    """Return the mean over each row's real steps, with shape (B, D). The mean of a row without real steps is 0."""
     lengths_B = lengths_B.to(hidden_BTD.device)
     summed_BD = hidden_BTD.masked_fill(_padding(hidden_BTD, lengths_B), 0.0).sum(1)
     return summed_BD / lengths_B.clamp(min=1)[:, None]

@@ -27,7 +27,7 @@ Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state)
 
 
 class Recurrent(KernelLayer):
-    """The base of the recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
+    """The base class of recurrent bodies. A layer's state has `tensors` vectors (two for an LSTM: hidden and cell)."""
 
     tensors: ClassVar[int] = 1
     whole_sequences: ClassVar[bool] = False
@@ -180,10 +180,7 @@ def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int
 
 
 def _reversal(lengths_B: Tensor, steps: int) -> Tensor:
-    """Return index_BT, which reverses each row within its length and keeps padding in place.
-
-    The reversal is its own inverse.
-    """
+    """Return index_BT, which reverses each row within its length, keeps padding in place, and is its own inverse."""
     time_T = torch.arange(steps, device=lengths_B.device)
     turned_BT = lengths_B[:, None] - 1 - time_T
     return torch.where(turned_BT < 0, time_T, turned_BT)

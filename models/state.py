@@ -102,7 +102,7 @@ def _doubled(size: int, needed: int) -> int:
 
 
 class State:
-    """The memory of `slots` running sequences.
+    """The tensors that a body keeps for `slots` running sequences.
 
     `layers[l]` are the tensors of layer l; their dimension 0 is the slot. `positions[b]` is the number of steps that
     slot b has read. `limit` is the maximum number of positions (None: unlimited, as for a recurrent network). A view
@@ -174,7 +174,7 @@ class State:
     def narrow(self, start: int, rows: int) -> State:
         """Return a view of `rows` slots, starting at `start`. Raises IndexError if the state has fewer slots."""
         if not 0 <= start <= start + rows <= self.slots:
-            raise IndexError(f"slots {start} to {start + rows - 1} are not in a state of {self.slots} slots")
+            raise IndexError(f"slots {start} to {start + rows - 1} are out of range for a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows, self._shown)
 
     def extended(self, *shapes: Shape) -> State:
@@ -226,7 +226,7 @@ class State:
 
     def _index(self, slot: int) -> int:
         if not 0 <= slot < self.slots:
-            raise IndexError(f"slot {slot} is not in a state of {self.slots} slots")
+            raise IndexError(f"slot {slot} is out of range for a state of {self.slots} slots")
         return self._start + slot
 
     def _parts(self, slot: int, start: int, stop: int) -> Layers:

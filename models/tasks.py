@@ -55,7 +55,7 @@ class Input(nn.Module):
         return vectors_BTD
 
     def _parts(self, ids_BT: Tensor) -> Tensor:
-        """Return the token type of each token: the number of separators before it, limited to the last type."""
+        """Return each token's type: the number of separators before the token, capped at the last type."""
         assert self.types is not None
         ends_BT = (ids_BT == self.separator_id).long()
         return (ends_BT.cumsum(1) - ends_BT).clamp(max=self.types.num_embeddings - 1)
@@ -82,7 +82,7 @@ class Network(nn.Module):
         return hidden_BTD
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return an embedding of each row, (B, D): the mean of its hidden vectors, scaled to length 1."""
+        """Return an embedding of each row, with shape (B, D): the mean of its hidden vectors, scaled to length 1."""
         hidden_BTD = self.hidden(inputs, Context(lengths_B))
         return functional.normalize(pooling.mean(hidden_BTD, lengths_B), dim=1)
 
@@ -190,7 +190,7 @@ class Classifier(Network):
         return self.combine(self.outputs(inputs, lengths_B))
 
     def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
-        """Return the outputs of the network and of its n-gram branch, each (B, C).
+        """Return the outputs of the network and of its n-gram branch, each with shape (B, C).
 
         Without a branch, or if `branch` is false, there is only one output.
         """
@@ -225,7 +225,7 @@ class Embedder(Network):
         self.pooling = pooling.Pooling(config, self.body.width)
 
     def embed(self, inputs: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return an embedding of each row, (B, D): its pooled vector, scaled to length 1."""
+        """Return an embedding of each row, with shape (B, D): its pooled vector, scaled to length 1."""
         pooled_BD = self.pooling(self.hidden(inputs, Context(lengths_B)), lengths_B)
         return functional.normalize(pooled_BD, dim=1)
 
@@ -250,10 +250,10 @@ TaskNetwork = LanguageModel | RowNetwork  # the networks that can be trained
 
 
 def build(config: ModelConfig, generator: Generator | None = None, *, initialised: bool = True) -> TaskNetwork:
-    """Build the network of a configuration on the CPU, in float32 and in training mode.
+    """Build a configuration's network on the CPU, in float32 and in training mode.
 
     The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, the weights
-    are undefined, for callers that load weights.
+    are left undefined, for callers that load weights afterwards.
     """
     with _Uninitialised():
         network = _network(config)
@@ -265,7 +265,7 @@ def build(config: ModelConfig, generator: Generator | None = None, *, initialise
 
 
 def build_for_inference(config: ModelConfig) -> TaskNetwork | Embedder:
-    """Build the network of a configuration for any task on the CPU, in float32 and with undefined weights."""
+    """Build a configuration's network, for any task, on the CPU, in float32 and with undefined weights."""
     with _Uninitialised():
         return _network(config)
 

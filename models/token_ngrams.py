@@ -33,7 +33,7 @@ class TokenNgrams(nn.Module):
     def state_shape(self) -> tuple[int, int]:
         """The shape of the state tensor for each slot.
 
-        The tensor contains the digits of the previous tokens' ids plus 1.
+        The tensor contains the ids of the previous tokens, each increased by 1, as three digits of base 256.
         """
         return self.longest - 1, _DIGITS
 

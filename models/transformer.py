@@ -57,7 +57,7 @@ class Transformer(nn.Module):
         return x_BTD if self.norm is None else self.norm(x_BTD)
 
     def _plan(self, x_BTD: Tensor, context: Context) -> tuple[AttentionPlan, Tensor, int]:
-        """Return the attention plan, the positions of all steps, (T,) or (B, T), and their exclusive upper bound."""
+        """Return the attention plan, the steps' positions (shape (T,) or (B, T)), and their exclusive upper bound."""
         raise NotImplementedError
 
     def _with_positions(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Tensor:
@@ -93,7 +93,7 @@ class TransformerEncoder(Transformer):
     causal = False
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
-        """Return hidden_BTD. In inference, padding is left out if this is faster."""
+        """Return hidden_BTD. During inference, padding is omitted if that is faster."""
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)

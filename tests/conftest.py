@@ -46,8 +46,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long tests first, so that no process has to run a long test at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """Run the long files first, so that no process has to run a long file at the end."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in ("e2e", "long")))
 
 
 def pytest_xdist_auto_num_workers() -> int:

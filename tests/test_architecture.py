@@ -14,6 +14,8 @@ from statistics import median
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 FILE_LINES, FUNCTION_LINES = 300, 50

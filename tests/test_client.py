@@ -115,6 +115,6 @@ def test_a_name_stays_a_part_of_the_path(name: str) -> None:
 
 def test_a_name_cannot_lead_to_another_route() -> None:
     with Service() as service, Client(service.url) as client:
-        with pytest.raises(ServiceError, match="is not a valid name"):
+        with pytest.raises(ServiceError, match="is not a valid id or name"):
             client.call("DELETE", "/v1/files/../models/reviews")
         assert not service.requests

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 
 from app.quotas import parse
 from app.rates import REQUESTS, TOKENS, LargerThanQuota, RateLimited, Rates
+from tests.clock import Clock
 
 QUOTAS = parse("ann:tokens=90+requests=7,bob:tokens=90", ("ann", "bob", "eve"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 90), st.floats(0, 80), st.booleans()), max_size=60)
@@ -88,7 +81,7 @@ def test_keys_and_quotas_are_independent_and_others_are_unlimited() -> None:
     for key, name in (("eve", TOKENS), ("local", REQUESTS), ("bob", REQUESTS)):
         rates.take(key, name, 10**9)
         assert rates.allowance(key, name) is None
-    with pytest.raises(RateLimited, match="'ann' has used its quota of 7 requests per minute; try again in 9 s"):
+    with pytest.raises(RateLimited, match="'ann' has used up its quota of 7 requests per minute; try again in 9 s"):
         rates.take("ann", REQUESTS, 1)
 
 

@@ -93,6 +93,16 @@ def test_each_process_counts_for_itself_when_the_disk_is_full(
     assert len(caplog.records) == 2
 
 
+def test_a_system_that_cannot_reserve_space_shares_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS does not have `posix_fallocate`."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    levels, others = SharedLevels(tmp_path, 2, "x"), SharedLevels(tmp_path, 2, "x")
+    levels[1] = Level(5.0, 1.0)
+    assert others[1] == Level(5.0, 1.0) and others[0] is None
+    levels.close()
+    others.close()
+
+
 def test_only_files_that_nobody_uses_are_removed(tmp_path: Path) -> None:
     levels = [SharedLevels(tmp_path, 1, contents) for contents in "xy"]
     assert len(list(tmp_path.iterdir())) == 2

@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from app.api.http.replies import new_id
-from app.batches.routes import RouteReply
+from app.batches.routes import RouteReply, read_head
 from app.runs import batch_input
 from app.runs.batch_input import NumberedRequest
 from app.runs.batch_spool import Spool
@@ -46,7 +46,7 @@ class Poster(Protocol):
 
 
 class BatchAnswering:
-    """Answers the requests in a run directory that have no answer in its spool.
+    """Answers the requests in a run directory that have no answer in its spool yet.
 
     `stop` may be called on the event loop.
     """
@@ -59,7 +59,7 @@ class BatchAnswering:
         self._full = False  # whether the answers have reached their largest size
 
     def stop(self) -> None:
-        """Begin no more requests. Open requests are cancelled after `GRACE_SECONDS`."""
+        """Do not begin any more requests. Open requests are cancelled after `GRACE_SECONDS`."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -98,7 +98,7 @@ class BatchAnswering:
 
     async def _answer(self, body: bytes) -> RouteReply:
         """Send the request until the reply is final."""
-        model, wait, began = _model(body), FIRST_WAIT, time.monotonic()
+        model, wait, began = bytes(read_head(body).model), FIRST_WAIT, time.monotonic()
         while True:
             reply = await self._routes.post(self._endpoint, body)
             # Waiting for memory once is enough: a model that never fits must not delay every request that names it.
@@ -109,18 +109,6 @@ class BatchAnswering:
             wait = min(2 * wait, LONGEST_WAIT)
         (self._without_memory.add if reply.no_memory else self._without_memory.discard)(model)
         return reply
-
-
-class _Named(msgspec.Struct):
-    model: msgspec.Raw = msgspec.Raw()
-
-
-def _model(body: bytes) -> bytes:
-    """Return the model that a request names, as JSON; empty if there is none."""
-    try:
-        return bytes(msgspec.json.decode(body, type=_Named).model)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the route reports the error
-        return b""
 
 
 def _pending(path: Path, spool: Spool) -> Iterator[NumberedRequest]:

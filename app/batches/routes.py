@@ -1,4 +1,4 @@
-"""Calls the API's routes within this process, so that a request of a batch is answered exactly as over HTTP."""
+"""Calls the API's routes within this process, so that a request in a batch is answered exactly as over HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply is unrelated to the request: no engine was available, or the key has used its quota.
+        """Whether the reply is unrelated to the request: no engine was available, or the key has used up its quota.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """
@@ -55,16 +55,27 @@ class RouteReply:
 
     @property
     def no_memory(self) -> bool:
-        """Whether the version does not fit into the engines' memory, temporarily or permanently."""
+        """Whether the engines have too little memory for the version, temporarily or permanently."""
         return self.headers.get(CODE.encode()) == b"out_of_memory"
 
 
-class _Streamed(msgspec.Struct):
+class RequestHead(msgspec.Struct, frozen=True):
+    """The fields of a body that the batch program reads. `model` is JSON, and empty if the body names no model."""
+
+    model: msgspec.Raw = msgspec.Raw()
     stream: Any = None
 
 
+def read_head(body: bytes) -> RequestHead:
+    """Read these fields. Leaves errors in the body to the route, and then returns the defaults."""
+    try:
+        return msgspec.json.decode(body, type=RequestHead)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RequestHead()
+
+
 class BatchRoutes:
-    """The routes of the endpoints of batches. All requests are sent by one principal."""
+    """The routes that batches can call. All requests are sent by one principal."""
 
     def __init__(self, services: Services, principal: str) -> None:
         self._principal = principal
@@ -131,10 +142,6 @@ class _RouteExchange:
 
 
 def _check_not_streamed(body: bytes) -> None:
-    """Raise InvalidRequest if the reply would be a stream. Leaves other errors in the body to the route."""
-    try:
-        streamed = msgspec.json.decode(body, type=_Streamed).stream
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
-    if streamed:
+    """Raise InvalidRequest if the reply would be a stream."""
+    if read_head(body).stream:
         raise InvalidRequest("a request of a batch cannot be streamed; leave out stream", param="stream")

@@ -34,7 +34,7 @@ class ConformalScores(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[float]
 
     def quantile(self, coverage: float) -> float | None:
-        """Return a threshold for scores, which a new row exceeds with a probability of at most 1 − `coverage`.
+        """Return a score threshold that a new row exceeds with a probability of at most 1 − `coverage`.
 
         Returns None if there are too few rows, that is, if `coverage` exceeds rows / (rows + 1).
         """
@@ -103,7 +103,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after: Reliability | None = None
 
     def quantiles(self, coverage: float, labels: int) -> list[float] | None:
-        """Return the largest nonconformity score in a prediction set for each label.
+        """Return, for each label, the largest nonconformity score at which the label belongs to a prediction set.
 
         Returns None if there are too few rows. If every label has enough rows for this coverage, each label has its own
         quantile; otherwise, all labels share one quantile.

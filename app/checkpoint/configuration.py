@@ -96,7 +96,7 @@ def _check_end(value: object, config: ModelConfig) -> None:
     """Check the name of the end token. The name is needed for tokenizers whose end token has an unusual name."""
     if value is not None and (config.task != "generation" or not isinstance(value, str) or len(value) > END_LIMIT):
         raise CheckpointInvalid(
-            f"config.json: eos_token must be a string of at most {END_LIMIT} characters, for generation"
+            f"config.json: for generation, eos_token must be a string of at most {END_LIMIT} characters"
         )
 
 

@@ -171,7 +171,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def load_json(path: Path) -> Any:
-    """Parse a file of a checkpoint with `strict_json.parse`.
+    """Parse a JSON file of a checkpoint with `strict_json.parse`.
 
     Raises CheckpointInvalid if the file is missing, too large or not valid.
     """

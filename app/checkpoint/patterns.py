@@ -1,7 +1,7 @@
-"""The regular expressions that a tokenizer.json may contain, taken from public tokenizers. Others are rejected.
+"""The regular expressions that a tokenizer.json may contain, taken from public tokenizers.
 
-The tokenizers library matches with backtracking, so a malicious expression can take hours even on a short text. For the
-expressions in this list, the time is proportional to the length of the text.
+All other expressions are rejected. The tokenizers library matches with backtracking, so a malicious expression can take
+hours even on a short text. For the expressions in this list, the time is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CAPITALS, _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\
 
 
 def _cased(ending: str, digits: str, marks: str) -> str:
-    """Return an expression of the o200k family. These expressions also split words before a capital letter."""
+    """Return a variant of o200k's regular expression, which also splits words before a capital letter."""
     words = f"{_PREFIX}{_CAPITALS}*{_LETTERS}+{ending}|{_PREFIX}{_CAPITALS}+{_LETTERS}*{ending}"
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+{marks}|{_SPACES}"
 

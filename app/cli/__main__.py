@@ -35,9 +35,11 @@ from app.cli import (
     train,
     webhooks,
 )
+from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
-from app.cli.wording import in_own_words, option_for
+from app.cli.unknown_options import suggest
+from app.cli.wording import in_own_words, leading_option, option_for
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
@@ -45,7 +47,8 @@ INTERRUPTED = 130  # the exit status that shells report for a command ended by S
 
 program = typer.Typer(
     name="ostinato",
-    help="Train, register and serve sequence models: RNN, LSTM, GRU and Transformer.",
+    help="Train, register and serve sequence models: linear, RNN, LSTM, GRU and Transformer.",
+    epilog=FIRST_STEPS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +61,7 @@ program.add_typer(files.files, name="files")
 program.add_typer(batches.batches, name="batches")
 program.add_typer(webhooks.webhooks, name="webhooks")
 program.add_typer(local.registry, name="registry")
+describe(program)
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # the class from the Click package that this release of typer uses
@@ -108,7 +112,7 @@ def main() -> None:
 
 
 def refuse(error: Any) -> NoReturn:
-    """Print a usage error and exit. For an unknown option, the message suggests the most similar known option."""
+    """Print a usage error and exit. For an unknown option, the message suggests what to write instead."""
     message = error.format_message()
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -116,14 +120,7 @@ def refuse(error: Any) -> NoReturn:
     context = error.ctx
     option = getattr(error, "option_name", None)
     if option and context:
-        options = [
-            name for parameter in context.command.params for name in (*parameter.opts, *parameter.secondary_opts)
-        ]
-        flags = [name for name in options if name.startswith("-")]  # the others are names of arguments
-        name = option.removeprefix("--")
-        is_argument = f"; {name} is an argument of the command, so write only its value"
-        hint = is_argument if name in options else did_you_mean(option, flags)
-        message = f"no such option: {option}{hint}"
+        message = f"no such option: {option}{suggest(option, context)}"
     print(f"ostinato: {message[:1].lower()}{message[1:]}", file=sys.stderr)
     if context:
         print(f"`{context.command_path} --help` describes the command", file=sys.stderr)
@@ -170,7 +167,8 @@ def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoRetur
     If the message does not name the option that caused the error, the option is added.
     """
     options = options_of(arguments)
-    message, option = in_own_words(error.message, options), option_for(error.param or "", options)
+    message = leading_option(error.message, error.param or "", options)
+    message, option = in_own_words(message, options), option_for(error.param or "", options)
     where = f" (in {option})" if option and option not in message else ""
     print(f"ostinato: {message}{where}{similar_model(error)}", file=sys.stderr)
     sys.exit(status)

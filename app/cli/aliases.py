@@ -39,7 +39,7 @@ def set_alias(
     """Point an alias at a version."""
     body: dict[str, Any] = {"version": version} | ({} if required is None else {"required": required})
     if expected is not None:
-        if expected != "none" and not expected.isdigit():
+        if expected != "none" and not expected.isdecimal():
             raise InvalidRequest(f"--expected {expected}: must be a version number or none")
         body["expected_version"] = None if expected == "none" else int(expected)
     with connect() as client:
@@ -62,4 +62,4 @@ def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
         print_json(moves)
         return
     rows = [(when(m["created_at"]), m["from_version"] or "-", m["to_version"] or "-", m["principal"]) for m in moves]
-    table(["when", "from", "to", "by"], rows)
+    table(["when", "from", "to", "by"], rows, empty=f"{name}@{alias} has never pointed at a version")

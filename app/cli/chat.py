@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.inference import chosen_model, printable
+from app.cli.inference import check_finite, chosen_model, printable
 from app.cli.output import connect, warn
 from app.cli.streams import read_text
+from app.cli.wording import in_own_words
 from app.errors import InvalidRequest, OstinatoError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def chat(
         "seed": seed, "truncate_prompt_tokens": -1, "stream": True,
     }  # fmt: skip
     body = {name: value for name, value in options.items() if value is not None}
+    check_finite(body)
     messages = [] if system is None else [{"role": "system", "content": system}]
     with connect() as client:
         for line in _lines(client, chosen_model(model)):
@@ -99,7 +101,7 @@ def _answer(client: Client, body: dict[str, Any]) -> str | None:
     except OstinatoError as error:
         if not texts or not sys.stdin.isatty():
             raise
-        warn(f"\nostinato: {error.message}")
+        warn(f"\nostinato: {in_own_words(error.message)}")
         return None
     except KeyboardInterrupt:
         if not sys.stdin.isatty():

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import Json, aliases_of, connect, headline, print_json, table, when
+from app.cli.output import MOST_LISTED, Json, aliases_of, connect, headline, print_json, table, when
 from app.cli.shapes import used_fields
 from app.errors import InvalidRequest, did_you_mean
 from app.wire.measurement import shows_calibration_error, too_few
@@ -39,12 +39,14 @@ def search(
     ] = None,
     minimum: Annotated[float | None, typer.Option(help="Minimum value of the metric.")] = None,
     maximum: Annotated[float | None, typer.Option(help="Maximum value of the metric.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions to list.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="Maximum number of versions to list.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Search the versions of all models, newest first, or best first with --metric."""
     filters = {"query": name, "task": task, "architecture": architecture, "alias": alias, "job_id": job}
     bounds = {"metric": metric, "minimum": minimum, "maximum": maximum}
+    if metric is None and (minimum is not None or maximum is not None):
+        raise InvalidRequest("--minimum and --maximum require --metric")
     with connect() as client:
         pages = client.pages(VERSIONS, limit=min(limit, 1000), **filters, **bounds)
         versions = list(itertools.islice(pages, limit))
@@ -124,7 +126,7 @@ def fitted(columns: list[str], rows: list[list[Any]], width: int) -> tuple[list[
     cut = [[row[0], *(cell if len(cell) <= room else cell[: room - 1] + "…" for cell in row[1:])] for row in cells]
     heads = [
         name if len(name) <= room else "…" + name[1 - room :] for name in columns[1:]
-    ]  # the end is kept, because the versions of a model differ only there
+    ]  # versions of one model differ only at the end of their references
     return [columns[0], *heads], cut
 
 
@@ -142,7 +144,8 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
     """Like `differing_fields`, but for the metrics of a comparison. The best value is marked with *, unless the values
     were measured on different rows.
 
-    Values measured on too few rows are shown as "too few rows". No best value is marked for a metric with such values.
+    Values measured on too few rows are shown as "too few rows". If any version was measured on too few rows, no best
+    value is marked for the metric.
     """
     figures = comparison["figures"]
     for name, values in figures.items():
@@ -163,7 +166,7 @@ def differing_metrics(comparison: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def _few(metric: str, rows: float | None) -> bool:
-    """Whether `rows` is too few for a meaningful value of the metric. False for None."""
+    """Whether there are too few `rows` for the metric to be meaningful. False for None."""
     if metric in ("ece", "ece_uncalibrated"):
         return not shows_calibration_error(rows)
     return metric != "rows" and too_few(rows)

@@ -92,7 +92,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
 
 
 def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
-    """Raise InvalidRequest if a validation file, whose training file was uploaded before, cannot be used."""
+    """Raise InvalidRequest if a validation file cannot be used; its training file has already been uploaded."""
     if path is None:
         return
     from app.training.data.checking import check_validation  # loads numpy and pyarrow
@@ -105,9 +105,7 @@ def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out. The limit applies to both files together, so a file that is
-    checked alone has no limit.
-    """
+    """The share of rows that may be left out of both files together; no limit for a file that is checked alone."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 
@@ -145,19 +143,17 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
     return [("warn" if too_few(rows) else "info", few)] * bool(few)
 
 
-def refusal(error: BadData, *, trains: bool = True) -> InvalidRequest:
+def refusal(error: BadData, *, may_skip: bool = True, outcome: str = "nothing was uploaded") -> InvalidRequest:
     """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line.
 
-    `trains` is true if the data is for a training run, which may leave out bad rows.
+    `may_skip` is true if the command has the option that leaves out bad rows.
     """
     from app.training.data.faults import BadRows
 
     if not isinstance(error, BadRows):
-        return InvalidRequest(f"{error.message}; nothing was uploaded")
+        return InvalidRequest(f"{error.message}; {outcome}", param=error.param)
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * (trains and error.skippable)
-    return InvalidRequest(
-        f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; nothing was uploaded"
-    )
+    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * (may_skip and error.skippable)
+    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; {outcome}")

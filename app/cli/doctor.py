@@ -107,6 +107,8 @@ def check_data_folder(chosen: Settings) -> Finding:
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
+    if not existing.is_dir():
+        return Finding("data folder", "wrong", f"{existing} is not a folder")
     if not os.access(existing, os.W_OK):
         return Finding("data folder", "wrong", f"{existing} is not writable")
     state = "ok" if free >= LOW_DISK_SPACE else "warning"

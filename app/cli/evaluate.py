@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from app.cli.data import as_regular_files, refusal
-from app.cli.export import save
+from app.cli.export import check_target, save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import failure
@@ -43,7 +43,9 @@ def evaluate(
         Path, typer.Argument(help="Data file with labels, values or text, or the id of an uploaded file: file-…")
     ],
     against: Annotated[str | None, typer.Option(help="Another version to compare with on the same rows.")] = None,
-    output: Annotated[Path | None, typer.Option(help="CSV file for the prediction of each row.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV file for the prediction of each row.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
@@ -54,6 +56,8 @@ def evaluate(
     """
     request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
     request = {name: value for name, value in request.items() if value not in (None, {})}
+    if output is not None:
+        check_target(output)
     with connect() as client:
         request["file"] = _file_id(client, file, request)
         job = client.create_evaluation(request)
@@ -93,7 +97,7 @@ def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
     for field, noun in (("task", "task"), ("input", "kind of input")):
         if card[field] != other[field]:
             message = f"{other['id']} and {card['id']} cannot be compared: the {noun} of {other['id']} is "
-            message += f"{other[field]}, and that of {card['id']} is {card[field]}; nothing was uploaded"
+            message += f"{other[field]}, but the {noun} of {card['id']} is {card[field]}; nothing was uploaded"
             raise InvalidRequest(message, param="against")
 
 
@@ -104,11 +108,11 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
     columns = msgspec.convert(request.get("columns", {}), Columns)
     error = check_held_out(path, card["task"], card["input"], columns)
     if error is not None:
-        raise refusal(error, trains=False)
+        raise refusal(error, may_skip=False)
 
 
 def print_report(job: dict[str, Any]) -> None:
-    """Print an evaluation's report, or the reason why there is none."""
+    """Print an evaluation's report, or the reason why it has no report."""
     report = job["report"]
     if report is None:
         warn(failure(job))

@@ -1,4 +1,6 @@
-"""`ostinato export`: saves a version as a tar archive or a directory, of our own files or for another program."""
+"""`ostinato export`: saves a version as a tar archive or a directory, in the format of this service or of another
+program.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +91,14 @@ def _converted(chunks: Callable[[], Iterable[bytes]], target: Path, to_format: E
         os.replace(converted, target)
     count = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return count, f"{made}, {size(count)}"
+
+
+def check_target(target: Path) -> None:
+    """Raise InvalidRequest if `save` could not write to this path. Called before a long operation."""
+    if target.is_dir():
+        raise InvalidRequest(f"--output {target}: is a directory")
+    if not target.parent.is_dir():
+        raise InvalidRequest(f"--output {target}: the directory {target.parent} does not exist")
 
 
 def save(chunks: Iterable[bytes], target: Path) -> int:

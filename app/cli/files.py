@@ -14,7 +14,10 @@ from app.errors import InvalidRequest
 
 FileId = Annotated[str, typer.Argument(help="Id of a file: file-…")]
 
-files = typer.Typer(help="List, upload, download and delete data sets and result files.", invoke_without_command=True)
+files = typer.Typer(
+    help="List, upload, download and delete data sets and result files. Without a command, lists the files.",
+    invoke_without_command=True,
+)
 
 
 @files.callback()
@@ -39,9 +42,11 @@ def list_files(as_json: Json = False) -> None:
 
 @files.command("upload")
 def upload(
-    path: Path, purpose: Annotated[str, typer.Option(help="Purpose of the file.")] = "fine-tune", as_json: Json = False
+    path: Annotated[Path, typer.Argument(help="The file to upload.")],
+    purpose: Annotated[str, typer.Option(help="fine-tune for data, batch for files of requests.")] = "fine-tune",
+    as_json: Json = False,
 ) -> None:
-    """Upload a file for later training jobs."""
+    """Upload a file for later training jobs, evaluations or batches, which name it by its id."""
     with connect() as client:
         stored = client.upload(path, purpose)
     print_json(stored) if as_json else print(f"uploaded {path.name} as {stored['id']}")

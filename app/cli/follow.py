@@ -66,7 +66,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. Because an ended job gets no further events, none is missed.
+        The job is read before its events. Because an ended job gets no further events, no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ class Follower:
 
     @property
     def waiting(self) -> str:
-        """A line that shows the number of jobs ahead of this one. Empty if there are none or this job is not queued."""
+        """A line that shows the number of jobs ahead of this job. Empty if there are none, or if it is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""
@@ -112,7 +112,7 @@ class Follower:
     def poll(self) -> Iterator[list[dict[str, Any]]]:
         """Poll the job until it ends, and yield the new events.
 
-        Without `patient`, polling also stops if the job is waiting because a disk is full. After a server error or a
+        If `patient` is false, polling also stops while the job waits because a disk is full. After a server error or a
         lost connection, polling is retried for PATIENCE seconds before the error is raised.
         """
         away_since: float | None = None
@@ -124,9 +124,11 @@ class Follower:
                 if self.ended or (self.full_disk and not self._patient):
                     return
             except OstinatoError as error:
-                away_since = away_since or time.monotonic()
-                if error.status < 500 or time.monotonic() - away_since > PATIENCE:
+                if error.status < 500 or (away_since is not None and time.monotonic() - away_since > PATIENCE):
                     raise
+                if away_since is None:
+                    away_since = time.monotonic()
+                    warn(f"{in_own_words(error.message)}; trying again for up to {PATIENCE:.0f} seconds")
             time.sleep(POLL)
 
 
@@ -141,8 +143,8 @@ def follow(
 ) -> dict[str, Any]:
     """Show a job's events until it ends, and return the job. With `quiet`, nothing is printed.
 
-    `printed` contains the messages that have already been shown; they are not printed again. Without `patient`, the
-    function also returns if the job is waiting because a disk is full.
+    `printed` contains the messages that have already been shown; they are not printed again. If `patient` is false, the
+    function also returns while the job waits because a disk is full.
     """
     follower = Follower(client, job_id, printed, patient=patient)
     try:

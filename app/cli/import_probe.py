@@ -38,7 +38,7 @@ def answer_probe(client: Client, version: str, task: str, labels: list[str], pro
 
 
 def send_probes(client: Client, name: str, number: int, inputs: list[Any] | None) -> None:
-    """Store the user's inputs as the probes of a new version. If the service rejects them, the version is kept."""
+    """Store the user's inputs as the probes of a new version. Keeps the version if the service rejects the inputs."""
     from app.client import ServiceError
 
     if inputs is None:
@@ -57,7 +57,7 @@ def show_probe(probe: Probe, answer: dict[str, float]) -> None:
     )
     best = sorted(answer.items(), key=lambda pair: -pair[1]) if len(answer) > SHOWN else list(answer.items())
     for label, value in best[:SHOWN]:
-        shown = label if label.isprintable() and label.strip() == label else repr(label)
+        shown = label if label and label.isprintable() and label.strip() == label else repr(label)
         print(f"  {shown}  {value:.6f}")
 
 

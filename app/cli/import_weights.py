@@ -1,4 +1,4 @@
-"""The dialogue of `ostinato import` for plain weights: asks questions and prints a command with the answers."""
+"""Runs the dialogue of `ostinato import` for plain weights: asks questions, and prints a command with the answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """Convert weights to the checkpoint directory `target`.
 
     At a terminal, asks the user for everything that cannot be derived from the weights. Otherwise, raises one
-    ImportQuestion with all questions. Its message ends with a command that the user can complete.
+    ImportQuestion with all questions. The message of ImportQuestion ends with a command that the user can complete.
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf
@@ -95,7 +95,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
 
 
 def _convert_model(options: WeightsOptions, target: Path) -> Converted:
-    """Convert a Hugging Face directory or a GGUF file, which does not require questions."""
+    """Convert a Hugging Face directory or a GGUF file, without asking any questions."""
     from app.importing.gguf.convert_gguf import convert_gguf
     from app.importing.huggingface.convert_directory import convert_directory
 
@@ -136,7 +136,7 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
 
 
 def read_fields(options: Sequence[str], own: dict[str, str]) -> dict[str, str]:
-    """Read the arguments of `--set field=value`. `own` contains the values of options for single fields.
+    """Read the arguments of `--set field=value`. `own` contains the values of the options that each set a single field.
 
     Returns the fields with the values of `--set`, `--task` and `--heads`. Raises InvalidRequest if a field is given
     twice.

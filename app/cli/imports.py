@@ -95,6 +95,7 @@ def import_version(
         fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
         _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
         return
+    _check_checkpoint(source)
     weights_options = {
         "--labels": labels, "--vocabulary": vocabulary, "--task": task, "--heads": heads, "--set": options,
         "--allow-pickle-tensors": allow_pickle_tensors or None,
@@ -155,26 +156,30 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _archive(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield the tar archive to upload: `source` itself or, if it is a directory, a new archive of it.
-
-    Raises InvalidRequest if `source` is neither, so that no other file is uploaded by mistake.
-    """
+    """Yield the tar archive to upload: `source` itself or, if it is a directory, a new archive of it."""
     if source.is_file():
-        if not _is_tar(source):
-            raise InvalidRequest(
-                f"{source} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
-                ".pt file"
-            )
         yield source
         return
-    if not (source / "config.json").is_file():
-        raise InvalidRequest(f"{source} is not a checkpoint directory: it has no config.json")
     archive = folder / "checkpoint.tar"
     with tarfile.open(archive, "w") as tar:
         for path in sorted(source.rglob("*")):
             if path.is_file() and not path.is_symlink():
                 tar.add(path, path.relative_to(source).as_posix(), recursive=False)
     yield archive
+
+
+def _check_checkpoint(source: Path) -> None:
+    """Raise InvalidRequest unless `source` is a checkpoint directory or a tar archive.
+
+    No other file is then uploaded by mistake.
+    """
+    if source.is_file() and not _is_tar(source):
+        raise InvalidRequest(
+            f"{source} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
+            ".pt file"
+        )
+    if source.is_dir() and not (source / "config.json").is_file():
+        raise InvalidRequest(f"{source} is not a checkpoint directory: it has no config.json")
 
 
 def _is_tar(path: Path) -> bool:

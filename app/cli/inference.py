@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +16,12 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.streams import read_text
-from app.cli.tables import InputRow, is_table, read_lines, read_rows, write_rows
+from app.cli.tables import InputRow, TableOptions, check_output, input_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
-from app.wire.file_formats import TABLE_SUFFIXES, TABLES
+from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
-from app.wire.training_rules import is_encoding
-from app.wording import counted, listed
+from app.wording import counted
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -53,6 +53,14 @@ MaxRisk = Annotated[
     float | None,
     typer.Option(help="Assign no label to uncertain texts, so that at most this share of the answers is wrong."),
 ]
+PairColumn = Annotated[
+    str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
+]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of the file, such as cp1251.", show_default="detected")]
+SkipBadRows = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Leave out unusable rows of a table, up to this fraction of all rows."),
+]
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
 CHUNK = 256  # maximum number of texts in one request
 
@@ -83,12 +91,9 @@ def classify(
         Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the texts.", show_default="text")] = None,
-    text_pair_column: Annotated[
-        str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of the file, such as cp1251.", show_default="detected")
-    ] = None,
+    text_pair_column: PairColumn = None,
+    encoding: Encoding = None,
+    skip_bad_rows: SkipBadRows = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of labels to show for each text.")] = None,
     threshold: Threshold = None,
     calibrated: Calibrated = None,
@@ -109,8 +114,12 @@ def classify(
     }  # fmt: skip
     body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
     _check_fractions(body)
-    rows = _input_rows(texts, file, pair, Columns(text=text_column, text_pair=text_pair_column), encoding)
+    options = TableOptions(
+        Columns(text=text_column, text_pair=text_pair_column), encoding, skip_bad_rows, whole=output is not None
+    )
+    rows = input_rows(texts, file, pair, options)
     if output is not None:
+        check_output(output, file)
         _save(body, rows, output, as_json)
         return
     with connect() as client:
@@ -121,10 +130,17 @@ def classify(
     _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
 
 
+def check_finite(body: dict[str, Any]) -> None:
+    """Raise InvalidRequest for an option that is infinite or not a number, which JSON cannot represent."""
+    for name, value in body.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidRequest(f"--{name.replace('_', '-')} {value:g}: must be a finite number")
+
+
 def _check_fractions(body: dict[str, Any]) -> None:
     """Raise InvalidRequest for an option that is not a fraction.
 
-    For a probable percentage, the message suggests a fraction.
+    If the value is probably a percentage, the message suggests a fraction.
     """
     for name in ("prediction_set", "abstain_below", "max_risk"):
         value, includes_ends = body.get(name), name == "abstain_below"
@@ -154,36 +170,6 @@ def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json:
         print_json({"path": str(output), "rows": count})
     else:
         print(f"saved {output} ({counted(count, 'row')})")
-
-
-def _input_rows(
-    texts: list[str] | None, file: Path | None, pair: bool, columns: Columns, encoding: str | None
-) -> Iterator[InputRow]:
-    """Return the texts from the arguments, the rows of a table, or the lines of a text file or standard input."""
-    if texts and file:
-        raise InvalidRequest("pass the texts as arguments or in a file, not both")
-    if encoding is not None and (file is None or not is_encoding(encoding)):
-        wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
-        raise InvalidRequest(f"--encoding {encoding}: {wrong}")
-    if file is not None and is_table(file):
-        if pair:
-            raise InvalidRequest(
-                "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
-            )
-        yield from read_rows(file, columns, encoding)
-        return
-    if columns != Columns():
-        raise InvalidRequest(
-            f"--text-column and --text-pair-column require a --file that ends in {listed(TABLE_SUFFIXES)}"
-        )
-    lines = texts or read_lines(file, encoding)
-    if not pair:
-        yield from (InputRow(line if line.strip() else None, {"text": line}) for line in lines)
-    elif len(lines) == 2:
-        cells = {"text": lines[0], "text_pair": lines[1]}
-        yield InputRow(cells, cells)
-    else:
-        raise InvalidRequest(f"--pair requires two texts, not {len(lines)}")
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
@@ -274,6 +260,7 @@ def generate(
         "truncate_prompt_tokens": -1 if truncate else None,
     }  # fmt: skip
     body = {name: value for name, value in body.items() if value is not None}
+    check_finite(body)
     with connect() as client:
         if as_json:
             print_json(client.post("/v1/completions", {**body, "echo": echo} if echo else body))

@@ -13,7 +13,7 @@ from app.cli.evaluate import print_report
 from app.cli.follow import follow as follow_job
 from app.cli.follow import is_evaluation, path_of, render
 from app.cli.outcome import conclude
-from app.cli.output import Json, connect, duration, fields, json_for_all, print_json, table, when
+from app.cli.output import MOST_LISTED, Json, connect, duration, fields, json_for_all, print_json, table, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
 from app.wire.measurement import shown_metrics
@@ -27,10 +27,13 @@ ROOT = "/v1/fine_tuning/jobs"
 SHOWN = {name: name.replace("_", " ") for name in TrainingOptions.__struct_fields__}
 SHOWN |= {"n_epochs": "epochs", "total_steps": "steps"}
 JobId = Annotated[str, typer.Argument(help="Id of a training job or an evaluation: ftjob-… or evaljob-…")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of items to show, newest first.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of items, of which the newest are shown.")
+]
 
 jobs = typer.Typer(
-    help="List, follow, cancel, pause and resume training jobs and evaluations.", invoke_without_command=True
+    help="List, follow, cancel, pause and resume training jobs and evaluations. Without a command, lists them.",
+    invoke_without_command=True,
 )
 
 
@@ -58,6 +61,14 @@ def list_jobs(
     table(columns, map(_row, listed), empty="no jobs yet; start one with: ostinato train FILE")
 
 
+def _check_job(job_id: str, command: str) -> None:
+    """Raise InvalidRequest for the id of a batch. The message names the command for batches, if there is one."""
+    if job_id.startswith("batch-"):
+        command = {"show": "show", "follow": "show", "cancel": "cancel"}.get(command, "")
+        advice = f"; use: ostinato batches {command} {job_id}" if command else ", which can only be shown and cancelled"
+        raise InvalidRequest(f"{job_id} is a batch{advice}")
+
+
 def _all_jobs(client: Client, page: int, trials: bool) -> Iterator[dict[str, Any]]:
     """The training jobs and evaluations, newest first."""
     chosen = {"trials": "true"} if trials else {}
@@ -66,9 +77,7 @@ def _all_jobs(client: Client, page: int, trials: bool) -> Iterator[dict[str, Any
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    """Format a job as a row of the list. An evaluation has no progress; its version is the version that it
-    evaluates.
-    """
+    """Format a job as a row of the list. The row for an evaluation has no progress, but shows the evaluated version."""
     progress = f"{float(job['progress'] or 0):.0%}" if "progress" in job else ""
     version = job.get("fine_tuned_model") or job.get("version") or (job.get("publish") or {}).get("name") or ""
     return job["id"], status_of(job), progress, job["model"], version, when(job["created_at"])
@@ -83,6 +92,7 @@ def status_of(job: dict[str, Any]) -> str:
 @jobs.command("show")
 def show(job_id: JobId, as_json: Json = False) -> None:
     """Show one job."""
+    _check_job(job_id, "show")
     with connect() as client:
         job = client.get(path_of(job_id))
     if as_json:
@@ -96,7 +106,8 @@ def show(job_id: JobId, as_json: Json = False) -> None:
         ("job", job["id"]), ("status", status_of(job)), ("jobs before it", job.get("jobs_before")),
         ("progress", f"{float(job.get('progress') or 0):.0%}"),
         ("task", job.get("task")), ("model", job["model"]), ("version", job.get("fine_tuned_model")),
-        ("error", error.get("message")), ("file", job["training_file"]), ("validation", job.get("validation_file")),
+        ("error", in_own_words(error.get("message") or "")),
+        ("file", job["training_file"]), ("validation", job.get("validation_file")),
         ("seed", job.get("seed")), ("attempt", job.get("attempt")), ("tokens", job.get("trained_tokens")),
         ("options", ", ".join(_options(job.get("hyperparameters") or {}))),
         ("created", when(job["created_at"])), ("finished", when(job.get("finished_at"))),
@@ -143,6 +154,7 @@ def _trial(trial: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
 @jobs.command("follow")
 def follow(job_id: JobId, as_json: Json = False) -> None:
     """Follow a job until it ends."""
+    _check_job(job_id, "follow")
     with connect() as client:
         job = follow_job(client, job_id, as_json=as_json)
         if as_json:
@@ -158,6 +170,7 @@ def follow(job_id: JobId, as_json: Json = False) -> None:
 @jobs.command("events")
 def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None:
     """List a job's newest events, oldest first."""
+    _check_job(job_id, "events")
     with connect() as client:
         newest = itertools.islice(client.pages(f"{path_of(job_id)}/events", limit=min(limit, 100)), limit)
         events = list(newest)[::-1]
@@ -172,6 +185,7 @@ def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
     """List a training job's checkpoints. Each id can be used as a model."""
     if is_evaluation(job_id):
         raise InvalidRequest(f"{job_id} is an evaluation; only training jobs have checkpoints")
+    _check_job(job_id, "checkpoints")
     with connect() as client:
         checkpoints = list(client.pages(f"{ROOT}/{job_id}/checkpoints"))
     if as_json:
@@ -203,6 +217,7 @@ def resume(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _act(job_id: str, action: str, as_json: bool) -> None:
+    _check_job(job_id, action)
     with connect() as client:
         job = client.post(f"{path_of(job_id)}/{action}")
     print_json(job) if as_json else print(f"{job['id']} is {status_of(job)}")

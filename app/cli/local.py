@@ -13,7 +13,7 @@ import typer
 from app import settings
 from app.access import SECRET_SETTINGS
 from app.cli.output import Json, duration, print_json, size, table
-from app.cli.serve import DataDir
+from app.cli.serve import DataDir, load_shown
 from app.errors import InvalidRequest, OstinatoError
 
 if TYPE_CHECKING:
@@ -36,17 +36,24 @@ def register(program: typer.Typer) -> None:
 
 
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the service's running programs on this machine."""
+    """List the programs that run on this machine with the same data folder."""
     from app.launcher import programs
 
-    running = programs.read(settings.load(data_dir=data_dir).run_dir)
+    chosen = load_shown(data_dir)
+    running = programs.read(chosen.run_dir)
     if as_json:
         print_json(msgspec.to_builtins(running))
         return
     now = time.time()
     rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, _job_of(p), p.attempt) for p in running]
     columns = ["program", "pid", "up", "restarts", "job", "attempt"]
-    table(columns, rows, empty="no programs are running; start them with: ostinato up")
+    empty = f"no programs are running on {chosen.data}; start them with: ostinato up"
+    if not chosen.data.exists():
+        empty = (
+            f"there is no data folder {chosen.data}; start the service there with `ostinato up`, or name another "
+            "folder with --data-dir"
+        )
+    table(columns, rows, empty=empty)
 
 
 def _job_of(program: Program) -> str:
@@ -100,7 +107,10 @@ def keys(
     name: Annotated[str, typer.Argument(help="Name of the key, which owns everything created with it.")] = "me",
     as_json: Json = False,
 ) -> None:
-    """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere."""
+    """Print a new API key as name:secret, for OSTINATO_API_KEYS. The key is not stored anywhere.
+
+    To start a service that requires the key: export OSTINATO_API_KEYS="$(ostinato keys me)", then `ostinato up`.
+    """
     if not KEY_NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} is not a valid key name: a name has up to 64 letters, digits, dots, dashes and "
@@ -169,7 +179,7 @@ def _registry(data_dir: str | None) -> Registry:
     from app.registry.service import Registry
     from app.storage.blobs import BlobStore
 
-    chosen = settings.load(data_dir=data_dir)
+    chosen = load_shown(data_dir)
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
         raise OstinatoError(f"there is no registry in {chosen.data}; set the data folder with --data-dir")
     database, blobs = Database(chosen.database), BlobStore(chosen.storage)

@@ -16,7 +16,10 @@ from models.choices import ARCHITECTURES
 if TYPE_CHECKING:
     from app.client import Client
 
-models = typer.Typer(help="List, compare, alias and delete models and their versions.", invoke_without_command=True)
+models = typer.Typer(
+    help="List, compare, alias and delete models and their versions. Without a command, lists the models.",
+    invoke_without_command=True,
+)
 
 
 @models.callback()
@@ -49,7 +52,8 @@ def list_models(
             quality[model["name"]],
         ))  # fmt: skip
     columns = ["name", "newest", "task", "architecture", "aliases", "quality"]
-    table(columns, rows, empty="no models yet; train one with: ostinato train FILE")
+    empty = "no models yet; train one with: ostinato train FILE"
+    table(columns, rows, empty="no model matches" if search or task or architecture else empty)
 
 
 def _quality(client: Client, model: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -22,12 +23,20 @@ def _choice(field: str) -> str:
 
 
 HELP = {
+    "text": "Column with the texts.",
+    "text_pair": "Column with the second text of each pair.",
+    "label": "Column with the labels, or columns of zeros and ones, one for each label: a,b,c.",
+    "value": "Column with the numbers to predict.",
+    "features": "Column with numeric sequences or, for one step per row, the columns with its numbers: a,b,c.",
+    "series": "One step per row: column with the name of the sequence to which the step belongs.",
+    "time": "One step per row: column by which the steps of a sequence are sorted.",
+    "split": "Column that assigns rows to train, val or test.",
     "epochs": "Number of passes over the training data.",
     "max_steps": "Stop after this many steps.",
     "max_seconds": "Stop after this many seconds of training.",
     "batch_size": "Examples per step.",
-    "accumulation": "Micro-batches per step.",
-    "schedule": _choice("schedule"),
+    "accumulation": "Number of smaller batches into which a step is divided, to save memory.",
+    "schedule": "How the learning rate changes: " + _choice("schedule"),
     "learning_rate": "Peak learning rate.",
     "learning_rate_multiplier": "Multiplies the automatic learning rate by this factor.",
     "warmup_ratio": "Fraction of the steps over which the learning rate warms up.",
@@ -43,16 +52,16 @@ HELP = {
     "bidirectional": "RNN, LSTM, GRU: read in both directions.",
     "threads": "Number of CPU threads for training.",
     "deterministic": "Make runs bit-for-bit reproducible, which is slower.",
-    "class_weights": 'balanced, or JSON: {"label": weight}.',
-    "optimizer": _choice("optimizer"),
+    "class_weights": 'Weights of the labels in the loss: balanced, or JSON: {"label": weight}.',
+    "optimizer": "Method of optimisation: " + _choice("optimizer"),
     "context_length": "Maximum sequence length, in tokens or steps.",
-    "tokenizer": _choice("tokenizer"),
-    "pooling": _choice("pooling"),
+    "tokenizer": "Kind of a new tokenizer: " + _choice("tokenizer"),
+    "pooling": "How the steps of a sequence become one vector: " + _choice("pooling"),
     "ngrams": "Text: extend the network with a branch that reads n-grams.",
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
-    "precision": _choice("precision"),
+    "precision": "Number type of the computation: " + _choice("precision"),
     "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
     "baseline": "Also fit a linear model (for plain text: an n-gram model) for comparison (default).",
     "skip_bad_rows": "Skip unusable rows, up to this fraction of all rows.",
@@ -62,8 +71,8 @@ HELP = {
 def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Add an option to a command for each field of `struct`: `--max-steps` for `max_steps`.
 
-    The command receives each value as a keyword argument named after the field, plus `suffix`. Options that are not set
-    have the value None. `panel` is the heading of these options in the help text.
+    The command receives each value as a keyword argument whose name is the field's name plus `suffix`. Options that are
+    not set have the value None. `panel` is the heading of these options in the help text.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +113,11 @@ def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = 
 def _parse(name: str, value: Any) -> Any:
     if not (isinstance(value, str) and value.startswith("{")):
         return value
+    option = f"--{name.replace('_', '-')}"
     try:
-        return json.loads(value)
-    except ValueError:
-        raise InvalidRequest(f"--{name.replace('_', '-')}: {value!r} is not valid JSON") from None
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"{option}: {value!r} is not valid JSON") from None
+    if any(isinstance(number, float) and not math.isfinite(number) for number in parsed.values()):
+        raise InvalidRequest(f"{option}: the numbers must be finite")
+    return parsed

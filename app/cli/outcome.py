@@ -73,5 +73,5 @@ def _published(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
         return dict(client.get(f"/v1/registry/models/{name}/versions/{number}"))
     except OstinatoError as error:
         if error.status != NotFound.status:
-            warn(error.message)
+            warn(in_own_words(error.message))
         return None

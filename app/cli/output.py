@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MOST_LISTED = 1_000_000  # the maximum value of --limit
 DEFAULT_PORT = settings.Settings().port
 SPARKS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -29,7 +29,7 @@ def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:
 
 
 def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """The label and score cells in a text's row. For a regression, they are "" and the predicted value.
+    """The label and score cells in a text's row. For a regression, the cells are "" and the predicted value.
 
     If the text has several labels, each cell contains one entry per label, separated by spaces.
     """

@@ -27,7 +27,7 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
     Raises InvalidRequest if the reference does not resolve to a registered version.
     """
     name, _, number = reference.partition(":")
-    if number.isdigit():
+    if number.isdecimal():
         return name, int(number)
     model = client.get(f"/v1/models/{reference}")
     if not model.get("version"):

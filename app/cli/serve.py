@@ -9,15 +9,33 @@ from typing import Annotated
 import typer
 
 from app import settings
+from app.cli.output import warn
 
 Host = Annotated[
     str | None, typer.Option(help="Address to bind. Without API keys, loopback only.", show_default="127.0.0.1")
 ]
-Port = Annotated[int | None, typer.Option(help="Port of the API; 0 chooses a free port.", show_default="8000")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, help="Port of the API; 0 chooses a free port.", show_default="OSTINATO_PORT, or 8000"
+    ),
+]
+MOST_ENGINES = 1000
 DataDir = Annotated[
-    str | None, typer.Option("--data-dir", help="Folder for all data of the service.", show_default="./ostinato-data")
+    str | None,
+    typer.Option(
+        "--data-dir", help="Folder for all data of the service.", show_default="OSTINATO_DATA_DIR, or ./ostinato-data"
+    ),
 ]
 PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def load_shown(data_dir: str | None, *, quiet: bool = False) -> settings.Settings:
+    """Load the settings. If the user has not named the data folder, prints to standard error which one it is."""
+    chosen = settings.load(data_dir=data_dir)
+    if data_dir is None and not quiet:
+        warn(f"data folder: {chosen.data}")
+    return chosen
 
 
 def register(program: typer.Typer) -> None:
@@ -36,7 +54,8 @@ def up(
         bool, typer.Option("--demo", help="If the registry is empty, train six small demo models.")
     ] = False,
     without: Annotated[
-        list[str] | None, typer.Option(help="Program that is not started: engine, api or worker.")
+        list[str] | None,
+        typer.Option(help="Program that is not started: engine, api or worker. May be given several times."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="At a terminal, print every log line, including those of requests.")
@@ -61,7 +80,9 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 def engine(
     context: typer.Context,
     data_dir: DataDir = None,
-    number: Annotated[int, typer.Option(min=0, help="Number of this engine, if several share the data folder.")] = 0,
+    number: Annotated[
+        int, typer.Option(min=0, max=MOST_ENGINES - 1, help="Number of this engine, if several share the data folder.")
+    ] = 0,
 ) -> None:
     """Run one engine process. Further arguments are passed on to `python -m app.engine`."""
     chosen = settings.load(data_dir=data_dir)
@@ -84,10 +105,14 @@ def migrate(
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.database import Database, DatabaseUnavailable, reason
-    from app.errors import Unavailable
+    from app.errors import InvalidRequest, Unavailable
 
-    chosen = settings.load(data_dir=data_dir)
-    chosen.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    chosen = load_shown(data_dir, quiet=quiet)
+    try:
+        chosen.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot create {chosen.data}: {error.strerror}; choose another folder with --data-dir"
+        raise InvalidRequest(message) from None
     try:
         Database(chosen.database).migrate()
     except (SQLAlchemyError, DatabaseUnavailable) as error:

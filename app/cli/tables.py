@@ -1,4 +1,4 @@
-"""Reads tables of texts with the trainer's readers, and writes them with added predictions."""
+"""Reads the texts to classify, tables with the trainer's readers, and writes them with added predictions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from app.cli.data import as_regular_files
+from app.cli.data import as_regular_files, refusal
 from app.cli.export import save
 from app.cli.output import warn
 from app.cli.streams import BYTE_ORDER_MARK, read_text
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
-from app.wire.file_formats import TABLES, format_of
+from app.wire.file_formats import TABLE_SUFFIXES, TABLES, format_of
 from app.wire.training_options import Columns
+from app.wire.training_rules import is_encoding
+from app.wording import counted, listed
 
 if TYPE_CHECKING:
     from app.training.data.files import Source
@@ -37,6 +37,54 @@ class InputRow:
 
     input: Any
     columns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How to read a table: the columns with the texts, the encoding, and the share of rows that may be left out.
+
+    With `whole`, the columns without a role are read too. Options that are None are not set.
+    """
+
+    columns: Columns
+    encoding: str | None = None
+    skip_bad_rows: float | None = None
+    whole: bool = False
+
+
+def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: TableOptions) -> Iterator[InputRow]:
+    """Return the texts from the arguments, the rows of a table, or the lines of a text file or standard input."""
+    if texts and file:
+        raise InvalidRequest("pass the texts as arguments or in a file, not both")
+    encoding = options.encoding
+    if encoding is not None and (file is None or not is_encoding(encoding)):
+        wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
+        raise InvalidRequest(f"--encoding {encoding}: {wrong}")
+    if file is not None and is_table(file):
+        if pair:
+            raise InvalidRequest(
+                "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
+            )
+        yield from read_rows(file, options)
+        return
+    _check_no_table(options)
+    lines = texts or read_lines(file, encoding)
+    if not pair:
+        yield from (InputRow(line if line.strip() else None, {"text": line}) for line in lines)
+    elif len(lines) == 2:
+        cells = {"text": lines[0], "text_pair": lines[1]}
+        yield InputRow(cells, cells)
+    else:
+        raise InvalidRequest(f"--pair requires two texts, not {len(lines)}")
+
+
+def _check_no_table(options: TableOptions) -> None:
+    """Raise InvalidRequest if there are options that only a table can have."""
+    suffixes = f"a --file that ends in {listed(TABLE_SUFFIXES)}"
+    if options.columns != Columns():
+        raise InvalidRequest(f"--text-column and --text-pair-column require {suffixes}")
+    if options.skip_bad_rows is not None:
+        raise InvalidRequest(f"--skip-bad-rows requires {suffixes}")
 
 
 def is_table(path: Path) -> bool:
@@ -70,19 +118,23 @@ def _decoded(path: Path, encoding: str | None) -> str:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Convert errors in reading a data file to InvalidRequest."""
-    from app.training.failures import BadData
+    """Convert errors in reading a data file to InvalidRequest. If several rows are faulty, prints the first ones."""
+    from app.training.failures import BadData, is_data_error
 
     try:
         yield
     except BadData as error:
-        raise InvalidRequest(error.message, param=error.param) from None
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise refusal(error, outcome="nothing was classified") from None
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        raise InvalidRequest(f"cannot read {path}: {type(error).__name__}: {error}") from None
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print warnings about a file, for example that its encoding is a guess, except for those in `printed`.
+    """Print the warnings about a file that are not in `printed`, such as a guessed encoding.
 
     Returns all warnings about the file so far.
     """
@@ -93,44 +145,39 @@ def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
     return warnings
 
 
-def read_rows(path: Path, columns: Columns, encoding: str | None = None) -> Iterator[InputRow]:
+def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
-    Raises InvalidRequest if the table cannot be read; for an invalid row, the message names the line and column.
+    All rows are checked before the first one is returned, and those that cannot be used are left out, with a warning.
+    Raises InvalidRequest if the table cannot be read, or if the share of these rows exceeds `skip_bad_rows`; for
+    invalid rows, the messages name the line and column.
     """
-    from app.training.data.columns import read_text as read_cell
-    from app.training.data.detection import detect
-    from app.training.data.files import EVERYTHING
-    from app.training.data.formats import READERS
-    from app.training.data.layouts import find_layout
+    from app.training.data.faults import ignore
+    from app.training.data.unlabelled import check_texts, open_texts, read_texts, text_layout
 
-    with _errors_of(path):
-        source = detect(path, path.name, encoding=encoding)
+    with as_regular_files({"file": path}) as paths, _errors_of(path):
+        source = open_texts(paths["file"], options.encoding)
         printed = _warn(source)
-        if source.format == "text":
-            raise InvalidRequest(f"{path.name} is plain text without columns; rename it to .txt to classify its lines")
-        reader = READERS[source.format]
-        header = reader.header(source)
-        if columns.text is None and len(header) == 1:
-            columns = msgspec.structs.replace(columns, text=header[0])
-        if columns.text is None and "text" not in header and {"features", "series"} & set(header):
-            raise InvalidRequest(
-                f"{path.name} contains numbers, and this command reads texts; send the numbers to POST /v1/classify"
-            )
-        layout = find_layout(source, columns, "generation")
-        keys = [key for key in ("text", "text_pair") if key in layout.names]
-        if layout.shape != "text":
-            raise InvalidRequest(
-                f"{path.name} has no column 'text'; set columns.text to the name of the column that contains the texts"
-            )
-        printed = _warn(source, printed)  # those about the header and the quoting, which are found before the rows
-        for record in reader.records(source, EVERYTHING):
-            if record.fault is not None:
-                raise record.fault
-            cells = {key: read_cell(layout, record, key) for key in keys}
-            content: Any = cells["text"] if len(cells) == 1 else cells
-            yield InputRow(content if any(cell.strip() for cell in cells.values()) else None, record.values)
-        _warn(source, printed)
+        layout = text_layout(source, options.columns)
+        # warnings about the header and the quoting, which precede those about the rows
+        printed = _warn(source, printed)
+        try:
+            left_out = check_texts(layout, options.skip_bad_rows or 0.0, whole=options.whole)
+        finally:
+            _warn(source, printed)
+        if left_out.rows:
+            verb = "is" if left_out.rows == 1 else "are"
+            count = counted(left_out.rows, "row")
+            warn(f"warning: {count} that cannot be used {verb} left out: {left_out.summary()}")
+        for row in read_texts(layout, ignore, whole=options.whole):
+            content: Any = row.texts["text"] if len(row.texts) == 1 else row.texts
+            yield InputRow(content if any(text.strip() for text in row.texts.values()) else None, row.values)
+
+
+def check_output(target: Path, source: Path | None) -> None:
+    """Raise InvalidRequest if the predictions would replace the file with the texts."""
+    if source is not None and target.exists() and source.exists() and target.samefile(source):
+        raise InvalidRequest(f"--output {target}: is the input file; choose another name")
 
 
 def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:

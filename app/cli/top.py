@@ -55,7 +55,7 @@ class Reading:
     rejected: float
 
     def work(self, pid: int, digest: str) -> Work | None:
-        """The amount of work that the engine with this process id has done for a version."""
+        """The amount of work done for a version by the engine with this process id."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:
@@ -157,7 +157,7 @@ def read(client: Client) -> Reading:
 
 
 def _sum(text: str, name: str) -> float:
-    """Sum all series of a metric in Prometheus' text format."""
+    """Sum all series of a metric in the Prometheus text format."""
     lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

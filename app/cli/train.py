@@ -20,7 +20,7 @@ from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
 from app.wire.trainer import AUTO
-from app.wire.training_options import Columns, TrainingOptions
+from app.wire.training_options import VALIDATION_SPLIT, Columns, TrainingOptions
 from models.choices import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -34,6 +34,25 @@ Data = Annotated[
         "uploaded file: file-…"
     ),
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the model to which the version is added.", show_default="the architecture and the job's id"
+    ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What to learn: classification, generation, regression or multilabel.",
+        show_default="inferred from the data",
+    ),
+]
+ValidationSplit = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of the rows to hold out if there is no validation data.", show_default=str(VALIDATION_SPLIT)
+    ),
+]
 
 
 def register(program: typer.Typer) -> None:
@@ -45,20 +64,13 @@ def register(program: typer.Typer) -> None:
 def train(
     file: Data,
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL)] = AUTO,
-    name: Annotated[str | None, typer.Option(help="Name of the model to which the version is added.")] = None,
+    name: Name = None,
     alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification, generation, regression or multilabel.", show_default="inferred from the data"
-        ),
-    ] = None,
+    task: Task = None,
     validation_file: Annotated[
         Path | None, typer.Option(help="Validation data, to choose the best checkpoint.")
     ] = None,
-    validation_split: Annotated[
-        float | None, typer.Option(help="Fraction of the rows to hold out if there is no validation data.")
-    ] = None,
+    validation_split: ValidationSplit = None,
     seed: Annotated[int | None, typer.Option(help="Random seed, which makes runs reproducible.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job until it ends.")] = True,
     estimate: Annotated[

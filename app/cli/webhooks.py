@@ -7,14 +7,24 @@ from typing import Annotated
 import typer
 
 from app.cli.output import Json, connect, json_for_all, print_json, table, when
+from app.webhooks.events import EVENT_TYPES
+from app.wording import listed
 
 ENDPOINTS = "/v1/webhook_endpoints"
 EndpointId = Annotated[str, typer.Argument(help="Id of a webhook endpoint: whe-…")]
 Events = Annotated[
-    list[str] | None, typer.Option("--event", help="Type of event; may be repeated.", show_default="all types")
+    list[str] | None,
+    typer.Option(
+        "--event",
+        help=f"Type of event: {listed(EVENT_TYPES)}. May be given several times.",
+        show_default="all types",
+    ),
 ]
 
-webhooks = typer.Typer(help="Manage the URLs that receive events of jobs and batches.", invoke_without_command=True)
+webhooks = typer.Typer(
+    help="Manage the URLs that receive job and batch events. Without a command, lists them.",
+    invoke_without_command=True,
+)
 
 
 @webhooks.callback()
@@ -84,7 +94,7 @@ def test(
 
 @webhooks.command("delete")
 def delete(endpoint_id: EndpointId, as_json: Json = False) -> None:
-    """Delete a webhook endpoint and the events that wait for it."""
+    """Delete a webhook endpoint and the events that are waiting to be sent to it."""
     with connect() as client:
         reply = client.call("DELETE", f"{ENDPOINTS}/{endpoint_id}")
     print_json(reply) if as_json else print(f"{endpoint_id} is deleted")

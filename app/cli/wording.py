@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 
 from app.wire.training_options import Columns, TrainingOptions
+from app.wording import counted
 
 _ROUTES = {
     "POST /v1/files": "`ostinato files upload`",
@@ -13,6 +14,11 @@ _ROUTES = {
     "GET /v1/models": "`ostinato models`",
     "GET /v1/registry/models": "`ostinato models`",
     "GET /v1/fine_tuning/jobs": "`ostinato jobs`",
+    "POST /v1/fine_tuning/jobs": "`ostinato train`",
+    "GET /v1/evaluations": "`ostinato jobs`",
+    "GET /v1/batches": "`ostinato batches`",
+    "GET /v1/webhook_endpoints": "`ostinato webhooks`",
+    "GET /v1/webhook_event_types": "`ostinato webhooks create --help`",
 }
 # Phrases about the HTTP API -> (option, phrase for commands with this option, phrase for commands without it).
 _PHRASES = {
@@ -27,6 +33,9 @@ _PHRASES = {
         "--truncate", "use --truncate, which shortens it to that length", "shorten it"
     ),
     "send the text as `prompt` to POST /v1/completions": (None, "use `ostinato generate`", ""),
+    "send larger files in parts with POST /v1/uploads": (
+        None, "OpenAI's Python package sends larger files in parts", ""
+    ),
     "set the task (task)": ("--task", "set the task (--task)", "set the task"),
 }  # fmt: skip
 _QUERY_FIELDS = (
@@ -37,6 +46,8 @@ _FIELDS = {
     **{f"training.{name}": f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__},
     "publish.name": "--name",
     "publish.alias": "--alias",
+    "event_types": "--event",
+    "event_type": "--event",
     "validation_file": "--validation-file",
     "validation_split": "--validation-split",
     # fields without a prefix: only names with an underscore, which cannot be ordinary words of a sentence
@@ -47,6 +58,33 @@ _ANY_FIELD = re.compile(
     r"(?<![\w'\"`./-])(" + "|".join(map(re.escape, sorted(_FIELDS, key=len, reverse=True))) + r")(?![\w'\"`]|\.\w)"
 )
 _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len, reverse=True))) + r")(?![/\w])`?")
+
+
+# Conditions in msgspec's words -> phrase. `{kind}` and `{bound}` are those of the condition.
+_CONDITION = re.compile(r"expected `(int|float)` (<=|>=|<|>) (-?[\d.e+]*\d)")
+_LENGTH = re.compile(r"expected `str` of length (<=|>=) (\d+)")
+_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
+
+
+def _condition(match: re.Match[str]) -> str:
+    kind = "an integer" if match[1] == "int" else "a number"
+    return f"must be {kind} {_BOUNDS[match[2]]} {match[3]}"
+
+
+def _length(match: re.Match[str]) -> str:
+    return f"must have {_BOUNDS[match[1]].removeprefix('of ')} {counted(int(match[2]), 'character')}"
+
+
+def leading_option(message: str, field: str, options: Collection[str]) -> str:
+    """Replace a field at the beginning of a message, such as `seed` or `stop[0]`, with its option.
+
+    There, even a field whose name is an ordinary word can only be meant as a field.
+    """
+    option = f"--{re.sub(r'[^a-z_].*', '', field).replace('_', '-')}"
+    rest = message.removeprefix(field)
+    if option not in options or rest == message or not rest.startswith((" must ", ":")):
+        return message
+    return option + rest
 
 
 def option_for(field: str, options: Collection[str] | None = None) -> str | None:
@@ -64,7 +102,8 @@ def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     `options` are the options of the current command; None means the options of all commands. Fields without such an
     option are left unchanged. Quoted text comes from the user and is left unchanged.
     """
-    message = message.removeprefix("training_file: ")
+    message = message.removeprefix("training_file: ").removeprefix("file: ")
+    message = _LENGTH.sub(_length, _CONDITION.sub(_condition, message))
     for phrase, (option, own, otherwise) in _PHRASES.items():
         fits = options is None or option is None or option in options
         message = message.replace(phrase, own if fits else otherwise)

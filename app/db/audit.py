@@ -18,7 +18,7 @@ ID_LIMIT = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request that made a change. `subject` is the id in its reply, and `created_at` is the time of the reply."""
+    """A request that made a change. `subject` is the id in the reply, and `created_at` is the time of the reply."""
 
     principal: str
     method: str

@@ -47,7 +47,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The database cannot write because its disk is full. Reading may still work."""
+    """The database cannot write because its disk is full. Reads may still succeed."""
 
     code = "database_full"
 
@@ -163,10 +163,7 @@ class Database:
 
 
 def reason(error: Exception) -> str:
-    """Return a one-line reason for an outage.
-
-    For operators only, because the reason may contain addresses and user names.
-    """
+    """Return a one-line reason for an outage, for operators only: it may contain addresses and user names."""
     cause = error.__cause__ or error
     return str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
 

@@ -58,7 +58,7 @@ def writers(url: URL) -> Engine:
 
 
 def readers(url: URL) -> Engine:
-    """Return the pool of connections that only read. Writers never use connections from this pool."""
+    """Return the pool of read-only connections. Writers never use connections from this pool."""
     engine = _sqlite(url, READ_LOCK_SECONDS) if _is_sqlite(url) else _postgresql(url, READ_LOCK_SECONDS)
     return engine.execution_options(postgresql_readonly=True, reads_only=True)
 

@@ -85,7 +85,7 @@ class VersionRow(TableBase):
 
 
 class ProbesRow(TableBase):
-    """The probes of an owner's versions with this digest, stored as the blob `sha256`. No route returns them."""
+    """The probes of an owner's versions that have this digest, stored as the blob `sha256`. No route returns probes."""
 
     __tablename__ = "probes"
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -121,7 +121,7 @@ class AliasMoveRow(TableBase):
 
 
 class AuditRow(TableBase):
-    """A change that a client has made. Rows are only added."""
+    """A change that a client has made. Rows are inserted, but never updated."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -243,7 +243,7 @@ class WebhookEndpointRow(TableBase):
 
 
 class WebhookDeliveryRow(TableBase):
-    """An event for an endpoint, added in the transaction of the change that the event reports.
+    """An event for an endpoint, added in the same transaction as the change that it reports.
 
     Only `app.webhooks` changes rows; `app.webhooks.deliveries` explains `attempt` and `due_at`.
     """
@@ -264,3 +264,4 @@ class WebhookDeliveryRow(TableBase):
     error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
     created_at: Mapped[float]
     ended_at: Mapped[float | None]
+    failed_at: Mapped[float | None]  # the time of the latest failure; None in rows from before this column

@@ -1,8 +1,8 @@
-"""Checks the quotas of stored bytes and of jobs, which are the same for all API processes and workers.
+"""Checks the quotas of stored bytes and of jobs, which apply to all API processes and workers together.
 
 Each check counts what the database contains, including the changes of the caller's transaction. Call the checks last in
-a transaction, so that an error rolls the transaction's changes back. Transactions of one key are checked one after
-another.
+a transaction, so that an error rolls the transaction's changes back. Transactions for the same key are checked one
+after another.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ DELETED, QUEUED, RUNNING = "deleted", "queued", "running"
 
 
 class StorageQuotaExceeded(Forbidden):
-    """The key would store more bytes than its quota."""
+    """The key would store more bytes than its quota allows."""
 
     code = "storage_quota_exceeded"
 
 
 class JobQuotaExceeded(Overloaded):
-    """The key would have more queued jobs than its quota."""
+    """The key would have more queued jobs than its quota allows."""
 
     code = "job_quota_exceeded"
 
 
 class PriorityNotAllowed(Forbidden):
-    """The priority of a job is higher than the key's quota."""
+    """The priority of a job is higher than the key's quota allows."""
 
     code = "priority_not_allowed"
 
@@ -55,7 +55,7 @@ def room(session: Session, quotas: Quotas, owner: str) -> int | None:
 
 
 def check_room(session: Session, quotas: Quotas, owner: str, size: int) -> None:
-    """Raise StorageQuotaExceeded unless the owner may now store `size` more bytes. Call this before storing them."""
+    """Raise StorageQuotaExceeded if `size` more bytes would exceed the quota. Call this before storing the bytes."""
     left = room(session, quotas, owner)
     if left is not None and size > left:
         raise storage_exceeded(quotas, owner)
@@ -72,7 +72,7 @@ def check_stored(session: Session, quotas: Quotas, owner: str, more: int = 0) ->
 
 
 def storage_exceeded(quotas: Quotas, owner: str) -> StorageQuotaExceeded:
-    """Return the error for a key that would exceed its quota of bytes."""
+    """Return the error for a key that would exceed its storage quota."""
     rejected.labels("quota_bytes").inc()
     return StorageQuotaExceeded(
         f"the quota of the API key {owner!r} is {quotas.of(owner).bytes} stored bytes, which this request would "
@@ -113,8 +113,8 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
 def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = False) -> list[str]:
     """Return the owners whose number of running jobs has reached the limit.
 
-    The trials of a job are counted, but not the job itself. If `alone`, exclude other workers until the transaction
-    ends, because each of them could start one more job.
+    The trials of a job are counted, but not the job itself. If `alone` is true, exclude other workers until the
+    transaction ends, because each of them could start one more job.
     """
     limits = quotas.limited("running")
     if not limits:
@@ -127,7 +127,7 @@ def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = F
 
 
 def _take_turn(session: Session, owner: str) -> None:
-    """Exclude other checks of this owner until the transaction ends. On SQLite, writers already run one at a time."""
+    """Block other checks for this owner until the transaction ends. On SQLite, writers already run one at a time."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(
             text("SELECT pg_advisory_xact_lock(:key, hashtext(:owner))"), {"key": QUOTA_LOCK, "owner": owner}

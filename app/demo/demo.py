@@ -1,7 +1,7 @@
 """Queues the demo's training jobs if the registry is empty: `python -m app.demo.demo --url … [--data-dir …]`.
 
-This program is an ordinary HTTP client. The launcher starts it when the service is ready. Jobs from an earlier run are
-not queued again, and nothing is queued if the registry already has a model.
+This program is an ordinary HTTP client. The launcher starts the program when the service is ready. Jobs from an earlier
+run are not queued again, and nothing is queued if the registry already has a model.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class Batcher(Generic[Payload]):
         """Return the range of `_by_length` indexes to run in one batch with the oldest row.
 
         Longer rows are added first, within the limits of STRETCH and `max_tokens`. Then shorter rows are added, as long
-        as each row raises the ratio of real tokens to cost, where the cost of a batch is its padded size plus the fixed
-        cost of a call.
+        as each row raises the ratio of real tokens to cost. The cost of a batch is its padded size plus the fixed cost
+        of a call.
         """
         entries = self._by_length
         end = bisect_right(entries, (int(entries[oldest][0] * STRETCH) + STRETCH_STEPS + 1,))

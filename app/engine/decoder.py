@@ -29,8 +29,8 @@ class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
     A sequence leaves in two steps. First, the sequence is closed: its final message is sent, possibly during a call.
-    Then `_leave` frees its slot. A slot is freed only between calls, because the last sequence moves into it and the
-    rows of a call are identified by their slots.
+    Then `_leave` frees the sequence's slot. A slot is freed only between calls, because the last sequence moves into it
+    and the rows of a call are identified by their slots.
     """
 
     def __init__(

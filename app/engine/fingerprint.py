@@ -14,7 +14,7 @@ FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first process
 
 
 def fingerprint(device: torch.device, threads: int) -> str:
-    """Return 16 hexadecimal digits. Machines with equal processors and settings have the same fingerprint."""
+    """Return 16 hexadecimal digits. Machines with identical processors and settings have the same fingerprint."""
     parts = [str(RELEASE), platform.machine(), platform.processor(), *_processor(), str(threads), torch.__version__]
     if device.type == "cuda":
         parts.append(torch.cuda.get_device_name(device))

@@ -13,7 +13,7 @@ RECLAIMABLE = ("inactive_file", "slab_reclaimable")  # of the memory of a contro
 def free_memory() -> int:
     """The memory in bytes that this process can still use without swapping.
 
-    Returns 0 if the system does not report it.
+    Returns 0 if the system does not report the amount.
     """
     free = 0
     with suppress(OSError, ValueError):

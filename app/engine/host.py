@@ -225,7 +225,7 @@ class EngineHost:
 
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
-    """Compute a long row, then return the freed memory, which no other row needs, to the operating system."""
+    """Compute a long row, then return its memory to the operating system, because no other row needs it."""
     with interruptible(lambda: item.request.closed):
         outcome = scorer.attempt_open([item])
     trim()

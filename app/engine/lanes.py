@@ -33,7 +33,7 @@ class _LongWork:
         self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
 
     def effective_start(self) -> float:
-        """Return now minus the CPU time used so far or, if that is longer, minus a tenth of the elapsed time."""
+        """Return the current time minus the longer of the CPU time used so far and a tenth of the elapsed time."""
         now = time.monotonic()
         elapsed = now - self._began
         if self._clock is not None:
@@ -87,7 +87,7 @@ class Lanes:
         self._threads.submit(self._run, key, work, then)
 
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Run long work in parallel with the lanes and the caller, once earlier long work has ended.
+        """Run a long computation in parallel with the lanes and the caller, once the previous one has ended.
 
         `work` must not raise an exception.
         """
@@ -126,7 +126,7 @@ class Lanes:
         then()
 
     def widen(self) -> None:
-        """Allow the caller's thread to use all cores from now on, except for one core during long work.
+        """Allow the caller's thread to use all cores from now on, or all but one while long work is running.
 
         Must not be called while a lane is running.
         """

@@ -17,9 +17,10 @@ class StepLimits:
     `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
-    regardless of other requests. `memory`: the maximum size of all weights, in bytes. `prefixes`: the maximum size of
-    the prefix cache, in bytes (0: no cache). `speed`: the multiplications and additions per second of the device. From
-    this speed, the engine derives how many tokens a step may compute without delaying other work.
+    regardless of other requests. `memory`: the maximum total size of the weights, in bytes. `prefixes`: the maximum
+    size of the prefix cache, in bytes (0: no cache). `speed`: the number of multiplications and additions that the
+    device performs per second. From this speed, the engine derives how many tokens a step may compute without delaying
+    other work.
     """
 
     max_batch_tokens: int
@@ -31,5 +32,5 @@ class StepLimits:
     speed: float = float("inf")
 
     def tokens_of_step(self, config: ModelConfig, most: int) -> int:
-        """Return the number of tokens for one step: `most`, or fewer if these would take longer than PIECE_SECONDS."""
+        """Return a step's number of tokens: `most`, or fewer if that many would take longer than PIECE_SECONDS."""
         return min(most, affordable_tokens(config, PIECE_SECONDS, self.speed))

@@ -48,8 +48,8 @@ class LoadedNetwork:
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
     answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
-    a kernel's own layout. `dtype` is the type of activations. `choice` explains the choice of the mode (weight type and
-    kernel).
+    a kernel's own layout. `dtype` is the type of the activations. `choice` explains the choice of the mode (weight type
+    and kernel).
     """
 
     digest: str
@@ -111,7 +111,7 @@ def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[
 def _built(
     build: Callable[[], Any], chosen: ModeChoice, fixed: ComputeMode, device: torch.device
 ) -> tuple[Any, int, ModeChoice]:
-    """Build a network in the chosen mode or, if this fails, in the fixed mode. Returns also its size in bytes."""
+    """Build a network in the chosen mode or, if this fails, in the fixed mode. Also returns its size in bytes."""
     mode = ComputeMode.parse(chosen.mode)
     if mode != fixed:
         network = build()
@@ -193,8 +193,6 @@ class Loader:
 
     `wake` is called in that thread when `collect` has outcomes to return.
     """
-
-    _tuner: Tuner | None = None
 
     def __init__(
         self, device: torch.device, dtype: torch.dtype, wake: Callable[[], None], tuner: Tuner | None = None

@@ -83,10 +83,7 @@ class Loading:
         return wire.LoadFailed(digest, result.code, result.message)
 
     def unload(self, digest: str) -> None:
-        """Unload a version as soon as it is idle.
-
-        A version that is still loading is unloaded as soon as loading has ended.
-        """
+        """Unload a version as soon as it is idle or, if it is still loading, as soon as it has been loaded."""
         self._leaving.add(digest)
         self.unload_idle()
 
@@ -122,7 +119,7 @@ def _release_memory() -> None:
 
 
 def trim() -> None:
-    """Return freed memory to the operating system. Takes milliseconds."""
+    """Return freed memory to the operating system. This takes milliseconds."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):

@@ -41,14 +41,14 @@ class Measurements:
         return value
 
     def save(self, key: str, value: msgspec.Struct) -> bool:
-        """Store a measurement. Returns false if the folder cannot be written."""
+        """Store a measurement. Returns False if the folder cannot be written to."""
         if self._folder is None:
             return False
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(self._path(key), json.dumps(msgspec.to_builtins(value), sort_keys=True).encode())
             files = sorted(self._folder.glob("*.json"), key=_modified)
-            for path in files[: -FILES or None]:
+            for path in files[:-FILES]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("a measurement of this machine could not be stored: %s", error)

@@ -27,7 +27,7 @@ class Memory:
     """
 
     def __init__(self, limit: int) -> None:
-        """`limit` is the maximum size of all weights, in bytes."""
+        """`limit` is the maximum total size of the weights, in bytes."""
         self.limit = limit
         self.required: frozenset[str] = frozenset()
         self._entries: dict[str, _Entry] = {}

@@ -1,4 +1,4 @@
-"""Compares the outputs of a network in another type with those of float32, on the probes of a version.
+"""Compares a network's outputs in another number type with those in float32, on the probes of a version.
 
 The outputs of the float32 network are kept, so the two networks need not be in memory at the same time. The bounds are
 defined in docs/decisions/0018-types-are-chosen-by-measurement.md.
@@ -39,7 +39,7 @@ GoOn = Callable[[float], bool]  # takes the share of the work that is done
 class Subject:
     """A version to compare: its configuration, how its numeric inputs are standardised, and how outputs become labels.
 
-    `threshold` is the minimum probability of a label of a multilabel version.
+    `threshold` is the minimum probability at which a multilabel version assigns a label.
     """
 
     config: ModelConfig
@@ -57,9 +57,9 @@ class OutOfTime(Exception):
 class Outputs:
     """The outputs of a network for some rows.
 
-    `values` are calibrated probabilities or, for a language model, logarithms of the probabilities of the next token.
-    In the latter case, `following` is the next token in the text. `vectors` are embeddings of some of the rows. `rows`
-    is the number of probes whose last values are in these outputs.
+    `values` are calibrated probabilities or, for a language model, log-probabilities of the next token. For a language
+    model, `following` is the next token in the text. `vectors` are embeddings of some of the rows. `rows` is the number
+    of probes whose last values are in these outputs.
     """
 
     values: Tensor
@@ -91,7 +91,7 @@ def _steps(batch: ProbeSet) -> int:
 
 
 def outputs_size(config: ModelConfig) -> int:
-    """The approximate size in bytes of all outputs of one network, and of the probabilities of one batch."""
+    """The approximate total size, in bytes, of one network's outputs and one batch's probabilities."""
     rows, width = (TEXTS * TOKENS, 4) if config.task == "generation" else (MOST, 8)
     return rows * width * (config.vocab_size if config.task == "generation" else config.classes) * 2
 
@@ -214,7 +214,7 @@ class _Labels:
 
 @dataclass(slots=True)
 class _Texts:
-    """Compares the distributions of the next token, and embeddings."""
+    """Compares next-token distributions and embeddings."""
 
     rows: int = 0
     tokens: int = 0

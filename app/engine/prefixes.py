@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(slots=True, eq=False)
 class _Node(Generic[S]):
-    """The end of an edge, which holds `tokens` from position `start` on.
+    """A node of the tree. The edge from its parent holds `tokens`, the first of which is at position `start`.
 
     `whole` indicates whether the fixed tensors of `segment` are set. A root has no parent and no segment.
     """
@@ -60,8 +60,8 @@ class _Node(Generic[S]):
 class Prefix(Generic[S]):
     """The cached beginning of a prompt: the state after its first `length` tokens, in consecutive segments.
 
-    `shared` is the number of initial tokens that an earlier prompt also has. `shared` exceeds `length` if no state is
-    cached for the position at which the two prompts diverge.
+    `shared` is the number of initial tokens that the prompt shares with an earlier prompt. `shared` exceeds `length` if
+    no state is cached for the position at which the two prompts diverge.
     """
 
     length: int = 0

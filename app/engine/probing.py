@@ -19,8 +19,8 @@ def probes_of(
 ) -> ProbeSet | None:
     """Return `MOST` probes for a version, or None if there are too few and none can be made.
 
-    `stored` are the encoded probes of the version, if any. Missing token id probes are replaced by random tokens other
-    than `specials`, which depend only on the digest.
+    `stored` contains the version's encoded probes, if any. If there are too few token id probes, probes of random
+    tokens are added. These tokens are not in `specials` and depend only on the digest.
     """
     probes = wire.decode(stored) or ProbeSet("")
     if config.input == "features":

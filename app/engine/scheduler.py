@@ -148,8 +148,8 @@ class Scheduler:
 
         `real` is the number of tokens without padding. A running sum suffices, because raising `steps` for a new row
         does not lengthen any earlier row. A row is cut only to its share, which is the budget divided by the number of
-        rows. Since the share decreases with each new row, `steps` is never less than the share once a row has been cut,
-        and does not rise again.
+        rows. The share decreases with each new row. Therefore, once a row has been cut, `steps` is at least as large as
+        all later shares, and does not rise again.
         """
         owners = self.slots.owners
         # Only neighbours can join: a call reads and writes a contiguous range of slots, as a view without copies.

@@ -117,7 +117,7 @@ def _alternate(
 ) -> dict[ComputeMode, float]:
     """Run each call once per round, for about `SECONDS`, and return the shortest duration of each call.
 
-    The result is empty if `end` passes before `LEAST` rounds.
+    The result is empty if `end` passes before `LEAST` rounds are complete.
     """
     shortest = dict.fromkeys(calls, math.inf)
     start = time.perf_counter()

@@ -2,8 +2,8 @@
 
 The speeds of the modes are measured once for each shape. The outputs of each type other than float32 are compared with
 those of float32 once for each version. All results are stored, so a restarted engine does not measure again. If there
-is too little time or memory, if an error occurs, or if an earlier attempt ended the engine, float32 is used and nothing
-is stored.
+is too little time or memory, if an error occurs, or if an engine died during an attempt within the last day, float32 is
+used and nothing is stored.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,9 @@ SECONDS = 5.0  # for all measurements of an engine, because versions are loaded 
 LEAST_DONE = 0.05  # share of a comparison from which its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
+ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt, because the cause may be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-TOO_LATE = "there was not enough time to measure it"
+TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -56,7 +58,10 @@ class _Speeds(msgspec.Struct, frozen=True):
 
 
 class _Attempt(msgspec.Struct, frozen=True):
-    """A mark that is stored during a measurement. The mark remains if the engine is killed."""
+    """A mark that is stored during a measurement. The mark remains if the engine is killed.
+
+    `started` is the Unix time at which the measurement began.
+    """
 
     started: float
 
@@ -79,7 +84,7 @@ class Tuner:
     """Chooses modes for one engine with `threads` threads.
 
     `measurements` are the stored measurements for this kind of machine. All measurements together take about `seconds`
-    seconds. When this time has been used, new versions are measured only by an engine that is started later.
+    seconds. Once this time is used up, new versions are measured only by an engine that is started later.
     """
 
     def __init__(
@@ -91,15 +96,14 @@ class Tuner:
         self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
         self._mark = ""
         self._closed = False
+        self._lock = threading.Lock()  # held while a mark is stored or removed by `close`, which another thread calls
 
     def close(self) -> None:
-        """Stop before the process exits.
-
-        Otherwise, a measurement in progress would count as one that ended the process.
-        """
-        self._closed = True
-        if self._mark:
-            self._measurements.remove(self._mark)
+        """Stop before the process exits. The exit must not look like a crash during a measurement."""
+        with self._lock:
+            self._closed = True
+            if self._mark:
+                self._measurements.remove(self._mark)
 
     def choose(self, version: UntunedVersion) -> ModeChoice:
         """Return the fastest mode whose outputs differ from those of float32 by no more than the bounds."""
@@ -190,19 +194,19 @@ class Tuner:
     def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
         """Mark a measurement that needs `need` bytes as attempted while it runs.
 
-        Raises Undecided if an earlier attempt ended the engine, or if the measurement cannot be attempted safely. Other
-        errors of the measurement also raise Undecided.
+        Raises Undecided if an attempt that began less than `ATTEMPT_SECONDS` ago has not finished, which may mean that
+        its engine died, or if the measurement cannot be attempted safely. Any other error during the measurement also
+        raises Undecided.
         """
         key = f"attempt {key}"
-        if self._closed or time.monotonic() >= end:
+        if time.monotonic() >= end:
             raise Undecided(TOO_LATE)
-        if self._measurements.load(key, _Attempt) is not None:
-            raise Undecided("an engine ended while it measured this, or another engine is measuring it")
+        earlier = self._measurements.load(key, _Attempt)
+        if earlier is not None and abs(time.time() - earlier.started) < ATTEMPT_SECONDS:
+            raise Undecided("an engine died during this measurement, or another engine is running it")
         if self._free() < need + MARGIN:
-            raise Undecided("there is not enough free memory to measure it")
-        if not self._measurements.save(key, _Attempt(time.time())):
-            raise Undecided("measurements cannot be stored")
-        self._mark = key
+            raise Undecided("there is not enough free memory for the measurement")
+        self._store_mark(key)
         try:
             yield
         except OutOfTime:
@@ -215,6 +219,14 @@ class Tuner:
         finally:
             self._mark = ""
             self._measurements.remove(key)
+
+    def _store_mark(self, key: str) -> None:
+        with self._lock:
+            if self._closed:
+                raise Undecided(TOO_LATE)
+            if not self._measurements.save(key, _Attempt(time.time())):
+                raise Undecided("measurements cannot be stored")
+            self._mark = key
 
     def _free(self) -> int:
         """The free memory for another network, in bytes."""
@@ -241,7 +253,10 @@ class _Comparison:
 
     @cached_property
     def probes(self) -> ProbeSet | None:
-        """The probes; None if there are none, or if the outputs have no bounds. Reading them can take a second."""
+        """The probes; None if there are none, or if the outputs have no bounds.
+
+        Reading the probes can take a second.
+        """
         return self.version.probes() if self.version.subject.config.task in COMPARED else None
 
     def run(self, mode: ComputeMode, probes: ProbeSet) -> PrecisionCheck:

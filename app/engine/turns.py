@@ -83,7 +83,7 @@ class Turns(Generic[Q]):
             heapq.heappush(self._heap, (self._last_turn.get(part, 0), next(self._arrivals), part))
 
     def discard(self, part: Q) -> None:
-        """Remove a part permanently. Takes linear time in the number of parts that have work."""
+        """Remove a part permanently. Takes time linear in the number of parts that have work."""
         self._last_turn.pop(part, None)
         if part in self._in_heap:
             self._in_heap.remove(part)

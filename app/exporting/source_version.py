@@ -19,20 +19,20 @@ from models.config import ModelConfig
 
 
 class ExportRefused(InvalidRequest):
-    """The other format cannot express the computation of the version."""
+    """The target format cannot represent the version's computation."""
 
     code = "not_exportable"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceVersion:
-    """A version to export. `raw` is its config.json, and `card` its README.md; `tokenizer` is None for numbers.
+    """A version to export. `raw` is its config.json, and `card` is its README.md; `tokenizer` is None if the version
+    reads numbers.
 
-    `calibration` is the scale and the bias, (C) each, that the service applies to the network's outputs, or None. For
-    regression, they are those of the values.
+    `calibration` is the scale and the bias, each of shape (C), that the service applies to the network's outputs, or
+    None. For regression, they are those of the values.
     """
 
-    directory: Path
     config: ModelConfig
     raw: dict[str, Any]
     labels: list[str]
@@ -43,7 +43,7 @@ class SourceVersion:
 
     @property
     def number_type(self) -> str:
-        """The type in which the service standardises numbers, and which other programs must therefore use.
+        """The type that the service uses to standardise numbers. Other programs must use the same type.
 
         In float32, large numbers such as times would lose their digits before their mean is subtracted.
         """
@@ -56,7 +56,6 @@ def read_version(directory: Path) -> SourceVersion:
     contents = checkpoint.validate(directory)
     card = directory / "README.md"
     return SourceVersion(
-        directory,
         contents.config,
         contents.raw_config,
         contents.labels,
@@ -79,7 +78,7 @@ def _calibration(contents: Checkpoint) -> tuple[Array, Array] | None:
 
 
 def differences(config: ModelConfig, needed: Mapping[str, Any]) -> list[str]:
-    """The fields of a configuration without the needed value, each as `field is value`."""
+    """The fields of a configuration that do not have the required value, each as `field is value`."""
     values = {name: getattr(config, name) for name in needed}
     return [f"{name} is {_shown(value)}" for name, value in values.items() if value != needed[name]]
 

@@ -122,7 +122,7 @@ class Transcoder:
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def take(self, chunk: bytes, final: bool = False) -> bytes:
-        """Return the next bytes as UTF-8. Buffers the first bytes until a byte order mark can be recognised."""
+        """Convert the next bytes to UTF-8. Buffers the first bytes until a byte order mark can be recognised."""
         if self._start is not None:
             self._start += chunk
             if len(self._start) < 4 and not final:
@@ -229,7 +229,7 @@ class CsvTable(Table):
         return csv.reader([record.decode()], delimiter=self._delimiter.decode(), strict=True)
 
     def _settle_delimiter(self, line: bytes) -> bool:
-        """Choose the delimiter from the header. Returns False if the header alone does not determine it."""
+        """Choose the delimiter from the header. Returns False if the header alone does not determine the delimiter."""
         if self._delimiter:
             return True
         plain = QUOTED.sub(b"", line)

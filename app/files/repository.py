@@ -30,10 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, or None.
-
-    `lock` takes an exclusive lock on the row, and `share` takes a shared lock.
-    """
+    """Return the row with this id, or None. Locks the row, exclusively with `lock` or for sharing with `share`."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)

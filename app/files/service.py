@@ -79,7 +79,7 @@ class Files:
     ) -> tuple[str, int]:
         """Store a blob of at most `limit` bytes, as `BlobStore.put_stream` does.
 
-        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for it.
+        Raises StorageQuotaExceeded, without storing anything, if the owner's quota has no room for the blob.
         """
         with self.database.read() as session:
             room = usage.room(session, self.quotas, owner)
@@ -203,7 +203,7 @@ class Files:
 
 
 def check_expiry(seconds: int, param: str) -> None:
-    """Raise InvalidRequest unless `seconds` is a valid lifetime of a file."""
+    """Raise InvalidRequest unless `seconds` is a valid lifetime for a file."""
     if not LEAST_EXPIRY <= seconds <= MOST_EXPIRY:
         raise InvalidRequest(f"{param}.seconds must be from {LEAST_EXPIRY} to {MOST_EXPIRY}", param=param)
 

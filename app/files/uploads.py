@@ -227,7 +227,7 @@ class Uploads:
 
 
 def _of_upload(upload_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition for the parts of an upload: their file name is the id of the upload."""
+    """Return the conditions that select the parts of an upload: their file name is the upload's id."""
     return FileRow.purpose == PART, FileRow.filename == upload_id
 
 

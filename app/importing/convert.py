@@ -50,7 +50,7 @@ def convert(
     own_labels = find(LABELS, saved.extras) if labels is None and answers.get("labels") is None else None
     if own_labels is not None:
         labels = label_names(own_labels[1], own_labels[0])
-        answers.labels = len(labels)
+        answers.labels, answers.labels_entry = len(labels), own_labels[0]
     network = infer(saved.tensors, answers, saved.order)
     check_finite(saved.tensors)
     if network.fields["task"] not in LABELLED and own_labels is not None:

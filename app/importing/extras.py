@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from app.errors import InvalidRequest
@@ -20,16 +20,28 @@ LABELS = (
 EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "history", "hist", "iter", "args", "acc")
 
 
-def find(keys: Iterable[str], extras: Mapping[str, Any]) -> tuple[str, Any] | None:
-    """Return (name, value) of the first entry under `keys` that is a non-empty list or dictionary, or None."""
-    by_name = {name.lower(): name for name in reversed(list(extras))}
-    names = (by_name[key] for key in keys if key in by_name)
-    return next(((name, extras[name]) for name in names if _filled(extras[name])), None)
+def find(keys: Collection[str], extras: Mapping[Any, Any]) -> tuple[str, Any] | None:
+    """Return (path, value) of the first entry under `keys` that is a non-empty list or dictionary, or None.
+
+    The dictionaries among the extras are searched too, one level down, as for `config: {classes: …}`. If the entry
+    itself contains such an entry, as `vocab: {stoi: …, itos: …}` does, the inner entry is returned.
+    """
+    entry = _first(keys, extras) or _first(keys, _inner_entries(extras))
+    if entry is None:
+        return None
+    return _first(keys, _inner_entries(dict([entry]))) or entry
 
 
-def report_unused(extras: Mapping[str, Any], used: Iterable[str], answers: Answers) -> None:
-    """Record the file's unused entries, except those about the training run, such as `epoch`."""
-    rest = [name for name in extras if name not in set(used) and not name.lower().startswith(EXPECTED)]
+def report_unused(extras: Mapping[str, Any], used: Collection[str], answers: Answers) -> None:
+    """Record the file's unused entries, except those about the training run, such as `epoch`.
+
+    If only one of a dictionary's own entries was used, its other entries are recorded with their paths.
+    """
+    rest = []
+    for name, value in extras.items():
+        is_partly_used = any(path.startswith(f"{name}/") for path in used)
+        rest += [f"{name}/{inner}" for inner in value] if is_partly_used else [name]
+    rest = [path for path in rest if path not in used and not _last_part(path).startswith(EXPECTED)]
     if rest:
         answers.assumed.append(f"ignored={','.join(rest)}: the import ignores these entries of the file")
 
@@ -37,8 +49,11 @@ def report_unused(extras: Mapping[str, Any], used: Iterable[str], answers: Answe
 def label_names(value: Any, source: str) -> list[str]:
     """Labels by index, from a list, {index: name}, {name: index} or TorchServe's format {"0": ["id", "name"]}.
 
-    Raises InvalidRequest for anything else.
+    One of these may also be an entry of an object, as in {"classes": ["a", "b"]}. Raises InvalidRequest for anything
+    else.
     """
+    inner = find(LABELS, value) if isinstance(value, dict) else None
+    value = value if inner is None else inner[1]
     if isinstance(value, list) and value and all(isinstance(name, str | int) for name in value):
         return [str(name) for name in value]
     names = _by_index(value) if isinstance(value, dict) and value else {}
@@ -59,6 +74,22 @@ def _by_index(value: dict[Any, Any]) -> dict[int, str]:
     # In TorchServe's files for ImageNet, each value is a list of an identifier and the name.
     plain = {int(index): name[-1] if isinstance(name, list) and name else name for index, name in value.items()}
     return {index: name for index, name in plain.items() if isinstance(name, str)}
+
+
+def _first(keys: Iterable[str], entries: Mapping[Any, Any]) -> tuple[str, Any] | None:
+    by_name = {_last_part(str(path)): path for path in reversed(list(entries))}
+    paths = (by_name[key] for key in keys if key in by_name)
+    return next(((path, entries[path]) for path in paths if _filled(entries[path])), None)
+
+
+def _inner_entries(extras: Mapping[Any, Any]) -> dict[str, Any]:
+    """The lists and dictionaries inside the dictionaries of `extras`, by their paths, such as `config/classes`."""
+    outer = [(path, value) for path, value in extras.items() if isinstance(value, dict)]
+    return {f"{path}/{key}": inner for path, value in outer for key, inner in value.items() if _filled(inner)}
+
+
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2].lower()
 
 
 def _filled(value: Any) -> bool:

@@ -8,6 +8,9 @@ from pathlib import Path
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
 KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently than PyTorch"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
+TORCH_EXPORT = f"a program of torch.export, which contains operations instead of layers; {ADVICE}"
+CORE_ML = "a Core ML model, which cannot be imported"
+FASTTEXT = "a fastText model, which cannot be imported; the architecture linear trains a comparable classifier"
 SUFFIXES = {
     ".keras": KERAS, ".h5": KERAS, ".hdf5": KERAS,
     ".onnx": "an ONNX graph, which cannot be imported",
@@ -17,9 +20,14 @@ SUFFIXES = {
     ".npy": f"NumPy arrays without a network; {ADVICE}",
     ".joblib": "a joblib file, usually a scikit-learn model, which cannot be imported",
     ".ts": TORCHSCRIPT, ".jit": TORCHSCRIPT, ".ptl": TORCHSCRIPT, ".torchscript": TORCHSCRIPT,
+    ".pt2": TORCH_EXPORT, ".mlmodel": CORE_ML, ".ftz": FASTTEXT,
+    ".pte": f"an ExecuTorch program, which contains operations instead of layers; {ADVICE}",
+    ".engine": "a TensorRT engine, which cannot be imported",
+    ".msgpack": "a Flax checkpoint, which cannot be imported",
 }  # fmt: skip
 MAGIC = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, the format of Keras models, which cannot be imported",
+    b"\xba\x16\x4f\x2f": FASTTEXT,
 }
 
 
@@ -47,6 +55,10 @@ def _describe_zip(path: Path) -> str | None:
         return None
     if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in names):
         return TORCHSCRIPT
+    if any(name.count("/") == 1 and name.endswith("/archive_format") for name in names):
+        return TORCH_EXPORT
+    if "serialized_exported_program.json" in names:  # as written by earlier releases of PyTorch
+        return TORCH_EXPORT
     if "model.weights.h5" in names:
         return KERAS
     return (
@@ -59,4 +71,4 @@ def _describe_zip(path: Path) -> str | None:
 def _describe_directory(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file():
         return "a TensorFlow SavedModel, which cannot be imported"
-    return None
+    return CORE_ML if path.suffix.lower() == ".mlpackage" else None

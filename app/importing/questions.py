@@ -53,8 +53,9 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels. Raises
-    InvalidRequest for an answer to a question that does not exist.
+    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels, and
+    `labels_entry` is the name of the file's entry with the labels. Raises InvalidRequest for an answer to a question
+    that does not exist.
     """
 
     def __init__(self, answers: Mapping[str, str]) -> None:
@@ -65,14 +66,15 @@ class Answers:
         self._answers = answers
         self._used: set[str] = set()
         self.labels: int | None = None
+        self.labels_entry: str | None = None
         self.open: list[Question] = []
         self.assumed: list[str] = []  # each as `field=value: reason`
 
     def ask(self, question: Question) -> str:
         """Return the user's answer.
 
-        If there is no answer, the question stays open and a possible answer is returned, so that the import can
-        continue and collect the remaining questions.
+        If there is no answer, the question stays open and a possible answer is returned. The import can then continue
+        and collect the remaining questions.
         """
         answer = self.get(question.field)
         if answer is None:
@@ -93,7 +95,7 @@ class Answers:
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """Return the user's answer. If there is none, `value` is assumed and recorded with the reason."""
+        """Return the user's answer. If there is no answer, `value` is assumed and recorded with the reason."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")
@@ -108,7 +110,7 @@ class Answers:
             raise InvalidRequest(f"{field}={answer}: must be a number", param=field) from None
 
     def count(self, field: str, default: int, reason: str) -> int:
-        """Like `assume`, for a positive integer. Raises InvalidRequest for any other answer."""
+        """Like `assume`, but for a positive integer. Raises InvalidRequest for any other answer."""
         answer = self.assume(field, str(default), reason)
         if not answer.isdecimal() or int(answer) < 1:
             raise InvalidRequest(f"{field}={answer}: must be an integer of 1 or more", param=field)

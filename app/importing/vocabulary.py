@@ -12,6 +12,7 @@ from tokenizers import models, processors
 
 from app import strict_json
 from app.errors import InvalidRequest
+from app.importing.extras import VOCABULARIES, find
 from app.importing.questions import Answers, Question
 from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
@@ -44,6 +45,9 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
     if isinstance(value, Tokenizer):
         _check_size(value.vocab_size, rows, path.name, answers)
         return value
+    if isinstance(value, dict) and (entry := find(VOCABULARIES, value)):
+        answers.assumed.append(f"vocabulary={entry[0]}: taken from the entry of {path.name} with this name")
+        value = entry[1]
     return tokenizer_from(value, path.name, rows, answers)
 
 
@@ -176,9 +180,9 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that splitting a text can never produce, because the original program splits texts differently.
+    """Record the words that our splitting can never produce, because the original program splits texts differently.
 
-    Raises VocabularyInvalid if these are more than half of all words.
+    Raises VocabularyInvalid if more than half of all words cannot be produced.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]
@@ -210,8 +214,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         )
     if answer is None:
         text = (
-            "what replaces a word that is not in the vocabulary: another word, or an id? skip: the word is left out; "
-            "none: texts with such words are rejected"
+            "what replaces words that are not in the vocabulary: another word, or an id? skip leaves them out; none "
+            "rejects texts that contain them"
         )
         answers.ask(Question("unknown", text))
         return UNKNOWN[0]
@@ -221,8 +225,8 @@ def _unknown(words: dict[str, int], rows: int, answers: Answers) -> str:
         return SKIPPED if answer == "skip" else UNKNOWN[0] if UNKNOWN[0] not in words else "<none>"
     if not answer.isdecimal() or int(answer) >= rows:
         raise VocabularyInvalid(
-            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with one of "
-            "these, none or skip",
+            f"unknown={answer}: this is neither a word in the vocabulary nor an id below {rows}; answer with a word, "
+            "an id, none or skip",
             param="unknown",
         )
     by_id = {number: word for word, number in words.items()}

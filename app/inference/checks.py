@@ -83,7 +83,7 @@ def filled(
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that prompt and continuation fit into the context, if the network limits its length, as a Transformer does.
+    """Check that each prompt and its continuation fit into the context, if its length is limited, as in a Transformer.
 
     `field` is the request field that limits the number of tokens.
     """

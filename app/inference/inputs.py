@@ -35,7 +35,7 @@ class TokenizedInput:
 def prepare(
     items: Sequence[Item], version: ResolvedVersion, policy: LengthPolicy, field: str = "input"
 ) -> TokenizedInput:
-    """Convert the items to token ids or numeric steps. Slow for long texts.
+    """Convert the items to token ids or numeric steps. This is slow for long texts.
 
     `policy` specifies how overlong input is handled. `field` is the request field named in errors. Raises
     InvalidRequest.
@@ -127,8 +127,8 @@ def _steps(
     for i, row in enumerate(rows):
         if len(row) != width:
             raise InvalidRequest(
-                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} expects {width} "
-                "per step",
+                f"the step at {place}[{i}] has {counted(len(row), 'number')}, but {version.ref} expects {width} per "
+                "step",
                 param=field,
             )
     try:

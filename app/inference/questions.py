@@ -110,7 +110,10 @@ class QuestionReader:
         return ScaleReading(values)
 
     def _option(self, option: str | bool, place: str) -> int:
-        """The index of the label that an option represents. True is the positive label, and false is the other one."""
+        """The index of the label that an option represents.
+
+        True is the positive label, and false is the other label.
+        """
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)
             if positive is not None:

@@ -21,7 +21,7 @@ class LabelScore(msgspec.Struct, frozen=True, gc=False):
 
 
 def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Apply a calibration's scale and bias to rows of logits. Values of a regression are returned unchanged."""
+    """Apply a calibration's scale and bias to rows of logits. Regression values are returned unchanged."""
     scale, bias = calibration.scale, calibration.bias
     if not scale:
         return [list(row) for row in rows]

@@ -33,6 +33,7 @@ from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
 from app.inference.scoring import calibrated
 from app.inference.versions import Cache, LoadProbes, ResolvedVersion, Versions
+from app.rates import Rates
 from app.registry.records import Version
 from app.settings import Settings
 from app.telemetry import request_id
@@ -49,12 +50,14 @@ Resolve = Callable[[str, str], Version]
 class Inference:
     """The inference use cases, one instance per API process. Call all methods on the event loop that called `start`."""
 
-    background = False  # whether engines answer the requests of other processes first
-
-    def __init__(self, settings: Settings, resolve: Resolve, cache: Cache, probes: LoadProbes | None = None) -> None:
+    def __init__(
+        self, settings: Settings, resolve: Resolve, cache: Cache, probes: LoadProbes | None = None,
+        rates: Rates | None = None, *, background: bool = False,
+    ) -> None:  # fmt: skip
         self.settings = settings
+        self.background = background  # whether engines answer the requests of other processes first
         self.quarantine = Quarantine()
-        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens)
+        self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens, rates=rates)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
@@ -73,9 +76,8 @@ class Inference:
     def _lost(self, open_work: list[Work]) -> None:
         suspects = [work for work in open_work if not work.trusted]
         # If trusted work was open too, it may have crashed the engine, so no suspect can be convicted.
-        self.quarantine.crashed(
-            [(work.requests, work.answers) for work in suspects], convict=len(suspects) == len(open_work)
-        )
+        convict = len(suspects) == len(open_work)
+        self.quarantine.crashed([(work.requests, work.answers) for work in suspects], convict=convict)
 
     def _identity(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"
@@ -166,7 +168,7 @@ class Inference:
         return client if client is not None else await self.load(version)
 
     async def load(self, version: ResolvedVersion) -> EngineClient:
-        """Return an engine that has the version loaded. If there is no such engine, load the version into one.
+        """Return an engine that has loaded the version. If there is no such engine, load the version into one.
 
         Raises Unavailable (`loading`) if the version is not loaded before its `wait_until`.
         """
@@ -282,10 +284,8 @@ class Inference:
         for prompt in prompts:
             seed = secrets.randbits(63) if query.seed is None else query.seed
             params = msgspec.structs.replace(query.params, seed=seed)
-            requests += [
-                wire.Generate(identity(), digest, principal, prompt, params, choice, *shared)
-                for choice in range(query.n)
-            ]
+            for choice in range(query.n):
+                requests.append(wire.Generate(identity(), digest, principal, prompt, params, choice, *shared))
         return tuple(requests)
 
 

@@ -66,10 +66,7 @@ class SharedTasks(Generic[K, T]):
 
 
 def duplicate(error: E) -> E:
-    """Copy an exception without its traceback and context.
-
-    The traceback and context would grow if several tasks raised the same object.
-    """
+    """Copy an exception without its traceback and context, which would grow if several tasks raised the same object."""
     try:
         return copy.copy(error)
     except Exception:  # the constructor of the class does not accept the exception's own arguments

@@ -131,7 +131,7 @@ class _Answer:
 class Versions:
     """Resolves references with the registry's `resolve(reference, principal)`, and reads versions' files.
 
-    `probes(digest, owner)` returns the encoded probes of a version; empty if it has none.
+    `probes(digest, owner)` returns the encoded probes of a version, or empty bytes if the version has none.
 
     These operations run in threads, because they block. Files are fetched in separate threads, because fetching can
     take minutes. A request waits at most `patience` seconds for the files.

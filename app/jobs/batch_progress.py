@@ -49,8 +49,8 @@ def ended_as(status: str, error: Mapping[str, Any] | None) -> str:
 def status_of(job: Job) -> str:
     """Return the status of a batch in OpenAI's terms.
 
-    A batch that waits for its first attempt is "validating". A batch that waits for another attempt is "in_progress"
-    or, if its files were being stored, "finalizing".
+    A batch that is waiting for its first attempt is "validating". A batch that is waiting for another attempt is
+    "in_progress" or, if its files were being stored, "finalizing".
     """
     if job.ended:
         return ended_as(job.status, job.error)

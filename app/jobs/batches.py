@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import telemetry
@@ -17,9 +16,9 @@ from app.jobs import batch_request
 from app.jobs.batch_request import NewBatch
 from app.jobs.creation import hold_file
 from app.jobs.records import BATCH, Job
-from app.jobs.repeats import Repeat
+from app.jobs.repeats import Repeat, create_once
 from app.jobs.repository import JobRepository
-from app.jobs.service import Jobs, check_key
+from app.jobs.service import Jobs
 from app.quotas import NO_QUOTAS, Quotas
 from app.registry.service import Registry
 from app.wire.batch import INPUT, BatchSpec
@@ -42,22 +41,13 @@ class Batches:
     ) -> Job:
         """Queue a batch. Does not read the file yet.
 
-        A repeated request returns the job of the first one, as in `Jobs.create`. Raises InvalidRequest and NotFound
+        A repeated request returns the job of the first request, as in `Jobs.create`. Raises InvalidRequest and NotFound
         with `param` set.
         """
         batch_request.check(request)
-        check_key(idempotency_key)
         repeat = Repeat(principal, request.body_sha256, idempotency_key, retry_count)
-        try:
-            job = self._create(request, repeat)
-        except IntegrityError:  # a concurrent request has used the same key; the retry finds its job
-            job = self._create(request, repeat)
+        job = create_once(self._database, repeat, lambda session: self._insert(session, request, repeat))
         return self.jobs.get(job.id, principal)
-
-    def _create(self, request: NewBatch, repeat: Repeat) -> Job:
-        with self._database.transaction() as session:
-            earlier = repeat.find(session, self._database.now(session))
-            return earlier if earlier is not None else self._insert(session, request, repeat)
 
     def _insert(self, session: Session, request: NewBatch, repeat: Repeat) -> Job:
         file = hold_file(self._files, session, "input_file_id", request.input_file_id, repeat.owner)

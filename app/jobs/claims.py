@@ -32,7 +32,6 @@ from app.jobs.records import (
     QUEUED,
     RUNNING,
     TRAINING,
-    TRAINING_LANE,
     VALIDATING,
     WAITING,
     Fenced,
@@ -56,7 +55,7 @@ class JobClaims:
         self._database, self._quotas = database, quotas
         self._states = JobStates(database)
 
-    def claimable(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
+    def claimable(self, session: Session, kinds: Collection[str]) -> bool:
         """Whether `claim` would claim or change any job of these kinds.
 
         The check only reads, so idle workers do not take the write lock.
@@ -65,7 +64,7 @@ class JobClaims:
         due = or_(selection.claimable(now, usage.busy_owners(session, self._quotas, now)), trials.stopped())
         return session.scalar(select(JobRow.id).where(JobRow.kind.in_(kinds), due).limit(1)) is not None
 
-    def any_leases(self, session: Session, kinds: Collection[str] = TRAINING_LANE) -> bool:
+    def any_leases(self, session: Session, kinds: Collection[str]) -> bool:
         """Whether any unfinished job of these kinds has a lease or a start time.
 
         A job with a lease or a start time may become claimable as time passes.
@@ -74,12 +73,7 @@ class JobClaims:
         return session.scalar(select(JobRow.id).where(timed).limit(1)) is not None
 
     def claim(
-        self,
-        session: Session,
-        worker: str,
-        lease_seconds: float,
-        max_attempts: int,
-        kinds: Collection[str] = TRAINING_LANE,
+        self, session: Session, worker: str, lease_seconds: float, max_attempts: int, kinds: Collection[str]
     ) -> Job | None:
         """Claim the oldest of the jobs with the highest priority. Returns None if no job of these kinds can be claimed.
 
@@ -89,8 +83,8 @@ class JobClaims:
         that was lost `max_attempts` times fails; a batch has one more attempt to store its answers.
         """
         now = self._database.now(session)
-        # Settle lost jobs first; otherwise the claim below could start a job that a client has cancelled, or a job that
-        # was lost too often.
+        # Settle lost jobs first. Otherwise, the claim could start a job that a client has cancelled, or a job that was
+        # lost too often.
         self._settle_lost(session, now, max_attempts, kinds)
         self._settle_stopped(session)
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
@@ -199,8 +193,8 @@ class JobClaims:
     def requeue(self, session: Session, job_id: str, attempt: int, *, lost: bool, delay: float = 0.0) -> str:
         """Queue the job again; it can be claimed after `delay` seconds. Raises Fenced.
 
-        If `lost`, the attempt counts towards the limit on lost attempts. Returns the new status. If a client has asked
-        to cancel or pause the job, it is cancelled or paused instead of queued.
+        If `lost` is true, the attempt counts towards the limit on lost attempts. Returns the new status. If a client
+        has asked to cancel or pause the job, it is cancelled or paused instead of queued.
         """
         flags = self.hold(session, job_id, attempt)
         kind = session.scalar(select(JobRow.kind).where(JobRow.id == job_id))

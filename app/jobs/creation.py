@@ -17,7 +17,7 @@ from app.files.records import StoredFile
 from app.files.service import Files
 from app.jobs import limits
 from app.jobs.records import Job
-from app.jobs.repeats import Repeat
+from app.jobs.repeats import Repeat, create_once
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.registry import repository as registered
@@ -45,40 +45,38 @@ class JobCreation:
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
         """Queue the job, or return the job that an earlier attempt of the same request created.
 
-        Raises InvalidRequest or NotFound with `param` set, and IntegrityError if a concurrent request with the same key
-        commits first.
+        Raises InvalidRequest or NotFound with `param` set.
         """
-        with self._database.transaction() as session:
-            repeat = Repeat(principal, request.body_sha256, key, retry_count)
-            earlier = repeat.find(session, self._database.now(session))
-            if earlier is not None:
-                return earlier
-            base = self._check_base(session, request, principal)
-            job_id = new_id("ftjob")
-            name = self._publish_name(session, request, base, principal, job_id)
-            # Chosen here rather than by the trainer, because every attempt of the job must use the same seed.
-            seed = secrets.randbelow(limits.MAX_SEED + 1) if request.seed is None else request.seed
-            spec = self._spec(session, request, principal, seed)
-            expected = request.publish.expected_version
-            return self._repository.insert(
-                session,
-                id=job_id,
-                owner=principal,
-                priority=request.priority,
-                idempotency_key=key,
-                body_sha256=request.body_sha256,
-                request=_stored_request(request, spec, base),
-                model=request.model,
-                base_digest=base.digest if base else None,
-                training_file=request.training_file,
-                validation_file=request.validation_file,
-                seed=seed,
-                publish_name=name,
-                publish_alias=request.publish.alias,
-                publish_expected_version=expected if isinstance(expected, int) else None,
-                meta=request.metadata or None,
-                request_id=telemetry.request_id.get() or None,
-            )
+        repeat = Repeat(principal, request.body_sha256, key, retry_count)
+        return create_once(self._database, repeat, lambda session: self._insert(session, request, repeat))
+
+    def _insert(self, session: Session, request: JobRequest, repeat: Repeat) -> Job:
+        base = self._check_base(session, request, repeat.owner)
+        job_id = new_id("ftjob")
+        name = self._publish_name(session, request, base, repeat.owner, job_id)
+        # The seed is chosen here rather than by the trainer, because every attempt at the job must use the same seed.
+        seed = secrets.randbelow(limits.MAX_SEED + 1) if request.seed is None else request.seed
+        spec = self._spec(session, request, repeat.owner, seed)
+        expected = request.publish.expected_version
+        return self._repository.insert(
+            session,
+            id=job_id,
+            owner=repeat.owner,
+            priority=request.priority,
+            idempotency_key=repeat.key,
+            body_sha256=request.body_sha256,
+            request=_stored_request(request, spec, base),
+            model=request.model,
+            base_digest=base.digest if base else None,
+            training_file=request.training_file,
+            validation_file=request.validation_file,
+            seed=seed,
+            publish_name=name,
+            publish_alias=request.publish.alias,
+            publish_expected_version=expected if isinstance(expected, int) else None,
+            meta=request.metadata or None,
+            request_id=telemetry.request_id.get() or None,
+        )
 
     def draft(self, request: JobRequest, principal: str) -> tuple[TrainSpec, Version | None]:
         """Return the trainer's input and the version to fine-tune, if any, for the job that `create` would queue.
@@ -104,8 +102,8 @@ class JobCreation:
             message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), cutoff=0.7)
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
-        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. After that,
-        # the blobs are protected because the job's row refers to them.
+        # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. Afterwards,
+        # the job's row refers to the blobs and protects them.
         self._registry.hold_files(session, base.files)
         return base
 

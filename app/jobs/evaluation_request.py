@@ -1,4 +1,4 @@
-"""A validated request for an evaluation, and its rules."""
+"""A validated evaluation request, and the rules for validating it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.wire.training_options import Columns
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to evaluate one version on a file, and optionally a second one for comparison."""
+    """A request to evaluate one version, and optionally a second version for comparison, on a file."""
 
-    model: Annotated[str, Meta(description="A model reference; `GET /v1/models` lists them")]
-    file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
+    model: Annotated[str, Meta(description="A model reference; `GET /v1/models` lists all models")]
+    file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists all ids")]
     against: str | None = None
     columns: Columns | None = None
 

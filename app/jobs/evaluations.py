@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select, true
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import telemetry
@@ -20,9 +19,9 @@ from app.jobs import evaluation_request
 from app.jobs.creation import data_file, hold_file
 from app.jobs.evaluation_request import EvaluationRequest
 from app.jobs.records import EVALUATION, SUCCEEDED, Job
-from app.jobs.repeats import Repeat
+from app.jobs.repeats import Repeat, create_once
 from app.jobs.repository import JobRepository
-from app.jobs.service import Jobs, check_key
+from app.jobs.service import Jobs
 from app.quotas import NO_QUOTAS, Quotas
 from app.registry import repository as registered
 from app.registry.records import Version
@@ -52,16 +51,12 @@ class Evaluations:
     ) -> Job:
         """Queue an evaluation. Does not read the file yet.
 
-        A repeated request returns the job that the first one created, as in `Jobs.create`. Raises InvalidRequest or
+        A repeated request returns the job that the first request created, as in `Jobs.create`. Raises InvalidRequest or
         NotFound with `param` set.
         """
         evaluation_request.check(request)
-        check_key(idempotency_key)
         repeat = Repeat(principal, request.body_sha256, idempotency_key, retry_count)
-        try:
-            job = self._create(request, repeat)
-        except IntegrityError:  # a concurrent request has used the same key; the retry finds its job
-            job = self._create(request, repeat)
+        job = create_once(self._database, repeat, lambda session: self._insert(session, request, repeat))
         return self.jobs.get(job.id, principal)
 
     def of_version(self, digest: str, principal: str) -> list[Job]:
@@ -73,11 +68,6 @@ class Evaluations:
         with self._database.read() as session:
             rows = session.scalars(query.order_by(JobRow.finished_at.desc(), JobRow.id).limit(EVIDENCE))
             return [Job.of(row) for row in rows]
-
-    def _create(self, request: EvaluationRequest, repeat: Repeat) -> Job:
-        with self._database.transaction() as session:
-            earlier = repeat.find(session, self._database.now(session))
-            return earlier if earlier is not None else self._insert(session, request, repeat)
 
     def _insert(self, session: Session, request: EvaluationRequest, repeat: Repeat) -> Job:
         version = self._version(session, "model", request.model, repeat.owner)

@@ -24,6 +24,7 @@ MAX_SEED = 2**31 - 1
 MAX_VERSION = 10**9 - 1
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
+PAIR_LIMIT, KEY_LIMIT, VALUE_LIMIT = 16, 64, 512  # pairs of metadata, and characters of their keys and values
 
 
 def check(request: JobRequest) -> None:
@@ -105,14 +106,14 @@ def _check_file_ids(request: JobRequest) -> None:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Check the number of a client's metadata entries, and their lengths. Raises InvalidRequest with `param` set."""
-    if len(metadata) > 16:
-        raise _invalid("metadata", f"can have at most 16 pairs, not {len(metadata)}")
+    """Check the number and the lengths of a client's metadata entries. Raises InvalidRequest with `param` set."""
+    if len(metadata) > PAIR_LIMIT:
+        raise _invalid("metadata", f"can have at most {PAIR_LIMIT} pairs, not {len(metadata)}")
     for key, value in metadata.items():
-        if not 1 <= len(key) <= 64:
-            raise _invalid("metadata", f"keys must have 1 to 64 characters; {key[:70]!r} has {len(key)}")
-        if len(value) > 512:
-            raise _invalid(f"metadata.{key}", f"must have at most 512 characters, not {len(value)}")
+        if not 1 <= len(key) <= KEY_LIMIT:
+            raise _invalid("metadata", f"keys must have 1 to {KEY_LIMIT} characters; {key[:70]!r} has {len(key)}")
+        if len(value) > VALUE_LIMIT:
+            raise _invalid(f"metadata.{key}", f"must have at most {VALUE_LIMIT} characters, not {len(value)}")
 
 
 def _check_expected_version(request: JobRequest) -> None:

@@ -73,8 +73,8 @@ def events_after(session: Session, job_id: str, position: int, limit: int) -> li
 def thinned_events(session: Session, job_id: str, position: int, points: int) -> list[JobEvent]:
     """Load the events of a job after a position, oldest first, with only some of its metrics.
 
-    The log is divided into `points` parts of equal length. Of the metrics in each part, the last one with a validation
-    loss and the last one without are loaded. All other events are loaded.
+    The log is divided into `points` parts of equal length. Each part contributes its last metrics with a validation
+    loss and its last metrics without one. All other events are loaded.
     """
     row = JobEventRow
     after = row.job_id == job_id, row.seq > position
@@ -102,8 +102,8 @@ def newest_kind(session: Session, job_id: str) -> str | None:
 def stored_steps(session: Session, job_id: str) -> set[int]:
     """Return the steps of all checkpoints ever added to a job, including those that have been deleted."""
     rows = select(JobCheckpointRow.step).where(JobCheckpointRow.job_id == job_id)
-    # A deleted checkpoint still has its event. If the attempt was killed before it wrote the event, there is only the
-    # checkpoint's row.
+    # A deleted checkpoint still has its event. If the attempt was killed before it wrote the event, only the
+    # checkpoint's row exists.
     events = select(JobEventRow.step).where(JobEventRow.job_id == job_id, JobEventRow.kind == CHECKPOINT)
     return {*session.scalars(rows), *session.scalars(events)}
 
@@ -129,7 +129,8 @@ def forget_checkpoints(session: Session, keep: int, before: float) -> int:
     The latest checkpoints are the best, because a checkpoint is saved only if the model has improved. Returns the
     number of deleted rows.
     """
-    # Rank all checkpoints in one pass. A subquery that counts the later checkpoints for each row would be quadratic.
+    # Rank all checkpoints in one pass. A subquery that counts the later checkpoints for each row would take quadratic
+    # time.
     place = func.row_number().over(partition_by=JobCheckpointRow.job_id, order_by=JobCheckpointRow.step.desc())
     ranked = select(JobCheckpointRow.id, place.label("place")).subquery()
     spare = select(ranked.c.id).where(ranked.c.place > keep)

@@ -126,7 +126,7 @@ def _merge_options(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     """Merge the training options from the three objects that may contain them.
 
     Also returns the path of each option's value in the body. An option with the value "auto" is treated as not set.
-    Raises InvalidRequest if two values of an option differ.
+    Raises InvalidRequest if an option is given two different values.
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}  # option -> the path of its value

@@ -58,9 +58,10 @@ def page(
     return cut([Job.of(row) for row in rows], limit)
 
 
-def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str]) -> set[str]:
-    """Return the subset of `job_ids` whose jobs have one of these statuses."""
-    return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(statuses))))
+def with_status(session: Session, job_ids: Sequence[str], statuses: Sequence[str], kinds: Sequence[str]) -> set[str]:
+    """Return the subset of `job_ids` whose jobs are of these kinds and have one of these statuses."""
+    wanted = JobRow.id.in_(job_ids), JobRow.status.in_(statuses), JobRow.kind.in_(kinds)
+    return set(session.scalars(select(JobRow.id).where(*wanted)))
 
 
 def count_before(session: Session, job: Job) -> int:
@@ -77,8 +78,8 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. A trial has the count of its parent, which is a running
-    job.
+    Ranks the queue only once, regardless of the number of jobs. A trial has the same count as its parent, which is a
+    running job.
     """
     if not jobs:
         return {}

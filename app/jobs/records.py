@@ -94,7 +94,7 @@ class Job:
         return cls(**{f.name: getattr(row, f.name) for f in fields(cls) if f.name not in derived})
 
     def seen_at(self, now: float) -> Self:
-        """Return the job as clients see it at time `now` of the database's clock."""
+        """Return the job as clients see it at time `now`, according to the database's clock."""
         lost = self.status == RUNNING and self.lease_until is not None and self.lease_until < now
         return replace(self, lost=lost)
 
@@ -134,7 +134,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to append to a job's log. Ignored if the log already has an event with the same `kind` and `step`."""
+    """An event to append to a job's log, unless the log already has an event with the same `kind` and `step`."""
 
     kind: str
     step: int

@@ -1,11 +1,14 @@
-"""Finds the job that an earlier attempt of the same request created."""
+"""Creates one job for all attempts of the same request."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.db.database import Database
 from app.errors import InvalidRequest
 from app.jobs import queries
 from app.jobs.records import Job
@@ -43,3 +46,24 @@ class Repeat:
         if self.retry_count > 0:
             return queries.newest_with_body(session, self.owner, self.body_sha256, now - RETRY_SECONDS)
         return None
+
+
+def create_once(database: Database, repeat: Repeat, insert: Callable[[Session], Job]) -> Job:
+    """Return the job that an earlier attempt of the request created, or else the job that `insert` inserts.
+
+    Both happen in one transaction. Raises InvalidRequest if the key is too long, or belongs to a different request.
+    """
+    if repeat.key is not None and not 1 <= len(repeat.key) <= 255:
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
+
+    def create() -> Job:
+        with database.transaction() as session:
+            earlier = repeat.find(session, database.now(session))
+            return insert(session) if earlier is None else earlier
+
+    try:
+        return create()
+    except IntegrityError:
+        # A concurrent request with the same key was committed after this request had searched for the key. The second
+        # attempt finds the job of the concurrent request.
+        return create()

@@ -44,8 +44,8 @@ class JobRepository:
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request.
 
-        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded if the
-        owner can store nothing more, such as the result of the job.
+        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded (if the
+        owner has no storage left, for example for the result of the job).
         """
         # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
@@ -106,7 +106,7 @@ class JobRepository:
 
     def _stop(self, session: Session, job: Job, flags: Flags) -> None:
         """Cancel or pause a locked job, or only set the flags if a worker holds the job or one of its trials."""
-        # A job must not end before its trials. If workers hold some of them, only set the flags. Once the trials have
+        # A job must not end before its trials. If workers hold some trials, only set the flags. Once the trials have
         # stopped, the next worker that looks for a job cancels or pauses this job.
         if (
             self._keeps_answers(job)
@@ -121,10 +121,10 @@ class JobRepository:
             self._states.obey(session, job.id, flags)
 
     def _keeps_answers(self, job: Job) -> bool:
-        """Whether this is a batch that a worker has begun. The next attempt stores the answers and ends the batch."""
+        """Whether the job is a batch that a worker began. The next attempt stores the answers and ends the batch."""
         return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:
-        # A running job whose lease has expired has no worker that could act on a flag. If its worker returns, its
+        # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
         # writes are rejected, because the job is no longer "running" or has a later attempt.
         return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)

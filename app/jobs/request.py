@@ -29,7 +29,7 @@ class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A validated request. `training` combines the options from all places where a client may send them."""
 
     model: str
-    training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists them")]
+    training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists all ids")]
     validation_file: str | None = None
     suffix: str | None = None
     seed: int | None = None

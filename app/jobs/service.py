@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import and_, true
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
@@ -15,9 +14,20 @@ from app.db.paging import Page, check_page
 from app.db.tables import JobRow
 from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
-from app.jobs import logbook, queries, trials
+from app.jobs import batch_progress, logbook, queries, trials
 from app.jobs.creation import JobCreation
-from app.jobs.records import BATCH, EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING, Job, JobCheckpoint, JobEvent
+from app.jobs.records import (
+    BATCH,
+    CANCELLED,
+    EVALUATION,
+    FINE_TUNING,
+    PAUSED,
+    QUEUED,
+    RUNNING,
+    Job,
+    JobCheckpoint,
+    JobEvent,
+)
 from app.jobs.repository import JobRepository
 from app.jobs.request import JobRequest
 from app.quotas import NO_QUOTAS, Quotas
@@ -30,6 +40,7 @@ JOB_IDS = {
     EVALUATION: re.compile(r"evaljob-[A-Za-z0-9_-]{1,32}"),
     BATCH: re.compile(r"batch-[A-Za-z0-9_-]{1,34}"),
 }
+NOUNS = {FINE_TUNING: ("job", "jobs"), EVALUATION: ("evaluation", "evaluations"), BATCH: ("batch", "batches")}
 ROUTES = {FINE_TUNING: "/v1/fine_tuning/jobs", EVALUATION: "/v1/evaluations", BATCH: "/v1/batches"}
 EVENT_ID = re.compile(r"ftevent-[A-Za-z0-9_-]{1,32}")
 
@@ -63,13 +74,7 @@ class Jobs:
         retry (`retry_count` above 0) returns the job that an identical request created in the last ten minutes, if any.
         Raises InvalidRequest or NotFound with `param` set.
         """
-        check_key(idempotency_key)
-        try:
-            job = self._creation.create(request, principal, idempotency_key, retry_count)
-        except IntegrityError:
-            # A concurrent request with the same key was committed after this request had searched for the key. The
-            # second try finds the job of that request.
-            job = self._creation.create(request, principal, idempotency_key, retry_count)
+        job = self._creation.create(request, principal, idempotency_key, retry_count)
         with self._database.read() as session:
             return self._complete(session, job)
 
@@ -118,7 +123,8 @@ class Jobs:
     def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
         """Return a job and up to `limit` of its events, oldest first, starting after the event with id `after`.
 
-        The job is read before its events, so if the returned job has ended, no later event is missing.
+        The job is read before its events, so if the returned job has ended, the events were read after its last one was
+        written.
         """
         with self._database.read() as session:
             job = self._complete(session, self._job(session, job_id, principal))
@@ -157,8 +163,10 @@ class Jobs:
         """
         with self._database.transaction() as session:
             job = self._locked(session, job_id, principal)
+            if job.status == CANCELLED:
+                raise InvalidRequest(f"{job.id} is already cancelled", code="invalid_job_state", retryable=False)
             if job.ended:
-                raise _wrong_state(job, "can no longer be cancelled")
+                raise wrong_state(job, "can no longer be cancelled")
             self._repository.cancel(session, job)
         return self.get(job_id, principal)
 
@@ -171,7 +179,7 @@ class Jobs:
             job = self._locked(session, job_id, principal)
             _check_not_trial(job, "paused")
             if job.status not in (QUEUED, RUNNING):
-                raise _wrong_state(job, "cannot be paused; only a queued or running job can")
+                raise wrong_state(job, "cannot be paused; only a queued or running job can")
             if job.cancel_requested:
                 raise InvalidRequest(f"{job.id} is being cancelled and cannot be paused", code="invalid_job_state")
             self._repository.pause(session, job)
@@ -184,7 +192,7 @@ class Jobs:
             _check_not_trial(job, "resumed")
             if job.status != PAUSED:
                 problem = "cannot be resumed yet: its trainer is still saving" if job.pause_requested else ""
-                raise _wrong_state(job, problem or "cannot be resumed; only a paused job can")
+                raise wrong_state(job, problem or "cannot be resumed; only a paused job can")
             self._repository.resume(session, job)
         return self.get(job_id, principal)
 
@@ -203,15 +211,10 @@ class Jobs:
         return _check_visible(job, job_id, principal, self._kind).seen_at(self._database.now(session))
 
 
-def check_key(idempotency_key: str | None) -> None:
-    """Check the length of an idempotency key. Raises InvalidRequest."""
-    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
-        raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
-
-
 def _check_visible(job: Job | None, job_id: str, principal: str, kind: str, param: str = "id") -> Job:
     if job is None or not visible(job.owner, principal):
-        message = f"there is no job {job_id[:60]!a}; GET {ROUTES[kind]} lists your jobs"
+        noun, plural = NOUNS[kind]
+        message = f"there is no {noun} {job_id[:60]!a}; GET {ROUTES[kind]} lists your {plural}"
         raise NotFound(message, code="job_not_found", param=param)
     return job
 
@@ -227,5 +230,7 @@ def _check_not_trial(job: Job, action: str) -> None:
         raise InvalidRequest(message, code="invalid_job_state", retryable=False)
 
 
-def _wrong_state(job: Job, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{job.id} is {job.public_status} and {problem}", code="invalid_job_state", retryable=False)
+def wrong_state(job: Job, problem: str) -> InvalidRequest:
+    """Return the error for an operation that the state of the job does not allow."""
+    status = batch_progress.status_of(job) if job.kind == BATCH else job.public_status
+    return InvalidRequest(f"{job.id} is {status} and {problem}", code="invalid_job_state", retryable=False)

@@ -37,9 +37,9 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
-    Without the lock, another worker could claim the job, or another client could end it, between the check and the
-    write.
+    The methods do not check whether a change is allowed. The caller must check this condition while it holds the lock
+    on the row. Without the lock, another worker could claim the job, or another client could end it, between the check
+    and the write.
     """
 
     def __init__(self, database: Database) -> None:
@@ -83,7 +83,7 @@ class JobStates:
         session.execute(statement.execution_options(synchronize_session=False))
 
     def _announce(self, session: Session, job_id: str, now: float) -> None:
-        """Enqueue the event of a training job or batch that has ended. Evaluations and trials have no events."""
+        """Enqueue the event for a training job or batch that has ended. Evaluations and trials have no events."""
         query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
         job = session.execute(query.where(JobRow.id == job_id)).one()
         if job.kind == BATCH:
@@ -93,6 +93,7 @@ class JobStates:
 
     def _note(self, session: Session, job_id: str, kind: str, message: str) -> None:
         # A job can be paused and resumed many times, so the step is the time in milliseconds, which makes the events
-        # distinct. No event is logged twice, because each is added in the transaction of the change that it reports.
+        # distinct. No event is logged twice, because each is added in the same transaction as the change that it
+        # reports.
         step = int(self._database.now(session) * 1000)
         self.log(session, job_id, [NewEvent(kind=kind, step=step, message=message)])

@@ -36,7 +36,7 @@ _Trial = aliased(JobRow)
 
 
 def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
-    """Load a job's trials, in order. If `lock`, lock their rows; the caller must have locked the parent."""
+    """Load a job's trials, in order. If `lock` is true, lock their rows; the caller must have locked the parent."""
     query = select(JobRow).where(JobRow.parent_id == parent_id).order_by(JobRow.trial)
     query = query.with_for_update() if lock else query
     return [Job.of(row) for row in session.scalars(query.execution_options(populate_existing=True))]
@@ -87,7 +87,7 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
             trial=number,
             status=QUEUED,
             phase=WAITING,
-            body_sha256="",  # not created by a request, so no retry of a request can find it
+            body_sha256="",  # no request created this job, so retries cannot find it
             request=_request(parent, trial),
             model=trial.model,
             created_at=parent.created_at,
@@ -118,7 +118,7 @@ def complete() -> ColumnElement[bool]:
 
 
 def stopped() -> ColumnElement[bool]:
-    """Whether a job has a request to cancel or pause it, and all of its trials have stopped."""
+    """Whether a client has asked to cancel or pause a job and all of the job's trials have stopped."""
     cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
     paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
     return and_(waits(), or_(cancelled, paused))

@@ -8,7 +8,7 @@ STEADY = 20.0  # seconds of uptime after which earlier crashes no longer count
 
 
 def count_crashes(previous: int, uptime: float) -> int:
-    """Return the number of consecutive crashes, including the current one after `uptime` seconds."""
+    """Return the number of consecutive crashes, including the current one, which occurred after `uptime` seconds."""
     return 1 if uptime >= STEADY else previous + 1
 
 

@@ -1,4 +1,4 @@
-"""Waits for the exit of a child process without a thread."""
+"""Waits for a child process to exit, without using a thread."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class Launcher:
 
 
 async def is_ready(port: int, url: str) -> bool:
-    """Whether /readyz answers 200. Uses a plain socket, so that the launcher imports no HTTP library."""
+    """Whether /readyz answers 200. Uses a plain socket, so the launcher does not need an HTTP library."""
     host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)

@@ -69,7 +69,9 @@ def _runs(module: bytes, pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers listed by this machine's workers. If there are none, reading them takes one system call."""
+    """The trainers listed by this machine's workers. If there are no trainers, reading the list takes one system
+    call.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / "trainers"

@@ -1,4 +1,4 @@
-"""Child processes: `Child` is one run of a command, `Keeper` keeps a command running.
+"""Child processes: `Child` is one run of a command; `Keeper` keeps a command running.
 
 Each child runs in a separate session, so that Ctrl+C in the terminal reaches only the launcher, and the launcher can
 kill the child's whole process group. On Linux, the kernel also sends each child SIGTERM when the launcher exits, even
@@ -43,7 +43,7 @@ def _die_with(parent: int) -> Callable[[], None]:
     def ask_for_signal() -> None:
         if _prctl is not None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # the parent died before prctl was called, so no signal will come
+            if os.getppid() != parent:  # the parent died before prctl was called, so it will never send the signal
                 os._exit(1)
 
     return ask_for_signal

@@ -38,7 +38,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
-    """Load all aliases or, if `required`, all required aliases, of all models and owners."""
+    """Load the aliases of all models and owners or, if `required` is true, only the required ones."""
     query = select(AliasRow).order_by(AliasRow.model, AliasRow.alias)
     if required:
         query = query.where(AliasRow.required)
@@ -46,7 +46,7 @@ def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]
 
 
 def is_move(session: Session, name: str, alias: str, id_: int) -> bool:
-    """Whether `id_` is the id of one of the alias's moves."""
+    """Whether the alias has a move with the id `id_`."""
     query = select(AliasMoveRow.id).where(AliasMoveRow.id == id_)
     return session.scalar(query.where(AliasMoveRow.model == name, AliasMoveRow.alias == alias)) is not None
 

@@ -77,7 +77,7 @@ def remove(
 
 
 def load_history(session: Session, name: str, alias: str, after: int | None, order: str, limit: int) -> Page[AliasMove]:
-    """Load an alias's moves, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of them."""
+    """Load an alias's moves, ordered by id. Raises NotFound (`move_not_found`) if `after` is not one of the moves."""
     if after is not None and not (0 < after < MOVE_LIMIT and alias_repository.is_move(session, name, alias, after)):
         raise NotFound(
             f"after must be the id of a move of {name}@{alias}, not {after}", code="move_not_found", param="after"

@@ -44,8 +44,9 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users; `damaged`
-    lists the columns whose values cannot be encoded in a reply, and `mended` the columns that the check has repaired.
+    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users. `damaged`
+    lists the columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has
+    repaired.
 
     Orphans are unreferenced blobs. Orphans are not errors; a collection removes them when they are old enough.
     """
@@ -66,7 +67,7 @@ class Report:
 
 
 def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_run: bool) -> Collected:
-    """Delete the unreferenced blobs that are old enough. With `dry_run`, only count them."""
+    """Delete the unreferenced blobs that are old enough. With `dry_run`, blobs are only counted."""
     with database.read() as session:
         garbage = _Garbage(session, database.now(session), grace_seconds)
     total, candidates = 0, []
@@ -82,7 +83,7 @@ def collect(database: Database, blobs: BlobStore, grace_seconds: float, *, dry_r
 
 
 def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = False) -> Report:
-    """Check that every referenced blob is stored and has the right size. If `deep`, also check the hashes.
+    """Check that every referenced blob is stored and has the right size. If `deep` is true, also check the hashes.
 
     If `mend` is true, first repair the rows whose values cannot be encoded in a reply.
     """
@@ -107,7 +108,7 @@ def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = Fals
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """Map the SHA-256 of each referenced blob to its users, each a pair of a name and the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to its users: pairs of a name and the size that the blob must have.
 
     Includes the blobs of versions deleted after `deleted_since` (if None, deleted versions are ignored), and the blobs
     that unfinished jobs need: their base models and their trials.
@@ -185,8 +186,8 @@ def _load_trials(session: Session) -> list[tuple[str, list[dict[str, Any]]]]:
 def _remove(database: Database, blobs: BlobStore, batch: list[Blob], grace_seconds: float) -> list[Blob]:
     """Delete those blobs of a batch that are still garbage.
 
-    Reads rows and blobs again, because a publication may have stored one of these blobs again, or inserted a row that
-    refers to it, in the meantime. While the lock is held, no publication can add a reference.
+    Reads rows and blobs again, because in the meantime a publication may have stored one of these blobs again, or
+    inserted a row that refers to it. While the lock is held, no publication can add a reference.
     """
     removed = []
     with database.transaction() as session:
@@ -212,7 +213,7 @@ def _find_dangling(session: Session) -> list[str]:
 
 
 def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
-    """Whether a blob has the size that all its users expect and, if `deep`, the right hash."""
+    """Whether a blob has the size that all its users expect and, if `deep` is true, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

@@ -44,7 +44,7 @@ def check_name(name: str, param: str = "name") -> str:
     if not NAME.fullmatch(name) or name.startswith(CHECKPOINT):
         raise InvalidRequest(
             f"{param} {show(name)} is not a valid name: use 1 to 64 characters of a-z 0-9 . _ -, beginning with a "
-            f"letter or a digit, and not with {CHECKPOINT}",
+            f"letter or a digit, but not with {CHECKPOINT}",
             code="invalid_name",
             param=param,
         )
@@ -102,7 +102,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version of a model: an immutable checkpoint. Only its status and aliases change.
+    """A version of a model: an immutable checkpoint. Only a version's status and aliases change.
 
     This class also represents jobs' checkpoints, with `version` 0 and the checkpoint's id as `model`. `config` is the
     content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,
@@ -132,7 +132,7 @@ class Version:
 
     @property
     def input(self) -> str:
-        """The network's kind of input: tokens or features."""
+        """The kind of input that the network reads: tokens or features."""
         return str(self.config.get("input", "tokens"))
 
     @property
@@ -143,7 +143,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """A name that points to a version. If `required`, the service is not ready until that version is loaded."""
+    """A name that points to a version. If `required` is true, the service is not ready until that version is loaded."""
 
     model: str
     alias: str

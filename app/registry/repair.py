@@ -27,7 +27,7 @@ class _Damage(NamedTuple):
     column: str
 
     def describe(self, session: Session) -> str:
-        """Return the row's id in the API, followed by the column name."""
+        """Return the row's id as in the API, followed by the column name."""
         if self.table is not VersionRow:
             return f"{self.key} {self.column}"
         row = session.get_one(VersionRow, self.key)

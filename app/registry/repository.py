@@ -33,7 +33,7 @@ def dump_manifest(files: Manifest) -> dict[str, Any]:
 
 
 def find_model(session: Session, name: str, *, lock: bool = False) -> ModelRow | None:
-    """Return a model's row, if any. If `lock`, lock the row until the transaction ends, and refresh it."""
+    """Return a model's row, if any. If `lock` is true, lock the row until the transaction ends, and refresh it."""
     return session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
 
 

@@ -34,7 +34,7 @@ def resolve(session: Session, text: str, principal: str) -> Version:
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
-    """Return the row of model `name`. If `lock`, the row is locked until the transaction ends.
+    """Return the row of model `name`. If `lock` is true, the row is locked until the transaction ends.
 
     Raises NotFound (`model_not_found`, with the given `param`) if the model does not exist or belongs to another
     principal.

@@ -57,7 +57,7 @@ class Filter:
 
     @property
     def descending(self) -> bool:
-        """Whether the version with the largest metric, or the newest version, comes first."""
+        """Whether the version with the largest metric or, without a metric, the newest version comes first."""
         if self.order is not None:
             return self.order == "desc"
         return self.metric is None or not lower_is_better(self.metric)

@@ -183,9 +183,10 @@ class Registry:
         required: bool | None = None,
         loads: bool = True,
     ) -> Alias:
-        """Point `alias` to a ready version if it currently points to `expected_version` (None: does not exist yet).
+        """Point `alias` to a ready version if it currently points to `expected_version`.
 
-        If `required` is None, the alias's `required` flag does not change. Raises Conflict (`alias_conflict`).
+        If `expected_version` is None, the alias must not exist. If `required` is None, the alias's `required` flag does
+        not change. Raises Conflict (`alias_conflict`).
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
@@ -290,8 +291,9 @@ class Registry:
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
-        """Check that the store contains every file to which the tables refer. If `deep`, read and hash every byte.
+        """Check that the store contains every file to which the tables refer.
 
-        If `mend`, repair rows whose values cannot be encoded in a reply. Missing and corrupt files cannot be repaired.
+        If `deep` is true, read and hash every byte. If `mend` is true, repair rows whose values cannot be encoded in a
+        reply. Missing and corrupt files cannot be repaired.
         """
         return garbage.check(self.database, self.blobs, deep=deep, mend=mend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from app.wire.batch import MOST_REQUESTS
+from app.wording import listed
 
 MOST_LINE = 64 * 2**20  # bytes
 MOST_ERRORS = 100  # maximum number of errors that are reported for a file
@@ -20,7 +21,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the file. `body` is the body of a request to the batch's endpoint, which is `url`."""
+    """One line of the file. `body` is the body of a request to `url`, the batch's endpoint."""
 
     custom_id: Annotated[str, Meta(min_length=1, max_length=512)]
     method: str
@@ -29,7 +30,7 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NumberedRequest(NamedTuple):
-    """A request with the number of its line, from 1, and its position among the requests, from 0."""
+    """A request with its line number (from 1) and its position among the requests (from 0)."""
 
     line: int
     position: int
@@ -47,7 +48,7 @@ class LineError(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CheckedInput:
-    """The result of a check: the number of requests, and the errors. The number counts only if there are no errors."""
+    """The result of a check: the errors and, if there are no errors, the number of requests."""
 
     total: int
     errors: list[LineError]
@@ -70,7 +71,7 @@ def requests(path: Path) -> Iterator[NumberedRequest]:
 def check(path: Path, endpoint: str) -> CheckedInput:
     """Check that every line is a request to the endpoint with a unique `custom_id`. Stops after `MOST_ERRORS`."""
     errors: list[LineError] = []
-    seen: set[str] = set()
+    seen: dict[str, int] = {}  # maps each custom_id to its line
     total = 0
     for line, text in _lines(path):
         total += 1
@@ -80,7 +81,7 @@ def check(path: Path, endpoint: str) -> CheckedInput:
         try:
             request = _decode(line, text)
             _check(line, request, endpoint, seen)
-            seen.add(request.custom_id)
+            seen[request.custom_id] = line
         except InvalidLine as invalid:
             errors.append(invalid.error)
         if len(errors) >= MOST_ERRORS:
@@ -91,15 +92,16 @@ def check(path: Path, endpoint: str) -> CheckedInput:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers. A line that is too long is the last one."""
+    """Yield the lines that are not blank, with their numbers. Reading ends after a line that is too long."""
     with path.open("rb") as file:
         number = 0
         while text := file.readline(MOST_LINE + 1):
             number += 1
             text = text.removeprefix(BOM) if number == 1 else text
-            if text.strip():
+            too_long = len(text) > MOST_LINE
+            if too_long or text.strip():
                 yield number, text
-            if len(text) > MOST_LINE:
+            if too_long:
                 return
 
 
@@ -111,13 +113,17 @@ def _decode(line: int, text: bytes) -> BatchRequest:
     except msgspec.ValidationError as error:
         raise InvalidLine(_invalid(str(error), line)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidLine(LineError("invalid_json_line", f"the line is not valid JSON: {error}", None, line)) from None
+        message = f"the line is not valid JSON ({error}); each line must be one JSON object"
+        raise InvalidLine(LineError("invalid_json_line", message, None, line)) from None
     if not bytes(request.body).lstrip().startswith(b"{"):
         raise InvalidLine(LineError("invalid_request", "body must be an object", "body", line))
     return request
 
 
 _decoder = msgspec.json.Decoder(BatchRequest)
+_FIELDS = listed(BatchRequest.__struct_fields__, "and")
+_VALUES = {"custom_id": "a string of 1 to 512 characters", "method": "a string", "url": "a string"}
+_KINDS = {"array": "an array", "str": "a string", "int": "a number", "float": "a number", "bool": "a truth value"}
 
 
 def _invalid(text: str, line: int) -> LineError:
@@ -126,15 +132,20 @@ def _invalid(text: str, line: int) -> LineError:
     field = place.strip("`.")[:MOST_NAME] or None
     if "missing required field" in what:
         field = what.split("`")[1][:MOST_NAME]
-        return LineError("missing_required_parameter", f"{field} is missing", field, line)
+        return LineError(
+            "missing_required_parameter", f"{field} is missing; a line has the fields {_FIELDS}", field, line
+        )
     if "unknown field" in what:
         field = what.split("`")[1][:MOST_NAME]
-        names = ", ".join(BatchRequest.__struct_fields__)
-        return LineError("unknown_field", f"unknown field {field!a}; the fields are {names}", field, line)
-    return LineError("invalid_request", f"{field or 'the line'}: {what[:1].lower()}{what[1:MOST_TEXT]}", field, line)
+        return LineError("unknown_field", f"unknown field {field!a}; the fields are {_FIELDS}", field, line)
+    if field in _VALUES:
+        return LineError("invalid_request", f"{field} must be {_VALUES[field]}", field, line)
+    kind = what.rpartition("got `")[2].rstrip("`")
+    message = f"the line must be a JSON object, not {_KINDS.get(kind, kind[:MOST_TEXT])}"
+    return LineError("invalid_request", message, field, line)
 
 
-def _check(line: int, request: BatchRequest, endpoint: str, seen: set[str]) -> None:
+def _check(line: int, request: BatchRequest, endpoint: str, seen: Mapping[str, int]) -> None:
     if request.method != "POST":
         raise InvalidLine(
             LineError("invalid_method", f"method must be POST, not {request.method[:20]!a}", "method", line)
@@ -143,5 +154,6 @@ def _check(line: int, request: BatchRequest, endpoint: str, seen: set[str]) -> N
         message = f"url must be {endpoint}, the endpoint of the batch, not {request.url[:60]!a}"
         raise InvalidLine(LineError("invalid_url", message, "url", line))
     if request.custom_id in seen:
-        message = f"an earlier line has the custom_id {request.custom_id[:60]!a}; each line needs its own"
+        earlier = seen[request.custom_id]
+        message = f"line {earlier} has the custom_id {request.custom_id[:60]!a} too; each line needs its own"
         raise InvalidLine(LineError("duplicate_custom_id", message, "custom_id", line))

@@ -2,8 +2,8 @@
 
 A record is one line: a checksum, the index of the request, 1 for a success or 0 for an error, and the line of the
 output file. A program that is killed can leave an incomplete record at the end, which the next program removes; its
-request is then answered again. A record that is complete is never written again, so no request has two answers. The
-lock on the run directory ensures that only one program writes.
+request is then answered again. A complete record is never written again, so no request has two answers. The lock on the
+run directory ensures that only one program writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zlib import crc32
 
 
 class SpooledAnswer(NamedTuple):
-    """The position of an answer's line in the spool, without its line end, and whether the answer is a success."""
+    """The position of an answer's line in the spool, without the line ending, and whether the answer is a success."""
 
     offset: int
     size: int
@@ -49,7 +49,7 @@ class SpoolReader:
         return self
 
     def in_order(self, total: int) -> Iterator[tuple[bool, bytes] | None]:
-        """Yield the answers to the first `total` requests, in order, as (success, line); None where there is none."""
+        """Yield the answers to the first `total` requests in order: (success, line), or None if there is no answer."""
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(self.path.open("rb")) if self.answers else None
             for index in range(total):
@@ -71,8 +71,9 @@ class Spool:
     """Appends answers. The caller must hold the lock on the run directory."""
 
     def __init__(self, path: Path) -> None:
-        """Open the spool, and remove an incomplete record at its end. `answered` are the indexes in the spool, and
-        `size` is its number of bytes."""
+        """Open the spool, and remove an incomplete record at its end. `answered` contains the indexes found in the
+        spool, and `size` is the spool's size in bytes.
+        """
         reader = SpoolReader(path).read()
         self.answered = set(reader.answers)
         self.size = reader.end
@@ -85,15 +86,17 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.sync()
-        os.close(self._file)
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
 
     def append(self, index: int, success: bool, line: bytes) -> None:
         """Append the answer to a request that has none yet. `line` must not contain a line feed."""
         assert index not in self.answered and b"\n" not in line
         record = memoryview(_format(index, success, line))
         self.size += len(record)
-        while record:  # a write to a nearly full disk may be short
+        while record:  # a write to a nearly full disk may write only part of the data
             record = record[os.write(self._file, record) :]
         self.answered.add(index)
 

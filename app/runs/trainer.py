@@ -101,9 +101,7 @@ class Trainer:
             os.write(self._stdin.fileno(), b"\n")
 
     def terminate(self) -> None:
-        """Ask the trainer to save a resume point and exit. The trainer's helper processes then exit without a
-        signal.
-        """
+        """Ask the trainer to save a resume point and exit. Its helper processes then exit without a signal."""
         with self._lock:
             if not self._closed.is_set():
                 os.kill(self.pid, signal.SIGTERM)
@@ -119,8 +117,8 @@ class Trainer:
     def running(self) -> bool:
         """Whether the process is running.
 
-        After it exits, it remains a zombie until `close`, so its id is not reused and `kill` cannot kill another
-        process.
+        After the exit, the process remains a zombie until `close`, so its id is not reused and `kill` cannot kill
+        another process.
         """
         if self._closed.is_set():
             return False

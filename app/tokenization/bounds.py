@@ -1,4 +1,4 @@
-"""Limits the size of the texts that an imported tokenizer reads at once, and thereby its memory use and its time."""
+"""Limits the size of the texts that an imported tokenizer reads at once, and thereby the time and memory it uses."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lamb
 
 
 class Abandoned(Exception):
-    """Tokenization has stopped because the caller no longer waits for the texts."""
+    """Tokenization has stopped because the caller is no longer waiting for the texts."""
 
 
 def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
     """Divide texts, or pairs of texts, into groups that are small enough to be read at once.
 
     Raises InvalidRequest (`text_too_long`) for a text that is too long or becomes too long when it is normalized.
-    Raises Abandoned between two groups if the caller no longer waits for the texts.
+    Raises Abandoned between two groups if the caller is no longer waiting for the texts.
     """
     group: list[Any] = []
     size = 0
@@ -43,7 +43,7 @@ def groups(inputs: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _check(item: str | tuple[str, str]) -> int:
-    """Return the number of characters of a text or pair. Raises InvalidRequest if there are too many characters."""
+    """Return the number of characters in a text or pair. Raises InvalidRequest if there are too many characters."""
     texts = (item,) if isinstance(item, str) else item
     length = sum(map(len, texts))
     if length > CHARACTERS:

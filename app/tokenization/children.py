@@ -47,8 +47,8 @@ class TokenizerProcess:
     def ask(self, request: Define | Read) -> Answer:
         """Send a request and wait for its answer.
 
-        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller no longer waits. In the last case,
-        the process is killed, because its work cannot be stopped otherwise.
+        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller is no longer waiting. In the last
+        case, the process is killed, because its work cannot be stopped otherwise.
         """
         if self.closed:
             raise bounds.Abandoned
@@ -81,7 +81,7 @@ class TokenizerProcess:
                     stream.close() if stream is not None else None
 
     def close(self) -> None:
-        """End the process permanently. Thread-safe: a thread that waits for an answer raises ChildEnded."""
+        """End the process permanently. Thread-safe: calls that are waiting for an answer raise ChildEnded."""
         self.closed = True
         if (process := self._process) is not None:
             process.kill()
@@ -189,7 +189,7 @@ def _start(seconds: int) -> subprocess.Popen[bytes]:
 
 
 def _wait(descriptor: int) -> None:
-    """Wait for the answer. Raises bounds.Abandoned if the caller no longer waits."""
+    """Wait for the answer. Raises bounds.Abandoned if the caller is no longer waiting."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while not poll.poll(POLL_MILLISECONDS):

@@ -1,4 +1,4 @@
-"""The bytes that each token adds to a text. A network computes n-grams from them."""
+"""The bytes that each token adds to a text. A network computes n-grams from these bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts text to token ids and back, with tokenizer.json files of this service or of other programs.
+"""Converts text to token ids and back, with tokenizer.json files from this service or from other programs.
 
 User text is never encoded as the id of a special token. For example, `<eos>` is encoded as five characters.
 """
@@ -44,14 +44,15 @@ class Tokenizer:
     - `longest`: the maximum number of characters that one token can represent; None if unknown.
     - `blank_id`: the id of the unknown token, otherwise of the padding token, otherwise None. Used in place of dropped
       tokens.
-    - `special_ids`: the ids that no text is encoded as. `hidden_ids`: the ids that decode to an empty string.
+    - `special_ids`: the ids that the encoding of user text never contains. `hidden_ids`: the ids that decode to an
+      empty string.
     - `template`: whether the tokenizer adds special tokens around each text.
     """
 
     def __init__(self, definition: str, configs: tuple[Mapping[str, Any], ...] = (), *, bounded: bool = False) -> None:
         """`definition` is the content of a tokenizer.json; `configs` are JSON objects that may name special tokens.
 
-        If `bounded`, texts are checked with `bounds.groups`, unless the tokenizer is `quick`.
+        If `bounded` is true, texts are checked with `bounds.groups`, unless the tokenizer is `quick`.
 
         Raises CheckpointInvalid.
         """
@@ -189,7 +190,10 @@ class Tokenizer:
 
     @cached_property
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
-        """The ids of each character, or None if characters are not encoded separately. Faster than the library."""
+        """The ids of each character, or None if characters are not encoded separately.
+
+        This is faster than the library.
+        """
         if self.kind not in ("char", "byte") or not self._exact:
             return None
         assert self.token_bytes is not None

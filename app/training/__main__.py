@@ -133,7 +133,7 @@ def _break_off(session: _Attempt, error: Exception) -> int:
 class _StopSignal:
     """Records SIGTERM.
 
-    The session checks for it between steps; if it was received, the session saves a resume point and stops.
+    The session checks for the signal between steps. After the signal, the session saves a resume point and stops.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Default sizes and training settings for the n-gram branch and for the architecture `linear`, which is such a branch.
+"""Default sizes and training settings for the n-gram branch and for `linear`, which consists only of such a branch.
 
 `docs/log.md` records the experiments behind these defaults.
 """
@@ -18,7 +18,7 @@ EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: about t
 
 @dataclass(frozen=True, slots=True)
 class NgramRecipe:
-    """The branch's sizes (as in `ModelConfig`), number of passes over the train rows, and learning rate.
+    """The branch's sizes (as in `ModelConfig`), number of passes over the training rows, and learning rate.
 
     `batch_size` applies to the architecture `linear` only. A branch beside a network uses the network's batch size.
     """
@@ -51,7 +51,7 @@ def token_ngrams(tokens: int, width: int) -> TokenNgramRecipe:
 
 
 def ngrams(rows: int, tokens: int, outputs: int, tokenizer: str) -> NgramRecipe:
-    """Return the recipe for `rows` train rows with a total of `tokens` tokens, and a network with `outputs` outputs."""
+    """Return the recipe for `rows` training rows with `tokens` tokens in total and a network with `outputs` outputs."""
     characters = tokens * (CHARACTERS_PER_TOKEN if tokenizer == "bpe" else 1.0)
     enough = 2 ** math.ceil(math.log2(max(1.0, NGRAMS_PER_CHARACTER * characters)))
     room = 2 ** math.floor(math.log2(TABLE_BYTES / (4 * (outputs + 1))))

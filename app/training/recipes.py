@@ -76,7 +76,7 @@ def tokenizer(task: str, characters: int, unspaced: int, options: TrainingOption
 
 
 def rows(architecture: str, task: str, count: int, tokens: int, features: bool) -> Recipe:
-    """Return the recipe for data with one target per row: `count` train rows with a total of `tokens` tokens or
+    """Return the recipe for data with one target per row: `count` training rows with a total of `tokens` tokens or
     steps.
     """
     if architecture == "linear":
@@ -145,8 +145,8 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 def is_pretrained(base: ModelConfig) -> bool:
     """Whether a version to fine-tune is a large Transformer, such as an imported one.
 
-    The weights of such a version contain more knowledge than the rows can provide, so its training uses small steps.
-    Small networks trained by this service use large steps instead.
+    Such a version is pretrained on far more data, so fine-tuning uses small steps. Small networks trained by this
+    service use large steps instead.
     """
     sizes = shapes(base)
     blocks = sum(math.prod(shape) for name, shape in sizes.items() if is_body_matrix(name, len(shape)))
@@ -154,10 +154,10 @@ def is_pretrained(base: ModelConfig) -> bool:
 
 
 def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Recipe:
-    """Return the recipe for fine-tuning a large Transformer, from the recipe of a new network on the same data.
+    """Derive the recipe for fine-tuning a large Transformer from the recipe for a new network on the same data.
 
-    `count` is the number of train rows, or 0 for one long text, and `tokens` the number of train tokens or steps. Runs
-    have a fixed length, because a plateau would be detected only after several epochs.
+    `count` is the number of training rows, or 0 for one long text, and `tokens` is the number of their tokens or steps.
+    Runs have a fixed length, because a plateau would be detected only after several epochs.
     """
     return replace(
         recipe,
@@ -177,7 +177,7 @@ def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Re
 
 
 def _passes(count: int, batch_size: int) -> float:
-    """Return the epochs for fine-tuning. Few rows need more of them (Mosbach et al., 2021, section 6)."""
+    """Return the number of epochs for fine-tuning, which is larger for few rows (Mosbach et al., 2021, section 6)."""
     least = LEAST_STEPS / max(1, math.ceil(count / batch_size))
     return float(round(max(least, min(20.0, max(3.0, 12_000 / count))))) if count else 2.0
 
@@ -199,7 +199,7 @@ def _linear(branch: NgramRecipe) -> Recipe:
 
 
 def generation(architecture: str, tokens: int) -> Recipe:
-    """Return the recipe for generation from a train text of `tokens` tokens."""
+    """Return the recipe for generation, given a training text of `tokens` tokens."""
     _check_architecture(architecture)
     small = tokens < 1_000_000
     recipe = Recipe(

@@ -1,8 +1,8 @@
 """Decides which addresses webhooks may be sent to: public addresses, and the networks that a setting allows.
 
-Without this rule, the holder of a key could reach services of the internal network through this one (server-side
+Without this rule, the holder of a key could use this service to reach services on the internal network (server-side
 request forgery). A name is resolved once for each request, all of its addresses are checked, and the connection is made
-to a checked address, so that a second answer of the name server cannot change the destination.
+to a checked address, so that a second answer from the name server cannot change the destination.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Destination:
 def check_url(url: str, networks: Sequence[Network]) -> None:
     """Check the form of a URL and, if its host is an address, the address. Names are checked when they are resolved.
 
-    Raises InvalidRequest, and AddressRefused for an address that webhooks must not be sent to.
+    Raises InvalidRequest for a malformed URL, and AddressRefused for an address that webhooks must not be sent to.
     """
     if len(url) > URL_LIMIT or not URL.fullmatch(url):
         raise InvalidRequest(
-            "url must be like https://example.com/webhooks: https, a host, and an optional port, path and query of up "
-            f"to {URL_LIMIT} characters in total",
+            "url must look like https://example.com/webhooks: https, a host, and an optional port, path and query of "
+            f"up to {URL_LIMIT} characters in total",
             param="url",
         )
     destination = Destination.of(url)
@@ -118,7 +118,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that packets reach, or None for tunnels, whose packets reach an embedded IPv4 address."""
+    """Return the address that receives the packets, or None for a tunnel address with an embedded IPv4 address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return ip
@@ -133,8 +133,8 @@ def _plain(address: str) -> IPv4Address | IPv6Address | None:
 async def resolve(destination: Destination, networks: Sequence[Network]) -> list[str]:
     """Resolve a host to its addresses, and check that webhooks may be sent to all of them.
 
-    Raises AddressRefused, and OSError if the name cannot be resolved. If the caller is cancelled, the lookup continues
-    in its thread until the resolver's own time limit.
+    Raises AddressRefused if one of them is not allowed, and OSError if the name cannot be resolved. If the caller is
+    cancelled, the lookup continues in its thread until the resolver's own time limit.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()

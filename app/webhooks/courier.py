@@ -1,9 +1,9 @@
 """Sends due deliveries in a background thread of another program.
 
 Any number of couriers may run on one database (`app.webhooks.deliveries`). Each courier sends a few requests at a time:
-at most one to an endpoint, and only some to the endpoints of one owner. Owners take turns, and some requests are
-reserved for owners without a request in progress. Slow endpoints of a few owners therefore do not delay the deliveries
-of others.
+at most one to each endpoint, and only a limited number to the endpoints of each owner. Owners take turns, and some
+requests are reserved for owners without a request in progress. Slow endpoints of a few owners therefore do not delay
+the deliveries of others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Self
 
 from app.db.changes import Changes
 from app.db.database import Database, DatabaseUnavailable
-from app.webhooks import deliveries, events, signing
+from app.webhooks import deliveries
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
@@ -97,7 +97,7 @@ class Courier:
             await asyncio.wait(self._sending, timeout=GRACE_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
-        """Wait for this time, or until a request has ended, a delivery is due, or the courier is to stop."""
+        """Wait for this long, or until a request has ended, a delivery is due, or the courier must stop."""
         if not self._free():
             seconds = POLL_SECONDS
         elif self._quiet is not None:
@@ -170,10 +170,9 @@ class Courier:
                 return
 
     async def _send(self, delivery: Delivery) -> DeliveryOutcome:
-        body = events.body(delivery.event_id, delivery.type, delivery.created_at, delivery.subject)
-        headers = signing.headers(delivery.secrets, delivery.event_id, int(time.time()), body)
+        event = delivery.event_id, delivery.type, delivery.created_at, delivery.subject
         try:
-            status = await self._sender.post(delivery.url, headers, body)
+            status = await self._sender.post_event(delivery.url, delivery.secrets, *event)
         except Unanswered as error:
             return DeliveryOutcome(str(error), silent=True)
         except Exception:

@@ -1,6 +1,6 @@
 """The SQL for deliveries: claim one that is due, and store its outcome.
 
-The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time after the request
+The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time by which the request
 must have ended. Until then, no other process sends the event, and if this process ends, another one sends it
 afterwards. Every outcome carries its attempt number, so a process that was frozen cannot overwrite the outcome of a
 later attempt.
@@ -23,7 +23,7 @@ GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
 JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
 KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
-OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, whatever the number of its attempts
+OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
 EXPIRED = "the endpoint has not accepted the event within five days"
 INTERRUPTED = "the program ended during the last attempt"
@@ -57,8 +57,9 @@ def claim(
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
     Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
-    endpoints `busy`, and those of `owners`. No other process can claim the delivery for `hold_seconds`. A delivery
-    fails if it is too old, or if it has been claimed `attempts` times and the program ended during each attempt.
+    endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
+    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
+    attempt.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
@@ -79,7 +80,9 @@ def claim(
         if row.attempt < attempts and not expired:
             row.attempt, row.due_at = row.attempt + 1, now + hold_seconds
             return _delivery(row, WebhookEndpoint.of(session.get_one(WebhookEndpointRow, row.endpoint_id)), now)
-        row.status, row.error, row.ended_at = FAILED, row.error or (EXPIRED if expired else INTERRUPTED), now
+        row.status, row.ended_at = FAILED, now
+        if row.error is None:
+            row.error, row.failed_at = EXPIRED if expired else INTERRUPTED, now
         session.flush()
     return None
 
@@ -106,17 +109,18 @@ def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -
 
 
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
-    """Store the outcome of an attempt: delivered if `error` is None; otherwise, another attempt after `retry_after`.
+    """Store the outcome of an attempt.
 
-    Without `retry_after`, the delivery has failed. Returns False if another attempt has claimed the delivery in the
+    If `error` is None, the event was delivered. Otherwise, another attempt follows after `retry_after` seconds; if
+    `retry_after` is None, the delivery has failed. Returns False if another attempt has claimed the delivery in the
     meantime.
     """
     if error is None:
         values = {"status": DELIVERED, "error": None, "ended_at": now}
     elif retry_after is None:
-        values = {"status": FAILED, "error": error, "ended_at": now}
+        values = {"status": FAILED, "error": error, "ended_at": now, "failed_at": now}
     else:
-        values = {"error": error, "due_at": now + retry_after}
+        values = {"error": error, "due_at": now + retry_after, "failed_at": now}
     held = and_(
         WebhookDeliveryRow.id == delivery.id,
         WebhookDeliveryRow.attempt == delivery.attempt,

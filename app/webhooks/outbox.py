@@ -1,13 +1,13 @@
-"""Enqueues events for webhooks, in the transaction of the change that they report."""
+"""Enqueues webhook events, in the same transaction as the change that they report."""
 
 from __future__ import annotations
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db.paging import new_id
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
+from app.db.upserts import insert_into
 from app.webhooks.events import EVENT_TYPES
 
 WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
@@ -19,9 +19,9 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
     """Enqueue an event for the endpoints of `owner` that have selected its type.
 
     Call this in the transaction that ends the job or batch `subject`, so that the event is sent if and only if the
-    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the time of the database's clock. Has no effect
-    if the event is already enqueued. If too many events are waiting for an endpoint, the delivery to this endpoint
-    fails immediately. Raises ValueError for an unknown type.
+    change is committed. `type_` is one of `EVENT_TYPES`, and `now` is the current time according to the database's
+    clock. Has no effect if the event is already enqueued. If too many events are waiting for an endpoint, the delivery
+    to this endpoint fails immediately. Raises ValueError for an unknown type.
     """
     if type_ not in EVENT_TYPES:
         raise ValueError(f"{type_!r} is not an event type")
@@ -42,14 +42,14 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
             "created_at": now,
             "error": TOO_MANY if endpoint.id in full else None,
             "ended_at": now if endpoint.id in full else None,
+            "failed_at": now if endpoint.id in full else None,
         }
         for endpoint in endpoints
         if type_ in endpoint.event_types
     ]
     if rows:
-        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        unique = ("endpoint_id", "type", "subject")
-        session.execute(insert(WebhookDeliveryRow).on_conflict_do_nothing(index_elements=unique), rows)
+        insert, unique = insert_into(session, WebhookDeliveryRow), ("endpoint_id", "type", "subject")
+        session.execute(insert.on_conflict_do_nothing(index_elements=unique), rows)
 
 
 def _full(session: Session, endpoint_ids: list[str]) -> set[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
 from app.access import Network
+from app.webhooks import events, signing
 from app.webhooks.addresses import AddressRefused, Destination, resolve
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
@@ -33,6 +35,14 @@ class Sender:
     def __init__(self, networks: Sequence[Network], seconds: float) -> None:
         """`networks` are non-public networks that may be reached. `seconds` limits the time of a request."""
         self._networks, self._seconds = networks, seconds
+
+    async def post_event(
+        self, url: str, secrets: Iterable[str], event_id: str, type_: str, created_at: float, subject: str
+    ) -> int:
+        """Send an event, signed with each secret, and return the status of the reply. Raises Unanswered."""
+        body = events.body(event_id, type_, created_at, subject)
+        headers = signing.headers(secrets, event_id, int(time.time()), body)
+        return await self.post(url, headers, body)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         """Send a request with a JSON body, and return the status of the reply. Raises Unanswered."""
@@ -124,7 +134,7 @@ async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason for a failure, without any information about the network of this service."""
+    """Return the reason for a failure, without revealing anything about this service's network."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of the endpoint is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from app.db.ownership import LOCAL, visible
 from app.db.paging import Page, check_page, cut, new_id
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
 from app.errors import InvalidRequest, NotFound, Overloaded, did_you_mean
-from app.webhooks import events, signing
+from app.webhooks import signing
 from app.webhooks.addresses import check_url
 from app.webhooks.events import EVENT_TYPES
 from app.webhooks.outbox import FAILED, WAITING
@@ -25,7 +24,7 @@ from app.webhooks.records import WebhookEndpoint
 from app.webhooks.sender import Sender, Unanswered
 
 PAGE_LIMIT = 1000
-NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+NAME, NAME_LIMIT = re.compile(r"[^\x00-\x1f\x7f]+"), 128
 ENDPOINT_ID = re.compile(r"whe-[A-Za-z0-9_-]{1,36}")
 KEPT_SECONDS = 86_400.0  # for which a replaced secret may be kept
 ENDPOINT_LOCK = 0x0571_7EB0  # an arbitrary number that must never change
@@ -141,11 +140,9 @@ class Webhooks:
         self._testing.add(principal)
         try:
             endpoint, now = await asyncio.to_thread(self._load, endpoint_id, principal)
-            event_id = new_id("evt")
             subject = f"{'ftjob' if type_.startswith('fine_tuning') else 'batch'}-{TEST_SUBJECT}"
-            body = events.body(event_id, type_, now, subject)
-            headers = signing.headers(endpoint.secrets_at(now), event_id, int(time.time()), body)
-            return await self._sender.post(endpoint.url, headers, body)
+            secrets = endpoint.secrets_at(now)
+            return await self._sender.post_event(endpoint.url, secrets, new_id("evt"), type_, now, subject)
         except Unanswered as error:
             message = f"the test event was not answered: {error}"
             raise InvalidRequest(message, code="webhook_not_answered", retryable=False) from None
@@ -182,8 +179,8 @@ def _visible(
 
 
 def _check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise InvalidRequest("name must have 1 to 128 characters, without control characters", param="name")
+    if len(name) > NAME_LIMIT or not NAME.fullmatch(name):
+        raise InvalidRequest(f"name must have 1 to {NAME_LIMIT} characters, without control characters", param="name")
     return name
 
 
@@ -205,10 +202,12 @@ def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> lis
     numbers = {
         (id_, status): count for id_, status, count in session.execute(counts.group_by(row.endpoint_id, row.status))
     }
-    latest = select(func.max(row.id)).where(row.endpoint_id.in_(ids), row.error.is_not(None)).group_by(row.endpoint_id)
-    reasons = {
-        id_: error for id_, error in session.execute(select(row.endpoint_id, row.error).where(row.id.in_(latest)))
-    }
+    failed_at = func.coalesce(row.failed_at, row.ended_at, row.created_at)
+    place = func.row_number().over(partition_by=row.endpoint_id, order_by=(failed_at.desc(), row.id.desc()))
+    ranked = select(row.endpoint_id, row.error, place.label("place"))
+    failures = ranked.where(row.endpoint_id.in_(ids), row.error.is_not(None)).subquery()
+    latest = select(failures.c.endpoint_id, failures.c.error).where(failures.c.place == 1)
+    reasons = {id_: error for id_, error in session.execute(latest)}
     return [
         replace(
             endpoint,

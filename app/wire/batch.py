@@ -31,7 +31,7 @@ class BatchFault(msgspec.Struct, frozen=True):
 
 
 class BatchResponse(msgspec.Struct, frozen=True):
-    """The reply of the route to a request of a batch."""
+    """The route's reply to one request in a batch."""
 
     status_code: int
     request_id: str
@@ -48,7 +48,7 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 
 
 class BatchSpec(msgspec.Struct, frozen=True):
-    """The input of the batch program, the same for every attempt. `owner` is the principal of all requests."""
+    """The batch program's input, which is the same for every attempt. `owner` is the principal of all requests."""
 
     endpoint: str
     owner: str

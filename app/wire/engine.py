@@ -48,7 +48,7 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """Load the checkpoint in `directory`. The files must match `digest`. Answered with Loaded or LoadFailed."""
+    """Load the checkpoint in `directory`. The files must match `digest`. The reply is Loaded or LoadFailed."""
 
     digest: str
     directory: str
@@ -66,7 +66,10 @@ class Unload(msgspec.Struct, tag=True, frozen=True):
 
 
 class Keep(msgspec.Struct, tag=True, frozen=True):
-    """Lists the versions that must not be unloaded to make room for others. Replaces the previous Keep's list."""
+    """Lists the versions that must not be unloaded to make room for others.
+
+    Replaces the list of the previous Keep message.
+    """
 
     digests: list[str]
 
@@ -85,7 +88,7 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Score(msgspec.Struct, tag="Classify", frozen=True):
-    """Score sequences of token ids or numeric steps with one version. Answered with Scored or Failed.
+    """Score sequences of token ids or numeric steps with one version. The reply is Scored or Failed.
 
     With `background`, the request waits until no other request for the version is waiting.
     """
@@ -101,7 +104,7 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
 
 
 class Generate(msgspec.Struct, tag=True, frozen=True):
-    """Generate one continuation of one prompt. Answered with any number of Tokens, followed by Finished or Failed.
+    """Generate one continuation of one prompt. The reply is any number of Tokens messages, then Finished or Failed.
 
     `choice` is the index of this continuation among all continuations of the prompt. Each continuation uses different
     random numbers. Prompt states are reused only between requests with the same principal and `cache_salt`.
@@ -122,7 +125,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 class Embed(msgspec.Struct, tag=True, frozen=True):
     """Embed each sequence as the mean of the last layer's hidden vectors, scaled to unit length.
 
-    Answered with Scored, whose `scores` are the vectors, or with Failed.
+    The reply is Scored, with the vectors as `scores`, or Failed.
     """
 
     id: str
@@ -254,9 +257,11 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 
 
 class VersionStatus(msgspec.Struct, frozen=True):
-    """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, of which
-    running sequences use `cache_used` bytes. `prefix_bytes` is the size of the version's states in the prefix cache.
-    `kernel` is the name of its matrix product implementation, and `choice` explains type and kernel."""
+    """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, and
+    `cache_used` is the part that running sequences use. `prefix_bytes` is the size of the version's states in the
+    prefix cache. `kernel` is the name of its matrix product implementation, and `choice` explains the choice of type
+    and kernel.
+    """
 
     digest: str
     name: str

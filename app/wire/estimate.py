@@ -26,7 +26,7 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
     """The duration of a training run in seconds: `total`, and its parts.
 
     `preparation` is the time before the first step, including the fit of the baseline. `closing` is the time after the
-    last step, in which the version is evaluated on all held-out data, calibrated and written.
+    last step, during which the version is evaluated on all held-out data, calibrated and written.
     """
 
     preparation: float
@@ -70,7 +70,7 @@ class DataSummary(msgspec.Struct, frozen=True):
     """The data as the trainer reads it, by split (train, validation, test).
 
     `rows` is empty for plain text; `characters` is empty for all other data. `tokens` counts tokens or numeric steps.
-    `labels` contains each label's number of rows.
+    `labels` contains the number of rows for each label.
     """
 
     rows: dict[str, int]

@@ -40,8 +40,8 @@ def verdict(rows: float) -> str:
 def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
     """The metrics with their names: `accuracy 0.900, loss 0.250`.
 
-    If the metrics come from too few rows, that is stated instead. `metrics` may contain the number of rows as `rows`,
-    which is not shown. `form` is a format specification.
+    If the metrics come from too few rows, a note to that effect is returned instead. `metrics` may contain an entry
+    `rows`, the number of rows, which is not shown. `form` is a format specification.
     """
     rows = metrics.get("rows")
     if too_few(rows):
@@ -50,7 +50,7 @@ def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
 
 
 def consequences(rows: int, *, selects: bool) -> str:
-    """Return a sentence about the consequences of having few validation rows, or an empty string if there are none.
+    """Return a sentence about the consequences of few validation rows, or an empty string if there are no consequences.
 
     `selects` indicates whether the run chooses a checkpoint by its evaluations despite having few rows.
     """

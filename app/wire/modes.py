@@ -12,9 +12,9 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The differences between the outputs of one mode and those of float32, on `rows` probes.
 
     `probes` is the source of the probes (`app.wire.probes`). `agreement` is the share of probes with the same labels,
-    and `change` is the largest change of a probability. For language models, `divergence` is the mean KL divergence in
-    nats, and `perplexity` is the relative change of the perplexity. `cosine` is the lowest cosine similarity between
-    the embeddings of a probe in both modes. `accepted` is true if all differences are within their bounds.
+    and `change` is the largest change in any probability. For language models, `divergence` is the mean KL divergence
+    in nats, and `perplexity` is the relative change in perplexity. `cosine` is the lowest cosine similarity between the
+    embeddings of a probe in both modes. `accepted` is true if all differences are within their bounds.
     """
 
     accepted: bool

@@ -1,6 +1,7 @@
-"""Probes: inputs of a version on which the outputs of number types are compared with those of float32. No torch.
+"""Probes: inputs of a version that are used to compare the outputs of other number types with those of float32.
 
-The probes of a version are stored as one blob, which only engines read. Probes are token ids or numbers, never text.
+Imports no torch. The probes of a version are stored as one blob, which only engines read. Probes are token ids or
+numbers, never text.
 """
 
 from __future__ import annotations
@@ -38,10 +39,7 @@ def encode(probes: ProbeSet) -> bytes:
 
 
 def decode(data: bytes) -> ProbeSet | None:
-    """Decode the result of `encode`.
-
-    Returns None if the data was not written by `encode` or contains too many probes.
-    """
+    """Decode the result of `encode`. Returns None if the data is not valid or contains too many probes."""
     try:
         return msgspec.msgpack.decode(data, type=ProbeSet) if len(data) <= LIMIT else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -49,5 +47,5 @@ def decode(data: bytes) -> ProbeSet | None:
 
 
 def steps_allowed(features: int) -> int:
-    """The maximum number of numeric steps of a probe, such that `MOST` probes of this many features fit in `LIMIT`."""
+    """The maximum number of numeric steps per probe, so that `MOST` probes with this many features fit in `LIMIT`."""
     return max(1, min(STEPS, LIMIT // (8 * (MOST + 1) * max(1, features)) - 8))

@@ -17,20 +17,14 @@ class NotPrivate(OstinatoError):
 
 
 def make(folder: Path) -> None:
-    """Create the folder if it is missing, and make it private.
-
-    Raises NotPrivate if the folder belongs to another user.
-    """
+    """Create the folder if necessary, and make it private. Raises NotPrivate if another user owns the folder."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(folder, folder.lstat())
     folder.chmod(0o700)
 
 
 def check(folder: Path) -> None:
-    """Check that only this user can write to the folder.
-
-    Raises NotPrivate if another user can write to the folder, or FileNotFoundError if the folder is missing.
-    """
+    """Raise NotPrivate if another user can write to the folder, or FileNotFoundError if it is missing."""
     status = folder.lstat()
     _check_owner(folder, status)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -48,8 +48,8 @@ class TrainSpec(msgspec.Struct, frozen=True):
 class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
-    `model` and `against` are the versions' references, for use in messages. The run directory's `against/` contains the
-    checkpoint for `against`. Equal specs produce equal reports.
+    `model` and `against` are the references to the versions, for use in messages. The run directory's `against/`
+    contains the checkpoint for `against`. Equal specs produce equal reports.
     """
 
     model: str

@@ -40,7 +40,7 @@ class WeightMemory:
 def weight_memory(
     config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False
 ) -> WeightMemory:
-    """The memory for a network's weights. With `averaged`, this includes a moving average of the weights."""
+    """The memory for a network's weights. With `averaged`, the memory includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
         size = math.prod(shape)
@@ -75,7 +75,7 @@ def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
 
 
 def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
-    """A lower bound on the memory for the weights when a version is fine-tuned; `base` is its configuration."""
+    """A lower bound on the memory for the weights when fine-tuning a version; `base` is the version's configuration."""
     try:
         config = ModelConfig.from_dict(base)
     except ConfigError:  # this release cannot read the version; the trainer reports the error
@@ -86,7 +86,7 @@ def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that satisfies the request, or None if options are invalid, which the trainer reports."""
+    """The smallest network that satisfies the request, or None if options are invalid."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":

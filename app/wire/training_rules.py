@@ -178,7 +178,7 @@ FIXED_BY_BASE = ("layers", "width", "heads", "kv_heads", "vocab_size", "bidirect
 
 
 def check(options: TrainingOptions, kind: TrainingKind) -> None:
-    """Check each option. Raises OptionError for a value that is invalid or would have no effect on this training."""
+    """Check each option. Raises OptionError for a value that is invalid or without effect on this training run."""
     _check_values(options)
     for restriction in RESTRICTIONS:
         value = getattr(options, restriction.field)
@@ -215,7 +215,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Raise OptionError for an option that would change the base model's dimensions, given its config.json `base`."""
+    """Raise OptionError for an option that would change the dimensions of a base model with the config.json `base`."""
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":
@@ -256,7 +256,7 @@ def _check_class_weights(weights: str | Mapping[str, float] | None) -> None:
 
 
 def is_encoding(name: str) -> bool:
-    """Whether Python has a text encoding of this name. Codecs for other purposes, such as idna, are excluded."""
+    """Whether Python has a text encoding with this name. Codecs for other purposes, such as idna, are excluded."""
     try:
         codec = codecs.lookup(name)
         codecs.getincrementaldecoder(name)

@@ -1,4 +1,4 @@
-"""Recognises the event that reports a job as waiting because the disk is full."""
+"""Recognises the event that reports that a job is waiting because the disk is full."""
 
 from __future__ import annotations
 

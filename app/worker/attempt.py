@@ -52,7 +52,7 @@ LastEvent = Done | Evaluated | Planned | Stopped | TrainFailed | Broke
 
 
 class Attempt(JobAttempt):
-    """An attempt at a training job or an evaluation, which a trainer executes."""
+    """An attempt at a training job or an evaluation, executed by a trainer."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         super().__init__(resources, job, stopping)
@@ -118,14 +118,13 @@ class Attempt(JobAttempt):
     # --- step 4 ---------------------------------------------------------------------------------------------------
 
     def _follow(self, trainer: Trainer) -> LastEvent | None:
-        """Record events until the trainer exits. Return the last event. Kills the trainer if it does not exit in
-        time.
-        """
+        """Record events until the trainer exits, and return the last event. Kills the trainer if it does not exit."""
         file = EventFile(self._run.events(self._job.attempt))
         last: LastEvent | None = None
         deadline = math.inf
         while True:
-            # Check before reading the file; otherwise, an event written shortly before the trainer's end is missed.
+            # Check this before reading the file. Otherwise, an event written shortly before the trainer's end is
+            # missed.
             running = trainer.running()
             self._kills.look(running)
             while events := file.read():

@@ -39,7 +39,7 @@ REPORT_SECONDS = 1.0  # the interval between two reports of the numbers of answe
 
 
 class BatchAttempt(JobAttempt):
-    """An attempt at a batch, whose requests a batch program answers."""
+    """An attempt at a batch. A batch program answers the batch's requests."""
 
     def __init__(self, resources: Resources, job: Job, stopping: Callable[[], bool]) -> None:
         super().__init__(resources, job, stopping)
@@ -172,7 +172,7 @@ class BatchAttempt(JobAttempt):
         began = {"finalizing_at": self._progress.finalizing_at or now}
         self._report(PUBLISHING, began | self._counts(), advanced=False)
         status = batch_results.store(self._resources, self._lease, self._run, self._spool, ending, error)
-        self._run.remove()  # the requests and their answers are stored, and may be large
+        self._run.remove()  # the stored requests and their answers may be large
         return status
 
     def _wait_for_disk(self, error: Exception) -> str:
@@ -213,4 +213,6 @@ class BatchAttempt(JobAttempt):
         error = {"code": failed.code, "message": failed.message, "param": failed.param}
         if self._spool.answers:
             return self._store(BatchEnding.FAILED, error)
-        return self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        status = self._lease.end(lambda s: jobs.finish(s, job.id, job.attempt, FAILED, error=error))
+        self._run.remove()  # the requests may be large, and are stored as a file
+        return status

@@ -1,6 +1,7 @@
 """Stores the result files of a batch, and ends its job.
 
-The output file contains the successful answers, and the error file all others, both in the order of the requests.
+The output file contains the successful answers, and the error file contains all other answers, both in the order of the
+requests.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Checkpoints:
         return bool(self._pending)
 
     def load(self) -> None:
-        """Load the steps of the checkpoints that earlier attempts stored. Raises LeaseLost."""
+        """Load the numbers of the steps at which earlier attempts stored checkpoints. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:
@@ -86,8 +86,8 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
     def add(session: Session) -> None:
         resources.jobs.hold(session, job.id, job.attempt)
-        # The blobs were uploaded before this transaction. Prevent garbage collection from deleting them before the row
-        # that refers to them is committed.
+        # The blobs were uploaded before this transaction. Prevent garbage collection from deleting the blobs before the
+        # row that refers to them is committed.
         resources.registry.hold_files(session, files)
         row = JobCheckpoint(
             id=new_id("ftckpt"),

@@ -26,7 +26,7 @@ class Candidate:
     def size(self) -> tuple[bool, int]:
         """The sort key for comparing sizes.
 
-        A linear model precedes every network, because it needs less computation per text.
+        A linear model comes before every network, because it needs less computation per text.
         """
         return self.model != "linear", self.parameters
 

@@ -45,7 +45,7 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 def _failure(tried: Sequence[Job]) -> TrainFailed:
     """Return the failure of a job that has no successful trial.
 
-    If all trials have the same error code, the failure has it too.
+    If all trials have the same error code, the failure has the same code.
     """
     errors = [trial.error or {"code": trial.status, "message": trial.status, "param": None} for trial in tried]
     if len({error["code"] for error in errors}) == 1:
@@ -64,7 +64,7 @@ def _candidate(resources: Resources, trial: Job) -> Candidate:
 
 
 def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: TrialChoice) -> list[dict[str, Any]]:
-    """Return one row per trial. The rows contain no times or ids, so that identical jobs have identical tables."""
+    """Return one row per trial. The rows do not contain times or ids, so identical jobs have identical tables."""
     gaps = {trial.id: gap for trial, gap in zip(succeeded, choice.gaps, strict=True)}
     rows = []
     for trial, planned in zip(tried, job.settled["trials"], strict=True):

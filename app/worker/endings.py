@@ -55,8 +55,8 @@ def after_loss(
 ) -> TrainFailed | str:
     """Return the outcome after a trainer exited unexpectedly: a failure, or the reason for another attempt.
 
-    `kills` has watched for processes that the system killed for lack of memory. A run that ran out of memory is
-    restarted once, with batches split into smaller pieces. Raises LeaseLost.
+    `kills` tracks the processes that the system killed for lack of memory. A run that ran out of memory is restarted
+    once, with batches split into smaller pieces. Raises LeaseLost.
     """
     lease.check()  # another attempt may already be using the run directory
     if isinstance(last, Broke):

@@ -49,7 +49,7 @@ class JobAttempt(ABC):
 
     @abstractmethod
     def _work(self) -> str:
-        """Do the work, end the job or give it back, and return its new status."""
+        """Do the work, end or release the job, and return its new status."""
 
     @abstractmethod
     def _fail(self, failed: TrainFailed) -> str:
@@ -122,7 +122,8 @@ class JobAttempt(ABC):
     def _retry(self, why: str, *, lost: bool = True) -> str:
         """Queue the job again after a failure. The next attempt continues from the newest resume point.
 
-        If `lost`, the attempt counts towards the limit on lost attempts; when the limit is reached, the job fails.
+        If `lost` is true, the attempt counts towards the limit on lost attempts; when the limit is reached, the job
+        fails.
         """
         resources, job = self._resources, self._job
         if lost and job.losses + 1 >= resources.settings.max_attempts:

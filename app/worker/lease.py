@@ -77,7 +77,7 @@ class Lease:
         """Run `work` in a transaction. If the database is unavailable, try again until the lease expires.
 
         `work` must raise Fenced if the attempt no longer holds the job. `work` may run twice, because a commit may
-        succeed although its confirmation is lost. Raises LeaseLost.
+        succeed even if its confirmation is lost. Raises LeaseLost.
         """
         wait = FIRST_WAIT
         while True:
@@ -109,7 +109,7 @@ class Lease:
                     if not self._over.is_set():
                         self._look()
             except DatabaseUnavailable:
-                pass  # the database may be back before the lease expires
+                pass  # the database may become available again before the lease expires
             except Exception:
                 # This thread must survive any error, because it kills the trainer when the lease expires.
                 log.exception("%s: the lease could not be renewed", self.job.id)
@@ -126,7 +126,7 @@ class Lease:
         if flags is None:
             return self._lose("another attempt holds the job, or the job has ended")
         if renew:
-            # The lease is timed from before the request, so that it never lasts longer here than in the database.
+            # The lease is timed from before the request, so it never lasts longer in this process than in the database.
             self._renewed = before
             # A trainer measures its share of the lease from the time of the last notification of a renewal. If the
             # renewal took long, because this process was frozen or the database was slow, a notification could make the

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-SOURCES = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))  # of the machine, and of the container
+# files with the counts of the machine and of the container
+SOURCES = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 NAME = "oom_kill"
 
 
@@ -34,5 +35,5 @@ class KillWatch:
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process was killed since the last check but one."""
+        """Whether a process was killed since the second-to-last check."""
         return count() > self._earlier

@@ -18,7 +18,6 @@ from app.checkpoint import directory as checkpoint
 from app.checkpoint.directory import FileEntry
 from app.errors import OstinatoError
 from app.jobs.records import CANCELLED, FAILED, SUCCEEDED, JobProgress, NewEvent
-from app.registry.probes import Probes
 from app.registry.repository import dump_manifest
 from app.runs.run_directory import RunDirectory
 from app.strict_json import mend
@@ -64,7 +63,7 @@ def publish(
             expected_version=expected,
         )
         if probes is not None:
-            Probes(resources.database, resources.blobs).add(session, version, probes)
+            resources.probes.add(session, version, probes)
         file = resources.files.record(session, job.owner, f"{job.id}-results.csv", RESULTS, *blob)
         progress = JobProgress(settled=run.settled())
         resources.jobs.report(session, job.id, attempt, progress, _published_events(version.ref, result))

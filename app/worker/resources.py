@@ -11,6 +11,7 @@ from app.db.changes import Changes
 from app.db.database import Database
 from app.files.service import Files
 from app.jobs.claims import JobClaims
+from app.registry.probes import Probes
 from app.registry.service import Registry
 from app.runs.trainer import BATCH_PROGRAM, TRAINER, options
 from app.settings import Settings
@@ -36,6 +37,7 @@ class Resources:
     blobs: BlobStore
     cache: LocalCache
     registry: Registry
+    probes: Probes
     files: Files
     jobs: JobClaims
     changes: Changes
@@ -53,6 +55,7 @@ class Resources:
             blobs=blobs,
             cache=LocalCache(settings.data / "cache", blobs, settings.cache_bytes),
             registry=Registry(database, blobs, settings.scratch_dir, grace_seconds=settings.delete_grace_seconds),
+            probes=Probes(database, blobs),
             files=Files(database, blobs),
             jobs=JobClaims(database, settings.quotas),
             changes=Changes(database),
@@ -71,7 +74,7 @@ class Resources:
         return TrainerList(self.settings.run_dir / "trainers")
 
     def courier(self) -> Courier:
-        """Create a courier, which sends the events of webhooks."""
+        """Create a courier, which sends webhook events."""
         settings = self.settings
         sender = Sender(settings.networks, settings.webhook_timeout)
         policy = RetryPolicy(settings.webhook_attempts, settings.webhook_retry_seconds)

@@ -35,7 +35,7 @@ class TrainerList:
     ) -> Iterator[None]:
         """Context manager that keeps a trainer, or another `program`, in the list until the end of the block.
 
-        `parent` is the job of a trial.
+        `parent` is the job that a trial belongs to.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entry = {"program": program, "pid": pid, "started_at": time.time(), "job": job_id, "attempt": attempt}

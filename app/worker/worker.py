@@ -1,7 +1,8 @@
 """A lane of the worker, which claims jobs and executes them one after another.
 
 A worker has two lanes: one for training jobs and evaluations, and one for batches. Each lane runs in a separate thread.
-A job in one lane does not delay the jobs in the other. A separate thread beside the first lane sends webhook events.
+A job in one lane does not delay the jobs in the other. A separate thread that runs alongside the first lane sends
+webhook events.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 from app import telemetry
 from app.db.database import DatabaseUnavailable
@@ -122,9 +124,7 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in its parent's log. If this fails, the result is reported together with the next
-        trial's result.
-        """
+        """Report a trial's result in its parent's log. A failed report is repeated with the next trial's result."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)
@@ -148,11 +148,12 @@ class Worker:
             select.select([self._awake], [], [], seconds)
 
     def _prune(self) -> None:
-        def ended(job_ids: list[str]) -> set[str]:
+        def ended(kinds: tuple[str, ...], job_ids: list[str]) -> set[str]:
             with self._resources.database.read() as session:
-                return queries.with_status(session, job_ids, ENDED)
+                return queries.with_status(session, job_ids, ENDED, kinds)
 
         try:
-            prune(self._resources.runs, self._resources.settings.keep_runs, ended)
+            prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # those of lost batches may be large
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)

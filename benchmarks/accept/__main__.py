@@ -21,6 +21,8 @@ CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
     "fuzz": "benchmarks.accept.fuzz",
     "clients": "benchmarks.accept.clients",
+    "dialects": "benchmarks.accept.dialects",
+    "load_generator": "benchmarks.accept.load_generator",
     "console": "benchmarks.accept.console",
     "readme": "benchmarks.accept.readme",
     "newcomer": "benchmarks.accept.newcomer",

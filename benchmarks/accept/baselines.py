@@ -2,8 +2,8 @@
 
 `auto` is trained on every set through the API. Its trials include a GRU and, except on the smallest sets, a
 Transformer. The checkpoints of these trials are also measured on the test rows, and an LSTM is trained separately. The
-baseline is fitted to the same train rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`. To use fewer data
-sets, set ACCEPT_SETS to their names, separated by commas.
+baseline is fitted to the same training rows. To use one seed instead of three, set ACCEPT_SEEDS to `1`. To use fewer
+data sets, set ACCEPT_SETS to their names, separated by commas.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def baseline(labelled: LabelledSet) -> dict[str, Any]:
-    """Fit a linear SVM and a logistic regression to the train rows, and return whichever is better on the validation
+    """Fit a linear SVM and a logistic regression to the training rows, and return whichever is better on the validation
     rows.
 
     With many labels, only the SVM is fitted, because a logistic regression would take too long.

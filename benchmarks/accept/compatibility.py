@@ -9,9 +9,10 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
-`make accept CHECKS=clients` installs each client unmodified, in an environment of its own, calls a running service with
-trained models, checks the content of every reply, and then writes this page. A call that is *refused* raises the error
-of the client that is shown, with this text in its message.
+`make accept CHECKS=clients` installs each unmodified client in a separate environment and calls a running service with
+trained models. It checks the content of every reply and then writes this page. A *refused* call raises the client error
+in the table, and the error's message contains the text in the table. A *missing* call does not exist in that
+release of the client.
 """
 
 

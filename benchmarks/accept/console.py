@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import shutil
 import statistics
 import threading
 import time
@@ -25,6 +24,7 @@ from app.db.paging import new_id
 from app.db.tables import JobEventRow, JobRow, ModelRow, TableBase, VersionRow
 from app.settings import Settings
 from benchmarks.accept.record import Record, Skip
+from benchmarks.browser import chromium
 from benchmarks.service import Service, running
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ EMPTY = b"<!doctype html><html><head><title>Empty</title></head><body><p>Empty</
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         raise Skip("Chromium is missing: install the package `chromium`")
     with running(folder / "data") as service, sync_playwright() as playwright:

@@ -29,7 +29,7 @@ from benchmarks.accept.kills import last_step
 from benchmarks.accept.record import Record
 from benchmarks.bench import corpus
 from benchmarks.postgres import Cluster, Missing, cluster
-from benchmarks.service import ENDED, OSTINATO, Service, running, wait_until
+from benchmarks.service import ENDED, OSTINATO, Service, outcome, running, wait_until
 
 READY_SECONDS = 10.0  # within which the service is ready after a fault
 FAULT_SECONDS = 6.0  # for which a part is frozen, locked, full or read-only
@@ -45,7 +45,6 @@ EXPECTED = {
     "engine_lost", "engine_unresponsive", "database_unavailable", "database_full", "storage_unavailable",
     "storage_full", "unavailable", "loading", "deadline_exceeded", "overloaded", "no_engine", "aborted",
 }  # fmt: skip
-CONNECTION = (httpx.RemoteProtocolError, httpx.ConnectError, httpx.ReadError, httpx.WriteError)
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -206,21 +205,6 @@ def requests(service: Service, thread: int) -> Iterator[Callable[[], Any]]:
         yield lambda text=text: service.client.post(  # type: ignore[misc]
             "/v1/files", data={"purpose": "user_data"}, files={"file": ("a.csv", f"a,b\n{text},1\n".encode() * 200)}
         ).raise_for_status()
-
-
-def outcome(request: Callable[[], Any]) -> str:
-    """The result of a request: `ok`, the code of an error, `connection` or `hangs`."""
-    try:
-        request()
-        return "ok"
-    except CONNECTION:
-        return "connection"
-    except httpx.TimeoutException:
-        return "hangs"
-    except httpx.HTTPStatusError as error:
-        return str(error.response.headers.get("x-error-code", error.response.status_code))
-    except RuntimeError as error:
-        return str(getattr(error, "code", "") or error)[:200]
 
 
 @contextmanager

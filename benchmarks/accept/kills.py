@@ -8,16 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import httpx
-
 from benchmarks.accept.record import Record, Skip
 from benchmarks.bench import corpus
 from benchmarks.postgres import Missing, cluster
-from benchmarks.service import ENDED, Refused, Service, wait_until
+from benchmarks.service import ENDED, Service, outcome, wait_until
 from benchmarks.service import running as started
 
 TIMES = 3
@@ -100,7 +99,7 @@ def check_engine(record: Record, service: Service, backend: str, generator: str,
         seconds, outcomes = kill_engine(service, generator, classifier, number)
         record.at_most(f"{name}: seconds until /readyz reports it", seconds, 2)
         record.equal(f"{name}: ends that are neither a result nor engine_lost",
-                     sorted(set(outcomes) - {"result", "engine_lost"}), [])  # fmt: skip
+                     sorted(set(outcomes) - {"ok", "engine_lost"}), [])  # fmt: skip
         record.equal(f"{name}: some were lost", outcomes.count("engine_lost") > 0, True)
         record.notes[name] = dict(Counter(outcomes))
         _, reason = service.stream(generator, f"Again {number}", max_tokens=5, ignore_eos=True)
@@ -130,7 +129,7 @@ def kill_engine(
         wait_until(lambda: not service.ready(), 10, "/readyz to report the failure", every=0.02)
         seconds = time.monotonic() - killed
         enough.set()
-        outcomes = [_outcome(future) for future in open_ones]
+        outcomes = [outcome(partial(future.result, 60)) for future in open_ones]
     wait_until(service.ready, 60, "/readyz to report readiness again")
     return seconds, outcomes
 
@@ -152,19 +151,6 @@ def _scored(service: Service) -> float:
     lines = service.client.get("/metrics").text.splitlines()
     counters = [line for line in lines if line.startswith("ostinato_request_success_total") and '"scored"' in line]
     return sum(float(line.rpartition(" ")[2]) for line in counters)
-
-
-def _outcome(future: Future[Any]) -> str:
-    """Return `result`, an error code, `hangs` if the request does not end, or another exception as text."""
-    try:
-        future.result(60)
-        return "result"
-    except TimeoutError:
-        return "hangs"
-    except Refused as error:
-        return error.code or str(error)
-    except httpx.HTTPError as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def sentences(text: str, path: Path) -> Path:

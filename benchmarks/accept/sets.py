@@ -1,6 +1,6 @@
 """Eight different classification data sets, derived from the data sets of the acceptance checks.
 
-They have 200 to 20,000 train rows, two to sixty labels and at least 2,000 test rows each; some are noisy or skewed.
+They have 200 to 20,000 training rows, two to sixty labels and at least 2,000 test rows each; some are noisy or skewed.
 """
 
 from __future__ import annotations

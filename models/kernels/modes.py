@@ -39,7 +39,7 @@ class ComputeMode:
 
     @classmethod
     def parse(cls, text: str) -> ComputeMode:
-        """The inverse of `str`."""
+        """Parse the result of `str`."""
         kind, _, kernel = text.partition("/")
         return cls(kind, kernel)
 
@@ -56,8 +56,8 @@ def fixed_mode(device: torch.device, dtype: torch.dtype, *, generates: bool) -> 
 
 
 def supported_modes(device: torch.device, network: nn.Module, *, generates: bool) -> list[ComputeMode]:
-    """Return the modes that this device supports for a network. Kernels for decoding only are left out if the network
-    does not generate text.
+    """Return the modes that this device supports for a network. Kernels that are used only for decoding are left out if
+    the network does not generate text.
     """
     modes = [ComputeMode(name, choice.PLAIN) for name in ACTIVATIONS if _is_native(device, TYPES[name])]
     layers = [layer for layer in network.modules() if isinstance(layer, KernelLayer)]
@@ -72,7 +72,7 @@ def supported_modes(device: torch.device, network: nn.Module, *, generates: bool
 
 
 def set_mode(network: Any, mode: ComputeMode, device: torch.device) -> int:
-    """Move a float32 network to the device and compute it in this mode from now on, for inference only.
+    """Move a float32 network to the device and run it in this mode from now on, for inference only.
 
     Returns the size of the weights in memory, in bytes, including those that are in memory twice.
     """
@@ -90,7 +90,7 @@ def _size(network: nn.Module) -> int:
 
 
 def _is_native(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the processor has instructions for this dtype that plain PyTorch uses.
+    """Whether the processor has instructions for this dtype and plain PyTorch uses them.
 
     Emulated bfloat16 is never faster.
     """

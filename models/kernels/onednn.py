@@ -5,8 +5,8 @@ there are few rows. In decoding, where a product has only a few rows, this overh
 many rows, as in classification, `linear` is at least as fast as the products in this module (see docs/log.md for
 measurements).
 
-The operators are those that torch.compile uses for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling
-these operators directly does not require a compiler.
+torch.compile uses the same operators for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling these
+operators directly does not require a compiler.
 """
 
 from __future__ import annotations

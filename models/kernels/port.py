@@ -31,19 +31,19 @@ class Kernels(Protocol):
         ...
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Product:
-        """Return the product x -> x W' + b, where W' is the transpose of W."""
+        """Return the function x -> x W' + b, where W' is the transpose of W."""
         ...
 
     def linear_add(self, weight: Tensor, bias: Tensor | None) -> AddedProduct:
-        """Return the product (x, y) -> x W' + b + y."""
+        """Return the function (x, y) -> x W' + b + y."""
         ...
 
     def linear_activation(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-        """Return the product x -> f(x W' + b)."""
+        """Return the function x -> f(x W' + b)."""
         ...
 
     def linear_gated(self, weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-        """Return the product x -> f(x W1' + b1) * (x W2' + b2).
+        """Return the function x -> f(x W1' + b1) * (x W2' + b2).
 
         W1 and W2 are the two halves of W (2 out, in), and b1 and b2 are the two halves of b (2 out).
         """
@@ -51,9 +51,9 @@ class Kernels(Protocol):
 
 
 class KernelLayer(nn.Module):
-    """A layer whose matrix products can be replaced once, for inference, by those of other kernels.
+    """A layer that can be switched once, for inference, to the matrix products of other kernels.
 
-    `whole_sequences` is false if the products are replaced only in single steps from a state.
+    `whole_sequences` is false if the other kernels compute only single steps from a state, not whole sequences.
     """
 
     whole_sequences: ClassVar[bool] = True

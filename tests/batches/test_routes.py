@@ -59,18 +59,16 @@ def post_all(settings: Settings, posts: list[tuple[str, bytes]], owner: str = "a
     """Send bodies to routes in this process, as the batch program does."""
 
     async def run() -> list[RouteReply]:
-        services = build_services(settings)
-        services.inference.background = True
+        services = build_services(settings, background=True)
         await services.inference.start()
         try:
             routes = BatchRoutes(services, owner)
-            while not services.inference.pool.living:
-                await tick(0.01)
+            async with asyncio.timeout(60):  # until the engine is found
+                while not services.inference.pool.living:
+                    await tick(0.01)
             return [await routes.post(path, body) for path, body in posts]
         finally:
-            await services.inference.close()
-            services.database.close()
-            services.changes.close()
+            await services.close()
 
     return asyncio.run(run())
 

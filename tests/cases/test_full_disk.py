@@ -13,6 +13,8 @@ import pytest
 
 from tests.training import runs
 
+pytestmark = pytest.mark.long
+
 SCRIPT = Path(__file__).parent / "full_disk.sh"
 PATIENCE = 1800.0  # seconds; three trainers start, one after the other
 

@@ -35,10 +35,9 @@ def moved(rows: Rows, move: Callable[[float], list[float]]) -> Rows:
     return [{"features": [move(step[0]) for step in row["features"]], "label": row["label"]} for row in rows]
 
 
-def trained(run: Path, rows: Rows) -> tuple[float, list[Any]]:
+def trained(run: Path, table: str, name: str = "meter.jsonl") -> tuple[float, list[Any]]:
     """Train a version. Returns the macro F1 on the validation rows, and the events."""
-    table = "".join(json.dumps(row) + "\n" for row in rows)
-    events = runs.train(runs.make(run, "meter.jsonl", table, "gru", training={"epochs": 30, "width": 32}))
+    events = runs.train(runs.make(run, name, table, "gru", training={"epochs": 30, "width": 32}))
     metrics = json.loads((run / "checkpoint" / "metrics.json").read_text())
     return float(metrics["validation"]["macro_f1"]), [event for event in events if isinstance(event, Note)]
 
@@ -54,13 +53,22 @@ def trained(run: Path, rows: Rows) -> tuple[float, list[Any]]:
 )
 def test_an_offset_changes_nothing(tmp_path: Path, name: str, move: Callable[[float], list[float]]) -> None:
     rows = moved(meter(0), move)
-    f1, notes = trained(tmp_path, rows)
+    f1, notes = trained(tmp_path, "".join(json.dumps(row) + "\n" for row in rows))
     assert f1 == 1.0, name
     assert not {"lost_precision", "duplicates", "leaks"} & {note.kind for note in notes}
     served = ServedCheckpoint(tmp_path / "checkpoint")
     labels = json.loads((tmp_path / "checkpoint" / "labels.json").read_text())
     answers = served.scores([row["features"] for row in rows[:40]])
     assert [labels[scores.index(max(scores))] for scores in answers] == [row["label"] for row in rows[:40]]
+
+
+def test_an_offset_changes_nothing_in_a_table_with_one_step_per_row(tmp_path: Path) -> None:
+    lines = ["series,time,reading,label"]
+    for number, row in enumerate(moved(meter(0), lambda x: [123_456_700 + x])):
+        lines += [f"meter {number},{time},{step[0]:.2f},{row['label']}" for time, step in enumerate(row["features"])]
+    f1, notes = trained(tmp_path, "\n".join(lines), "meter.csv")
+    assert f1 == 1.0
+    assert not {"lost_precision", "duplicates", "leaks"} & {note.kind for note in notes}
 
 
 def test_what_travels_to_the_engine_keeps_the_digits() -> None:

@@ -44,10 +44,16 @@ def test_the_doctor_gives_reasons(
     (tmp_path / "ostinato-data" / "run").mkdir()
     (tmp_path / "ostinato-data" / "run" / "programs.json").write_text("{")
     assert finding("programs").startswith("wrong: the list of programs")
-    assert ostinato("ps").err.startswith("ostinato: the list of programs")
+    assert ostinato("ps", "--data-dir", "ostinato-data").err.startswith("ostinato: the list of programs")
 
 
 def test_the_doctor_reports_an_invalid_setting_as_a_finding(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTINATO_PORT", "x")
     done = ostinato("doctor")
     assert done.status == 1 and "OSTINATO_PORT" in done.out and done.err == ""
+
+
+def test_a_data_folder_must_be_a_folder(service: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = ostinato("doctor", "--data-dir", "file")
+    assert f"wrong    data folder  {tmp_path / 'file'} is not a folder" in done.out and done.status == 1

@@ -124,8 +124,8 @@ def test_a_checkpoint_is_checked_like_a_version(answering: Service, ostinato: Ru
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("input", "features", "the kind of input of waves is features, and that of mood is tokens"),
-        ("task", "regression", "the task of waves is regression, and that of mood is classification"),
+        ("input", "features", "the kind of input of waves is features, but the kind of input of mood is tokens"),
+        ("task", "regression", "the task of waves is regression, but the task of mood is classification"),
     ],
 )
 def test_a_version_that_cannot_be_compared_is_named_before_the_upload(

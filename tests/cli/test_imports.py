@@ -188,6 +188,18 @@ def test_options_for_weights_are_refused_for_a_checkpoint(
     assert not registry.requests
 
 
+@pytest.mark.parametrize("source", ["notes.xyz", "folder"])
+@pytest.mark.parametrize("option", [("--allow-pickle-tensors",), ("--labels", "a,b"), ()])
+def test_the_kind_of_the_source_is_checked_before_its_options(
+    registry: Service, ostinato: Run, tmp_path: Path, source: str, option: tuple[str, ...]
+) -> None:
+    (tmp_path / "notes.xyz").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    done = ostinato("import", source, "--name", "reviews", *option)
+    assert done.status == 1 and "checkpoint directory" in done.err and "only be used" not in done.err
+    assert not registry.requests
+
+
 PUT = "PUT /v1/registry/models/reviews/versions/4/probes"
 
 

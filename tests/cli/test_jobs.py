@@ -127,3 +127,19 @@ def test_a_job_is_shown_cancelled_paused_and_resumed(service: Service, ostinato:
     for verb, status in (("cancel", "cancelled"), ("pause", "paused"), ("resume", "queued")):
         service.routes[f"POST /v1/fine_tuning/jobs/ftjob-1/{verb}"] = (200, {**JOB, "status": status})
         assert ostinato("jobs", verb, "ftjob-1").out == f"ftjob-1 is {status}\n"
+
+
+def test_waiting_for_a_service_that_is_away_is_told_once(
+    service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "POLL", 0.0)
+    away = (503, {"error": "restarting"})
+    ended = {"id": "ftjob-1", "status": "failed", "error": {"message": "set training.max_steps"}}
+    service.routes |= {
+        "GET /v1/fine_tuning/jobs/ftjob-1": [away, away, (200, ended)],
+        "GET /v1/fine_tuning/jobs/ftjob-1/events": listed(),
+    }
+    assert ostinato("jobs", "follow", "ftjob-1").err.splitlines() == [
+        "restarting; trying again for up to 60 seconds",
+        "ftjob-1 failed: set --max-steps",
+    ]

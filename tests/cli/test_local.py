@@ -14,7 +14,14 @@ from tests.cli.conftest import Run
 
 
 def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
-    assert ostinato("ps", "--data-dir", "d").out == "no programs are running; start them with: ostinato up\n"
+    assert ostinato("ps", "--data-dir", "d").out == (
+        f"there is no data folder {tmp_path / 'd'}; start the service there with `ostinato up`, or name another folder "
+        "with --data-dir\n"
+    )
+    (tmp_path / "d").mkdir()
+    assert ostinato("ps", "--data-dir", "d").out == (
+        f"no programs are running on {tmp_path / 'd'}; start them with: ostinato up\n"
+    )
     run = tmp_path / "d" / "run"
     run.mkdir(parents=True)
     programs.write(run, [programs.Program("trainer", os.getpid(), 1.0, 0, "ftjob-1", 2)])
@@ -23,6 +30,18 @@ def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
     assert "ftjob-1" in ostinato("ps", "--data-dir", "d").out
     programs.write(run, [programs.Program("trainer", os.getpid(), 1.0, 0, "ftjob-2", 1, parent="ftjob-1")])
     assert "ftjob-2 (trial of ftjob-1)" in ostinato("ps", "--data-dir", "d").out
+
+
+@pytest.mark.parametrize("command", [["ps"], ["migrate"], ["fsck"], ["registry", "fsck"], ["registry", "gc"]])
+def test_a_data_folder_that_was_not_named_is_told(ostinato: Run, tmp_path: Path, command: list[str]) -> None:
+    folder = tmp_path / "ostinato-data"
+    ostinato("migrate", "--data-dir", str(folder))
+    (folder / "run").mkdir()
+    programs.write(folder / "run", [programs.Program("api", os.getpid(), 1.0, 0)])
+    done = ostinato(*command)
+    assert (done.status, done.err) == (0, f"data folder: {folder}\n")
+    named = ostinato(*command, "--data-dir", str(folder))
+    assert (named.err, len(named.out.splitlines())) == ("", len(done.out.splitlines()))
 
 
 def test_settings_hide_secrets(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -37,12 +39,6 @@ def test_the_version_is_printed(ostinato: Run) -> None:
 def test_the_nearest_command_or_option_is_suggested(ostinato: Run, arguments: tuple[str, ...], suggestion: str) -> None:
     done = ostinato(*arguments)
     assert done.status == 2 and f"did you mean {suggestion}?" in done.err.lower()
-
-
-def test_the_name_of_an_argument_is_not_suggested_as_an_option(ostinato: Run) -> None:
-    done = ostinato("evaluate", "a.csv", "--model", "m")
-    assert done.status == 2 and "did you mean" not in done.err
-    assert "no such option: --model; model is an argument of the command, so write only its value" in done.err
 
 
 @pytest.mark.parametrize("value", ["inf", "1e400", "nan"])
@@ -142,3 +138,105 @@ def test_commands_and_options_are_completed(ostinato: Run, monkeypatch: pytest.M
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
         assert completed in ostinato().out.split()
+
+
+HUGE = "9" * 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("jobs", "list", "--limit", HUGE), "'--limit'"),
+        (("jobs", "events", "ftjob-1", "--limit", HUGE), "'--limit'"),
+        (("batches", "list", "--limit", HUGE), "'--limit'"),
+        (("models", "search", "--limit", HUGE), "'--limit'"),
+        (("up", "--port", HUGE), "'--port'"),
+        (("engine", "--number", HUGE), "'--number'"),
+        (("models", "alias", "m", "a", "1", "--expected", "²"), "--expected ²: must be a version number or none"),
+        (("models", "search", "--minimum", "1"), "--minimum and --maximum require --metric"),
+        (("generate", "-m", "m", "x", "--temperature", "nan"), "--temperature nan: must be a finite number"),
+        (("chat", "m", "--top-p", "inf"), "--top-p inf: must be a finite number"),
+        (("train", "a.csv", "--class-weights", '{"a": 1e999}'), "--class-weights: the numbers must be finite"),
+        (("files", "show", ""), "an id or a name is empty"),
+        (("models", "versions", ""), "an id or a name is empty"),
+        (("files", "show", "../x"), "'..' is not a valid id or name"),
+        (("jobs", "show", "batch-1"), "batch-1 is a batch; use: ostinato batches show batch-1"),
+        (("jobs", "cancel", "batch-1"), "batch-1 is a batch; use: ostinato batches cancel batch-1"),
+        (("jobs", "pause", "batch-1"), "batch-1 is a batch, which can only be shown and cancelled"),
+        (("evaluate", "m", "a.csv", "--output", "."), "--output .: is a directory"),
+        (
+            ("evaluate", "m", "a.csv", "--output", "none/b.csv"),
+            "--output none/b.csv: the directory none does not exist",
+        ),
+        (("classify", "-m", "m", "-f", "a.csv", "-o", "./a.csv"), "--output a.csv: is the input file"),
+        (("migrate", "--data-dir", "a.csv"), "a.csv: File exists; choose another folder with --data-dir"),
+    ],
+)
+def test_an_argument_that_cannot_work_is_named(
+    service: Service, ostinato: Run, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    done = ostinato(*arguments)
+    assert done.status and message in done.err and "unexpected error" not in done.err and not service.requests
+
+
+def test_a_version_with_another_digit_is_looked_up(service: Service, ostinato: Run) -> None:
+    service.routes["GET /v1/models/m:²"] = (404, {"error": {"message": "model not found: 'm:²'"}})
+    assert "unexpected" not in ostinato("models", "show", "m:²").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "param", "message", "own"),
+    [
+        (("--seed", "1"), "seed", "seed must be from 0 to 9", "--seed must be from 0 to 9"),
+        (("--top-k", "1"), "top_k", "top_k: expected `int` <= 9", "--top-k: must be an integer of at most 9"),
+        (
+            ("--temperature", "9"), "temperature", "temperature: expected `float` >= 0.0",
+            "--temperature: must be a number of at least 0.0",
+        ),
+        (("--stop", ""), "stop[0]", "stop[0]: expected `str` of length >= 1", "--stop: must have at least 1 character"),
+        ((), "prompt", "prompt must not be empty", "prompt must not be empty"),
+    ],
+)  # fmt: skip
+def test_a_field_at_the_start_of_an_error_becomes_its_option(
+    service: Service, ostinato: Run, arguments: tuple[str, ...], param: str, message: str, own: str
+) -> None:
+    service.routes["POST /v1/completions"] = (400, {"error": {"message": message, "param": param}})
+    assert ostinato("generate", "-m", "m", "x", *arguments).err == f"ostinato: {own}\n"
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that has no subcommands, with its names."""
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, child in command.commands.items():
+        yield from leaves(child, (*path, name))
+
+
+COMMANDS = dict(leaves(typer.main.get_command(main.program)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_is_described_and_every_example_can_be_parsed(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    assert [parameter.name for parameter in command.params if not parameter.help] == []
+    examples = [line for line in command.help.splitlines() if line.startswith("Example: ")]
+    has_arguments = any(parameter.param_type_name == "argument" for parameter in command.params)
+    assert bool(examples) >= has_arguments, "a command with arguments has an example"
+    for example in examples:
+        words = shlex.split(example.removeprefix("Example: ").partition(" | ")[0])
+        assert words[: len(path) + 1] == ["ostinato", *path]
+        command.make_context("", words[len(path) + 1 :])
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_paragraphs_of_the_help_are_not_broken(path: tuple[str, ...]) -> None:
+    for paragraph in COMMANDS[path].help.split("\n\n"):
+        lines = paragraph.splitlines()
+        assert len(lines) == 1 or all(line.startswith("Example: ") for line in lines)
+
+
+def test_the_help_begins_with_first_steps(ostinato: Run) -> None:
+    shown = ostinato("--help").out
+    assert "ostinato up --demo" in shown and "OSTINATO_URL" in shown

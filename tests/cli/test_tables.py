@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,8 @@ def test_several_labels_are_written_as_a_list(service: Service, ostinato: Run, t
         (["--text-column", "a"], "--text-column"),
         (["--threshold", "2"], "--threshold"),
         (["--file", "in.csv"], "not both"),
+        (["--skip-bad-rows", "0.1"], "--skip-bad-rows requires a --file that ends in .csv"),
+        (["--skip-bad-rows", "5"], "--skip-bad-rows"),
     ],
 )
 def test_options_that_cannot_work_are_refused(
@@ -178,3 +182,49 @@ def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_
 def test_blank_lines_of_a_text_file_are_kept_so_that_answers_stay_in_line(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("first\n\n  \nfourth\n\n")
     assert read_lines(tmp_path / "t.txt") == ["first", "", "  ", "fourth"]
+
+
+def test_columns_that_are_not_used_may_repeat_a_name(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("note,text,note\nfirst,a fine day,second\nleft,rain\n")
+    assert ostinato("classify", "-m", "m", "--file", "in.csv").err == ""
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    warning = "warning: in.csv, line 1: the column 'note' appears 2 times; only the first is kept\n"
+    assert (done.status, done.err) == (0, warning)
+    assert [list(row.values())[:3] for row in rows_of(tmp_path / "out.csv")] == [
+        ["first", "a fine day", "good"], ["left", "rain", "bad"],
+    ]  # fmt: skip
+    (tmp_path / "in.csv").write_text("text,text\na fine day,rain\n")
+    assert "the column 'text' appears 2 times; rename" in ostinato("classify", "-m", "m", "--file", "in.csv").err
+
+
+FAULTY = 'text,id\na fine day,1\n"a "bad" quote",2\nrain,3,too,many\n' + "".join(f"row {n},{n}\n" for n in range(5))
+
+
+def test_all_faulty_rows_are_reported_before_anything_is_sent(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(FAULTY)
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    first, second, last = done.err.splitlines()
+    assert first.startswith("in.csv, line 3, column 'text': malformed CSV")
+    assert second.startswith("in.csv, line 4, column 3: the row has 4 cells")
+    assert last.startswith("ostinato: 2 rows cannot be used: ")
+    assert last.endswith("or leave them out with --skip-bad-rows 0.25; nothing was classified")
+    assert done.status == 1 and not reading.requests and not (tmp_path / "out.csv").exists()
+
+
+def test_a_share_of_bad_rows_may_be_left_out(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(FAULTY)
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv", "--skip-bad-rows", "0.25")
+    assert (done.status, done.out) == (0, "saved out.csv (6 rows)\n")
+    assert done.err.startswith("warning: 2 rows that cannot be used are left out: 1 × ") and "(line 4)" in done.err
+    assert len(reading.requests[0].json["input"]) == 6
+    few = ostinato("classify", "-m", "m", "--file", "in.csv", "--skip-bad-rows", "0.2")
+    assert few.status == 1 and "2 rows cannot be used" in few.err
+
+
+def test_a_table_may_come_from_a_pipe(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in.csv")
+    writer = threading.Thread(target=(tmp_path / "in.csv").write_text, args=("text\na fine day\n",))
+    writer.start()
+    assert ostinato("classify", "-m", "m", "--file", "in.csv").status == 0
+    writer.join()
+    assert reading.requests[0].json["input"] == ["a fine day"]

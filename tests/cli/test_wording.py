@@ -20,6 +20,16 @@ from app.cli.wording import in_own_words
             "there is no file 'a'; GET /v1/files lists your files",
             "there is no file 'a'; `ostinato files` lists your files",
         ),
+        ("GET /v1/evaluations lists your evaluations", "`ostinato jobs` lists your evaluations"),
+        (
+            "'x' is not a type of event; GET /v1/webhook_event_types lists the types",
+            "'x' is not a type of event; `ostinato webhooks create --help` lists the types",
+        ),
+        ("GET /v1/webhook_endpoints lists your endpoints", "`ostinato webhooks` lists your endpoints"),
+        (
+            "the upload is too large; send larger files in parts with POST /v1/uploads",
+            "the upload is too large; OpenAI's Python package sends larger files in parts",
+        ),
         (
             "send truncate_prompt_tokens (-1 truncates to that length)",
             "use --truncate, which shortens it to that length",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from benchmarks import browser
 from tests.clients.fuzzing import TOOLS
 
 AXE = TOOLS.parent / "typescript" / "node_modules" / "axe-core" / "axe.min.js"
@@ -20,15 +20,15 @@ REFUSALS = "Failed to load resource"  # Chromium logs each reply with an error s
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start Debian's Chromium. Skips the test if there is none."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = browser.chromium()
     if program is None:
         pytest.skip("Chromium is missing: the console's tests need the package `chromium`")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
-            yield browser
+            yield started
         finally:
-            browser.close()
+            started.close()
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.jobs.claims import JobClaims
-from app.jobs.records import NewEvent
+from app.jobs.records import TRAINING_LANE, NewEvent
 from app.settings import Settings
 from tests.clients.browser import PATIENCE, Visit, chromium, serious_problems, visit
 from tests.fakes import FakeEngine
@@ -49,7 +49,7 @@ def job(api: Api) -> str:
         id_: str = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]
     database = api.services.database
     with database.transaction() as session:
-        JobClaims(database).claim(session, "worker", 600.0, 3)
+        JobClaims(database).claim(session, "worker", 600.0, 3, TRAINING_LANE)
     return id_
 
 

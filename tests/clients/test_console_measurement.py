@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.jobs.claims import JobClaims
+from app.jobs.records import TRAINING_LANE
 from app.wire import measurement
 from tests.clients.browser import PATIENCE, chromium, visit
 from tests.serving import Api, Shelf
@@ -70,7 +71,7 @@ def test_trials_measured_on_two_rows(page: Page, api: Api) -> None:
         file = client.post("/v1/files", files={"file": ("a.csv", b"text,label\na,b\n")}, data={"purpose": "fine-tune"})
         job = client.post("/v1/fine_tuning/jobs", json={"model": "auto", "training_file": file.json()["id"]}).json()
     with api.services.database.transaction() as session:
-        JobClaims(api.services.database).claim(session, "worker", 600.0, 3)
+        JobClaims(api.services.database).claim(session, "worker", 600.0, 3, TRAINING_LANE)
     trial: dict[str, Any] = {"id": "ftjob-2", "model": "gru", "status": "succeeded", "progress": 1.0, "parameters": 9}
     trial |= {"metrics": {"accuracy": 1.0, "rows": 2.0}, "error": None, "chosen": True}
 

@@ -1,4 +1,8 @@
-"""A short run of schemathesis over the OpenAPI document; `make accept CHECKS=fuzz` is the long one, with all phases."""
+"""A short run of schemathesis over the OpenAPI document; `make accept CHECKS=fuzz` is the long one.
+
+The short run leaves out two phases. `coverage` would take four fifths of its time for requests that are the same in
+every run, and `stateful` needs many requests before it finds anything. The long run has all phases.
+"""
 
 from __future__ import annotations
 

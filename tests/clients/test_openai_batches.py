@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +12,11 @@ import openai
 import pytest
 
 from app.worker.resources import Resources
-from app.worker.worker import BATCHES, Worker
+from app.worker.worker import BATCHES
 from tests.api.clients import sdk
 from tests.api.real import Real
 from tests.jobs.fixtures import ROOT, until
+from tests.worker.running import working
 
 REQUESTS = 40
 
@@ -34,14 +34,9 @@ def worker(real: Real) -> Iterator[Resources]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OSTINATO_")}
     env = kept | {"OSTINATO_DATA_DIR": str(settings.data.resolve()), "PYTHONPATH": str(ROOT)}
     resources = Resources.of(settings, env)
-    lane = Worker(resources, "here", BATCHES)
-    thread = threading.Thread(target=lane.run)
-    thread.start()
-    yield resources
-    lane.stop()
-    thread.join(30)
+    with working(resources, BATCHES):
+        yield resources
     resources.database.close()
-    assert not thread.is_alive()
 
 
 def run_batch(client: openai.OpenAI, endpoint: Any, bodies: list[Any]) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +61,18 @@ def tale(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("service"), settings=SETTINGS) as started:
         yield started
+        assert_clean_stop(started)
+
+
+def assert_clean_stop(service: Service) -> None:
+    """Stop the service as Ctrl+C does: the exit status is 0, and no program logs a warning or prints a traceback."""
+    assert service.process is not None
+    log = service.data / "up.log"
+    before = log.stat().st_size
+    os.killpg(service.process.pid, signal.SIGINT)
+    assert service.process.wait(60) == 0
+    lines = [json.loads(line) for line in log.read_bytes()[before:].splitlines()]
+    assert [line for line in lines if line.get("level", "info") != "info"] == []
+    # The launcher's own lines have no level. It would also report a program that exits with an error or is killed.
+    [message] = [line["message"] for line in lines if line["program"] == "up"]
+    assert message.startswith("stopping: ")

@@ -57,7 +57,7 @@ def test_a_killed_engine_ends_open_requests_and_comes_back(killable: Service, ta
 
     def killing() -> float:
         seconds, outcomes = kill_engine(killable, "streamer", judge, next(kills))
-        assert len(outcomes) == 6 and set(outcomes) <= {"result", "engine_lost"} and "engine_lost" in outcomes
+        assert len(outcomes) == 6 and set(outcomes) <= {"ok", "engine_lost"} and "engine_lost" in outcomes
         return seconds
 
     kept(2.0, killing)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
 from app.engine.decoder import Decoder
+from app.engine.host import EngineHost
 from app.engine.reply import Counters
 from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
@@ -109,6 +110,12 @@ def run(engine: Decoder) -> None:
                 return
             engine.step()
     raise AssertionError("requests are still open after 10,000 steps")
+
+
+def run_ready(host: EngineHost) -> None:
+    """Step as long as there is work that does not wait for a thread."""
+    while host.ready:
+        host.step()
 
 
 def plain_greedy(built: Any, prompt: list[int], count: int) -> tuple[list[int], float]:

@@ -28,6 +28,7 @@ class Immediate(Loader):
 
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []
+        self._tuner = None
 
     def submit(self, message: wire.Load) -> None:
         from app.engine.loader import LoadOutcome

@@ -33,12 +33,12 @@ def test_a_version_stays_while_a_row_of_a_closed_request_is_computed(
     host, network, digest = gated(tmp_path, Event())
     for id in ("x", "y"):
         host.receive(b.PEER, wire.Score(id, digest, "p", [[1] * 48, [2] * 48]))
-    run(host)
+    b.run_ready(host)
     wait_until(lambda: network.calls)
     for id in ("x", "y"):
         host.receive(b.PEER, wire.Abort(id))
     host.receive(b.PEER, wire.Unload(digest))
-    run(host)
+    b.run_ready(host)
     assert not host.busy and digest in host.versions and host.memory.bytes > 0
     network.go.set()
     wait_until(lambda: not _holds(host, digest))
@@ -47,10 +47,5 @@ def test_a_version_stays_while_a_row_of_a_closed_request_is_computed(
 
 def _holds(host: EngineHost, digest: str) -> bool:
     """Run the work that is ready. Returns whether the version is still loaded."""
-    run(host)
+    b.run_ready(host)
     return digest in host.versions
-
-
-def run(host: EngineHost) -> None:
-    while host.ready:
-        host.step()

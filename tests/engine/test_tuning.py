@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,7 +136,7 @@ def test_a_mode_that_is_hardly_faster_is_not_even_compared(tmp_path: Path, speed
 def test_float32_is_kept_if_nothing_can_be_compared(tmp_path: Path, task: str, fields: dict[str, Any]) -> None:
     chooser, _ = tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0})
     loaded = loader.load(saved(tmp_path, task, **fields), b.CPU, torch.float32, chooser)
-    assert loaded.mode == PLAIN and "nothing on which" in loaded.choice.reason
+    assert loaded.mode == PLAIN and "no data on which" in loaded.choice.reason
 
 
 def test_numeric_inputs_are_compared_on_their_own_probes(tmp_path: Path) -> None:
@@ -265,6 +268,36 @@ def test_an_engine_that_ends_as_asked_leaves_no_mark(tmp_path: Path) -> None:
     assert loader.load(saved(tmp_path), b.CPU, torch.float32, chooser).choice.reason == tuning.TOO_LATE
 
 
+def test_an_engine_that_ends_while_it_stores_a_mark_leaves_none(tmp_path: Path) -> None:
+    stored, closing = Measurements(tmp_path / "measurements"), threading.Thread(target=lambda: chooser.close())
+    save = stored.save
+
+    def save_late(key: str, value: msgspec.Struct) -> bool:
+        closing.start()
+        return save(key, value)
+
+    def measure(*_: object) -> dict[ComputeMode, float]:
+        closing.join()
+        assert not list(tmp_path.glob("measurements/*"))
+        return {}
+
+    stored.save = save_late  # type: ignore[method-assign]
+    chooser = Tuner(b.CPU, 1, stored, measure, 600.0)
+    assert loader.load(saved(tmp_path), b.CPU, torch.float32, chooser).choice.reason == tuning.TOO_LATE
+
+
+def test_a_mark_is_valid_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message, now = saved(tmp_path), time.time()
+    stored = Measurements(tmp_path / "measurements")
+    stored.remove = lambda key: None  # type: ignore[method-assign]
+    loader.load(message, b.CPU, torch.float32, Tuner(b.CPU, 1, stored, lambda *_: {}, 600.0))
+    for age, count in ((tuning.ATTEMPT_SECONDS - 60, 0), (tuning.ATTEMPT_SECONDS + 60, 1)):
+        monkeypatch.setattr(tuning.time, "time", lambda age=age: now + age)
+        chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
+        loader.load(message, b.CPU, torch.float32, chooser)
+        assert watch.count == count
+
+
 def test_nothing_is_measured_without_free_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = saved(tmp_path)
     chooser, watch = tuner(tmp_path, {PLAIN: 1.0, HALF: 2.0})
@@ -320,7 +353,9 @@ def test_any_error_of_a_measurement_keeps_the_fixed_mode(
     loaded = loader.load(message, b.CPU, torch.float32, chooser)
     assert loaded.mode == PLAIN and "failed" in loaded.choice.reason
     monkeypatch.undo()
-    assert not list(tmp_path.glob("measurements/*")) or place != "measure"  # the failure is not stored
+    # Speeds that were measured before the failure are stored, but the failure is not.
+    files = [json.loads(path.read_bytes()) for path in tmp_path.glob("measurements/*")]
+    assert [sorted(file) for file in files] == ([] if place == "measure" else [["speeds", "supported"]])
 
 
 def test_a_chosen_mode_that_cannot_be_used_is_replaced_by_the_fixed_one(

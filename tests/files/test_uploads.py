@@ -63,7 +63,7 @@ def test_parts_that_would_fill_the_disk_are_kept_until_there_is_room(
     with monkeypatch.context() as patch:
         patch.setattr(BlobStore, "free_bytes", lambda _: 5)
         patch.setattr(BlobStore, "put_stream", lambda *_: pytest.fail("written"))
-        with pytest.raises(Unavailable, match=r"requires 6 bytes .* which has 5; .*POST /v1/files") as caught:
+        with pytest.raises(Unavailable, match=r"requires 6 bytes .* only 5 are free; .*POST /v1/files") as caught:
             uploads.complete(upload.id, "alice", ids)
     assert caught.value.code == "storage_unavailable" and uploads._blobs.free_bytes() > 6
     assert uploads.complete(upload.id, "alice", ids).status == "completed"

@@ -251,9 +251,9 @@ def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_roun
         convert(tmp_path / "model.pt", tmp_path / "out", fields=answers, allow_pickle_tensors=True)
     assert [question.field for question in caught.value.questions] == ["vocabulary"]
     for part in (
-        "set unknown to",
-        "set first_id to",
-        "set around to",
+        "set unknown=",
+        "set first_id=",
+        "set around=",
         "fewer words than the embedding has rows (30)",
         "If the file has no token for unknown",
     ):

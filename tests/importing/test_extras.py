@@ -17,6 +17,7 @@ from app.importing.questions import ImportQuestion
 from app.tokenization.tokenizer import Tokenizer
 from tests.importing.programs import WORDS, Program, assert_equal, bring, ids, numbers
 
+NUMBERED = {word: number for number, word in enumerate(WORDS)}
 TEXT = {"pooling": "last", "lowercase": "no"}
 
 
@@ -121,9 +122,61 @@ def test_a_dictionary_without_matrices_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("extras", "vocabulary", "labels"),
+    [
+        ({"vocab": {"stoi": NUMBERED, "itos": WORDS}, "config": {"classes": ["a", "b", "c"]}},
+         "vocab/stoi", "config/classes"),
+        ({"text": {"itos": WORDS}, "meta": {"id2label": {0: "a", 1: "b", 2: "c"}}}, "text/itos", "meta/id2label"),
+        ({"hparams": {"Vocab": WORDS, "class_to_idx": {"c": 2, "a": 0, "b": 1}}},
+         "hparams/Vocab", "hparams/class_to_idx"),
+    ],
+    ids=["in two entries", "by index", "in one entry"],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapper", ["net", "checkpoint/net"])
+def test_vocabulary_and_labels_one_level_down(
+    extras: Any, vocabulary: str, labels: str, wrapper: str, tmp_path: Path
+) -> None:
+    program = text_program()
+    saved = {"net": program.state_dict(), **extras}
+    assumed = bring({"checkpoint": saved} if "/" in wrapper else saved, tmp_path, answers=TEXT).assumed
+    assert_equal(program, tmp_path, ids())
+    assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["a", "b", "c"]
+    prefix = wrapper.removesuffix("net")
+    for line in (f"labels={prefix}{labels}", f"vocabulary={prefix}{vocabulary}"):
+        assert f"{line}: taken from the file's entry with this name" in assumed
+
+
+def test_entries_beside_a_used_entry_are_reported(tmp_path: Path) -> None:
+    config = {"classes": ["a", "b", "c"], "hidden": 6, "epochs": 3}
+    saved = {"net": text_program().state_dict(), "vocab": WORDS, "config": config, "other": {"x": 1}}
+    assumed = bring(saved, tmp_path, answers=TEXT).assumed
+    assert "ignored=config/hidden,other: the import ignores these entries of the file" in assumed
+
+
+def test_the_file_s_own_labels_do_not_prevent_a_regression(tmp_path: Path) -> None:
+    parts = {"lstm": nn.LSTM(4, 6, batch_first=True), "fc": nn.Linear(6, 1)}
+    saved = {"net": Program(lambda m, x: x, **parts).state_dict(), "config": {"categories": ["a", "b", "c"]}}
+    with pytest.raises(InvalidRequest, match=r"3 labels are in .*config/categories.* add --task regression"):
+        bring(saved, tmp_path, answers={"pooling": "last"})
+    answers = {"pooling": "last", "task": "regression"}
+    assert bring(saved, tmp_path, answers=answers).checkpoint.config.task == "regression"
+
+
+@pytest.mark.parametrize("key", ["stoi", "word2idx", "vocab"])
+def test_a_vocabulary_inside_an_object_of_a_json_file(key: str, tmp_path: Path) -> None:
+    program = text_program()
+    (tmp_path / "words.json").write_text(json.dumps({key: NUMBERED, "size": 30}))
+    bring(program, tmp_path, answers=TEXT, labels=["a", "b", "c"], vocabulary=tmp_path / "words.json")
+    assert_equal(program, tmp_path, ids())
+    assert Tokenizer.load(tmp_path / "out").encode("w3 new w0") == [5, 1, 2]
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         (["a", "b"], ["a", "b"]),
+        ({"classes": ["a", "b"], "size": 2}, ["a", "b"]),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, ["a", "b"]),
         ([0, 1], ["0", "1"]),
         ({"0": "a", "1": "b"}, ["a", "b"]),
         ({0: "a", 1: "b"}, ["a", "b"]),

@@ -43,6 +43,8 @@ def test_torchscript(name: str, tmp_path: Path) -> None:
     [
         ("m.onnx", "ONNX"), ("m.tflite", "TensorFlow Lite"), ("m.pb", "TensorFlow"),
         ("m.npz", "NumPy"), ("m.joblib", "scikit-learn"), ("m.jit", "TorchScript"),
+        ("m.pt2", "torch.export"), ("m.ftz", "fastText"), ("m.mlmodel", "Core ML"), ("m.pte", "ExecuTorch"),
+        ("m.engine", "TensorRT"), ("m.msgpack", "Flax"),
     ],
 )  # fmt: skip
 def test_other_files_by_their_names(name: str, kind: str, tmp_path: Path) -> None:
@@ -50,10 +52,35 @@ def test_other_files_by_their_names(name: str, kind: str, tmp_path: Path) -> Non
     assert kind in str(describe(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["model.pt2", "model.pt", "model.pth"])
+@pytest.mark.parametrize(
+    "entries", [("m/archive_format", "m/models/model.json"), ("serialized_exported_program.json",)]
+)
+def test_torch_export(name: str, entries: tuple[str, ...], tmp_path: Path) -> None:
+    """The older releases of PyTorch write a different archive."""
+    archive(tmp_path / name, *entries)
+    assert "torch.export" in str(describe(tmp_path / name)) and "state_dict" in str(describe(tmp_path / name))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_torch_export_has_written(tmp_path: Path) -> None:
+    program = torch.export.export(nn.Linear(3, 2), (torch.zeros(1, 3),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    (tmp_path / "model.pt2").rename(tmp_path / "model.pt")
+    assert "torch.export" in str(describe(tmp_path / "model.pt"))
+
+
+def test_fasttext_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(bytes.fromhex("ba164f2f0c000000") + bytes(100))
+    assert "fastText" in str(describe(tmp_path / "model.bin"))
+
+
 def test_directories(tmp_path: Path) -> None:
     (tmp_path / "tf").mkdir()
     (tmp_path / "tf" / "saved_model.pb").write_bytes(b"")
     assert "SavedModel" in str(describe(tmp_path / "tf"))
+    (tmp_path / "m.mlpackage").mkdir()
+    assert "Core ML" in str(describe(tmp_path / "m.mlpackage"))
     for folder, config, kind in (
         ("hf", '{"model_type": "bert"}', None),
         ("ours", '{"format_version": 1}', None),

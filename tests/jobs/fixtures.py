@@ -19,8 +19,9 @@ from app.errors import InvalidRequest, NotFound
 from app.files.service import Files
 from app.jobs.claims import JobClaims
 from app.jobs.parsing import parse
-from app.jobs.records import Job, JobEvent
+from app.jobs.records import TRAINING_LANE, Job, JobEvent
 from app.jobs.service import Jobs
+from app.registry.probes import Probes
 from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
@@ -80,7 +81,7 @@ def refused(queue: Queue, **fields: Any) -> Any:
 def claim(queue: Queue, worker: str = "w") -> Any:
     """Claim the next job. Return None if there is none."""
     with queue.database.transaction() as session:
-        return JobClaims(queue.database).claim(session, worker, 100.0, 3)
+        return JobClaims(queue.database).claim(session, worker, 100.0, 3, TRAINING_LANE)
 
 
 @pytest.fixture
@@ -107,6 +108,7 @@ def resources(
         blobs=blobs,
         cache=LocalCache(tmp_path / "cache", blobs),
         registry=registry,
+        probes=Probes(database, blobs),
         files=files,
         jobs=JobClaims(database),
         changes=changes,

@@ -15,7 +15,17 @@ from app.db.tables import JobEventRow, JobRow
 from app.jobs import queries
 from app.jobs.batch_progress import EXPIRED, BatchProgress, status_of
 from app.jobs.claims import JobClaims
-from app.jobs.records import ANSWERING, BATCH, BATCH_LANE, CANCELLED, FAILED, PUBLISHING, SUCCEEDED, Fenced
+from app.jobs.records import (
+    ANSWERING,
+    BATCH,
+    BATCH_LANE,
+    CANCELLED,
+    FAILED,
+    PUBLISHING,
+    SUCCEEDED,
+    TRAINING_LANE,
+    Fenced,
+)
 from app.jobs.repository import JobRepository
 
 MAX_ATTEMPTS, LEASE, TOTAL = 3, 1000.0, 4
@@ -100,7 +110,7 @@ class BatchLife(RuleBasedStateMachine):
                 batch.held = batch.expired = False
         free = [(b.number, i) for i, b in self.model.items() if not b.ended and (b.expired or not b.held)]
         with self.database.transaction() as session:
-            assert self.workers.claim(session, "trainer", LEASE, MAX_ATTEMPTS) is None
+            assert self.workers.claim(session, "trainer", LEASE, MAX_ATTEMPTS, TRAINING_LANE) is None
             claimed = self.workers.claim(session, "w", LEASE, MAX_ATTEMPTS, BATCH_LANE)
         assert (claimed.id if claimed else None) == (min(free)[1] if free else None)
         if claimed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from app.errors import InvalidRequest, NotFound
 from app.jobs import batch_request
 from app.jobs.records import BATCH_LANE, Job
+from app.jobs.service import wrong_state
 from app.worker.resources import Resources
 from tests.jobs.batch_fixtures import BatchQueue, queue_of
 from tests.jobs.fixtures import Queue
@@ -100,3 +102,14 @@ def test_a_cancelled_batch_that_is_given_back_waits_for_an_attempt_that_stores_i
     assert batches.status(job) == "cancelling"
     again = claim()
     assert again is not None and (again.id, again.attempt, again.cancel_requested) == (job.id, 2, True)
+
+
+def test_errors_about_a_batch_speak_of_batches(batches: BatchQueue, queue: Queue) -> None:
+    with pytest.raises(NotFound, match=r"there is no batch 'batch-x'; GET /v1/batches lists your batches"):
+        batches.batches.jobs.get("batch-x", "alice")
+    job = batches.create()
+    batches.batches.jobs.cancel(job.id, job.owner)
+    with pytest.raises(InvalidRequest, match=f"{job.id} is already cancelled"):
+        batches.batches.jobs.cancel(job.id, job.owner)
+    done = replace(batches.get(job), status="succeeded")
+    assert wrong_state(done, "cannot be cancelled").message == f"{job.id} is completed and cannot be cancelled"

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
-from app.jobs.records import Job, NewEvent
+from app.jobs.records import TRAINING_LANE, Job, NewEvent
 from app.quotas import parse as parse_quotas
 from tests.jobs.fixtures import Queue, claim
 
@@ -103,7 +103,7 @@ def test_an_owner_runs_no_more_jobs_than_its_quota(queue: Queue) -> None:
     def work(name: str) -> None:
         ready.wait()
         with queue.database.transaction() as session:
-            job = claims.claim(session, name, 100.0, 3)
+            job = claims.claim(session, name, 100.0, 3, TRAINING_LANE)
         if job is not None:
             claimed.append(job)
 
@@ -115,11 +115,11 @@ def test_an_owner_runs_no_more_jobs_than_its_quota(queue: Queue) -> None:
     work_left = {job.id for job in claimed}
     assert len(work_left & {first.id, second.id}) == 1 and work_left <= {first.id, second.id, other.id}
     with queue.database.transaction() as session:
-        while job := claims.claim(session, "w", 100.0, 3):
+        while job := claims.claim(session, "w", 100.0, 3, TRAINING_LANE):
             assert job.id == other.id
-        assert not claims.claimable(session)
+        assert not claims.claimable(session, TRAINING_LANE)
         running = next(job for job in claimed if job.owner == "alice")
         claims.finish(session, running.id, running.attempt, "succeeded")
-        assert claims.claimable(session)
-        following = claims.claim(session, "w", 100.0, 3)
+        assert claims.claimable(session, TRAINING_LANE)
+        following = claims.claim(session, "w", 100.0, 3, TRAINING_LANE)
         assert following is not None and following.owner == "alice"

@@ -17,7 +17,7 @@ from app.db.database import Database
 from app.db.tables import JobEventRow, JobRow
 from app.jobs import logbook, queries
 from app.jobs.claims import JobClaims
-from app.jobs.records import ENDED, Fenced, Flags, JobProgress, NewEvent
+from app.jobs.records import ENDED, TRAINING_LANE, Fenced, Flags, JobProgress, NewEvent
 from app.jobs.repository import JobRepository
 
 MAX_ATTEMPTS = 3
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
                     job.end("failed")
         free = [(j.number, i) for i, j in self.model.items() if j.status == "queued" or j.expired]
         with self.database.transaction() as session:
-            claimed = self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS)
+            claimed = self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS, TRAINING_LANE)
         assert (claimed.id if claimed else None) == (min(free)[1] if free else None)
         if claimed is None:
             return

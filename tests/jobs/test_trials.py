@@ -20,12 +20,14 @@ from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow, WebhookEndpoi
 from app.errors import InvalidRequest
 from app.jobs import logbook, queries, trials
 from app.jobs.claims import JobClaims
-from app.jobs.records import ENDED, Fenced, Job
+from app.jobs.records import ENDED, TRAINING_LANE, Fenced, Job
 from app.jobs.repository import JobRepository
 from app.wire.trainer import DataFile, PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
 from tests.jobs.fixtures import Queue, claim
 from tests.webhooks.fixtures import add_endpoint
+
+pytestmark = pytest.mark.long
 
 MAX_ATTEMPTS, LEASE = 3, 1000.0
 SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.csv", "0" * 64), seed=1))
@@ -67,7 +69,7 @@ class Shop:
 
     def claim(self, worker: str = "w") -> Job | None:
         with self.database.transaction() as session:
-            return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS)
+            return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS, TRAINING_LANE)
 
     def work(self, job: Job, outcome: str) -> None:
         """Perform a worker's operation at the end of an attempt.
@@ -179,7 +181,7 @@ class AutoLife(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(["one", "two"]))
     def claim(self, worker: str) -> None:
         with self.database.read() as session:
-            due = self.shop.workers.claimable(session)
+            due = self.shop.workers.claimable(session, TRAINING_LANE)
         before = self.shop.jobs()
         job = self.shop.claim(worker)
         if job is not None:

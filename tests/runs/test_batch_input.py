@@ -51,6 +51,24 @@ def test_each_fault_is_reported_with_its_line(tmp_path: Path, line: Any, code: s
     assert (error.code, error.param, error.line) == (code, param, 2) and error.message
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (line_of(1, {}), "line 1 has the custom_id 'r1' too; each line needs its own"),
+        ("{", "; each line must be one JSON object"),
+        ('{"custom_id": "r2"}', "method is missing; a line has the fields custom_id, method, url and body"),
+        (line_of(2, {}, custom_id=7), "custom_id must be a string of 1 to 512 characters"),
+        (line_of(2, {}, custom_id=""), "custom_id must be a string of 1 to 512 characters"),
+        (line_of(2, {}, url=None), "url must be a string"),
+        ("[1]", "the line must be a JSON object, not an array"),
+        ("7", "the line must be a JSON object, not a number"),
+    ],
+)
+def test_an_error_says_what_would_be_right(tmp_path: Path, line: str, message: str) -> None:
+    [error] = check(tmp_path / "requests", line_of(1, {}) + line)
+    assert message in error.message
+
+
 @pytest.mark.parametrize("name", ["é" * 10_000, "` - at `$.x" * 1000, "missing required field" * 1000])
 def test_errors_quote_the_beginning_of_a_long_name(tmp_path: Path, name: str) -> None:
     [error] = check(tmp_path / "requests", line_of(1, {}, **{name: 1}))
@@ -72,3 +90,10 @@ def test_the_number_of_errors_and_the_length_of_a_line_are_bounded(
     assert len(check(path, "{\n" * 200)) == batch_input.MOST_ERRORS
     monkeypatch.setattr(batch_input, "MOST_LINE", 200)
     assert [e.code for e in check(path, line_of(1, {}) + line_of(2, "x" * 200) + "{")] == ["line_too_long"]
+
+
+def test_a_blank_line_that_is_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "MOST_LINE", 200)
+    content = line_of(1, {}) + " " * 300 + "\n" + line_of(2, {})
+    errors = check(tmp_path / "requests", content)
+    assert [(error.code, error.line) for error in errors] == [("line_too_long", 2)]

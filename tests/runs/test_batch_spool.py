@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def test_a_request_is_not_answered_twice(tmp_path: Path) -> None:
             spool.append(0, True, b"second")
         with pytest.raises(AssertionError):
             spool.append(1, True, b"two\nlines")
+
+
+def test_a_spool_is_closed_even_if_its_answers_cannot_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[int] = []
+
+    def fail(file: int) -> None:
+        files.append(file)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"), Spool(tmp_path / "answers"):
+        pass
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(files[0])

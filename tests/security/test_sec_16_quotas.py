@@ -17,6 +17,7 @@ from app.db.usage import StorageQuotaExceeded
 from app.rates import LargerThanQuota, RateLimited
 from app.settings import Settings
 from tests.api.rendered import is_rendered
+from tests.clock import Clock
 from tests.security.attacks import checkpoint, code, upload
 from tests.serving import Api, Shelf
 
@@ -28,14 +29,6 @@ QUOTAS = {
     "free": "",
 }
 CSV = b"text,label\n" + b"some words,yes\nother words,no\n" * 20
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -43,11 +43,6 @@ def held(host: EngineHost, directory: Path) -> tuple[Gated, str]:
     return network, digest
 
 
-def run(host: EngineHost) -> None:
-    while host.ready:
-        host.step()
-
-
 def test_long_sequences_run_beside_the_others(host: EngineHost, tmp_path: Path) -> None:
     network, slow = held(host, tmp_path / "slow")
     quick = load(host, tmp_path / "quick", task="classification", architecture="gru")
@@ -55,7 +50,7 @@ def test_long_sequences_run_beside_the_others(host: EngineHost, tmp_path: Path) 
     replies: Any = host.reply
     for number in range(4):  # more than there are cores
         host.receive(b.PEER, wire.Score(f"long-{number}", slow, "p", [LONG]))
-    run(host)
+    b.run_ready(host)
     wait_until(lambda: network.calls)
     for number in range(8):
         host.receive(b.PEER, wire.Score(f"short-{number}", quick, "p", [[1, 2]]))
@@ -77,7 +72,7 @@ def test_waiting_for_the_processor_is_not_work(host: EngineHost, tmp_path: Path)
     """On a machine that is busy with other programs, an engine does not end because of a long sequence."""
     network, slow = held(host, tmp_path / "slow")
     host.receive(b.PEER, wire.Score("long", slow, "p", [LONG]))
-    run(host)
+    b.run_ready(host)
     wait_until(lambda: network.calls)
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 1.0)  # the thread is asleep
@@ -91,7 +86,7 @@ def test_a_long_sequence_whose_client_has_left_is_not_computed(host: EngineHost,
     network, slow = held(host, tmp_path / "slow")
     for number in range(3):
         host.receive(b.PEER, wire.Score(f"long-{number}", slow, "p", [LONG]))
-    run(host)
+    b.run_ready(host)
     for number in range(1, 3):
         host.receive(b.PEER, wire.Abort(f"long-{number}"))
     network.go.set()
@@ -115,11 +110,11 @@ def test_a_long_sequence_is_stopped_when_its_client_leaves(host: EngineHost, tmp
     loaded = host.versions[slow].loaded
     host.versions[slow] = assemble(replace(loaded, network=Endless(compute)), host.limits, host.reply, host.counters)
     host.receive(b.PEER, wire.Score("long", slow, "p", [LONG]))
-    run(host)
+    b.run_ready(host)
     wait_until(lambda: network.calls)
     host.receive(b.PEER, wire.Abort("long"))
     wait_until(lambda: ends and host.busy_since is None)
-    run(host)
+    b.run_ready(host)
     replies: Any = host.reply
     assert [type(message) for message in replies.all["long"]] == [wire.Finished]
 
@@ -136,6 +131,6 @@ class Endless:
 
 def _stepped(host: EngineHost, id: str) -> bool:
     """Run the work that is ready. Returns whether the request has been answered."""
-    run(host)
+    b.run_ready(host)
     replies: Any = host.reply
     return bool(replies.all[id]) and isinstance(replies.all[id][-1], wire.Scored | wire.Finished | wire.Failed)

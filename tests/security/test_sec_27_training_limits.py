@@ -22,6 +22,8 @@ from tests.jobs.fixtures import Queue, until
 from tests.training import runs
 from tests.worker.running import working
 
+pytestmark = pytest.mark.long
+
 TRAINING = {"epochs": 1, "width": 8, "layers": 1, "batch_size": 4, "eval_every": 1000}
 MEMORY = 4096  # MiB
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

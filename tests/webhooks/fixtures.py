@@ -9,8 +9,10 @@ from sqlalchemy import select
 from app.db.database import Database
 from app.db.paging import new_id
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
+from app.webhooks import outbox
 from app.webhooks.events import EVENT_TYPES
 
+SUCCEEDED = "fine_tuning.job.succeeded"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 
@@ -28,6 +30,13 @@ def add_endpoint(database: Database, owner: str = "alice", **values: Any) -> str
     with database.transaction() as session:
         session.add(WebhookEndpointRow(id=id_, owner=owner, **(fields | values)))
     return id_
+
+
+def enqueue(database: Database, *subjects: str, type_: str = SUCCEEDED, owner: str = "alice") -> None:
+    """Enqueue one event for each of the subjects, in one transaction."""
+    with database.transaction() as session:
+        for subject in subjects:
+            outbox.enqueue(session, owner, type_, subject, database.now(session))
 
 
 def deliveries(database: Database) -> list[WebhookDeliveryRow]:

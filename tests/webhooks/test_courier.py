@@ -16,15 +16,13 @@ from app.db.changes import Changes
 from app.db.database import Database, DatabaseUnavailable
 from app.webhooks import courier as module
 from app.webhooks import deliveries as queue
-from app.webhooks import outbox
 from app.webhooks.courier import Courier
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.sender import Sender
 from tests.jobs.fixtures import until
-from tests.webhooks.fixtures import SECRET, add_endpoint, deliveries
+from tests.webhooks.fixtures import SECRET, SUCCEEDED, add_endpoint, deliveries, enqueue
 from tests.webhooks.receiver import LOOPBACK, Receiver
 
-SUCCEEDED = "fine_tuning.job.succeeded"
 client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
 
 
@@ -44,12 +42,6 @@ def running(database: Database, count: int = 1, **options: Any) -> Iterator[None
     for each in couriers:
         assert not each._thread.is_alive()
         each._changes.close()
-
-
-def enqueue(database: Database, *subjects: str, owner: str = "alice") -> None:
-    with database.transaction() as session:
-        for subject in subjects:
-            outbox.enqueue(session, owner, SUCCEEDED, subject, database.now(session))
 
 
 def statuses(database: Database) -> set[str]:
@@ -225,21 +217,25 @@ def test_an_event_follows_one_whose_outcome_cannot_be_stored(
             until(lambda: len(receiver.received) == 2)
 
 
-def test_a_courier_that_stops_lets_its_requests_end(database: Database) -> None:
-    arrived, release = threading.Event(), threading.Event()
+def test_a_courier_that_stops_lets_its_requests_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_SECONDS", 60.0)
+    arrived, stopped, rest = threading.Event(), threading.Event(), Courier._rest
+
+    async def resting(sending: Courier, seconds: float) -> None:
+        await rest(sending, seconds)
+        if sending._stopping.is_set():  # nothing more is claimed
+            stopped.set()
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         arrived.set()
-        release.wait(30)
+        assert stopped.wait(30)
         handler.send_response(200)
         handler.end_headers()
 
+    monkeypatch.setattr(Courier, "_rest", resting)
     with Receiver(answer=slow) as receiver:
         add_endpoint(database, url=receiver.url)
         enqueue(database, "ftjob-1")
-        stopping = threading.Timer(0.0, release.set)
         with running(database):
             assert arrived.wait(30)
-            stopping.start()
-        stopping.join()
     assert statuses(database) == {"delivered"}

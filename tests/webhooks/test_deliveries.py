@@ -12,13 +12,12 @@ from app.db.tables import WebhookDeliveryRow
 from app.webhooks import deliveries, outbox
 from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.records import Delivery
-from tests.webhooks.fixtures import SECRET, add_endpoint
+from tests.webhooks.fixtures import SECRET, SUCCEEDED, add_endpoint
 from tests.webhooks.fixtures import deliveries as rows
-
-SUCCEEDED = "fine_tuning.job.succeeded"
 
 
 def enqueue(database: Database, count: int = 1, owner: str = "alice", now: float = 0.0) -> None:
+    """Enqueue events that become due one second after another."""
     with database.transaction() as session:
         for number in range(count):
             outbox.enqueue(session, owner, SUCCEEDED, f"ftjob-{owner}-{number}", now + number)

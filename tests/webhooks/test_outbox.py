@@ -13,21 +13,16 @@ from app.db.tables import WebhookEndpointRow
 from app.webhooks import outbox
 from tests.db.locks import is_a_transaction_waiting
 from tests.serving import wait_until
-from tests.webhooks.fixtures import add_endpoint, deliveries, events
+from tests.webhooks.fixtures import SUCCEEDED, add_endpoint, deliveries, enqueue, events
 
-SUCCEEDED, FAILED = "fine_tuning.job.succeeded", "fine_tuning.job.failed"
-
-
-def enqueue(database: Database, type_: str = SUCCEEDED, subject: str = "ftjob-1", owner: str = "alice") -> None:
-    with database.transaction() as session:
-        outbox.enqueue(session, owner, type_, subject, database.now(session))
+FAILED = "fine_tuning.job.failed"
 
 
 def test_an_event_goes_to_the_endpoints_of_its_owner_that_selected_its_type(database: Database) -> None:
     first, second = add_endpoint(database), add_endpoint(database, event_types=[FAILED])
     add_endpoint(database, owner="bob")
-    enqueue(database)
-    enqueue(database, FAILED, "ftjob-2")
+    enqueue(database, "ftjob-1")
+    enqueue(database, "ftjob-2", type_=FAILED)
     assert sorted(events(database)) == sorted(
         [(first, SUCCEEDED, "ftjob-1"), (first, FAILED, "ftjob-2"), (second, FAILED, "ftjob-2")]
     )
@@ -42,7 +37,7 @@ def test_events_fail_at_once_if_too_many_wait_for_an_endpoint(
     monkeypatch.setattr(outbox, "WAITING_LIMIT", 2)
     add_endpoint(database)
     for number in range(4):
-        enqueue(database, subject=f"ftjob-{number}")
+        enqueue(database, f"ftjob-{number}")
     rows = deliveries(database)
     assert [row.status for row in rows] == ["waiting", "waiting", "failed", "failed"]
     assert [row.error for row in rows[1:]] == [None, outbox.TOO_MANY, outbox.TOO_MANY]
@@ -51,8 +46,8 @@ def test_events_fail_at_once_if_too_many_wait_for_an_endpoint(
 
 def test_an_event_is_enqueued_only_once(database: Database) -> None:
     add_endpoint(database)
-    enqueue(database)
-    enqueue(database)
+    enqueue(database, "ftjob-1")
+    enqueue(database, "ftjob-1")
     assert len(deliveries(database)) == 1
 
 
@@ -66,7 +61,7 @@ def test_an_event_is_not_enqueued_without_its_change(database: Database) -> None
 
 def test_an_unknown_type_is_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="is not an event type"):
-        enqueue(database, "job.done")
+        enqueue(database, "ftjob-1", type_="job.done")
 
 
 def remove(database: Database, endpoint: str) -> None:
@@ -76,10 +71,10 @@ def remove(database: Database, endpoint: str) -> None:
 
 def test_an_endpoint_is_deleted_with_its_deliveries(database: Database) -> None:
     endpoint = add_endpoint(database)
-    enqueue(database)
+    enqueue(database, "ftjob-1")
     remove(database, endpoint)
     assert deliveries(database) == []
-    enqueue(database)
+    enqueue(database, "ftjob-1")
     assert deliveries(database) == []
 
 
@@ -99,6 +94,6 @@ def test_an_endpoint_can_be_deleted_while_an_event_is_being_enqueued(
     monkeypatch.setattr(outbox, "_full", full)
     removals: list[Future[None]] = []
     with ThreadPoolExecutor(1) as threads:
-        enqueue(database)
+        enqueue(database, "ftjob-1")
         removals[0].result(60)
     assert deliveries(database) == []

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,10 +111,10 @@ def test_a_receiver_that_keeps_the_connection_open_does_not_delay_the_status() -
 
     def script(connection: socket.socket) -> None:
         saying(OK)(connection)
-        release.wait(30)
+        release.wait(60)
 
     with scripted(script) as port:
-        assert post(port, seconds=5.0) == 200
+        assert post(port) == 200
         release.set()
 
 
@@ -161,9 +160,8 @@ def test_the_time_is_bounded_whatever_the_receiver_does() -> None:
 
     for script in (silent, drip, hint):
         with scripted(script) as port:
-            began = time.monotonic()
+            # Without a limit on the time as a whole, each script would end with another error.
             assert unanswered(port, seconds=0.3) == "the endpoint has not answered within 0.3 s"
-            assert time.monotonic() - began < 10
             stop.set()
         stop.clear()
 

@@ -1,6 +1,7 @@
 """A batch program without engines. It uses the real spool, and misbehaves as the bodies of the requests say.
 
-A body is {"status": …, "kill": true (once), "exit": code, "wait": true}: `wait` waits for a signal.
+A body is {"status": …, "kill": true (once), "exit": code, "wait": true}: `wait` waits for SIGTERM, which ends the
+program with the exit code 0, as it ends the real one. Before that, SIGTERM is blocked, so that no answer is cut off.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import argparse
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--request-id")
     parser.add_argument("--job-id")
     options = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     lease.watch(sys.stdin.fileno(), options.lease_seconds)
     run: Path = options.run
     with Spool(run / ANSWERS) as spool:
@@ -41,8 +42,9 @@ def main() -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             if "exit" in plan:
                 os._exit(plan["exit"])
-            while plan.get("wait"):
-                time.sleep(0.01)
+            if plan.get("wait"):
+                signal.sigwait([signal.SIGTERM])
+                return 0
             status = plan.get("status", 200)
             response = BatchResponse(status, "req-1", msgspec.Raw(b'{"pid":%d}' % os.getpid()))
             line = msgspec.json.encode(BatchAnswer("batch_req-1", numbered.request.custom_id, response, None))

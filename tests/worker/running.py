@@ -9,16 +9,16 @@ from typing import Any
 
 from app.storage.errors import StorageUnavailable
 from app.worker.resources import Resources
-from app.worker.worker import Worker
+from app.worker.worker import TRAINING, Lane, Worker
 from tests.jobs.fixtures import Queue
 
 LONG = {"steps": 2000, "step_seconds": 0.02}  # a plan that no test runs to its end
 
 
 @contextmanager
-def working(resources: Resources) -> Iterator[Worker]:
+def working(resources: Resources, lane: Lane = TRAINING) -> Iterator[Worker]:
     """Context manager with a running worker, which is stopped at the end of the block."""
-    worker = Worker(resources, "here")
+    worker = Worker(resources, "here", lane)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

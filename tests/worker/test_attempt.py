@@ -22,6 +22,8 @@ from tests.checkpoints import make_checkpoint, publish
 from tests.jobs.fixtures import Queue, until
 from tests.worker.running import reached, unavailable, working
 
+pytestmark = pytest.mark.long
+
 
 def test_a_training_becomes_a_version(queue: Queue, resources: Resources, registry: Registry) -> None:
     job = queue.create(plan={"steps": 6, "checkpoint_every": 3}, publish={"name": "mood", "alias": "champion"})

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+import time
+from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from sqlalchemy import update
 
@@ -21,11 +18,14 @@ from app.runs.run_directory import RunDirectory
 from app.runs.trainer import Trainer
 from app.wire.batch import ANSWERS
 from app.worker import batch_attempt, job_attempt
+from app.worker import worker as worker_module
 from app.worker.resources import Resources
 from app.worker.worker import BATCHES, Worker
 from tests.jobs.batch_fixtures import BatchQueue, line_of, queue_of, with_fake_batches
 from tests.jobs.fixtures import Queue, until
 from tests.worker.running import LONG, unavailable, working
+
+pytestmark = pytest.mark.long
 
 COUNT = 6
 
@@ -42,22 +42,15 @@ def batches(resources: Resources) -> BatchQueue:
     return queue_of(resources)
 
 
-@contextmanager
-def working_on_batches(resources: Resources) -> Iterator[Worker]:
-    worker = Worker(resources, "batches", BATCHES)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join(30)
-        assert not thread.is_alive()
-
-
 def step(resources: Resources, times: int = 1) -> None:
     for _ in range(times):
         assert until(Worker(resources, "here", BATCHES).step)
+
+
+def claim_and_do_nothing(resources: Resources) -> Job | None:
+    """Claim a batch with a lease that has expired, as a worker that is killed at once."""
+    with resources.database.transaction() as session:
+        return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
 
 
 def ids(lines: list[dict[str, Any]]) -> list[str]:
@@ -97,6 +90,26 @@ def test_an_invalid_file_fails_the_batch_with_all_errors(resources: Resources, b
     assert batches.status(job) == "failed"
     assert [(e["code"], e["line"]) for e in errors] == [("invalid_json_line", 1), ("duplicate_custom_id", 3)]
     assert (batches.get(job).error or {})["message"].startswith("line 1: ")
+
+
+def test_a_refused_batch_leaves_no_files(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "prune", lambda *_: None)
+    job = batches.create(content=b"{")
+    step(resources)
+    assert batches.status(job) == "failed" and not (resources.runs / job.id).exists()
+
+
+def test_the_files_of_a_batch_whose_workers_were_lost_are_removed(resources: Resources, batches: BatchQueue) -> None:
+    job = batches.create()
+    until(lambda: claim_and_do_nothing(resources))
+    RunDirectory(resources.runs, job.id).create()
+    lose(resources, job, resources.settings.max_attempts)
+    assert until(lambda: not claim_and_do_nothing(resources)) and batches.status(job) == "failed"
+    batches.create()
+    step(resources)
+    assert not any(resources.runs.iterdir())
 
 
 def test_a_killed_program_goes_on_where_it_stood(resources: Resources, batches: BatchQueue) -> None:
@@ -150,11 +163,7 @@ def test_the_answers_of_a_batch_whose_workers_were_lost_are_stored(resources: Re
     step(resources)
     lose(resources, job, resources.settings.max_attempts - 1)
 
-    def claim() -> Job | None:
-        with resources.database.transaction() as session:
-            return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
-
-    until(claim)  # by a worker that does nothing
+    until(lambda: claim_and_do_nothing(resources))
     step(resources)
     assert batches.status(job) == "failed" and (batches.get(job).error or {})["code"] == "worker_lost"
     assert ids(batches.lines(job, "output")) == ["r0"]
@@ -203,7 +212,7 @@ def test_a_batch_that_is_over_frees_a_full_disk(
 
 def test_a_cancelled_batch_keeps_the_answers_that_it_has(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{}, {"status": 400}, {"wait": True}, {}])
-    with working_on_batches(resources):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed + batches.progress(job).failed == 2)
         assert batches.status(job) == "in_progress"
         batches.batches.jobs.cancel(job.id, job.owner)
@@ -221,7 +230,7 @@ def test_a_batch_that_waits_for_another_attempt_keeps_its_answers_when_cancelled
     resources: Resources, batches: BatchQueue
 ) -> None:
     job = batches.create([{}, {"wait": True}])
-    with working_on_batches(resources):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed == 1)
     assert batches.get(job).status == "queued"
     batches.batches.jobs.cancel(job.id, job.owner)
@@ -241,10 +250,16 @@ def age(resources: Resources, job: Job, seconds: float) -> None:
         session.execute(update(JobRow).where(JobRow.id == job.id).values(created_at=JobRow.created_at - seconds))
 
 
-def test_requests_that_are_not_answered_in_a_day_expire(resources: Resources, batches: BatchQueue) -> None:
-    job = batches.create([{}, {"wait": True}])
-    age(resources, job, 86_400 - 4)
-    step(resources)
+def test_requests_that_are_not_answered_in_a_day_expire(
+    resources: Resources, batches: BatchQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, offset = batches.create([{}, {"wait": True}]), 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + offset, sleep=time.sleep)
+    monkeypatch.setattr(batch_attempt, "time", clock)
+    with working(resources, BATCHES):
+        until(lambda: batches.progress(job).completed == 1)
+        offset = 86_400.0
+        until(lambda: batches.get(job).ended)
     assert batches.status(job) == "expired"
     assert ids(batches.lines(job, "output")) == ["r0"]
     [error] = batches.lines(job, "error")
@@ -271,7 +286,7 @@ def test_a_store_that_is_unavailable_is_waited_for(
 
 def test_a_training_does_not_block_batches(queue: Queue, resources: Resources, batches: BatchQueue) -> None:
     training = queue.create(plan=LONG)
-    with working(resources), working_on_batches(resources):
+    with working(resources), working(resources, BATCHES):
         until(lambda: queue.steps(training))
         job = batches.create()
         until(lambda: batches.get(job).ended)
@@ -281,8 +296,7 @@ def test_a_training_does_not_block_batches(queue: Queue, resources: Resources, b
 
 def test_a_superseded_attempt_stores_nothing(resources: Resources, batches: BatchQueue) -> None:
     job = batches.create([{}, {"wait": True}])
-    short = replace(resources, settings=msgspec.structs.replace(resources.settings, lease_seconds=0.5))
-    with working_on_batches(short):
+    with working(resources, BATCHES):
         until(lambda: batches.progress(job).completed == 1)
         with resources.database.transaction() as session:
             session.execute(update(JobRow).where(JobRow.id == job.id).values(attempt=JobRow.attempt + 1))

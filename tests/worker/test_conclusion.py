@@ -19,6 +19,8 @@ from app.worker.worker import Worker
 from tests.jobs.fixtures import OWNER, Queue, until
 from tests.worker.running import LONG, working
 
+pytestmark = pytest.mark.long
+
 GOOD, BAD = [0.0] * 9 + [1.0], [0.0, 1.0] * 5
 NEW = {"training": {}, "parameters": 4, "steps": 5, "work": 1.0}
 

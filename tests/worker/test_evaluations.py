@@ -19,6 +19,8 @@ from tests.checkpoints import publish
 from tests.jobs.fixtures import OWNER, Queue
 from tests.training import runs
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def evaluations(queue: Queue, registry: Registry, files: Files, tmp_path: Path) -> Evaluations:

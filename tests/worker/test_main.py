@@ -22,6 +22,8 @@ from tests.jobs.fixtures import FAKE, ROOT, Queue, until
 from tests.promises import kept
 from tests.worker.fake_trainer import finite_numbers
 
+pytestmark = pytest.mark.long
+
 STEPS = 50
 PLAN = {"steps": STEPS, "resume_every": 7}
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app import telemetry
+from app.jobs.records import TRAINING_LANE
 from app.worker import worker as module
 from app.worker.resources import Resources
 from app.worker.worker import Worker
@@ -75,7 +76,7 @@ def test_a_worker_keeps_asking_while_a_lease_may_expire(
 ) -> None:
     queue.create(plan={"steps": 1})
     with queue.database.transaction() as session:
-        job = resources.jobs.claim(session, "lost", 0.2, 3)
+        job = resources.jobs.claim(session, "lost", 0.2, 3, TRAINING_LANE)
     queries, worker = claims(resources, monkeypatch), Worker(resources)
     assert job is not None
     until(worker.step)  # nothing is committed in between

@@ -17,7 +17,7 @@ Instructions = str | list[dict[str, Any]]
 class DecisionChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An option in a choice question: `value` is one of the version's labels. `description` has no effect.
 
-    For a version with two labels, `true` represents the positive label and `false` the other one.
+    For a version with two labels, `true` represents the positive label and `false` represents the other label.
     """
 
     value: str | bool
@@ -44,7 +44,7 @@ class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class ChoiceQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="choice"):
-    """A question about which of several labels applies. `instructions` have no effect."""
+    """A question that asks which of several labels applies. `instructions` have no effect."""
 
     instructions: Instructions
     choices: Annotated[list[DecisionChoice], Meta(min_length=2, max_length=MOST_OPTIONS)]
@@ -52,7 +52,7 @@ class ChoiceQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class ScoreQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """A question about the position on a scale of labels, ordered from the lowest level to the highest.
+    """A question about where an input lies on a scale of labels, ordered from the lowest level to the highest.
 
     `instructions` have no effect.
 
@@ -68,7 +68,7 @@ DecisionQuestion = PredicateQuestion | ChoiceQuestion | ScoreQuestion
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Questions about one input: a text, or messages and tool calls, which are read as lines `role: text`.
+    """Questions about one input: a text, or messages and tool calls, which are read as lines of the form `role: text`.
 
     `truncate_prompt_tokens` is the number of tokens to which the text is truncated; -1 truncates it to the version's
     context length.

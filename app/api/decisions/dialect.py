@@ -14,7 +14,7 @@ STEP = re.compile(r"[^.\[\]]+|\[\d+\]")  # one step of a path such as `questions
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
-    """Render an error as a message and a list of faults with their paths in the body. Invalid requests get 422."""
+    """Render an error as a message and a list of faults with their paths. Invalid requests get status 422."""
     steps = STEP.findall(error.param or "")
     loc = ["body", *(int(step[1:-1]) if step.startswith("[") else step for step in steps)]
     fault = {"loc": loc, "msg": error.message, "type": error.code}

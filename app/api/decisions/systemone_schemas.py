@@ -14,7 +14,7 @@ Described = str | dict[str, Any] | list[Any]
 
 
 class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Descriptions of both answers, which have no effect."""
+    """Descriptions of both answers. They have no effect."""
 
     true: Described | None = None
     false: Described | None = None
@@ -22,7 +22,8 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
     """A question about the probability of one label: the label that has the question's name or, if there is none, the
-    positive label of two. `instructions` have no effect, because training determines which question a version answers.
+    positive one of the two labels. `instructions` have no effect, because training determines which question a version
+    answers.
     """
 
     instructions: Described | None = None
@@ -30,7 +31,7 @@ class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
 
 class OptionQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="choice"):
-    """A question about which of several labels applies.
+    """A question that asks which of several labels applies.
 
     The keys of `criteria` are labels; its values have no effect.
     """
@@ -40,7 +41,7 @@ class OptionQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
 
 
 class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="score"):
-    """A question about the position on a scale of labels, ordered from the lowest level to the highest.
+    """A question about where an input lies on a scale of labels, ordered from the lowest level to the highest.
 
     If all of the version's labels are numbers, and there are as many levels as labels, the levels describe the numbers.
     For a regression, levels that are numbers represent themselves, and other levels represent the values 0, 1, 2, …
@@ -67,7 +68,7 @@ class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
-    """The probability of yes."""
+    """The probability of the answer yes."""
 
     noul: float
 

@@ -38,7 +38,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 def is_public(method: str, path: str) -> bool:
     """Whether a request may be sent without a key.
 
-    Without a key, the console can only be read, because `POST /` may run a model.
+    For the console, only GET and HEAD requests are public, because `POST /` may run a model.
     """
     return path in PUBLIC or (method in ("GET", "HEAD") and (path == "/" or path.startswith(CONSOLE)))
 
@@ -52,7 +52,7 @@ def principal_of(request: Request) -> str:
 def is_operator(request: Request) -> bool:
     """Whether the request may perform operations that affect all users.
 
-    If no keys are configured, every request may perform them.
+    If no keys are configured, every request may perform such operations.
     """
     return bool(request.scope.get("is_operator", True))
 
@@ -96,7 +96,7 @@ def _hash(secret: str) -> bytes:
 class Authentication:
     """Identifies the sender of a request. Rejects requests without a valid key, and requests from other web sites.
 
-    Authentication happens before routing, so requests for unknown paths need a key too.
+    Authentication happens before routing, so requests for unknown paths also need a key.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -110,8 +110,8 @@ class Authentication:
     def principal(self, scope: Scope) -> str:
         """The principal of a request.
 
-        The principal is empty for a request to a public route without a key, if keys are configured. Also records in
-        the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
+        If keys are configured, the principal is empty for a request that is sent to a public route without a key. Also
+        records in the scope whether the principal is an operator. Raises Unauthorized or Forbidden.
         """
         headers = index_of(scope)
         principal: str | None = LOCAL
@@ -134,7 +134,7 @@ class Authentication:
         """Raise Forbidden if the request was sent by a page on another web site.
 
         Requests from the origins in the `allowed_origins` setting are accepted. The origin is not checked for methods
-        that change nothing, because without CORS headers the browser does not let the page read the reply. If no keys
+        that change nothing, because the browser does not let the page read the reply without CORS headers. If no keys
         are configured, the Host header is checked for every method. The check prevents DNS rebinding attacks, in which
         a malicious page's domain resolves to this machine, so that the Origin and Host headers agree and the origin
         check passes.

@@ -32,9 +32,10 @@ class JsonBody(Generic[T]):
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def read(self, request: Request) -> T:
-        """Read and decode a body. Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest.
+        """Read and decode a body.
 
-        Error messages use the field names that the client sent (`as_sent`).
+        Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest for an invalid body. The messages
+        use the field names that the client sent (`as_sent`).
         """
         _check_type(request.headers.get("content-type"), self._media)
         names = request.scope[SENT_NAMES] = {}

@@ -40,9 +40,9 @@ def _reference(request: Request, model: str | None, settings: Settings) -> str:
 
 
 def time_limit(request: Request) -> float:
-    """The client's time limit, capped at the `request_timeout` setting, which is also the default.
+    """The client's time limit in seconds, capped at the `request_timeout` setting, which is also the default.
 
-    In seconds. Raises InvalidRequest.
+    Raises InvalidRequest.
     """
     settings = services_of(request).settings
     header = request.headers.get("x-request-timeout-ms")

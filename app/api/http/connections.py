@@ -43,9 +43,9 @@ class ConnectionTable:
     """The open connections. A connection that is waiting for a request is *idle* and can be replaced by a new one.
 
     If a limit is reached, a new connection replaces the one that has been idle longest. If the new connection's address
-    has reached its limit, one of that address's connections is replaced; otherwise, one from the address with the most
-    idle connections. If all connections have a request in progress, the new one is *reserved*: it may request only the
-    health routes, and the next new connection replaces it.
+    has reached its limit, one of that address's connections is replaced. Otherwise, a connection from the address with
+    the most idle connections is replaced. If all connections have a request in progress, the new one is *reserved*: it
+    may request only the health routes, and the next new connection replaces it.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -32,7 +32,7 @@ class ContentDecoder(Protocol):
 
 
 class GzipDecoder:
-    """Decodes gzip, which may consist of several members."""
+    """Decodes gzip data, which may consist of several members."""
 
     def __init__(self) -> None:
         self._stream, self._left = zlib.decompressobj(GZIP), MEMBERS
@@ -54,7 +54,7 @@ class GzipDecoder:
 
 
 class DeflateDecoder:
-    """Decodes deflate, which HTTP defines as the zlib format."""
+    """Decodes deflate data, which HTTP defines as the zlib format."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj()
@@ -73,7 +73,7 @@ class DeflateDecoder:
 
 
 class ZstdDecoder:
-    """Decodes zstd, which may consist of several frames."""
+    """Decodes zstd data, which may consist of several frames."""
 
     def __init__(self) -> None:
         self._stream, self._left = ZstdDecompressor(options=WINDOW), MEMBERS
@@ -103,7 +103,7 @@ DECODERS: dict[bytes, Callable[[], ContentDecoder]] = {
 
 
 class DecodedBody:
-    """A `receive` function that decodes the body received by another one."""
+    """A `receive` function that decodes the body read by another `receive` function."""
 
     def __init__(self, receive: Receive, encoding: bytes, limit: int, too_large: Callable[[], OstinatoError]) -> None:
         """`limit` is the maximum number of decoded bytes. If the limit is exceeded, `too_large()` is raised."""

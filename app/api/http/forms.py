@@ -77,7 +77,7 @@ class DiskParser(MultiPartParser):
             self._current_part.file.file = file
 
     def close_files(self) -> None:
-        """Close all files, including a file whose part is incomplete, which is not in the form."""
+        """Close all files, including one that is not in the form because its part is incomplete."""
         for file in self._files_to_close_on_error:
             file.close()
 

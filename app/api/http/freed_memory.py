@@ -1,4 +1,4 @@
-"""Returns memory that large requests have freed to the operating system, because glibc would keep it."""
+"""Returns freed memory to the operating system after large requests, because glibc would otherwise keep it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def encode_each(items: Iterable[object]) -> list[msgspec.Raw]:
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
-    """Return an answer's headers: version, token counts, and times in ms (the inference time only if `ended`)."""
+    """Return an answer's headers: version, token counts, and times in ms. `ended` adds the inference time."""
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
     if ended:

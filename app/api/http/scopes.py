@@ -34,7 +34,7 @@ class MissingScope(Forbidden):
 
 
 def needed(method: str, path: str) -> str | None:
-    """Return the scope that a request needs, or None if every key may send it, such as a request to read models."""
+    """Return the scope that a request needs, or None if every key may send it, for example to read models."""
     path = path.removesuffix("\n")  # routing ignores it too: its expressions end with `$`
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(f"{method} {path}")), INFER)
     if method in READS and (scope == REGISTRY or path in PLAIN_READS):

@@ -64,7 +64,7 @@ class Services:
         self.audit.start()
 
     async def close(self) -> None:
-        """Stop the services that `start` started, and close the database."""
+        """Stop the services, whether `start` has started them or not, and close the database."""
         self.estimates.close()
         await self.freed_memory.close()
         await self.audit.close()
@@ -92,8 +92,11 @@ class _Catalogue:
         return self._registered(frozenset(digests))
 
 
-def build_services(settings: Settings) -> Services:
-    """Create the services without opening any connection."""
+def build_services(settings: Settings, *, background: bool = False) -> Services:
+    """Create the services without opening any connection.
+
+    With `background`, engines answer the inference requests of other processes first.
+    """
     database, quotas = Database(settings.database), settings.quotas
     blobs = BlobStore(settings.storage)
     grace = settings.delete_grace_seconds
@@ -103,8 +106,8 @@ def build_services(settings: Settings) -> Services:
     changes = Changes(database)
     cache = LocalCache(settings.data / "cache", blobs, settings.cache_bytes)
     probes = Probes(database, blobs)
-    inference = Inference(settings, Remembered(registry.resolve, changes.mark), cache, probes.load)
-    inference.admission.rates = rates
+    resolve = Remembered(registry.resolve, changes.mark)
+    inference = Inference(settings, resolve, cache, probes.load, rates, background=background)
     return Services(
         settings=settings,
         database=database,

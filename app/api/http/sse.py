@@ -1,4 +1,4 @@
-"""Replies in the form of server-sent events."""
+"""Replies as server-sent events."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class EventStream(Response):
         media_type: str = "text/event-stream",
         ping: bytes = PING,
     ) -> None:
-        """`until` is the deadline of the work (`time.monotonic()`); the stream is aborted `LAST_WORDS` seconds later.
+        """`until`, a monotonic time, is the deadline for the work; the stream is aborted `LAST_WORDS` seconds later.
 
         While the stream is idle, `ping` is sent so that proxies keep the connection open. An empty `ping` is not sent.
         `close` releases the resources of `frames`. `close` is called even if `frames` was never started, because a

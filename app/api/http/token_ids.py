@@ -29,7 +29,8 @@ async def check_token_ids(
     `token_ids_of` is a field in the request body. If the field is missing, the header `x-token-ids-of` is used. The
     value is a version's model reference or digest. With `needs_name`, token ids are rejected if both the field and the
     header are missing, unless the `accept_token_ids` setting is on. Only the first item of a request is inspected,
-    because all items have the same type. Raises InvalidRequest, and NotFound if the value does not match any version.
+    because all items have the same type. Raises InvalidRequest if the check fails, and NotFound if the value does not
+    match any version.
     """
     owner = token_ids_of or request.headers.get(HEADER)
     if not isinstance(items[0], list):

@@ -79,7 +79,7 @@ class StreamEvent(msgspec.Struct, frozen=True):
 
 
 def finish_reason(piece: Piece) -> str:
-    """TGI's name for the finish reason, for the last piece of a choice."""
+    """TGI's name for the finish reason of a choice, given the choice's last piece."""
     if isinstance(piece.stop_reason, str):
         return "stop_sequence"
     return REASONS[piece.finish_reason or "stop"]

@@ -33,5 +33,5 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 
 
 def stream_error(error: OstinatoError) -> dict[str, Any]:
-    """Render an error in a stream. The type is always `generation`, for which clients have an exception class."""
+    """Render an error in a stream. The type is always `generation`, because clients have an exception class for it."""
     return {"error": error.message, "error_type": "generation"}

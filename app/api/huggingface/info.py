@@ -20,7 +20,7 @@ router = APIRouter(tags=["Hugging Face"])
 
 
 class TextModelInfo(msgspec.Struct, frozen=True):
-    """A version that generates text, in TGI's format."""
+    """The description of a version that generates text, in TGI's format."""
 
     model_id: str
     model_sha: str

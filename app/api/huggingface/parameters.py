@@ -1,4 +1,4 @@
-"""The `parameters` of Hugging Face's requests, and the corresponding generation query."""
+"""The `parameters` of a Hugging Face request, and the corresponding generation query."""
 
 from __future__ import annotations
 

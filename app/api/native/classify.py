@@ -80,11 +80,13 @@ class ClassificationItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `probs` contains one probability for each of the version's labels, in the order of `labels` in the version's record
     (`GET /v1/registry/models/{name}/versions/{version}`); it is omitted if `probs` is false in the request. `scores` is
-    in order of descending score. `labels` is set only by multilabel versions, and `value` only by regression versions.
+    in order of descending score. `labels` is set only by multilabel versions, and `value` is set only by regression
+    versions.
 
     `set` and `interval` are present if the request has a `prediction_set`: `set` begins with the most probable label,
     and `interval` contains the lower and upper bounds. `abstained` is present if the request has `abstain_below` or
-    `max_risk`; if it is true, `label` and `labels` are null."""
+    `max_risk`; if it is true, `label` and `labels` are null.
+    """
 
     index: int
     label: str | None

@@ -37,7 +37,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class ConsoleFile:
-    """A console file in plain and compressed form. `etag` is derived from its content."""
+    """A console file in plain and compressed form. `etag` is derived from the file's content."""
 
     media: str
     plain: bytes

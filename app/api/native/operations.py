@@ -186,7 +186,8 @@ async def version(request: Request) -> Response:
     operation_id="metrics",
     summary="Read the metrics",
     description=(
-        "Returns the counters, gauges and histograms of this API process and of the engines in Prometheus' text format."
+        "Returns the counters, gauges and histograms of this API process and of the engines, in the Prometheus text "
+        "format."
     ),
     response_class=Response,
     responses={

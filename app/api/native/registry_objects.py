@@ -14,7 +14,7 @@ from app.registry import metrics
 from app.registry.records import Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
 
-SUMMARY_LIMIT = 32 * 1024  # bytes of the labels and of the configuration of a version in a list
+SUMMARY_LIMIT = 32 * 1024  # the maximum bytes of a version's labels, and of its configuration, in a list
 
 
 class FileEntryObject(msgspec.Struct, frozen=True):
@@ -217,7 +217,7 @@ def version_object(version: Version) -> VersionObject:
 
 
 def summary_object(version: Version) -> VersionObject:
-    """A version's object in a list, with at most SUMMARY_LIMIT bytes each of labels and configuration."""
+    """The object for a version in a list, with labels and configuration limited to SUMMARY_LIMIT bytes each."""
     config = metrics.reduce(version.config, SUMMARY_LIMIT)
     return replace(version_object(version), labels=_first(version.labels, SUMMARY_LIMIT), config=config)
 

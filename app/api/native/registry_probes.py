@@ -12,22 +12,25 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal
 from app.api.http.bodies import JsonBody
+from app.api.http.caller import time_limit
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
-from app.api.openapi.describe import LOOKUP, reads, replies
+from app.api.openapi.describe import reads, replies
 from app.api.openapi.parameters import OWN_MODEL
 from app.errors import InvalidRequest
-from app.inference import inputs, items
-from app.inference.inputs import TokenizedInput
+from app.inference import items
+from app.inference.inputs import TokenizedInput, prepare
 from app.inference.lengths import LengthPolicy
+from app.inference.versions import ResolvedVersion
 from app.wire.probes import IMPORT, LIMIT, MOST, STEPS, ProbeSet, encode
 
 router = APIRouter(prefix="/v1/registry/models/{name}/versions", tags=["registry"])
 
 
 class ProbesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Typical inputs of a version, 500 at most: texts or, for a version that reads numbers, an array with the axes
-    batch, time and feature. Inputs longer than 256 tokens or steps are truncated."""
+    """Up to 500 typical inputs of a version: texts or, for a version that reads numbers, an array with the axes batch,
+    time and feature. Inputs longer than 256 tokens or steps are truncated.
+    """
 
     input: Annotated[list[str | list[int | str | list[float]]], Meta(min_length=1, max_length=MOST)]
 
@@ -56,25 +59,27 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     ),
     response_model=None,
     openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),
-    responses=replies(ProbesObject, _EXAMPLE, LOOKUP),
+    responses=replies(ProbesObject, _EXAMPLE),
 )
 async def set_probes(
     services: ServicesDep, principal: Principal, request: Request, name: str, version: int
 ) -> Response:
     body = await _body.read(request)
     record = await asyncio.to_thread(services.registry.get, name, version, principal)
-    resolved = await services.inference.versions.get(record.ref, principal)
     parsed = items.parse(body.input, "input", MOST)
-    policy = LengthPolicy(truncate=min(STEPS, resolved.config.context_length))
-    tokenized = await asyncio.to_thread(inputs.prepare, parsed, resolved, policy)
-    await asyncio.to_thread(services.probes.store, record, _encoded(tokenized))
-    return JsonReply(ProbesObject(record.ref, "model.version.probes", len(tokenized.lengths)))
+
+    def work(resolved: ResolvedVersion) -> bytes:
+        return _encoded(prepare(parsed, resolved, LengthPolicy(truncate=min(STEPS, resolved.config.context_length))))
+
+    _, data = await services.inference.read(record.ref, principal, time_limit(request), items.size_of(parsed), work)
+    await asyncio.to_thread(services.probes.store, record, data)
+    return JsonReply(ProbesObject(record.ref, "model.version.probes", len(parsed)))
 
 
 def _encoded(tokenized: TokenizedInput) -> bytes:
     data = encode(ProbeSet(IMPORT, tokenized.sequences, tokenized.features, standardised=False))
     if len(data) > LIMIT:
         raise InvalidRequest(
-            f"input is too large: its numbers have {len(data)} bytes; the limit is {LIMIT}", param="input"
+            f"input is too large: its numbers take up {len(data)} bytes; the limit is {LIMIT}", param="input"
         )
     return data

@@ -64,7 +64,7 @@ _EXAMPLE: dict[str, Any] = {
     operation_id="list_settings",
     summary="List the settings and the names of the API keys",
     description=(
-        "Returns the settings of the API process with their meaning and default, and the names and scopes of the API "
+        "Returns the settings of the API process with their meanings and defaults, and the names and scopes of the API "
         "keys. Secrets are not returned. Settings are changed through the environment of the programs."
     ),
     response_model=None,

@@ -1,4 +1,4 @@
-"""Rejects requests to Ollama's routes that create, copy, transfer and delete models. The errors name alternatives."""
+"""Rejects requests to create, copy, transfer or delete models through Ollama's routes. The errors name alternatives."""
 
 from __future__ import annotations
 

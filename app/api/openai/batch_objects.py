@@ -29,7 +29,7 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """The numbers of all, answered and failed requests in a batch."""
+    """The total number of requests in a batch, and the numbers of answered and failed requests."""
 
     total: int
     completed: int
@@ -78,7 +78,7 @@ class BatchList(msgspec.Struct, frozen=True):
 
 
 def batch_object(job: Job) -> BatchObject:
-    """Return the JSON object of a batch, from its job record."""
+    """Return the JSON object for a batch, built from its job record."""
     progress, status = BatchProgress.of(job), status_of(job)
 
     def ended(*statuses: str) -> int | None:

@@ -12,6 +12,7 @@ from app.api.http.bodies import JsonBody
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openai.batch_objects import EXAMPLE, BatchList, BatchObject, batch_object
+from app.api.openai.job_requests import METADATA, RetryCount
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, bound, reads, replies
 from app.api.openapi.parameters import FILE_ID
 from app.files.service import LEAST_EXPIRY, MOST_EXPIRY
@@ -27,11 +28,7 @@ bound(
     input_file_id={"pattern": f"^{FILE_PATTERN.pattern}$"},
     endpoint={"enum": list(ENDPOINTS)},
     completion_window={"enum": [WINDOW]},
-    metadata={
-        "maxProperties": 16,
-        "propertyNames": {"minLength": 1, "maxLength": 64},
-        "additionalProperties": {"type": "string", "maxLength": 512},
-    },
+    metadata=METADATA,
 )
 bound(OutputExpiry, anchor={"enum": ["created_at"]}, seconds={"minimum": LEAST_EXPIRY, "maximum": MOST_EXPIRY})
 _FILE_FIRST = "replace input_file_id with the id of a file with the purpose batch, from POST /v1/files"
@@ -70,11 +67,9 @@ def create(
     services: ServicesDep,
     principal: Principal,
     body: Annotated[NewBatch, Depends(new_batch)],
+    retries: RetryCount,
     idempotency_key: Annotated[str | None, Header()] = None,
-    x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    count = x_stainless_retry_count or ""  # OpenAI's client sends the number of its retries in this header
-    retries = int(count) if count.isdecimal() and len(count) < 6 else 0
     return JsonReply(batch_object(services.batches.create(body, principal, idempotency_key, retries)))
 
 

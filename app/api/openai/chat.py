@@ -49,10 +49,10 @@ ASKED = {
     operation_id="create_chat_completion",
     summary="Continue a conversation",
     description=(
-        "Generates the next answer in a conversation, with a version that was trained on conversations. Returns it in "
-        "one reply or, with `stream`, as server-sent events. The concatenated texts of all events equal the text of "
-        "the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each message as "
-        "a line `role: text`."
+        "Generates the next answer in a conversation, with a version that was trained on conversations. Returns the "
+        "answer in one reply or, with `stream`, as server-sent events. The concatenated texts of all events equal the "
+        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each "
+        "message as a line `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),

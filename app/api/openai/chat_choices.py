@@ -29,7 +29,7 @@ MIDDLE = b'},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
 
 @dataclass(frozen=True, slots=True)
 class ChatHead:
-    """The fields shared by all chunks of a reply, and the request that it answers."""
+    """The fields shared by all chunks of a reply, and the request."""
 
     id: str
     created: int

@@ -18,7 +18,7 @@ NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message in a conversation. `content` is a text, or a list of parts of type `text`.
+    """A message in a conversation. `content` is a string, or a list of parts of type `text`.
 
     A message from a reply can be sent back unchanged. `name` and `annotations` have no effect.
     """

@@ -24,7 +24,7 @@ MIDDLE = b',"logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":nu
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The fields shared by all chunks of a reply, and the request that it answers."""
+    """The fields shared by all chunks of a reply, and the request."""
 
     id: str
     created: int
@@ -61,7 +61,7 @@ class LogprobsWriter:
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """Report an echoed prompt's tokens, then a piece's tokens. Offsets count characters from the choice's start."""
+        """Report an echoed prompt's tokens, then a piece's. Offsets count characters from the start of the choice."""
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]

@@ -20,6 +20,21 @@ from app.api.openai import (
 )
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
+RANKING = "texts are not ranked by a query; POST /similarity compares a text with others"
+
+# The routes that llama.cpp has beside OpenAI's, and those that other servers have added to them.
+OTHER_SERVERS = {
+    "/completion": f"this is llama.cpp's own route; {COMPLETIONS}",
+    "/infill": f"gaps in a text cannot be filled; {COMPLETIONS}",
+    "/embedding": "this is llama.cpp's own route; send the text as `input` to POST /v1/embeddings",
+    "/apply-template": "conversations are not returned as text; send them as `messages` to POST /v1/chat/completions",
+    "/props": "GET /v1/models lists all models, and GET /v1/settings lists the settings of the service",
+    "/slots": "GET /v1/engine shows the state of the engines",
+    "/lora-adapters": "adapters are merged into their base: ostinato import BASE --set adapter=DIRECTORY",
+    "/reranking": RANKING,
+    "/v1/rerank": RANKING,
+    "/v1/reranking": RANKING,
+}
 
 # There is no `render_error`, because the default format of errors is OpenAI's.
 DIALECT = Dialect(
@@ -40,5 +55,6 @@ DIALECT = Dialect(
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
         "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
+        **OTHER_SERVERS,
     },
 )

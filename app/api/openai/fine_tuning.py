@@ -25,6 +25,7 @@ from app.api.openai.fine_tuning_objects import (
     job_object,
 )
 from app.api.openai.fine_tuning_schemas import write_bounds
+from app.api.openai.job_requests import RetryCount
 from app.api.openapi.describe import COMMON, LOOKUP, Noted, reads, replies
 from app.api.openapi.parameters import FILE_ID, JOB_ID
 from app.errors import InvalidRequest
@@ -126,15 +127,13 @@ async def create(
     services: ServicesDep,
     principal: Principal,
     body: Annotated[JobRequest, Depends(job_request)],
+    retries: RetryCount,
     dry_run: bool = False,
     idempotency_key: Annotated[str | None, Header()] = None,
-    x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     if dry_run:
         estimate = await attended(request, _estimate(services, body, principal, time_limit(request)))
         return JsonReply(estimate_object(body, estimate))
-    count = x_stainless_retry_count or ""  # OpenAI's client sends the number of its retries in this header
-    retries = int(count) if count.isdecimal() and len(count) < 6 else 0
     job = await run_in_threadpool(services.jobs.create, body, principal, idempotency_key, retries)
     return JsonReply(job_object(job))
 

@@ -1,4 +1,4 @@
-"""The reply to a training request's dry run."""
+"""The reply to a dry run of a training request."""
 
 from __future__ import annotations
 

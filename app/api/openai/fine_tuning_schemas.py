@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.api.openai.job_requests import METADATA
 from app.api.openapi.describe import bound, define
 from app.api.openapi.parameters import A_NAME, REFERENCE
 from app.api.openapi.schemas import Schema, constrain, described
@@ -38,11 +39,7 @@ def write_bounds() -> None:
         validation_file=A_FILE,
         suffix=A_TITLE,
         seed={"minimum": 0, "maximum": MAX_SEED},
-        metadata={
-            "maxProperties": 16,
-            "propertyNames": {"minLength": 1, "maxLength": 64},
-            "additionalProperties": {"type": "string", "maxLength": 512},
-        },
+        metadata=METADATA,
         method=_or_null(method),
         hyperparameters=_or_null(chosen),
         integrations={"maxItems": 0},

@@ -40,7 +40,7 @@ EventType = Literal[
 
 
 class InputItem(msgspec.Struct, frozen=True):
-    """A message. `content` is a text, or a list of parts of type `input_text` or `output_text`.
+    """A message. `content` is a string, or a list of parts of type `input_text` or `output_text`.
 
     A message from a reply can be sent back unchanged.
     """

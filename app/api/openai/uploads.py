@@ -164,7 +164,7 @@ def add_part(
     operation_id="complete_upload",
     summary="Join the parts into a file",
     description=(
-        "Several parts are copied to the new file, which requires additional disk space of their total size. A single "
+        "Several parts are copied to the new file, which temporarily requires twice their disk space. A single "
         "part becomes the file without a copy. If there is too little space, the request fails with "
         "`storage_unavailable`, and the parts are kept."
     ),
@@ -181,7 +181,7 @@ def complete(
     upload_id: str,
     body: Annotated[CompleteRequest, Depends(complete_request)],
 ) -> Response:
-    """Joins the parts into a file, in the order of `part_ids`. Fails if the file's checksum is not `md5`."""
+    """Joins the parts into a file, in the order of `part_ids`. Fails if the file's checksum differs from `md5`."""
     upload = Uploads(services.files).complete(upload_id, principal, body.part_ids, body.md5)
     return JsonReply(upload_object(upload))
 

@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`: the URLs that receive events of jobs and batches, in OpenAI's format."""
+"""`/v1/webhook_endpoints`: the URLs that receive job and batch events, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def changes(request: Request) -> UpdateEndpointRequest:
 
 
 async def rotation(request: Request) -> RotateSecretRequest:
-    """A dependency that reads the body of a request to rotate a secret, which may be empty."""
+    """A dependency that reads the body, which may be empty, of a request to rotate a secret."""
     return await _rotate.read(request) if await request.body() else RotateSecretRequest()
 
 
@@ -117,7 +117,7 @@ def create_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="retrieve_webhook_endpoint",
     summary="Retrieve a webhook endpoint",
-    description="Returns the endpoint. Instead of its signing secret, only a hint is shown.",
+    description="Returns the endpoint, with only a hint of its signing secret.",
     response_model=None,
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
 )

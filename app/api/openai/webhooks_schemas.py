@@ -10,8 +10,9 @@ from app.api.openapi.describe import bound
 from app.webhooks.addresses import URL, URL_LIMIT
 from app.webhooks.events import EVENT_TYPES
 from app.webhooks.records import WebhookEndpoint
+from app.webhooks.service import NAME, NAME_LIMIT
 
-A_NAME = {"minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f]+$"}
+A_NAME = {"minLength": 1, "maxLength": NAME_LIMIT, "pattern": f"^{NAME.pattern}$"}
 A_URL = {"maxLength": URL_LIMIT, "pattern": f"^{URL.pattern}$"}
 A_TYPE = {"enum": list(EVENT_TYPES)}
 TYPES = {"minItems": 1, "items": {"type": "string", **A_TYPE}}

@@ -22,9 +22,9 @@ MEANINGS = {
     409: "The alias does not point at the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
-    429: "Too many requests are waiting; `Retry-After` says when to try again",
+    429: "Too many requests are waiting; `Retry-After` indicates when to try again",
     500: "An internal error; the log shows the cause under the request's `x-request-id`",
-    503: "No engine is running, or the version is still being loaded; `Retry-After` says when to try again",
+    503: "No engine is running, or the version is still being loaded; `Retry-After` indicates when to try again",
     504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
@@ -138,7 +138,7 @@ def define(name: str, schema: Schema) -> dict[str, str]:
 
 
 def _event(kind: type[msgspec.Struct], done: bool) -> Schema:
-    """The schema of one server-sent event: `data` is JSON or, if `done`, `[DONE]` at the end of the stream."""
+    """The schema of one server-sent event: `data` is JSON or, if `done` is true, `[DONE]` at the end of the stream."""
     chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(kind)}
     data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]} if done else chunk
     description = "One event of the stream. `data` is a chunk or an error as JSON"
@@ -194,7 +194,7 @@ def complete(
 ) -> dict[str, Any]:
     """Add the structs' schemas, the API key and the parameters' examples to FastAPI's document.
 
-    Replaces status 422, FastAPI's validation error, with 400, which this service returns instead. Then converts each
+    Replaces status 422, which FastAPI uses for validation errors, with 400, which this service uses. Also converts each
     route's errors to its dialect's statuses and format.
     """
     for path, operations in document["paths"].items():

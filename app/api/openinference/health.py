@@ -33,7 +33,7 @@ class ServerLiveness(msgspec.Struct, frozen=True):
 
 
 class ServerReadiness(msgspec.Struct, frozen=True):
-    """Whether requests can be answered. The protocol's text also calls this field `live`."""
+    """Whether requests can be answered. The protocol's specification also calls this field `live`."""
 
     ready: bool
     live: bool

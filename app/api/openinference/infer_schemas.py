@@ -16,7 +16,7 @@ Parameters = dict[str, Any]
 
 
 class InputParameters(msgspec.Struct, frozen=True):
-    """`binary_data_size` is the tensor's number of bytes after the JSON."""
+    """`binary_data_size` is the number of bytes that the tensor occupies after the JSON."""
 
     binary_data_size: Length | None = None
 
@@ -40,7 +40,7 @@ class OutputParameters(msgspec.Struct, frozen=True):
 
 
 class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An output requested in the reply."""
+    """An output that the client requests."""
 
     name: str
     parameters: OutputParameters | None = None
@@ -73,7 +73,7 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputTensor(msgspec.Struct, frozen=True):
-    """An output. Its elements are in `data`, in row-major order, or in the bytes after the JSON."""
+    """An output. The output's elements are in `data`, in row-major order, or in the bytes after the JSON."""
 
     name: str
     datatype: str

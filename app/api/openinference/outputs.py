@@ -74,7 +74,7 @@ def reply(
 ) -> Response:
     """Build the reply.
 
-    With `binary`, outputs are sent as bytes, except those for which the request specifies otherwise. `accepted` is the
+    With `binary`, outputs are sent as bytes, unless the request specifies otherwise for an output. `accepted` is the
     Accept-Encoding header.
     """
     written = [_written(value, binary, output) for value, output in _chosen(body.outputs, values)]
@@ -124,6 +124,6 @@ def _classes(value: OutputValues, count: int) -> OutputValues:
 
 
 def _coding(accepted: str) -> str | None:
-    """The first content coding in the client's list that clients of the protocol can decode."""
+    """The first content coding in the client's list that the protocol's clients can decode."""
     names = [part.partition(";")[0].strip().lower() for part in accepted.split(",")]
     return next((name for name in names if name in CODERS), None)

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def reference_of(name: str, version: str) -> str:
-    """The reference of the model in a path, including `version` if it is set. Raises NotFound or InvalidRequest."""
+    """The reference to the model in a path, including `version` if it is set. Raises NotFound or InvalidRequest."""
     if not version:
         return name
     reference = ModelReference.parse(name)
@@ -29,7 +29,7 @@ def reference_of(name: str, version: str) -> str:
 def unversioned(
     endpoint: Callable[[Request, str, str], Awaitable[Response]],
 ) -> Callable[[Request, str], Awaitable[Response]]:
-    """Make the endpoint for a path without a version from the endpoint for the path with a version."""
+    """Return the endpoint for a path without a version, given the endpoint for the path with a version."""
 
     async def call(request: Request, name: str) -> Response:
         return await endpoint(request, name, "")

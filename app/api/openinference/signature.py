@@ -22,11 +22,14 @@ class TensorMetadata(msgspec.Struct, frozen=True):
 
 
 def inputs_of(config: ModelConfig) -> list[TensorMetadata]:
-    """A version's inputs. `text_pair` is optional."""
+    """A version's inputs. `text_pair` is optional.
+
+    The datatype of numbers is FP64, because FP32 has only seven digits: too few for values with a large offset.
+    """
     if config.task == "generation":
         return [TensorMetadata(PROMPT, "BYTES", [-1])]
     if config.input == "features":
-        return [TensorMetadata(SERIES, "FP32", [-1, -1, config.features])]
+        return [TensorMetadata(SERIES, "FP64", [-1, -1, config.features])]
     return [TensorMetadata(TEXT, "BYTES", [-1]), TensorMetadata(PAIR, "BYTES", [-1])]
 
 

@@ -31,7 +31,7 @@ class DurationStatistics(msgspec.Struct, frozen=True):
 
 
 class InferStatistics(msgspec.Struct, frozen=True):
-    """The durations of the phases of requests. Phases that are not measured separately are 0."""
+    """The number and duration of requests, by outcome and by phase. Phases that are not measured separately are 0."""
 
     success: DurationStatistics
     fail: DurationStatistics
@@ -54,7 +54,7 @@ class VersionStatistics(msgspec.Struct, frozen=True):
 
 
 class ServerStatistics(msgspec.Struct, frozen=True):
-    """Statistics by version, since this API process started."""
+    """Per-version statistics since this API process started."""
 
     model_stats: list[VersionStatistics]
 

@@ -26,7 +26,7 @@ class ModelPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class ServingEngine(msgspec.Struct, frozen=True, rename="camel"):
-    """An engine that has the version loaded, in the format of a TorchServe worker. `memoryUsage` is in bytes."""
+    """An engine that has loaded the version, in TorchServe's format for workers. `memoryUsage` is in bytes."""
 
     id: str
     status: str

@@ -31,7 +31,10 @@ PAGE = 100
 async def list_served_models(
     services: ServicesDep, principal: Principal, limit: int = PAGE, next_page_token: str | None = None
 ) -> Response:
-    """Returns the models that have a ready version, ordered by name. `nextPageToken` is present if there are more."""
+    """Returns the models that have a ready version, ordered by name.
+
+    `nextPageToken` is present if there are more models.
+    """
     page = await asyncio.to_thread(services.registry.list, principal, after=next_page_token, limit=limit)
     entries = [ModelEntry(model.name, model.newest.ref) for model in page.items if model.newest is not None]
     return JsonReply(ModelPage(entries, page.items[-1].name if page.has_more else None))

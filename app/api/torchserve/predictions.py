@@ -21,6 +21,7 @@ from app.api.torchserve.references import reference_of
 from app.inference.generation import GenerationRequest
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.scoring import activate, ranked
+from app.inference.versions import ResolvedVersion
 from app.wire.engine import SamplingParams
 
 router = APIRouter(tags=["TorchServe"])
@@ -84,9 +85,12 @@ async def _answer(request: Request, reference: str) -> Response:
     if version.config.task == "generation":
         return await _generated(request, caller, body, value)
     items = await inference.items(value, body.field)
-    check_reply_size(len(items), len(version.labels), len(version.labels), body.field)
     query = InferenceQuery(caller.reference, items, caller.principal, caller.seconds, param=body.field)
-    scored = await attended(request, inference.classify(query))
+
+    def check(version: ResolvedVersion) -> None:
+        check_reply_size(len(items), len(version.labels), len(version.labels), body.field)
+
+    scored = await attended(request, inference.classify(query, check))
     return await build_reply(scored, partial(_scored_reply, scored, body))
 
 
@@ -96,7 +100,7 @@ def _scored_reply(scored: ScoredBatch, body: PredictionRequest) -> Response:
 
 
 def _result(row: list[float], scored: ScoredBatch) -> Any:
-    """Each label's probability, in descending order, or a regression's value."""
+    """Each label's probability, in descending order, or the predicted value for a regression."""
     task = scored.version.config.task
     if task == "regression":
         return row[0]

@@ -47,7 +47,7 @@ function figures({ versions, figures: values, best, different_rows }) {
   });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Metrics of each version" }),
-    different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} figures were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
+    different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
 function paired(versions, signal) {

@@ -76,7 +76,7 @@ function byVersion() {
   return table([
     { name: "Version", kind: "long", cell: (row) => versionLink(row.name) }, { name: "Requests", kind: "number", cell: (row) => compact(row.requests) },
     { name: "Mean", kind: "number", cell: (row) => milliseconds((row.seconds / Math.max(1, row.requests)) * 1000) },
-    { name: "Median", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95th percentile", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
+    { name: "Median ≤", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95th percentile ≤", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
     { name: "Tokens", kind: "number", narrow: false, cell: (row) => compact(row.tokens) }, { name: "Running", kind: "number", cell: (row) => number(row.running) },
   ], rows, { caption: "Requests of each version" });
 }

@@ -1,4 +1,4 @@
-"""Writes language models as GPT-2 or as one of the families with the structure of Llama."""
+"""Writes language models as GPT-2 or as one of the families that share Llama's structure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GPT2_NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
 
 
 def decoder_content(version: SourceVersion) -> DirectoryContent:
-    """Return the files of a language model for transformers. Raises ExportRefused."""
+    """Return the files of a language model in the format of transformers. Raises ExportRefused."""
     config = version.config
     gpt2 = config.positions == "learned"
     wrong = differences(config, {**COMMON, **(GPT2 if gpt2 else LLAMA)})
@@ -32,8 +32,8 @@ def decoder_content(version: SourceVersion) -> DirectoryContent:
         wrong.append(f"kv_heads is {config.kv_heads}, activation is {config.activation}")
     if wrong:
         raise ExportRefused(
-            f"transformers has no language model with the layers of this version: {', '.join(wrong)}; serve it with "
-            "this service, which `ostinato export` and `ostinato import` also move to another machine"
+            f"transformers has no language model with the layers of this version: {', '.join(wrong)}; serve the "
+            "version with this service, and use `ostinato export` and `ostinato import` to move it to another machine"
         )
     content = _gpt2(version) if gpt2 else _llama(version)
     end = None if version.tokenizer is None else version.tokenizer.eos_id
@@ -73,13 +73,13 @@ def _llama(version: SourceVersion) -> DirectoryContent:
 
 
 def _family(config: ModelConfig) -> str:
-    """The family with the options of this decoder. Raises ExportRefused if no family supports all of these options."""
+    """The family that has this decoder's options. Raises ExportRefused if no family supports all of these options."""
     options = {"SmolLM3": bool(config.rotary_skip), "Qwen2": config.qkv_bias, "Qwen3": config.qk_norm}
     chosen = [name for name, used in options.items() if used]
     wide = config.key_width * config.heads != config.width
     if len(chosen) > 1 or (wide and chosen in (["Qwen2"], ["SmolLM3"])):
         used = [name for name in ("rotary_skip", "qkv_bias", "qk_norm", "head_width") if getattr(config, name)]
-        raise ExportRefused(f"no family of transformers has all of {', '.join(used)}; serve this version here")
+        raise ExportRefused(f"no model family of transformers has all of {', '.join(used)}; serve it with this service")
     return chosen[0] if chosen else "Llama"
 
 

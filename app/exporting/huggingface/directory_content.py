@@ -1,4 +1,4 @@
-"""The parts of a directory in the layout of Hugging Face, before they are written."""
+"""The parts of a directory in Hugging Face's layout, before they are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Modules:
-    """The files of sentence-transformers, by path: JSON values, and weights of modules."""
+    """The files of sentence-transformers, by path: JSON values and module weights."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, Tensors] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Modules:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryContent:
-    """The content of config.json, the tensors under their names in transformers, and further modules, if any."""
+    """The content of config.json, the tensors under their names in transformers, and additional modules, if any."""
 
     config: dict[str, Any]
     tensors: Tensors

@@ -1,4 +1,4 @@
-"""Writes encoders as BERT, DistilBERT or EuroBERT, with a head, or with the modules of sentence-transformers."""
+"""Writes encoders as BERT, DistilBERT or EuroBERT models, with a head or with the modules of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def encoder_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _attention(config: ModelConfig) -> list[str]:
-    """The fields that describe another attention or MLP than that of BERT."""
+    """The fields that describe an attention or MLP different from BERT's."""
     wrong = [] if config.groups == config.heads else [f"kv_heads is {config.kv_heads}"]
     wrong += [] if config.key_width * config.heads == config.width else [f"head_width is {config.head_width}"]
     return wrong + ([] if config.activation in encoders.ACTIVATIONS else [f"activation is {config.activation}"])

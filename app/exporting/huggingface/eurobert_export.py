@@ -1,4 +1,4 @@
-"""Writes Transformers with rotary positions, such as those that are trained here, as EuroBERT."""
+"""Writes Transformers with rotary positions, such as those trained here, as EuroBERT models."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _head(version: SourceVersion) -> Tensors:
-    """A head with a hidden layer that computes the outputs of ours, which has none.
+    """A head with a hidden layer that computes the same outputs as our head, which has no hidden layer.
 
-    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, it computes the outputs and their
-    negatives, and the last layer subtracts them.
+    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, the hidden layer computes the outputs and
+    their negatives, and the last layer subtracts them.
     """
     weight, bias = last_layer(version)
     count, width = weight.shape

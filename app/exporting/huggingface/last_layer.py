@@ -1,4 +1,4 @@
-"""The last layer of a head with the calibration, and the names of its outputs."""
+"""The last layer of a head, including the calibration, and the names of its outputs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def check_fields(wrong: list[str]) -> None:
 def last_layer(version: SourceVersion) -> tuple[Array, Array]:
     """The weight and the bias of the last layer, multiplied by the calibration.
 
-    Other programs therefore compute the probabilities of the service. Raises ExportRefused for a regression whose
-    values are too far from 0, relative to their standard deviation, for float32.
+    Other programs therefore compute the same probabilities as the service. Raises ExportRefused for a regression whose
+    values are so far from 0, relative to their standard deviation, that float32 is not precise enough.
     """
     weight = version.tensors["head.weight"]
     bias = version.tensors.get("head.bias", np.zeros(len(weight), np.float32))
@@ -43,8 +43,8 @@ def _check_precision(std: float, mean: float) -> None:
     spacing = float(np.spacing(np.float32(abs(mean))))
     if spacing > COARSE * std:
         raise ExportRefused(
-            f"transformers computes values in float32, and near the mean {mean:g}, float32 has only multiples of "
-            f"{spacing:g}, which is too coarse for a standard deviation of {std:g}; use --format onnx"
+            f"transformers computes values in float32, which can represent only multiples of {spacing:g} near the mean "
+            f"{mean:g}; this is too coarse for a standard deviation of {std:g}; use --format onnx"
         )
 
 

@@ -1,4 +1,4 @@
-"""The layers of Llama, which many families share: their names in transformers, and their entries of config.json."""
+"""The layers of Llama, which many families share: their names in transformers, and their entries in config.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {0: "default", 1: "linear", 4: "llama3"}
 
 
 def llama_settings(config: ModelConfig) -> dict[str, Any]:
-    """The sizes of the layers, in config.json of transformers."""
+    """The sizes of the layers, as entries of a config.json for transformers."""
     return {
         "vocab_size": config.vocab_size, "hidden_size": config.width, "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads, "num_key_value_heads": config.groups, "head_dim": config.key_width,

@@ -1,4 +1,4 @@
-"""The modules of sentence-transformers after an encoder: pooling, and a normalisation or the last layer of a head."""
+"""The sentence-transformers modules after an encoder: pooling, and a normalisation or the last layer of a head."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def modules(version: SourceVersion) -> Modules:
-    """Return the files for a version for embeddings, or for a version with a head of a single layer after the pooling.
+    """Return the files for an embedding version, or for a version whose head is a single layer after the pooling.
 
-    Raises ExportRefused for another pooling or head.
+    Raises ExportRefused for any other pooling or head.
     """
     config = version.config
     if config.head_widths or config.pooling not in POOLINGS:
@@ -42,7 +42,7 @@ def modules(version: SourceVersion) -> Modules:
 
 
 def _listed(*paths: str) -> list[dict[str, Any]]:
-    """The list of modules. The first is the network, in the main folder."""
+    """The list of modules. The first module is the network, in the main folder."""
     return [
         {"idx": index, "name": str(index), "path": path, "type": f"{PACKAGE}.{path[2:] or 'Transformer'}"}
         for index, path in enumerate(paths)

@@ -1,4 +1,4 @@
-"""Writes a version as a directory in the layout of Hugging Face, for `ostinato export` on the user's machine.
+"""Writes a version as a directory in Hugging Face's layout, for `ostinato export` on the user's machine.
 
 Imports neither torch nor transformers.
 """
@@ -23,7 +23,7 @@ METADATA = {"format": "pt"}  # transformers rejects files without this entry
 def write_directory(version: SourceVersion, target: Path) -> str:
     """Write a version to the new directory `target`, and return the name of its class in transformers.
 
-    Raises ExportRefused for a version that no family of transformers can compute.
+    Raises ExportRefused for a version that no model family in transformers can compute.
     """
     content = content_of(version)
     target.mkdir(parents=True)

@@ -40,7 +40,7 @@ class Graph:
         return self.constant(np.array(values, np.int64), "integers")
 
     def number(self, value: int) -> str:
-        """Add a constant integer without dimensions."""
+        """Add a scalar integer constant."""
         return self.constant(np.array(value, np.int64), "number")
 
     def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
@@ -59,7 +59,7 @@ class Graph:
         return product if bias is None else self.add("Add", product, self.constant(bias, "bias"))
 
     def size(self, x: str, axis: int) -> str:
-        """The size of one dimension, as an integer without dimensions."""
+        """The size of one dimension, as an integer scalar."""
         return self.add("Gather", self.add("Shape", x), self.number(axis), axis=0)
 
     def span(self, end: str) -> str:
@@ -77,6 +77,8 @@ class Graph:
             return self._gelu(x, name == "gelu_tanh")
         if name in ("elu", "leaky_relu"):
             return self.add("Elu", x, alpha=1.0) if name == "elu" else self.add("LeakyRelu", x, alpha=0.01)
+        if name != "none":
+            raise ValueError(f"this export has no ONNX operations for the activation {name!r}")
         return x
 
     def _gelu(self, x: str, approximate: bool) -> str:

@@ -50,7 +50,7 @@ def _tokens(graph: Graph, version: SourceVersion, ids: str) -> str:
 
 
 def _numbers(graph: Graph, version: SourceVersion, steps: str) -> str:
-    """Standardise the steps, and project them if the network does."""
+    """Standardise the steps, and project them if the network has a projection."""
     weights, config = version.tensors, version.config
     if scales := version.raw.get("normalization"):
         dtype = version.number_type

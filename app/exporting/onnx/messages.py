@@ -1,4 +1,4 @@
-"""Writes the messages of an ONNX file in the wire format of protocol buffers, without the package onnx.
+"""Writes the messages of an ONNX file in the protocol buffers wire format, without using the `onnx` package.
 
 The numbers of the fields are those of onnx.proto, which never change. Reference: onnx.ai/onnx/repo-docs/IR.html
 """

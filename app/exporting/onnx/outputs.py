@@ -50,7 +50,7 @@ def _head(graph: Graph, version: SourceVersion, vector: str) -> str:
 
 
 def _calibrated(graph: Graph, version: SourceVersion, outputs: str) -> str:
-    """Apply the calibration, or the scale of a regression's values, which are float64 as in the service."""
+    """Apply the calibration or, for a regression, the scale of the values. Values are float64, as in the service."""
     if version.config.task == "regression":
         outputs = graph.add("Cast", outputs, to=messages.DOUBLE)
     if (calibration := version.calibration) is None:
@@ -100,5 +100,5 @@ def _last(graph: Graph, version: SourceVersion, hidden: str, padding: Padding) -
 
 
 def _step(graph: Graph, hidden: str, index: str) -> str:
-    """The vector (B, D) of the step `index` (B) of each row."""
+    """The vector (B, D) at step `index` (B) of each row."""
     return graph.add("GatherND", hidden, graph.add("Unsqueeze", index, graph.integers(1)), batch_dims=1)

@@ -14,7 +14,7 @@ from app.exporting.source_version import SourceVersion
 from app.importing.pytorch.tensors import Array, Tensors
 from models.config import ModelConfig
 
-HIDDEN_SCORE = -1e30  # added to the scores of padding and of later steps; their weights become exactly 0
+HIDDEN_SCORE = -1e30  # added to the scores of padding, whose weights become exactly 0
 
 
 class TransformerGraph:
@@ -112,7 +112,7 @@ class TransformerGraph:
         return graph.add("Mul", graph.add("Div", x, root), graph.constant(weight, "gain"))
 
     def _hidden_scores(self) -> str:
-        """A mask (B, 1, 1, T) that is added to the scores of attention."""
+        """A mask (B, 1, 1, T) that is added to the attention scores."""
         graph = self.graph
         padded = graph.add("Cast", graph.add("Not", self.padding.real), to=messages.FLOAT)
         scores = graph.add("Mul", padded, graph.constant(HIDDEN_SCORE))
@@ -140,7 +140,7 @@ class TransformerGraph:
         return np.outer(np.arange(self.config.context_length), rates)
 
     def _first(self, table: Array) -> str:
-        """The rows of a table for the steps of the input."""
+        """The rows of a table that correspond to the steps of the input."""
         graph = self.graph
         end = graph.add("Unsqueeze", self.padding.steps, graph.integers(0))
         return graph.add("Slice", graph.constant(table, "positions"), graph.integers(0), end, graph.integers(0))

@@ -62,13 +62,13 @@ def _check(version: SourceVersion) -> None:
     if config.task == "generation":
         remedy = "use --format huggingface" if config.architecture == "transformer" else "keep the tar archive"
         raise ExportRefused(
-            "language models cannot be exported to ONNX, only classifiers, regressions and encoders for embeddings; "
+            "only classifiers, regressions and encoders for embeddings can be exported to ONNX, not language models; "
             + remedy
         )
     if config.ngram_buckets:
         raise ExportRefused(
-            "the n-gram branch of this version reads the characters of a text, which ONNX cannot; train a network with "
-            "--no-ngrams, or fine-tune an imported encoder"
+            "the n-gram branch of this version reads the characters of a text, which ONNX cannot do; train a network "
+            "with --no-ngrams, or fine-tune an imported encoder"
         )
     if sum(tensor.nbytes for tensor in version.tensors.values()) > LIMIT - SLACK:
         raise ExportRefused(TOO_LARGE)

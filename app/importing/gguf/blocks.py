@@ -38,17 +38,17 @@ def dequantized(data: Bytes, kind: BlockKind, shape: tuple[int, ...]) -> Array:
 
 
 def _half(blocks_N2: Bytes) -> Array:
-    """Return the float16 stored in two bytes of each block, (N, 1)."""
+    """Return the float16 stored in two bytes of each block, with shape (N, 1)."""
     return np.ascontiguousarray(blocks_N2).view("<f2").astype(np.float32)
 
 
 def _nibbles(bytes_NB: Bytes) -> NDArray[np.uint8]:
-    """Return the low four bits of each byte, followed by the high four bits of each byte, (N, 2 B)."""
+    """Return the low four bits of each byte, followed by the high four bits of each byte. The shape is (N, 2 B)."""
     return np.concatenate((bytes_NB & 15, bytes_NB >> 4), axis=1)
 
 
 def _fifth_bits(bits_N4: Bytes) -> NDArray[np.uint8]:
-    """Return the fifth bits of 32 numbers, each as 0 or 16, (N, 32)."""
+    """Return the fifth bits of 32 numbers, each as 0 or 16. The shape is (N, 32)."""
     bits: Bytes = np.unpackbits(np.ascontiguousarray(bits_N4), axis=1, bitorder="little") * np.uint8(16)
     return bits
 
@@ -85,7 +85,7 @@ def _q4_k(blocks: Bytes) -> NDArray[Any]:
     low, high, mixed = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate((low & 63, (mixed & 15) | (low >> 6 << 4)), axis=1)
     minima = np.concatenate((high & 63, (mixed >> 4) | (high >> 6 << 4)), axis=1)
-    # Each 32 bytes have the low halves of one part and the high halves of the next.
+    # Each group of 32 bytes contains the low halves of one part and the high halves of the next part.
     numbers = np.stack([_nibbles(blocks[:, at : at + 32]) for at in range(16, 144, 32)], axis=1).reshape(-1, 8, 32)
     factors, offsets = _half(blocks[:, :2]) * scales, _half(blocks[:, 2:4]) * minima
     return factors[:, :, None] * numbers - offsets[:, :, None]

@@ -1,4 +1,4 @@
-"""Renames the metadata and the tensors of a GGUF file as in transformers."""
+"""Renames the metadata and the tensors of a GGUF file to the names used in transformers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_config(file: GgufFile) -> SourceConfig:
     head = config.count("head_dim", default=max(1, width // heads))
     for key in IGNORED:
         if own.get(key, head) != head:
-            raise ForeignFileInvalid(f"{prefix}{key} is {own[key]!r:.40}; it must be the width of a head ({head})")
+            raise ForeignFileInvalid(f"{prefix}{key} is {own[key]!r:.40}; it must equal the width of a head ({head})")
     return config
 
 
@@ -91,8 +91,8 @@ def read_tensors(file: GgufFile, config: SourceConfig) -> Tensors:
 def _unpermuted(numbers: Array, part: str, config: SourceConfig) -> Array:
     """Return the rows of a query or key projection in the order used by transformers.
 
-    Files of the architecture `llama` order the rows so that adjacent rows are rotated together. Our networks rotate row
-    k of a head together with row k + K/2.
+    Files with the `llama` architecture order the rows so that adjacent rows are rotated together. Our networks rotate
+    row k of a head together with row k + K/2.
     """
     if config.get("model_type") != "llama" or part not in ("attn_q", "attn_k"):
         return numbers

@@ -56,13 +56,13 @@ def read_gguf(path: Path) -> GgufFile:
     data = np.memmap(path, np.uint8, mode="r")
     cursor = _Cursor(data)
     if cursor.take(4).tobytes() != MAGIC or cursor.number("<u4") not in VERSIONS:
-        raise ForeignFileInvalid(f"{path.name} is not a GGUF file of version 2 or 3, in little-endian order")
+        raise ForeignFileInvalid(f"{path.name} is not a little-endian GGUF file of version 2 or 3")
     tensors, entries = cursor.count("<u8"), cursor.count("<u8")
     metadata: dict[str, Any] = {}
     for _ in range(entries):
         name = cursor.string(NAME_LIMIT)
         if name in metadata:
-            raise ForeignFileInvalid(f"the metadata {name[:80]!r} is in the file twice")
+            raise ForeignFileInvalid(f"the metadata key {name[:80]!r} occurs twice in the file")
         metadata[name] = cursor.value(int(cursor.number("<u4")))
     infos = [_read_info(cursor) for _ in range(tensors)]
     return GgufFile(metadata, _place(infos, cursor.position, metadata, len(data)), data)

@@ -74,7 +74,7 @@ def _check(settings: dict[str, Any]) -> None:
 
 
 def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
-    """Return the tensors of the base with the adapter. `prefix` begins the names of the body's tensors.
+    """Return the base's tensors with the adapter merged into them. The names of the body's tensors begin with `prefix`.
 
     Raises ForeignFileInvalid if the adapter does not fit the base.
     """
@@ -91,7 +91,7 @@ def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
     if rest := [name for name in parts if "lora_" in name]:
         raise ForeignFileInvalid(f"{WEIGHTS}: the tensor {rest[0][:80]!r} cannot be imported")
     if not names:
-        raise ForeignFileInvalid(f"{WEIGHTS} contains no matrices of LoRA")
+        raise ForeignFileInvalid(f"{WEIGHTS} contains no LoRA matrices")
     tensors |= parts  # modules that were trained as a whole, such as a head
     if HEAD not in tensors and not adapter.classifies and (trained := [name for name in EMBEDDINGS if name in parts]):
         raise ForeignFileInvalid(

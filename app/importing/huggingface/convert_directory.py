@@ -79,7 +79,7 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:
-    """Limit the context length to the maximum length of the original program, which cuts longer texts."""
+    """Limit the context length to the original program's maximum length, because it cuts longer texts."""
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": model.modules.longest,
@@ -93,7 +93,7 @@ def _limit_length(body: ForeignBody, model: SourceModel) -> None:
         body.tensors["body.positions.weight"] = positions[: body.fields["context_length"]]
     if model.modules.lowercase and model.tokenizer.encode("Aa Bb") != model.tokenizer.encode("aa bb"):
         raise ForeignFileInvalid(
-            "sentence_bert_config.json: do_lower_case lowercases texts before a tokenizer that reads capital letters"
+            "sentence_bert_config.json: do_lower_case lowercases texts, but the tokenizer is case-sensitive"
         )
 
 

@@ -20,7 +20,7 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True, slots=True)
 class DecoderFamily:
-    """The reader for the models of one `model_type`. `tied` is the default of tie_word_embeddings."""
+    """Reads models with a particular `model_type`. `tied` is the default of tie_word_embeddings."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors, Answers], ForeignBody]

@@ -14,7 +14,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """Reads the models with one `model_type`. The tensors of a base model have no `prefix`."""
+    """Reads models with a particular `model_type`. The tensors of a base model have no `prefix`."""
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]

@@ -56,7 +56,8 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
         task = config.choice("problem_type", options=PROBLEMS)
         if task == "regression" and outputs != 1:
             raise ForeignFileInvalid(
-                f"{config.name}: problem_type is regression with {outputs} values; only one can be"
+                f"{config.name}: problem_type is regression with {outputs} values; only regression with one value is "
+                "supported"
             )
         return task
     if outputs == 1:

@@ -13,7 +13,7 @@ from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class ForeignBody:
-    """The fields of a `ModelConfig` that describe a body, and the weights under the names in our networks."""
+    """The fields of a `ModelConfig` that describe a body, and the weights under the names that our networks use."""
 
     fields: dict[str, Any]
     tensors: Tensors

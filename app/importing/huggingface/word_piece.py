@@ -20,7 +20,9 @@ def word_piece(folder: Path) -> dict[str, Any]:
     """
     settings = read_object(folder / "tokenizer_config.json")
     if settings.get("tokenizer_class") not in TOKENIZERS:
-        raise ForeignFileInvalid(f"{WORDS}: tokenizer_class is not that of BERT; create a tokenizer.json from it")
+        raise ForeignFileInvalid(
+            f"{WORDS}: tokenizer_class does not name a BERT tokenizer; create a tokenizer.json from this tokenizer"
+        )
     words = _words(folder / WORDS)
     added = [
         {"id": words[token], "content": token, "special": True, "single_word": False, "lstrip": False, "rstrip": False,

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from app.importing.pytorch.functions import ask_function
 from app.importing.pytorch.network import InferredNetwork, assemble, fill_biases
 from app.importing.pytorch.parts import POSITIONS, UnknownNetwork, one_prefix, split_layers
 from app.importing.pytorch.roles import find_roles
@@ -61,8 +62,8 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
         "final_norm": "body.norm.weight" in weights,
         "norm_eps": answers.number("norm_eps", 1e-5, "PyTorch's default layer_norm_eps"),
         "heads": _heads(width, answers),
-        "activation": answers.ask(
-            Question("activation", "which activation do the layers use?", ("relu", "gelu"), "relu")
+        "activation": ask_function(
+            "activation", "which activation do the layers use?", answers, ("relu", "gelu"), "relu"
         ),
         "norm_first": answers.ask(
             Question("norm_first", "is the norm applied before each sublayer (pre-norm)?", ("no", "yes"), "no")
@@ -75,7 +76,7 @@ def infer_encoder(tensors: Tensors, answers: Answers, order: list[str] | None) -
 
 
 def _stack(tensors: Tensors) -> tuple[str, re.Pattern[str]]:
-    """Return the prefix of the encoder's layers, and a pattern for the names of their tensors.
+    """Return the prefix of the encoder's layer names, and a pattern for the names of the layers' tensors.
 
     The pattern's groups are the layer's number, which is empty for a single layer, and the name within the layer.
     """
@@ -92,7 +93,7 @@ def _heads(width: int, answers: Answers) -> int:
 
 
 def _drop_template(rest: Tensors, answers: Answers) -> None:
-    """Remove the layer that `nn.TransformerEncoder` has copied, if the user confirms that it is not used itself.
+    """Remove the layer that `nn.TransformerEncoder` has copied, if the user confirms that the network does not use it.
 
     A module that assigns this layer to an attribute, as in `self.layer = …`, saves the layer a second time, in addition
     to the encoder.
@@ -107,7 +108,7 @@ def _drop_template(rest: Tensors, answers: Answers) -> None:
 
 
 def _take_positions(rest: Tensors, width: int, answers: Answers) -> tuple[Array, str]:
-    """Return the position table (steps, width), and its description for the computation.
+    """Return the position table (steps, width), and its name in the printed computation.
 
     A learned table is removed from `rest`. A table that is not learned is sinusoidal or, without positions, filled with
     zeros.

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from app.importing.pytorch.folding import merge, project
+from app.importing.pytorch.functions import ask_function, describe_function
 from app.importing.pytorch.parts import Layer, UnknownNetwork
 from app.importing.pytorch.roles import Chain, Roles
 from app.importing.pytorch.tensors import Tensors
 from app.importing.questions import Answers, Question
 from app.wording import counted
-from models.choices import ACTIVATIONS
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
@@ -23,8 +23,9 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
         outputs = "output of the input layer" if len(roles.inputs) == 1 else "output of each of the input layers"
         text = f"which function is applied to the {outputs} {names}?"
-        function = answers.ask(Question("input_activation", text, ACTIVATIONS))
-        after = [layer.name if function == "none" else f"{layer.name}, {function}" for layer in roles.inputs]
+        function = ask_function("input_activation", text, answers)
+        shown = "" if function == "none" else f", {describe_function(function)}"
+        after = [f"{layer.name}{shown}" for layer in roles.inputs]
     entry = fields.get("input_width", fields["width"])
     embedding = roles.embedding
     if embedding is None and _kind_of_steps(answers) == "one_hot":
@@ -50,7 +51,7 @@ def _add_embedding(
     reason = "a text is read in full and without padding; a program that truncates or pads texts gives other results"
     answers.assume("padding", "none", reason, ("none",))
     if fields["architecture"] == "transformer" and not inputs:
-        text = "are the embeddings multiplied by the square root of the width before the positions are added?"
+        text = "are the embeddings multiplied by the square root of the width before positions are added?"
         if answers.ask(Question("embedding_scale", text, ("no", "yes"), "no")) == "yes":
             # our networks do not scale embeddings, so the factor is multiplied into the table
             table = table * np.float32(math.sqrt(table.shape[1]))

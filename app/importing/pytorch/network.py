@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import InvalidRequest
+from app.importing.pytorch.functions import ask_function, describe_function
 from app.importing.pytorch.inputs import add_input
 from app.importing.pytorch.parts import Norm, UnknownNetwork
 from app.importing.pytorch.roles import Roles
@@ -60,7 +61,7 @@ def assemble(
     fields["output_activation"] = function = answers.assume(
         "output_activation", "none", f"no function is applied before {roles.head[0].name!r}", ACTIVATIONS
     )
-    steps += [] if function == "none" else [function]
+    steps += [] if function == "none" else [describe_function(function)]
     steps += _add_head(fields, weights, roles, answers)
     steps.append(_add_outputs(fields, weights, answers))
     return InferredNetwork(fields, weights, _shown(steps))
@@ -95,8 +96,8 @@ def _add_norm(fields: dict[str, Any], weights: Tensors, norms: list[Norm], answe
         place = answers.assume("norm", "steps", f"{norm.name!r} is applied to the body's output", ("steps",))
     else:
         text = (
-            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or to the one vector that "
-            "the head reads (pooled)? A norm in any other place cannot be imported"
+            f"is the norm {norm.name!r} applied to the body's output at every step (steps), or only to the vector "
+            "that the head reads (pooled)? A norm in any other place cannot be imported"
         )
         place = answers.ask(Question("norm", text, ("steps", "pooled")))
     weights |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
@@ -126,10 +127,11 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
     if not hidden:
         return f"sum of the steps, weighted by the softmax of {query.name}"
     text = f"which function is applied between {names}?"
-    fields["pooling_activation"] = function = answers.ask(Question("pooling_activation", text, ACTIVATIONS))
+    fields["pooling_activation"] = function = ask_function("pooling_activation", text, answers)
     fields["pooling_width"] = hidden[0].outputs
+    shown = describe_function(function)
     weights |= {"pooling.hidden.weight": hidden[0].weight, "pooling.hidden.bias": hidden[0].some_bias}
-    return f"sum of the steps, weighted by the softmax of {hidden[0].name}, {function}, {query.name}"
+    return f"sum of the steps, weighted by the softmax of {hidden[0].name}, {shown}, {query.name}"
 
 
 def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
@@ -138,11 +140,11 @@ def _add_head(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
         return [last.name]
     names = ", ".join(repr(layer.name) for layer in hidden)
     text = f"which function is applied after each head layer except the last ({names})?"
-    function = answers.ask(Question("head_activation", text, ACTIVATIONS))
+    function = ask_function("head_activation", text, answers)
     fields |= {"head_widths": tuple(layer.outputs for layer in hidden), "head_activation": function}
     for number, layer in enumerate(hidden):
         weights |= {f"head_layers.{number}.weight": layer.weight, f"head_layers.{number}.bias": layer.some_bias}
-    return [*(f"{layer.name}, {function}" for layer in hidden), last.name]
+    return [*(f"{layer.name}, {describe_function(function)}" for layer in hidden), last.name]
 
 
 def _add_outputs(fields: dict[str, Any], weights: Tensors, answers: Answers) -> str:
@@ -184,10 +186,13 @@ def _task(outputs: int, vocabulary: int, answers: Answers) -> str:
 
 def _task_of_one_output(answers: Answers) -> str:
     tasks = ("regression", "classification", "multilabel")
-    if answers.labels is not None and answers.labels > 2:
+    if answers.labels is not None and answers.labels > 2 and answers.get("task") != "regression":
+        entry = answers.labels_entry
+        where = "were given" if entry is None else f"are in the file's entry {entry!r}"
+        way_out = "" if entry is None else "; for a value, add --task regression, which ignores the entry"
         raise InvalidRequest(
-            f"{answers.labels} labels were given, but the network has one output: the output can be the logit of the "
-            "second of two labels, the logit of one label, or a value without labels",
+            f"{answers.labels} labels {where}, but the network has one output: the output can be the logit of the "
+            f"second of two labels, the logit of one label, or a value without labels{way_out}",
             param="labels",
         )
     if answers.labels in (1, 2):
@@ -225,7 +230,8 @@ def _body(fields: dict[str, Any]) -> str:
     if fields["architecture"] == "transformer":
         causal = ", causal" if fields["task"] == "generation" else ""
         order = "pre-norm" if fields["norm_first"] else "post-norm"
-        kind = f"{counted(fields['heads'], 'head')}, {fields['activation']}, {order}{causal}"
+        function = describe_function(fields["activation"])
+        kind = f"{counted(fields['heads'], 'head')}, {function}, {order}{causal}"
         return f"Transformer encoder ({sizes}, {kind})"
     kind = fields["architecture"].upper()
     sizes = f"{fields['nonlinearity']}, {sizes}" if kind == "RNN" else sizes

@@ -99,7 +99,7 @@ def split_layers(tensors: Tensors) -> tuple[list[Layer], list[Norm]]:
             continue
         used |= {name, layer + "bias"}
     if unknown := [name for name in tensors if name not in used]:
-        raise UnknownNetwork("these tensors do not belong to a part that can be imported", unknown, tensors)
+        raise UnknownNetwork("these tensors belong to parts that cannot be imported", unknown, tensors)
     return layers, norms
 
 

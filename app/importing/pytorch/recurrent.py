@@ -118,7 +118,7 @@ def _stacked(tensors: Tensors, names: list[str], answers: Answers) -> Tensors:
 
 
 def _fit(parts: list[Tensors]) -> bool:
-    """Whether each module's input size is the output size of the previous module, and all layers are alike.
+    """Whether each module's input size equals the previous module's output size, and all layers are alike.
 
     Layers are alike if they have the same kind, width and number of directions, and either all or none have biases.
     """

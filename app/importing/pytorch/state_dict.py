@@ -153,8 +153,17 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
                 "weights", f"which of these entries contains the weights? The usual entry is {usual}", tuple(candidates)
             )
         )
-    extras = {str(name): item for name, item in value.items() if str(name) != key.partition("/")[0]}
-    return candidates[key], extras
+    return candidates[key], _extras(value, key)
+
+
+def _extras(value: dict[Any, Any], path: str) -> dict[str, Any]:
+    """Return the entries of the file beside the state dict at `path`, which is a key, or two keys joined by a slash."""
+    extras = {str(name): item for name, item in value.items()}
+    if path in extras:
+        del extras[path]
+        return extras
+    outer = path.partition("/")[0]
+    return extras | {f"{outer}/{name}": item for name, item in extras.pop(outer).items() if f"{outer}/{name}" != path}
 
 
 def _state_dicts(value: dict[Any, Any], path: str = "") -> Iterator[tuple[str, dict[str, StoredTensor]]]:

@@ -57,7 +57,7 @@ class StoredTensor:
 
 
 def check_name(name: Name) -> Name:
-    """Return `name` if it is one that state dicts need. Raises ForeignFileInvalid for any other name."""
+    """Return `name` if it is one of the names that state dicts need. Raises ForeignFileInvalid for any other name."""
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(
@@ -96,7 +96,7 @@ def build(called: Any, arguments: Any) -> Any:
             return _make_tensor(*arguments)
         case ("torch._utils", "_rebuild_parameter") if arguments and isinstance(arguments[0], StoredTensor):
             return arguments[0]
-    raise TypeError("a call of a storage type")
+    raise TypeError("a call to a storage type")
 
 
 def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> StoredTensor:

@@ -131,7 +131,7 @@ class EngineClient:
             self._kept = digests
 
     def unload(self, digest: str) -> None:
-        """Request that the engine unload a version once it has no open requests. New requests are not sent to it."""
+        """Send no new requests for a version, and ask the engine to unload it once it has no open requests."""
         self._holdings.discard(digest)
         self._send(wire.Unload(digest))
 

@@ -22,7 +22,7 @@ def dispatch(client: EngineClient, work: Work, quarantine: Quarantine) -> Abstra
 
 
 class _AmongOthers:
-    """Sends work alongside other work.
+    """Sends work that runs concurrently with other work.
 
     This is a class, because generator-based context managers are several times slower.
     """

@@ -42,7 +42,7 @@ class Liveness:
         self.decided.set()
 
     def excuse(self) -> None:
-        """Give the engine at least half of `HEARTBEAT_LIMIT` from now.
+        """Allow the engine at least half of `HEARTBEAT_LIMIT` from now for its next heartbeat.
 
         Called after the event loop was blocked and could not read heartbeats.
         """

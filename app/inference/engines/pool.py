@@ -107,11 +107,11 @@ class EnginePool:
         return min(holders, key=lambda c: c.open_requests) if holders else None
 
     async def engine_for(self, digest: str, prepare: Callable[[], Awaitable[wire.Load]], until: float) -> EngineClient:
-        """Return an engine that has the version loaded. If there is no such engine, load the version into one.
+        """Return an engine that has loaded the version. If there is no such engine, load the version into one.
 
         `prepare` fetches the version's files and creates the Load message. Raises a failed load's error, or
-        Unavailable: `loading` if the load is not finished by the monotonic time `until`, `engine_lost` if no engine is
-        alive.
+        Unavailable: `loading` if the load is not finished by the monotonic time `until`, or `engine_lost` if no engine
+        is alive.
         """
         await self._heard(until)
         client = self.holder(digest)
@@ -160,7 +160,7 @@ class EnginePool:
                 return
 
     def _emptiest(self) -> EngineClient:
-        """The live engine whose loaded weights have the smallest total size. Raises Unavailable if there is none."""
+        """The live engine with the smallest total size of loaded weights. Raises Unavailable if no engine is alive."""
         living = self.living
         if not living:
             raise Unavailable("no engine is running; try again in a moment", code="engine_lost", retry_after=1.0)

@@ -4,18 +4,18 @@ Every request that was open when an engine died is a suspect until it ends or ma
 A request that crashes engines is assumed to do so at the same point every time. Suspects are tried one after another;
 at first, each suspect runs separately from all other requests (see `dispatch`). If an engine dies with exactly one
 suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
-conviction is reversed if another request that was open at the same crash is convicted later.
+conviction is reversed if another request that was open during the same crash is convicted later.
 
 If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
-not caused by a request. After a second crash at which the same suspect was open, all trials are exclusive. A request
-that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each additional
-engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier suspects
-have repeated their progress before the crash. The delay is about the time for which the earlier suspects had been open
-when the engine died.
+not caused by a request. After a second crash during which the same suspect was open, all trials are exclusive. A
+request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
+additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
+suspects have again made as much progress as before the crash. The delay is about as long as the earlier suspects had
+been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
-at which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
+during which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def fingerprint(requests: Sequence[Request]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` is the number of crashes at which the suspect was open; `company` is the number of suspects in the last
-    crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
+    `crashes` is the number of crashes during which the suspect was open; `company` is the number of suspects in the
+    last crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
     true, other suspects wait until this one is cleared, so that another crash identifies the cause.
     """
 
@@ -135,9 +135,9 @@ class Quarantine:
             self._next_expiry = min((s.until for s in self._suspects.values()), default=math.inf)
 
     def _confirmed(self, mark: bytes, answers: int) -> Suspicion | None:
-        """Return the record of a suspect that was open at another crash without having made progress.
+        """Return the record of a suspect that was open during another crash and had made no more progress than before.
 
-        Returns None if the work was not a suspect or made more progress this time.
+        Returns None if the work was not a suspect, or has made more progress this time.
         """
         suspicion = self._suspects.get(mark)
         return suspicion if suspicion is not None and answers <= suspicion.answers else None
@@ -175,5 +175,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect if it has ended, or has made more progress than before, without another crash."""
+        """Clear a suspect that has ended, or has made more progress than before, without another crash."""
         self._suspects.pop(mark, None)

@@ -100,7 +100,7 @@ def _where(name: str, report: Mapping[str, Any], split: str) -> str:
     train, unit = report["train"], "characters" if report["model"] == "ngram" else "rows"
     text = f"{name} on the same {'text' if report['model'] == 'ngram' else 'rows'}"
     if train[unit] < train["of"]:
-        text = f"{name} fitted to {train[unit]:,} of the {train['of']:,} train {unit}"
+        text = f"{name} fitted to {train[unit]:,} of the {train['of']:,} training {unit}"
     held_out = report["splits"][split]
     if held_out[unit] < held_out["of"]:
         text += f", measured on {held_out[unit]:,} {split} {unit}"

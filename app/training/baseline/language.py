@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 8  # the maximum length of n-grams; shorter if the alphabet is large, so that an n-gram fits in 63 bits
-UNSEEN = 0x110000  # code points in Unicode: a character that is not in the train text may be any of them
+UNSEEN = 0x110000  # code points in Unicode: a character that is not in the training text may be any of them
 _BLOCK = 1 << 18
 
 
@@ -38,9 +38,10 @@ class NgramModel:
     """Predicts each symbol of a text from the preceding symbols. Symbols are as in `SymbolText`."""
 
     def __init__(self, text_T: NDArray[np.int64]) -> None:
-        """Count the n-grams of a train text, which must not be empty."""
+        """Count the n-grams in a training text, which must not be empty."""
         self._alphabet = np.unique(text_T)
-        self._size = len(self._alphabet) + 1  # plus one code for all symbols that are not in the train text
+        # one additional code represents all symbols that are not in the training text
+        self._size = len(self._alphabet) + 1
         self._bits = self._size.bit_length()
         self.order = min(order_for(self._size), len(text_T))
         codes_T = np.searchsorted(self._alphabet, text_T)

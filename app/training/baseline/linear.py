@@ -38,9 +38,9 @@ class Linear:
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to train rows.
+        """Fit to training rows.
 
-        Targets are as in `Rows.targets_N`. Always predicts the same class, if all rows have that class.
+        Targets are as in `Rows.targets_N`. If all rows have the same class, the model always predicts it.
         """
         if self.task == "classification" and len(np.unique(targets_N)) == 1:
             self._constant = targets_N[0]

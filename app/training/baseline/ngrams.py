@@ -28,7 +28,7 @@ Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # the text and the hash o
 
 
 class TextFeatures:
-    """Computes the features of texts, with columns and weights that are fitted to the train texts."""
+    """Computes the features of texts, with columns and weights that are fitted to the training texts."""
 
     def __init__(self, most_columns: int) -> None:
         self._groups = [_Group(_hash_words, most_columns // 2), _Group(_hash_characters, most_columns // 2)]
@@ -104,7 +104,7 @@ def _hash_characters(texts: Sequence[str]) -> Iterator[Hashes]:
     for length in range(1, min(CHARACTERS[-1], len(points_M)) + 1):
         last = length - 1
         hashes_M = _mixed(hashes_M[: len(points_M) - last], points_M[last:])
-        inside_M = rows_M[: len(hashes_M)] == rows_M[last:]  # the n-gram does not reach into the next text
+        inside_M = rows_M[: len(hashes_M)] == rows_M[last:]  # the n-gram does not extend into the next text
         if length in CHARACTERS:
             yield rows_M[: len(hashes_M)][inside_M], hashes_M[inside_M] * _MIX
 

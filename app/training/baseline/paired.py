@@ -47,7 +47,7 @@ def t_test(first_N: NDArray[np.float64], second_N: NDArray[np.float64]) -> Paire
 def correct_rows(task: str, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]) -> NDArray[np.bool_]:
     """Return whether a network predicts each row correctly, given its logits.
 
-    In multilabel, every label must be correct.
+    In multilabel classification, every label must be correct.
     """
     if task == "multilabel":
         return np.asarray(((outputs_NC >= 0) == (targets_N > 0)).all(1))

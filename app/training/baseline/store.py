@@ -41,7 +41,7 @@ def save(run: Path, fitted: Fitted) -> None:
 
 
 def load(run: Path) -> Fitted | None:
-    """Load the baseline of a run. Returns None if it has not been fitted yet."""
+    """Load the baseline of a run. Returns None if the baseline has not been fitted yet."""
     directory = directory_of(run)
     if not directory.is_dir():
         return None

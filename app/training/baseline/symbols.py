@@ -44,8 +44,8 @@ class Symbols:
         return SymbolText(np.concatenate([context, rest]), measured_T)
 
     def of_completions(self, rows: Rows, limit: int, most: int | None = None) -> SymbolText:
-        """Return the symbols of at most `most` tokens of completions, which are cut as if for a network that reads
-        `limit` tokens.
+        """Return the symbols of completions, up to `most` tokens in total. Each completion is cut as for a network that
+        reads `limit` tokens.
         """
         parts: list[NDArray[np.int64]] = []
         measured: list[NDArray[np.bool_]] = []

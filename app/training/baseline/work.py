@@ -33,7 +33,7 @@ class BaselineLimits:
     def train_rows(self, sizes_N: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
         """Return the rows to fit a linear model to, in order: all rows, or a random sample within the limits.
 
-        `sizes_N` is the size of each row: the bytes of a text, or the number of pooled statistics.
+        `sizes_N` is the size of each row: the number of bytes in a text, or the number of pooled statistics.
         """
         most = min(MOST_BYTES, int(self.work / (2 + labels / 4)))
         return self._chosen(sizes_N, most)
@@ -47,7 +47,7 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return the number of characters whose n-grams are counted, for this number of n-gram lengths."""
+        """Return how many characters are used to count n-grams, given the number of n-gram lengths."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:

@@ -102,7 +102,7 @@ def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return the calibration errors on the calibration rows, each calibrated by a fit to other rows."""
+    """Return the calibration errors on the calibration rows, where each row is calibrated by a fit to other rows."""
     if calibration.before is None or calibration.after is None:
         return {}
     return {"ece": calibration.after.ece, "ece_uncalibrated": calibration.before.ece}

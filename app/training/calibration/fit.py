@@ -26,7 +26,7 @@ Derivatives = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """Calibrated logits are `scale_C * logits_NC + bias_C`. The tensors have one entry, or one per label."""
+    """Calibrated logits are `scale_C * logits_NC + bias_C`. Each tensor has a single entry or one entry per label."""
 
     scale_C: Tensor
     bias_C: Tensor
@@ -36,11 +36,11 @@ class Affine:
 
 
 def fit_classes(logits_NC: Tensor, targets_N: Tensor, *, biased: bool) -> Affine:
-    """Fit one scale for all labels and, if `biased`, a bias per label. One label per row.
+    """Fit one scale for all labels and, if `biased` is true, a bias per label. One label per row.
 
     Args:
         logits_NC: float64.
-        targets_N: the index of the label of each row.
+        targets_N: the index of each row's label.
         biased: whether to fit a bias per label. The predicted label of a row may then change.
     """
     centred_NC = logits_NC - logits_NC.mean(1, keepdim=True)

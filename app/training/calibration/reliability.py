@@ -59,8 +59,8 @@ def decisions(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the predicted probabilities of the events, and whether each event occurred.
 
-    For classification, an event is that a predicted label is correct; for multilabel classification, it is that a row
-    has a label.
+    For classification, the event is that the predicted label is correct; for multilabel classification, it is that the
+    row has a given label.
     """
     if task == "classification":
         return answers(task, probs_NC, targets)

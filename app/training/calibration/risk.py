@@ -37,7 +37,7 @@ def risk_levels(
 
 
 def upper_bound(errors: int, rows: int, alpha: float) -> float:
-    """Return the upper Clopper-Pearson bound of an error rate. The result is below the true rate with a probability of
+    """Return the upper Clopper-Pearson bound on an error rate. The result is below the true rate with a probability of
     at most `alpha`.
 
     At this rate, the probability of at most `errors` errors in `rows` rows is `alpha`. The rate is found by bisection.

@@ -1,4 +1,4 @@
-"""Advice for tables without a recognised column of texts."""
+"""Advice for tables without a recognised text column."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
@@ -26,15 +25,7 @@ _SPLIT_CODES = {
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
 NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
 _DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
-_LONGEST_LITERAL = 10_000  # characters
-_LIST_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys for labels in objects
-_STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
-_QUOTED = re.compile(_STRING)
-_PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
-_LABEL_LIST = (
-    'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
-    "separated by |"
-)
+LABEL_FORMS = 'write several labels as a JSON list, such as ["a", "b"], or separate them with |'
 _STEP_LIST = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
 
 
@@ -78,10 +69,12 @@ def to_split(value: Any) -> int:
 def to_label(value: Any) -> str:
     """Convert the value to a label. Whole numbers are written without a fraction: 2.0 becomes '2'.
 
-    NaN becomes the label 'NaN', as in a CSV file; `settle_names` warns about it.
+    Blanks around a label are kept; `settle_cells` removes and reports them. NaN becomes the label 'NaN', as in a CSV
+    file; `settle_names` warns about it.
     """
     if isinstance(value, (list, dict)) or value is None:
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
+        hint = f"; write the label as text; {LABEL_FORMS}" if isinstance(value, dict) else hint
         raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):
         if math.isnan(value):
@@ -89,44 +82,10 @@ def to_label(value: Any) -> str:
         if math.isinf(value):
             raise CellError(f"{value} is not a label; write a finite number or a name")
         value = int(value) if value == int(value) else value
-    label = to_text(value if isinstance(value, str) else _scalar(value, "a label")).strip()
-    if not label:
+    label = to_text(value if isinstance(value, str) else _scalar(value, "a label"))
+    if is_blank(label):
         raise CellError("the label is empty")
     return label
-
-
-def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
-    """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
-
-    These cells count as lists: a list value, a string that contains a JSON or Python list, an object such as
-    {"choices": [...]}, and a string in which | separates labels. Any other string is returned as a single label;
-    `settle_lists` decides later whether commas in the string separate several labels.
-    """
-    elements = to_label_list(value)
-    if elements is None and isinstance(value, str):
-        if value.lstrip().startswith("["):
-            raise _not_a_list(value)
-        elements = [part for part in value.split("|") if part.strip()] if "|" in value else None
-    if elements is None:
-        is_empty = is_blank(value) and not isinstance(value, float)  # NaN is a label, as in a CSV file
-        return (() if is_empty else (to_label(value),)), False
-    return tuple(sorted({to_label(element) for element in elements})), True
-
-
-def to_label_list(value: Any) -> list[Any] | None:
-    """Return the elements of a value that can only be a list of labels, or None for any other value.
-
-    Accepts a list, a string that contains a JSON or Python list, and an object with a single key whose value is a list
-    or a string, such as {"choices": ["a", "b"]}, which annotation tools write. The object may be encoded as JSON.
-    """
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "("):
-        value = _parse_list(value.strip())
-    if isinstance(value, dict) and len(value) == 1:
-        key, inner = next(iter(value.items()))
-        if str(key).lower() not in _LIST_KEYS:
-            return None
-        value = [inner] if isinstance(inner, str) else inner
-    return value if isinstance(value, list) else None
 
 
 def to_flag(value: Any) -> bool:
@@ -139,8 +98,9 @@ def to_flag(value: Any) -> bool:
 
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
-    try:
-        number = float(value) if not isinstance(value, (bool, bytes, list, dict)) and value is not None else None
+    is_other = value is None or isinstance(value, (bool, bytes, list, dict))
+    try:  # float() also reads the 1_000 of Python's source code
+        number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)
     except (TypeError, ValueError):
         number = None
     except OverflowError:  # an integer beyond the range of float64
@@ -169,7 +129,7 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     number is within the range of float32.
     """
     if isinstance(value, str):
-        value = _parse(value, _STEP_LIST)
+        value = parse_json(value, _STEP_LIST)
     if not isinstance(value, list) or not value:
         raise CellError(f"{_STEP_LIST}; found {describe(value)}")
     steps = value if isinstance(value[0], list) else [[number] for number in value]
@@ -185,6 +145,13 @@ def to_matrix(value: Any) -> NDArray[np.float64]:
     if matrix_TF.ndim != 2 or not (np.abs(matrix_TF) <= _LARGEST).all():
         raise _first_bad_number(steps)
     return matrix_TF
+
+
+def is_plain_list(value: Any) -> bool:
+    """Whether a value that `to_matrix` accepts is a plain list of numbers, and not a list of lists."""
+    if isinstance(value, str):
+        return not value.lstrip()[1:].lstrip().startswith("[")
+    return not isinstance(value[0], list)
 
 
 def describe(value: Any) -> str:
@@ -207,51 +174,11 @@ def _scalar(value: Any, expectation: str) -> str:
     raise CellError(f"expected {expectation}, found {describe(value)}")
 
 
-def _parse_list(text: str) -> Any:
-    """Parse a string as JSON or as a Python list, tuple, dictionary or set. Returns None if this fails.
+def parse_json(text: str, expectation: str) -> Any:
+    """Parse a string as JSON, the format of lists in CSV cells.
 
-    Also accepts a list of strings as NumPy prints it, with spaces instead of commas. The result is None for a JSON list
-    that mixes strings with other values.
+    The CellError for a malformed string begins with the `expectation`.
     """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        if text.startswith("{"):
-            return _python_value(text)
-        match = _PYTHON_LIST.fullmatch(text)
-        return None if match is None else [_unescape(part) for part in _QUOTED.findall(match[1])]
-    if isinstance(value, list) and len({isinstance(element, str) for element in value}) > 1:
-        return None
-    return value
-
-
-def _python_value(text: str) -> Any:
-    """Parse a Python dictionary, or a set of strings, which becomes a sorted list. Returns None if this fails."""
-    try:
-        value = ast.literal_eval(text) if len(text) <= _LONGEST_LITERAL else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    if isinstance(value, set):
-        return sorted(value) if all(isinstance(element, str) for element in value) else None
-    return value if isinstance(value, dict) else None
-
-
-def _unescape(quoted: str) -> str:
-    """Evaluate a Python string literal."""
-    try:
-        return str(ast.literal_eval(quoted))
-    except (ValueError, SyntaxError):
-        return quoted[1:-1]
-
-
-def _not_a_list(text: str) -> CellError:
-    """Return the error for a string that starts like a list of labels but is not one."""
-    _parse(text, _LABEL_LIST)
-    return CellError(f"{_LABEL_LIST}; not all elements of this list are strings")
-
-
-def _parse(text: str, expectation: str) -> Any:
-    """Parse a string as JSON, the format of lists in CSV cells."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

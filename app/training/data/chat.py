@@ -5,22 +5,41 @@ Messages without text, such as tool calls, and messages after the last answer ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.tokenization.chat import content_text, exchanges
-from app.training.data.cells import CellError, to_text
+from app.training.data import notes
+from app.training.data.cells import CellError, describe, to_text
 from app.training.data.columns import read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
-from app.training.data.notes import MESSAGES_LEFT_OUT, NO_ANSWER, ROLES_RENAMED, UNREADABLE_PARTS
 
 _ROLES = {  # roles in ShareGPT's format and similar ones -> the role that they mean
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
     "model": "assistant",
 }  # fmt: skip
+_USUAL_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_KEYS = {"role", "content", "weight", "from", "value", "tool_calls", "function_call", "tool_call_id"}
 
 Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message of a conversation. If it has no `text`, the message is left out; most tool calls have none."""
+
+    role: str
+    text: str | None
+    learned: bool = True  # whether an answer is learned
+    renamed: bool = False  # whether the file has another word for the role
+    calls: bool = False  # whether the message calls tools
+    notes: list[str] = field(default_factory=list)  # how the message is used, if it is not left out
+
+    @property
+    def is_answer(self) -> bool:
+        return self.role == "assistant" and self.text is not None
 
 
 def read_turns(layout: Layout, record: Record) -> Turns:
@@ -33,51 +52,101 @@ def read_turns(layout: Layout, record: Record) -> Turns:
 
 def _to_turns(value: Any) -> Turns:
     if not isinstance(value, list) or not value:
-        raise CellError("must be a list of messages with role and content")
+        kind = "an empty list" if isinstance(value, list) else describe(value)
+        hint = "; lists of messages can be written in JSONL or parquet" if isinstance(value, str) else ""
+        raise CellError(f"must be a list of messages with role and content; found {kind}{hint}")
     try:
         messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
     except _UnreadablePart:
-        return (), (UNREADABLE_PARTS,)
-    kept = [message for message in messages if message is not None]
-    while kept and not _is_answer(kept[-1]):
-        kept.pop()
+        return (), (notes.UNREADABLE_PARTS,)
+    answers = [message for message in messages if message.is_answer]
+    if not any(answer.learned for answer in answers):
+        only_calls = any(message.calls for message in messages)
+        reason = notes.NO_LEARNED_ANSWER if answers else notes.ONLY_TOOL_CALLS if only_calls else notes.NO_ANSWER
+        return (), (reason,)
+    last = max(index for index, message in enumerate(messages) if message.is_answer)
+    kept = [message for message in messages[: last + 1] if message.text is not None]
     turns: list[Turn] = []
-    for (prompt, text), answer in zip(exchanges(kept), filter(_is_answer, kept), strict=True):
-        turns += [Turn(prompt, learned=False, ended=False), Turn(text, learned=answer["weight"] != 0, ended=True)]
-    if not any(turn.learned for turn in turns):
-        return (), (NO_ANSWER,)
-    notes = (MESSAGES_LEFT_OUT,) if len(kept) < len(messages) else ()
-    return tuple(turns), (*notes, ROLES_RENAMED) if any(message["renamed"] for message in kept) else notes
+    pairs = exchanges({"role": message.role, "content": message.text} for message in kept)
+    for (prompt, text), answer in zip(pairs, answers, strict=True):
+        turns += [Turn(prompt, learned=False, ended=False), Turn(text, learned=answer.learned, ended=True)]
+    return tuple(turns), tuple(_notes_of(messages, last))
+
+
+def _notes_of(messages: list[_Message], last: int) -> list[str]:
+    """Return the notes on each message of a conversation whose last answer has the index `last`."""
+    result: list[str] = []
+    for index, message in enumerate(messages):
+        if message.calls:
+            result.append(notes.TOOL_CALLS)
+        if message.text is None:
+            result += () if message.calls else (notes.WITHOUT_TEXT,)
+        else:
+            result += message.notes if index <= last else (notes.AFTER_LAST_ANSWER,)
+    return [*result, notes.ROLES_RENAMED] if any(message.renamed for message in messages[: last + 1]) else result
 
 
 class _UnreadablePart(Exception):
     """A message contains a part that is not text, such as an image."""
 
 
-def _is_answer(message: dict[str, Any]) -> bool:
-    return bool(message["role"] == "assistant")
-
-
-def _to_message(number: int, message: Any) -> dict[str, Any] | None:
-    """Return the role, content and weight of a message, or None if it has no content, like most tool calls."""
-    if isinstance(message, dict) and "role" not in message and isinstance(message.get("from"), str):
+def _to_message(number: int, message: Any) -> _Message:
+    """Return a checked message. Raises CellError, with the message's number, if the message is malformed."""
+    if not isinstance(message, dict):
+        raise CellError(f"message {number} must be an object with role and content; found {describe(message)}")
+    if "role" not in message and isinstance(message.get("from"), str):
         message = {"role": message["from"], "content": message.get("value")} | message
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise CellError(f"message {number} must have a role and a content, and both must be strings")
-    if message.get("weight") not in (None, 0, 1):
-        raise CellError(f"message {number}: weight must be 0 or 1")
-    content = message.get("content")
+    role = message.get("role")
+    if not isinstance(role, str):
+        reason = f"{describe(role)} as its role" if "role" in message else "no role"
+        raise CellError(f"message {number} has {reason}; each message must have a role, such as user or assistant")
+    weight = message.get("weight")
+    if weight not in (None, 0, 1):
+        raise CellError(f"message {number}: weight must be 0 or 1, not {describe(weight)}")
     calls = bool(message.get("tool_calls") or message.get("function_call"))
+    text, is_joined = _text(f"message {number} (role {role[:30]!r})", message, calls)
+    meant = _meant_role(role)
+    result = _Message(to_text(meant), None if text is None else to_text(text), weight != 0, meant != role, calls)
+    keys = [key for key, content in message.items() if key not in _KEYS and content not in (None, "", [], {})]
+    result.notes += [f"{notes.MESSAGE_KEYS}:{key}" for key in keys]
+    result.notes += _uses(result) + [notes.JOINED_PARTS] * is_joined
+    return result
+
+
+def _meant_role(role: str) -> str:
+    """Return the role in OpenAI's terms. An unknown role is left unchanged."""
+    name = role.strip().lower()
+    return name if name in _USUAL_ROLES else _ROLES.get(name, role)
+
+
+def _uses(message: _Message) -> list[str]:
+    """Return the notes on how a message is used, according to its role, text and weight."""
+    if message.role in ("tool", "function"):
+        return [notes.TOOL_RESULTS]
+    if message.role not in _USUAL_ROLES:
+        return [f"{notes.OTHER_ROLES}:{message.role}"]
+    if message.role != "assistant":
+        return []
+    return [notes.UNLEARNED] * (not message.learned) + [notes.EMPTY_ANSWERS] * (not message.text)
+
+
+def _text(place: str, message: dict[str, Any], calls: bool) -> tuple[str | None, bool]:
+    """Return the text of a message, or None if it has none, and whether it was joined from several parts."""
+    content = message.get("content")
     if content is None and (calls or "content" in message):
-        return None
+        return None, False
+    if content is None:
+        raise CellError(f"{place} has no content; write a text, or null if it has tool_calls")
     parts = [content] if isinstance(content, str) else content
-    if not isinstance(parts, list) or not all(isinstance(part, (str, dict)) for part in parts):
-        raise CellError(f"message {number} must have a role and a content, and both must be strings")
+    if not isinstance(parts, list):
+        hint = "; write the object as a JSON string" if isinstance(content, dict) else ""
+        expected = "the content must be a string or a list of text parts"
+        raise CellError(f"{place} has {describe(content)} as its content; {expected}{hint}")
+    for index, part in enumerate(parts, 1):
+        if not isinstance(part, (str, dict)):
+            reason = f"{describe(part)} as part {index} of its content"
+            raise CellError(f"{place} has {reason}; a part must be a string or an object with a text")
     text = content_text(parts)
     if text is None:
         raise _UnreadablePart
-    if not text and calls:
-        return None
-    role = _ROLES.get(message["role"].lower(), message["role"])
-    renamed = role != message["role"]
-    return {"role": to_text(role), "content": to_text(text), "weight": message.get("weight"), "renamed": renamed}
+    return None if not text and calls else text, len(parts) > 1

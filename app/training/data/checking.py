@@ -39,12 +39,12 @@ class DataReport:
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
-        """Return the kind and the message of each warning that the training run would issue because of the report."""
+        """Return the kind and the message of each warning that the training run would issue for this report."""
         return warnings_of(self.report, self.task)
 
     @property
     def faults(self) -> list[BadData]:
-        """Return the faults of the first hundred rows that cannot be used, or the single fault of the file."""
+        """Return the faults in the first hundred unusable rows, or the file's single fault."""
         if isinstance(self.error, BadRows):
             return self.error.faults
         return [] if self.error is None else [self.error]
@@ -116,9 +116,7 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error for a file without training rows, or None if there are training rows. `param` names its
-    field.
-    """
+    """Return the error for a file without training rows, or None. `param` is the file's field in the request."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

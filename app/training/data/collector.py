@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.tokenization.scripts import count_unspaced
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
-from app.training.data.notes import LEFT_OUT, MESSAGES, sentence
+from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO_TEXT, NotedRows, sentence
 from app.training.data.number_file import NumberFile
 from app.training.failures import BadData
 from app.wording import counted
@@ -31,14 +31,34 @@ class Place:
         return self.layout.fault(self.where, key, message)
 
     def relative_to(self, layout: Layout) -> str:
-        """Return the row's place for a message about the file of `layout`.
+        """Return the row's place, for a message about the file of `layout`.
 
         If the row is in a different file, the place includes the file name.
         """
         return self.where if self.layout is layout else f"{self.where} of {self.layout.source.filename}"
 
 
-Stratum = tuple[tuple[str, ...], bool]  # the labels of a row, and whether its cell is a list
+_DETAILS = 20  # the maximum number of details of a note that are kept
+
+
+@dataclass(slots=True)
+class _Noted:
+    """The rows of a file that a note applies to, and the details of the note."""
+
+    first: Place
+    rows: NotedRows = field(default_factory=NotedRows)
+    details: dict[str, None] = field(default_factory=dict)
+
+    def add(self, where: str, detail: str) -> None:
+        self.rows.add(where)
+        if detail and len(self.details) < _DETAILS:
+            self.details[detail] = None
+
+    def sentence(self, note: str) -> str:
+        return sentence(note, self.rows.count, self.rows.places, list(self.details))
+
+
+Stratum = tuple[tuple[str, ...], bool, tuple[str, ...]]  # the labels, listed and typed of a row's target
 
 
 @dataclass(slots=True)
@@ -57,8 +77,8 @@ class Collector:
     steps: NumberFile | None = None
     width: int = 0  # the number of features of a step
     empty: int = 0
-    left_out: int = 0  # the number of rows without input that have a note explaining why they are left out
-    notes: dict[tuple[str, str], tuple[Place, int]] = field(default_factory=dict)  # (file, note) -> first place, count
+    left_out: int = 0  # the number of rows that are left out for another reason than that they are empty
+    notes: dict[tuple[str, str], _Noted] = field(default_factory=dict)  # (file, note) -> the rows
 
     @property
     def rows(self) -> int:
@@ -71,16 +91,13 @@ class Collector:
         Raises BadData if its steps do not have the same number of features as those of earlier rows.
         """
         for note in example.notes:
-            place, count = self.notes.get((layout.source.param, note), (Place(layout, example.where), 0))
-            self.notes[layout.source.param, note] = place, count + 1
+            self._add_note(layout, example.where, note)
         if not example.usable:
-            explained = not LEFT_OUT.isdisjoint(example.notes)
-            self.left_out += explained
-            self.empty += not explained
+            self._leave_out(layout, example)
             return
         if example.features_TF is not None:
             self._add_steps(layout, example.where, example.features_TF)
-        stratum = example.target.labels, example.target.listed
+        stratum = example.target.labels, example.target.listed, example.target.typed
         if stratum not in self.numbers:
             self.numbers[stratum] = len(self.places)
             self.places.append(Place(layout, example.where))
@@ -91,6 +108,22 @@ class Collector:
         features_TF = example.features_TF
         self.lengths.append(sum(map(len, example.texts)) if features_TF is None else len(features_TF))
         self.unspaced.append(sum(map(count_unspaced, example.texts)))
+
+    def _add_note(self, layout: Layout, where: str, note: str) -> None:
+        kind, _, detail = note.partition(":")
+        noted = self.notes.get((layout.source.param, kind))
+        if noted is None:
+            noted = self.notes[layout.source.param, kind] = _Noted(Place(layout, where))
+        noted.add(where, detail)
+
+    def _leave_out(self, layout: Layout, example: Example) -> None:
+        reasons = LEFT_OUT.intersection(example.notes)
+        if not reasons:
+            reasons = frozenset((NO_COMPLETION if example.turns else NO_TEXT,))
+            self._add_note(layout, example.where, *reasons)
+        is_empty = not EMPTY.isdisjoint(reasons)
+        self.empty += is_empty
+        self.left_out += not is_empty
 
     def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float64]) -> None:
         if not self.width:
@@ -106,13 +139,13 @@ class Collector:
 
     def remark(self) -> None:
         """Report each kind of note once per file, with the number of rows that it applies to."""
-        for (_, note), (place, count) in self.notes.items():
-            place.layout.source.remark(note, sentence(note, count), place.where, count, MESSAGES[note][0])
+        for (_, note), noted in self.notes.items():
+            source = noted.first.layout.source
+            source.remark(note, noted.sentence(note), noted.first.where, noted.rows.count, MESSAGES[note][0])
 
     def reasons(self) -> list[str]:
-        """Return one sentence for each note that explains why rows are left out."""
-        notes = [(note, count) for (_, note), (_, count) in self.notes.items() if note in LEFT_OUT]
-        return [sentence(note, count) for note, count in notes]
+        """Return one sentence for each reason why rows are left out."""
+        return [noted.sentence(note) for (_, note), noted in self.notes.items() if note in LEFT_OUT]
 
 
 def hash_input(example: Example) -> int:

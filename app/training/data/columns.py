@@ -13,21 +13,45 @@ from app.training.data.cells import (
     to_flag,
     to_input_text,
     to_label,
-    to_label_list,
-    to_labels,
     to_number,
     to_split,
 )
 from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
+from app.training.data.label_forms import is_one_hot, is_one_hot_cell, to_distinct, to_label_list, to_labels
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
-from app.training.data.notes import AS_TEXT, MOJIBAKE, NO_SPLIT
+from app.training.data.notes import (
+    AS_TEXT,
+    BLANK_FLAGS,
+    EMPTY_PAIRS,
+    EMPTY_PROMPTS,
+    MISSING_TEXTS,
+    MOJIBAKE,
+    NO_SPLIT,
+    ONE_HOT_OBJECTS,
+)
 from app.training.data.usual_names import quoted
 from app.training.failures import is_data_error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# Texts that programs write for a missing value, or for a formula that failed
+_PLACEHOLDERS = {
+    "nan",
+    "none",
+    "null",
+    "<na>",
+    "n/a",
+    "#n/a",
+    "#value!",
+    "#ref!",
+    "#name?",
+    "#div/0!",
+    "#num!",
+    "#null!",
+}
+_LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
@@ -44,17 +68,41 @@ def read_text(layout: Layout, record: Record, key: str) -> str:
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """Return the notes on a record's split, and on its text in the columns for the `keys`."""
+    """Return the notes on a record's split and on the text in its columns for `keys`."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
-        if not isinstance(value, str) and not is_blank(value):
-            notes.append(AS_TEXT)
-        elif isinstance(value, str) and has_mojibake(value):
-            notes.append(MOJIBAKE)
+        notes += _text_notes(key, value)
+    if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
+        notes.append(BLANK_FLAGS)
+    if layout.task in ("classification", "multilabel") and "label" in layout.names:
+        notes += [ONE_HOT_OBJECTS] * _has_one_hot_label(layout, record)
     if "split" in layout.names and is_blank(record.values.get(layout.names["split"])):
         notes.append(NO_SPLIT)
     return tuple(notes)
+
+
+def _has_one_hot_label(layout: Layout, record: Record) -> bool:
+    """Whether the labels of the record are read from an object of zeros and ones."""
+    value = record.values.get(layout.names["label"])
+    is_read = not isinstance(value, str) or layout.task_inferred or layout.task == "multilabel"
+    return is_read and is_one_hot_cell(value)
+
+
+def _text_notes(key: str, value: Any) -> Iterator[str]:
+    """Yield the notes on a value in the text column for `key`."""
+    if not isinstance(value, str):
+        if not is_blank(value):
+            yield AS_TEXT
+        elif key == "prompt":
+            yield EMPTY_PROMPTS
+    else:
+        if has_mojibake(value):
+            yield MOJIBAKE
+        if len(value) <= _LONGEST_PLACEHOLDER and value.strip().casefold() in _PLACEHOLDERS:
+            yield f"{MISSING_TEXTS}:{value.strip()}"
+    if key == "text_pair" and is_blank(value):
+        yield EMPTY_PAIRS
 
 
 def read_target(layout: Layout, record: Record) -> Target:
@@ -68,15 +116,30 @@ def read_target(layout: Layout, record: Record) -> Target:
             raise layout.fault(record.where, "label", message)
         return Target(labels, listed=True)
     if layout.task == "multilabel":
-        labels, listed = read(layout, record, "label", to_labels)
-        return Target(labels, listed=listed)
+        return read(layout, record, "label", _to_targets)
     if layout.task == "classification":
         return read(layout, record, "label", _to_open_target if layout.task_inferred else _to_target)
     return NOTHING
 
 
 def _to_target(value: Any) -> Target:
-    return Target((to_label(value),))
+    if is_one_hot(value):
+        labels = to_label_list(value) or []
+        if len(labels) != 1:
+            raise CellError(f"exactly one of the keys {quoted(value)} must be 1, but {len(labels)} are")
+        return Target((to_label(labels[0]),))
+    label = to_label(value)
+    return Target((label,), typed=() if isinstance(value, str) else (label,))
+
+
+def _to_targets(value: Any) -> Target:
+    labels, listed = to_labels(value)
+    return Target(labels, listed=listed, typed=_typed(value if isinstance(value, list) else [value] * bool(labels)))
+
+
+def _typed(elements: list[Any]) -> tuple[str, ...]:
+    """Return the labels that are not written as text."""
+    return tuple(sorted({to_label(element) for element in elements if not isinstance(element, (str, list, dict))}))
 
 
 def _to_open_target(value: Any) -> Target:
@@ -85,9 +148,15 @@ def _to_open_target(value: Any) -> Target:
     If the target is a list of labels, the task may become multilabel.
     """
     elements = to_label_list(value)
-    if elements is None or (isinstance(value, str) and not all(isinstance(element, str) for element in elements)):
+    is_text = isinstance(value, str)
+    if elements is None or (is_text and not all(map(_is_label, elements))):
         return _to_target(value)
-    return Target(tuple(sorted({to_label(element) for element in elements})), listed=True)
+    return Target(to_distinct(elements), listed=True, typed=() if is_text else _typed(elements))
+
+
+def _is_label(element: Any) -> bool:
+    """Whether an element of a list in a text cell is a label: a string or a whole number, such as a class number."""
+    return isinstance(element, str) or (isinstance(element, int) and not isinstance(element, bool))
 
 
 def _is_set(layout: Layout, record: Record, name: str) -> bool:
@@ -111,7 +180,7 @@ def read_split(layout: Layout, record: Record) -> int:
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Context manager that converts an unexpected error to BadData that states the place of the record.
+    """Context manager that converts an unexpected error to BadData, which states the record's place.
 
     A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
     error message about the data.

@@ -35,7 +35,7 @@ def other_format(start: str, format_: str) -> tuple[str, str]:
     """If the content is clearly a table in a format other than `format_`, return that format and the evidence for it;
     otherwise, return ("", "").
 
-    `start` is the beginning of the file, which ends with a complete line.
+    `start` is the beginning of the file, up to the end of a complete line.
     """
     sample = [line for line in re.split(r"\r\n|\r|\n", start) if line.strip()][:_SAMPLE]
     if format_ == "text" or not sample:

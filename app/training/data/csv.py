@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.dialect import dialect_of
-from app.training.data.files import Record, Selection, Source
-from app.training.data.table_dialect import table_lines
+from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
+from app.training.data.table_dialect import LINE_END, is_stray_line_end, split_record, table_lines
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -22,16 +21,19 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips empty lines. A record with a malformed quote or the wrong number of cells is invalid.
+    """Yield every record. Skips empty lines and repeated headers.
+
+    A record with a malformed quote or the wrong number of cells is invalid. A record with a line end of another kind is
+    several records, if all of them have as many cells as the header, and otherwise invalid.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
     """
     table = _Table(source)
     names = table.names
-    table.refuse_repeated(selection.ignored)
+    files.check_repeated(source, names, selection, table.header_place)
     needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
-    kept = {name: names.index(name) for name in names if name}
+    kept = {name: index for name, index in files.first_columns(names).items() if name}
     is_plain = len(kept) == len(names)
     commas = DecimalCommas(source)
     numbers = [names.index(name) for name in names if name in selection.numbers]
@@ -44,6 +46,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if isinstance(cells, BadData):
             yield Record(where, {}, cells)
             continue
+        if table.repeats_header(cells):
+            continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
             yield Record(where, {}, _wrong_width(source, table.start, cells, names))
@@ -51,11 +55,11 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         for index in numbers:
             row[index] = commas.convert(row[index], where)
         if is_plain:
-            yield Record(where, dict(zip(names, row, strict=True)))
+            yield files.checked(source, Record(where, dict(zip(names, row, strict=True))))
         else:
             table.count_unnamed(row, unnamed)
-            yield Record(where, {name: row[index] for name, index in kept.items()})
-    table.remark_unnamed()
+            yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
+    table.remark()
     commas.remark()
 
 
@@ -71,7 +75,10 @@ class _Table:
         self._number = self._dialect.first_line - 1
         self.start = self._dialect.first_line  # the first line of the current record
         self._reader = self._dialect.reader(self._feed())
+        self._split: list[list[str]] = []  # the remaining rows of a record with line ends of several kinds
+        self._stray, self._first_stray = 0, ""
         self._unnamed, self._first_unnamed = 0, ""
+        self._repeated, self._first_repeated = 0, ""
         self.names: list[str] = []
         self.names = self._header()
 
@@ -80,22 +87,48 @@ class _Table:
 
         If a malformed quote affects only one line, the error is returned; otherwise, it is raised.
         """
+        if self._split:
+            return self._split.pop(0)
         self.start, self._size = self._number + 1, 0
         self._record.clear()
         try:
             return next(self._reader, None)
         except csv.Error as error:
+            if is_stray_line_end(error) and (cells := self._split_record()):
+                return cells
             malformed = self._malformed(error)
+            if is_stray_line_end(error) and self.names and self._is_closed():
+                return malformed
             if len(self._record) == 1 and self.names and "expected after" in str(error):
                 return malformed  # the reader restarts on the next line
             raise malformed from None
 
-    def refuse_repeated(self, ignored: frozenset[str]) -> None:
-        """Raise BadData if a column that is not ignored appears more than once."""
-        for name, count in Counter(filter(None, self.names)).items():
-            if count > 1 and name not in ignored:
-                message = f"the column {name!r} appears {count} times; rename the others"
-                raise self._source.fault(message, f"line {self._dialect.first_line}")
+    def _split_record(self) -> list[str]:
+        """Read each line end in the current record as the end of a row. Returns the cells of the first row.
+
+        Returns an empty list unless each row has as many cells as the header.
+        """
+        try:
+            rows = split_record("".join(self._record), self._dialect)
+        except csv.Error:
+            return []
+        width = len(self.names or rows[0])
+        if any(len(cells) != width for cells in rows):
+            return []
+        self._stray += len(rows) - 1
+        self._first_stray = self._first_stray or f"line {self.start}"
+        self._split = rows[1:]
+        return rows[0]
+
+    def _is_closed(self) -> bool:
+        """Whether all quotes in the current record are closed, so that the following records can be trusted."""
+        parts = LINE_END.split("".join(self._record))
+        return not self._dialect.quoting or all(_wrong_quote(part, self._delimiter)[2] for part in parts)
+
+    @property
+    def header_place(self) -> str:
+        """The place of the header: `line 1`."""
+        return f"line {self._dialect.first_line}"
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
         """Count the record if it has values in unnamed columns."""
@@ -103,8 +136,27 @@ class _Table:
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
-    def remark_unnamed(self) -> None:
-        """Add a remark about values that are not read because their column has no name."""
+    def repeats_header(self, cells: list[str]) -> bool:
+        """Count the record if it is the header again. In a table with one column, it may also be a value."""
+        if len(cells) < 2 or self.names[0] not in cells[0]:
+            return False
+        bare = [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])]
+        if bare[: len(self.names)] != self.names or any(bare[len(self.names) :]):
+            return False
+        self._repeated += 1
+        self._first_repeated = self._first_repeated or f"line {self.start}"
+        return True
+
+    def remark(self) -> None:
+        """Add remarks about repeated headers, and about values that are not read because their column has no name."""
+        if self._repeated:
+            remark_repeated_header(self._source, self._repeated, self._first_repeated)
+        if self._stray:
+            ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
+            verb = "ends" if self._stray == 1 else "end"
+            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others with {ends[1]}; "
+            message += f"{ends[0]} is read as a line end there, because each part has as many cells as the header"
+            self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
             message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
@@ -127,13 +179,20 @@ class _Table:
         cells = self.next()
         names = [name.strip() for name in cells] if isinstance(cells, list) else []
         if not any(names):
-            place = f"line {self._dialect.first_line}"
-            raise self._source.fault("the header is empty; the first line must name the columns", place)
+            raise self._source.fault("the header is empty; the first line must name the columns", self.header_place)
+        if fault := files.undecodable_fault(self._source, "".join(names), self.header_place):
+            raise fault
         return names
 
     def _malformed(self, error: csv.Error) -> BadData:
         place, closed = self._place()
         reason = str(error)
+        if is_stray_line_end(error):
+            ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
+            reason = (
+                f"a line ends with {ends[0]} only, but others with {ends[1]}; use one kind of line end, or enclose "
+            )
+            return self._source.fault(f"malformed CSV: {reason}the cell in double quotes", f"line {self.start}")
         if not closed:
             reason = "this opening quote has no closing quote"
         elif "expected after" in reason:
@@ -152,8 +211,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. This function is needed because csv.Error does not state the position of
-    the error.
+    the last cell and the length of the string. csv.Error does not state the position of the error, so this function is
+    needed.
     """
     cell = at = 0
     while at < len(text):

@@ -15,7 +15,7 @@ _NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
 
 @dataclass(slots=True)
 class DecimalCommas:
-    """Replaces decimal commas with points, and counts the converted numbers for a remark."""
+    """Replaces decimal commas with points, and counts the converted numbers so that a remark can report them."""
 
     source: Source
     count: int = 0

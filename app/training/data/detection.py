@@ -46,9 +46,10 @@ def detect(
     """Detect the format of a file and, for a text file, its encoding and line endings.
 
     The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
-    content. If the content is clearly in another format, that format is used, and a remark reports this. `encoding` is
-    the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content that does not
-    match the format, and text that cannot be decoded.
+    content. If the content is clearly in another format, that format is used, and a remark reports this change.
+    `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
+    that does not match the format, and text in an unknown encoding. Records with single bytes that cannot be decoded
+    are faulty.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -86,18 +87,23 @@ def _binary(source: Source, start: bytes) -> str | None:
 
 def _text(source: Source, encoding: str | None) -> Source:
     """Determine the encoding and the line endings of a text file and, if unknown, its format."""
-    source = settle_encoding(source, encoding)
+    named = source.format
+    try:
+        source = settle_encoding(source, encoding, is_tolerant=True)
+    except BadData:
+        if named in BINARY_FORMATS and _has_control_characters(source):  # a damaged file; its encoding is no matter
+            raise _misnamed(source) from None
+        raise
     with unpacking(source), source.open_text() as file:
         start = file.read(_SAMPLE).lstrip("\ufeff")
     feeds, both = start.count("\n"), start.count("\r\n")
     if start.count("\r") - both > feeds:  # by majority, since stray line feeds and CRs may occur
         source = replace(source, line_end="\r")
         source.remark("line_ends", "has lines that end with CR only, as on classic Mac OS; CR is read as a line ending")
-    named = source.format
     if named in BINARY_FORMATS:
         source = replace(source, format=format_by_content(start))
         if source.format == "text":
-            raise source.fault(f"is declared or named as {named}, but is not {BINARY_FORMATS[named].noun}")
+            raise _misnamed(replace(source, format=named))
         source.remark("other_format", f"is read as {_NOUNS[source.format]}: it is not {BINARY_FORMATS[named].noun}")
         return source
     whole = start if len(start) < _SAMPLE - 1 else start.rpartition("\n")[0] or start
@@ -105,3 +111,13 @@ def _text(source: Source, encoding: str | None) -> Source:
     if other:
         source.remark("other_format", f"is read as {_NOUNS[other]}, not as {_NOUNS[named]}: {evidence}")
     return replace(source, format=other or named or format_by_content(start))
+
+
+def _misnamed(source: Source) -> BadData:
+    """Return the error for a file that does not have the binary format of its name."""
+    return source.fault(f"is declared or named as {source.format}, but is not {BINARY_FORMATS[source.format].noun}")
+
+
+def _has_control_characters(source: Source) -> bool:
+    with unpacking(source), source.open() as file:
+        return any(byte < 9 for byte in file.read(_SAMPLE))  # 9 is the tab

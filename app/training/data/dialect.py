@@ -1,7 +1,7 @@
 """Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
 The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
-used in two cases. In the first case, the usual rules fail and the other dialect reads all or nearly all rows. In the
+used in two cases. In the first case, the usual rules fail, but the other dialect reads all or nearly all rows. In the
 second case, cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
 """
 
@@ -81,7 +81,10 @@ def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> Table
     if usual.blanks or not usual.is_clean:
         loose = replace(dialect, blanks=True)
         if try_dialect(source, loose).is_clean:
-            source.remark("quoting", "has spaces around quoted cells; the spaces and the quotes are removed")
+            message = (
+                "has spaces around quoted cells; these spaces and the quotes are removed, and so are spaces before "
+            )
+            source.remark("quoting", f"{message}other cells")
             return loose
     if not usual.is_clean:
         escaped = replace(dialect, backslash=True)

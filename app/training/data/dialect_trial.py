@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.training.data import files
 from app.training.data.column_values import ColumnValues
 from app.training.data.files import Source
-from app.training.data.table_dialect import TableDialect, table_lines
+from app.training.data.table_dialect import TableDialect, is_stray_line_end, split_record, table_lines
 
 TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _SUSPECTS = 1000  # the maximum number of suspects that are kept
@@ -39,7 +39,7 @@ class DialectTrial:
     rows: int = 0
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
-    alone: int = 0  # the number of joined lines that would be rows on their own
+    alone: int = 0  # the number of joined lines that would be rows by themselves
     suspects: list[_Suspect] = field(default_factory=list)
     values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # from the records of one line
     blanks: int = 0  # the number of cells that begin with spaces and a quote
@@ -52,12 +52,12 @@ class DialectTrial:
         return not self.failed and not self.wrong
 
     def sure_suspects(self) -> list[int]:
-        """Return the first lines of the suspects whose cells match the values in their columns."""
+        """Return the first line number of each suspect whose cells match the values in their columns."""
         return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
 
 
 def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in the given dialect. The trial has `failed` if there are malformed quotes."""
+    """Read the whole table in the given dialect. Sets `failed` in the result if there are malformed quotes."""
     trial = DialectTrial()
     record: list[str] = []
     size, last = 0, dialect.first_line - 1
@@ -65,24 +65,52 @@ def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
     def feed() -> Iterator[str]:
         nonlocal size, last
         for number, line in table_lines(source, dialect):
+            size, last = (size if record else 0) + len(line), number
             record.append(line)
-            size, last = size + len(line), number
             if size > files.RECORD_BYTES:
                 raise csv.Error("the record is too long")
             yield line
 
     width = 0
-    try:
-        for cells in dialect.reader(feed()):
-            if not width:
-                width = len(cells)
-                trial.values = ColumnValues(width)
-            _judge(trial, dialect.delimiter, cells, record, width, last)
-            record.clear()
-            size = 0
-    except csv.Error:
-        trial.failed = True
+    for cells in _rows(dialect, feed(), record, trial):
+        if not width:
+            width = len(cells)
+            trial.values = ColumnValues(width)
+        _judge(trial, dialect.delimiter, cells, record, width, last)
+        record.clear()
     return trial
+
+
+def _rows(dialect: TableDialect, lines: Iterator[str], record: list[str], trial: DialectTrial) -> Iterator[list[str]]:
+    """Yield the cells of each row. Ends at malformed quotes, with which the trial has failed.
+
+    `record` contains the lines of the current record. A record with a line end of another kind says nothing about the
+    dialect, so only its first row is yielded, and only if it is the header.
+    """
+    reader = dialect.reader(lines)
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            rows = _split(record, dialect) if is_stray_line_end(error) else []
+            trial.failed = not rows
+            if trial.failed:
+                return
+            if trial.rows:
+                record.clear()
+                continue
+            cells = rows[0]
+        if cells is None:
+            return
+        yield cells
+
+
+def _split(record: list[str], dialect: TableDialect) -> list[list[str]]:
+    """Return the rows of a record with line ends of several kinds, or an empty list if its quotes are malformed."""
+    try:
+        return split_record("".join(record), dialect)
+    except csv.Error:
+        return []
 
 
 def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
@@ -124,7 +152,7 @@ def _blanks_before_quotes(record: str, delimiter: str) -> int:
 
 
 def _cells(record: list[str], delimiter: str) -> list[list[str]]:
-    """Return the cells of each line of a record, read without quoting."""
+    """Return the cells of each line of a record. Quotes are read as ordinary characters."""
     return [line.strip("\r\n").split(delimiter) for line in record]
 
 

@@ -64,16 +64,18 @@ class _Plausibility:
     def is_cp1252(self) -> bool:
         """Whether cp1252 is plausible. Western European text has few non-ASCII characters.
 
-        Between lower-case letters, almost all of them are letters or word punctuation.
+        Of those between lower-case letters, almost all are letters or word punctuation.
         """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 
 
-def settle_encoding(source: Source, declared: str | None = None) -> Source:
+def settle_encoding(source: Source, declared: str | None = None, *, is_tolerant: bool = False) -> Source:
     """Determine the encoding of a file. Reads the whole file at least once.
 
-    Raises BadData, with the place of the first undecodable byte, if the encoding does not fit or none is plausible.
+    Raises BadData, with the place of the first undecodable byte, if the encoding does not fit or none is plausible. If
+    `is_tolerant` is true and only some bytes do not fit, returns a source that is `undecodable`; the error is in its
+    `settled["undecodable"]`.
     """
     with unpacking(source), source.open() as file:
         start = file.read(_SAMPLE)
@@ -81,7 +83,8 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
         source = replace(source, encoding=declared)
         error = _first_error(source)
         if error is not None:
-            raise _fault(error, source, f"not valid {declared}, the encoding set in training.encoding (--encoding)")
+            reason = f"not valid {declared}, the encoding set in training.encoding (--encoding)"
+            return _damaged(source, error, reason, is_tolerant)
         return source
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     marked, encoding = encoding is not None, encoding or _unmarked(source, start)
@@ -90,15 +93,24 @@ def settle_encoding(source: Source, declared: str | None = None) -> Source:
     if error is not None and encoding == "utf-8" and not marked:
         source, error = _legacy(source, error)
     if error is not None:
-        raise _fault(error, source, f"not valid {encoding.upper()}; {_ADVICE}")
+        source = _damaged(source, error, f"not valid {encoding.upper()}; {_ADVICE}", is_tolerant)
     if source.encoding.startswith(("utf-16", "utf-32")):
         source.remark("encoding", f"is read as {source.encoding[:6].upper()}")
     return source
 
 
+def _damaged(source: Source, error: _DecodingError, reason: str, is_tolerant: bool) -> Source:
+    """Return the source of a file in which some bytes cannot be decoded, or raise the error for the first of them."""
+    fault = _fault(error, source, reason)
+    if not is_tolerant:
+        raise fault
+    source.settled["undecodable"] = fault
+    return replace(source, undecodable=reason)
+
+
 @dataclass(frozen=True, slots=True)
 class _DecodingError:
-    """The first byte that cannot be decoded, and its place."""
+    """The first byte that cannot be decoded, and its position."""
 
     byte: int
     offset: int

@@ -13,7 +13,7 @@ SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A segment of a text for training generation.
+    """A segment of a text on which a language model is trained.
 
     The loss is computed over the tokens of turns whose `learned` is true; all other turns are context. If `ended` is
     true, the text is followed by the end token.
@@ -28,13 +28,14 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` is whether the cell is a list of labels. If `listed` is false, a label may consist of several joined
-    labels.
+    `listed` is true if the cell is a list of labels. If `listed` is false, a label may consist of several joined
+    labels. `typed` contains the labels that are not written as text, but as numbers, dates or true/false.
     """
 
     labels: tuple[str, ...] = ()
     value: float = 0.0
     listed: bool = False
+    typed: tuple[str, ...] = ()
 
 
 NOTHING = Target()
@@ -44,8 +45,8 @@ NOTHING = Target()
 class Example:
     """One checked row. The input of a row is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
-    `where` is the place of the row in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe
-    how the row was handled.
+    `where` is the row's place in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe how the
+    row was handled.
     """
 
     where: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from app.training.data.files import EVERYTHING, Record, Selection, Source, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, checked, lines
+from app.wording import counted
 
 PREFIX = "__label__"
 _LINE = re.compile(r"((?:__label__\S*[\s,]*)*)(.*)", re.DOTALL)
@@ -17,10 +18,22 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
-    """Yield one record per line that is not blank. Several labels become a list; a missing label is None."""
+    """Yield one record per line that is not blank. Several labels become a list; a missing label is None.
+
+    Labels within or after the text are part of the text, and are reported.
+    """
+    count, first = 0, ""
     for number, line in lines(source):
         if line.strip():
             prefixes, text = _LINE.fullmatch(line).groups()  # type: ignore[union-attr]
             labels = list(filter(None, (label.strip().strip(",") for label in prefixes.split(PREFIX))))
             values = {"label": labels if len(labels) > 1 else next(iter(labels), None), "text": text.strip()}
-            yield Record(f"line {number}", values)
+            if PREFIX in text:
+                count, first = count + 1, first or f"line {number}"
+            yield checked(source, Record(f"line {number}", values))
+    if count:
+        message = f"{counted(count, 'line')} {'has' if count == 1 else 'have'} {PREFIX} within or after"
+        message += (
+            f" {'its' if count == 1 else 'their'} text, where it is read as text; write all labels of a line before"
+        )
+        source.remark("labels_in_text", f"{message} its text", first, count, "warn")

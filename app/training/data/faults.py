@@ -12,9 +12,10 @@ from typing import Any
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
-_KINDS, _PLACES = 20, 5  # how many kinds of faults are counted separately, and how many places are named per kind
+# the number of kinds of faults that are counted separately, and the number of places that are named per kind
+_KINDS, _PLACES = 20, 5
 _VARYING = re.compile(
-    r"'[^']*'|\"[^\"]*\"|\b\d[\d.,]*(?:e[+-]?\d+)?\b"
+    r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
 
 OnFault = Callable[[BadData], None]
@@ -26,7 +27,7 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted it."""
+    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted the fault."""
 
 
 class BadRows(BadData):
@@ -67,10 +68,10 @@ class Faults:
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    _places: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)  # of the first rows with each kind of fault
 
     def add(self, error: BadData) -> None:
-        """Record the fault of a row. Call this at most once per row."""
+        """Record a row's fault. Call this at most once per row."""
         self.rows += 1
         self.last = error.where[0] if error.where else ""
         if len(self.first) < LISTED:
@@ -79,21 +80,26 @@ class Faults:
         if kind not in self.counts and len(self.counts) >= _KINDS:
             kind = "other faults"
         self.counts[kind] += 1
-        places = self._places.setdefault(kind, [])
+        places = self.places.setdefault(kind, [])
         if error.where and len(places) < _PLACES:
-            places.append(error.where[0])
+            places.append(error.where[0] + " of the validation file" * (error.file == "validation_file"))
 
     def summary(self) -> str:
         """List every kind of fault with its number of rows and the first places where it occurs."""
         parts = []
         for kind, count in self.counts.most_common():
-            places = ", ".join(self._places.get(kind, [])) + (", …" if count > _PLACES else "")
+            places = ", ".join(self.places.get(kind, [])) + (", …" if count > _PLACES else "")
             parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
         return "; ".join(parts)
 
+    def check(self, total: int, skip_bad_rows: float) -> None:
+        """Raise the error for all faults if they exceed the share `skip_bad_rows` of the `total` rows."""
+        if self.rows > skip_bad_rows * total:
+            raise self.failure(total)
+
     def failure(self, total: int, skippable: bool = True) -> BadData:
-        """Return the error for all faults among `total` rows. If only one row is faulty, returns the error of that
-        row.
+        """Return one error that reports all faults among `total` rows. If only one row is faulty, returns the error of
+        that row.
         """
         first = self.first[0]
         if self.rows == 1:

@@ -5,10 +5,12 @@ Files are streamed: at most one record, or one batch of Parquet rows, is in memo
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,16 +19,19 @@ from typing import Any, BinaryIO
 
 from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
+from app.wording import counted
 
 _BLOCK = 1 << 16
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
+_ESCAPE = "escape-undecodable"  # the name of the error handler
+_ESCAPED = re.compile("[\udc00-\udcff]")
 RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row with its raw values. `where` is its place for error messages, such as 'line 7', or 'row 7' in Parquet.
+    """One row with its raw values. `where` is its place, such as 'line 7' (in Parquet, 'row 7'), for error messages.
 
     If there is a `fault`, the row cannot be read and `values` is empty, but the following rows can still be read.
     """
@@ -41,11 +46,13 @@ class Selection:
     """The columns of a table to read, and how to read them.
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
-    `numbers` columns are read as numbers: they keep class numbers even if the schema contains the names of the classes.
+    `numbers` columns are read as numbers: class numbers are kept even if the schema contains the names of the classes.
+    If `whole` is true, the records contain the ignored columns too, as far as these can be read.
     """
 
     ignored: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 EVERYTHING = Selection()
@@ -66,6 +73,8 @@ class Source:
     gzip: bool
     param: str = "training_file"
     encoding: str = "utf-8"
+    # Why some bytes cannot be decoded, if there are any; they are read as lone surrogates, and their records are faulty
+    undecodable: str = ""
     line_end: str = "\n"  # "\r" in files from old Macintoshes; "\n" even if lines end with "\r\n"
     remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
     settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -78,7 +87,10 @@ class Source:
 
     def open_text(self) -> io.TextIOWrapper:
         """Open the decompressed and decoded content. Line ends are not translated."""
-        return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
+        if not self.undecodable:
+            return io.TextIOWrapper(self.open(), self.encoding, newline=self.line_end)
+        codecs.register_error(_ESCAPE, _escape)
+        return io.TextIOWrapper(self.open(), self.encoding, _ESCAPE, self.line_end)
 
     def fault(self, message: str, *where: str, param: str | None = None) -> BadData:
         """Return an error about this file: '<file> <message>' or, with places, '<file>, <where>, …: <message>'."""
@@ -92,6 +104,45 @@ class Source:
     def _in_place(self, message: str, *where: str) -> str:
         place = f"{', '.join((self.filename, *where))}: " if where else f"{self.filename} "
         return place + message
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Error handler that reads each byte that cannot be decoded as a lone surrogate, U+DC00 plus the byte."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def undecodable_fault(source: Source, text: str, *where: str) -> BadData | None:
+    """Return the error for the first byte of a text that could not be decoded, or None if there is none."""
+    escaped = _ESCAPED.search(text) if source.undecodable else None
+    return escaped and source.fault(f"the byte 0x{ord(escaped[0]) - 0xDC00:02x} is {source.undecodable}", *where)
+
+
+def checked(source: Source, record: Record) -> Record:
+    """Return the record, or a faulty record if some of its bytes, keys included, cannot be decoded."""
+    if source.undecodable:
+        for name, value in record.values.items():
+            for text in _texts((name, value)):
+                if fault := undecodable_fault(source, text, record.where, f"column {name!r}"):
+                    return Record(record.where, {}, fault)
+    return record
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all strings in a value, such as the keys and the values of an object."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def remark_repeated_header(source: Source, rows: int, first: str) -> None:
+    """Add a remark about rows that repeat the header; `first` is the place of the first such row."""
+    verbs = ("repeats", "is") if rows == 1 else ("repeat", "are")
+    message = f"{counted(rows, 'row')} {verbs[0]} the header, as in files that were joined, and {verbs[1]} left out"
+    source.remark("repeated_header", message, first, rows, "warn")
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
@@ -109,11 +160,11 @@ def _raw_lines(source: Source) -> Iterator[str]:
             number += 1
             if len(line) > RECORD_BYTES:
                 raise source.fault(too_long(), f"line {number}")
-            yield line if number > 1 else line.lstrip(_BOM)
+            yield line if number > 1 else line.lstrip(BOM)
 
 
 def characters(source: Source) -> Iterator[str]:
-    """Yield the text in blocks of arbitrary length, without byte order marks and end marks.
+    """Yield the text in blocks of arbitrary length, without byte order marks or end-of-file marks.
 
     CR line ends become "\\n".
     """
@@ -123,7 +174,7 @@ def characters(source: Source) -> Iterator[str]:
 
 def _raw_blocks(source: Source) -> Iterator[str]:
     with unpacking(source), source.open_text() as file:
-        block = file.read(_BLOCK).lstrip(_BOM)
+        block = file.read(_BLOCK).lstrip(BOM)
         while block:
             yield block
             block = file.read(_BLOCK)
@@ -147,6 +198,27 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
         source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is ignored")
         if text := _END_MARK.sub("", held):
             yield text
+
+
+def first_columns(names: Iterable[str]) -> dict[str, int]:
+    """Map each name to the index of the first column with this name."""
+    columns: dict[str, int] = {}
+    for index, name in enumerate(names):
+        columns.setdefault(name, index)
+    return columns
+
+
+def check_repeated(source: Source, names: Iterable[str], selection: Selection, where: str = "") -> None:
+    """Raise BadData if a column that is needed appears more than once.
+
+    If the records are to contain the other columns too, a remark reports those of which only the first is read.
+    """
+    for name, count in Counter(filter(None, names)).items():
+        message = f"the column {name!r} appears {count} times; "
+        if count > 1 and name not in selection.ignored:
+            raise source.fault(f"{message}rename the others", *[where] * bool(where))
+        if count > 1 and selection.whole:
+            source.remark(f"repeated_column {name}", f"{message}only the first is kept", where, count, "warn")
 
 
 def too_long() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
+from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
 from app.training.data.usual_names import USUAL_LABELS, quoted
 from app.training.failures import BadData
 
@@ -28,7 +29,7 @@ class Sample:
     """The values of some columns in a sample of a table's records.
 
     The sample is drawn from the whole table, or from the beginning of a table with very many records, because the
-    records may be sorted. If only the `first` records are of interest, no others are read.
+    records may be sorted. If only the first `first` records are needed, no others are read.
     """
 
     def __init__(
@@ -52,8 +53,13 @@ class Sample:
         """Return the columns with few distinct values, each of which occurs often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
+    def scored(self) -> list[str]:
+        """Return the columns with objects of numbers between 0 and 1, unless all numbers are 0 or 1."""
+        objects = (name for name, values in self._values.items() if values and all(map(is_scored_cell, values)))
+        return [name for name in objects if not all(map(is_one_hot_cell, self._values[name]))]
+
     def numbers(self) -> list[str]:
-        """Return the columns that contain only numbers, if some of the numbers have fractions or many are distinct."""
+        """Return the columns that contain only numbers, some of them fractional or many of them distinct."""
         return [name for name, values in self._values.items() if values and self._are_values(values)]
 
     def texts(self) -> list[str]:
@@ -70,13 +76,17 @@ class Sample:
         return any(_is_number(name) or name in values for name, values in self._values.items())
 
     def _is_category(self, values: list[Any]) -> bool:
-        if len(values) < _FEWEST_ROWS or any(isinstance(value, dict) for value in values):
+        if values and all(map(is_one_hot_cell, values)):
+            return any(value != values[0] for value in values)
+        if values and all(map(is_scored_cell, values)):
             return False
-        distinct = {str(element) for value in values for element in (value if isinstance(value, list) else [value])}
-        is_flat = not any(isinstance(element, (list, dict)) for v in values if isinstance(v, list) for element in v)
+        lists = [_elements(value) for value in values]
+        if len(values) < _FEWEST_ROWS or any(isinstance(v, (list, dict)) for elements in lists for v in elements):
+            return False
+        distinct = {str(element) for elements in lists for element in elements}
         short = all(len(label.split()) <= _LABEL_WORDS for label in distinct)
         most = max(_MOST_LABELS, len(values) // _OFTEN) if short else _MOST_LABELS
-        return is_flat and 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
+        return 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
 
     def _are_values(self, values: list[Any]) -> bool:
         try:
@@ -105,11 +115,12 @@ def _draw(records: Iterable[Record], size: int) -> list[Record]:
 
 
 def guess_labels(source: Source, columns: Collection[str], present: Collection[str], task: str | None) -> list[str]:
-    """Return the columns that certainly contain the labels of a table with texts, or [] if there are none.
+    """Return the columns that certainly contain the labels in a table of texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
-    for the task multilabel, in several columns of 0 and 1. Raises BadData if the request does not name a task and some
-    columns only look like labels. Without this check, the run would train a language model and ignore these columns.
+    for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task and
+    some columns only look like labels. Without this check, the run would train a language model and ignore these
+    columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -121,13 +132,17 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
         return flags
     if task is None and (usual or flags or sample.categories()):
         raise _question(source, usual, flags, sample.categories(), numbers)
+    if task is None and (scored := sample.scored()):
+        raise source.fault(
+            f"has texts, and the objects in {quoted(scored)} may contain the scores of labels: to classify, write the "
+            "label of each row as text in a column named label; to generate text, set the task (task) to generation",
+            param="task",
+        )
     return []
 
 
 def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
-    """Return the error for a table with columns that look like targets. The error message explains how to choose a
-    target.
-    """
+    """Return the error for a table with columns that look like targets, with advice for choosing one."""
     names = list(dict.fromkeys([*usual, *flags, *categories]))
     ways = []
     labels = [name for name in names if name not in numbers]
@@ -141,6 +156,12 @@ def _question(source: Source, usual: list[str], flags: list[str], categories: li
     ways.append("to generate text, set the task (task) to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
+
+
+def _elements(value: Any) -> list[Any]:
+    """Return the labels in a value that is written like a list of labels; otherwise, only the value itself."""
+    elements = to_label_list(value)
+    return [value] if elements is None else elements
 
 
 def _are_texts(values: list[Any]) -> bool:

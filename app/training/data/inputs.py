@@ -1,4 +1,4 @@
-"""Opens the data files of a training run, and checks that they fit each other and the request."""
+"""Opens the data files of a training run, and checks that they match each other and the request."""
 
 from __future__ import annotations
 
@@ -86,4 +86,20 @@ def _validation_layout(source: Source, columns: Columns, training: Layout) -> La
     layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)
     if (layout.shape, layout.steps, layout.one_hot) != (training.shape, training.steps, training.one_hot):
         raise source.fault(f"does not have the same columns as {training.source.filename}")
+    _check_column("text_pair", layout, training, layout.has_pairs, training.has_pairs)
+    if layout.shape == "series":
+        _check_column("time", layout, training, "time" in layout.names, "time" in training.names)
     return layout
+
+
+def _check_column(key: str, layout: Layout, training: Layout, present: bool, expected: bool) -> None:
+    """Raise BadData if only one of the files has the column for `key`: the inputs of the files would differ in kind."""
+    if present != expected:
+        column = repr((layout if present else training).names[key])
+        name = training.source.filename
+        differs = (
+            f"has the column {column}, but {name} has none"
+            if present
+            else f"has no column {column}, but {name} has one"
+        )
+        raise layout.source.fault(f"{differs}; both files must have the same columns")

@@ -5,20 +5,22 @@ rows.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, lines
+from app.training.data.files import EVERYTHING, Record, Selection, Source, characters, checked, lines
 from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
-from app.training.data.json_table import rows_of
+from app.training.data.json_table import rows_key, rows_of
 from app.training.data.json_text import explain
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
 
 _HEADER_RECORDS = 100
+_DESCRIPTIONS = ("schema", "columns", "index")  # keys that pandas writes beside the rows
 _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",
@@ -31,9 +33,12 @@ def header(source: Source) -> list[str]:
     """Return the keys of the first 100 records, in order of appearance. Records may have different keys."""
     names: dict[str, None] = {}
     fault: BadData | None = None
-    for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
-        names.update(dict.fromkeys(record.values))
-        fault = fault or record.fault
+    try:
+        for record in islice(records(source, EVERYTHING), _HEADER_RECORDS):
+            names.update(dict.fromkeys(record.values))
+            fault = fault or record.fault
+    except BadData as error:  # no later record can be read; a pass over all records reports this error with the others
+        fault = fault or error
     if not names and fault:
         raise fault
     if not names:
@@ -44,14 +49,14 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips blank lines. A malformed line becomes a record whose fault states the line and column.
 
-    Raises BadData for malformed JSON in a file that is not JSON Lines, because such a file cannot be read past the
-    error.
+    A file that is not JSON Lines can be read past malformed JSON only if each record begins a line, in the same column.
+    Otherwise, raises BadData.
     """
     kind = source.settled.get("json")
     if kind is None:
         kind = source.settled["json"] = _kind(source)
         if kind in _NOTES:
-            source.remark("json", _NOTES[kind])
+            source.remark("json", _NOTES[kind] + (_other_keys(source) if kind == "table" else ""))
     names = RepeatedNames(source)
     for where, value in _READERS[kind](source, names):
         names.count(where)
@@ -63,8 +68,8 @@ def _record(source: Source, where: str, value: Any) -> Record:
     if isinstance(value, BadData):
         return Record(where, {}, value)
     if isinstance(value, dict):
-        return Record(where, value)
-    kind = {"list": "an array", "str": "a string"}.get(type(value).__name__, "a scalar value")
+        return checked(source, Record(where, value))
+    kind = {"list": "an array", "str": "a string", "NoneType": "null"}.get(type(value).__name__, "a scalar value")
     places = (where, "column 1") if where.startswith("line") else (where,)
     hint = "; for rows as arrays, the first array must name the columns" if isinstance(value, list) else ""
     return Record(where, {}, source.fault(f"expected a JSON object, found {kind}{hint}", *places))
@@ -83,6 +88,8 @@ def _kind(source: Source) -> str:
         value, is_whole = json.loads(first), True
     except (ValueError, RecursionError):
         value, is_whole = _first(source), False
+    if value is None and first.strip() == "{" and not _row(beginning[-1], dict):  # the first object is malformed
+        return "objects"
     if not isinstance(value, dict) or (is_whole and len(beginning) > 1):
         return "lines"
     others = islice(objects(source), 1, 2)
@@ -99,25 +106,26 @@ def _kind_of_arrays(source: Source) -> str:
     return "arrays" if names and all(isinstance(name, str) and name.strip() for name in names) else "lines"
 
 
-def _row(line: str) -> list[Any]:
-    """Return the array in a line, or an empty list if the line is something else."""
+def _row(line: str, kind: type[list[Any] | dict[str, Any]] = list) -> Any:
+    """Return the array (or the object, for this `kind`) in a line, or an empty list if the line is something else."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return []
-    return value if isinstance(value, list) else []
+    return value if isinstance(value, kind) else []
 
 
 def _first(source: Source) -> Any:
-    """Return the first value of a JSON text, or the first element of an array; None if it is empty or malformed."""
+    """Return the first JSON value (of an array, its first element), or None if the text is empty or malformed."""
     try:
-        return next(objects(source), (1, None))[1]
+        value = next(objects(source), (1, None))[1]
     except BadData:
         return None
+    return None if isinstance(value, BadData) else value
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. For a malformed line, the value is its fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is the fault."""
     for number, line in lines(source):
         if not line.strip():
             continue
@@ -143,11 +151,32 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     return ((f"row {number}", value) for number, value in enumerate(rows_of(table) or (), 1))
 
 
+def _other_keys(source: Source) -> str:
+    """Return the ending of the remark about a table whose rows are under a single key: the table's other keys, or "".
+
+    Raises BadData if the table is in the "split" form of pandas and lists a column twice.
+    """
+    [(_, table)] = objects(source)
+    is_split = isinstance(table.get("columns"), list) and isinstance(table.get("data"), list)
+    if is_split:
+        _refuse_repeated(source, [str(name) for name in table["columns"]])
+    key = "data" if is_split else rows_key(table)
+    others = [name for name in table if name not in (key, *_DESCRIPTIONS)]
+    return f", under the key {key!r}; its other keys are not read: {quoted(others)}" if key and others else ""
+
+
+def _refuse_repeated(source: Source, names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise source.fault(f"the column {name!r} appears {count} times; rename the others")
+
+
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
     """Yield the rows of an array of arrays, or of a file with one array per line, as objects."""
     is_nested = isinstance(_first(source), list)
     rows = _array(source, names) if is_nested else _lines(source, names)
     _, header = next(rows)
+    _refuse_repeated(source, header)
     for where, row in rows:
         if not isinstance(row, list) or len(row) == len(header):
             yield where, dict(zip(header, row, strict=True)) if isinstance(row, list) else row

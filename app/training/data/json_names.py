@@ -11,7 +11,7 @@ from app.training.data.files import Source
 
 @dataclass(slots=True)
 class RepeatedNames:
-    """Decodes the JSON records of a file, and counts the records with repeated names in an object."""
+    """Decodes the JSON records of a file, and counts those in which an object repeats a name."""
 
     source: Source
     records: int = 0
@@ -24,7 +24,7 @@ class RepeatedNames:
         self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
 
     def count(self, where: str) -> None:
-        """Count the last decoded value, which is at `where`, if it repeats a name."""
+        """Count the last decoded value, which is at `where`, if an object in it repeats a name."""
         if self._pending is not None:
             self.records += 1
             self.first, self.name = self.first or where, self.name or self._pending

@@ -10,9 +10,11 @@ from typing import Any
 from app.training.data import files
 from app.training.data.files import Source, characters
 from app.training.data.json_text import explain
+from app.training.failures import BadData
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
+_OBJECT_LINE = re.compile(r"\n[ \t]*\{")
 _DECODER = json.JSONDecoder()
 _READ = 1 << 16  # the number of characters to read at once
 
@@ -27,6 +29,8 @@ class JsonStream:
         self._source, self._decoder = source, decoder
         self._blocks = characters(source)
         self._text, self._at = "", 0
+        self._in_array = False
+        self._begins_line = True  # whether only blanks and brackets precede the next value in its line
         self.line, self.column = 1, 1
         self._more(_READ)
         self._pass(_SPACE)
@@ -35,14 +39,21 @@ class JsonStream:
         """Enter the array that begins here. Returns False if no array begins here."""
         if not self._text.startswith("[", self._at):
             return False
+        self._in_array = True
         self._advance(self._at + 1)
         self._pass(_SPACE)
         return True
 
+    def at_end(self) -> bool:
+        """Whether no value follows, because the array ends here (or the text, if the values are not in an array)."""
+        return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
+
     def next(self) -> Any:
-        """Return the next value, or None at the end. Raises BadData, with the place, if the value is malformed."""
-        if self._at >= len(self._text) or self._text[self._at] == "]":
-            return None
+        """Return the next value. Raises BadData, which names the place, if the value is malformed.
+
+        A malformed value that begins a line is passed over, up to the next line that begins with an object in the same
+        column, and its fault is returned.
+        """
         characters = _READ
         while True:
             try:
@@ -53,10 +64,29 @@ class JsonStream:
                 if isinstance(error, json.JSONDecodeError) and self._more(characters):
                     characters *= 2
                     continue
-                raise self._malformed(error) from None
+                return self._pass_over(self._malformed(error))
             self._advance(end)
             self._pass(_BETWEEN)
             return value
+
+    def _pass_over(self, fault: BadData) -> BadData:
+        """Move to the next value, and return the fault of this one. Raises the fault if the next value is uncertain."""
+        start = re.compile(rf"\n[ \t]{{{self.column - 1}}}(?=\{{)")
+        while (match := start.search(self._text, self._at)) is None and self._more(_READ):
+            pass
+        if match is None:  # this may be the last value
+            rest = self._text[self._at :].rstrip()
+            is_last = not _OBJECT_LINE.search(rest) and (rest.endswith("]") or not self._in_array)
+            passed = rest[:-1].rstrip() if self._in_array else rest
+            end = self._at + len(rest) - 1 if self._in_array else len(self._text)
+        else:
+            is_last, passed, end = False, self._text[self._at : match.start()], match.end()
+        if not self._begins_line or (match is None and not is_last):
+            raise fault
+        last = self.line + passed.count("\n")
+        lines = f"line {last} is" if last == self.line else f"lines {self.line} to {last} are"
+        self._advance(end)
+        return self._source.fault(f"{fault.reason}; {lines} not read", *fault.where)
 
     def check_end(self) -> None:
         """Raise BadData unless the array ends here and is followed only by white space."""
@@ -81,6 +111,8 @@ class JsonStream:
 
     def _advance(self, end: int) -> None:
         feeds = self._text.count("\n", self._at, end)
+        before = self._text[self._text.rfind("\n", self._at, end) + 1 if feeds else self._at : end]
+        self._begins_line = (self._begins_line or feeds > 0) and not before.strip(" \t\r[")
         if feeds:
             self.line, self.column = self.line + feeds, end - self._text.rindex("\n", self._at, end)
         else:
@@ -103,7 +135,7 @@ class JsonStream:
         self._text, self._at = "".join(parts), 0
         return True
 
-    def _malformed(self, error: ValueError | RecursionError) -> Exception:
+    def _malformed(self, error: ValueError | RecursionError) -> BadData:
         rest = self._text[self._at :]
         if isinstance(error, json.JSONDecodeError):
             position, reason = error.pos - self._at, f"not valid JSON: {error.msg}"
@@ -117,12 +149,15 @@ class JsonStream:
 
 
 def objects(source: Source, decoder: json.JSONDecoder = _DECODER) -> Iterator[tuple[int, Any]]:
-    """Yield the line and the value of each element if the file is an array, otherwise of each value in the file."""
+    """Yield the line and the value of each element if the file is an array, otherwise of each value in the file.
+
+    For a malformed value that can be passed over, yields its fault.
+    """
     stream = JsonStream(source, decoder)
     is_array = stream.enter_array()
     line = stream.line
-    while (value := stream.next()) is not None:
-        yield line, value
+    while not stream.at_end():
+        yield line, stream.next()
         line = stream.line
     if is_array:
         stream.check_end()

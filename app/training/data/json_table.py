@@ -22,9 +22,15 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
         if _are_rows(table, values[0]):
             return iter(values)
         return ({name: column[key] for name, column in table.items()} for key in values[0])
-    lists = [value for key, value in table.items() if isinstance(value, list) and key != "messages"]
-    if len(lists) == 1 and lists[0] and all(isinstance(row, dict) for row in lists[0]):
-        return iter(lists[0])
+    key = rows_key(table)
+    return None if key is None else iter(table[key])
+
+
+def rows_key(table: dict[str, Any]) -> str | None:
+    """Return the only key whose value is a list, if this list consists of row objects, or None otherwise."""
+    lists = [key for key, value in table.items() if isinstance(value, list) and key != "messages"]
+    if len(lists) == 1 and (rows := table[lists[0]]) and all(isinstance(row, dict) for row in rows):
+        return lists[0]
     return None
 
 
@@ -37,7 +43,7 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 
 
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
-    """Whether the keys of the table are row keys, and those of its values are column names.
+    """Whether the table's keys are row keys, and each value maps column names to cells.
 
     Row keys are numbers, unless the data frame had another index.
     """

@@ -1,4 +1,4 @@
-"""The label cells of a table. The cells determine which labels they contain and how the labels are spelled."""
+"""The label cells of a table. The contents of the cells determine the labels and their spelling."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ LISTED = 10  # the maximum number of labels that one remark lists
 class LabelColumn:
     """The distinct label cells of a table, each with its labels.
 
-    For each cell, `listed` is whether it is a list, and `rows` is how many rows contain it. `base_labels` are the
-    labels of the version to fine-tune; their spelling is preserved.
+    For each cell, `listed` is true if it is a list, `typed` contains the labels that are not written as text, and
+    `rows` is the number of rows that contain it. `base_labels` are the labels of the version to fine-tune; their
+    spelling is preserved.
     """
 
     task: str
     task_inferred: bool
     cells: list[tuple[str, ...]]
     listed: list[bool]
+    typed: list[tuple[str, ...]]
     rows: list[int]
     places: list[Place]  # the first row with each cell
     base_labels: frozenset[str] = frozenset()
@@ -40,7 +42,7 @@ class LabelColumn:
     def remark(self, kind: str, message: str, cells: Iterable[int], level: str = "info") -> None:
         """Add a remark about the cells with these indices.
 
-        The remark's place is the first row that contains the first of these cells.
+        The remark's place is the first row that contains the cell with the first index.
         """
         indices = list(cells)
         place = self.places[indices[0]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from app.training.data.cells import to_label_list
+from app.training.data.cells import LABEL_FORMS
 from app.training.data.label_column import LabelColumn, listing, shown
+from app.training.data.label_forms import looks_like_list, split_labels, to_label_list
+from app.wording import counted
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
 _RECURRING = 0.8  # the minimum share of parts that also occur as labels in other cells
@@ -22,28 +24,51 @@ def settle_lists(column: LabelColumn) -> None:
 
 
 def _infer_task(column: LabelColumn) -> None:
+    _refuse_unreadable(column)
     lists = [index for index, listed in enumerate(column.listed) if listed]
     several = any(len(column.cells[index]) != 1 for index in lists)
     column.task = "multilabel" if several else "classification"
     if several:
         message = "a row may have several labels or none, so the task is multilabel"
     else:
-        message = "every row has a list of exactly one label, so the task is classification; set the task (task) to "
+        message = "every list of labels has exactly one label, so the task is classification; set the task (task) to "
         message += "multilabel if rows may have several labels or none"
     column.remark("label_lists", message, lists)
 
 
+def _refuse_unreadable(column: LabelColumn) -> None:
+    """Raise BadData if some cells are lists, and others look like lists but cannot be read."""
+    unreadable = _unreadable(column)
+    if unreadable:
+        example = shown(column.cells[unreadable[0]][0])
+        rows = counted(sum(column.rows[index] for index in unreadable), "row")
+        message = f"some rows have lists of labels, but {example} cannot be read as a list ({rows} with such a cell); "
+        message += f"{LABEL_FORMS}; to read each cell as one label, set the task (task) to classification"
+        raise column.places[unreadable[0]].fault("label", message)
+
+
+def _unreadable(column: LabelColumn) -> list[int]:
+    """Return the indices of the cells that look like lists, but are single labels because they cannot be read."""
+    cells = enumerate(zip(column.cells, column.listed, strict=True))
+    texts = [(index, labels[0]) for index, (labels, listed) in cells if labels and not listed]
+    return [index for index, text in texts if looks_like_list(text) and to_label_list(text) is None]
+
+
 def _split_joined(column: LabelColumn) -> None:
-    for delimiter, name in _DELIMITERS.items():
-        joined = _joined(column, delimiter)
-        if not joined:
+    for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
+        parts = {index: split_labels(column.cells[index][0], delimiter) for index in _joined(column, delimiter)}
+        whole = [index for index, labels in parts.items() if labels == [column.cells[index][0]]]
+        parts = {index: labels for index, labels in parts.items() if index not in whole}
+        if parts and not _is_separator(column, delimiter, parts):
+            whole, parts = sorted([*whole, *parts]), {}
+        if whole:
+            advice = "separate several labels with |" if delimiter != "|" else "write several labels as a JSON list"
+            message = f"labels such as {shown(column.cells[whole[0]][0])} contain {name}, and each cell is read as one "
+            column.remark("delimiters", f"{message}label; {advice}", whole, "warn")
+        if not parts:
             continue
+        joined = list(parts)
         example = column.cells[joined[0]][0]
-        parts = {index: _parts(column.cells[index][0], delimiter) for index in joined}
-        if not _is_separator(column, delimiter, parts):
-            message = f"labels such as {shown(example)} contain {name}, and each cell is read as one label; separate "
-            column.remark("delimiters", f"{message}several labels with |", joined, "warn")
-            continue
         for index, labels in parts.items():
             column.cells[index], column.listed[index] = tuple(sorted(set(labels))), True
         names = " and ".join(map(shown, parts[joined[0]]))
@@ -55,10 +80,6 @@ def _joined(column: LabelColumn, delimiter: str) -> list[int]:
     """Return the indices of the cells that contain the delimiter and are not lists."""
     cells = enumerate(zip(column.cells, column.listed, strict=True))
     return [index for index, (labels, listed) in cells if not listed and labels and delimiter in labels[0]]
-
-
-def _parts(text: str, delimiter: str) -> list[str]:
-    return [part.strip() for part in text.split(delimiter) if part.strip()] or [text]
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
@@ -82,8 +103,13 @@ def _warn_of_lists(column: LabelColumn) -> None:
     if lists:
         texts = listing(shown(column.cells[index][0]) for index in lists[:3])
         column.remark("list_labels", f"labels such as {texts} look like lists{several}", lists, "warn")
+    if unreadable := _unreadable(column):
+        texts = listing(shown(column.cells[index][0]) for index in unreadable[:3])
+        message = f"labels such as {texts} look like several labels, but cannot be read as such, so each cell is read "
+        message += f"as one label; for several labels per row, {LABEL_FORMS}, and set the task (task) to multilabel"
+        column.remark("unreadable_lists", message, unreadable, "warn")
     for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
-        joined = [index for index in _joined(column, delimiter) if index not in lists]
+        joined = [index for index in _joined(column, delimiter) if index not in {*lists, *unreadable}]
         if not joined:
             continue
         message = (

@@ -16,8 +16,8 @@ from app.wording import counted
 
 _FRACTION = re.compile(r"([+-]?)(\d*)\.(\d*?)0*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-# Zero-width spaces, soft hyphens and direction marks. Joiners are not included, since they change the meaning of words
-# in some scripts.
+# Zero-width spaces, soft hyphens and direction marks. Joiners are not included, because they change the meaning of
+# words in some scripts.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MISSING = {"nan", "none", "null", "nil", "n/a", "na", "<na>", "nat", "-", "--", "?", "#n/a", "missing", "undefined"}
 _MANY_NUMBERS = 20

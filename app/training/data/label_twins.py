@@ -13,6 +13,7 @@ from app.wording import counted
 
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
+_DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 # Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
 _CYRILLIC = "АВЕІЈКМНОРСТУХЅԚԜҮаеорсухіјѕһԁԛԝӏ", "ABEIJKMHOPCTYXSQWYaeopcyxijshdqwl"
@@ -22,7 +23,9 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
     """Add a remark about each kind of similarity between labels."""
-    message = "some labels differ only in case, spaces, quotes or Unicode form, and are treated as different labels"
+    message = (
+        "some labels differ only in case, spaces, quotes, dashes or Unicode form, and are treated as different labels"
+    )
     _warn(column, counts, "look_alike_labels", message, _alike, shown)
     message = (
         "some labels look alike but are written with letters of different scripts, such as Latin and Cyrillic, and are "
@@ -55,15 +58,20 @@ def _warn(
 
 
 def _alike(label: str) -> str:
-    """Return a key that is the same for labels that differ only in case, spaces, quotes or Unicode form."""
-    text = _JOINERS.sub("", unicodedata.normalize("NFKC", label).casefold())
+    """Return a key that is the same for labels that differ only in case, spaces, quotes, dashes or Unicode form.
+
+    Case includes Turkish: İ becomes i with a combining dot above (U+0307) when its case is folded, and ı is the lower
+    case of I.
+    """
+    text = unicodedata.normalize("NFKC", label).casefold().replace("\u0307", "").replace("\u0131", "i")
+    text = _DASHES.sub("-", _JOINERS.sub("", text))
     return "".join(QUOTES.sub("", text).split()) or label
 
 
 def _skeleton(label: str) -> str:
     """Return a key that is the same for labels whose Latin, Greek and Cyrillic letters look alike.
 
-    Accents are separated from their letters, so that accented letters are also compared.
+    Accents are separated from their letters first, so that accented letters that look alike also get the same key.
     """
     return label if label.isascii() else unicodedata.normalize("NFD", label).translate(_LATIN)
 

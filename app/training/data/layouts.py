@@ -39,7 +39,12 @@ class Layout:
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
     task_inferred: bool = False  # whether the request leaves the task open
-    absent: frozenset[str] = frozenset()  # keys without a column, whose names would have a meaning as column names
+    absent: frozenset[str] = frozenset()  # keys without a column that would be meaningful as column names
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the rows have a second text that is used."""
+        return self.shape == "text" and "text_pair" in self.names and self.task != "generation"
 
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
@@ -77,7 +82,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
 
 
 def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, str]:
-    """Map each key to the column that the request names or, by default, the column with the name of the key.
+    """Map each key to the column that the request names or, by default, the column of the same name.
 
     Some column names are compared regardless of case.
     """
@@ -97,7 +102,7 @@ def _names(source: Source, columns: Columns, present: list[str]) -> dict[str, st
 
 
 def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str, ...]:
-    """Return the columns of zeros and ones that the request lists, separated by commas, in place of a label column."""
+    """Return the columns of zeros and ones that the request lists (separated by commas) instead of a label column."""
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
@@ -160,7 +165,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys without a column whose names would change the training target if a column had that name."""
+    """Return the keys that have no column but would change the training target if a column had their name."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -174,9 +179,7 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. The input columns of both have fixed
-    names.
-    """
+    """Return the layout for conversations, or for prompts with completions. The columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.training.data.class_names import apply_names, class_names
-from app.training.data.files import Record, Selection, Source
+from app.training.data.files import Record, Selection, Source, check_repeated, first_columns
+from app.training.data.float_columns import FloatColumns
 from app.training.data.seekable import seekable
 from app.training.failures import BadData
 
@@ -35,11 +36,15 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         for name, names in classes.items():
             message = f"its numbers are read as the class names of the schema: {', '.join(names[:10])}"
             source.remark("class_names", message, f"column {name!r}", len(names))
+        narrow = FloatColumns(source, selection.numbers)
         batches = file.iter_batches(batch_size=_batch_size(file), columns=columns)
         while (batch := _next(source, batches, number)) is not None:
-            for values in _values(source, _widened(batch, selection), number):
+            batch = _first_of_each(batch)
+            narrow.add(batch, selection.ignored)
+            for values in _values(source, _widened(batch, selection), number, selection.ignored):
                 number += 1
                 yield apply_names(source, Record(f"row {number}", values), classes)
+        narrow.remark()
 
 
 def _names(file: pq.ParquetFile) -> list[str]:
@@ -51,13 +56,20 @@ def _names(file: pq.ParquetFile) -> list[str]:
         return list(dict.fromkeys(path.split(".")[0] for path in paths))
 
 
+def _has_readable_types(file: pq.ParquetFile) -> bool:
+    """Whether the types of all columns are known, so that all columns can be read."""
+    try:
+        return file.schema_arrow is not None
+    except (pa.ArrowException, ValueError):
+        return False
+
+
 def _needed(source: Source, file: pq.ParquetFile, selection: Selection) -> list[str]:
-    """Return the columns to read. Raises BadData if one of these columns appears more than once."""
-    names = [name for name in _names(file) if name not in selection.ignored]
-    for name in names:
-        if names.count(name) > 1:
-            raise source.fault(f"the column {name!r} appears {names.count(name)} times; rename the others")
-    return names
+    """Return the columns to read. Raises BadData if a column that is needed appears more than once."""
+    names = _names(file)
+    check_repeated(source, names, selection)
+    whole = selection.whole and _has_readable_types(file)
+    return [name for name in dict.fromkeys(names) if whole or name not in selection.ignored]
 
 
 def _next(source: Source, batches: Iterator[pa.RecordBatch], before: int) -> Any:
@@ -80,12 +92,35 @@ def _widened(batch: Any, selection: Selection) -> Any:
     return batch
 
 
-def _values(source: Source, batch: Any, before: int) -> list[dict[str, Any]]:
+def _first_of_each(batch: Any) -> Any:
+    """Return the batch with only the first of the columns that have the same name."""
+    columns = first_columns(batch.schema.names)
+    return batch if len(columns) == batch.num_columns else batch.select(list(columns.values()))
+
+
+def _values(source: Source, batch: Any, before: int, ignored: frozenset[str]) -> list[dict[str, Any]]:
+    """Return the rows of a batch. Values of ignored columns that have no equivalent in Python become strings."""
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
     except (ValueError, TypeError, OverflowError, KeyError) as error:
-        raise _unreadable(source, batch, before, error) from None
+        if ignored.isdisjoint(batch.schema.names):
+            raise _unreadable(source, batch, before, error) from None
+        columns = zip(batch.schema.names, batch.columns, strict=True)
+        readable = [_readable(column) if name in ignored else column for name, column in columns]
+        return _values(source, pa.RecordBatch.from_arrays(readable, batch.schema.names), before, frozenset())
     return rows
+
+
+def _readable(column: Any) -> Any:
+    """Return a column, as strings or nulls if its values have no equivalent in Python."""
+    try:
+        column.to_pylist()
+    except (ValueError, TypeError, OverflowError, KeyError):
+        try:
+            return column.cast(pa.string())
+        except pa.ArrowException:
+            return pa.nulls(len(column))
+    return column
 
 
 def _unreadable(source: Source, batch: Any, before: int, batch_error: Exception) -> BadData:

@@ -6,18 +6,22 @@ A language model trained on a table learns to generate rows of the table, which 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
 from app.training.data.fasttext import PREFIX
-from app.training.data.files import Source, lines
+from app.training.data.files import Source, lines, undecodable_fault
+from app.training.data.notes import PLACES, listed_places
 from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wire.file_formats import SUFFIXES, format_of
 
 _SAMPLE = 200  # lines
 _EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
+_LABELLED = 0.4  # if at least this share of the lines have a label, a text may be a table
+_LABEL = re.compile(r"\s*__[a-z]+__\S", re.IGNORECASE)  # variants of fastText's prefix, such as __LABEL__ or __class__
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 # Suffixes of files that are usually tables, documents or programs, and not texts to learn from.
@@ -40,19 +44,40 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """Treat a text file as a table, by changing its format, if its content is clearly a table.
+    """Change the format of a text file to that of a table if its content is clearly a table.
 
     For the generation task, a text file is always plain text. If the text may be a table and the request does not name
-    a task, raises BadData, so that the user can decide.
+    a task, raises BadData, so that the user can decide. Also raises BadData for plain text with bytes that cannot be
+    decoded.
     """
+    source = _recognised(source, task)
+    if source.format == "text" and source.undecodable:
+        raise _damaged_text(source)
+    return source
+
+
+def _damaged_text(source: Source) -> BadData:
+    """Return the error for plain text with bytes that cannot be decoded. The error lists the lines with such bytes."""
+    first: BadData = source.settled["undecodable"]
+    damaged = [f"line {number}" for number, line in lines(source) if undecodable_fault(source, line)]
+    if len(damaged) < 2:
+        return first
+    message = f"{first.reason}. In total, {len(damaged):,} lines have such bytes"
+    return source.fault(f"{message} ({listed_places(damaged[:PLACES], len(damaged))})", *first.where)
+
+
+def _recognised(source: Source, task: str | None) -> Source:
+    """Return the source of a text file, with another format if its content is clearly a table."""
     if source.format != "text" or task == "generation":
         return source
     sample = [line.rstrip("\r\n") for _, line in islice(lines(source), _SAMPLE)]
     filled = [line for line in sample if line.strip()]
-    format_, evidence = _format(filled)
+    format_, evidence = _format(filled, task)
     if format_:
         source.remark("read_as_table", f"is read as {format_}, not as plain text: {evidence}; {_AS_TEXT}")
         return replace(source, format="csv" if format_ == "a table" else format_)
+    if task is None and (doubt := _label_doubt(filled)):
+        raise source.fault(f"looks like labelled lines: {doubt}; if it is plain text, {_AS_TEXT}", param="task")
     if (doubt := _doubt(filled)) and task is None:
         raise _question(source, doubt)
     suffix = next((name for name in _NOT_TEXT if source.filename.lower().endswith(name)), None)
@@ -70,10 +95,16 @@ def as_table(source: Source, task: str | None) -> Source:
     return source
 
 
-def _format(sample: list[str]) -> tuple[str, str]:
-    """If the lines are clearly a table, return its format and the evidence for it; otherwise, return ("", "")."""
-    if len(sample) > 1 and all(line.lstrip().startswith(PREFIX) for line in sample):
+def _format(sample: list[str], task: str | None) -> tuple[str, str]:
+    """If the lines are clearly a table, return its format and the evidence for it; otherwise, return ("", "").
+
+    If the task is to learn labels, some of the lines may lack a label, which is a fault of these rows.
+    """
+    labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
+    if labelled > 1 and labelled == len(sample):
         return "fasttext", f"its lines begin with {PREFIX}"
+    if labelled > 1 and labelled >= _LABELLED * len(sample) and task in ("classification", "multilabel"):
+        return "fasttext", f"many of its lines begin with {PREFIX}"
     if all(map(_is_object, sample)) or (sample and sample[0].lstrip().startswith("[{")):
         return "jsonl", "its lines are JSON objects"
     for delimiter in _DELIMITERS:
@@ -102,15 +133,28 @@ def _share(sample: list[str], delimiter: str, width: int) -> float:
     return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
 
 
+def _label_doubt(sample: list[str]) -> str:
+    """Return the reason for suspecting that the lines of a text have labels, with advice, or "" if there is none."""
+    most = _LABELLED * len(sample)
+    prefixes = [match[0].strip()[:-1] for line in sample if (match := _LABEL.match(line))]
+    if len(prefixes) > 1 and len(prefixes) >= most:
+        prefix, _ = Counter(prefixes).most_common(1)[0]
+        if prefix != PREFIX:
+            return f"many of its lines begin with {prefix}; to classify, write {PREFIX} instead, in lower case"
+        return (
+            f"many of its lines begin with {PREFIX}; to classify, set the task (task) to classification or multilabel"
+        )
+    within = sum(PREFIX in line.lower() for line in sample)
+    if within > 1 and within >= most:
+        return f"many of its lines contain {PREFIX} after a text; to classify, write the labels first"
+    return ""
+
+
 def _doubt(sample: list[str]) -> str:
     """Return the reason for suspecting that a text is a table, or "" if there is none.
 
-    There are three reasons: most lines begin with a label, the first line looks like a header, or all lines have the
-    same number of cells.
+    There are two reasons: the first line looks like a header, or all lines have the same number of cells.
     """
-    labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
-    if labelled >= _MOST_CELLS * len(sample) and labelled > 1:
-        return f"most of its lines begin with {PREFIX}"
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
         is_header = len(names) > 1 and all(names) and not {*INPUTS, *TARGETS}.isdisjoint(names)

@@ -12,8 +12,8 @@ class Remark:
     """A decision or an anomaly to report before training starts.
 
     `kind` is machine-readable, such as "encoding". `message` is a complete sentence that names the file. `where` is the
-    first place, such as 'line 7', or empty. `count` is the number of affected rows or cells. `level` is "info" for a
-    certain decision, and "warn" for a decision that the user should check.
+    place of the first occurrence, such as 'line 7', or empty. `count` is the number of affected rows or cells. `level`
+    is "info" if the decision is certain, and "warn" if the user should check it.
     """
 
     kind: str

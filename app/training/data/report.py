@@ -14,6 +14,7 @@ from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from app.training.data.files import Source
 from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
+from app.training.data.notes import listed_places
 from app.training.data.scan import DataFiles, Scan
 from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
@@ -29,14 +30,16 @@ def text_report(files: TextFiles) -> dict[str, Any]:
 
 def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
     """Return the report on a table: its rows, its ignored columns, and the remarks about its files."""
-    report = of_rows(scan) | {"ignored_columns": list(files.training.ignored)}
+    ignored = dict.fromkeys(name for layout in files.layouts for name in layout.ignored)
+    report = of_rows(scan) | {"ignored_columns": list(ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
     if scan.task == "generation":
         masks = {name: scan.splits_N == code for code, name in SPLIT_NAMES.items()}
         report["characters"] = {name: int(scan.lengths_N[mask].sum()) for name, mask in masks.items() if mask.any()}
     if scan.dropped.rows:
-        report["dropped"] = {"rows": scan.dropped.rows, "counts": dict(scan.dropped.counts.most_common())}
+        counts = dict(scan.dropped.counts.most_common())
+        report["dropped"] = {"rows": scan.dropped.rows, "counts": counts, "places": scan.dropped.places}
     return report | _remarks(*(layout.source for layout in files.layouts))
 
 
@@ -49,12 +52,11 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         "conflicting_values": (
             report.get("conflicting_values"), "input occurs", "inputs occur", "with more than one value",
         ),
-        "empty": (report.get("empty"), "row without a text is", "rows without a text are", "left out"),
         "duplicates": (
             sum((report.get("duplicates") or {}).values()),
             "row is a duplicate", "rows are duplicates", "of another row in the same split",
         ),
-        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the train rows"),
+        "leaks": (sum(leaks.values()), "held-out row is", "held-out rows are", "also in the training rows"),
         "test_leaks": (test_leaks, "test row is", "test rows are", "also in the validation rows"),
     }  # fmt: skip
     warnings = [
@@ -63,8 +65,8 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         if count
     ]
     if dropped := report.get("dropped"):
-        kinds = "; ".join(f"{count:,} × {kind}" for kind, count in dropped["counts"].items())
         verb = "is" if dropped["rows"] == 1 else "are"
+        kinds = "; ".join(_dropped(kind, count, dropped) for kind, count in dropped["counts"].items())
         warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
         names = quoted(ignored)
@@ -81,6 +83,12 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         message = f"validation_split {share:g} has no effect: the data itself determines which rows are held out"
         warnings.append(("unused_split", message))
     return warnings
+
+
+def _dropped(kind: str, count: int, dropped: dict[str, Any]) -> str:
+    """Return how many rows were dropped because of one kind of fault, and the places of the first few."""
+    places = dropped.get("places", {}).get(kind)
+    return f"{count:,} × {kind}" + (f" ({listed_places(places, count)})" if places else "")
 
 
 def _remarks(*sources: Source | None) -> dict[str, Any]:

@@ -1,19 +1,24 @@
-"""Reads the rows of a data file as examples, whatever the shape of its layout."""
+"""Reads the rows of a data file as examples, regardless of the layout's shape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from app.training.data import chat, series
-from app.training.data.cells import to_matrix
+from app.training.data.cells import CellError, is_plain_list, to_input_text, to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record, Selection
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
+from app.training.data.notes import EMPTY_ROWS, PLAIN_FEATURES
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
+_MOST_KEYS = 20  # once there are this many late keys, no more are listed
 ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
@@ -23,17 +28,18 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
     BadData for an error that makes all later rows unreadable.
     """
-    return _SHAPE_READERS[layout.shape](layout, _read_records(layout, on_fault), on_fault)
+    return _SHAPE_READERS[layout.shape](layout, read_records(layout, on_fault), on_fault)
 
 
-def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
-    """Yield every record that can be read.
+def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
+    """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
 
-    The first records determine which keys the file has. A later record with a new key that has a role is faulty.
+    The first records determine which keys the file has. A later record with a new key is faulty if this key has a role.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
-    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers)):
+    late = _LateKeys(layout)
+    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers, whole)):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
@@ -43,23 +49,58 @@ def _read_records(layout: Layout, on_fault: OnFault) -> Iterator[Record]:
             )
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
+            late.add(record)
             yield record
+    late.remark()
+
+
+class _LateKeys:
+    """Counts the records with keys that the first records, which determine the columns, do not have."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._source = layout.source
+        self._columns = {*layout.names.values(), *layout.steps, *layout.one_hot, *layout.ignored}
+        self._keys: dict[str, None] = {}
+        self._count, self._first = 0, ""
+
+    def add(self, record: Record) -> None:
+        if record.values.keys() <= self._columns:
+            return
+        self._count += 1
+        self._first = self._first or record.where
+        if len(self._keys) < _MOST_KEYS:
+            self._keys |= dict.fromkeys(key for key in record.values if key not in self._columns)
+
+    def remark(self) -> None:
+        if self._count:
+            verbs = ("has", "is") if self._count == 1 else ("have", "are")
+            message = (
+                f"{counted(self._count, 'record')} {verbs[0]} keys that no earlier record has and that are not used"
+            )
+            self._source.remark("late_keys", f"{message}: {quoted(self._keys)}", self._first, self._count, "warn")
 
 
 def _read_text(layout: Layout, record: Record) -> Example:
     split, target = read_split(layout, record), read_target(layout, record)
-    keys = ("text", "text_pair") if "text_pair" in layout.names and layout.task != "generation" else ("text",)
-    pair = read_text(layout, record, "text_pair") if "text_pair" in layout.names else None
+    keys = ("text", "text_pair") if layout.has_pairs else ("text",)
+    pair = read_text(layout, record, "text_pair") if layout.has_pairs else None
     text = read_text(layout, record, "text")
     return Example(record.where, text, pair, target=target, split=split, notes=read_notes(layout, record, *keys))
 
 
 def _read_completion(layout: Layout, record: Record) -> Example:
     split = read_split(layout, record)
-    prompt = Turn(read_text(layout, record, "prompt"), learned=False, ended=False)
-    completion = Turn(read_text(layout, record, "completion"), learned=True, ended=True)
+    prompt = Turn(read(layout, record, "prompt", _to_text), learned=False, ended=False)
+    completion = Turn(read(layout, record, "completion", _to_text), learned=True, ended=True)
     notes = read_notes(layout, record, "prompt", "completion")
     return Example(record.where, turns=(prompt, completion), split=split, notes=notes)
+
+
+def _to_text(value: Any) -> str:
+    if isinstance(value, list):
+        hint = "write a conversation as one list of messages, in a column named messages"
+        raise CellError(f"expected text, found a list; {hint}")
+    return to_input_text(value)
 
 
 def _read_chat(layout: Layout, record: Record) -> Example:
@@ -71,7 +112,8 @@ def _read_chat(layout: Layout, record: Record) -> Example:
 def _read_features(layout: Layout, record: Record) -> Example:
     split, target = read_split(layout, record), read_target(layout, record)
     features_TF = read(layout, record, "features", to_matrix)
-    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=read_notes(layout, record))
+    notes = read_notes(layout, record) + (PLAIN_FEATURES,) * is_plain_list(record.values.get(layout.names["features"]))
+    return Example(record.where, features_TF=features_TF, target=target, split=split, notes=notes)
 
 
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
@@ -81,7 +123,8 @@ def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReade
         for record in records:
             try:
                 with errors_as_faults(layout, record):
-                    example = Example(record.where) if is_empty(layout, record) else read_example(layout, record)
+                    is_blank = is_empty(layout, record)
+                    example = Example(record.where, notes=(EMPTY_ROWS,)) if is_blank else read_example(layout, record)
             except BadData as error:
                 on_fault(error)
             else:

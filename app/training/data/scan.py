@@ -6,7 +6,7 @@ This pass also writes numeric steps to disk, so that they are parsed only once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
+from app.training.data.label_cells import settle_cells
 from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
+from app.training.data.notes import SPLIT_OVERRULED
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -42,8 +44,8 @@ class DataFiles:
         return (self.training,) if self.validation is None else (self.training, self.validation)
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
-        """Yield the file's layout, the example and the split of every readable row. Calls `on_fault` for every unusable
-        row.
+        """For every readable row, yield the layout of its file, its example and its split. Calls `on_fault` for every
+        unusable row.
 
         All rows of a validation file are validation rows, unless they are marked as test rows.
         """
@@ -54,6 +56,8 @@ class DataFiles:
             return
         for example in read_examples(self.validation, on_fault):
             self.check()
+            if example.split == TRAIN:
+                example = replace(example, notes=(*example.notes, SPLIT_OVERRULED))
             yield self.validation, example, TEST if example.split == TEST else VALIDATION
 
     def examples(self) -> Iterator[Example]:
@@ -73,7 +77,7 @@ class Scan:
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # hashes of the inputs
     lengths_N: NDArray[np.int64]  # in characters, or in steps for numeric sequences
-    unspaced_N: NDArray[np.uint32]  # how many characters belong to scripts that put no spaces between words
+    unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
     places: list[Place]  # the first row with each stratum
@@ -97,7 +101,7 @@ def scan_files(
 ) -> Scan:
     """Read and check all rows, and determine their labels and splits.
 
-    If the data has no validation rows, about `fraction` of the train rows become validation rows. Numeric steps are
+    If the data has no validation rows, about `fraction` of the training rows become validation rows. Numeric steps are
     written to a file in the folder `staging`, unless `staging` is None. `base_labels` are the labels of the version to
     fine-tune. Raises BadData if nothing can be learned from the data. If the share of faulty rows exceeds
     `skip_bad_rows`, raises a single error for all of them.
@@ -137,9 +141,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     except BadData as error:  # no later row can be read
         faults.add(error)
         raise faults.failure(collector.rows + faults.rows, skippable=False) from None
-    total = collector.rows + faults.rows
-    if faults.rows > skip_bad_rows * total:
-        raise faults.failure(total)
+    faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     if not collector.places:
         reasons = "; ".join(collector.reasons())
@@ -154,16 +156,18 @@ def _to_scan(layout: Layout, collector: Collector, base_labels: Collection[str])
     column = LabelColumn(
         layout.task,
         layout.task_inferred,
-        [labels for labels, _ in collector.numbers],
-        [listed for _, listed in collector.numbers],
+        [labels for labels, _, _ in collector.numbers],
+        [listed for _, listed, _ in collector.numbers],
+        [typed for _, _, typed in collector.numbers],
         np.bincount(strata_N, minlength=len(collector.numbers)).tolist(),
         collector.places,
         frozenset(base_labels),
     )
     if layout.task in ("classification", "multilabel"):
+        settle_cells(column)
         settle_lists(column)
         settle_names(column)
-    # Cells with the same labels become one stratum. Its place is the place of the first such cell.
+    # Cells with the same labels become one stratum. The place of a stratum is the place of its first cell.
     numbers: dict[tuple[str, ...], int] = {}
     index = np.asarray([numbers.setdefault(labels, len(numbers)) for labels in column.cells], dtype=np.int64)
     places = {labels: place for labels, place in zip(reversed(column.cells), reversed(column.places), strict=True)}

@@ -19,11 +19,14 @@ import numpy as np
 
 from app.training.data.cells import CellError, to_number
 from app.training.data.columns import errors_as_faults, is_empty, read_split, read_target
-from app.training.data.example import Example, Target
+from app.training.data.example import UNASSIGNED, Example, Target
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
+from app.training.data.notes import EMPTY_ROWS, EQUAL_TIMES, NO_SPLIT, NotedRows, sentence
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
+from app.wording import counted
 
 # Only times of one kind can be sorted: a date without an offset cannot be compared with moments in UTC.
 _NUMBER, _DATE, _MOMENT = "a number", "a date without an offset", "a date with an offset from UTC"
@@ -48,17 +51,25 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
     would be a different series.
     """
     by_name: dict[str, _Series] = {}
-    faulty: set[str] = set()
+    faulty: dict[str, str] = {}  # maps each series with a faulty row to the place of the row
+    empty, trimmed = NotedRows(), NotedRows()  # rows that are empty, or have blanks around the name of their series
     for record in records:
         try:
             with errors_as_faults(layout, record):
-                if not is_empty(layout, record):
+                if is_empty(layout, record):
+                    empty.add(record.where)
+                else:
                     _add(layout, record, by_name)
+                    if (name := str(record.values[layout.names["series"]])) != name.strip():
+                        trimmed.add(record.where)
         except BadData as error:
             on_fault(error)
-            faulty.add(str(record.values.get(layout.names["series"])).strip())
+            value = record.values.get(layout.names["series"])
+            faulty.setdefault("" if value is None else str(value).strip(), record.where)
+    faulty.pop("", None)
     for name in faulty:
         by_name.pop(name, None)
+    _remark(layout, faulty, empty, trimmed)
     # Each series is released when it is yielded, so memory use decreases while the caller stores the steps elsewhere.
     # The series are taken from the end of a reversed list. Deleting keys from the front of a dictionary would take
     # quadratic time, because finding the first key skips all deleted entries before it.
@@ -69,12 +80,31 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
         yield _to_example(layout, remaining.pop())
 
 
+def _remark(layout: Layout, faulty: dict[str, str], empty: NotedRows, trimmed: NotedRows) -> None:
+    """Add remarks about the series and the empty rows that are left out, and about blanks around names."""
+    if trimmed.count:
+        message = f"blanks around the names of series are removed in {counted(trimmed.count, 'row')}"
+        layout.source.remark("series_trimmed", message, trimmed.places[0], trimmed.count)
+    if faulty:
+        verb = (
+            "is left out, because some of its rows" if len(faulty) == 1 else "are left out, because some of their rows"
+        )
+        message = f"{len(faulty):,} series {verb} cannot be used: {quoted(faulty)}"
+        layout.source.remark("series_left_out", message, next(iter(faulty.values())), len(faulty), "warn")
+    if empty.count:
+        message = sentence(EMPTY_ROWS, empty.count, empty.places)
+        layout.source.remark(EMPTY_ROWS, message, empty.places[0], empty.count, "warn")
+
+
 def _to_example(layout: Layout, series: _Series) -> Example:
     steps_TF = np.frombuffer(series.numbers, dtype=np.float64).reshape(-1, len(layout.steps))
+    notes = [NO_SPLIT] * ("split" in layout.names and series.split == UNASSIGNED)
     if "time" in layout.names:
         times_T = np.frombuffer(series.times, dtype=series.times.typecode)
-        steps_TF = steps_TF[np.argsort(times_T, kind="stable")]  # steps with equal times keep their order in the file
-    return Example(series.where, features_TF=steps_TF, target=series.target, split=series.split)
+        order_T = np.argsort(times_T, kind="stable")  # steps with equal times keep their order in the file
+        steps_TF = steps_TF[order_T]
+        notes += [EQUAL_TIMES] * bool((np.diff(times_T[order_T]) == 0).any())
+    return Example(series.where, features_TF=steps_TF, target=series.target, split=series.split, notes=tuple(notes))
 
 
 def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
@@ -84,7 +114,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     if series is None:
         series = by_name[name] = _Series(record.where, target, split)
     for key, own, first in (
-        ("label", target.labels, series.target.labels),
+        ("label", _bare(target.labels), _bare(series.target.labels)),
         ("value", target.value, series.target.value),
         ("split", split, series.split),
     ):
@@ -98,6 +128,10 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
             raise layout.source.fault(str(error), record.where, f"column {column!r}") from None
     if "time" in layout.names:
         _add_time(layout, record, series)
+
+
+def _bare(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(str.strip, labels))
 
 
 def _name(layout: Layout, record: Record) -> str:
@@ -129,7 +163,7 @@ def _add_time(layout: Layout, record: Record, series: _Series) -> None:
 
 
 def _parse_time(text: str) -> tuple[str, float] | None:
-    """Return the kind of a time and its value as a number, or None if `text` is not a time. Dates are converted to
+    """Return the kind of a time and its numeric value, or None if `text` is not a time. Dates are converted to
     microseconds since year 1.
     """
     try:

@@ -27,9 +27,9 @@ def assign(
 ) -> NDArray[np.uint8]:
     """Return the split of each row, after assigning a split to every unassigned row.
 
-    Unassigned rows become train rows. Unless there are already validation rows, about `fraction` of the train rows of
-    each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input is in
-    two splits. Every label keeps some train rows.
+    Unassigned rows become training rows. Unless there are already validation rows, about `fraction` of the training
+    rows of each label are then held out for validation. Rows with equal hashes stay in the same split, so that no input
+    is in two splits. Every label keeps some training rows.
 
     Args:
         splits_N: the split of each row, or UNASSIGNED.
@@ -51,9 +51,9 @@ def assign(
 class _Draw:
     """Draws the rows to hold out from rows that are sorted by hash.
 
-    Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, taking the
-    groups in order is a reproducible random draw. Apart from sorting, this takes time linear in the number of rows and
-    their labels.
+    Rows with the same hash form a group, which is held out as a whole. Since hashes are practically random, selecting
+    the groups in hash order is a reproducible random draw. Apart from sorting, the running time is linear in the number
+    of rows and their labels.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class _Draw:
     def hold_out(self) -> NDArray[np.bool_]:
         """Return a mask of the rows to hold out.
 
-        First, rows are drawn separately for each label. Since some labels have too few rows for this, rows are then
-        drawn from all labels together until the total is reached.
+        First, rows are drawn separately for each label. Since some labels have too few rows for a separate draw, rows
+        are then drawn from all labels together until the total is reached.
         """
         self._draw_shares()
         self._top_up()
@@ -87,9 +87,7 @@ class _Draw:
         return self._held_N
 
     def _quotas(self) -> dict[str, int]:
-        """Return the number of rows to hold out for each label. This number is always less than the label's number of
-        rows.
-        """
+        """Return the number of rows to hold out for each label, which is less than the label's number of rows."""
         quota = {label: min(round(self._shares[label]), count - 1) for label, count in self._rows.items()}
         rare = [label for label, count in self._rows.items() if quota[label] == 0 and count >= _MIN_ROWS]
         if len(rare) <= len(self._held_N) // _MIN_ROWS:  # otherwise, too many rows would be held out
@@ -122,7 +120,7 @@ class _Draw:
                 self._hold(start, end, labels)
 
     def _draw_smallest(self) -> None:
-        """Hold out the smallest group whose removal leaves train rows for each of its labels.
+        """Hold out the smallest group whose removal leaves training rows for each of its labels.
 
         Used if no other group could be held out, because a training run needs some validation rows.
         """

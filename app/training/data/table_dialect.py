@@ -12,6 +12,7 @@ from typing import Literal
 
 from app.training.data.files import Source, lines
 
+LINE_END = re.compile(r"\r\n|\r|\n")
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
@@ -48,6 +49,20 @@ class TableDialect:
         if self.backslash:
             return (_ESCAPED_QUOTE.sub(r'\1""', line) if "\\" in line else line for line in lines_)
         return lines_
+
+
+def is_stray_line_end(error: csv.Error) -> bool:
+    """Whether a record cannot be read because it contains a line end of another kind than the file."""
+    return "new-line character" in str(error)
+
+
+def split_record(record: str, dialect: TableDialect) -> list[list[str]]:
+    """Return the cells of the rows in a record that contains line ends of several kinds, outside of quotes.
+
+    Raises csv.Error for malformed quotes.
+    """
+    rows = (list(dialect.reader(iter([part]))) for part in LINE_END.split(record) if part)
+    return [cells for part in rows for cells in part]
 
 
 def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:

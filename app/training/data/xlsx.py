@@ -17,7 +17,14 @@ from typing import IO, Any
 
 from openpyxl import load_workbook
 
-from app.training.data.files import Record, Selection, Source
+from app.training.data.files import (
+    Record,
+    Selection,
+    Source,
+    check_repeated,
+    first_columns,
+    remark_repeated_header,
+)
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
@@ -55,15 +62,21 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     """
     with _rows(source) as rows:
         names, rows = _names(source, rows)
-        _refuse_repeated(source, names, selection.ignored)
-        kept = {name: index for index, name in enumerate(names) if name}
+        check_repeated(source, names, selection)
+        kept = {name: index for name, index in first_columns(names).items() if name}
         outside: list[int] = []
+        repeated: list[int] = []
         for number, values in rows:
             if all(map(_is_blank, values)):
+                continue
+            if len(kept) > 1 and all(str(_cell(values, index)).strip() == name for name, index in kept.items()):
+                repeated.append(number)
                 continue
             if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
                 outside.append(number)
             yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
+        if repeated:
+            remark_repeated_header(source, len(repeated), f"row {repeated[0]}")
         if outside:
             verb = "has" if len(outside) == 1 else "have"
             message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
@@ -88,13 +101,6 @@ def _names(source: Source, rows: Iterator[Row]) -> tuple[list[str], Iterator[Row
 
 def _name_at(names: Sequence[str], index: int) -> str:
     return names[index] if index < len(names) else ""
-
-
-def _refuse_repeated(source: Source, names: Sequence[str], ignored: frozenset[str]) -> None:
-    for name in filter(None, names):
-        if names.count(name) > 1 and name not in ignored:
-            message = f"the column {name!r} appears {names.count(name)} times; rename the others"
-            raise source.fault(message)
 
 
 def _is_blank(value: Any) -> bool:

@@ -29,7 +29,7 @@ class HeldOut:
     """The rows that a version is evaluated on.
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
-    or the rows of one split. `labels` are the labels of the version, followed by the labels of the file that the
+    or the rows of one split. `labels` contains the version's labels, followed by the labels in the file that the
     version does not have.
     """
 
@@ -78,7 +78,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
-    """Choose the rows to evaluate on. Returns the name of their split (None for all rows) and their mask."""
+    """Choose the rows to evaluate on. Returns the split's name (None for all rows) and a mask of the rows."""
     for code in (TEST, VALIDATION):
         mask = scan.splits_N == code
         if mask.any():

@@ -14,14 +14,14 @@ from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores
 
 MISTAKES = 50
-_TEXT_CHARACTERS = 500  # the maximum length of a text in a mistake; the CSV file has whole texts
+_TEXT_CHARACTERS = 500  # the maximum length of a text in the list of mistakes; the CSV file contains complete texts
 _PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the probability of the predicted label
 
 
 def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
     """Write the CSV file, and return the worst mistakes: the wrongly predicted rows with the largest loss.
 
-    Reads the texts from the user's file again, so that they need not be kept in memory.
+    Reads the texts from the user's file again, so they do not have to be kept in memory.
     """
     worst = {int(row): place for place, row in enumerate(_worst(scores))}
     mistakes: list[dict[str, Any]] = [{}] * len(worst)

@@ -36,7 +36,7 @@ class Scores:
         return [self.labels[int(self.probabilities_NC[row].argmax())]]
 
     def true(self, row: int) -> list[str]:
-        """Return a row's labels in the data."""
+        """Return the labels that a row has in the data."""
         if self.targets_N.ndim > 1:
             return [self.labels[index] for index in np.flatnonzero(self.targets_N[row])]
         return [self.labels[int(self.targets_N[row])]]

@@ -1,7 +1,7 @@
 """Creates batches as a pure function of (seed, step), so that a resumed training run uses the same batches.
 
 The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. In each epoch, a long
-text is divided into windows from a new random offset, and the windows are used in random order.
+text is divided into windows that start at a new random offset, and the windows are used in random order.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Batch:
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
         """Create a batch for next-token prediction. The value -100 means that a step has no target.
 
-        `learned_N` contains the steps that have a target, as indices into the flattened (B, T). `learned_N` is computed
-        on the host. Its length determines the shape of later tensors, so the host would have to wait for a result from
-        a GPU.
+        `learned_N` contains the steps that have a target, as indices into the flattened `targets_BT`. `learned_N` is
+        computed on the host. Its length determines the shape of later tensors, so the host would have to wait for a
+        result from a GPU.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -92,8 +92,8 @@ class RowBatches:
         return [self.gather(part) for part in self._cut(self._plan[1][position])]
 
     def _order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the batches of an epoch. Random groups of rows are sorted by length and cut into batches, then
-        shuffled.
+        """Return the batches of an epoch. Random groups of rows are sorted by length and cut into batches, and the
+        batches are then shuffled.
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         order_N = random.permutation(len(self.rows))
@@ -115,8 +115,8 @@ class RowBatches:
         # rows as the average batch, even if its rows are very short.
         cost_N = np.cumsum(lengths_N + lengths_N.mean())
         cuts = np.searchsorted(cost_N, cost_N[-1] * np.arange(1, count) / count)
-        # No batch is empty: each begins at least one row after the batch before it, and leaves one row for each later
-        # batch.
+        # Each batch begins at least one row after the previous batch, and leaves one row for each later batch.
+        # Therefore, no batch is empty.
         first = np.arange(1, count)
         return np.minimum(np.maximum.accumulate(cuts - first) + first, len(lengths_N) - count + first).clip(min=first)
 
@@ -181,7 +181,7 @@ def _padded(pieces: list[NDArray[Any]], fill: int = 0) -> Tensor:
 class StreamBatches:
     """Batches of `size` windows of one text. A window has `window` tokens.
 
-    A batch is split into pieces of at most `micro_tokens` tokens, or of a single window if it is longer.
+    A batch is split into pieces of at most `micro_tokens` tokens, or of one window each if a window is longer.
     """
 
     def __init__(self, stream: Stream, size: int, seed: int, *, window: int, micro_tokens: int) -> None:
@@ -211,7 +211,7 @@ class StreamBatches:
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # One window is left out of the sequence, to make room for an offset of up to a whole window. The start of this
+        # One window is left out of the sequence, to allow an offset of up to a whole window. The start of the omitted
         # window is drawn at random instead. If a batch takes all windows, no window is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window

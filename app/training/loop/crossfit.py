@@ -1,4 +1,4 @@
-"""Collects held-out outputs for calibrating the final version, unbiased by the choice of the checkpoint.
+"""Collects held-out outputs, unbiased by the choice of the checkpoint, for calibrating the final version.
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs are better on the rows of that
 evaluation than on new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
@@ -40,22 +40,20 @@ class FoldBest:
 
 
 def most_rows(width: int) -> int:
-    """Return the maximum number of rows for a calibration, if the network has `width` outputs."""
+    """Return the maximum number of rows for the calibration of a network with `width` outputs."""
     return min(ROWS, VALUES // width)
 
 
 def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
-    """Return the fold of each row. Rows are assigned to folds at random, because neighbouring or periodic rows may have
-    the same label.
-    """
+    """Return the fold of each row, chosen at random because neighbouring rows may have the same label."""
     return np.random.default_rng(rows).permutation(rows) % folds
 
 
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are unbiased rows in any case. There are unbiased rows if evaluations use only some of the rows,
-    or if they neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled if there are unbiased rows without cross-fitting: if evaluations use only some of the rows, or if they
+    neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -106,7 +104,7 @@ class CrossFit:
     ) -> NDArray[np.float64]:
         """Return the network's outputs.
 
-        If the network has an n-gram branch, adds the outputs of both parts, weighted by a fit on other folds.
+        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on other folds.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]
@@ -127,7 +125,7 @@ class CrossFit:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the state stored in a resume point.
 
-        Resume points of earlier releases do not contain it; in this case, later evaluations create it.
+        Resume points of earlier releases do not contain this state. In this case, later evaluations create it.
         """
         if not self.enabled or not tensors:
             return

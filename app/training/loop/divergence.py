@@ -16,7 +16,7 @@ PATIENT_STEPS = 20  # consecutive steps above the ceiling that indicate divergen
 
 
 def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
-    """Return the maximum plausible loss of a run that has not diverged, more than twice the loss of guessing."""
+    """Return the maximum plausible loss of a run that has not diverged. It is more than twice the loss of guessing."""
     config = settled.config
     if config.task == "regression":
         # If the values are not scaled, they may have any magnitude, so there is no ceiling.
@@ -26,7 +26,7 @@ def loss_ceiling(settled: Settled, dataset: Dataset) -> float:
 
 
 def _mean_square(train: Rows | Stream) -> float:
-    """Return the mean square of the values to predict, or 1 if it is less.
+    """Return the mean square of the values to predict, but at least 1.
 
     The mean square exceeds 1 only if the values are scaled as in a base version.
     """
@@ -43,7 +43,7 @@ def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float
 
 
 def check_metrics(split: str, metrics: dict[str, Any], step: int, settled: Settled) -> None:
-    """Raise `diverged` if a metric is not finite, because it could neither be compared nor be written as JSON."""
+    """Raise `diverged` if a metric is not finite, because it cannot be compared or written as JSON."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise diverged(f"the {split} {name} at step {step} is {value}", settled.learning_rate)

@@ -32,8 +32,8 @@ Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]  # called with pa
 class EvaluationSplit:
     """Held-out data, and the device to evaluate it on.
 
-    `most` limits the number of rows, or of tokens of a text; None means all. If `fits_mix` is true, the weights of the
-    network and of its n-gram branch are first fitted on the split.
+    `most` limits the number of rows or, for a text, the number of tokens; None means all. If `fits_mix` is true, the
+    weights of the network and of its n-gram branch are first fitted on the split.
     """
 
     data: Rows | Stream
@@ -48,8 +48,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compute the metrics of a split. `check` is called before each batch and may raise an exception.
 
-    Except for generation, `observe` is called with the outputs of each part of the network, before they are combined,
-    and the rows' targets. Afterwards, the network is in training mode.
+    Except for generation, `observe` is called with the rows' targets and the outputs of each part of the network before
+    they are combined. Afterwards, the network is in training mode.
     """
     if isinstance(network, LanguageModel):
         with _evaluating(network):

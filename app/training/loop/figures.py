@@ -99,8 +99,8 @@ class Pace:
     def _seconds_per_row(self, per_step: float) -> float:
         """Return the time to evaluate a row, or a token of a text.
 
-        Before the first evaluation, this is estimated as a third of the training time per row, because the forward pass
-        takes about a third of a step.
+        Before the first evaluation, the time is estimated as a third of the training time per row, because the forward
+        pass takes about a third of a step.
         """
         progress, settled = self._schedule.progress, self._schedule.settled
         if count := progress.evaluations - self._evaluated:

@@ -96,7 +96,7 @@ class Training:
     # Steps.
 
     def step(self) -> None:
-        """Perform one optimizer step, with the gradient of `accumulation` batches."""
+        """Perform one optimizer step with the gradient accumulated over `accumulation` batches."""
         settled, progress = self.settled, self.progress
         # Dropout depends only on (seed, step), so a resume point need not include the state of the random generator.
         torch.manual_seed(derive(settled.seed, "step", progress.step))
@@ -188,7 +188,7 @@ class Training:
         progress = self.progress
         figures = self._training_figures() if progress.count else {}
         figures |= {"lr": self.schedule.rate} | validation
-        # The history is recorded before the speed is added, since results.csv must not depend on the machine.
+        # The history is recorded before the speed is added, because results.csv must not depend on the machine.
         progress.history.append({"step": progress.step} | figures)
         progress.loss, progress.weight, progress.correct, progress.count = 0.0, 0.0, 0, 0
         figures["tokens_per_second"] = self._pace.tokens_per_second

@@ -33,7 +33,8 @@ def orthogonalise(matrix_NDD: Tensor) -> Tensor:
 def direction(gradient: Tensor, momentum: Tensor, blocks: int) -> Tensor:
     """Add the gradient to the momentum in place, and return a matrix's step for a learning rate of 1.
 
-    The rows of the matrix are divided into `blocks` that are orthogonalised separately, such as the gates of an LSTM.
+    The rows of the matrix are divided into `blocks` blocks, such as the gates of an LSTM, that are orthogonalised
+    separately.
     """
     momentum.lerp_(gradient, 1.0 - MOMENTUM)
     update = gradient.lerp(momentum, MOMENTUM)

@@ -39,9 +39,10 @@ class BatchLoss:
 
 
 class Objective(Protocol):
-    """The loss for one kind of task. Calling it runs the network on a batch, which must be on the network's device.
+    """The loss for one kind of task. Calling an instance runs the network on a batch, which must be on the network's
+    device.
 
-    `train_branch` is whether to also run the network's n-gram branch, if any.
+    `train_branch` specifies whether to also run the network's n-gram branch, if any.
     """
 
     train_branch: bool
@@ -90,8 +91,8 @@ class RowObjective(ABC):
     """The base class for the losses of tasks with one target per row.
 
     The network and its n-gram branch have separate losses, as if they were trained separately. With a joint loss, the
-    branch would quickly fit the train rows, and the network would learn little. The architecture `linear` consists only
-    of a branch.
+    branch would quickly fit the training rows, and the network would learn little. The architecture `linear` consists
+    only of a branch.
     """
 
     def __init__(self, network: RowNetwork) -> None:
@@ -100,7 +101,7 @@ class RowObjective(ABC):
         self._network_loss = self._branch_loss if network.config.architecture == "linear" else self._loss
 
     def weight(self, batch: Batch) -> float:
-        """Return the divisor of the summed loss. The batch must be on the CPU."""
+        """Return the number by which the summed loss is divided. The batch must be on the CPU."""
         return float(batch.targets.numel())
 
     def __call__(self, batch: Batch) -> BatchLoss:

@@ -117,7 +117,7 @@ def load(
             tensors = load_file(place / _TENSORS, device=device)
         except _Damage as damage:
             damaged.append(DamagedPoint(place, str(damage)))
-        except SafetensorError as error:  # possible only in points that were written without a checksum
+        except SafetensorError as error:  # only points that were written without a checksum can have this fault
             if (cause := disk_errors.os_error(error)) is not None and cause.errno not in _UNREADABLE:
                 raise
             damaged.append(DamagedPoint(place, f"{_TENSORS} is not a safetensors file"))

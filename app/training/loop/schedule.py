@@ -22,8 +22,8 @@ class Schedule:
 
     With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
     The learning rate then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al.,
-    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). If there is no such plateau, it
-    decays before the last step or the time limit.
+    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such a plateau, the
+    learning rate decays before the last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -56,7 +56,7 @@ class Schedule:
     def branch_rate(self) -> float:
         """The learning rate of the n-gram branch, which decays linearly to 0 by `branch_steps` at the latest.
 
-        If `branch_steps` is 0, it decays until the end of the run.
+        If `branch_steps` is 0, the rate decays until the end of the run.
         """
         peak, steps = self.settled.branch_learning_rate, self.settled.branch_steps
         if not steps:
@@ -125,8 +125,8 @@ class Schedule:
     def report_due(self) -> bool:
         """Whether to report now.
 
-        A run reports about a hundred times. There is no report when an evaluation is due, because the evaluation also
-        reports.
+        A run reports its progress about a hundred times. No report is made when an evaluation is due, because the
+        evaluation makes its own report.
         """
         step, total = self.progress.step, self.settled.total_steps
         # If the total is not known, reports become less frequent as the number of steps grows.
@@ -135,9 +135,9 @@ class Schedule:
 
 
 def learning_rate(settled: Settled, fraction: float) -> float:
-    """Return the learning rate after a completed share of the run, from 0 to 1, if the run is not shortened.
+    """Return the learning rate at `fraction` of the run, from 0 to 1, assuming that the run is not shortened.
 
-    After a linear warm-up, the rate remains constant or decays to 1 % of its peak: along a cosine curve, linearly, or
+    After a linear warm-up, the rate remains constant or decays to 1 % of its peak: along a cosine curve, linearly or,
     with `plateau`, linearly from a late start.
     """
     warmup, peak = settled.warmup_ratio, settled.learning_rate

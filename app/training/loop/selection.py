@@ -4,7 +4,8 @@ The rule, `Settled.metric`, is chosen before step 0:
 
 - `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) are
   considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values, and
-  a barely trained network may reach a high one by chance.- `loss`: the lowest validation loss.
+  a barely trained network may reach a high one by chance.
+- `loss`: the lowest validation loss.
 - `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-LARGEST_TIE = 0.02  # scores that differ by more never count as equal
+LARGEST_TIE = 0.02  # scores with a larger difference never count as equal
 SAVES = 5  # the number of times that a run with the rule `last` saves weights, in case it fails
 
 
@@ -62,5 +63,5 @@ def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
 
 
 def _tie(metrics: dict[str, Any]) -> float:
-    """Return the largest difference between equal scores: 1 / (number of rows), but at most `LARGEST_TIE`."""
+    """Return the largest difference between scores that count as equal: 1 / rows, but at most `LARGEST_TIE`."""
     return min(LARGEST_TIE, 1.0 / metrics["rows"]) if metrics.get("rows") else 0.0

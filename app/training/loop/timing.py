@@ -23,7 +23,7 @@ class Timings:
     evaluation: float
 
     def of_steps(self, steps: int, branch_steps: int) -> float:
-        """Return the seconds that a number of steps take. The first `branch_steps` steps train the n-gram branch."""
+        """Return how many seconds `steps` steps take. The first `branch_steps` steps train the n-gram branch."""
         early = min(steps, branch_steps)
         return early * self.early_step + (steps - early) * self.late_step
 
@@ -63,7 +63,7 @@ def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> 
 
 
 def tokens_per_step(training: Training) -> float:
-    """Return the mean number of tokens or numeric steps per step of the run."""
+    """Return the mean number of tokens or numeric steps per training step."""
     settled, train = training.settled, training.dataset.train
     rows = settled.batch_size * settled.accumulation
     if not isinstance(train, Rows):

@@ -42,10 +42,10 @@ class Settled:
     with other digests is rejected.
 
     Fields with defaults were added after the first release. For the schedule `plateau`, `cooldown` is the number of
-    steps over which the learning rate decays, relative to the number of steps before the decay. Train rows are cut
+    steps over which the learning rate decays, relative to the number of steps before the decay. Training rows are cut
     after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
     `batch_size` rows on average, and fewer if rows are long. `head_rate` is the learning rate of the head, relative to
-    that of the rest of the network. `freeze_embedding` applies to the vectors of the tokens.
+    that of the rest of the network. `freeze_embedding` applies to the token vectors.
     """
 
     model: dict[str, Any]
@@ -183,7 +183,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. With
     `patience`, early stopping always compares evaluations. For generation, even a few rows contain many tokens. The
-    last weights of a linear model are also kept, because it converges and rarely overfits.
+    last weights of a linear model are also kept, because a linear model converges and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -237,7 +237,7 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
-    """Return the number of steps after which train rows are cut. Cutting long rows leaves time to train on more rows.
+    """Return the number of steps after which training rows are cut. Cutting long rows leaves time for more rows.
 
     Returns 0 (no limit) if the request sets a context length or the model is linear, because linear models are fast on
     long rows.

@@ -29,9 +29,7 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """Return the number of steps for which the n-gram branch is trained. 0 means the whole run, as for language
-    models.
-    """
+    """Return the number of steps that train the n-gram branch. 0 means the whole run, as for language models."""
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
@@ -43,8 +41,8 @@ def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | N
 def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: str) -> int | None:
     """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
-    For generation, this is a tenth of all steps; otherwise, it is an epoch or a twentieth of all steps, whichever is
-    more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
+    For generation, the interval is a tenth of all steps. Otherwise, it is an epoch or a twentieth of all steps,
+    whichever is more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
     """
     if total_steps is None:
         return None

@@ -19,7 +19,7 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
     """Copy every base tensor whose name and shape match the network, and return a message about the result.
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
-    parameters except those in `HEADS` are frozen; with `freeze_embedding`, only the vectors of the tokens. Raises
+    parameters except those in `HEADS` are frozen; with `freeze_embedding`, only the token vectors are frozen. Raises
     TrainingFailure `invalid_base_model` if no tensor of the body matches.
     """
     own = network.state_dict()

@@ -118,7 +118,8 @@ def _numbers_per_token(config: ModelConfig) -> float:
 def _recurrent(config: ModelConfig) -> float:
     directions, width = 2 if config.bidirectional else 1, body_width(config)
     numbers = _CELL[config.architecture] * config.layers * width + 2.0 * config.vector_width + 3.0 * width
-    if config.bidirectional:  # rows are reversed for the second direction, and both directions are joined
+    # includes reversed rows for the second direction, and the concatenation of both directions
+    if config.bidirectional:
         read = config.vector_width + (config.layers - 1) * width
         numbers += 2.0 * (read + 1.5 * config.layers * width)
     if config.architecture == "lstm":
@@ -134,7 +135,8 @@ def _transformer(config: ModelConfig) -> float:
     block = 14.5 * width + attention + (4.0 if config.activation == "swiglu" else 2.5) * inner
     if config.dropout:
         block += 2.5 * width
-    # The backward pass handles one block at a time. In addition, it needs about half of the memory that a block keeps.
+    # The backward pass handles one block at a time. In addition, the backward pass needs about half of the memory that
+    # a block keeps.
     return config.layers * block + 6.0 * inner + 6.0 * width
 
 

@@ -54,8 +54,8 @@ def _context(facts: Facts, recipe: Recipe, architecture: str, train: Rows | Stre
         return LINEAR_CONTEXT
     longest = int(train.lengths_N.max())
     room: int = 2 ** max(6, (int(np.percentile(train.lengths_N, 99.9)) * 2 - 1).bit_length())
-    # Requests may be longer than the train rows, so the context is at least twice the length of almost all rows, within
-    # the maximum. Longer rows are cut.
+    # Requests may be longer than the training rows, so the context is at least twice the length of almost all rows, up
+    # to the maximum. Longer rows are cut.
     return min(max(room, 128), LONGEST_CONTEXT) if longest <= LONGEST_CONTEXT else LONGEST_CONTEXT
 
 
@@ -65,12 +65,12 @@ def has_branch(options: TrainingOptions, facts: Facts, architecture: str) -> boo
 
 
 def ngram_recipe(facts: Facts, train: Rows) -> NgramRecipe:
-    """Return the n-gram branch's recipe for the train rows."""
+    """Return the n-gram branch's recipe for the training rows."""
     return ngrams(len(train), int(train.lengths_N.sum()), _classes(facts), facts.tokenizer)
 
 
 def train_tokens(train: Rows | Stream) -> int:
-    """Return the number of tokens in the train data."""
+    """Return the number of tokens in the training data."""
     return int(train.lengths_N.sum()) if isinstance(train, Rows) else len(train.ids_T)
 
 

@@ -20,8 +20,8 @@ from app.wording import listed
 from models.choices import ARCHITECTURES
 from models.parameters import shapes
 
-FEW_ROWS = 1000  # with fewer train rows, a second network rarely differs by more than chance
-MANY_TOKENS = 20_000_000  # with more train tokens, each additional network costs hours
+FEW_ROWS = 1000  # with fewer training rows, a second network rarely differs by more than chance
+MANY_TOKENS = 20_000_000  # with more training tokens, each additional network costs hours
 LINEAR_SHARE = 0.25  # when `max_seconds` is divided, the share of a linear model, relative to a network's share
 LEAST_WORK = 1000.0  # the minimum number of operations per token, for a network without matrices
 

@@ -143,7 +143,7 @@ class Dataset:
 
 
 def array_path(directory: Path, part: str, name: str) -> Path:
-    """Return the path of a part's array `name`. Parts are named after splits, such as `train`."""
+    """Return the path of the array called `name` in a part. Parts are named after splits, such as `train`."""
     return directory / f"{part}.{name}.bin"
 
 

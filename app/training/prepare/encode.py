@@ -1,7 +1,7 @@
 """Encodes rows with targets: texts become tokens, and numeric sequences are standardised.
 
-The tokenizer, means and standard deviations are computed from train rows only. Fine-tuning uses those of the base
-version, because its weights were trained with them.
+The tokenizer, means and standard deviations are computed from training rows only. Fine-tuning uses the base version's
+tokenizer, means and standard deviations, because its weights were trained with them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.training.base import BaseCheckpoint
 from app.training.data.example import SPLIT_NAMES
+from app.training.data.notes import NotedRows
 from app.training.data.number_file import NumberFile
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import normalization, report
@@ -36,11 +37,18 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     placeholder = [tokenizer.blank_id or 0]  # replaces a text without tokens, since a network needs at least one token
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
+    blank = NotedRows()  # rows without tokens
     for batch in iterate_batches(files, scan):
         singles = tokenizer.encode_batch([example.text for example, _ in batch])
         for (example, split), ids in zip(batch, singles, strict=True):
-            pair = example.pair
-            gathered[split].add((ids if pair is None else tokenizer.encode_pair(example.text, pair)) or placeholder)
+            ids = ids if example.pair is None else tokenizer.encode_pair(example.text, example.pair)
+            gathered[split].add(ids or placeholder)
+            if not ids:
+                blank.add(example.where)
+    if blank.count:
+        have = "1 row has a text" if blank.count == 1 else f"{blank.count:,} rows have texts"
+        use = "is read as one placeholder token" if blank.count == 1 else "are read as one placeholder token each"
+        remark_tokenless(files, f"{have} without any token that the tokenizer knows, and {use}", blank)
     targets = encode_targets(task, scan, base, staging)
     parts = {code: rows.to_rows(targets.arrays[code]) for code, rows in gathered.items()}
     tokenizer.save(staging / TOKENIZER)
@@ -55,6 +63,12 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
         report=_lengths(parts, "tokens"),
     )
     return assemble(facts, parts, staging)
+
+
+def remark_tokenless(files: DataFiles, message: str, rows: NotedRows) -> None:
+    """Add a warning about rows with too few tokens. If there are two files, it does not name the first row."""
+    where = rows.places[0] if files.validation is None else ""
+    files.training.source.remark("no_tokens", message, where, rows.count, "warn")
 
 
 def encode_numbers(

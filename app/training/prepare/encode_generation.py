@@ -22,15 +22,17 @@ from app.training.base import BaseCheckpoint
 from app.training.data import text as text_file
 from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, VALIDATION, Turn
 from app.training.data.files import Source
+from app.training.data.notes import NotedRows
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, Stream, kept_part
-from app.training.prepare.encode import assemble
+from app.training.prepare.encode import assemble, remark_tokenless
 from app.training.prepare.gathering import GatheredRows, GatheredStream
 from app.training.prepare.tokenizing import choose_tokenizer, end_ids, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec
+from app.wording import counted
 
-_CONTEXT_TOKENS = 512  # the number of tokens at the end of the train text that become context for the held-out text
+_CONTEXT_TOKENS = 512  # the number of tokens at the end of the training text that become context for the held-out text
 _BATCH_PIECES = 16  # the number of pieces of a text to encode at once
 
 
@@ -69,6 +71,7 @@ def encode_completions(
     """
     tokenizer = tokenizer_for_rows(files, scan, spec, base)
     gathered = {code: GatheredRows(staging, part) for code, part in SPLIT_NAMES.items()}
+    dropped = NotedRows()
     for batch in iterate_batches(files, scan):
         encoded = iter(tokenizer.encode_batch([text for example, _ in batch for text in example.texts]))
         for example, split in batch:
@@ -76,6 +79,11 @@ def encode_completions(
             if len(ids) > 1:  # a single token has no preceding token to predict it from
                 gathered[split].add(ids, learned)
                 gathered[split].characters += sum(len(turn.text) for turn in example.turns if turn.learned)
+            else:
+                dropped.add(example.where)
+    if dropped.count:
+        verb = "is left out, because it has" if dropped.count == 1 else "are left out, because they have"
+        remark_tokenless(files, f"{counted(dropped.count, 'row')} {verb} fewer than two tokens", dropped)
     tokenizer.save(staging / TOKENIZER)
     parts = {code: rows.to_rows(np.zeros(0, dtype=np.int64)) for code, rows in gathered.items()}
     lengths = {SPLIT_NAMES[code]: report.lengths_of(rows) for code, rows in parts.items() if len(rows)}
@@ -98,7 +106,7 @@ def _join(tokenizer: Tokenizer, turns: list[tuple[Turn, list[int]]]) -> tuple[li
 
 
 def recount_characters(dataset: Dataset, limit: int) -> Dataset:
-    """Return the dataset with its number of `characters`, after completions were cut to `limit` tokens.
+    """Return the dataset with the number of `characters` that remain when completions are cut to `limit` tokens.
 
     Returns a dataset without completions unchanged, because its sequences are cut differently.
     """

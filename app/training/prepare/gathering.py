@@ -17,7 +17,7 @@ from app.training.prepare.dataset import Rows, Stream, array_path
 class GatheredRows:
     """Collects the rows of one split in files in the folder `staging`.
 
-    `characters` is the number of characters in the learned text.
+    `characters` is the number of characters in the learned text, over which the loss is computed.
     """
 
     def __init__(self, staging: Path, part: str) -> None:

@@ -1,9 +1,9 @@
-"""Standardises numeric steps with the mean and standard deviation of the train steps.
+"""Standardises numeric steps with the mean and standard deviation of the training data.
 
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
 123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints trained in
-this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. The inputs of
-such checkpoints are normalised in float32, as during their training.
+this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. For such
+checkpoints, the inputs are normalised in float32, as they were during training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHARE = 0.1  # a warning is issued for a feature that loses more than this shar
 
 
 def measure(blocks: Blocks, width: int) -> Normalization:
-    """Compute the mean and standard deviation of each feature over the train steps, in two passes.
+    """Compute the mean and standard deviation of each feature over the steps of the training data, in two passes.
 
     A constant feature gets a standard deviation of 1, to avoid division by zero. A feature counts as constant if its
     standard deviation is within the rounding error of float64, relative to its mean, or too small for float32.
@@ -35,7 +35,7 @@ def measure(blocks: Blocks, width: int) -> Normalization:
     origin_F, count = np.zeros(width), 0
     sum_F, squares_F = np.zeros(width), np.zeros(width)
     for steps_SF in _train(blocks):
-        # Summing the differences from the first step avoids rounding errors from a large offset common to all steps.
+        # Summing the differences from the first step avoids the rounding errors that a large common offset would cause.
         origin_F = origin_F if count else steps_SF[0].astype(np.float64)
         sum_F += (steps_SF - origin_F).sum(0)
         count += len(steps_SF)
@@ -99,7 +99,7 @@ class Precision:
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
-    """Yield the train steps of each block that contains train steps."""
+    """Yield the steps of the training data in each block that contains some."""
     for steps_SF, codes_S in blocks():
         train_SF = steps_SF[codes_S == TRAIN]
         if len(train_SF):

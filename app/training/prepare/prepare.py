@@ -2,7 +2,7 @@
 the rows.
 
 Rows are not kept in memory. The files are read in several passes: to check and split the rows, to train the tokenizer
-(on train rows only), and to encode the rows.
+(on training rows only), and to encode the rows.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _BLOCK = 1 << 16  # the number of rows to encode at once
 class Targets:
     """The encoded targets of all splits.
 
-    `label_counts` contains the number of train rows with each label. For regression, `scale` contains the `mean` and
+    `label_counts` contains the number of training rows with each label. For regression, `scale` contains the `mean` and
     `std` of the values; it is None if the values are not scaled.
     """
 
@@ -71,7 +71,7 @@ def _scale(scan: Scan, base: BaseCheckpoint | None) -> dict[str, float] | None:
 
 
 def _counts(scan: Scan, labels: list[str]) -> list[int]:
-    """Count the train rows with each label, in the order of `labels`."""
+    """Count the training rows with each label, in the order of `labels`."""
     per_stratum = np.bincount(scan.strata_N[scan.splits_N == TRAIN], minlength=len(scan.strata))
     counts = dict.fromkeys(labels, 0)
     for number, stratum in zip(per_stratum, scan.strata, strict=True):

@@ -1,4 +1,4 @@
-"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one trained on the train rows."""
+"""Chooses the tokenizer of a training run: the base version's tokenizer, or a new one trained on the training rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tok
 
 
 def iterate_batches(files: DataFiles, scan: Scan) -> Iterator[list[tuple[Example, int]]]:
-    """Read the usable rows again. Yields batches of pairs of an example and its final split."""
+    """Read the usable rows again. Yields batches of (example, final split) pairs."""
     rows = zip(files.examples(), map(int, scan.splits_N), strict=True)
     while batch := list(islice(rows, _BATCH)):
         yield batch

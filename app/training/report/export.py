@@ -87,7 +87,7 @@ def finish(
     dataset: Dataset,
     calibration: Calibration | None,
 ) -> None:
-    """Write the final checkpoint: the content of the directory `best`, with metrics, calibration, plots and model card.
+    """Write the final checkpoint: the content of the directory `best`, the metrics, calibration, plots and model card.
 
     Replaces `directory`.
     """

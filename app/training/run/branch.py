@@ -11,7 +11,7 @@ from app.training.prepare.dataset import Dataset, Rows
 from models.ngrams import DocumentFrequencies, Ngrams
 from models.tasks import TaskNetwork
 
-MEASURED_ROWS = 200_000  # evenly spaced train rows; using more does not change the frequencies noticeably
+MEASURED_ROWS = 200_000  # evenly spaced training rows; using more does not change the frequencies noticeably
 _BATCH_TOKENS = 100_000
 
 
@@ -28,7 +28,7 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
 def measure_frequencies(
     branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None], most: int = MEASURED_ROWS
 ) -> None:
-    """Give the branch the document frequencies of n-grams in up to `most` train rows, each cut to `limit` tokens.
+    """Give the branch the document frequencies of n-grams in up to `most` training rows, each cut to `limit` tokens.
 
     `check` is called before each batch and may raise an exception.
     """

@@ -29,7 +29,7 @@ from app.wording import counted
 from models.tasks import LanguageModel
 
 RESULTS, ERRORS, PROBES = "results.csv", "errors.npy", "probes.msgpack"
-BASELINE = "baseline"  # a key in the metrics of a version, next to the names of the splits
+BASELINE = "baseline"  # a key in a version's metrics, at the same level as the names of the splits
 
 
 def complete(
@@ -44,7 +44,7 @@ def complete(
     """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
-    therefore written last. If this attempt is killed before then, the next attempt repeats all of these steps.
+    therefore written last. If this attempt is killed before that, the next attempt repeats all of these steps.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
@@ -54,7 +54,7 @@ def complete(
     answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}
     metrics = _metrics(training, outputs, answers, calibration, check)
     if settled.eval_rows is not None:
-        # Earlier evaluations used only a subset of the validation data; this one used all of it.
+        # Earlier evaluations used only a subset of the validation data; the last evaluation used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
@@ -155,7 +155,7 @@ def _with_evidence(
 ) -> dict[str, Any]:
     """Return the metrics, including those of the calibration.
 
-    Each validation row is calibrated by a fit to other rows.
+    Each validation row is calibrated with a calibration that was fitted to other rows.
     """
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:
@@ -174,7 +174,7 @@ def _calibrate(training: Training, validation: Outputs, events: Events) -> Calib
         events.note("no_calibration", step, message)
         return None
     if not np.isfinite(rows.outputs_NC).all():
-        return None  # then the metrics are not finite either, and the run fails
+        return None  # the metrics are not finite either, so the run fails later
     weighted = training.settled.class_weights is not None
     calibration = calibrate.calibrate(training.dataset.facts, rows, weighted=weighted)
     events.note("calibration", step, trust.summary(calibration, selects=training.settled.metric != "last"))

@@ -22,8 +22,8 @@ _FILE_ACCESS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 def confine(memory: int, processor_seconds: int = 0) -> None:
     """Limit files, processes and processor time, and give up the network and all privileges.
 
-    If memory runs out, the system kills this process first. After `processor_seconds`, unless they are 0, it ends this
-    process with SIGXCPU; each program that this process starts has the same limit for itself.
+    If memory runs out, the system kills this process first. After `processor_seconds` (unless 0), the system ends this
+    process with SIGXCPU. Each program that this process starts has a separate limit of the same size.
 
     Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
@@ -47,7 +47,7 @@ def limit_memory(memory: int) -> None:
 
 
 def _lower(kind: int, value: int, more: int = 0) -> None:
-    """Set both limits of a resource, the hard limit `more` above the soft limit, unless they are lower already."""
+    """Set both limits of a resource, the hard limit `more` above the soft limit, but never raise the hard limit."""
     _, hard = resource.getrlimit(kind)
     soft, value = (v if hard == resource.RLIM_INFINITY else min(v, hard) for v in (value, value + more))
     with suppress(OSError, ValueError):
@@ -65,7 +65,7 @@ def _tasks() -> int:
 
 
 def _drop_privileges() -> None:
-    """Give up the capabilities of root, and the right to gain privileges from programs such as sudo.
+    """Drop root's capabilities, and the right to gain privileges from programs such as sudo.
 
     The process keeps its user, and root keeps its access to all files, because the data folder may belong to another
     user.
@@ -74,7 +74,8 @@ def _drop_privileges() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
-        sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, of the low and of the high numbers
+        # the effective, permitted and inheritable sets, each for low and high capability numbers
+        sets = (ctypes.c_uint32 * 6)()
         if libc.capget(header, sets) == 0:
             libc.capset(header, (ctypes.c_uint32 * 6)(*(bits & _FILE_ACCESS for bits in sets[:2])))
 

@@ -30,7 +30,7 @@ def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
     for kind, message in _warnings(report, settled):
         events.note(kind, 0, message, "warn")
     rows = (report.get("rows") or {}).get("validation")
-    # A linear model always keeps its last weights, however many validation rows there are.
+    # A linear model always keeps its last weights, regardless of the number of validation rows.
     selects = settled.metric != "last" or settled.config.architecture == "linear"
     if settled.config.task != "generation" and rows and (few := consequences(rows, selects=selects)):
         events.note("few_validation_rows", 0, few, "warn" if too_few(rows) else "info")
@@ -61,16 +61,16 @@ def _summary(settled: Settled) -> str:
 
 
 def _long_rows(dataset: Dataset, settled: Settled) -> str:
-    """Return a sentence about the train rows that are cut to save time, or "" if there are none."""
+    """Return a sentence about the training rows that are cut to save time, or "" if there are none."""
     train, limit, context = dataset.train, settled.row_limit, settled.config.context_length
     if not isinstance(train, Rows) or not 0 < limit < context or not (cut := int((train.lengths_N > limit).sum())):
         return ""
     unit = "steps" if settled.config.input == "features" else "tokens"
     share = cut / len(train)
     return (
-        f"{counted(cut, 'train row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; training "
-        f"reads only the beginning, but evaluations read up to {context}; training.context_length sets one limit for "
-        "both"
+        f"{counted(cut, 'training row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; "
+        f"training reads only the beginning, but evaluations read up to {context}; training.context_length sets "
+        "one limit for both"
     )
 
 

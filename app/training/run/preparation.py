@@ -31,7 +31,7 @@ class Machine:
     """The command-line options that depend on the machine.
 
     `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
-    `memory` is the number of bytes that a run may use; 0 means all memory of the machine or of the GPU.
+    `memory` is the number of bytes that a run may use; 0 means all of the machine's or the GPU's memory.
     """
 
     resume_every: float = 15.0

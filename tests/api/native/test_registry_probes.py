@@ -51,3 +51,14 @@ def test_unusable_probes_are_rejected(api: Api, shelf: Shelf, inputs: object) ->
 def test_there_must_be_such_a_version(api: Api, shelf: Shelf) -> None:
     with api.client() as client:
         assert client.put(PATH, json={"input": ["a"]}).status_code == 404
+
+
+def test_long_probes_count_towards_the_limit_on_waiting_input(api: Api, shelf: Shelf) -> None:
+    shelf.classifier()
+    readers = api.services.inference._readers
+    with api.client() as client:
+        readers.held = readers.room
+        refused = client.put(PATH, json={"input": ["long " * 1000]})
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+        readers.held = 0
+        assert client.put(PATH, json={"input": ["long " * 1000]}).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
-from app.jobs.records import BATCH_LANE
+from app.jobs.records import BATCH_LANE, TRAINING_LANE
 from app.settings import Settings
 from tests.api.clients import sdk
 from tests.serving import Api
@@ -64,7 +64,7 @@ def test_a_running_batch_is_cancelling_until_its_worker_has_stored_the_answers(
     batch = create(client, file_id)
     database = api.services.database
     with database.transaction() as session:
-        assert JobClaims(database).claim(session, "w", 100.0, 3) is None
+        assert JobClaims(database).claim(session, "w", 100.0, 3, TRAINING_LANE) is None
         job = JobClaims(database).claim(session, "w", 100.0, 3, BATCH_LANE)
     assert job is not None and job.id == batch.id
     assert client.batches.cancel(batch.id).status == client.batches.cancel(batch.id).status == "cancelling"

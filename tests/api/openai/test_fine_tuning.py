@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
-from app.jobs.records import NewEvent
+from app.jobs.records import TRAINING_LANE, NewEvent
 from app.settings import Settings
 from tests.api.clients import sdk
 from tests.serving import Api, Shelf
@@ -148,7 +148,7 @@ def test_the_job_of_a_lost_worker_is_queued_again(client: openai.OpenAI, api: Ap
     job = client.fine_tuning.jobs.create(model="rnn", training_file=file_id)
     database = api.services.database
     with database.transaction() as session:
-        JobClaims(database).claim(session, "w", 100.0, 3)
+        JobClaims(database).claim(session, "w", 100.0, 3, TRAINING_LANE)
         session.execute(update(JobRow).values(phase="training", estimated_finish=9e9))
     assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
     with database.transaction() as session:

@@ -13,6 +13,7 @@ import tritonclient.http.aio as aio
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from app.wire import engine as wire
 from tests.fakes import FakeEngine
 from tests.serving import LABELS, Api, Shelf
 
@@ -65,6 +66,17 @@ def test_numbers_of_every_type(api: Api, client: InferenceServerClient, datatype
     values = [[[1, 0], [2, 4], [3, 1]], [[4, 1], [0, 0], [8, 2]]]
     result = client.infer("waves", [number_input(values, datatype, binary)])
     assert np.allclose(result.as_numpy("probs"), expected_probs(api, "waves", values), atol=1e-6)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_numbers_of_the_declared_type_keep_their_digits(
+    client: InferenceServerClient, engine: FakeEngine, binary: bool
+) -> None:
+    values = [[[123456700.25, 123456700.5]]]
+    [declared] = client.get_model_metadata("waves")["inputs"]
+    client.infer("waves", [number_input(values, declared["datatype"], binary)])
+    [request] = [message for message in engine.received if isinstance(message, wire.Score)]
+    assert [np.frombuffer(series.data, series.dtype).tolist() for series in request.features] == [[*values[0][0]]]
 
 
 @pytest.mark.parametrize("binary", [True, False])

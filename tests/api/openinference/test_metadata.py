@@ -31,7 +31,7 @@ def test_models(client: InferenceServerClient, shelf: Shelf) -> None:
     assert mood["inputs"][0] == {"name": "text", "datatype": "BYTES", "shape": [-1]}
     assert mood["outputs"][1] == {"name": "probs", "datatype": "FP32", "shape": [-1, 3]}
     assert client.get_model_metadata("waves")["inputs"] == [
-        {"name": "series", "datatype": "FP32", "shape": [-1, -1, 2]}
+        {"name": "series", "datatype": "FP64", "shape": [-1, -1, 2]}
     ]
     assert client.get_model_metadata("echo")["outputs"][0]["name"] == "text_output"
     config = client.get_model_config("mood", "2")

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.http import large_replies
+from app.inference.versions import ResolvedVersion
 from tests.fakes import FakeEngine
 from tests.serving import LABELS, Api, Shelf
 
@@ -112,3 +114,21 @@ def test_errors_have_torchserves_form(
 def test_an_image_is_refused(api: Api) -> None:
     reply = httpx.post(f"{api.url}/predictions/mood", content=b"\xff", headers={"content-type": "image/png"})
     assert reply.status_code == 415 and "not as 'image/png'" in reply.json()["message"]
+
+
+def test_the_size_of_a_reply_is_checked_with_the_version_that_answers(
+    api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alias moves from a version with few labels to one with more, while the request is read."""
+    shelf.classifier("few", labels=LABELS[:2])
+    shelf.classifier("many")
+    versions, names = api.services.inference.versions, iter(["few", "many"])
+    get = versions.get
+
+    async def get_next(reference: str, principal: str) -> ResolvedVersion:
+        return await get(next(names), principal)
+
+    monkeypatch.setattr(versions, "get", get_next)
+    monkeypatch.setattr(large_replies, "LARGEST", 2)
+    reply = httpx.post(f"{api.url}/predictions/mood", json=TEXT)
+    assert reply.status_code == 400 and f"{len(LABELS)} labels" in reply.json()["message"]

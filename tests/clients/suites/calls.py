@@ -41,6 +41,10 @@ class Calls:
         else:
             self._add(name, "FAILED", f"was accepted: {value!r}"[:300])
 
+    def missing(self, name: str, why: str) -> None:
+        """A call that this release of the client does not have."""
+        self._add(name, "missing", why)
+
     def report(self) -> None:
         print(json.dumps(self.results))
 

@@ -24,6 +24,8 @@ from app.tokenization.chat import TEMPLATE
 from tests.checkpoints import make_checkpoint, publish
 from tests.serving import LABELS, Api, Shelf, application_of, byte_tokenizer
 
+pytestmark = pytest.mark.long
+
 MOOD, TALE = "demo-sentiment-lstm", "demo-text-lstm"
 FIXED = ("", ".data", ".choices", ".usage", ".engines", ".error")  # objects that always have the same fields
 METRICS = {"test": {"accuracy": 0.9}}

@@ -306,6 +306,26 @@ def test_attention_is_described_in_plain_words(tmp_path: Path) -> None:
     assert "sum of the steps, weighted by the softmax of attention → fc" in converted.computation
 
 
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [("relu", "relu"), ("gelu", "gelu (exact)"), ("elu", "elu (alpha 1)"), ("leaky_relu", "leaky_relu (slope 0.01)")],
+)
+def test_the_parameters_of_functions_are_stated_everywhere(function: str, shown: str, tmp_path: Path) -> None:
+    program = Program(
+        lambda m, x: x, inp=nn.Linear(4, 5), rnn=lstm(5), attention=nn.Sequential(nn.Linear(6, 7), nn.Linear(7, 1)),
+        fc1=nn.Linear(6, 5), fc2=nn.Linear(5, 3),
+    )  # fmt: skip
+    fields = ("input_activation", "pooling_activation", "output_activation", "head_activation")
+    computation = bring(program, tmp_path, labels=LABELS, answers=dict.fromkeys(fields, function)).computation
+    assert computation.count(f", {shown}") == 3 and f" → {shown} → " in computation
+
+
+def test_the_parameters_of_functions_inside_an_encoder_are_stated(tmp_path: Path) -> None:
+    program = Program(lambda m, x: x, enc=encoder(activation="gelu"), fc=nn.Linear(8, 3))
+    answers = {"heads": "2", "activation": "gelu", "norm_first": "no", "pooling": "mean", "positions": "none"}
+    assert ", gelu (exact), post-norm" in bring(program, tmp_path, labels=LABELS, answers=answers).computation
+
+
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
 def test_a_cell_is_a_layer(kind: Any, tmp_path: Path) -> None:
     def run(m: Any, x: torch.Tensor) -> torch.Tensor:
@@ -492,7 +512,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "an RMS norm": (Program(lambda m, x: x, lstm=lstm(), n=nn.RMSNorm(6), fc=nn.Linear(6, 3)), "n.weight"),
     "mean and maximum side by side": (
         Program(lambda m, x: x, lstm=lstm(), fc=nn.Linear(12, 3)),
-        "the first of them with 6 inputs",
+        "the first layer of the head must have 6 inputs",
     ),
     "two input layers": (
         Program(lambda m, x: x, a=nn.Linear(3, 5), b=nn.Linear(5, 4), lstm=lstm(), fc=nn.Linear(6, 3)),

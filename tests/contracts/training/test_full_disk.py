@@ -24,6 +24,8 @@ from app.training.run.session import Session
 from app.wire.trainer import Broke, Done
 from tests.training import runs
 
+pytestmark = pytest.mark.long
+
 TRAINING = {"max_steps": 8, "eval_every": 2, "width": 32}
 SERIALIZING = "Error while serializing: I/O error: No space left on device (os error 28)"
 UNREADABLE = "Error while serializing: I/O error: Input/output error (os error 5)"

@@ -15,6 +15,8 @@ import pytest
 from app.wire.trainer import CheckpointSaved, Done, Metrics, Note, Stopped, TrainEvent, TrainFailed
 from tests.training import runs
 
+pytestmark = pytest.mark.long
+
 SMALL = {"width": 16, "layers": 1, "eval_every": 40}
 CASES = {
     # enough validation rows to choose a checkpoint, so that the calibration is cross-fitted

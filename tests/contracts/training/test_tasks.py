@@ -28,6 +28,8 @@ from models.tasks import Classifier, LanguageModel, build
 from tests.training import runs
 from tests.training.served import ServedCheckpoint
 
+pytestmark = pytest.mark.long
+
 SMALL = {"width": 16, "layers": 1, "max_steps": 8, "batch_size": 16}
 
 

@@ -112,7 +112,7 @@ def test_other_kinds_of_adapters_are_refused_by_name(settings: dict[str, Any], m
         (low_rank("model.layers.1.self_attn.q_proj", 12, 16), r"shape \(12, 16\), which does not fit \(16, 16\)"),
         (low_rank("model.layers.1.self_attn.q_proj", 16, 16, 2), "has rank 2, but r is 3"),
         (low_rank("model.layers.1.self_attn.q_proj", 300_000, 300_000), r"shape \(300000, 300000\)"),
-        ({"model.norm.weight": torch.ones(16)}, "contains no matrices of LoRA"),
+        ({"model.norm.weight": torch.ones(16)}, "contains no LoRA matrices"),
         ({"model.layers.1.self_attn.q_proj.lora_A.weight": torch.ones(3, 16)}, "has no lora_B.weight"),
         ({"model.layers.1.self_attn.q_proj.lora_B.weight": torch.ones(16, 3)}, "lora_B.weight' cannot be imported"),
         (

@@ -57,8 +57,8 @@ def test_a_part_of_the_rows_is_said() -> None:
     report = _compared(_fitted(TARGETS[rows], rows, train={"rows": 3000, "of": 6532}), wrong)
     assert report["comparison"]["network"] == 1.0
     assert report["summary"] == (
-        "gru: 1.000 test accuracy; a linear model fitted to 3,000 of the 6,532 train rows, measured on 20 test rows: "
-        "1.000 (McNemar p = 1.000)"
+        "gru: 1.000 test accuracy; a linear model fitted to 3,000 of the 6,532 training rows, measured on 20 test "
+        "rows: 1.000 (McNemar p = 1.000)"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.training.data.cells import CellError, to_input_text, to_label, to_label_list, to_labels, to_number, to_split
+from app.training.data.cells import CellError, to_input_text, to_label, to_number, to_split
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, write
@@ -89,43 +89,6 @@ def test_several_labels_in_a_row_need_the_task_multilabel(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cell", "labels"),
-    [
-        ("['a', 'b']", ("a", "b")),
-        ("('b', 'a')", ("a", "b")),
-        ("[\"it's\", 'b\\'s']", ("b's", "it's")),
-        ("['a' 'b'\n 'c']", ("a", "b", "c")),  # a NumPy array
-        ("['only']", ("only",)),
-        ("['a', ]", ("a",)),
-        ("[]", ()),
-        ("[1, 2.0]", ("1", "2")),
-        ('{"choices": ["a", "b"]}', ("a", "b")),
-        ('{"choices": "a"}', ("a",)),
-        ("{'choices': ['a', 'b']}", ("a", "b")),
-        ("{'b', 'a'}", ("a", "b")),
-        ('{"labels": []}', ()),
-        ('{"Accept": ["x"]}', ("x",)),
-        ("a|b", ("a", "b")),
-        ("a", ("a",)),
-        ("", ()),
-    ],
-)
-def test_lists_of_labels_are_read_from_texts(cell: str, labels: tuple[str, ...]) -> None:
-    assert to_labels(cell)[0] == labels
-    listed = bool(cell) and cell != "a"
-    assert to_labels(cell)[1] == listed
-    if listed and "|" not in cell:
-        assert tuple(sorted(map(to_label, to_label_list(cell) or ()))) == labels
-
-
-@pytest.mark.parametrize(
-    "cell", ["[a]", "(a)", "['a' + 'b']", "[a, 'b']", "['a'", '{"text": ["a"]}', "{a}", "['a']b", "{1, 2}", "{'x': 1}"]
-)
-def test_other_texts_are_no_lists(cell: str) -> None:
-    assert to_label_list(cell) is None
-
-
-@pytest.mark.parametrize(
     ("value", "label"),
     [
         (True, "true"),
@@ -178,7 +141,7 @@ def test_a_number_with_signs_is_told_how_to_be_written(cell: str, bare: str) -> 
         to_number(cell)
 
 
-@pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", None, [1]])
+@pytest.mark.parametrize("cell", ["much", "$", "1,5", "1.2.3", "$x", "5 apples", "1_000", None, [1]])
 def test_other_values_are_only_no_numbers(cell: Any) -> None:
     with pytest.raises(CellError, match=r"is not a number$"):
         to_number(cell)

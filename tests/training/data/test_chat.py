@@ -35,9 +35,21 @@ def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ([("user", None, None), ("assistant", 3, None)], "message 2 must have a role and a content"),
-        ([("user", [3], None), ("assistant", "x", None)], "message 1 must have a role and a content"),
-        ([("assistant", "x", 0.5)], "message 1: weight must be 0 or 1"),
+        (
+            [("user", None, None), ("assistant", 3, None)],
+            r"message 2 \(role 'assistant'\) has the number 3 as its content; the content must be a string or a list "
+            "of text parts",
+        ),
+        (
+            [("user", [3], None), ("assistant", "x", None)],
+            r"message 1 \(role 'user'\) has the number 3 as part 1 of its content; a part must be a string or an "
+            "object with a text",
+        ),
+        (
+            [("user", "x", None), ("tool", {"rain": 0}, None), ("assistant", "x", None)],
+            r"message 2 \(role 'tool'\) has an object as its content; .*; write the object as a JSON string",
+        ),
+        ([("assistant", "x", 0.5)], "message 1: weight must be 0 or 1, not the number 0.5"),
         ([("assistant", "\ud800", 1)], "not valid Unicode"),
     ],
 )
@@ -52,9 +64,16 @@ def test_malformed_conversations_are_reported(
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
-        ("a.jsonl", '{"messages": []}\n', ["line 1", "must be a list"]),
-        ("a.jsonl", '{"messages": [{"content": "x"}]}\n', ["line 1", "message 1", "role"]),
-        ("a.jsonl", '{"messages": [{"role": "user"}]}\n', ["line 1", "message 1", "content"]),
+        ("a.jsonl", '{"messages": []}\n', ["line 1", "must be a list", "found an empty list"]),
+        ("a.jsonl", '{"messages": {"role": "user"}}\n', ["line 1", "must be a list", "found an object"]),
+        ("a.csv", 'messages,id\n"[{""role"": ""user""}]",1\n', ["line 2", "found a string", "in JSONL or parquet"]),
+        ("a.jsonl", '{"messages": [["user", "x"]]}\n', ["line 1", "message 1 must be an object", "found a list"]),
+        ("a.jsonl", '{"messages": [{"content": "x"}]}\n', ["line 1", "message 1 has no role", "user or assistant"]),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user"}]}\n',
+            ["line 1", "message 1 (role 'user') has no content", "null if it has tool_calls"],
+        ),
     ],
 )
 def test_faults_are_reported_with_their_place(
@@ -75,26 +94,36 @@ TURNS = (Turn("user: Rain?\ntool: dry\nassistant:", False, False), Turn(" No.", 
 @pytest.mark.parametrize(
     ("messages", "turns", "note"),
     [
-        ([ASK, CALL, REPLY, ANSWER], TURNS, "messages_left_out"),
-        ([ASK, {**CALL, "content": ""}, REPLY, ANSWER], TURNS, "messages_left_out"),
-        ([ASK, {"role": "assistant", "function_call": {"name": "f"}}, REPLY, ANSWER], TURNS, "messages_left_out"),
-        ([ASK, REPLY, ANSWER, ASK, CALL], TURNS, "messages_left_out"),
-        ([ASK, REPLY, ANSWER, ASK], TURNS, "messages_left_out"),
-        ([ASK, {"role": "system", "content": None}, REPLY, ANSWER], TURNS, "messages_left_out"),
-        ([{**ASK, "content": [{"type": "text", "text": "Rain?"}]}, REPLY, ANSWER], TURNS, None),
-        ([ASK, REPLY, {**ANSWER, "content": [{"type": "refusal", "refusal": "No."}]}], TURNS, None),
-        ([ASK, CALL], (), "no_answer"),
+        ([ASK, CALL, REPLY, ANSWER], TURNS, "tool_calls tool_results"),
+        ([ASK, {**CALL, "content": ""}, REPLY, ANSWER], TURNS, "tool_calls tool_results"),
+        (
+            [ASK, {"role": "assistant", "function_call": {"name": "f"}}, REPLY, ANSWER],
+            TURNS,
+            "tool_calls tool_results",
+        ),
+        (
+            [ASK, CALL, REPLY, CALL, {**ANSWER, "tool_calls": [{}]}],
+            TURNS,
+            "tool_calls tool_results tool_calls tool_calls",
+        ),
+        ([ASK, REPLY, ANSWER, ASK, CALL], TURNS, "tool_results after_last_answer tool_calls"),
+        ([ASK, REPLY, ANSWER, ASK, REPLY], TURNS, "tool_results after_last_answer after_last_answer"),
+        ([ASK, {"role": "system", "content": None}, REPLY, ANSWER], TURNS, "messages_without_text tool_results"),
+        ([{**ASK, "content": [{"type": "text", "text": "Rain?"}]}, REPLY, ANSWER], TURNS, "tool_results"),
+        ([ASK, REPLY, {**ANSWER, "content": [{"type": "refusal", "refusal": "No."}]}], TURNS, "tool_results"),
+        ([{**ASK, "name": "Ann", "audio": None}, REPLY, ANSWER], TURNS, "message_keys:name tool_results"),
+        ([ASK, CALL], (), "only_tool_calls"),
         ([ASK], (), "no_answer"),
-        ([ASK, {**ANSWER, "weight": 0}], (), "no_answer"),
+        ([ASK, {**ANSWER, "weight": 0}], (), "no_learned_answer"),
         ([{**ASK, "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, ANSWER], (), "unreadable_parts"),
         ([{**ASK, "content": ["Rain?", {"type": "input_audio"}]}, ANSWER], (), "unreadable_parts"),
     ],
 )
 def test_a_conversation_is_used_as_far_as_it_goes(
-    messages: list[dict[str, Any]], turns: tuple[Turn, ...], note: str | None, tmp_path: Path
+    messages: list[dict[str, Any]], turns: tuple[Turn, ...], note: str, tmp_path: Path
 ) -> None:
     _, (example,) = read(write(tmp_path, "a.jsonl", json.dumps({"messages": messages})))
-    assert (example.turns, example.notes) == (turns, () if note is None else (note,))
+    assert (example.turns, example.notes) == (turns, tuple(note.split()))
     assert example.usable == bool(turns)
 
 
@@ -113,17 +142,65 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
     result, remarks = scan(path)
     assert (len(result.splits_N), result.empty) == (10, 0)
-    assert remarks["no_answer"].message.startswith("a.jsonl, line 10: conversations in which no message with the role")
-    assert remarks["no_answer"].count == 2
-    assert (remarks["messages_left_out"].where, remarks["messages_left_out"].count) == ("line 11", 1)
+    assert remarks["no_answer"].message.startswith("a.jsonl, line 12: 1 conversation is left out, because no message")
+    assert (remarks["only_tool_calls"].where, remarks["only_tool_calls"].count) == ("line 10", 1)
+    assert (remarks["tool_calls"].where, remarks["tool_calls"].count) == ("line 11", 1)
+    assert (remarks["tool_results"].where, remarks["tool_results"].count) == ("line 11", 1)
     assert {remark.level for remark in remarks.values()} == {"warn"}
+
+
+def test_how_the_messages_of_a_conversation_are_used_is_told_with_their_number(tmp_path: Path) -> None:
+    chats = [
+        *[[ASK, {**ANSWER, "content": f"No {n}."}] for n in range(9)],
+        [ASK, CALL, REPLY, REPLY, ANSWER],
+        [ASK, {**ANSWER, "weight": 0}, ASK, {**ANSWER, "content": ""}],
+        [{**ASK, "role": "narrator"}, {**ASK, "role": "critic", "name": "Ann"}, {**ANSWER, "reasoning_content": "…"}],
+        [{**ASK, "role": "User"}, {**ANSWER, "role": "Assistant", "content": ["N", "o"]}],
+        [ASK, {**ANSWER, "weight": 0}],
+        [ASK, {**ANSWER, "weight": 0}],
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in chats))
+    _, remarks = scan(path)
+    assert {kind: (remark.where, remark.count) for kind, remark in remarks.items()} == {
+        "tool_calls": ("line 10", 1),
+        "tool_results": ("line 10", 2),
+        "unlearned_answers": ("line 11", 1),
+        "empty_answers": ("line 11", 1),
+        "other_roles": ("line 12", 2),
+        "message_keys": ("line 12", 2),
+        "roles_renamed": ("line 13", 1),
+        "joined_parts": ("line 13", 1),
+        "no_learned_answer": ("line 14", 2),
+    }
+    assert remarks["tool_results"].message == (
+        "a.jsonl, line 10: the texts of 2 messages with the role tool or function are used as context, and the answers "
+        "after them are learned; the calls that led to these messages are not used"
+    )
+    assert "the roles 'narrator', 'critic'" in remarks["other_roles"].message
+    assert "such as 'name', 'reasoning_content'" in remarks["message_keys"].message
+    assert remarks["no_learned_answer"].message == (
+        "a.jsonl, line 14: 2 conversations are left out, because all of their answers have weight 0 (line 14, line 15)"
+    )
 
 
 def test_a_file_without_any_answer_says_why_it_cannot_be_used(tmp_path: Path) -> None:
     rows = [[ASK, {"role": "speaker", "content": "No."}]] * 3
     path = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"messages": messages}) for messages in rows))
-    with pytest.raises(BadData, match=r"has no usable rows: conversations in which no .*: 3\)"):
+    with pytest.raises(
+        BadData, match=r"has no usable rows: 3 conversations .* no message .* \(line 1, line 2, line 3\)"
+    ):
         scan(path)
+
+
+def test_a_file_with_nothing_but_tool_calls_says_what_would_be_right(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", "\n".join([json.dumps({"messages": [ASK, CALL]})] * 7))
+    with pytest.raises(BadData) as caught:
+        scan(path)
+    assert caught.value.message == (
+        "a.jsonl has no usable rows: 7 conversations are left out, because the assistant only calls tools and never "
+        "answers with text; add a message with the role assistant and a text as its content (line 1, line 2, line 3, "
+        "line 4, line 5, …)"
+    )
 
 
 HUMAN = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.training.data.checking import check_files
 from app.training.data.detection import detect
 from app.training.data.files import EVERYTHING, Selection
 from app.training.data.formats import READERS
@@ -107,3 +108,58 @@ def test_cells_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:
     assert values_of(path, ignored="note")[0] == [{"text": "x", "label": "y", "note": ""}]
     fault = next(READERS["csv"].records(detect(path, "a.csv"), EVERYTHING)).fault
     assert fault is not None and "line 2, column 'note'" in fault.message
+
+
+def test_a_header_that_is_repeated_is_left_out_and_told(tmp_path: Path) -> None:
+    table = "text,label\nx,a\ny,b\n"
+    values, remarks = values_of(write(tmp_path, "a.csv", table * 2 + "text , label,\nx,a\ny,b\nlabel,text\n"))
+    assert [row["text"] for row in values] == ["x", "y"] * 3 + ["label"]
+    assert remarks["repeated_header"] == (
+        "a.csv, line 4: 2 rows repeat the header, as in files that were joined, and are left out"
+    )
+    values, remarks = values_of(write(tmp_path, "b.csv", "text\nx\ntext\n"))  # the text may be the word itself
+    assert [row["text"] for row in values] == ["x", "text"] and "repeated_header" not in remarks
+
+
+def test_a_header_after_a_byte_order_mark_is_repeated_too(tmp_path: Path) -> None:
+    values, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx,a\n\ufefftext,label\ny,b\n"))
+    assert [row["text"] for row in values] == ["x", "y"] and "repeated_header" in remarks
+
+
+TABLE = "text,label\n" + "".join(f"x{n},{'ab'[n % 2]}\n" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (f"{TABLE}y,a\rz,b\rw,a\n", "line 22: 2 rows end with CR only, but others with LF; CR is read as"),
+        (f"{TABLE}y,a\rz,b\r\nw,a\n", "line 22: 1 row ends with CR only, but others with LF"),
+        (TABLE.replace("\n", "\r") + "y,a\nz,b\rw,a\r", "line 22: 1 row ends with LF only, but others with CR"),
+        (TABLE.replace("label\n", "label\r") + 'y,a\nz,"b ""b"""\nw,a\n', "line 1: 1 row ends with CR only"),
+    ],
+)
+def test_a_line_end_of_another_kind_between_rows_is_read_and_told(content: str, place: str, tmp_path: Path) -> None:
+    values, remarks = values_of(write(tmp_path, "a.csv", content))
+    assert [row["text"] for row in values] == [*(f"x{n}" for n in range(20)), "y", "z", "w"]
+    assert f"a.csv, {place}" in remarks["stray_line_ends"]
+
+
+def test_a_line_end_of_another_kind_within_a_row_is_a_fault_of_the_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f"{TABLE}y\ry,a\nw,a\nz,a\rz\n")
+    faults = check_files(path).faults
+    assert [fault.where[0] for fault in faults] == ["line 22", "line 24"]
+    assert "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in double" in (
+        faults[0].message
+    )
+    assert sum(check_files(path, skip_bad_rows=0.2).report["rows"].values()) == 21
+
+
+def test_after_an_open_quote_and_another_line_end_nothing_can_be_read(tmp_path: Path) -> None:
+    error = check_files(write(tmp_path, "a.csv", f'{TABLE}y,a\r"z\nz",b\nw,a\n'), skip_bad_rows=0.5).error
+    assert error is not None and error.where == ("line 22",)
+
+
+def test_line_ends_of_another_kind_do_not_change_the_meaning_of_quotes(tmp_path: Path) -> None:
+    content = 'text\tlabel\n"y"\ta\r"z"\tb\n' + '"w"\ta\n' * 3
+    values, _ = values_of(write(tmp_path, "a.tsv", content))
+    assert [row["text"] for row in values] == ["y", "z", "w", "w", "w"]

@@ -138,7 +138,7 @@ def test_quoted_cells_over_several_lines_stay_whole(cells: Rows, tmp_path: Path)
 def test_blanks_beside_quotes_are_left_out(content: str, tmp_path: Path) -> None:
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert rows == [("x, y", "good"), ("z", "bad")]
-    assert "spaces around quoted cells" in remarks["quoting"]
+    assert "spaces around quoted cells" in remarks["quoting"] and "before other cells" in remarks["quoting"]
 
 
 def test_a_quote_after_a_blank_stays_where_it_encloses_no_cell(tmp_path: Path) -> None:

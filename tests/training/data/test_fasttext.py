@@ -9,6 +9,7 @@ import pytest
 
 from app.training.data import fasttext
 from app.training.data.files import Source
+from tests.training.data.scans import scan
 from tests.training.data.tables import write
 
 
@@ -30,3 +31,13 @@ def test_labels_come_before_the_text(line: str, label: Any, text: str, tmp_path:
     [record] = fasttext.records(source)
     assert (record.where, record.values) == ("line 2", {"label": label, "text": text})
     assert fasttext.header(source) == ["label", "text"]
+
+
+def test_labels_within_or_after_a_text_are_told(tmp_path: Path) -> None:
+    lines = [f"__label__{'ab'[n % 2]} text {n}" for n in range(12)]
+    path = write(tmp_path, "a.txt", "\n".join([*lines, "__label__a see __label__b", "__label__b see __label__a"]))
+    _, remarks = scan(path)
+    assert remarks["labels_in_text"].message == (
+        "a.txt, line 13: 2 lines have __label__ within or after their text, where it is read as text; write all labels "
+        "of a line before its text"
+    )

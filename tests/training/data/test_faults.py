@@ -117,7 +117,8 @@ def test_a_training_without_its_bad_rows(tmp_path: Path) -> None:
     assert runs.digest(tmp_path / "a") == runs.digest(tmp_path / "b")
     report, warnings = runs.notes(events)
     assert report["dropped"]["rows"] == 3 and sum(report["dropped"]["counts"].values()) == 3
-    assert warnings["dropped"].startswith("3 rows that cannot be used are left out")
+    assert warnings["dropped"].startswith("3 rows that cannot be used are left out: 1 × ")
+    assert [f"(line {line})" in warnings["dropped"] for line in (1, 22, 43)] == [True] * 3
 
 
 def test_a_job_lists_its_faults_in_an_event(tmp_path: Path) -> None:

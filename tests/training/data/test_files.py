@@ -11,6 +11,7 @@ import pytest
 from app.training.data import encoding, files
 from app.training.data.detection import detect
 from app.training.data.files import characters, lines
+from app.training.data.recognition import as_table
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, read, remarks_of, write
 
@@ -32,8 +33,8 @@ def test_cr_line_ends_of_a_text_become_newlines(tmp_path: Path) -> None:
     ("name", "content", "parts"),
     [
         ("a.csv", "", ["a.csv is empty"]),
-        ("a.csv", b"text,label\n\xc3\xa9,y\n\xffab,y\n", ["line 3", "column 1", "0xff", "offset 16", "UTF-8"]),
-        ("a.csv", b"\xef\xbb\xbft\xc3\xa9xt\xff,label\n", ["line 1", "column 5", "0xff", "offset 8", "UTF-8"]),
+        ("a.csv", b"text,label\n\xc3\xa9,y\n\xffab,y\n", ["line 3", "column 'text'", "0xff", "UTF-8"]),
+        ("a.csv", b"\xef\xbb\xbft\xc3\xa9xt\xff,label\n", ["line 1", "0xff", "UTF-8"]),
         (
             "a.csv.gz",
             gzip.compress(random.Random(0).randbytes(99), mtime=0)[:50] + b"x" * 999,
@@ -54,7 +55,7 @@ def test_invalid_utf8_is_located_in_any_block(tmp_path: Path, monkeypatch: pytes
     for block in (5, 4096, encoding._BLOCK):
         monkeypatch.setattr(encoding, "_BLOCK", block)
         with pytest.raises(BadData) as caught:
-            detect(write(tmp_path, "a.txt", content), "a.txt")
+            as_table(detect(write(tmp_path, "a.txt", content), "a.txt"), None)
         place = "a.txt, line 40001, column 4: the byte 0xff at offset 160007 is not valid UTF-8"
         assert caught.value.message.startswith(place)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from app.training.data.checking import check_files
@@ -173,3 +175,53 @@ def test_lists_of_labels_are_suggested_before_other_columns(tmp_path: Path) -> N
             enumerate(REVIEWS)]  # fmt: skip
     error = check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))).error
     assert error is not None and "label column, such as 'accept'" in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cats", {"POS": 1, "NEG": 0}),
+        ("cats", {"POS": 1.0, "NEG": 0.0}),
+        ("cats", {"POS": True, "NEG": False}),
+        ("cats", '{"POS": 1, "NEG": 0}'),
+        ("annotations", {"choices": ["a", "b"]}),
+        ("annotations", [{"choices": ["a"]}]),
+        ("annotations", "['a', 'b']"),
+    ],
+)
+def test_labels_in_objects_and_lists_are_asked_about(name: str, value: object, tmp_path: Path) -> None:
+    others = {"POS": 0, "NEG": 1} if name == "cats" else ["b"]
+    rows = [{"text": text, name: value if n % 2 else others} for n, (text, _) in enumerate(REVIEWS)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    error = check_files(path).error
+    assert error is not None and f"label column, such as {name!r}" in error.message
+    result = check_files(path, columns=Columns(label=name))
+    assert result.error is None and sum(result.report["rows"].values()) == 40
+
+
+def test_objects_that_are_the_same_in_all_rows_are_no_labels(tmp_path: Path) -> None:
+    rows = [{"text": text, "span": {"start": 0, "end": 1}} for text, _ in REVIEWS]
+    assert check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))).task == "generation"
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_objects_of_scores_are_asked_about(as_text: bool, tmp_path: Path) -> None:
+    scores = [{"POS": 0.25 * (n % 4), "NEG": 1 - 0.25 * (n % 4)} for n in range(40)]
+    rows = [
+        {"text": text, "cats": json.dumps(cats) if as_text else cats}
+        for (text, _), cats in zip(REVIEWS, scores, strict=True)
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    error = check_files(path).error
+    assert error is not None and error.param == "task"
+    assert "'cats'" in error.message and "write the label of each row as text in a column named label" in error.message
+    assert check_files(path, task="generation").error is None
+
+
+def test_objects_of_zeros_and_ones_are_asked_about_in_parquet(tmp_path: Path) -> None:
+    rows = [{"text": text, "cats": {"POS": n % 2, "NEG": 1 - n % 2}} for n, (text, _) in enumerate(REVIEWS)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    error = check_files(tmp_path / "a.parquet").error
+    assert error is not None and "label column, such as 'cats'" in error.message
+    result = check_files(tmp_path / "a.parquet", columns=Columns(label="cats"))
+    assert set(result.report["labels"]["train"]) == {"NEG", "POS"}

@@ -14,6 +14,7 @@ from app.training.data.detection import detect
 from app.training.data.files import EVERYTHING
 from app.training.data.formats import READERS
 from app.training.failures import BadData
+from app.wire.training_options import Columns
 from tests.training.data.tables import remarks_of, write
 
 ROWS: list[dict[str, Any]] = [
@@ -86,11 +87,12 @@ def test_rows_without_column_names_are_refused_with_the_form_to_write(tmp_path: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[{"text": "x"},\n {"text": }]', "line 2, column 11: not valid JSON"),
+        ('[{"text": "x"}, {"text": }, {"text": "y"}]', "line 1, column 26: not valid JSON"),
+        ('[{"text": "x"},\n {"text": },\n  {"text": "y"}]', "line 2, column 11: not valid JSON"),
+        ('[{"text": "x"},\n {"text": ', "line 2, column 11: not valid JSON"),
         ('[{"text": "x"},\n {"text": "y"}', "line 2, column 15: the array is not closed"),
         ('[{"text": "x"}]\n\n{"text": "y"}', "line 3, column 1: there is more text after the end of the array"),
         ('[{"text": "x"} {"te": "y"}] x', "line 1, column 29: there is more text"),
-        ('{\n "text": "x"\n}\n{\n "text": x\n}', "line 5, column 10: not valid JSON"),
         ('[{"text": "x"}, {"text": ' + "[" * 99_999, "nested too deeply"),
     ],
 )
@@ -99,6 +101,35 @@ def test_faults_are_reported_with_their_place(content: str, message: str, tmp_pa
     with pytest.raises(BadData) as caught:
         list(READERS["jsonl"].records(source, EVERYTHING))
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("is_array", [True, False])
+@pytest.mark.parametrize("bad", [(1,), (0, 2), (3,), (1, 2)])
+def test_malformed_elements_are_passed_over_and_reported(
+    indent: int | None, is_array: bool, bad: tuple[int, ...], tmp_path: Path
+) -> None:
+    elements = [json.dumps({"text": f"x {n}", "more": {"a": {}}}, indent=indent or 0) for n in range(4)]
+    elements = [text if n not in bad else text.replace('"text":', '"text"') for n, text in enumerate(elements)]
+    content = "[\n" + ",\n".join(elements) + "\n]\n" if is_array else "\n".join(elements)
+    source = detect(write(tmp_path, "a.json", content), "a.json")
+    records = list(READERS["jsonl"].records(source, EVERYTHING))
+    assert [record.values.get("text") for record in records] == [None if n in bad else f"x {n}" for n in range(4)]
+    lines = elements[0].count("\n") + 1
+    first = bad[0] * lines + 1 + is_array
+    fault = records[bad[0]].fault
+    assert fault is not None and fault.where[0] == f"line {first + 1}"
+    assert f"not valid JSON: Expecting ':' delimiter; lines {first} to {first + lines - 1}" in fault.message
+
+
+def test_malformed_elements_are_reported_with_the_faults_of_other_rows(tmp_path: Path) -> None:
+    rows = ['{"text": "x", "label": null}', '{"text": }', '{"text": "y", "label": null}']
+    for content, places in (
+        ("[\n" + ",\n".join(rows) + "]", ["row 1", "line 3", "row 3"]),
+        ("[" + ", ".join(rows) + "]", ["row 1", "line 1"]),
+    ):
+        faults = check_files(write(tmp_path, "a.json", content)).faults
+        assert [fault.where[0] for fault in faults] == places
 
 
 def test_an_element_that_is_no_object_is_a_fault_of_its_row(tmp_path: Path) -> None:
@@ -114,3 +145,45 @@ def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.Monke
     path = write(tmp_path, "a.json", '[{"text": "x"}, {"text": "' + "x" * 9000 + '"}]')
     with pytest.raises(BadData, match="longer than 0 MiB"):
         list(READERS["jsonl"].records(detect(path, "a.json"), EVERYTHING))
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("[{rows}, null]", ["row 4", "expected a JSON object, found null"]),
+        ("[{rows}, null, {rows}]", ["row 4", "expected a JSON object, found null"]),
+        ("{row}\nnull\n{row}", ["line 6", "expected a JSON object, found null"]),
+        ("{row}\n]\n{row}", ["line 6", "column 1", "not valid JSON"]),
+    ],
+)
+def test_a_null_or_a_bracket_does_not_end_the_file(content: str, parts: list[str], tmp_path: Path) -> None:
+    rows, row = ", ".join(map(json.dumps, ROWS)), json.dumps(ROWS[0], indent=1)
+    path = write(tmp_path, "a.json", content.replace("{rows}", rows).replace("{row}", row))
+    error = check_files(path, columns=Columns()).error
+    assert error is not None and [part for part in parts if part not in error.message] == [], error.message
+
+
+def test_keys_beside_the_rows_of_a_table_are_told(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", json.dumps({"version": "1", "data": ROWS, "later": {"a": 1}})), "a.json")
+    list(READERS["jsonl"].records(source, EVERYTHING))
+    message = "a.json is read as one JSON object that contains all rows, under the key 'data'; its other keys are not "
+    assert remarks_of(source)["json"] == f"{message}read: 'version', 'later'"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps([["text", "label", "text"], ["x", "a", "y"]]),
+        '["text", "label", "text"]\n["x", "a", "y"]\n',
+        json.dumps({"columns": ["text", "label", "text"], "data": [["x", "a", "y"]]}),
+    ],
+)
+def test_a_repeated_column_is_refused_as_in_a_csv_file(content: str, tmp_path: Path) -> None:
+    error = check_files(write(tmp_path, "a.json", content)).error
+    assert error is not None and "the column 'text' appears 2 times; rename the others" in error.message
+
+
+def test_keys_beside_the_split_form_of_pandas_are_told(tmp_path: Path) -> None:
+    source = detect(write(tmp_path, "a.json", json.dumps(SPLIT | {"more": [["z", "a", 1]]})), "a.json")
+    list(READERS["jsonl"].records(source, EVERYTHING))
+    assert remarks_of(source)["json"].endswith("under the key 'data'; its other keys are not read: 'more'")

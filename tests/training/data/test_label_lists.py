@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.training.failures import BadData
 from tests.training.data.scans import scan, scan_labels
 from tests.training.data.tables import write
 
@@ -89,3 +90,31 @@ def test_delimiters_in_the_labels_of_a_classification_are_told(cells: list[str],
 def test_plain_labels_bring_no_remark_but_their_counts(tmp_path: Path) -> None:
     assert scan_labels(tmp_path, ["a", "b c", "d-e", "f_g"])[1].keys() == {"labels"}
     assert scan_labels(tmp_path, ["a|b", "c"], "multilabel")[1].keys() == {"labels"}
+
+
+@pytest.mark.parametrize("cell", ['{"taxonomy": [["a","b"]]}', "(a, b)", "['a', None]", '{"a": 0.5, "b": 0.5}'])
+def test_cells_that_look_like_lists_and_cannot_be_read_are_never_cut(cell: str, tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, [cell, "c", "d"])
+    assert cell in result.labels and remarks["unreadable_lists"].level == "warn"
+    assert "write several labels as a JSON list" in remarks["unreadable_lists"].message
+    assert not {"delimiters", "list_labels"} & remarks.keys()
+    with pytest.raises(BadData, match=r"line 2, column 'label': .*JSON list"):
+        scan_labels(tmp_path, [cell, "c", "d"], "multilabel")
+
+
+@pytest.mark.parametrize(("first", "second"), [("['a', None]", "['b']"), ("['a', nan]", '["b", "c"]')])
+def test_the_task_is_asked_for_if_only_some_lists_can_be_read(first: str, second: str, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"column 'label': some rows have lists .* set the task \(task\) to classific"):
+        scan_labels(tmp_path, [second, first, "c"])
+
+
+def test_delimiters_in_brackets_do_not_separate_labels(tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, ["Arts (crafts, toys), Books", "Books", "Fun (a|b)"], "multilabel")
+    assert result.labels == ["Arts (crafts, toys)", "Books", "Fun (a|b)"]
+    assert "write several labels as a JSON list" in remarks["delimiters"].message
+
+
+@pytest.mark.parametrize("cells", [["[27]", "[2, 3]"], ["{27}", "{2, 3}"]])
+def test_class_numbers_in_lists_are_labels_in_every_format(cells: list[str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, cells)
+    assert (result.task, result.labels) == ("multilabel", ["2", "3", "27"]) and "label_types" not in remarks

@@ -105,6 +105,11 @@ def test_the_spelling_of_the_base_version_is_kept(tmp_path: Path) -> None:
         ("\uff53pam", "spam"),
         ("STRASSE", "stra\u00dfe"),
         ("credit card", "credit\u00a0card"),
+        ("a-b", "a\u2013b"),
+        ("a\u2011b", "a\u2014b"),
+        ("-1", "\u22121"),
+        ("\u0130stanbul", "istanbul"),
+        ("I\u015eIK", "\u0131\u015f\u0131k"),
     ],
 )
 def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, t
             "'review', 'sentiment'",
         ),
         ("text;department\n" + "\n".join(f"row; {n};{'ab'[n % 2]}" for n in range(24)), "'text', 'department'"),
-        ("# a comment\n" + "\n".join(f"__label__a row {n}" for n in range(24)), "begin with __label__"),
     ],
 )
 def test_what_may_be_a_table_is_asked_about(content: str, evidence: str, tmp_path: Path) -> None:
@@ -116,3 +115,30 @@ def test_labels_of_fasttext_lines(tmp_path: Path) -> None:
     assert result.task == "multilabel" and set(result.report["labels"]["train"]) == {"a", "b", "c"}
     broken = check_files(write(tmp_path, "b.txt", "\n".join([*lines, "__label__ none"])), task="multilabel")
     assert broken.error is None
+
+
+@pytest.mark.parametrize(
+    ("line", "every", "advice"),
+    [
+        ("text {n} __label__{label}", 1, "contain __label__ after a text; to classify, write the labels first"),
+        ("text {n} __LABEL__{label}", 2, "contain __label__ after a text; to classify, write the labels first"),
+        ("__label__{label} text {n}", 2, "begin with __label__; to classify, set the task (task) to classification"),
+        ("__LABEL__{label} text {n}", 1, "begin with __LABEL__; to classify, write __label__ instead"),
+        (" __class__{label} text {n}", 2, "begin with __class__; to classify, write __label__ instead"),
+    ],
+)
+def test_lines_with_labels_are_asked_about(line: str, every: int, advice: str, tmp_path: Path) -> None:
+    lines = [line.format(n=n, label="ab"[n % 3 % 2]) if n % every == 0 else f"text {n}" for n in range(24)]
+    path = write(tmp_path, "a.txt", "\n".join(lines))
+    error = check_files(path).error
+    assert error is not None and error.param == "task" and advice in error.message
+    assert "set the task (task) to generation" in error.message
+    assert check_files(path, task="generation").error is None
+
+
+def test_lines_without_a_label_are_faults_if_the_task_is_to_learn_labels(tmp_path: Path) -> None:
+    lines = ["# a comment", *(f"__label__{'ab'[n % 2]} text {n}" for n in range(15)), *(f"text {n}" for n in range(4))]
+    path = write(tmp_path, "a.txt", "\n".join(lines))
+    result = check_files(path, task="classification")
+    assert [fault.where[0] for fault in result.faults] == ["line 1", "line 17", "line 18", "line 19", "line 20"]
+    assert check_files(path, task="classification", skip_bad_rows=0.3).error is None

@@ -28,6 +28,13 @@ def test_completions_are_learned_and_prompts_are_not(tmp_path: Path) -> None:
     assert [example.usable for example in examples] == [True, False]
 
 
+def test_a_conversation_as_prompt_is_told_where_to_be_written(tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}
+    message = "expected text, found a list; write a conversation as one list of messages, in a column named messages"
+    with pytest.raises(BadData, match=f"line 1, column 'prompt': {message}"):
+        read(write(tmp_path, "a.jsonl", f"{json.dumps(row)}\n" * 2))
+
+
 def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
     rows = [{"features": [[1.0, 2.0], [3.0, 4.0]], "value": 0.5}, {"features": [[5.0, 6.0]], "value": 1.5}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
@@ -39,6 +46,18 @@ def test_features_are_read_from_json_and_parquet(tmp_path: Path) -> None:
             ([[1.0, 2.0], [3.0, 4.0]], 0.5),
             ([[5.0, 6.0]], 1.5),
         ]
+
+
+def test_plain_lists_of_numbers_are_told_to_be_steps(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for n in range(3):
+        for number, cell in enumerate(([1, n], [[1], [n]], f"[3, {n}]", f" [ [3], [{n}]]")):
+            rows.append({"features": cell, "label": "ab"[number % 2]})
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert remarks["plain_features"].message == (
+        "a.jsonl, line 1: the features of 6 rows are plain lists of numbers, and each number is read as one step with "
+        "one feature; write a single step with several features as [[1, 2]]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,6 +111,57 @@ def test_emptied_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     assert len(list(read(write(tmp_path, "b.csv", steps))[1])) == 3
 
 
+def test_each_kind_of_row_that_is_left_out_is_told_with_its_lines(tmp_path: Path) -> None:
+    rows = [*({"text": f"row {n}", "label": "ab"[n % 2]} for n in range(9)), *[{"text": " ", "label": "a"}] * 7, {}]
+    result, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert result.empty == 8
+    assert remarks["empty"].message == (
+        "a.jsonl, line 10: 7 rows without a text are left out (line 10, line 11, line 12, line 13, line 14, …)"
+    )
+    assert remarks["empty_rows"].message == (
+        "a.jsonl, line 17: 1 row is left out, because it is empty in all columns that are used"
+    )
+    rows = [{"prompt": f"a {n}", "completion": f"b {n}" if n % 5 else ""} for n in range(10)]
+    _, remarks = scan(write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (
+        remarks["no_completion"].message == "b.jsonl, line 1: 2 rows without a completion are left out (line 1, line 6)"
+    )
+
+
+def test_a_file_of_empty_rows_says_why_it_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"no usable rows: 2 rows without a text are left out \(line 2, line 3\)"):
+        scan(write(tmp_path, "a.csv", "text,label\n ,a\n ,b\n"))
+
+
+def test_blank_parts_of_an_input_and_placeholders_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "text_pair": f"pair {n}" if n % 4 else None, "label": "ab"[n % 2]} for n in range(12)]
+    rows[5] = {"text": "NaN", "text_pair": "x", "label": "a"}
+    rows[7] = {"text": "row", "text_pair": "#N/A", "label": "b"}
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (remarks["empty_pairs"].where, remarks["empty_pairs"].count) == ("line 1", 3)
+    assert (remarks["missing_texts"].where, remarks["missing_texts"].count) == ("line 6", 2)
+    assert "such as 'NaN', '#N/A'" in remarks["missing_texts"].message
+    rows = [{"prompt": f"a {n}" if n % 4 else (None, "")[n % 8 // 4], "completion": f"b {n}"} for n in range(12)]
+    _, remarks = scan(write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (remarks["empty_prompts"].where, remarks["empty_prompts"].count) == ("line 1", 2)
+
+
+def test_a_second_text_is_not_used_for_generation(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "text_pair": "a long second text"} for n in range(12)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    _, examples = read(path, "generation")
+    assert examples[0].texts == ("row 0",)
+
+
+def test_keys_that_first_appear_late_and_are_not_used_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": "ab"[n % 2]} for n in range(120)]
+    rows += [row | {"note": 1, "id": n} for n, row in enumerate(rows[:3])]
+    _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert remarks["late_keys"].message == (
+        "a.jsonl, line 121: 3 records have keys that no earlier record has and that are not used: 'note', 'id'"
+    )
+
+
 def test_rows_without_a_split_are_told(tmp_path: Path) -> None:
     rows = [f"row {n},{'ab'[n % 2]},{('dev', 'training', '', 'eval')[n // 3]}" for n in range(12)]
     result, remarks = scan(write(tmp_path, "a.csv", "text,label,split\n" + "\n".join(rows)))
@@ -121,3 +191,15 @@ def test_labels_of_every_type_are_read_from_every_format(values: list[Any], labe
     for name in ("a.jsonl", "a.csv"):
         read_labels = scan(tmp_path / name)[0].labels
         assert read_labels == labels, name
+
+
+def test_an_object_of_zeros_and_ones_is_read_as_labels_and_told(tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "label": {"POS": n % 2, "NEG": 1 - n % 2}} for n in range(24)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    for task in (None, "classification"):
+        _, examples = read(path, task)
+        assert [example.target.labels for example in examples[:2]] == [("NEG",), ("POS",)]
+        assert {note for example in examples for note in example.notes} == {"one_hot_objects"}
+    write(tmp_path, "a.jsonl", '{"text": "x", "label": {"POS": 1, "NEG": 1}}\n')
+    with pytest.raises(BadData, match="exactly one of the keys 'POS', 'NEG' must be 1, but 2 are"):
+        read(path, "classification")

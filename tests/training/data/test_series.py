@@ -14,6 +14,7 @@ from app.training.data.files import Record, Source
 from app.training.data.layouts import Layout
 from app.training.data.series import read_examples
 from app.training.failures import BadData
+from tests.training.data.scans import scan
 from tests.training.data.tables import assert_fault, read, write
 
 
@@ -123,3 +124,29 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+def test_rows_of_series_that_are_left_out_are_told(tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[n // 3]},{n},{n if n not in (4, 5) else 'x'},{'pq'[n // 3 % 2]}" for n in range(24)]
+    path = write(tmp_path, "a.csv", "series,time,x,label\n" + "\n".join([*rows, ",,,", ",,,"]))
+    _, remarks = scan(path, skip_bad_rows=0.3)
+    assert remarks["series_left_out"].message == (
+        "a.csv, line 6: 1 series is left out, because some of its rows cannot be used: 'b'"
+    )
+    assert (remarks["empty_rows"].where, remarks["empty_rows"].count) == ("line 26", 2)
+
+
+def test_series_without_a_split_and_with_equal_times_are_told(tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[n // 3]},{n // 2},{n},{'pq'[n // 3 % 2]},{'train' if n < 9 else ''}" for n in range(24)]
+    _, remarks = scan(write(tmp_path, "a.csv", "series,time,x,label,split\n" + "\n".join(rows)))
+    assert (remarks["no_split"].where, remarks["no_split"].count) == ("line 11", 5)
+    assert (remarks["equal_times"].where, remarks["equal_times"].count) == ("line 2", 8)
+
+
+def test_blanks_around_the_names_of_series_are_told(tmp_path: Path) -> None:
+    rows = [f"{'abcdefgh'[n // 3]}{' ' * (n == 5)},{n},{'pq'[n // 3 % 2]}" for n in range(24)]
+    result, remarks = scan(write(tmp_path, "a.csv", "series,x,label\n" + "\n".join(rows)))
+    assert result.lengths_N.tolist() == [3] * 8
+    assert remarks["series_trimmed"].message == (
+        "a.csv, line 7: blanks around the names of series are removed in 1 row"
+    )

@@ -14,6 +14,7 @@ import pytest
 
 from app.training.data import xlsx
 from app.training.data.detection import detect
+from app.training.data.files import EVERYTHING
 from app.training.failures import BadData
 from tests.training.data.tables import assert_fault, detected, read, remarks_of, write
 from tests.training.data.tables import xlsx as workbook
@@ -185,3 +186,12 @@ def test_entities_do_not_expand(tmp_path: Path) -> None:
     content = changed(workbook(), SHEET, "<worksheet", doctype + "<worksheet")
     content = changed(content, SHEET, "<t>bad</t>", "<t>&e11;</t>")
     assert_fault(write(tmp_path, "a.xlsx", content), "is not a readable Excel workbook: ")
+
+
+def test_a_header_that_is_repeated_is_left_out_and_told(tmp_path: Path) -> None:
+    rows = [["text", "label"], ["x", "a"], ["text", "label"], ["y", "b"], ["label", "text"]]
+    source = detected(write(tmp_path, "a.xlsx", workbook(rows)))
+    assert [record.values["text"] for record in xlsx.records(source, EVERYTHING)] == ["x", "y", "label"]
+    assert remarks_of(source)["repeated_header"] == (
+        "a.xlsx, row 3: 1 row repeats the header, as in files that were joined, and is left out"
+    )

@@ -1,4 +1,4 @@
-"""The n-gram branch gets the bytes of the tokens and the document frequencies of the train rows."""
+"""The n-gram branch gets the bytes of the tokens and the document frequencies of the training rows."""
 
 from __future__ import annotations
 

@@ -7,8 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from app.wire.trainer import Metrics
 from tests.training import runs
+
+pytestmark = pytest.mark.long
 
 SMALL = {"width": 16, "layers": 1, "eval_every": 40}
 

@@ -38,7 +38,6 @@ def test_each_warning_says_how_many(tmp_path: Path) -> None:
         "duplicates": {"train": 2, "test": 1},
         "leaks": {"validation_in_train": 4, "test_in_validation": 5},
         "conflicting_labels": 1234,
-        "empty": 6,
         "ignored_columns": ["colour"],
         "unused_split": 0.2,
     }
@@ -47,7 +46,6 @@ def test_each_warning_says_how_many(tmp_path: Path) -> None:
     counts = {kind: message.split()[0] for kind, message in warnings.items()}
     assert {kind: count for kind, count in counts.items() if count[0].isdigit()} == {
         "conflicting": "1,234",
-        "empty": "6",
         "duplicates": "3",
         "leaks": "4",
         "test_leaks": "5",

@@ -1,4 +1,4 @@
-"""Adds the table of the versions' probes."""
+"""Adds a table for the probes of versions."""
 
 from __future__ import annotations
 

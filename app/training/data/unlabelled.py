@@ -1,0 +1,91 @@
+"""Reads tables of texts without labels, in order to classify the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.training.data.columns import errors_as_faults, read_text
+from app.training.data.detection import detect
+from app.training.data.faults import Faults, OnFault, raise_first
+from app.training.data.files import Source
+from app.training.data.formats import READERS
+from app.training.data.layouts import Layout, find_layout
+from app.training.data.rows import read_records
+from app.training.failures import BadData
+from app.wire.training_options import Columns
+
+_KEYS = ("text", "text_pair")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """The texts of a row by their keys, `text` and perhaps `text_pair`, and the values of all its columns."""
+
+    texts: dict[str, str]
+    values: dict[str, Any]
+
+
+def open_texts(path: Path, encoding: str | None = None) -> Source:
+    """Detect the format of a table. Raises BadData if the file is plain text or cannot be read."""
+    source = detect(path, path.name, param="file", encoding=encoding)
+    if source.format == "text":
+        raise source.fault("is plain text without columns; rename it to .txt to classify its lines")
+    return source
+
+
+def text_layout(source: Source, columns: Columns) -> Layout:
+    """Return the layout of a table in which only the columns with the texts have a role.
+
+    The texts are in the named columns; by default, in `text` and `text_pair`, or in the only column. Raises BadData if
+    there is no such column.
+    """
+    header = READERS[source.format].header(source)
+    if columns.text is None and len(header) == 1:
+        columns = msgspec.structs.replace(columns, text=header[0])
+    if columns.text is None and "text" not in header and {"features", "series"} & set(header):
+        raise source.fault("contains numbers, and this command reads texts; send the numbers to POST /v1/classify")
+    layout = find_layout(source, columns, "generation")
+    if layout.shape != "text":
+        raise source.fault(
+            "has no column 'text'; set columns.text to the name of the column that contains the texts",
+            param="columns.text",
+        )
+    names = {key: layout.names[key] for key in _KEYS if key in layout.names}
+    ignored = tuple(name for name in header if name not in names.values())
+    return replace(layout, names=names, ignored=ignored, absent=frozenset({"text_pair"} - names.keys()))
+
+
+def check_texts(layout: Layout, skip_bad_rows: float, *, whole: bool = False) -> Faults:
+    """Read all rows, and return the faults of those that cannot be used. `whole` is as in `read_texts`.
+
+    If their share exceeds `skip_bad_rows`, raises a single error for all of them.
+    """
+    faults, rows = Faults(), 0
+    try:
+        for _ in read_texts(layout, faults.add, whole=whole):
+            rows += 1
+    except BadData as error:  # no later row can be read
+        faults.add(error)
+        raise faults.failure(rows + faults.rows, skippable=False) from None
+    faults.check(rows + faults.rows, skip_bad_rows)
+    return faults
+
+
+def read_texts(layout: Layout, on_fault: OnFault = raise_first, *, whole: bool = False) -> Iterator[TextRow]:
+    """Yield every row; with `whole`, also with the values of the columns that are not needed.
+
+    Calls `on_fault` with a BadData for each row that cannot be read, as `rows.read_examples` does.
+    """
+    for record in read_records(layout, on_fault, whole=whole):
+        try:
+            with errors_as_faults(layout, record):
+                row = TextRow({key: read_text(layout, record, key) for key in layout.names}, record.values)
+        except BadData as error:
+            on_fault(error)
+        else:
+            yield row
