@@ -17,6 +17,7 @@ export class ApiError extends Error {
 export class Unreachable extends Error {
   constructor() {
     super("The service does not respond. It may be restarting; this page retries automatically.");
+    this.unreachable = true;
   }
 }
 

@@ -109,7 +109,7 @@ events.addEventListener("unreachable", () => {
     clearInterval(lost);
     lost = 0;
     connection.hidden = true;
-    window.dispatchEvent(new Event("reconnected"));
+    if (main.querySelector(".unreachable")) show();  // a view that misses a part; others keep what the reader has entered
   }, 1500);
 });
 

@@ -82,7 +82,7 @@ export const loading = (message = "Loading…") => h("p", { class: "loading", ro
 export function failure(error, retry) {
   const notes = [error.code && `code ${error.code}`, error.requestId && `request ${error.requestId}`].filter(Boolean);
   const missing = error.code === "missing_scope";
-  return h("div", { class: `notice ${missing ? "warn" : "bad"}`, role: "alert" },
+  return h("div", { class: `notice ${missing ? "warn" : "bad"}${error.unreachable ? " unreachable" : ""}`, role: "alert" },
     h("strong", {}, missing ? "This key does not have the required scope" : error.status === 404 ? "Not found" : "The action failed"), h("p", {}, error.message),
     notes.length ? h("p", { class: "small muted" }, notes.join(" · ")) : null,
     retry ? button("Try again", retry) : null);

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.jobs.claims import JobClaims
-from app.jobs.records import Job, attempt_lost
+from app.jobs.records import TRAINING_LANE, Job, attempt_lost
 from app.settings import Settings
 from app.worker.resources import Resources
 from tests.clients.browser import PATIENCE, chromium, visit
@@ -76,8 +76,20 @@ def test_the_list_of_jobs_is_kept_up_to_date(page: Page, api: Api, queue: Queue)
     page.goto(f"{page.url}jobs")
     expect(page.get_by_role("cell", name="queued")).to_be_visible()
     with api.services.database.transaction() as session:
-        JobClaims(api.services.database).claim(session, "worker", 600.0, 3)
+        JobClaims(api.services.database).claim(session, "worker", 600.0, 3, TRAINING_LANE)
     expect(page.get_by_role("cell", name="checking files")).to_be_visible()
+
+
+def test_a_view_that_the_service_could_not_fill_is_loaded_when_it_responds(page: Page, queue: Queue) -> None:
+    queue.create("local", publish={"name": "mood"})
+    lists = "**/v1/fine_tuning/jobs?*"
+    page.route("**/livez", lambda route: route.abort())
+    page.route(lists, lambda route: route.abort())
+    page.goto(f"{page.url}jobs")
+    expect(page.get_by_text("this page retries automatically")).to_be_visible()
+    page.unroute(lists)
+    page.unroute("**/livez")
+    expect(page.get_by_role("cell", name="queued")).to_be_visible()
 
 
 def test_a_job_that_waits_says_whether_it_was_interrupted(page: Page, api: Api, queue: Queue) -> None:
@@ -87,7 +99,7 @@ def test_a_job_that_waits_says_whether_it_was_interrupted(page: Page, api: Api, 
     expect(page.get_by_text("Waiting for a worker; first in the queue.")).to_be_visible()
     for lost in (False, True):
         with api.services.database.transaction() as session:
-            claimed = claims.claim(session, "worker", 600.0, 3)
+            claimed = claims.claim(session, "worker", 600.0, 3, TRAINING_LANE)
             assert claimed is not None
             if lost:
                 claims.log(session, job.id, [attempt_lost(claimed.attempt, "Attempt 2 ended: a fault", "a fault")])
