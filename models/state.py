@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.parameters import Shape
 from models.snapshot import Axes, Layers, Snapshot
 
 POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
 FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the numbers of slots and positions in the first allocation
-
-Shape = tuple[int, ...]  # the shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
 
 
 class StateFull(ValueError):
