@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from app.checkpoint.calibration import APART, CROSS_FITTED
+from app.training.baseline.comparison import OutputsAndTargets
 from app.training.calibration.calibrate import CalibrationRows
 from app.training.loop.batches import spaced
 from app.training.loop.crossfit import most_rows
-from app.training.loop.evaluate import OutputsAndTargets
 from app.training.loop.loop import Training
 
 

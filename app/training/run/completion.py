@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
-from app.training.baseline.comparison import compare
+from app.training.baseline.comparison import OutputsAndTargets, compare
 from app.training.baseline.result import Fitted
 from app.training.calibration import calibrate
 from app.training.calibration.held_out import held_out_rows
 from app.training.events import Events
 from app.training.loop.divergence import check_metrics
-from app.training.loop.evaluate import EvaluationSplit, OutputsAndTargets, evaluate, measure, outputs_of
+from app.training.loop.evaluate import EvaluationSplit, evaluate, measure, outputs_of
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Facts
