@@ -55,7 +55,7 @@ class Ngrams(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move or convert the parameters, as `to` does, but leave `idf` on the host."""
         idf_N = self.idf.data
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.idf.device.type != "cpu":
             self.idf = nn.Parameter(idf_N.to(self.idf.dtype), requires_grad=False)
         return self
