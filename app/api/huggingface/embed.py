@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import NoText
 from app.api.http.replies import JsonReply, answer_headers
-from app.api.http.unused_fields import NoText
 from app.api.http.vectors import encoded, shortened
 from app.api.huggingface.predict import Direction
 from app.api.huggingface.queries import ModelQuery

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import Disabled, NoText
 from app.api.http.sampling_fields import (
     DEFAULTS,
     Alternatives,
@@ -19,7 +20,6 @@ from app.api.http.sampling_fields import (
     masked,
     value_or,
 )
-from app.api.http.unused_fields import Disabled, NoText
 from app.inference.generation import Stops
 from app.inference.items import Item
 from app.inference.lengths import LengthPolicy

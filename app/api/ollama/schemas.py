@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from app.api.http.unused_fields import Disabled, NoText
+from app.api.http.neutral_types import Disabled, NoText
 from app.api.ollama.options import OllamaOptions
 
 KeepAlive = float | str

@@ -1,4 +1,4 @@
-"""Types of fields that a client may send only with a value that changes nothing."""
+"""Types of neutral fields, whose only accepted values have no effect."""
 
 from __future__ import annotations
 
