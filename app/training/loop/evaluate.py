@@ -143,7 +143,8 @@ def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check, observe:
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):
         check()
         on_device = to_device(batch, split.device)
-        parts = network.outputs(on_device.inputs, on_device.lengths_B)
+        host = batch.inputs, batch.lengths_B
+        parts = network.outputs(on_device.inputs, on_device.lengths_B, host=host)
         # The host waits for each batch: with many labels, the outputs of all rows may not fit on the device.
         outputs.append(torch.stack([part.float() for part in parts]).cpu())
         order.append(rows)
