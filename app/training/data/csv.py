@@ -48,10 +48,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if isinstance(cells, BadData):
             yield Record(where, {}, cells)
             continue
-        if headers.includes(cells, where):
-            continue
-        if (fault := headers.fault(where)) is not None:
-            yield Record(where, {}, fault)
+        if (instead := headers.instead_of(cells, where)) is not None:
+            yield from instead
             continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
@@ -142,7 +140,7 @@ class _Table:
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
     def remark(self) -> None:
-        """Add remarks about line ends of another kind, and about values that are not read because their column has no name."""
+        """Add remarks about line ends of another kind, and about values in columns without a name."""
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"

@@ -105,8 +105,8 @@ def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
         first, lines_ = suspects[0]
         more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
         message = (
-            f"a quoted cell spans several lines ({lines_}), nearly all of which look like complete rows{more}; if these "
-            "lines are rows, they are missing from the data: double each quote inside a text, and enclose the text in "
+            f"a quoted cell spans several lines ({lines_}), nearly all of which look like complete rows{more}; if these"
+            " lines are rows, they are missing from the data: double each quote inside a text, and enclose the text in "
             "quotes"
         )
         source.remark("joined_lines", message, f"line {first}", len(suspects), "warn")

@@ -137,18 +137,22 @@ def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[s
                 trial.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
             return
     else:
-        first = last - len(record) + 1
-        rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
-        trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
-        trial.first_joined = trial.first_joined or first
-        if rows == len(record) and delimiter in TRUSTED:
-            trial.add_suspect(_Suspect(first, len(record), None))
-        elif width > 1 and (suspected := _cells(record, delimiter, width)):
-            trial.add_suspect(_Suspect(first, len(record), suspected))
+        _judge_joined(trial, delimiter, record, width, last - len(record) + 1)
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
         blanks = _blanks_before_quotes("".join(record), delimiter)
         trial.blanks += blanks
         trial.first_blanks = trial.first_blanks or last * bool(blanks)
+
+
+def _judge_joined(trial: DialectTrial, delimiter: str, record: list[str], width: int, first: int) -> None:
+    """Update the trial with a record of several lines, the first of which is line `first`."""
+    rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
+    trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
+    trial.first_joined = trial.first_joined or first
+    if rows == len(record) and delimiter in TRUSTED:
+        trial.add_suspect(_Suspect(first, len(record), None))
+    elif width > 1 and (suspected := _cells(record, delimiter, width)):
+        trial.add_suspect(_Suspect(first, len(record), suspected))
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.training.data.files import BOM, Source
+from app.training.data.files import BOM, Record, Source
 from app.training.data.usual_names import INPUTS, TARGETS, quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -15,8 +15,9 @@ _LONGEST = 100  # the maximum number of characters of the first cell of a header
 class InnerHeaders:
     """The headers between the rows of a table with the columns `names`.
 
-    A header with the same columns is left out, regardless of case; so is one that has the usual names of another file,
-    if at least one name is in the same column. After a header that names the columns in another order, each row is faulty.
+    A header with the same columns is left out, regardless of case; so is the header of another file, if it has only
+    usual names, one of which is in the same column. After a header that names the columns in another order, each row is
+    faulty.
     """
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
@@ -27,7 +28,16 @@ class InnerHeaders:
         self._other, self._first_other, self._other_names = 0, "", ""
         self._turned, self._turned_names = "", ""  # the place and the names of a header in another order
 
-    def includes(self, cells: Sequence[str], where: str) -> bool:
+    def instead_of(self, cells: Sequence[str], where: str) -> tuple[Record, ...] | None:
+        """Return the records to read instead of this row: none if it is left out, or a faulty one.
+
+        Returns None if the row is to be read.
+        """
+        if self._includes(cells, where):
+            return ()
+        return (Record(where, {}, self._fault(where)),) if self._turned else None
+
+    def _includes(self, cells: Sequence[str], where: str) -> bool:
         """Whether the row is a header that is left out. In a table with one column, it may also be a value."""
         if len(cells) < 2 or len(cells[0]) > _LONGEST or cells[0].lstrip(BOM).strip().casefold() not in self._known:
             return False
@@ -52,14 +62,12 @@ class InnerHeaders:
         return True
 
     def _is_other(self, lower: Sequence[str]) -> bool:
-        """Whether the row has only usual names, one of them of an input, and a name in the same column as the header."""
+        """Whether the row has only usual names, one of them of an input, and shares a name with the header."""
         is_header = len(set(lower)) == len(lower) and self._known.issuperset(lower) and not INPUTS.isdisjoint(lower)
         return is_header and any(name == other for name, other in zip(lower, self._lower, strict=True))
 
-    def fault(self, where: str) -> BadData | None:
-        """Return the error for the row at `where` if the last header names the columns in another order."""
-        if not self._turned:
-            return None
+    def _fault(self, where: str) -> BadData:
+        """Return the error for a row after a header that names the columns in another order, or for this header."""
         order = f"the columns in another order ({self._turned_names}) than the header ({quoted(self._names)})"
         advice = "as in files that were joined; put the columns into the same order before joining the files"
         if where == self._turned:

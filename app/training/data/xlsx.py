@@ -70,10 +70,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             if all(map(_is_blank, values)):
                 continue
             where = f"row {number}"
-            if headers.includes([str(_cell(values, index)) for index in kept.values()], where):
-                continue
-            if (fault := headers.fault(where)) is not None:
-                yield Record(where, {}, fault)
+            cells = [str(_cell(values, index)) for index in kept.values()]
+            if (instead := headers.instead_of(cells, where)) is not None:
+                yield from instead
                 continue
             if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
                 outside.append(number)
