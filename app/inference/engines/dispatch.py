@@ -60,12 +60,12 @@ async def _in_turn(client: EngineClient, work: Work, quarantine: Quarantine) -> 
             async with _AmongOthers(client, work):
                 yield
             return
-        async with _in_turn(client, work, turn, *suspect, quarantine):
+        async with _as_suspect(client, work, turn, *suspect, quarantine):
             yield
 
 
 @asynccontextmanager
-async def _in_turn(
+async def _as_suspect(
     client: EngineClient, work: Work, turn: SuspectTurn, mark: bytes, suspicion: Suspicion, quarantine: Quarantine
 ) -> AsyncIterator[None]:
     def acquit() -> None:
