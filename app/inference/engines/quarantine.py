@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from app.errors import InvalidRequest
-from app.inference.engines.work import Request
+from app.inference.engines.work import EngineRequest
 from app.telemetry import quarantined
 from app.wire import engine as wire
 
@@ -44,7 +44,7 @@ DOUBLINGS = 3
 FEW = 4  # a larger group shares the time that this number of suspects would get, which limits the delay for others
 
 
-def fingerprint(requests: Sequence[Request]) -> bytes:
+def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
     """Return a hash of the requested work. Ids, deadlines, principals, choices and seeds are not included."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
@@ -96,7 +96,7 @@ class Quarantine:
         self._convicted: OrderedDict[bytes, Conviction] = OrderedDict()
         self._next_expiry = math.inf  # no suspicion ends before this time
 
-    def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
+    def crashed(self, open_work: Iterable[tuple[Sequence[EngineRequest], int]], *, convict: bool = True) -> None:
         """Record that an engine died. `open_work` lists the requests and the number of answers of each open work item.
 
         If `convict` is false, no work is convicted, because other open work may have caused the crash. Identical work
@@ -150,7 +150,7 @@ class Quarantine:
         self._convicted[mark] = Conviction(now + CONVICTION_SECONDS, self._suspects.pop(mark), suspects)
         quarantined.inc()
 
-    def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
+    def suspicion(self, requests: Sequence[EngineRequest]) -> tuple[bytes, Suspicion] | None:
         """Return a suspect's fingerprint and record, or None. Raises InvalidRequest if the work is convicted."""
         if not self._suspects and not self._convicted:
             return None  # the usual case: no fingerprint is computed
