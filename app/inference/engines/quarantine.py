@@ -6,9 +6,9 @@ at first, each suspect runs separately from all other requests (see `dispatch`).
 suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
 conviction is reversed if another request that was open during the same crash is convicted later.
 
-If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
+If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
-not caused by a request. After a second crash during which the same suspect was open, all trials are exclusive. A
+not caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A
 request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
 additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
 suspects have again made as much progress as before the crash. The delay is about as long as the earlier suspects had
