@@ -144,9 +144,9 @@ def test_a_version_is_not_evaluated_on_its_training_file_without_a_warning(
     versions: dict[str, Path], tmp_path: Path
 ) -> None:
     events = evaluate(make(tmp_path / "same", "copy.csv", runs.table(), versions["gru"], versions["rnn"]))
-    messages = warnings_of(events)
-    assert messages["trained_on"].startswith("copy.csv is the file that mood:1 was trained on (it has the same SHA-256)")
-    assert "that mood:2 was trained on" in messages["trained_on_against"]
+    noted = warnings_of(events)
+    assert noted["trained_on"].startswith("copy.csv is the file that mood:1 was trained on (it has the same SHA-256)")
+    assert "that mood:2 was trained on" in noted["trained_on_against"]
     tale = warnings_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(), versions["tale"])))
     assert list(tale) == ["trained_on"]
     assert not warnings_of(evaluate(make(tmp_path / "other", "copy.csv", runs.table(60), versions["gru"])))
@@ -159,13 +159,13 @@ def test_rows_that_a_version_was_trained_on_are_recognised_in_another_file(tmp_p
     table = "".join(f"{line},{part}\n" for part, lines in parts.items() for line in lines)
     run = runs.make(tmp_path / "training", "t.csv", "text,label,split\n" + table, model="gru", training=FEW)
     assert isinstance(runs.train(run)[-1], Done)
-    messages = {}
+    noted = {}
     for part, lines in parts.items():
         content = "\n".join(["text,label", *reversed(lines)]) + "\n"
-        messages[part] = warnings_of(evaluate(make(tmp_path / part, "part.csv", content, run / "checkpoint")))
-    assert messages["train"]["trained_on"].startswith("the evaluated rows of part.csv are the training rows of mood:1")
-    assert messages["val"]["trained_on"].startswith("the evaluated rows of part.csv are the validation rows of mood:1")
-    assert messages["test"] == {}
+        noted[part] = warnings_of(evaluate(make(tmp_path / part, "part.csv", content, run / "checkpoint")))
+    assert noted["train"]["trained_on"].startswith("the evaluated rows of part.csv are the training rows of mood:1")
+    assert noted["val"]["trained_on"].startswith("the evaluated rows of part.csv are the validation rows of mood:1")
+    assert noted["test"] == {}
     # Of the training file itself, only the test rows are evaluated.
     marked = make(tmp_path / "marked", "t.csv", "text,label,split\n" + table, run / "checkpoint")
     assert not warnings_of(evaluate(marked))
