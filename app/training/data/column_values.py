@@ -46,9 +46,7 @@ class ColumnValues:
         width = len(self._labels)
         if not any(map(self._is_telling, range(width))):
             return all(len(cells) == width for cells in lines)
-        fits = [self._fits(cells) for cells in lines]
-        inner = fits[1:-1]
-        return sum(fits) >= _MOST_LINES * len(fits) or (len(inner) > 1 and sum(inner) >= _MOST_INNER * len(inner))
+        return _nearly_all([self._fits(cells) for cells in lines])
 
     def _fits(self, cells: Sequence[str]) -> bool:
         """Whether the cells are a row. If there are too many, one column of free text contains the delimiter."""
@@ -64,9 +62,11 @@ class ColumnValues:
 
     def _is_telling(self, index: int) -> bool:
         """Whether the column contains numbers or labels, so that a cell may differ in kind from its values."""
+        return self._rows >= _FEWEST_ROWS and (self._numbers[index] or self._has_labels(index))
+
+    def _has_labels(self, index: int) -> bool:
         labels = self._labels[index]
-        is_label = labels is not None and len(labels) * _REPEATED <= self._rows
-        return self._rows >= _FEWEST_ROWS and (self._numbers[index] or is_label)
+        return labels is not None and len(labels) * _REPEATED <= self._rows
 
     def _matches(self, index: int, cell: str) -> bool:
         if not self._is_telling(index):
@@ -75,6 +75,12 @@ class ColumnValues:
         if self._numbers[index]:  # also labels such as 0 and 1
             return _is_number(bare) and (bool(bare) or labels is None or "" in labels)
         return labels is not None and bare.casefold() in labels
+
+
+def _nearly_all(fits: Sequence[bool]) -> bool:
+    """Whether most of the lines are like rows, or most of those between the first and the last."""
+    inner = fits[1:-1]
+    return sum(fits) >= _MOST_LINES * len(fits) or (len(inner) > 1 and sum(inner) >= _MOST_INNER * len(inner))
 
 
 def _is_number(cell: str) -> bool:

@@ -175,8 +175,12 @@ def _cells(record: list[str], delimiter: str, width: int) -> list[list[str]]:
     Quotes are read as ordinary characters, and blank lines are left out.
     """
     lines = [line.strip("\r\n") for line in islice(record, _SAMPLE_LINES) if line.strip()]
-    wide = sum(line.count(delimiter) >= width - 1 for line in lines)
-    return [line.split(delimiter) for line in lines] if len(lines) > 1 and wide * 2 >= len(lines) else []
+    return [line.split(delimiter) for line in lines] if _may_be_rows(lines, delimiter, width) else []
+
+
+def _may_be_rows(lines: list[str], delimiter: str, width: int) -> bool:
+    """Whether at least half of the lines have enough delimiters for a row."""
+    return len(lines) > 1 and 2 * sum(line.count(delimiter) >= width - 1 for line in lines) >= len(lines)
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
