@@ -27,7 +27,7 @@ async def asynchronous(model: str) -> list[str]:
     other: Any = AsyncClient(f"{URL}/models/{model}", timeout=60)
     whole = (await other.generate(PROMPT, max_new_tokens=LENGTH)).generated_text
     events = [event async for event in other.generate_stream(PROMPT, max_new_tokens=LENGTH)]
-    chat = await other.chat(MESSAGES, max_tokens=LENGTH)
+    chat = await other.chat(MESSAGES, max_tokens=LENGTH, temperature=0)
     return [
         whole,
         "".join(event.token.text for event in events if not event.token.special),
@@ -60,7 +60,7 @@ for model in CHATS:
     )
     calls.works(
         f"chat ({model})",
-        lambda m=model: client(m).chat(MESSAGES, max_tokens=LENGTH).choices[0].message.content,
+        lambda m=model: client(m).chat(MESSAGES, max_tokens=LENGTH, temperature=0).choices[0].message.content,
         answers,
     )
     calls.works(
