@@ -1,7 +1,7 @@
 """Maps the name of every body to the import path of its class, so that only the classes in use are imported.
 
-Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `config.RECURRENT` or
-`config.NETWORKS`.
+Imports no torch. To add a body, write its class, add it to `BODIES`, and add its name to `choices.RECURRENT` or
+`choices.NETWORKS`.
 """
 
 from __future__ import annotations

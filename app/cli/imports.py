@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import tarfile
 import tempfile
 import zlib
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app import settings
 from app.cli.import_probe import answer_probe, send_probes, show_probe
 from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
@@ -108,11 +110,7 @@ def import_version(
     inputs = read_inputs(probe)
     if probe is not None and inputs is None:
         raise InvalidRequest(f"--probe: for a checkpoint, it must be a file of inputs; {probe!r} is not a file")
-    with (
-        tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder,
-        connect() as client,
-        _archive(source, Path(folder)) as archive,
-    ):
+    with connect() as client, _archive(source) as archive:
         version = _upload(client, name, archive)
         send_probes(client, name, version["version"], inputs)
         _report(version, name, as_json)
@@ -123,8 +121,8 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
     from app.client import ServiceError
     from app.importing.probe import make_probe, read_inputs
 
-    with tempfile.TemporaryDirectory(prefix="ostinato-import-") as folder:
-        checkpoint = Path(folder) / "checkpoint"
+    with _working_folder(options.source) as folder:
+        checkpoint = folder / "checkpoint"
         converted = convert_weights(options, checkpoint)
         for line in converted.assumed:
             warn(f"assumed {clean(line)}")
@@ -132,7 +130,7 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
         config = converted.checkpoint.config
         probe, inputs = make_probe(checkpoint, config, own_probe), read_inputs(own_probe)
         with connect() as client:
-            with _archive(checkpoint, Path(folder)) as archive:
+            with _archive(checkpoint) as archive:
                 version = _upload(client, options.name, archive)
             reference = f"{options.name}:{version['version']}"
             send_probes(client, options.name, version["version"], inputs)
@@ -155,17 +153,32 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _archive(source: Path, folder: Path) -> Iterator[Path]:
+def _working_folder(source: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `source` or, if its parent is not writable, in the data folder.
+
+    The system's temporary folder is often in memory, which may be too small for converted weights.
+    """
+    parent = source.absolute().parent
+    if not os.access(parent, os.W_OK | os.X_OK):
+        parent = settings.load().scratch_dir
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _archive(source: Path) -> Iterator[Path]:
     """Yield the tar archive to upload: `source` itself or, if it is a directory, a new archive of it."""
     if source.is_file():
         yield source
         return
-    archive = folder / "checkpoint.tar"
-    with tarfile.open(archive, "w") as tar:
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                tar.add(path, path.relative_to(source).as_posix(), recursive=False)
-    yield archive
+    with _working_folder(source) as folder:
+        archive = folder / "checkpoint.tar"
+        with tarfile.open(archive, "w") as tar:
+            for path in sorted(source.rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    tar.add(path, path.relative_to(source).as_posix(), recursive=False)
+        yield archive
 
 
 def _check_checkpoint(source: Path) -> None:

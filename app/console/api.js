@@ -17,6 +17,7 @@ export class ApiError extends Error {
 export class Unreachable extends Error {
   constructor() {
     super("The service does not respond. It may be restarting; this page retries automatically.");
+    this.unreachable = true;
   }
 }
 
@@ -44,12 +45,16 @@ async function send(method, path, { body, form, signal, headers } = {}) {
   try {
     reply = await fetch(path, options);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    events.dispatchEvent(new Event("unreachable"));
-    throw new Unreachable();
+    lost(error);
   }
   if (!reply.ok) throw await refusal(reply);
   return reply;
+}
+
+function lost(error) {
+  if (error.name === "AbortError") throw error;
+  events.dispatchEvent(new Event("unreachable"));
+  throw new Unreachable();
 }
 
 async function refusal(reply) {
@@ -90,7 +95,7 @@ export async function stream(method, path, options, onEvent) {
   let buffer = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch(lost);  // an error of `onEvent` is not a lost connection
       if (done) return;
       buffer += value;
       let end;
@@ -102,10 +107,6 @@ export async function stream(method, path, options, onEvent) {
       }
       buffer = buffer.slice(begin);
     }
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    events.dispatchEvent(new Event("unreachable"));
-    throw new Unreachable();
   } finally {
     reader.cancel().catch(() => {});
   }

@@ -1,8 +1,9 @@
 // Line charts, drawn by uPlot in the page's colours. Each chart has a table of the last values for screen readers.
 
 import { h, replace } from "./dom.js";
-import { number } from "./format.js";
+import { clock, number } from "./format.js";
 
+const STEPS = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
 const COLOURS = ["--first", "--second", "--third", "--fourth"];
 const colour = (name) => {
   const probe = h("span", { style: { color: `var(${name})` } });
@@ -11,6 +12,9 @@ const colour = (name) => {
   probe.remove();
   return value;
 };
+
+// The range of an axis whose values are all equal.
+const flat = (value) => (value === 0 ? [0, 1] : [Math.min(0, 2 * value), Math.max(0, 2 * value)]);
 
 let library;
 function load() {
@@ -59,16 +63,16 @@ export class Chart {
     const UPlot = await load();
     this.plot?.destroy();
     if (!this.box.clientWidth) await new Promise(requestAnimationFrame);
-    this.plot = new UPlot(this.options(), aligned(this.series), this.box);
+    this.plot = new UPlot(this.options(UPlot), aligned(this.series), this.box);
   }
 
-  options() {
+  options({ rangeNum }) {
     const [text, grid] = [colour("--muted"), colour("--grid")];
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return {
       width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
-      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time } },
-      axes: [{ ...axis, size: 30 },
+      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time }, y: { range: (_, low, high) => (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
+      axes: [{ ...axis, size: 30, ...(this.time ? { space: 80, values: (_, ticks) => ticks.map(clock) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
         { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({
         label: s.name, spanGaps: true, width: 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
@@ -86,7 +90,7 @@ export class Chart {
       const value = plot.data[i + 1][index];
       if (value !== null && value !== undefined) item.textContent = `${this.series[i].name} ${this.format(value)}`;
     });
-    this.legend.title = this.time ? new Date(x * 1000).toLocaleTimeString() : `${this.xName} ${number(x)}`;
+    this.legend.title = this.time ? clock(x) : `${this.xName} ${number(x)}`;
   }
 }
 

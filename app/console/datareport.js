@@ -1,10 +1,12 @@
 // The data report: rows, labels, lengths, remarks, and the plan with its estimated time.
 
 import { h } from "./dom.js";
-import { bytes, compact, counted, duration, number, title } from "./format.js";
+import { architecture, bytes, compact, counted, duration, number, title } from "./format.js";
 import { bars, facts, stat, table } from "./parts.js";
 
 const LABELS = 12;
+const SPLITS = ["train", "validation", "test"];
+export const inOrder = (splits) => Object.entries(splits).sort(([a], [b]) => SPLITS.indexOf(a) - SPLITS.indexOf(b));
 
 export function labelBars(labels, name = "Rows of each label") {
   const totals = {};
@@ -33,7 +35,7 @@ export const remarks = (notes) => (notes.length ? h("ul", { class: "remarks" }, 
   h("li", { class: note.level }, note.message))) : null);
 
 export function dataPart({ data, notes, task, report }) {
-  const splits = Object.entries(Object.keys(data.rows).length ? data.rows : data.characters);
+  const splits = inOrder(Object.keys(data.rows).length ? data.rows : data.characters);
   const unit = Object.keys(data.rows).length ? "rows" : "characters";
   return [
     h("div", { class: "stats" }, stat("Task", title(task)), splits.map(([split, count]) => stat(title(split), compact(count), unit)),
@@ -44,7 +46,7 @@ export function dataPart({ data, notes, task, report }) {
 }
 
 const planColumns = [
-  { name: "Model", cell: (plan) => plan.architecture },
+  { name: "Model", cell: (plan) => architecture(plan.architecture) },
   { name: "Shape", cell: (plan) => (plan.layers ? `${counted(plan.layers, "layer")} of ${plan.width}` : "n-grams") },
   { name: "Parameters", kind: "number", cell: (plan) => compact(plan.parameters) },
   { name: "Steps", kind: "number", cell: (plan) => number(plan.steps) },

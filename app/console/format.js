@@ -8,7 +8,7 @@ export function number(value, digits = 4) {
   if (Number.isInteger(value)) return value.toLocaleString("en-US").replaceAll(",", NARROW);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace("e", " e");
-  return value.toLocaleString("en-US", { maximumSignificantDigits: digits, useGrouping: false });
+  return value.toLocaleString("en-US", { maximumSignificantDigits: digits }).replaceAll(",", NARROW);
 }
 
 export const percent = (share, digits = 1) =>
@@ -53,12 +53,17 @@ export function ago(epoch) {
 
 export const moment = (epoch) =>
   new Date(epoch * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-export const clock = (epoch) => new Date(epoch * 1000).toLocaleTimeString(undefined, { hour12: false });
+export const clock = (epoch) => new Date(epoch * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 export const counted = (count, word, plural = word + "s") => `${number(count)} ${count === 1 ? word : plural}`;
 export const words = (name) => name.replaceAll("_", " ");
-const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", mse: "MSE", mae: "MAE", ece: "ECE", lr: "learning rate" };
+const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", mse: "MSE", mae: "MAE", lr: "learning rate" };
+const PHRASES = { ece: "calibration error (ECE)", ece_uncalibrated: "ECE before calibration", sets_90: "prediction sets of 90" + NARROW + "%", sets_95: "prediction sets of 95" + NARROW + "%" };
+
+// The name of a metric or an option in words, as in the middle of a sentence or, with `title`, at its start.
+export const phrase = (name) => PHRASES[name] || name.split(/[_ ]/).map((word) => ACRONYMS[word] || word).join(" ");
 export const title = (name) => {
-  const text = name.split(/[_ ]/).map((word) => ACRONYMS[word] || word).join(" ");
+  const text = phrase(name);
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
+export const architecture = (name) => ACRONYMS[name] || name;

@@ -2,7 +2,8 @@
 
 import { events, get, key, setKey } from "./api.js";
 import { announce, h, replace } from "./dom.js";
-import { button, failure, icon, loading } from "./parts.js";
+import { button, failure, header, icon, link, loading } from "./parts.js";
+import { ago } from "./format.js";
 import { forget } from "./play/models.js";
 import { signIn } from "./signin.js";
 
@@ -49,10 +50,20 @@ async function show() {
     const content = await module.view({ parameters, search: new URLSearchParams(search), signal, show });
     if (!signal.aborted) arrive(content);
   } catch (error) {
-    if (!signal.aborted && error.name !== "AbortError" && error.status !== 401) arrive(failure(error, () => show()));
+    if (!signal.aborted && error.name !== "AbortError" && error.status !== 401) arrive(problem(error, view?.[2]));
   } finally {
     clearTimeout(waiting);
   }
+}
+
+// What a view shows that cannot be loaded: the error, and a way to go on.
+function problem(error, place) {
+  const [, list] = PLACES.find(([name]) => name === place) || [];
+  const absent = error.status === 404 || place === undefined;
+  const notice = failure(error, absent ? null : show);
+  notice.querySelector("strong").remove();  // the heading of the page says it
+  return [header(absent ? "Not found" : "This page could not be loaded"), notice,
+    h("p", { class: "row" }, list ? link(list, `#/${place}`) : null, link("Home", "#/"))];
 }
 
 function arrive(content) {
@@ -98,7 +109,7 @@ events.addEventListener("unreachable", () => {
     clearInterval(lost);
     lost = 0;
     connection.hidden = true;
-    window.dispatchEvent(new Event("reconnected"));
+    if (main.querySelector(".unreachable")) show();  // a view that misses a part; others keep what the reader has entered
   }, 1500);
 });
 
@@ -125,6 +136,10 @@ async function start() {
   replace(document.body, frame());
   await show();
 }
+
+setInterval(() => {
+  for (const time of main.querySelectorAll("time[data-ago]")) time.textContent = ago(Number(time.dataset.ago));
+}, 15000);
 
 window.addEventListener("hashchange", show);
 events.addEventListener("signin", () => { if (main.isConnected) { setKey(""); location.reload(); } });

@@ -30,7 +30,7 @@ export const status = (name) =>
 export const badge = (text, tone = "calm") => h("span", { class: `badge ${tone}` }, text);
 export const tag = (text, href) => (href ? h("a", { class: "tag", href }, text) : h("span", { class: "tag" }, text));
 export const when = (epoch) =>
-  epoch ? h("time", { datetime: new Date(epoch * 1000).toISOString(), title: moment(epoch) }, ago(epoch)) : "–";
+  epoch ? h("time", { datetime: new Date(epoch * 1000).toISOString(), title: moment(epoch), "data-ago": epoch }, ago(epoch)) : "–";
 export const link = (text, href, properties = {}) => h("a", { href, ...properties }, text);
 export const code = (text) => h("code", {}, text);
 
@@ -82,8 +82,8 @@ export const loading = (message = "Loading…") => h("p", { class: "loading", ro
 export function failure(error, retry) {
   const notes = [error.code && `code ${error.code}`, error.requestId && `request ${error.requestId}`].filter(Boolean);
   const missing = error.code === "missing_scope";
-  return h("div", { class: `notice ${missing ? "warn" : "bad"}`, role: "alert" },
-    h("strong", {}, missing ? "This key does not have the required scope" : "The action failed"), h("p", {}, error.message),
+  return h("div", { class: `notice ${missing ? "warn" : "bad"}${error.unreachable ? " unreachable" : ""}`, role: "alert" },
+    h("strong", {}, missing ? "This key does not have the required scope" : error.status === 404 ? "Not found" : "The action failed"), h("p", {}, error.message),
     notes.length ? h("p", { class: "small muted" }, notes.join(" · ")) : null,
     retry ? button("Try again", retry) : null);
 }
@@ -97,16 +97,18 @@ export function later(promise, render, placeholder = loading()) {
   return slot;
 }
 
-// columns: [{name, cell: (row) => node or text, kind: "number" | "" , narrow: false to hide on small screens}]
-export function table(columns, rows, { caption, blank = "Nothing here yet." } = {}) {
+// On small screens, a table with more than two columns shows each row as a block. The explicit roles keep its structure
+// for screen readers. columns: [{name, cell: (row) => node or text, kind: "number" | "" , narrow: false to hide on small screens}]
+export function table(columns, rows, { caption, blank = "Nothing here yet.", tall = false } = {}) {
   if (!rows.length) return empty(blank);
-  const head = h("tr", {}, columns.map((c) => h("th", { scope: "col", class: classOf(c) }, c.name)));
-  const body = h("tbody", {}, rows.map((row) => rowOf(columns, row)));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "Table" },
-    h("table", {}, caption && h("caption", { class: "hidden-visually" }, caption), h("thead", {}, head), body));
+  const head = h("tr", { role: "row" }, columns.map((c) => h("th", { scope: "col", role: "columnheader", class: classOf(c) }, c.name)));
+  const body = h("tbody", { role: "rowgroup" }, rows.map((row) => rowOf(columns, row)));
+  const stacked = columns.filter((c) => c.narrow !== false).length > 2;
+  return h("div", { class: tall ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": caption || "Table" },
+    h("table", { role: "table", class: stacked ? "stacked" : null }, caption && h("caption", { class: "hidden-visually" }, caption), h("thead", { role: "rowgroup" }, head), body));
 }
 const classOf = (column) => [column.kind, column.narrow === false ? "wide-only" : ""].filter(Boolean).join(" ") || null;
-const rowOf = (columns, row) => h("tr", {}, columns.map((c) => h("td", { class: classOf(c) }, c.cell(row))));
+const rowOf = (columns, row) => h("tr", { role: "row" }, columns.map((c) => h("td", { role: "cell", class: classOf(c), "data-name": c.name || null }, c.cell(row))));
 
 export function facts(pairs) {
   return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")

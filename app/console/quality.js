@@ -1,6 +1,6 @@
 // The metrics of a version: its main metric, and the number of rows that it was measured on.
 
-import { number, percent, title } from "./format.js";
+import { number, percent, phrase } from "./format.js";
 
 const MAIN = {
   classification: ["accuracy", "macro_f1"], multilabel: ["micro_f1", "macro_f1"], regression: ["r2", "mae"],
@@ -32,5 +32,5 @@ export function quality(version) {
   const metric = mainMetric(version);
   const split = splitOf(version);
   if (split && tooFew(version.metrics[split].rows)) return `${split} on ${verdict(version.metrics[split].rows)}`;
-  return metric ? `${metric.split} ${title(metric.name).toLowerCase().replace(" f1", " F1")} ${show(metric.name, metric.value)}` : "–";
+  return metric ? `${metric.split} ${phrase(metric.name)} ${show(metric.name, metric.value)}` : "–";
 }

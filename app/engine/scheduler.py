@@ -100,8 +100,7 @@ class Scheduler:
         if not self._background:
             return None
         most = max(1, self.slots.capacity // BACKGROUND_SHARE)
-        room = sum(sequence.background for sequence in self.slots.owners) < most
-        return self._background.popitem(last=False)[0] if room else None
+        return self._background.popitem(last=False)[0] if self.slots.background < most else None
 
     def decoding(self) -> list[Sequence | None]:
         """Return the rows of the decode call, starting at slot 0. A row is None while its prompt is being read."""

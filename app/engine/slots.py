@@ -6,7 +6,7 @@ from app.engine.sequence import Sequence
 
 
 class Slots:
-    """The slots of a decoder's state. `owners[i]` is the sequence in slot i.
+    """The slots of a decoder's state. `owners[i]` is the sequence in slot i. `background` counts background sequences.
 
     Slots 0 to len(owners) - 1 are in use, without gaps, and all others are free. A decode step can
     therefore use a view of the state's first rows, without copying.
@@ -15,6 +15,7 @@ class Slots:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.owners: list[Sequence] = []
+        self.background = 0  # counted here, because a sum over all slots for each admission would be quadratic
 
     @property
     def full(self) -> bool:
@@ -26,6 +27,7 @@ class Slots:
         assert not self.full and sequence.slot < 0
         sequence.slot = len(self.owners)
         self.owners.append(sequence)
+        self.background += sequence.background
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
         """Free a sequence's slot and assign it to the last sequence, so that no gap remains.
@@ -37,6 +39,7 @@ class Slots:
         # Moving the last sequence into the gap copies the state of one slot. Shifting all later sequences would copy
         # their states too.
         last = self.owners.pop()
+        self.background -= sequence.background
         sequence.slot = -1
         if last is sequence:  # it was in the last slot, so there is no gap
             return None
@@ -49,3 +52,4 @@ class Slots:
         for owner in self.owners:
             owner.slot = -1  # `Scheduler.remove` may still be called for it, and must not free another sequence's slot
         self.owners.clear()
+        self.background = 0

@@ -22,7 +22,6 @@ from app.db.tables import JobRow
 from app.jobs import logbook, selection, trials
 from app.jobs.records import (
     ATTEMPT,
-    ATTEMPT_LOST,
     BATCH,
     CANCELLED,
     ENDED,
@@ -40,6 +39,7 @@ from app.jobs.records import (
     Job,
     JobProgress,
     NewEvent,
+    attempt_lost,
 )
 from app.jobs.states import NO_LEASE, JobStates
 from app.quotas import NO_QUOTAS, Quotas
@@ -234,8 +234,8 @@ class JobClaims:
     def _log_loss(self, session: Session, job: Job) -> None:
         """Log that the previous attempt was lost. The lost attempt's worker may have been killed before logging it."""
         lost = job.attempt - 1
-        message = f"Attempt {lost} was lost: its worker stopped renewing the lease"
-        self.log(session, job.id, [NewEvent(kind=ATTEMPT_LOST, step=lost, level="warn", message=message)])
+        reason = "its worker stopped renewing the lease"
+        self.log(session, job.id, [attempt_lost(lost, f"Attempt {lost} was lost: {reason}", reason)])
 
     def _log_start(self, session: Session, job: Job) -> None:
         """Log the start of a claimed attempt."""

@@ -144,6 +144,12 @@ class NewEvent:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+def attempt_lost(attempt: int, message: str, reason: str) -> NewEvent:
+    """Return the event that reports a lost attempt. Its data has the attempt and the reason for programs."""
+    data = {"lost_attempt": attempt, "reason": reason}
+    return NewEvent(kind=ATTEMPT_LOST, step=attempt, level="warn", message=message, data=data)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
     """The progress of a running job. A field that is None leaves its column unchanged."""

@@ -67,7 +67,7 @@ class LocalCache:
     def _trim(self) -> None:
         """Remove the least recently requested checkpoints until the total size is within the limit.
 
-        Reads only one small file per checkpoint, not the checkpoints themselves.
+        Linear in the number of checkpoints, not of their files: reads one lock file per checkpoint.
         """
         requests = sorted((path.stat().st_mtime, path) for path in (self._root / "locks").iterdir())
         sizes = {path.name: self._size(path) for _, path in requests}

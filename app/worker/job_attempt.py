@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app import disk_errors
 from app.errors import OstinatoError
-from app.jobs.records import ATTEMPT_LOST, Job, NewEvent
+from app.jobs.records import Job, NewEvent, attempt_lost
 from app.runs.run_directory import RunBusy, RunDirectory
 from app.runs.trainer import Trainer
 from app.wire.trainer import TrainFailed
@@ -131,7 +131,7 @@ class JobAttempt(ABC):
             return self._fail(failed)
         wait = retry.delay(job.losses) if lost else UNAVAILABLE_SECONDS
         message = transcript.clean(f"Attempt {job.attempt} ended: {why}. The next attempt starts in {wait:g} s")
-        event = NewEvent(kind=ATTEMPT_LOST, step=job.attempt, level="warn", message=message)
+        event = attempt_lost(job.attempt, message, transcript.clean(why))
         return self._requeue(event, wait, lost=lost)
 
     def _requeue(self, event: NewEvent, wait: float, *, lost: bool) -> str:

@@ -54,12 +54,13 @@ class Real:
 
 
 @contextmanager
-def running(folder: Path, database: Path) -> Iterator[Real]:
-    """Start an engine and an API in `folder`. `database` is an empty SQLite file with the tables."""
+def running(folder: Path, database: Path, **changes: Any) -> Iterator[Real]:
+    """Start an engine and an API in `folder`. `database` is an empty SQLite file with the tables; `changes` are
+    settings."""
     data = folder / "data"
     data.mkdir()
     (data / "ostinato.db").write_bytes(database.read_bytes())
-    settings = settings_in(data)
+    settings = settings_in(data, **changes)
     socket = settings.socket_dir / "engine-0.sock"
     command = [sys.executable, "-m", "app.engine", "--socket", str(socket), "--threads", "1", "--max-slots", str(SLOTS)]
     with (folder / "engine.log").open("wb") as log:

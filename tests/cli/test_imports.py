@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import re
 import tarfile
@@ -146,6 +147,27 @@ def test_plain_weights_are_converted_before_the_upload(registry: Service, ostina
     done = ostinato("import", "m.safetensors", "--name", "reviews", *several)
     assert done.status == 0 and "assumed task" not in done.err
     assert b'"task": "multilabel"' in registry.sent(f"POST {ROUTE}")[-1].body
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_directory_is_packed_beside_it_or_in_the_data_folder(
+    registry: Service, ostinato: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
+) -> None:
+    """The system's temporary folder may be in memory, and too small."""
+    (tmp_path / "models" / "made").mkdir(parents=True)
+    (tmp_path / "models" / "made" / "config.json").write_text("{}")
+    monkeypatch.setenv("OSTINATO_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: writable or not mode & os.W_OK)  # also for root
+    folders, open_tar = [], tarfile.open
+
+    def record(path: Path, *arguments: object) -> object:
+        folders.append(path.parent.parent)
+        return open_tar(path, *arguments)
+
+    monkeypatch.setattr(tarfile, "open", record)
+    assert ostinato("import", "models/made", "--name", "reviews").status == 0
+    assert folders == [tmp_path / ("models" if writable else "data/scratch")]
+    assert [path.name for path in folders[0].iterdir()] == (["made"] if writable else [])
 
 
 @pytest.mark.parametrize(

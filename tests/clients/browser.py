@@ -58,6 +58,19 @@ class Visit:
         return self.page
 
 
+def serious_problems(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Return the serious and critical problems that axe finds in a view. Skips the test if axe-core is missing."""
+    if not AXE.exists():
+        pytest.skip("axe-core is missing: `make tools` installs it where npm can")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        (problem["id"], problem["help"], [node["html"][:200] for node in problem["nodes"]])
+        for problem in result["violations"]
+        if problem["impact"] in ("serious", "critical")
+    ]
+
+
 @contextmanager
 def visit(browser: Browser, url: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
     """Open a tab with separate storage. At the end, asserts that no script has failed."""

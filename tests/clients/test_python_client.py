@@ -91,7 +91,10 @@ def _call_each_dialect(call: Caller) -> None:
     models, name = call.models, "demo-sentiment-lstm"
     [scores] = call("hugging_face.tei_predict", body=models.PredictRequest(inputs=[["I love this!"]]))
     assert {score.label for score in scores} == set(LABELS)
-    assert set(call("torch_serve.predict", name, body=models.PredictionRequest(data="I love this!"))) == set(LABELS)
+    probabilities = call("torch_serve.predict", name, body=models.PredictionRequest(data="I love this!"))
+    assert set(probabilities.additional_keys) == set(LABELS)
+    [scores] = call("hugging_face.hub_model", name, body=models.HubRequest(inputs="I love this!"))
+    assert {score.label for score in scores} == set(LABELS)
     text = models.InputTensor(name="text", datatype=models.InputTensorDatatype.BYTES, shape=[1], data=["I love this!"])
     reply = call("open_inference_protocol.infer", name, body=models.InferRequest(inputs=[text]))
     assert [output.name for output in reply.outputs] == ["label", "probs"]

@@ -81,6 +81,8 @@ def test_a_lost_worker_is_reported_once_before_the_next_attempt(queue: Queue) ->
         ("job.lost", "warn", "Attempt 2 was lost: its worker stopped renewing the lease"),
         ("job.attempt", "info", "Attempt 3 started"),
     ]
+    losses = [event.data for event in queue.events(job) if event.kind == "job.lost"]
+    assert losses == [{"lost_attempt": n, "reason": "its worker stopped renewing the lease"} for n in (1, 2)]
 
 
 def test_an_attempt_that_ended_orderly_is_not_reported_as_lost(queue: Queue) -> None:

@@ -198,7 +198,10 @@ def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blo
 def test_a_miss_does_not_walk_the_cached_checkpoints(
     tmp_path: Path, blobs: BlobStore, files: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A miss reads the same number of folders with twenty cached checkpoints as with two."""
+    """The cost of a miss is linear in the cached checkpoints, not in their files.
+
+    A miss reads one lock file per checkpoint, and the same number of folders with twenty checkpoints as with two.
+    """
     versions, counts, scan = put_checkpoints(tmp_path, blobs, 20), [], os.scandir
     scanned: list[object] = []
 

@@ -76,7 +76,8 @@ def test_a_killed_trainer_is_retried_without_gaps_or_repeats(queue: Queue, resou
         done = until(lambda: (row := queue.get(job)).ended and row)
     assert (done.status, done.attempt, done.losses) == ("succeeded", 2, 1)
     assert queue.steps(job) == list(range(1, 11))
-    assert any("SIGKILL" in event.message for event in queue.events(job))
+    [lost] = [event.data for event in queue.events(job) if event.kind == "job.lost"]
+    assert lost == {"lost_attempt": 1, "reason": "the trainer ended unexpectedly (killed by SIGKILL)"}
 
 
 def test_a_trainer_that_is_always_killed_fails_the_job(queue: Queue, resources: Resources) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import NoText
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.vectors import encoded, shortened
 from app.api.huggingface.predict import Direction
@@ -22,11 +23,10 @@ from app.api.huggingface.similarities import (
     length_policy,
     similarities,
 )
-from app.api.openapi.describe import Noted, reads, replies_json
+from app.api.openapi.describe import NUMBER, Noted, list_schema, reads, replies_json
 
 router = APIRouter(tags=["Hugging Face"])
 NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
-NoText = Annotated[str, Meta(max_length=0)]
 
 
 class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,7 +64,6 @@ class SimilarityRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 _body, _pairs_body = JsonBody(TeiEmbedRequest), JsonBody(SimilarityRequest)
 _COMPARED = {"inputs": {"source_sentence": "good", "sentences": ["fine", "bad"]}}
-_NUMBER = {"type": "number"}
 
 
 @router.post(
@@ -74,7 +73,7 @@ _NUMBER = {"type": "number"}
     description="Returns a list with a vector of unit length for each text.",
     response_model=None,
     openapi_extra=reads(TeiEmbedRequest, texts=Noted({"inputs": ["good", "bad"]}, NEEDS)),
-    responses=replies_json({"type": "array", "items": {"type": "array", "items": _NUMBER}}, [[0.12, -0.98, 0.16]]),
+    responses=replies_json(list_schema(list_schema(NUMBER)), [[0.12, -0.98, 0.16]]),
 )
 async def tei_embed(request: Request, model: ModelQuery = None) -> Response:
     body = await _body.read(request)
@@ -92,7 +91,7 @@ async def tei_embed(request: Request, model: ModelQuery = None) -> Response:
     description="Returns the cosine similarity of the source sentence to each of the other sentences.",
     response_model=None,
     openapi_extra=reads(SimilarityRequest, texts=Noted(_COMPARED, NEEDS)),
-    responses=replies_json({"type": "array", "items": _NUMBER}, [0.93, -0.2]),
+    responses=replies_json(list_schema(NUMBER), [0.93, -0.2]),
 )
 async def tei_similarity(request: Request, model: ModelQuery = None) -> Response:
     body = await _pairs_body.read(request)

@@ -67,6 +67,7 @@ async def tgi_generate(request: Request, model: ModelQuery = None) -> Response:
     description="Streams generated text as server-sent events, one event per token. Requires a version trained for "
     "generation.",
     response_model=None,
+    response_class=Response,  # without the JSON reply that FastAPI adds to the document
     openapi_extra=reads(TgiRequest, text=Noted(_ASKED, NEEDS)),
     responses=replies(StreamEvent, None, stream=EVENTS, done=False),
 )

@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import NoText
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.services import services_of
 from app.api.http.vectors import encoded, shortened
+from app.api.huggingface.details import GenerationReply, StreamEvent
 from app.api.huggingface.generate import EVENTS, WHOLE
-from app.api.huggingface.parameters import HubParameters, NoText
+from app.api.huggingface.parameters import HubParameters
 from app.api.huggingface.predict import Direction
 from app.api.huggingface.queries import TaskQuery
 from app.api.huggingface.scores import classified, label_scores
@@ -27,9 +29,10 @@ from app.api.huggingface.similarities import (
     similarities,
 )
 from app.api.huggingface.texts import generated
-from app.api.openapi.describe import reads, replies_json
+from app.api.openapi.describe import NUMBER, list_schema, reads, replies_json, schema_of
 from app.errors import InvalidRequest
 from app.inference.items import Pair
+from app.inference.scoring import LabelScore
 
 router = APIRouter(tags=["Hugging Face"])
 CLASSIFICATION, GENERATION = "text-classification", "text-generation"
@@ -89,10 +92,19 @@ class HubRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 _body = JsonBody(HubRequest)
 _SCORED = [[{"label": "positive", "score": 0.91}, {"label": "negative", "score": 0.09}]]
 _RESPONSES = replies_json(
-    {"description": "Lists of scored labels, a list with the generated text, vectors, or similarities"},
+    {
+        "description": "Lists of scored labels, a list with the generated text, vectors, or similarities",
+        "anyOf": [
+            list_schema(list_schema(schema_of(LabelScore))),
+            list_schema(schema_of(GenerationReply)),
+            list_schema(list_schema(NUMBER)),
+            list_schema(NUMBER),
+        ],
+    },
     {"text classification": _SCORED, "text generation": [WHOLE], "feature extraction": [[0.12, -0.98, 0.16]]},
     named=True,
     stream=EVENTS,
+    event=StreamEvent,
 )
 _DOCS: dict[str, Any] = {
     "description": (

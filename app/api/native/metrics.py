@@ -36,6 +36,34 @@ VERSION_COUNTERS: dict[str, tuple[str, Callable[[VersionWork], float]]] = {
     "version_rows": ("Sequences in the scoring batches and decode steps of a version", lambda w: w.rows),
     "version_padded_tokens": ("Tokens that a version has read, including padding", lambda w: w.padded_tokens),
 }
+COUNTERS: dict[str, str] = {
+    "aborted": "Requests that were cancelled, or whose API process has disconnected",
+    "batch_sequences": "Sequences in scoring batches",
+    "batch_tokens": "Tokens in scoring batches, without padding",
+    "batches": "Scoring batches that the engine has computed",
+    "classified": "Requests for scores or vectors that the engine has answered",
+    "decode_calls": "Decode calls, each of which computes one token per row",
+    "decode_rows": "Rows in decode calls",
+    "failed": "Requests that failed, with any error code",
+    "generation_tokens": "Tokens that the engine has generated",
+    "load_failures": "Versions that could not be loaded",
+    "load_seconds": "Seconds spent on loading versions",
+    "loads": "Versions that the engine has loaded",
+    "malformed_messages": "Messages from API processes that could not be decoded",
+    "padded_tokens": "Tokens in scoring batches, including padding",
+    "prefill_padded_tokens": "Prompt tokens in the calls that read prompts, including padding",
+    "prefix_cache_evictions": "States that were removed from the prefix cache to free memory",
+    "prefix_cache_hits": "Prompt tokens that were found in the prefix cache",
+    "prefix_cache_queries": "Prompt tokens that were looked up in the prefix cache",
+    "prompt_tokens": "Tokens of prompts and inputs that the engine has read, without padding",
+    "steps": "Steps of decoders",
+    "unloads": "Versions that the engine has unloaded",
+}
+COUNTERS_BY_CASE = {  # counters whose names end in a finish reason or an error code
+    "finished_": "Requests that ended with the finish reason {}",
+    "failed_": "Requests that failed with the error code {}",
+}
+UNKNOWN_COUNTER = "Counter of the engine"  # sent by an engine of another release
 NAME = re.compile(r"[^a-z0-9_]")
 
 
@@ -88,6 +116,14 @@ def _work(clients: list[EngineClient]) -> Iterable[Metric]:
     return [*families, about]
 
 
+def counter_meaning(key: str) -> str:
+    """Return the help text of an engine's counter."""
+    for start, meaning in COUNTERS_BY_CASE.items():
+        if key.startswith(start):
+            return meaning.format(key.removeprefix(start))
+    return COUNTERS.get(key, UNKNOWN_COUNTER)
+
+
 def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
     """Return the engines' counters and histograms. Engines send each histogram as a sum and one counter per bucket."""
     families: dict[str, CounterMetricFamily] = {}
@@ -103,7 +139,7 @@ def _counters(clients: list[EngineClient]) -> Iterable[Metric]:
                 buckets[match["name"]][match["bound"] or "sum"] = value
                 continue
             name = f"ostinato_engine_{NAME.sub('_', key.lower())}"
-            family = families.setdefault(name, CounterMetricFamily(name, "Counter of the engine", labels=["engine"]))
+            family = families.setdefault(name, CounterMetricFamily(name, counter_meaning(key), labels=["engine"]))
             family.add_metric([client.path.stem], value)
         for key, values in buckets.items():
             total = values.pop("sum", 0.0)

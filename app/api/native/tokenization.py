@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from msgspec import Meta
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
+from app.api.http.sampling_fields import TokenId
 from app.api.http.services import services_of
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
@@ -20,7 +20,6 @@ from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
 
 router = APIRouter(tags=["tokenization"])
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

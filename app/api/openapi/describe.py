@@ -33,6 +33,8 @@ INFERENCE = (*LOOKUP, 429, 503, 504)
 
 NULL = "\0null"  # a placeholder for null in examples, because FastAPI removes every null from the document
 
+NUMBER: Schema = {"type": "number"}
+
 _structs: dict[str, type[msgspec.Struct]] = {}
 _requests: set[str] = set()
 _bounds: dict[str, dict[str, Schema]] = {}  # schema -> field -> keywords that the struct does not express
@@ -46,9 +48,15 @@ class Noted(NamedTuple):
     summary: str
 
 
-def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
+def schema_of(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return a reference to the schema of a struct, and add the schema to the document."""
     _structs[kind.__name__] = kind
     return {"$ref": REF.format(name=kind.__name__)}
+
+
+def list_schema(items: Schema) -> Schema:
+    """Return the schema of a list, given the schema of its items."""
+    return {"type": "array", "items": items}
 
 
 def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def reads(kind: type[msgspec.Struct], **examples: dict[str, Any] | Noted) -> dic
         for name, example in examples.items()
     }
     _requests.add(kind.__name__)
-    content = {"application/json": {"schema": _ref(kind), "examples": _keep_nulls(named)}}
+    content = {"application/json": {"schema": schema_of(kind), "examples": _keep_nulls(named)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -93,36 +101,43 @@ def replies(
     `done` is true, the stream ends with `[DONE]`. `other` describes the alternative reply, with an example, for a route
     with two kinds of replies.
     """
-    schema: Schema = {"type": "array", "items": _ref(kind)} if isinstance(example, list) else _ref(kind)
+    schema: Schema = {"type": "array", "items": schema_of(kind)} if isinstance(example, list) else schema_of(kind)
     if nested:
         schema = {"anyOf": [schema, {"type": "array", "items": schema}]}
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": _keep_nulls(example)}}
     if example is None:
         del content["application/json"]
     if other is not None:
-        schemas, examples = [_ref(kind), _ref(other[0])], {kind.__name__: example, other[0].__name__: other[1]}
+        schemas = [schema_of(kind), schema_of(other[0])]
+        examples = {kind.__name__: example, other[0].__name__: other[1]}
         named = {name: {"value": _keep_nulls(value)} for name, value in examples.items()}
         content["application/json"] = {"schema": {"oneOf": schemas}, "examples": named}
     if stream is not None:
-        schema = _event(event or kind, done) if stream_media == "text/event-stream" else _ref(event or kind)
+        schema = _event(event or kind, done) if stream_media == "text/event-stream" else schema_of(event or kind)
         content[stream_media] = {"schema": schema, "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*errors)}
 
 
 def replies_json(
-    schema: Schema, example: Any, *, named: bool = False, stream: str | None = None
+    schema: Schema,
+    example: Any,
+    *,
+    named: bool = False,
+    stream: str | None = None,
+    event: type[msgspec.Struct] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route whose reply is not an object.
 
     If `named` is true, `example` contains several examples by name.
 
-    `stream` is an example of the events, for a route that can stream.
+    `stream` is an example of the events, for a route that can stream, and `event` is the type of an event.
     """
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     shown = {name: {"value": value} for name, value in example.items()} if named else example
     content["application/json"]["examples" if named else "example"] = _keep_nulls(shown)
     if stream is not None:
-        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+        data = {"type": "string"} if event is None else _event(event, done=False)
+        content["text/event-stream"] = {"schema": data, "example": stream}
     return {200: {"description": "Success", "content": content}, **failures(*INFERENCE)}
 
 
@@ -139,7 +154,7 @@ def define(name: str, schema: Schema) -> dict[str, str]:
 
 def _event(kind: type[msgspec.Struct], done: bool) -> Schema:
     """The schema of one server-sent event: `data` is JSON or, if `done` is true, `[DONE]` at the end of the stream."""
-    chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(kind)}
+    chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema_of(kind)}
     data = {"anyOf": [{"type": "string", "const": "[DONE]"}, chunk]} if done else chunk
     description = "One event of the stream. `data` is a chunk or an error as JSON"
     description += ", and `[DONE]` in the last event." if done else "."
@@ -172,7 +187,7 @@ def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
     error = OstinatoError(MEANINGS[status], code="example")
     error.status = status
     rendered, body = dialect.render_error(error)
-    content = {"application/json": {"schema": _ref(dialect.error_reply), "example": _keep_nulls(body)}}
+    content = {"application/json": {"schema": schema_of(dialect.error_reply), "example": _keep_nulls(body)}}
     return rendered, {"description": MEANINGS[status], "content": content}
 
 

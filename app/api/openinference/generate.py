@@ -60,6 +60,7 @@ _WHOLE: dict[str, Any] = {
 }
 _STREAM: dict[str, Any] = _WHOLE | {
     "description": "Returns the continuation of a text as server-sent events.",
+    "response_class": Response,  # without the JSON reply that FastAPI adds to the document
     "responses": replies(TritonGenerateReply, None, stream=_EVENTS, done=False),
 }
 

@@ -29,7 +29,7 @@ from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.versions import ResolvedVersion
 
 router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
-Answer = tuple[list[outputs.OutputValues], dict[str, str]]  # the outputs, and the headers of the reply
+InferAnswer = tuple[list[outputs.OutputValues], dict[str, str]]  # the outputs, and the headers of the reply
 INLINE = 4000  # maximum number of values in a reply that is encoded on the event loop rather than in a worker thread
 _REPLIES = replies(InferReply, REPLY)
 _REPLIES[200]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
@@ -88,7 +88,7 @@ def _hurried(caller: Caller, timeout: int | None) -> Caller:
     return caller if not timeout else replace(caller, seconds=min(caller.seconds, timeout / 1e6))
 
 
-async def _scored(request: Request, caller: Caller, items: list[Item]) -> Answer:
+async def _scored(request: Request, caller: Caller, items: list[Item]) -> InferAnswer:
     query = InferenceQuery(caller.reference, items, caller.principal, caller.seconds, param="inputs")
 
     def check(version: ResolvedVersion) -> None:
@@ -99,7 +99,7 @@ async def _scored(request: Request, caller: Caller, items: list[Item]) -> Answer
     return await build_reply(scored, partial(outputs.scored_outputs, scored)), headers
 
 
-async def _generated(request: Request, caller: Caller, items: list[Item], sampling: InferSampling) -> Answer:
+async def _generated(request: Request, caller: Caller, items: list[Item], sampling: InferSampling) -> InferAnswer:
     query = GenerationQuery(
         caller.reference, items, caller.principal, caller.seconds, param="inputs", params=params_of(sampling),
         seed=masked(sampling.seed), stops=stops_of(sampling),

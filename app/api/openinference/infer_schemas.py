@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.api.openinference.sampling import InferSampling
 
 Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Shape = Annotated[list[Length], Meta(min_length=1, max_length=4)]
+TensorShape = Annotated[list[Length], Meta(min_length=1, max_length=4)]
 Datatype = Literal[
     "BYTES", "BOOL", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "FP16", "FP32", "FP64"
 ]
@@ -27,7 +27,7 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An input. `data` contains the elements, nested or in one list, unless the request sends them as bytes."""
 
     name: str
-    shape: Shape
+    shape: TensorShape
     datatype: Datatype
     data: list[Any] | None = None
     parameters: InputParameters | None = None

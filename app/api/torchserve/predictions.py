@@ -15,7 +15,8 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.sampling_fields import DEFAULTS, masked, value_or
 from app.api.http.services import services_of
-from app.api.openapi.describe import INFERENCE, failures, inputs
+from app.api.openapi.describe import INFERENCE, NUMBER, define, failures, inputs, list_schema
+from app.api.openapi.schemas import Schema
 from app.api.torchserve.bodies import PredictionRequest, read_body
 from app.api.torchserve.references import reference_of
 from app.inference.generation import GenerationRequest
@@ -27,6 +28,19 @@ from app.wire.engine import SamplingParams
 router = APIRouter(tags=["TorchServe"])
 
 _SCORES = {"positive": 0.91, "negative": 0.09}
+_PROBABILITIES = {"type": "object", "description": "Probabilities by label", "additionalProperties": NUMBER}
+_ONE = [define("Probabilities", _PROBABILITIES), NUMBER]
+_SEVERAL = list_schema({"anyOf": [*_ONE, {"type": "string"}]})
+_PREDICTIONS = {
+    "type": "object",
+    "description": "The results for the inputs in `instances`",
+    "properties": {"predictions": _SEVERAL},
+    "required": ["predictions"],
+}
+_RESULT: Schema = {
+    "description": "Probabilities by label or a number for one input; a list of these or of texts for several",
+    "anyOf": [define("Predictions", _PREDICTIONS), *_ONE, _SEVERAL],
+}
 _DOCS: dict[str, Any] = {
     "description": (
         "Returns the probability of each label, the value of a regression, or generated text. The body is the text "
@@ -43,7 +57,7 @@ _DOCS: dict[str, Any] = {
             "description": "Success",
             "content": {
                 "application/json": {
-                    "schema": {"description": "Probabilities by label, a number, or a list of these"},
+                    "schema": _RESULT,
                     "examples": {
                         "one input": {"value": _SCORES},
                         "several inputs": {"value": {"predictions": [_SCORES, _SCORES]}},

@@ -9,9 +9,11 @@ import { modelSelect, references } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression", "generation"];
 const MOST = 30;
+const STRONGEST = 45;  // per cent
 
-export function embedPane(context) {
-  if (!references(context, TASKS).length) return empty("No models yet.");
+export function embedPane({ versions, ...rest }) {
+  const context = { ...rest, versions: versions.filter((v) => v.architecture !== "linear") };  // they have no embeddings
+  if (!references(context, TASKS).length) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
   const model = modelSelect(context, TASKS);
   const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
@@ -41,9 +43,8 @@ function matrix(texts, vectors) {
     h("tbody", {}, vectors.map((a, i) => h("tr", {}, h("th", { scope: "row", title: texts[i] }, `${i + 1}. ${shorten(texts[i])}`), vectors.map((b) => cell(dot(a, b)))))))));
 }
 
-// The background of a cell whose value is a share from 0 to 1.
-export function shade(share) {
-  const style = { background: `color-mix(in srgb, var(--accent) ${Math.round(share * 100)}%, var(--panel))` };
-  if (share > 0.55) style.color = "var(--accent-text)";
-  return style;
+// The background of a cell whose value is a share from 0 to 1: at most so strong that the text on it can be read in both
+// colour schemes.
+export function shade(share, colour = "--accent") {
+  return { background: `color-mix(in srgb, var(${colour}) ${Math.round(share * STRONGEST)}%, var(--panel))` };
 }

@@ -61,7 +61,7 @@ export function generatePane(context) {
     counts.reason = choice.finish_reason || counts.reason;
     const tokens = choice.logprobs?.tokens || [];
     counts.tokens += tokens.length;
-    output.append(tokens.length === 1 || tokens.join("") === choice.text ? fragment(choice) : choice.text);
+    if (choice.text) output.append(tokens.length === 1 || tokens.join("") === choice.text ? fragment(choice) : choice.text);
     replace(facts, `${counts.tokens} tokens`);
   }
 

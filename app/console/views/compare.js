@@ -1,10 +1,10 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
 import { all, get, post, query } from "../api.js";
-import { fileSelect } from "../datasets.js";
+import { chosen, fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
-import { compact, title } from "../format.js";
-import { action, button, card, empty, field, header, later, link, select, status, table, tag, toast } from "../parts.js";
+import { architecture, compact, phrase, title } from "../format.js";
+import { action, card, empty, field, header, later, link, select, status, table, toast } from "../parts.js";
 import { show, tooFew } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { move } from "./model.js";
@@ -12,19 +12,19 @@ import { move } from "./model.js";
 const HIDDEN = /(^baseline|rows|\.of$|per_class|support)/;
 
 export async function view({ search, signal, show: again }) {
-  const chosen = (search.get("versions") || "").split(",").filter(Boolean);
+  const picked = (search.get("versions") || "").split(",").filter(Boolean);
   const known = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
   const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
-  const others = known.filter((v) => !chosen.includes(v.id));
-  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...chosen, id]));
-  const chips = chosen.map((id) => h("span", { class: "row" }, tag(id), button("Remove", () => go(chosen.filter((other) => other !== id)), "small")));
+  const others = known.filter((v) => !picked.includes(v.id));
+  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...picked, id]));
+  const chips = picked.map((id) => h("span", { class: "tag chip" }, id, h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => go(picked.filter((other) => other !== id)) }, "×")));
   return [
     header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
-    card("Versions", h("div", { class: "row" }, chips), h("div", { class: "fields" }, field("One more", adder))),
-    chosen.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: chosen.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
+    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, field(picked.length ? "One more" : "First version", adder))),
+    picked.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: picked.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets({
-      curl: () => curl("GET", `/v1/registry/compare?versions=${chosen.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${chosen.join(",")}`),
-      cli: () => [shell("ostinato", "models", "compare", ...chosen), chosen.length > 1 ? shell("ostinato", "evaluate", chosen[0], "FILE.csv", "--against", chosen[1]) : ""].filter(Boolean).join("\n"),
+      curl: () => curl("GET", `/v1/registry/compare?versions=${picked.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${picked.join(",")}`),
+      cli: () => [shell("ostinato", "models", "compare", ...picked), picked.length > 1 ? shell("ostinato", "evaluate", picked[0], "FILE.csv", "--against", picked[1]) : ""].filter(Boolean).join("\n"),
     }),
   ];
 }
@@ -36,14 +36,14 @@ function parts(comparison, signal, again) {
 
 function figures({ versions, figures: values, best, different_rows }) {
   const plain = [
-    ["Architecture", (v) => v.architecture], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
+    ["Architecture", (v) => architecture(v.architecture)], ["Parameters", (v) => compact(v.parameters)], ["Aliases", (v) => v.aliases.join(", ") || "–"], ["Status", (v) => status(v.status)],
   ].map(([name, cell]) => ({ name, cells: versions.map(cell) }));
   const measured = Object.entries(values).filter(([path]) => !HIDDEN.test(path)).map(([path, row]) => {
     const [split, name] = path.split(".");
     const few = row.map((value, i) => tooFew(values[`${split}.rows`]?.[i], name));
     const marked = few.includes(true) || different_rows.includes(split) ? null : best[path];
     const cell = (value, i) => (marked === i && row.some((other) => other !== value) ? h("strong", {}, show(path, value), " ", h("span", { class: "badge good" }, "best")) : show(path, value));
-    return { name: path.split(".").map(title).join(" · "), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
+    return { name: title(path.split(".").map(phrase).join(" · ")), cells: row.map((value, i) => (value === null ? "–" : few[i] ? "too few rows" : cell(value, i))) };
   });
   const columns = [{ name: "", kind: "long", cell: (row) => row.name }, ...versions.map((v, i) => ({ name: v.id, cell: (row) => row.cells[i] }))];
   return [table(columns, [...plain, ...measured], { caption: "Metrics of each version" }),
@@ -60,7 +60,7 @@ function paired(versions, signal) {
   const chooser = later(fileSelect(signal), (control) => {
     if (!control) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
     return h("div", { class: "row" }, field("File", control), action("Test on the same rows", async () => {
-      const evaluation = await post("/v1/evaluations", { model: first.id, file: control.value, against: second.id });
+      const evaluation = await post("/v1/evaluations", { model: first.id, file: chosen(control), against: second.id });
       toast("The test is queued");
       location.hash = `#/evaluations/${evaluation.id}`;
     }));
@@ -82,6 +82,6 @@ function promotion(versions, again) {
     if (confirm(question)) await move(base, name, version.version, current ?? null, box, again);
   };
   return [box, h("div", { class: "row" }, field("Alias", alias), field("Version", target), action("Promote", promote, "primary")),
-    h("p", { class: "small muted" }, "You can view the history of the alias, and roll it back, on the model's page: ", [...new Set(versions.map((v) => v.model))].map((name) => [link(name, `#/models/${encodeURIComponent(name)}`), " "]))];
+    h("p", { class: "small muted" }, "You can view the history of the alias, and roll it back, on the model's page: ", [...new Set(versions.map((v) => v.model))].map((name, i) => [i ? ", " : "", link(name, `#/models/${encodeURIComponent(name)}`)]))];
 }
 

@@ -8,9 +8,7 @@ import { show, tooFew, verdict } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
-import { versionLink } from "./jobs.js";
-
-const ENDED = ["succeeded", "failed", "cancelled"];
+import { ENDED, versionLink } from "./jobs.js";
 
 export async function view({ parameters: [id], signal }) {
   const path = `/v1/evaluations/${encodeURIComponent(id)}`;
@@ -58,7 +56,7 @@ function results(evaluation, report, signal) {
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
       few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
-    matrix ? h("div", { class: "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal))),
+    matrix ? h("div", { class: matrix.length > 5 ? "stack" : "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal))),
       few ? null : card("Labels", perLabel(report.metrics.per_class))) : null,
     examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
@@ -71,7 +69,7 @@ function mistakes(rows) {
     { name: "Text", kind: "long", cell: (row) => row.text },
     { name: "Truth", cell: (row) => (regression ? row.value : row.labels.map((label) => badge(label))) },
     { name: "Answer", cell: (row) => (regression ? row.predicted : row.predicted.map((label) => badge(label, "bad"))) },
-    ...(regression ? [] : [{ name: "Certain", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
-    { name: "Row", narrow: false, cell: (row) => row.where },
+    ...(regression ? [] : [{ name: "Probability", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
+    { name: "Row", kind: "nowrap", narrow: false, cell: (row) => row.where },
   ], rows, { caption: "Worst mistakes", blank: "No mistakes." });
 }

@@ -7,10 +7,11 @@ import { card, code, empty, facts, failure, header, later, link, table, when } f
 import { giveFile } from "../handover.js";
 import { quality } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
-import { jobColumns, versionLink } from "./jobs.js";
+import { jobColumns, repeat, versionLink } from "./jobs.js";
 import { dropZone } from "./train.js";
 
 const EVERY = 3000;
+const JOBS = "/v1/fine_tuning/jobs?limit=20";
 const maybe = (promise) => promise.catch((error) => ({ error }));
 
 // /readyz answers 503 with the reasons. Here, this reply is data, not an error.
@@ -51,7 +52,7 @@ function enginePart({ engines, error }) {
     facts([["Device", engine.device], ["Threads", engine.threads], ["Process", engine.pid],
       ["Loaded", counted(engine.versions.length, "version")]]),
     engine.versions.length ? table([
-      { name: "Version", cell: (v) => versionLink(v.ref) },
+      { name: "Version", kind: "long", cell: (v) => versionLink(v.ref) },
       { name: "Running", kind: "number", cell: (v) => v.running }, { name: "Waiting", kind: "number", cell: (v) => v.waiting },
       { name: "Memory", kind: "number", cell: (v) => bytes(v.bytes + v.cache_bytes) },
     ], engine.versions, { caption: "Loaded versions" }) : h("p", { class: "muted small" }, "Engines load a version when it is first requested."),
@@ -60,8 +61,8 @@ function enginePart({ engines, error }) {
 
 const versionColumns = [
   { name: "Version", kind: "long", cell: (v) => versionLink(v.id) },
-  { name: "Task", narrow: false, cell: (v) => v.task }, { name: "Quality", narrow: false, cell: (v) => quality(v) },
-  { name: "Created", cell: (v) => when(v.created_at) },
+  { name: "Quality", narrow: false, cell: (v) => quality(v) },
+  { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
 ];
 
 function queueInWords(jobs) {
@@ -71,8 +72,17 @@ function queueInWords(jobs) {
   return [running && `${running} running`, waiting && `${waiting} waiting`, paused && `${paused} paused`].filter(Boolean).join(", ") + ".";
 }
 
+function jobList(first, signal) {
+  const show = ({ data, error }) => (error ? failure(error) : [
+    h("p", { class: "muted" }, queueInWords(data)), table(jobColumns, data.slice(0, 5), { caption: "Newest jobs", blank: "No training jobs yet." }),
+    data.length ? link("All jobs", "#/jobs") : null]);
+  const box = later(first, show);
+  repeat(async () => replace(box, show(await get(JOBS, { signal }))), box, signal);
+  return box;
+}
+
 export async function view({ signal }) {
-  const jobs = maybe(get("/v1/fine_tuning/jobs?limit=20", { signal }));
+  const jobs = maybe(get(JOBS, { signal }));
   const versions = maybe(get("/v1/registry/versions?limit=6", { signal }));
   const [{ data: made = [] }, { data: work = [] }] = await Promise.all([versions, jobs]);
   const start = dropZone((file) => { giveFile(file); location.hash = "#/train"; });
@@ -86,9 +96,7 @@ export async function view({ signal }) {
       card("Newest models", later(versions, ({ data, error }) => (error ? failure(error) : [
         table(versionColumns, data, { caption: "Newest versions", blank: "No versions yet." }), data.length ? link("All models", "#/models") : null]))),
       h("div", { class: "stack" }, start)),
-    first ? null : card("Jobs", later(jobs, ({ data, error }) => (error ? failure(error) : [
-      h("p", { class: "muted" }, queueInWords(data)), table(jobColumns, data.slice(0, 5), { caption: "Newest jobs", blank: "No training jobs yet." }),
-      data.length ? link("All jobs", "#/jobs") : null]))),
+    first ? null : card("Jobs", jobList(jobs, signal)),
     card("Engines", later(maybe(get("/v1/engine", { signal })), enginePart)),
     snippets({
       curl: () => [curl("GET", "/readyz"), curl("GET", "/v1/engine")].join("\n"),

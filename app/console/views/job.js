@@ -5,13 +5,12 @@ import { Chart } from "../charts.js";
 import { Curves } from "../curves.js";
 import { lengthBars, labelBars } from "../datareport.js";
 import { h, replace } from "../dom.js";
-import { clock, compact, duration, moment, number, percent, title } from "../format.js";
+import { clock, compact, duration, moment, number, percent, phrase, title } from "../format.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
 import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
-import { jobName, versionLink } from "./jobs.js";
+import { ENDED, jobName, versionLink, versionPlace } from "./jobs.js";
 
-const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRY = 1500;
 const POINTS = 500; // number of past points of a curve: about one for every two pixels
 
@@ -23,9 +22,17 @@ export async function view({ parameters: [id], signal }) {
   return page.element;
 }
 
+// A link to train on the job's file again, under the name of the file.
+function trainingFile(job, signal) {
+  const name = h("span", {}, job.training_file);
+  get(`/v1/files/${job.training_file}`, { signal }).then((file) => replace(name, link(file.filename, `#/train?file=${file.id}`))).catch(() => {});
+  return name;
+}
+
 class JobPage {
   constructor(path, job, signal) {
-    Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, last: "" });
+    Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, lost: {}, last: "" });
+    this.file = trainingFile(job, signal);
     this.top = h("div", { class: "stack" });
     this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Job log" });
     this.data = h("div", { class: "slot" });
@@ -33,7 +40,7 @@ class JobPage {
     this.loss = new Chart("Loss");
     this.quality = new Chart("Metrics", { format: (value) => (Math.abs(value) <= 1 ? percent(value, 0) : number(value)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
-    this.noPlots = empty("The curves appear after the first steps.");
+    this.noPlots = h("div", { class: "slot" });
     this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.trials, this.noPlots, this.plots,
       h("div", { class: "columns" }, card("Log", this.log), this.checkpoints = h("section", { class: "card" })), this.data, this.settings = h("section", { class: "card" }), this.lines());
     this.plots.hidden = true;
@@ -68,6 +75,7 @@ class JobPage {
     else this.note(value);
     if (value.data?.length_histogram) this.report = value.data;
     if (value.data?.splits) this.baseline = value.data.splits;
+    if (value.data?.lost_attempt) this.lost = value.data;
     this.soon();
   }
 
@@ -94,7 +102,10 @@ class JobPage {
       this.plots.hidden = false;
       this.loss.update(this.curves.losses());
       this.quality.update([...this.curves.metrics(), ...this.baselineLevels()]);
-    } else this.noPlots.hidden = job.model === "auto" || false;
+    } else {
+      this.noPlots.hidden = job.model === "auto";
+      replace(this.noPlots, empty(ENDED.includes(job.status) ? "The job ended before its first step." : "The curves appear after the first steps."));
+    }
     if (this.report && !this.data.firstChild) replace(this.data, card("Data", h("div", { class: "columns" }, labelBars(this.report.labels), lengthBars(this.report.length_histogram))));
     if (ENDED.includes(job.status) || this.curves.steps !== this.drawnSteps) this.drawCheckpoints();
   }
@@ -102,8 +113,8 @@ class JobPage {
   baselineLevels() {
     const figures = this.baseline.validation || {};
     if (tooFew(figures.rows)) return [];
-    const name = ["accuracy", "bits_per_character", "r2", "macro_f1", "micro_f1"].find((key) => typeof figures[key] === "number");
-    return name ? [{ name: `Baseline ${title(name)}`, level: figures[name] }] : [];
+    const name = ["accuracy", "bits_per_character", "r2", "macro_f1", "micro_f1"].find((key) => typeof figures[key] === "number" && this.curves.shows(key));
+    return name ? [{ name: `Baseline ${phrase(name)}`, level: figures[name] }] : [];
   }
 
   header() {
@@ -114,6 +125,8 @@ class JobPage {
       ["queued", "running", "validating_files"].includes(job.status) && !job.parent_id ? action("Pause", run("pause")) : null,
       job.status === "paused" ? action("Resume", run("resume"), "primary") : null,
       open ? action("Cancel", async () => { if (confirm("Cancel this job? No version will be published.")) await run("cancel")(); }, "danger") : null,
+      open || job.parent_id ? null : h("a", { class: "button", href: `#/train?file=${job.training_file}` }, "Train on this file again"),
+      job.fine_tuned_model ? h("a", { class: "button", href: versionPlace(job.fine_tuned_model) }, job.task === "classification" ? "Metrics and confusions" : "Metrics") : null,
       job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
     ].filter(Boolean);
     return header(jobName(job), h("span", { class: "row" }, status(job.status), h("span", { class: "mono small" }, job.id), job.parent_id ? link("trial of an auto job", `#/jobs/${job.parent_id}`) : null), ...buttons);
@@ -121,15 +134,24 @@ class JobPage {
 
   state() {
     const { job } = this;
-    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? ` ${duration(job.finished_at - job.started_at)} after the start.` : "."), job.reason ? h("p", {}, job.reason) : null);
-    if (job.status === "queued" && job.attempt) return h("p", { class: "notice warn" }, "The job's worker was lost. Another worker will continue the job from the last resume point.");
-    if (job.status === "queued") return h("p", { class: "notice" }, job.jobs_before ? `Waiting for a worker; ${job.jobs_before} ${job.jobs_before === 1 ? "job is" : "jobs are"} ahead.` : "Waiting for a worker; first in the queue.");
+    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? `, ${duration(job.finished_at - job.started_at)} after the start.` : "."), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
+    if (job.status === "queued") return this.queue();
     if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step and gives the same result.");
     if (!["running", "validating_files"].includes(job.status)) return null;
     const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
     return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },
       stat("Done", percent(job.progress, 0)), stat("Phase", title(job.phase)), stat("Step", number(this.curves.steps)),
-      left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, job.attempt > 1 ? stat("Attempt", job.attempt) : null));
+      left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, job.attempt > 1 ? stat("Attempt", job.attempt) : null), this.lost.lost_attempt === job.attempt - 1 ? h("p", { class: "small muted" }, this.describeLoss()) : null);
+  }
+
+  describeLoss() { return `Attempt ${this.lost.lost_attempt} ended: ${this.lost.reason}.`; }
+
+  queue() {
+    const { job } = this;
+    const place = job.jobs_before ? `${job.jobs_before} ${job.jobs_before === 1 ? "job is" : "jobs are"} ahead.` : "first in the queue.";
+    if (!job.attempt) return h("p", { class: "notice" }, `Waiting for a worker; ${place}`);
+    const next = `The job continues as soon as a worker is free; ${place}`;
+    return this.lost.lost_attempt === job.attempt ? h("div", { class: "notice warn", role: "status" }, h("strong", {}, this.describeLoss()), h("p", {}, next)) : h("p", { class: "notice" }, next);
   }
 
   trialsCard() {
@@ -149,7 +171,7 @@ class JobPage {
     const { job } = this;
     const chosen = Object.entries(job.hyperparameters).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
     return [facts([["Model", job.model], ["Task", job.task], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
-      ["Training file", link(job.training_file, "#/files")], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
+      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
       chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen automatically"), facts(chosen)) : null];
   }
@@ -163,7 +185,7 @@ class JobPage {
       { name: "Validation loss", kind: "number", cell: (c) => number(c.metrics.full_valid_loss ?? c.metrics.valid_loss) },
       { name: "Saved", cell: (c) => when(c.created_at) },
       { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint from step ${c.step_number}` }) },
-    ], page.data, { caption: "Checkpoints", blank: "A checkpoint is saved whenever the validation result improves." }));
+    ], page.data, { caption: "Checkpoints", blank: this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves." }));
   }
 
   lines() {

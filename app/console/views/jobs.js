@@ -6,6 +6,9 @@ import { duration, percent } from "../format.js";
 import { button, empty, failure, header, later, link, loading, progress, status, table, tabs, when } from "../parts.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 
+export const ENDED = ["succeeded", "failed", "cancelled"];
+const EVERY = 3000;  // milliseconds
+
 export const jobName = (job) => job.publish?.name || job.suffix || job.id;
 const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
 
@@ -17,32 +20,51 @@ export const jobColumns = [
     job.jobs_before ? h("span", { class: "small muted" }, `${job.jobs_before} before it`) : null) },
   { name: "Version", cell: (job) => (job.fine_tuned_model ? versionLink(job.fine_tuned_model) : "–") },
   { name: "Time", kind: "number", narrow: false, cell: (job) => (job.status === "running" ? percent(job.progress, 0) : took(job)) },
-  { name: "Created", narrow: false, cell: (job) => when(job.created_at) },
+  { name: "Created", kind: "nowrap", narrow: false, cell: (job) => when(job.created_at) },
 ];
 
-export function versionLink(reference) {
+export function versionPlace(reference) {
   const [model, version] = reference.split(":");
-  return version ? link(reference, `#/models/${encodeURIComponent(model)}/${version}`) : reference;
+  return `#/models/${encodeURIComponent(model)}${version ? `/${version}` : ""}`;
 }
+export const versionLink = (reference) => (reference.includes(":") ? link(reference, versionPlace(reference)) : reference);
 
 const evaluationColumns = [
   { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
   { name: "Version", cell: (e) => versionLink(e.version) },
   { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
   { name: "Status", cell: (e) => status(e.status) },
-  { name: "Created", cell: (e) => when(e.created_at) },
+  { name: "Created", kind: "nowrap", cell: (e) => when(e.created_at) },
 ];
 
-// A list with a button that loads the next page.
-export function paged(path, columns, signal, { values = {}, blank, caption } = {}) {
+// Calls `look` every few seconds while the page is visible, except while the reader is in `box`.
+export function repeat(look, box, signal) {
+  const timer = setInterval(() => {
+    if (!document.hidden && !box.contains(document.activeElement)) look().catch(() => {});
+  }, EVERY);
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+// A list with a button that loads the next page. If `live`, the first page is updated while any of its items is open.
+export function paged(path, columns, signal, { values = {}, blank, caption, live = false } = {}) {
   const rows = [];
   const box = h("div", { class: "stack" }, loading());
   async function next() {
     const after = rows.length ? rows[rows.length - 1].id : undefined;
     const page = await get(path + query({ ...values, limit: 50, after }), { signal });
+    show(page);
+  }
+  function show(page) {
     rows.push(...page.data);
     replace(box, table(columns, rows, { caption, blank }), page.has_more ? h("div", {}, button("Show more", next)) : null);
   }
+  async function update() {
+    if (!rows.length || rows.length > 50 || rows.every((row) => ENDED.includes(row.status))) return;
+    const page = await get(path + query({ ...values, limit: 50 }), { signal });
+    rows.length = 0;
+    show(page);
+  }
+  if (live) repeat(update, box, signal);
   next().catch((error) => error.name !== "AbortError" && replace(box, failure(error, next)));
   return box;
 }
@@ -52,8 +74,8 @@ export async function view({ signal }) {
   return [
     header("Jobs", "Training jobs and evaluations, newest first.", h("a", { class: "button primary", href: "#/train" }, "New training")),
     tabs([
-      ["Training", () => h("section", { class: "card" }, paged("/v1/fine_tuning/jobs", jobColumns, signal, { blank, caption: "Training jobs" }))],
-      ["Evaluations", () => h("section", { class: "card" }, paged("/v1/evaluations", evaluationColumns, signal, { blank: "No evaluations yet. Start one from a version's page.", caption: "Evaluations" }))],
+      ["Training", () => h("section", { class: "card" }, paged("/v1/fine_tuning/jobs", jobColumns, signal, { blank, caption: "Training jobs", live: true }))],
+      ["Evaluations", () => h("section", { class: "card" }, paged("/v1/evaluations", evaluationColumns, signal, { blank: "No evaluations yet. Start one from a version's page.", caption: "Evaluations", live: true }))],
     ]),
     snippets({
       curl: () => curl("GET", "/v1/fine_tuning/jobs?limit=20"),

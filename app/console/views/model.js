@@ -2,7 +2,7 @@
 
 import { all, call, get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { compact } from "../format.js";
+import { architecture, compact } from "../format.js";
 import { action, button, card, facts, failure, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
 import { quality } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
@@ -11,18 +11,20 @@ export async function view({ parameters: [name], signal, show }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}`;
   const [model, versions] = await Promise.all([get(base, { signal }), all(`${base}/versions`, {}, 500, { signal })]);
   const picked = new Set();
-  const compare = h("a", { class: "button", href: "#/compare", "aria-disabled": "true" }, "Compare");
+  const compare = h("a", { class: "button" }, "Compare");
   const pick = (version, on) => {
     picked[on ? "add" : "delete"](version.id);
-    compare.href = `#/compare?versions=${[...picked].map(encodeURIComponent).join(",")}`;
+    const compared = picked.size ? [...picked] : versions.slice(0, 2).map((v) => v.id);  // without a choice: the newest two
+    compare.href = `#/compare?versions=${compared.map(encodeURIComponent).join(",")}`;
   };
+  pick({}, false);
   const columns = [
-    { name: "", cell: (v) => h("input", { type: "checkbox", "aria-label": `Pick version ${v.version}`, onchange: (e) => pick(v, e.target.checked) }) },
+    { name: "Compare", cell: (v) => h("input", { type: "checkbox", "aria-label": `Pick version ${v.version}`, onchange: (e) => pick(v, e.target.checked) }) },
     { name: "Version", cell: (v) => link(`${v.version}`, `#/models/${encodeURIComponent(name)}/${v.version}`) },
     { name: "Aliases", cell: (v) => (v.aliases.length ? v.aliases.map((alias) => [tag(alias), " "]) : "–") },
-    { name: "Architecture", narrow: false, cell: (v) => v.architecture }, { name: "Quality", cell: (v) => quality(v) },
+    { name: "Architecture", narrow: false, cell: (v) => architecture(v.architecture) }, { name: "Quality", cell: (v) => quality(v) },
     { name: "Parameters", kind: "number", narrow: false, cell: (v) => compact(v.parameters) },
-    { name: "Status", narrow: false, cell: (v) => status(v.status) }, { name: "Created", cell: (v) => when(v.created_at) },
+    { name: "Status", narrow: false, cell: (v) => status(v.status) }, { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
   ];
   return [
     header(name, `${model.latest?.task || "No ready version"} · owned by ${model.owner}`, compare, h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(name)}` }, "Try it")),
@@ -41,20 +43,23 @@ function aliasCard(base, model, versions, signal, show) {
   const box = h("div", { class: "slot" });
   const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
     h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `points at version ${version}`)),
-    later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), ({ data }) => history(base, alias, version, data, box, show))));
-  const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "champion" });
+    later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), ({ data }) => history(base, alias, version, data, { box, show, versions }))));
+  const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "Name, such as champion", list: "aliases" });
+  const names = h("datalist", { id: "aliases" }, aliases.map(([alias]) => h("option", { value: alias })));
   const target = select(versions.filter((v) => v.status === "ready").map((v) => [v.version, `version ${v.version}`]), versions[0]?.version);
   const set = action("Set alias", () => move(base, name.value.trim(), Number(target.value), model.aliases[name.value.trim()] ?? null, box, show), "primary");
   return card("Aliases", h("p", { class: "muted small" }, `Requests for ${model.name} are answered by ${model.name}@champion if that alias exists, otherwise by the newest version.`),
-    box, rows, versions.length ? h("div", { class: "fields" }, field("Alias", name), field("Points at", target), h("div", { class: "field" }, h("span", { class: "small" }, "\u00a0"), h("div", {}, set))) : null);
+    box, rows, versions.length ? [h("h3", {}, "Move or create an alias"), h("div", { class: "row" }, names, field("Alias", name), field("Points at", target), set)] : null);
 }
 
-function history(base, alias, current, moves, box, show) {
+// The moves of an alias, and a button that undoes the last move, unless the version has been deleted.
+function history(base, alias, current, moves, { box, show, versions }) {
   const previous = moves[0]?.from_version;
-  const back = previous ? action(`Roll back to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
+  const usable = versions.some((v) => v.version === previous && v.status === "ready");
+  const back = usable ? action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
   return [table([
     { name: "When", cell: (m) => when(m.created_at) },
-    { name: "Move", cell: (m) => `${m.from_version ?? "none"} → ${m.to_version ?? "deleted"}` },
+    { name: "Move", cell: (m) => (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
     { name: "By", cell: (m) => m.principal },
   ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
 }

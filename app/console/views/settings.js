@@ -14,9 +14,9 @@ export async function view({ signal }) {
       { name: "May", cell: (k) => k.scopes.map((scope) => [badge(scope), " "]) },
     ], keys, { caption: "API keys" }) : empty("No API keys: only this machine can reach the service.", h("p", {}, code("ostinato keys"), " creates one."))))),
     card("Settings", later(report, ({ data }) => table([
-      { name: "Variable", cell: (s) => code(s.variable) },
+      { name: "Variable", kind: "long", cell: (s) => code(s.variable) },
       { name: "Value", kind: "long", cell: (s) => (s.hidden ? badge("set, hidden") : h("span", {}, s.value === "" ? "–" : s.value, s.value !== s.default ? [" ", badge("changed", "busy")] : null)) },
-      { name: "Meaning", kind: "long", narrow: false, cell: (s) => h("span", { class: "muted" }, s.meaning) },
+      { name: "Meaning", kind: "long", cell: (s) => h("span", { class: "muted" }, s.meaning) },
     ], data, { caption: "Settings" }))),
     snippets({ curl: () => curl("GET", "/v1/settings"), python: () => python("GET", "/v1/settings"), cli: () => shell("ostinato", "settings") }),
   ];

@@ -14,6 +14,7 @@ const milliseconds = (value) => (value === null || value === undefined ? "–" :
 export async function view({ signal }) {
   await sample(signal);
   const now = h("div", { class: "stats" });
+  const total = h("div", { class: "stats" });
   const problem = h("div", { class: "slot" });
   const models = h("div", { class: "slot" });
   const charts = {
@@ -22,6 +23,7 @@ export async function view({ signal }) {
   };
   const draw = () => {
     replace(now, current());
+    replace(total, totals());
     replace(models, byVersion());
     if (samples.length > 2) update(charts);
   };
@@ -39,8 +41,8 @@ export async function view({ signal }) {
   draw();
   return [
     header("Traffic", "Traffic of the API process that serves this page, since the page was opened. Use Prometheus for long-term metrics."),
-    problem, card("Now", now),
-    h("div", { class: "columns" }, card("Replies", charts.requests.element), card("Latency by version", charts.latency.element), card("Queue", charts.queue.element), card("Tokens", charts.tokens.element)),
+    problem, h("div", { class: "columns" }, card("Now", now), card("Since the process started", total)),
+    h("div", { class: "columns" }, card("Replies per second", charts.requests.element), card("Mean latency by version", charts.latency.element), card("Current requests", charts.queue.element), card("Tokens per second", charts.tokens.element)),
     card("By version, since the process started", models),
     snippets({ curl: () => curl("GET", "/metrics"), python: () => python("GET", "/metrics").replace("reply.json()", "reply.text") }),
   ];
@@ -50,14 +52,18 @@ function current() {
   const last = samples[samples.length - 1];
   const per = (series) => (series.length ? number(series[series.length - 1][1], 2) : "–");
   return [stat("Replies per second", per(rate((s) => s.replies))), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
-    stat("Tokens per second", per(rate((s) => s.tokens + s.prompt))), stat("Rejected (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)),
-    stat("Cancelled", number(last.cancelled)), stat("Engines", number(last.engines))];
+    stat("Tokens per second", per(rate((s) => s.tokens + s.prompt))), stat("Engines", number(last.engines))];
+}
+
+function totals() {
+  const last = samples[samples.length - 1];
+  return [stat("Replies", number(last.replies)), stat("Rejected (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)), stat("Cancelled", number(last.cancelled))];
 }
 
 const busiest = () => Object.entries(samples[samples.length - 1].models).sort((a, b) => b[1].requests - a[1].requests);
 
 function update(charts) {
-  charts.requests.update([{ name: "Replies", points: rate((s) => s.replies) }, { name: "Refused", points: rate((s) => s.refused) }]);
+  charts.requests.update([{ name: "Replies", points: rate((s) => s.replies) }, { name: "Rejected", points: rate((s) => s.refused) }]);
   const lines = busiest().slice(0, MOST_MODELS).map(([name]) => ({ name, points: latency(name) })).filter((line) => line.points.length);
   if (lines.length) charts.latency.update(lines);
   charts.queue.update([{ name: "Running", points: samples.map((s) => [s.time, s.running]) }, { name: "Waiting", points: samples.map((s) => [s.time, s.waiting]) }]);

@@ -80,7 +80,7 @@ function choose(state, page, file) {
     card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
       h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
       button("Another file", () => replace(page, fileCard(state, page)), "small")), state.preview !== undefined ? previewTable(state.preview) : null),
-    dataCard(state), modelCard(state),
+    h("div", { class: "stack", onchange: () => compare(state, report) }, dataCard(state), modelCard(state)),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
       button("Check data and estimate time", check), action("Start training", () => start(state), "primary"))),
       h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job."), report),
@@ -114,12 +114,12 @@ function modelCard(state) {
     models.value = state.model;
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
-  const alias = h("input", { placeholder: "none; for example, champion", oninput: () => (state.alias = alias.value.trim()) });
+  const alias = h("input", { placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   const groups = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
     options.map(([key, label, kind, help]) => field(label, optionControl(state, key, kind), help)))));
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."),
-    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias is moved to the new version when training ends. Leave it empty to decide later.")),
+    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
     h("details", { class: "more" }, h("summary", {}, "Options (chosen automatically unless set)"), groups));
 }
 
@@ -139,13 +139,26 @@ function request(state) {
   };
 }
 
+// The choices that a check depends on.
+const choices = (state) => JSON.stringify({ ...request(state), suffix: null, publish: null });
+
+// Says whether the check was made with other choices than the present ones.
+function compare(state, report) {
+  report.querySelector(".outdated")?.remove();
+  if (state.checked !== choices(state))
+    report.prepend(h("p", { class: "notice warn outdated", role: "status" }, "The choices have changed since this check. Select “Check data and estimate time” to repeat it."));
+}
+
 async function dryRun(state, report) {
   const turn = (state.version += 1);
+  state.checked = choices(state);
   const waiting = loading("Reading the data and timing a few steps. This takes ten seconds to a minute…");
   replace(report, waiting, progress(null, "Checking"));
   try {
     const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: state.signal });
-    if (turn === state.version) replace(report, dataPart(estimate), planPart(estimate));
+    if (turn !== state.version) return;
+    replace(report, h("div", { class: "stack" }, dataPart(estimate), planPart(estimate)));
+    compare(state, report);
   } catch (error) {
     if (error.name === "AbortError" || turn !== state.version) return;
     if (error.code === "dry_run_busy") setTimeout(() => turn === state.version && dryRun(state, report), 1000 * (error.retryAfter || 3));

@@ -1,19 +1,21 @@
 // The page of a version: metrics, calibration, origin, and code for calling it.
 
 import { get, post, response } from "../api.js";
-import { fileSelect } from "../datasets.js";
+import { chosen, fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
-import { compact, number, title } from "../format.js";
+import { architecture, compact, number, title } from "../format.js";
 import { action, card, code, empty, facts, field, header, later, link, stat, status, table, tag, toast, when } from "../parts.js";
-import { lengthBars, labelBars, remarks } from "../datareport.js";
+import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
+import { versionLink } from "./jobs.js";
 import { calls } from "../version/calls.js";
 import { files } from "../version/files.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
 import { reliability, threshold } from "../version/trust.js";
 
+const NARROW_LABELS = 5;  // the confusion matrices of more labels need the whole width
 const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows", "of"]);
 
 export async function view({ parameters: [name, number_], signal }) {
@@ -27,7 +29,7 @@ export async function view({ parameters: [name, number_], signal }) {
   return [
     top(version),
     figures(version),
-    h("div", { class: "columns" }, confusionCard(version, reports, examples, signal), perLabelCard(version)),
+    h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, confusionCard(version, reports, examples, signal), perLabelCard(version)),
     examples,
     calibrationPart(version, calibration),
     evaluationCard(version, reports, signal),
@@ -39,8 +41,8 @@ export async function view({ parameters: [name, number_], signal }) {
 }
 
 function top(version) {
-  const aliases = version.aliases.map((alias) => tag(`@${alias}`));
-  return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${version.architecture}`, aliases),
+  const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
+  return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
@@ -77,7 +79,7 @@ function confusionCard(version, reports, examples, signal) {
   if (!part?.confusion_matrix) return null;
   return card("Confusions", later(reports, (list) => [
     confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => evidence(examples, list, { truth, predicted }, signal)),
-    h("p", { class: "small muted" }, list.length ? "Rows: true labels. Columns: predicted labels. Select a cell to see its examples from the newest evaluation." : "Rows: true labels. Columns: predicted labels. Evaluate the version on a file below to open the examples of each cell.")]));
+    h("p", { class: "small muted" }, `Counts of the ${splitOf(version)} rows. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see its examples from the newest evaluation." : "Evaluate the version on a file below to open the examples of each cell.")]));
 }
 
 function perLabelCard(version) {
@@ -100,12 +102,12 @@ function evaluationCard(version, reports, signal) {
     toast("The evaluation is queued");
     location.hash = `#/evaluations/${made.id}`;
   };
-  fileSelect(signal).then((control) => choice.append(control ? h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => control.value)))
+  fileSelect(signal).then((control) => choice.append(control ? h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => chosen(control))))
     : h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."))).catch(() => {});
   const columns = [
-    { name: "Evaluation", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
-    { name: "Against", cell: (e) => e.against_version || "–" },
-    { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", narrow: false, cell: (e) => when(e.finished_at) },
+    { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
+    { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
+    { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
   ];
   return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), choice,
     later(reports, (list) => table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." })));
@@ -119,9 +121,9 @@ function resultOf(report) {
 function dataOf(version, training) {
   const report = training?.data?.report;
   if (!report) return version.labels.length ? [h("p", { class: "muted" }, `${number(version.labels.length)} labels: `, version.labels.slice(0, 30).join(", "))] : empty("This version has no data report.");
-  const rows = Object.entries(report.rows || {}).map(([split, count]) => stat(title(split), compact(count), "rows"));
+  const rows = inOrder(report.rows || {}).map(([split, count]) => stat(title(split), compact(count), count === 1 ? "row" : "rows"));
   const repeats = Object.values(report.duplicates || {}).reduce((a, b) => a + b, 0);
-  return [h("div", { class: "stats" }, rows, repeats ? stat("Repeated", compact(repeats), "rows") : null, report.conflicting_labels ? stat("Contradictory", compact(report.conflicting_labels), "inputs with two labels") : null),
+  return [h("div", { class: "stats" }, rows, repeats ? stat("Duplicates", compact(repeats), repeats === 1 ? "row" : "rows") : null, report.conflicting_labels ? stat("Contradictory", compact(report.conflicting_labels), "inputs with two labels") : null),
     h("div", { class: "columns" }, labelBars(report.labels), lengthBars(report.length_histogram)), remarks(report.remarks || [])];
 }
 

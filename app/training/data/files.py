@@ -63,8 +63,8 @@ class Source:
     """A data file.
 
     `filename` is the file's name in messages; `param` is the request field that names the file. `remarks` collects the
-    decisions and anomalies to report. `settled` stores decisions that require a pass over the file, such as the dialect
-    of a table, for use in later passes.
+    decisions and anomalies to report. `settled` stores decisions that require a pass over the file, such as a
+    table's delimiters, for use in later passes.
     """
 
     path: Path

@@ -37,7 +37,7 @@ MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
 MOST_CELLS = 10**8  # empty cells are counted too
 MIDNIGHT = time(0)
 
-Row = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
+SheetRow = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
 
 
 def is_workbook(source: Source) -> bool:
@@ -83,7 +83,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
-def _names(source: Source, rows: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
+def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterator[SheetRow]]:
     """Return the column names, and the rows after the header. A title before the header is not read."""
     sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
     if not sample:
@@ -121,7 +121,7 @@ def _whole(value: Any) -> Any:
 
 
 @contextmanager
-def _rows(source: Source) -> Iterator[Iterator[Row]]:
+def _rows(source: Source) -> Iterator[Iterator[SheetRow]]:
     with seekable(source) as content, _opened(content) as file:
         _check_sizes(source, file)
         try:
@@ -164,7 +164,7 @@ def _first_sheet(source: Source, book: Any) -> Any:
     return first
 
 
-def _stream(source: Source, sheet: Any) -> Iterator[Row]:
+def _stream(source: Source, sheet: Any) -> Iterator[SheetRow]:
     """Yield the rows of the sheet. Raises BadData if a row cannot be read, or if there are too many cells."""
     rows = sheet.iter_rows(values_only=True)
     cells = number = 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from app import engine as engine_code
+from app.api.native import metrics
 from app.wire import engine as wire
 from tests.api.clients import Call, gauges, leave_after_sending, post
 from tests.fakes import FakeEngine
@@ -99,6 +103,17 @@ def test_every_metric_is_present_after_requests(served: httpx.Client, name: str)
     assert values, name
     if name.endswith(("_count", "_total", "_info", "_slots", "allocated_bytes")):
         assert sum(values.values()) > 0, name
+
+
+def test_every_counter_of_the_engine_has_its_own_help(served: httpx.Client) -> None:
+    """Checks the counters that these requests have created, and those that the engine's code names."""
+    help_texts = [line for line in served.get("/metrics").text.splitlines() if line.startswith("# HELP")]
+    assert not [line for line in help_texts if line.endswith(metrics.UNKNOWN_COUNTER)]
+    sources = "".join(path.read_text() for path in Path(engine_code.__path__[0]).glob("*.py"))
+    keys = set(re.findall(r'\.add\(f?"([a-z_{}]+)"', sources)) - {"{name}_sum"}  # part of a histogram
+    meanings = {key: metrics.counter_meaning(key) for key in keys}
+    assert len(keys) > 20 and metrics.UNKNOWN_COUNTER not in meanings.values(), meanings
+    assert len(set(meanings.values())) == len(meanings)
 
 
 def test_counts_of_a_generation(client: httpx.Client) -> None:

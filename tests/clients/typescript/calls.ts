@@ -49,7 +49,10 @@ if (embedded.data[0]?.object !== "embedding") throw new Error("no vector");
 const name = "demo-sentiment-lstm";
 const predicted = got(await client.POST("/predict", { body: { inputs: [["I love this!"]] } }));
 if (!Array.isArray(predicted)) throw new Error("no scores");
-got(await client.POST("/predictions/{name}", { params: { path: { name } }, body: { data: "I love this!" } }));
+const share = got(
+  await client.POST("/predictions/{name}", { params: { path: { name } }, body: { data: "I love this!" } }),
+);
+if (typeof share !== "object" || Array.isArray(share)) throw new Error("no probabilities");
 const inferred = got(
   await client.POST("/v2/models/{name}/infer", {
     params: { path: { name } },

@@ -5,16 +5,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.real import Real
+from tests.api.real import Real, running
 
 ARCHITECTURES = ("rnn", "lstm", "gru", "transformer")
 PROMPT = "grüße 世界 "
 MOST = 48
+MESSAGES = [{"role": "user", "content": PROMPT}]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Real]:
+    """A service that also answers conversations with versions that have no chat template."""
+    with running(tmp_path_factory.mktemp("streams"), _sqlite_template, chat_fallback=True) as service:
+        yield service
 
 
 def ollama(client: httpx.Client, name: str, stop: list[str]) -> Iterator[str]:
@@ -41,6 +50,51 @@ def triton(client: httpx.Client, name: str, stop: list[str]) -> Iterator[str]:
     yield "".join(json.loads(event.removeprefix("data: "))["text_output"] for event in events if event)
 
 
+def hub(client: httpx.Client, name: str, stop: list[str]) -> Iterator[str]:
+    body = {"inputs": PROMPT, "parameters": {"max_new_tokens": MOST, "stop": stop}}
+    [whole] = client.post(f"/models/{name}", json=body).json()
+    yield whole["generated_text"]
+    tokens = events_of(client.post(f"/models/{name}", json={**body, "stream": True}))
+    yield "".join(event["token"]["text"] for event in tokens if not event["token"]["special"])
+    yield tokens[-1]["generated_text"]
+
+
+def chat(client: httpx.Client, name: str, stop: list[str]) -> Iterator[str]:
+    body = {"model": name, "messages": MESSAGES, "max_tokens": MOST, "temperature": 0, "stop": stop}
+    yield client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"]
+    chunks = events_of(client.post("/v1/chat/completions", json={**body, "stream": True}))
+    yield "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def responses(client: httpx.Client, name: str) -> Iterator[str]:
+    body = {"model": name, "input": MESSAGES, "max_output_tokens": MOST, "temperature": 0}
+    yield client.post("/v1/responses", json=body).json()["output"][0]["content"][0]["text"]
+    events = events_of(client.post("/v1/responses", json={**body, "stream": True}))
+    yield "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    yield events[-1]["response"]["output"][0]["content"][0]["text"]
+
+
+def ollama_chat(client: httpx.Client, name: str, stop: list[str]) -> Iterator[str]:
+    body = {"model": name, "messages": MESSAGES, "options": {"num_predict": MOST, "temperature": 0, "stop": stop}}
+    yield client.post("/api/chat", json={**body, "stream": False}).json()["message"]["content"]
+    lines = client.post("/api/chat", json=body).text.split("\n")
+    yield "".join(json.loads(line)["message"]["content"] for line in lines if line)
+
+
+def events_of(reply: httpx.Response) -> list[Any]:
+    """The data of all server-sent events that contain JSON."""
+    assert reply.headers["content-type"].startswith("text/event-stream"), reply.text
+    lines = [line.removeprefix("data:").strip() for line in reply.text.split("\n") if line.startswith("data:")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
+def stops_in(text: str) -> tuple[str, list[list[str]]]:
+    """A string in the middle of a text, and lists of stop strings: none, that string, and one that never matches
+    although it begins like the text."""
+    middle = text[4:7]
+    return middle, [[], [middle], [middle[1:] + "never", middle]]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_joined_stream_equals_the_whole_text(real: Real, architecture: str) -> None:
     name = f"streams-{architecture}"
@@ -48,10 +102,23 @@ def test_the_joined_stream_equals_the_whole_text(real: Real, architecture: str) 
     completion: dict[str, Any] = {"model": name, "prompt": PROMPT, "max_tokens": MOST, "temperature": 0}
     with real.api.client() as client:
         text = client.post("/v1/completions", json=completion).json()["choices"][0]["text"]
-        middle = text[4:7]
-        for stop in ([], [middle], [middle[1:] + "never", middle]):
+        middle, stops = stops_in(text)
+        for stop in stops:
             cut = text[: text.index(middle)] if stop else text
             assert set(ollama(client, name, stop)) == set(triton(client, name, stop)) == {cut}
-            assert set(tgi(client, name, stop)) == {cut + (middle if stop else "")}  # TGI includes the stop string
+            included = {cut + (middle if stop else "")}  # TGI includes the stop string
+            assert set(tgi(client, name, stop)) == set(hub(client, name, stop)) == included
         raw = {"data": PROMPT, "max_new_tokens": MOST, "temperature": 0}
         assert client.post(f"/predictions/{name}", json=raw).text == text
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_joined_stream_of_a_conversation_equals_the_whole_reply(real: Real, architecture: str) -> None:
+    name = f"streams-{architecture}"
+    real.serve(name, architecture, context_length=128)
+    with real.api.client() as client:
+        [text] = set(responses(client, name))
+        middle, stops = stops_in(text)
+        for stop in stops:
+            cut = text[: text.index(middle)] if stop else text
+            assert set(chat(client, name, stop)) == set(ollama_chat(client, name, stop)) == {cut}

@@ -17,12 +17,13 @@ import pytest
 import torch
 
 from app.engine import sequence as sequences
+from app.engine.decoder import Decoder
 from app.engine.host import EngineHost
 from app.engine.lanes import Lanes
 from app.engine.limits import StepLimits
 from app.engine.loader import LoadedNetwork
 from app.engine.reply import Counters
-from app.engine.scheduler import Scheduler
+from app.engine.scheduler import BACKGROUND_SHARE, Scheduler
 from app.engine.scorer import Scorer
 from app.engine.sequence import Sequence
 from app.engine.version import assemble
@@ -96,6 +97,48 @@ def test_closing_twice_as_many_scoring_requests_costs_twice_as_much(close: Calla
     assert cost(400) < 2.5 * cost(200)
 
 
+def decoder(requests: int, deadline: float | None = None) -> Decoder:
+    """A decoder with one sequence of a connected peer and many sequences of a disconnected peer.
+
+    Without a deadline, half of the sequences have a slot.
+    """
+    part, _ = b.decoder(b.network(b.config("rnn")), slots=requests // 2)
+    part.add(b.PEER, b.generate("mine", [1], max_tokens=20))
+    for i in range(requests):
+        part.add(GONE, b.generate(str(i), [1], deadline=deadline, max_tokens=20))
+    if deadline is None:
+        part.step()
+        assert len(part.scheduler.running) == requests // 2
+    return part
+
+
+def abort_sequences(part: Decoder) -> None:
+    for i in range(len(part.open) - 1):
+        part.abort(GONE, str(i))
+
+
+@pytest.mark.parametrize(
+    "close",
+    [
+        lambda part: part.forget({GONE}.__contains__),
+        abort_sequences,
+        lambda part: part.fail_all("unavailable", "the engine is stopping"),
+        Decoder.step,
+    ],
+    ids=["forget", "abort", "fail", "deadline"],
+)
+def test_closing_twice_as_many_sequences_costs_twice_as_much(close: Callable[[Decoder], object]) -> None:
+    def cost(requests: int) -> int:
+        with torch.inference_mode():
+            part = decoder(requests, deadline=time.time() - 1 if close is Decoder.step else None)
+            count = calls(lambda: close(part))
+        assert all(sequence.id == "mine" for sequence in part.open.values())
+        assert part.scheduler.queued + len(part.scheduler.running) == len(part.open)
+        return count
+
+    assert cost(400) < 2.5 * cost(200)
+
+
 class Compared(Sequence):
     """A sequence whose comparisons are Python calls, so that searches in a list are counted."""
 
@@ -105,8 +148,8 @@ class Compared(Sequence):
         return self is other
 
 
-def make(length: int, kind: type[Sequence] = Sequence) -> Sequence:
-    message = wire.Generate("x", "d", "p", [1] * length, wire.SamplingParams(max_tokens=4))
+def make(length: int, kind: type[Sequence] = Sequence, background: bool = False) -> Sequence:
+    message = wire.Generate("x", "d", "p", [1] * length, wire.SamplingParams(max_tokens=4), background=background)
     admitted = sequences.admit(message, b"", 10_000, None)
     if kind is Compared:
         return Compared(b"", "x", admitted.prompt, admitted.params, 0, None, 4, frozenset())
@@ -125,6 +168,18 @@ def test_removing_twice_as_many_waiting_sequences_costs_twice_as_much() -> None:
                 scheduler.remove(row)
 
         return calls(work)
+
+    assert cost(400) < 2.5 * cost(200)
+
+
+def test_admitting_twice_as_many_background_sequences_costs_twice_as_much() -> None:
+    def cost(count: int) -> int:
+        scheduler = Scheduler(BACKGROUND_SHARE * count, 16)
+        for _ in range(count):
+            scheduler.add(make(1, background=True))
+        made = calls(scheduler.admit)
+        assert len(scheduler.running) == count
+        return made
 
     assert cost(400) < 2.5 * cost(200)
 

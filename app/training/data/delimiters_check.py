@@ -1,4 +1,4 @@
-"""Reads a whole table in one dialect, and counts the rows that do not conform to it."""
+"""Reads a whole table with one set of delimiters, and counts the rows that do not conform to it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from app.training.data import files
 from app.training.data.column_values import ColumnValues
+from app.training.data.delimiters import Delimiters, is_stray_line_end, split_record, table_lines
 from app.training.data.files import Source
-from app.training.data.table_dialect import TableDialect, is_stray_line_end, split_record, table_lines
 
 TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _SUSPECTS = 1000  # the maximum number of suspects that are kept
@@ -32,8 +32,8 @@ class _Suspect(NamedTuple):
 
 
 @dataclass(slots=True)
-class DialectTrial:
-    """Statistics from reading a table in one dialect."""
+class DelimitersCheck:
+    """Statistics from reading a table with one set of delimiters."""
 
     failed: bool = False  # the quoting is malformed
     rows: int = 0
@@ -56,15 +56,15 @@ class DialectTrial:
         return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
 
 
-def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
-    """Read the whole table in the given dialect. Sets `failed` in the result if there are malformed quotes."""
-    trial = DialectTrial()
+def check_delimiters(source: Source, delimiters: Delimiters) -> DelimitersCheck:
+    """Read the whole table with the given delimiters. Sets `failed` in the result if there are malformed quotes."""
+    check = DelimitersCheck()
     record: list[str] = []
-    size, last = 0, dialect.first_line - 1
+    size, last = 0, delimiters.first_line - 1
 
     def feed() -> Iterator[str]:
         nonlocal size, last
-        for number, line in table_lines(source, dialect):
+        for number, line in table_lines(source, delimiters):
             size, last = (size if record else 0) + len(line), number
             record.append(line)
             if size > files.RECORD_BYTES:
@@ -72,31 +72,33 @@ def try_dialect(source: Source, dialect: TableDialect) -> DialectTrial:
             yield line
 
     width = 0
-    for cells in _rows(dialect, feed(), record, trial):
+    for cells in _rows(delimiters, feed(), record, check):
         if not width:
             width = len(cells)
-            trial.values = ColumnValues(width)
-        _judge(trial, dialect.delimiter, cells, record, width, last)
+            check.values = ColumnValues(width)
+        _judge(check, delimiters.delimiter, cells, record, width, last)
         record.clear()
-    return trial
+    return check
 
 
-def _rows(dialect: TableDialect, lines: Iterator[str], record: list[str], trial: DialectTrial) -> Iterator[list[str]]:
-    """Yield the cells of each row. Ends at malformed quotes, with which the trial has failed.
+def _rows(
+    delimiters: Delimiters, lines: Iterator[str], record: list[str], check: DelimitersCheck
+) -> Iterator[list[str]]:
+    """Yield the cells of each row. Ends at malformed quotes, with which the check has failed.
 
     `record` contains the lines of the current record. A record with a line end of another kind says nothing about the
-    dialect, so only its first row is yielded, and only if it is the header.
+    delimiters, so only its first row is yielded, and only if it is the header.
     """
-    reader = dialect.reader(lines)
+    reader = delimiters.reader(lines)
     while True:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            rows = _split(record, dialect) if is_stray_line_end(error) else []
-            trial.failed = not rows
-            if trial.failed:
+            rows = _split(record, delimiters) if is_stray_line_end(error) else []
+            check.failed = not rows
+            if check.failed:
                 return
-            if trial.rows:
+            if check.rows:
                 record.clear()
                 continue
             cells = rows[0]
@@ -105,38 +107,38 @@ def _rows(dialect: TableDialect, lines: Iterator[str], record: list[str], trial:
         yield cells
 
 
-def _split(record: list[str], dialect: TableDialect) -> list[list[str]]:
+def _split(record: list[str], delimiters: Delimiters) -> list[list[str]]:
     """Return the rows of a record with line ends of several kinds, or an empty list if its quotes are malformed."""
     try:
-        return split_record("".join(record), dialect)
+        return split_record("".join(record), delimiters)
     except csv.Error:
         return []
 
 
-def _judge(trial: DialectTrial, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the trial with one record, whose last line is line `last`."""
-    trial.rows += 1
-    if trial.rows > 1 and len(record) == 1:  # the first record is the header
-        trial.values.add(cells)
+def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
+    """Update the check with one record, whose last line is line `last`."""
+    check.rows += 1
+    if check.rows > 1 and len(record) == 1:  # the first record is the header
+        check.values.add(cells)
     if len(cells) != width and any(map(str.strip, chain(cells[width:], cells if len(cells) < width else ()))):
-        trial.wrong += 1
+        check.wrong += 1
     if len(record) == 1:
         if '"' not in record[0]:
             if "" in cells:
-                trial.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
+                check.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
             return
     else:
         first = last - len(record) + 1
-        rows = sum(_is_row(line, delimiter, width, trial.empty_columns) for line in record)
-        trial.joined, trial.alone = trial.joined + len(record), trial.alone + rows
-        trial.first_joined = trial.first_joined or first
-        if rows == len(record) and len(trial.suspects) < _SUSPECTS:
+        rows = sum(_is_row(line, delimiter, width, check.empty_columns) for line in record)
+        check.joined, check.alone = check.joined + len(record), check.alone + rows
+        check.first_joined = check.first_joined or first
+        if rows == len(record) and len(check.suspects) < _SUSPECTS:
             is_clear = delimiter in TRUSTED or len(record) > 2
-            trial.suspects.append(_Suspect(first, None if is_clear else _cells(record, delimiter)))
+            check.suspects.append(_Suspect(first, None if is_clear else _cells(record, delimiter)))
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
         blanks = _blanks_before_quotes("".join(record), delimiter)
-        trial.blanks += blanks
-        trial.first_blanks = trial.first_blanks or last * bool(blanks)
+        check.blanks += blanks
+        check.first_blanks = check.first_blanks or last * bool(blanks)
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:

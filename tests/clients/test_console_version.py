@@ -1,0 +1,70 @@
+"""The page of a version: its confusions, and the threshold for a limit on wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.serving import Api, Shelf
+
+LABELS = ("negative", "neutral", "positive")
+MATRIX = [[25, 3, 17], [14, 20, 1], [0, 23, 37]]
+FIGURES = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
+METRICS = {"rows": 140, "accuracy": 0.89, "per_class": dict.fromkeys(LABELS, FIGURES), "confusion_matrix": MATRIX}
+RISK = [
+    {"score": 0.9, "answered": 0.2, "errors": 0.0, "bound": 0.045},
+    {"score": 0.81234567, "answered": 0.5, "errors": 0.01, "bound": 0.02},
+    {"score": 0.5, "answered": 1.0, "errors": 0.11, "bound": 0.15},
+]
+BINS = [{"rows": 70, "confidence": 0.6, "accuracy": 0.7}, {"rows": 70, "confidence": 0.95, "accuracy": 0.97}]
+CALIBRATION = {"rows": 140, "method": "apart", "confidence": 0.975, "after": {"ece": 0.04, "bins": BINS}, "risk": RISK}
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(params=[(1280, "light"), (380, "dark")], ids=["light", "narrow-dark"])
+def page(browser: Browser, api: Api, shelf: Shelf, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page of a version with metrics and a calibration."""
+    shelf.put("mood", labels=LABELS, metrics={"validation": METRICS})
+    width, scheme = request.param
+
+    def calibrated(route: Route) -> None:
+        version: dict[str, Any] = route.fetch().json()
+        version["files"]["calibration.json"] = {"size": 1, "sha256": "0" * 64}
+        route.fulfill(json=version)
+
+    with visit(browser, api.url, width=width, scheme=scheme) as visitor:
+        visitor.page.route("**/v1/registry/models/mood/versions/1", calibrated)
+        visitor.page.route("**/files/calibration.json", lambda route: route.fulfill(json=CALIBRATION))
+        yield visitor.open("models/mood/1")
+
+
+def read(page: Page, heading: str) -> str:
+    card = page.locator("section.card", has=page.get_by_role("heading", name=heading, exact=True))
+    return card.inner_text().replace("\u202f", " ")
+
+
+def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Threshold for answers")).to_be_visible()
+    expect(page.get_by_role("heading", name="Most frequent confusions")).to_be_visible()
+    assert "positive answered as neutral – 23 rows, 38.3 % of 60" in read(page, "Confusions")
+    limit = page.get_by_label("Wrong answers at most")
+    limit.fill("2")
+    assert "With 97.5 % confidence, at most 2.0 % of the answers are wrong" in read(page, "Threshold for answers")
+    assert '"abstain_below": 0.812345' in read(page, "Threshold for answers")  # rounded down: the row itself is kept
+    limit.fill("1")
+    assert "the true share may be up to 2.0 %" in read(page, "Threshold for answers")
+    limit.press("Shift+Tab")
+    page.keyboard.press("ArrowLeft")  # the slider: another threshold, to which the note does not apply
+    assert "true share" not in read(page, "Threshold for answers") and limit.input_value() == ""
+    assert '"abstain_below": 0.5' in read(page, "Threshold for answers")
+    assert serious_problems(page) == []
