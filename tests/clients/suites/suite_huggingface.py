@@ -28,9 +28,9 @@ def scores(entries: Any) -> dict[str, float]:
     return {entry.label: entry.score for entry in entries}
 
 
-def matches(found: dict[str, float], model: str, value: Any) -> bool:
+def matches(actual: dict[str, float], model: str, value: Any) -> bool:
     expected = classified(model, value)
-    return found.keys() == expected.keys() and all(math.isclose(found[k], expected[k], abs_tol=1e-6) for k in found)
+    return actual.keys() == expected.keys() and all(math.isclose(actual[k], expected[k], abs_tol=1e-6) for k in actual)
 
 
 def unit(vectors: Any, rows: int) -> bool:
@@ -89,22 +89,22 @@ for model in CHATS:
 calls.works(
     "text_classification",
     lambda: scores(client("departments").text_classification(COMPLAINT)),
-    lambda found: max(found, key=found.__getitem__) == "billing" and matches(found, "departments", COMPLAINT),
+    lambda actual: max(actual, key=actual.__getitem__) == "billing" and matches(actual, "departments", COMPLAINT),
 )
 calls.works(
     "text_classification, top_k",
     lambda: scores(client("departments").text_classification(COMPLAINT, top_k=1)),
-    lambda found: [*found] == ["billing"],
+    lambda actual: [*actual] == ["billing"],
 )
 calls.works(
     "text_classification, multilabel",
     lambda: scores(client("tickets").text_classification(CRASH)),
-    lambda found: found["bug"] > 0.5 > found["billing"] and matches(found, "tickets", CRASH),
+    lambda actual: actual["bug"] > 0.5 > actual["billing"] and matches(actual, "tickets", CRASH),
 )
 calls.works(
     "AsyncInferenceClient: text_classification",
     lambda: scores(asyncio.run(asynchronous("departments").text_classification(COMPLAINT))),
-    lambda found: matches(found, "departments", COMPLAINT),
+    lambda actual: matches(actual, "departments", COMPLAINT),
 )
 calls.works(
     "feature_extraction",
@@ -114,7 +114,7 @@ calls.works(
 calls.works(
     "sentence_similarity",
     lambda: client("departments").sentence_similarity(COMPLAINT, [COMPLAINT, CRASH]),
-    lambda found: math.isclose(found[0], 1, abs_tol=1e-3) and found[1] < found[0],
+    lambda actual: math.isclose(actual[0], 1, abs_tol=1e-3) and actual[1] < actual[0],
 )
 calls.refused(
     "feature_extraction, normalize=False",
@@ -127,6 +127,6 @@ calls.refused(
 calls.works(
     "text_classification, numbers",
     lambda: scores(client("waves").text_classification([WAVE])),
-    lambda found: max(found, key=found.__getitem__) == "fast" and matches(found, "waves", WAVE),
+    lambda actual: max(actual, key=actual.__getitem__) == "fast" and matches(actual, "waves", WAVE),
 )
 calls.report()

@@ -45,11 +45,11 @@ def unit(vector: list[float]) -> bool:
 def until(condition: Callable[[Any], bool], retrieve: Callable[[], Any]) -> Any:
     """Retrieve an object until it satisfies the condition. Raises TimeoutError after SECONDS."""
     end = time.monotonic() + SECONDS
-    while not condition(found := retrieve()):
+    while not condition(actual := retrieve()):
         if time.monotonic() > end:
-            raise TimeoutError(f"still {found.status} after {SECONDS:g} s")
+            raise TimeoutError(f"still {actual.status} after {SECONDS:g} s")
         time.sleep(0.2)
-    return found
+    return actual
 
 
 async def asynchronous(model: str) -> tuple[list[str], list[float]]:
@@ -197,7 +197,7 @@ calls.works(
 calls.works(
     "fine_tuning.jobs.checkpoints.list",
     lambda: [(c.step_number, c.fine_tuning_job_id) for c in jobs.checkpoints.list(short.id)],
-    lambda found: found[0] == (4, short.id),
+    lambda actual: actual[0] == (4, short.id),
 )
 calls.works(
     "models.delete",
@@ -258,8 +258,8 @@ def cancel_batch() -> Any:
 def right_vector(line: Any) -> bool:
     """Whether an output line has the vector that the route returns."""
     expected = client.embeddings.create(model="departments", input=COMPLAINT).data[0].embedding
-    found = line["response"]["body"]["data"][0]["embedding"]
-    return all(math.isclose(*pair, abs_tol=1e-4) for pair in zip(found, expected, strict=True))
+    actual = line["response"]["body"]["data"][0]["embedding"]
+    return all(math.isclose(*pair, abs_tol=1e-4) for pair in zip(actual, expected, strict=True))
 
 
 calls.works(

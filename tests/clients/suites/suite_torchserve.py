@@ -23,42 +23,42 @@ def predicted(model: str, **options: Any) -> Any:
     return sent("POST", f"/predictions/{model}", **options).json()
 
 
-def matches(found: dict[str, float], model: str, value: Any) -> bool:
+def matches(actual: dict[str, float], model: str, value: Any) -> bool:
     expected = classified(model, value)
-    return found.keys() == expected.keys() and all(math.isclose(found[k], expected[k], abs_tol=1e-6) for k in found)
+    return actual.keys() == expected.keys() and all(math.isclose(actual[k], expected[k], abs_tol=1e-6) for k in actual)
 
 
 calls.works(
     "POST /predictions, raw text",
     lambda: predicted("departments", data=COMPLAINT.encode(), headers={"content-type": "text/plain"}),
-    lambda found: next(iter(found)) == "billing" and matches(found, "departments", COMPLAINT),
+    lambda actual: next(iter(actual)) == "billing" and matches(actual, "departments", COMPLAINT),
 )
 calls.works(
     "POST /predictions, form",
     lambda: predicted("departments/1.0", files={"data": ("a.txt", COMPLAINT.encode())}),
-    lambda found: matches(found, "departments", COMPLAINT),
+    lambda actual: matches(actual, "departments", COMPLAINT),
 )
 calls.works(
     "PUT /predictions, raw text",
     lambda: sent("PUT", "/predictions/departments", data=COMPLAINT.encode()).json(),
-    lambda found: matches(found, "departments", COMPLAINT),
+    lambda actual: matches(actual, "departments", COMPLAINT),
 )
 calls.works(
     "POST /predictions, instances",
     lambda: predicted("departments", json={"instances": [{"data": COMPLAINT}, {"data": CRASH}]})["predictions"],
-    lambda found: (
-        len(found) == 2 and matches(found[0], "departments", COMPLAINT) and matches(found[1], "departments", CRASH)
+    lambda actual: (
+        len(actual) == 2 and matches(actual[0], "departments", COMPLAINT) and matches(actual[1], "departments", CRASH)
     ),
 )
 calls.works(
     "POST /predictions, multilabel",
     lambda: predicted("tickets", json={"data": CRASH}),
-    lambda found: found["bug"] > 0.5 > found["billing"] and matches(found, "tickets", CRASH),
+    lambda actual: actual["bug"] > 0.5 > actual["billing"] and matches(actual, "tickets", CRASH),
 )
 calls.works(
     "POST /predictions, numbers",
     lambda: predicted("waves", json={"data": [WAVE]})[0],
-    lambda found: next(iter(found)) == "fast" and matches(found, "waves", WAVE),
+    lambda actual: next(iter(actual)) == "fast" and matches(actual, "waves", WAVE),
 )
 for model in CHATS:
     calls.works(
