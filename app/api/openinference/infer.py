@@ -17,6 +17,7 @@ from app.api.http.presence import attended
 from app.api.http.replies import answer_headers
 from app.api.http.sampling_fields import masked
 from app.api.http.services import services_of
+from app.api.http.vectors import INLINE
 from app.api.openapi.describe import reads, replies
 from app.api.openinference import outputs, signature
 from app.api.openinference.bodies import parameters_of, read_body
@@ -30,7 +31,6 @@ from app.inference.versions import ResolvedVersion
 
 router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 InferAnswer = tuple[list[outputs.OutputValues], dict[str, str]]  # the outputs, and the headers of the reply
-INLINE = 4000  # maximum number of values in a reply that is encoded on the event loop rather than in a worker thread
 _REPLIES = replies(InferReply, REPLY)
 _REPLIES[200]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
 _DOCS: dict[str, Any] = {
