@@ -149,6 +149,19 @@ def test_pairs_and_generated_text(client: InferenceServerClient, shelf: Shelf) -
     assert [text.decode() for text in texts] == ["ab" * 8, "c" * 16]
 
 
+def test_the_parameters_of_generated_texts(client: InferenceServerClient, engine: FakeEngine) -> None:
+    def continued(**parameters: Any) -> list[str]:
+        result = client.infer("echo", [text_input(["abcd", "xy"], "text_input")], parameters=parameters)
+        return [text.decode() for text in result.as_numpy("text_output")]
+
+    assert continued(max_tokens=3, temperature=0, top_k=4, seed=7) == ["abc", "xyx"]
+    sent = [message.params for message in engine.received if isinstance(message, wire.Generate)]
+    assert {(params.max_tokens, params.temperature, params.top_k) for params in sent} == {(3, 0, 4)}
+    assert continued(max_tokens=6, stop="ca") == ["abcdab", "xyxyxy"] and continued(max_tokens=6, stop="da")[0] == "abc"
+    with pytest.raises(InferenceServerException, match=r"parameters: .*max_tokens"):
+        continued(max_tokens=0)
+
+
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_bodies_may_be_compressed(client: InferenceServerClient, algorithm: str) -> None:
     result = client.infer(
