@@ -10,6 +10,7 @@ from app.training.data.label_forms import looks_like_list, split_labels, to_labe
 from app.wording import counted
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
+_COMPOUND = {"#": "'#'", "/": "'/'", "+": "'+'", " & ": "'&'"}  # delimiters that are also common within labels
 _RECURRING = 0.8  # the minimum share of parts that also occur as labels in other cells
 
 
@@ -21,6 +22,7 @@ def settle_lists(column: LabelColumn) -> None:
         _split_joined(column)
     else:
         _warn_of_lists(column)
+    _warn_of_compounds(column)
 
 
 def _infer_task(column: LabelColumn) -> None:
@@ -116,3 +118,22 @@ def _warn_of_lists(column: LabelColumn) -> None:
             f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell is read as one label"
         )
         column.remark("delimiters", message + several, joined, "warn")
+
+
+def _warn_of_compounds(column: LabelColumn) -> None:
+    """Warn about labels whose parts are all labels of other rows, such as a#b, which doccano writes."""
+    several = "set the task (task) to multilabel, and " * (column.task != "multilabel") + "separate them with |"
+    for delimiter, name in _COMPOUND.items():
+        if joined := _compounds(column, delimiter):
+            message = (
+                f"labels such as {shown(column.cells[joined[0]][0])} contain {name} between labels of other rows, "
+            )
+            message += f"and each cell is read as one label; if these are several labels, {several}"
+            column.remark("compound_labels", message, joined, "warn")
+
+
+def _compounds(column: LabelColumn, delimiter: str) -> list[int]:
+    """Return the indices of the cells that consist of labels of other cells and this delimiter."""
+    labels = set().union(*column.cells)
+    parts = {index: split_labels(column.cells[index][0], delimiter) for index in _joined(column, delimiter)}
+    return [index for index, names in parts.items() if len(set(names)) > 1 and labels.issuperset(names)]

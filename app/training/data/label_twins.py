@@ -12,6 +12,7 @@ from app.training.data.label_column import LISTED, LabelColumn, listing, shown
 from app.wording import counted
 
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
+_EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # as in 1E3, which spreadsheets write
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
 _DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
@@ -77,5 +78,5 @@ def _skeleton(label: str) -> str:
 
 
 def _number(label: str) -> str:
-    """Return a key that is the same for equal numbers: 7, 007, +7 and 7.0. Any other label gets a separate key."""
-    return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(label) else f"label {label}"
+    """Return a key that is the same for equal numbers: 7, 007, +7, 7.0 and 7E0. Any other label gets a separate key."""
+    return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(_EXPONENT.sub("", label)) else f"label {label}"

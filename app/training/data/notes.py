@@ -22,6 +22,7 @@ SPLIT_OVERRULED = "split_overruled"
 EQUAL_TIMES = "equal_times"
 PLAIN_FEATURES = "plain_features"
 EMPTY_ROWS = "empty_rows"
+REJECTED = "rejected_rows"
 NO_TEXT = "empty"
 NO_COMPLETION = "no_completion"
 TOOL_CALLS = "tool_calls"
@@ -41,7 +42,7 @@ UNREADABLE_PARTS = "unreadable_parts"
 
 EMPTY = frozenset((EMPTY_ROWS, NO_TEXT, NO_COMPLETION))
 # The notes that explain why a row is not used
-LEFT_OUT = EMPTY | {NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
+LEFT_OUT = EMPTY | {REJECTED, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
 
 PLACES = 5  # the maximum number of places of rows that are left out
 
@@ -111,6 +112,12 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "warn",
         "1 row is left out, because it is empty in all columns that are used",
         "{count} rows are left out, because they are empty in all columns that are used",
+    ),
+    REJECTED: (
+        "warn",
+        "1 row is left out, because its annotation was rejected or ignored (answer: reject or ignore, as in Prodigy)",
+        "{count} rows are left out, because their annotations were rejected or ignored (answer: reject or ignore, as "
+        "in Prodigy)",
     ),
     NO_TEXT: ("warn", "1 row without a text is left out", "{count} rows without a text are left out"),
     NO_COMPLETION: ("warn", "1 row without a completion is left out", "{count} rows without a completion are left out"),

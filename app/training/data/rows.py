@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from app.training.data import chat, series
@@ -10,14 +12,16 @@ from app.training.data.cells import CellError, is_plain_list, to_input_text, to_
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
-from app.training.data.files import Record, Selection
+from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
-from app.training.data.notes import EMPTY_ROWS, PLAIN_FEATURES
+from app.training.data.notes import EMPTY_ROWS, PLAIN_FEATURES, REJECTED
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
 
+_ANSWER, _VERDICTS = "answer", ("accept", "reject", "ignore")  # Prodigy's column of verdicts, and its values
+_SAMPLE = 1000  # the number of records that are checked for these values
 _MOST_KEYS = 20  # once there are this many late keys, no more are listed
 ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
@@ -116,15 +120,35 @@ def _read_features(layout: Layout, record: Record) -> Example:
     return Example(record.where, features_TF=features_TF, target=target, split=split, notes=notes)
 
 
+def _rejection(layout: Layout) -> Callable[[Record], bool]:
+    """Return a function that tells whether an annotator rejected or ignored a record, as Prodigy writes it."""
+    is_told = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
+    return lambda record: is_told and record.values.get(_ANSWER) in ("reject", "ignore")
+
+
+def _has_verdicts(source: Source) -> bool:
+    """Whether the column `answer` of the first records has only the values that Prodigy writes."""
+    if "verdicts" not in source.settled:
+        source.settled["verdicts"] = all(answer in _VERDICTS for answer in _first_answers(source))
+    return bool(source.settled["verdicts"])
+
+
+def _first_answers(source: Source) -> Iterator[Any]:
+    with suppress(BadData):  # the pass over all records reports the error
+        for record in islice(READERS[source.format].records(source, Selection()), _SAMPLE):
+            yield _VERDICTS[0] if record.fault else record.values.get(_ANSWER)
+
+
 def _one_by_one(read_example: Callable[[Layout, Record], Example]) -> ShapeReader:
     """Return a reader for a layout shape in which every record is one example."""
 
     def read_rows(layout: Layout, records: Iterator[Record], on_fault: OnFault) -> Iterator[Example]:
+        is_rejected = _rejection(layout)
         for record in records:
             try:
                 with errors_as_faults(layout, record):
-                    is_blank = is_empty(layout, record)
-                    example = Example(record.where, notes=(EMPTY_ROWS,)) if is_blank else read_example(layout, record)
+                    reason = EMPTY_ROWS if is_empty(layout, record) else REJECTED if is_rejected(record) else None
+                    example = Example(record.where, notes=(reason,)) if reason else read_example(layout, record)
             except BadData as error:
                 on_fault(error)
             else:

@@ -18,7 +18,7 @@ _CUT = re.compile(r"(?s:.*)\S(?=[ \n]\S)")
 def pieces(source: Source) -> Iterator[str]:
     """Yield the whole text in pieces of at most `PIECE` + 1 characters."""
     buffer = ""
-    for block in characters(source):
+    for block in _blocks(source):
         buffer += block
         while len(buffer) >= PIECE + 2:  # the two characters after a cut determine whether the cut is possible
             match = _CUT.match(buffer, 0, PIECE + 2)
@@ -43,4 +43,18 @@ def span(source: Source, start: int, end: int) -> Iterator[str]:
 
 def length(source: Source) -> int:
     """Return the number of characters in the text."""
-    return sum(map(len, characters(source)))
+    return sum(map(len, _blocks(source)))
+
+
+def _blocks(source: Source) -> Iterator[str]:
+    """Yield the text in blocks, with line feeds as line ends, so that a model does not learn to write CR LF."""
+    held, is_changed = "", False  # a CR at the end of a block may belong to an LF in the next one
+    for block in characters(source):
+        text = held + block
+        held = "\r" if text.endswith("\r") else ""
+        is_changed |= "\r\n" in text
+        yield text.removesuffix(held).replace("\r\n", "\n")
+    if held:
+        yield held
+    if is_changed:
+        source.remark("line_ends", "has lines that end with CR LF, which are read as LF")

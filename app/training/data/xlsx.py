@@ -24,6 +24,7 @@ from app.training.data.files import (
     check_repeated,
     first_columns,
 )
+from app.training.data.hidden_rows import remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
@@ -132,7 +133,9 @@ def _rows(source: Source) -> Iterator[Iterator[SheetRow]]:
         except Exception as error:  # openpyxl raises errors of many types for a damaged workbook
             raise _unreadable(source, error) from None
         try:
-            yield _stream(source, _first_sheet(source, book))
+            sheet = _first_sheet(source, book)
+            remark_hidden_rows(source, file, sheet)
+            yield _stream(source, sheet)
         finally:
             book.close()
 

@@ -173,7 +173,16 @@ def test_labels_of_one_script_are_not_look_alikes_of_each_other(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "twins", [("7", "007"), ("+7", "7"), ("0", "-0"), ("1", "01", "001"), ("07", "7.0", "beta"), ("1", "1.0", "beta")]
+    "twins",
+    [
+        ("1E3", "1000", "2"),
+        ("7", "007"),
+        ("+7", "7"),
+        ("0", "-0"),
+        ("1", "01", "001"),
+        ("07", "7.0", "beta"),
+        ("1", "1.0", "beta"),
+    ],
 )
 def test_equal_numbers_are_warned_about(twins: tuple[str, ...], tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, [*twins, "12"])

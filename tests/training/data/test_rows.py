@@ -203,3 +203,11 @@ def test_an_object_of_zeros_and_ones_is_read_as_labels_and_told(tmp_path: Path) 
     write(tmp_path, "a.jsonl", '{"text": "x", "label": {"POS": 1, "NEG": 1}}\n')
     with pytest.raises(BadData, match="exactly one of the keys 'POS', 'NEG' must be 1, but 2 are"):
         read(path, "classification")
+
+
+@pytest.mark.parametrize(("other", "left"), [("accept", 2), ("forty-two", 4)])
+def test_rows_that_an_annotator_rejected_are_left_out(other: str, left: int, tmp_path: Path) -> None:
+    answers = ["accept", "reject", "ignore", other]
+    rows = [{"text": f"x{n}", "label": "a", "answer": answer} for n, answer in enumerate(answers)]
+    _, examples = read(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert sum(example.usable for example in examples) == left

@@ -14,7 +14,7 @@ from app.training.data import files
 from app.training.data import text as text_file
 from app.training.data.detection import detect
 from tests.training import runs
-from tests.training.data.tables import write
+from tests.training.data.tables import detected, remarks_of, write
 
 
 @settings(max_examples=50)
@@ -41,3 +41,11 @@ def test_pieces_have_the_tokens_of_the_whole_text(tmp_path: Path, monkeypatch: p
     assert [id_ for ids in tokenizer.encode_batch(pieces) for id_ in ids] == tokenizer.encode(text)
     glued = detect(write(tmp_path, "b.txt", text.replace("\n", " ").replace("  ", " ")), "b.txt")
     assert max(map(len, text_file.pieces(glued))) <= 102
+
+
+@pytest.mark.parametrize("block", [1 << 16, 3, 2])
+def test_line_ends_of_windows_become_line_feeds(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_BLOCK", block)
+    source = detected(write(tmp_path, "a.txt", "one\r\ntwo\r\r\nthree\r\n\r\nend\r"))
+    assert "".join(text_file.pieces(source)) == "one\ntwo\r\nthree\n\nend\r"
+    assert text_file.length(source) == 20 and "read as LF" in remarks_of(source)["line_ends"]
