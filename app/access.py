@@ -13,7 +13,7 @@ PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
 SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # operator includes the others
 SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # variables whose values are never displayed
-Network = IPv4Network | IPv6Network
+IPNetwork = IPv4Network | IPv6Network
 NAME_LIMIT = 128  # the maximum length of the name of a key, in characters
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
@@ -79,7 +79,7 @@ def origins(text: str, has_keys: bool) -> tuple[str, ...]:
     return parts
 
 
-def networks(text: str) -> tuple[Network, ...]:
+def networks(text: str) -> tuple[IPNetwork, ...]:
     """Parse the setting `webhook_networks`. Raises SettingError for a malformed network."""
     parts = filter(None, (part.strip() for part in text.split(",")))
     try:

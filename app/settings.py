@@ -26,7 +26,7 @@ REFUSED = 2  # exit status of a program that rejects its settings or arguments; 
 # Linux), and the file name takes up to 25 of them.
 SOCKET_PATH_LIMIT = 78
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
+PortNumber = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The settings of a process, each read from the environment variable `OSTINATO_<NAME>`."""
 
     host: Annotated[str, _help("address that the API binds to; without API keys, loopback only")] = "127.0.0.1"
-    port: Annotated[Port, _help("port of the API; 0 chooses a free port")] = 8000
+    port: Annotated[PortNumber, _help("port of the API; 0 chooses a free port")] = 8000
     api_processes: Annotated[Positive, _help("number of API processes, which share the port")] = 1
     data_dir: Annotated[str, _help("folder for the database, blobs, caches and runs")] = "./ostinato-data"
     database_url: Annotated[str, _help("SQLAlchemy URL of the database; empty: SQLite in the data folder")] = ""
@@ -217,7 +217,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return access.origins(self.allowed_origins, bool(self.api_keys))
 
     @property
-    def networks(self) -> tuple[access.Network, ...]:
+    def networks(self) -> tuple[access.IPNetwork, ...]:
         """The networks that webhooks may be sent to. Raises SettingError if the setting is invalid."""
         return access.networks(self.webhook_networks)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 BLOCK = 256  # positions computed at once; this keeps the float64 intermediates small, however large the table is
 BASE = 10_000.0
-Table = tuple[Tensor, Tensor]
+AngleTable = tuple[Tensor, Tensor]
 
 
 class Angles:
@@ -29,9 +29,9 @@ class Angles:
         self._width, self._base, self._scaling = width, base, scaling
         # The tables are neither parameters nor buffers, because parameters and buffers are allocated without values,
         # loaded from a file and converted to another dtype.
-        self._tables: dict[tuple[torch.device, torch.dtype], Table] = {}
+        self._tables: dict[tuple[torch.device, torch.dtype], AngleTable] = {}
 
-    def up_to(self, reach: int, like: Tensor) -> Table:
+    def up_to(self, reach: int, like: Tensor) -> AngleTable:
         """Return (sines, cosines), each (P, width / 2) with P >= `reach`, with the device and dtype of `like`."""
         key = (like.device, like.dtype)
         table = self._tables.get(key)

@@ -12,7 +12,7 @@ from models.config import ModelConfig
 from models.kernels import reference
 from models.kernels.port import KernelLayer, Kernels, Product
 
-Cache = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
+KeysAndValues = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
 
 _ACTIVATIONS = {
     "swiglu": "silu",
@@ -106,7 +106,7 @@ class Attention(KernelLayer):
         )
         self._bound: tuple[Product, Product] | None = None
 
-    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: KeysAndValues | None) -> Tensor:
         """Return output_BTD.
 
         With a cache, new keys and values are added to the cache, and queries attend to its contents.
@@ -228,7 +228,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_mlp = norm(config), norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: KeysAndValues | None) -> Tensor:
         """Return hidden_BTD. `cache` contains the keys and values of earlier steps, and is written in place."""
         if self.norm_first:
             x_BTD = x_BTD + self.dropout(self.attention(self.norm_attention(x_BTD), plan, cache))

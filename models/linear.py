@@ -21,9 +21,11 @@ class LinearClassifier(nn.Module):
         scores_BC: Tensor = self.ngrams(inputs, lengths_B)
         return scores_BC
 
-    def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
+    def outputs(
+        self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True, host: tuple[Tensor, Tensor] | None = None
+    ) -> list[Tensor]:
         """Return a list that contains only the output. Has the same interface as `Classifier.outputs`."""
-        return [self(inputs, lengths_B)]
+        return [self(*(host or (inputs, lengths_B)))]
 
     def combine(self, outputs: list[Tensor]) -> Tensor:
         """Return the only output. Has the same interface as `Classifier.combine`."""

@@ -14,13 +14,15 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import ModelConfig
+from models.transfer import copy_to
 
 _CHARACTERS, _WORDS = 0, 1  # the two halves of the table, each with its own buckets and its own normalisation
 _BASE = 0x9E3779B97F4A7C15  # an odd number, so it has an inverse modulo 2^64
@@ -32,8 +34,10 @@ class Ngrams(nn.Module):
     """Computes scores (B, C) from the n-grams of each row.
 
     `weight` has one row per bucket, and `idf` has one inverse document frequency per bucket. `bind_tokens` must be
-    called once before the first forward pass. The n-grams are counted on the host, which therefore waits for token ids
-    that are on an accelerator.
+    called once before the first forward pass.
+
+    The n-grams are counted and weighted on the host, so `idf` stays there when the network is moved to an accelerator.
+    The host waits for the accelerator only if the token ids or the lengths are on it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -48,17 +52,25 @@ class Ngrams(nn.Module):
         """Set the bytes of each token: `pieces[id]` contains the bytes that the token adds to a text."""
         self._pieces = pieces
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move or convert the parameters, as `to` does, but leave `idf` on the host."""
+        idf_N = self.idf.data
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.idf.device.type != "cpu":
+            self.idf = nn.Parameter(idf_N.to(self.idf.dtype), requires_grad=False)
+        return self
+
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Return scores_BC. A row's scores do not depend on padding or on the other rows in the batch."""
         rows_N, buckets_N, counts_N = self.count(ids_BT, lengths_B)
         offsets_B, weights_N = self._weigh(rows_N, buckets_N, counts_N, len(ids_BT))
         device = self.weight.device
         scores_BC = functional.embedding_bag(
-            buckets_N.to(device),
+            copy_to(buckets_N, device),
             self.weight,
-            offsets_B.to(device),
+            copy_to(offsets_B, device),
             mode="sum",
-            per_sample_weights=weights_N.to(device, self.weight.dtype),
+            per_sample_weights=copy_to(weights_N.to(self.weight.dtype), device),
             sparse=self.training,
         )
         return scores_BC + self.bias
@@ -103,7 +115,7 @@ class Ngrams(nn.Module):
 
         In each row, the weights of character n-grams and those of word n-grams are scaled to unit L2 norm separately.
         """
-        idf_N = self.idf.index_select(0, buckets_N.to(self.idf.device)).cpu().float()
+        idf_N = self.idf.index_select(0, buckets_N).float()
         weights_N = counts_N.float().log_().add_(1.0).mul_(idf_N)
         families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)  # sorted, like rows and buckets
         edges = torch.searchsorted(families_N, torch.arange(2 * rows + 1))

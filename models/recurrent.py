@@ -22,7 +22,7 @@ from models.kernels.port import KernelLayer, Kernels
 from models.state import State
 
 PIECE_STEPS = 2048  # steps of a whole sequence that are computed without a stop
-Rows = slice | Tensor
+RowIndex = slice | Tensor
 Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) -> new state, output first
 
 
@@ -167,7 +167,7 @@ def _supported_precision(x_BTD: Tensor) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, Rows]]:
+def _segments(steps: list[int], device: torch.device) -> Iterator[tuple[int, int, RowIndex]]:
     """Yield pieces (start, stop, rows): `rows` have real steps from `start` to `stop`, and at least one ends at `stop`.
 
     For steps [3, 1, 3]: (0, 1, all rows), (1, 3, rows 0 and 2). There is one piece per distinct number of steps.

@@ -19,7 +19,8 @@ from models.snapshot import Axes, Layers, Snapshot
 POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
 FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the numbers of slots and positions in the first allocation
 
-Shape = tuple[int, ...]  # the shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width)
+# The shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width).
+SlotShape = tuple[int, ...]
 
 
 class StateFull(ValueError):
@@ -30,7 +31,7 @@ class StateFull(ValueError):
 class _Storage:
     """The tensors shared by a state and its views. Memory is allocated for `rows` slots and `capacity` positions."""
 
-    shapes: tuple[tuple[Shape, ...], ...]
+    shapes: tuple[tuple[SlotShape, ...], ...]
     slots: int
     limit: int | None
     dtype: torch.dtype
@@ -85,7 +86,7 @@ class _Storage:
                 )
         return self.views[start, slots]
 
-    def _grown(self, shape: Shape, old: Tensor | None) -> Tensor:
+    def _grown(self, shape: SlotShape, old: Tensor | None) -> Tensor:
         """Return a tensor of the current size that starts with `old` and is zero elsewhere."""
         sizes = [self.capacity if size == POSITIONS else size for size in shape]
         new = torch.zeros([self.rows, *sizes], dtype=self.dtype, device=self.device)
@@ -115,7 +116,7 @@ class State:
     @classmethod
     def new(
         cls,
-        shapes: Sequence[Sequence[Shape]],
+        shapes: Sequence[Sequence[SlotShape]],
         slots: int,
         *,
         limit: int | None = None,
@@ -177,7 +178,7 @@ class State:
             raise IndexError(f"slots {start} to {start + rows - 1} are out of range for a state of {self.slots} slots")
         return State(self._storage, self._start + start, rows, self._shown)
 
-    def extended(self, *shapes: Shape) -> State:
+    def extended(self, *shapes: SlotShape) -> State:
         """Return an empty state with an additional layer, which has a tensor (slots, *shape) for every shape."""
         own = self._storage
         return State.new([*own.shapes, shapes], self.slots, limit=own.limit, dtype=own.dtype, device=own.device)
@@ -264,5 +265,5 @@ class State:
         positions[index] = position
 
 
-def _cut(tensor: Tensor, shape: Shape, start: int, stop: int) -> Tensor:
+def _cut(tensor: Tensor, shape: SlotShape, start: int, stop: int) -> Tensor:
     return tensor.narrow(shape.index(POSITIONS), start, stop - start) if POSITIONS in shape else tensor

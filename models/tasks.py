@@ -189,14 +189,17 @@ class Classifier(Network):
         """Return logits_BC from ids_BT or x_BTF; for regression, value_B1."""
         return self.combine(self.outputs(inputs, lengths_B))
 
-    def outputs(self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True) -> list[Tensor]:
+    def outputs(
+        self, inputs: Tensor, lengths_B: Tensor, *, branch: bool = True, host: tuple[Tensor, Tensor] | None = None
+    ) -> list[Tensor]:
         """Return the outputs of the network and of its n-gram branch, each with shape (B, C).
 
-        Without a branch, or if `branch` is false, there is only one output.
+        Without a branch, or if `branch` is false, there is only one output. `host` contains `inputs` and `lengths_B` on
+        the host. The branch reads those, so that the host does not wait for the device.
         """
         outputs = [self._scores(inputs, lengths_B)]
         if self.ngrams is not None and branch:
-            outputs.append(self.ngrams(inputs, lengths_B))
+            outputs.append(self.ngrams(*(host or (inputs, lengths_B))))
         return outputs
 
     def combine(self, outputs: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from models import interruption
 from models.angles import Angles
 from models.config import ModelConfig
 from models.interface import Context
-from models.layers import AttentionPlan, Block, Cache, Places, norm
+from models.layers import AttentionPlan, Block, KeysAndValues, Places, norm
 from models.state import POSITIONS, State, StateFull
 
 
@@ -49,7 +49,7 @@ class Transformer(nn.Module):
             context.state.advance(context.steps(x_BTD))
         return hidden_BTD
 
-    def _blocks(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[Cache | None]) -> Tensor:
+    def _blocks(self, x_BTD: Tensor, plan: AttentionPlan, caches: Sequence[KeysAndValues | None]) -> Tensor:
         x_BTD = self.dropout(x_BTD if self.norm_input is None else self.norm_input(x_BTD))
         for block, cache in zip(self.blocks, caches, strict=True):
             interruption.check()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 FILE_LINES, FUNCTION_LINES = 300, 50
 MEDIAN_FILE_LINES, MEDIAN_FUNCTION_LINES = 96, 6  # over all files, the empty __init__.py among them, and all functions
-SHARED_NAMES: dict[str, str] = {}  # public class names that stand for two things -> why
+SHARED_NAMES: dict[str, str] = {}  # names of public classes and types that stand for two things -> why
 UNCLEAR_WORDS = {
     "found",
     "known",
@@ -133,8 +133,24 @@ def test_every_public_class_has_a_docstring() -> None:
     assert [f"{name} {node.name}" for name, node in public_classes() if not ast.get_docstring(node)] == []
 
 
-def test_no_two_public_classes_share_a_name() -> None:
-    names = Counter(node.name for _, node in public_classes())
+def public_types() -> Iterator[tuple[str, str]]:
+    """The names that modules give to types.
+
+    Leaves out type variables, whose scope is a signature, and the options and arguments of commands, which are named
+    after what the user types.
+    """
+    local = r"TypeVar\(|Annotated\[.*typer\.(Option|Argument)\("
+    for module, tree in sources().items():
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                is_public = isinstance(target, ast.Name) and re.fullmatch(r"[A-Z]\w*[a-z]\w*", target.id)
+                if is_public and not re.match(local, ast.unparse(node.value), re.DOTALL):
+                    yield module, ast.unparse(target)
+
+
+def test_no_two_public_classes_or_types_share_a_name() -> None:
+    names = Counter([*(node.name for _, node in public_classes()), *(name for _, name in public_types())])
     assert {name for name, count in names.items() if count > 1} == set(SHARED_NAMES)
 
 

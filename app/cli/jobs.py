@@ -135,6 +135,8 @@ def _show_evaluation(job: dict[str, Any]) -> None:
     ])  # fmt: skip
     if job["report"] is not None:
         print()
+        for warning in job["report"].get("warnings", ()):  # `jobs follow` prints them as events
+            print(f"warning: {warning}")
         print_report(job)
 
 

@@ -24,7 +24,7 @@ COLUMNS = (
 WAITING, REJECTED = "ostinato_num_requests_waiting", "ostinato_rejected_total"
 Every = Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Seconds between two measurements.")]
 Once = Annotated[bool, typer.Option("--once", help="Measure once, print a plain table and exit, as in a pipe.")]
-Work = dict[str, int]
+WorkCounts = dict[str, int]
 
 
 def register(program: typer.Typer) -> None:
@@ -54,12 +54,12 @@ class Reading:
     waiting: float  # admitted requests that wait, in the API process that answered
     rejected: float
 
-    def work(self, pid: int, digest: str) -> Work | None:
+    def work(self, pid: int, digest: str) -> WorkCounts | None:
         """The amount of work done for a version by the engine with this process id."""
         for engine in self.engines:
             for version in engine["versions"] if engine["pid"] == pid else ():
                 if version["digest"] == digest:
-                    work: Work = version["work"]
+                    work: WorkCounts = version["work"]
                     return work
         return None
 

@@ -8,15 +8,15 @@ from typing import Generic, TypeVar
 
 from app.errors import InvalidRequest
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 ORDERS = ("asc", "desc")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
+class Page(Generic[T]):
     """A page of a list. `has_more` indicates whether the list continues after the last item on the page."""
 
-    items: list[Item]
+    items: list[T]
     has_more: bool
 
 
@@ -33,6 +33,6 @@ def check_page(limit: int, order: str, most: int) -> None:
         raise InvalidRequest(f"order must be asc or desc, not {order[:20]!r}", param="order")
 
 
-def cut(items: list[Item], limit: int) -> Page[Item]:
+def cut(items: list[T], limit: int) -> Page[T]:
     """Return a page from the results of a query for `limit + 1` items."""
     return Page(items[:limit], len(items) > limit)

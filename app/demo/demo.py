@@ -19,7 +19,7 @@ from app import settings
 from app.client import Client, ServiceError
 from app.demo.trainings import TRAININGS
 from app.errors import OstinatoError
-from app.launcher.console import PROGRESS
+from app.launcher.terminal import PROGRESS
 from app.wording import counted
 
 DATA = Path(__file__).parent / "data"

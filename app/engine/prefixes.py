@@ -14,7 +14,7 @@ from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 NODE_BYTES = 1024  # an estimate of the memory that a node needs besides its tokens and tensors
 
-Tokens: TypeAlias = "array[int]"
+TokenArray: TypeAlias = "array[int]"
 Key = tuple[str, ...]  # the digest of the version, the principal and the salt
 
 
@@ -42,7 +42,7 @@ class _Node(Generic[S]):
     key: Key
     parent: _Node[S] | None
     start: int
-    tokens: Tokens
+    tokens: TokenArray
     segment: S | None
     whole: bool
     children: dict[int, _Node[S]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Prefixes(Generic[S]):
         # From the least to the most recently used. A node precedes its ancestors, so the first node is always a leaf.
         self._nodes: OrderedDict[_Node[S], None] = OrderedDict()
 
-    def find(self, key: Key, tokens: Tokens, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
+    def find(self, key: Key, tokens: TokenArray, most: int, divisible: bool, step: int = 1) -> Prefix[S]:
         """Return the longest cached prefix that has at most `most` tokens and a length that is a multiple of `step`.
 
         `divisible` indicates whether states can be truncated at any position. Otherwise, only whole nodes can be used.
@@ -99,7 +99,7 @@ class Prefixes(Generic[S]):
             segments[-1] = segments[-1].cut(used[-1].start, length)
         return Prefix(length, tuple(segments), shared)
 
-    def insert(self, key: Key, tokens: Tokens, take: Callable[[int], S], divisible: bool) -> None:
+    def insert(self, key: Key, tokens: TokenArray, take: Callable[[int], S], divisible: bool) -> None:
         """Store the state after `tokens`. `take(start)` returns the part of this state from position `start` on."""
         path, matched = self._walk(key, tokens)
         if path and path[-1].end > matched and not (divisible and matched == len(tokens)):
@@ -127,7 +127,7 @@ class Prefixes(Generic[S]):
             self._remove(node)
         self.bytes.pop(digest, None)
 
-    def _walk(self, key: Key, tokens: Tokens) -> tuple[list[_Node[S]], int]:
+    def _walk(self, key: Key, tokens: TokenArray) -> tuple[list[_Node[S]], int]:
         """Return the nodes along `tokens` and the number of matching tokens. The last node may match only partially."""
         path: list[_Node[S]] = []
         node, place = self._roots.get(key), 0
@@ -174,7 +174,7 @@ class Prefixes(Generic[S]):
             del self._roots[node.key]
 
 
-def _common(one: Tokens, other: Tokens) -> int:
+def _common(one: TokenArray, other: TokenArray) -> int:
     """Return the length of the two arrays' common prefix."""
     if one == other:
         return len(one)

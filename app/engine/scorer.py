@@ -25,10 +25,10 @@ from models.interruption import ComputationStopped
 
 logger = logging.getLogger(__name__)
 
-Row = list[int] | FeatureSequence  # token ids, or numeric steps
+ScoringRow = list[int] | FeatureSequence  # token ids, or numeric steps
 # The limits of a batch of background rows. A request that arrives meanwhile waits for the end of one such batch.
 BACKGROUND_ROWS, BACKGROUND_TOKENS = 8, 1024
-Network = Callable[[Sequence[Row]], Tensor]  # rows of one batch -> scores_BC
+ScoreFunction = Callable[[Sequence[ScoringRow]], Tensor]  # rows of one batch -> scores_BC
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +52,7 @@ class ScoringItem:
 
     request: ScoringRequest
     index: int
-    row: Row = field(repr=False)
+    row: ScoringRow = field(repr=False)
 
 
 class Scorer:
@@ -63,7 +63,12 @@ class Scorer:
     """
 
     def __init__(
-        self, network: Network, config: ModelConfig, batcher: Batcher[ScoringItem], reply: Reply, counters: Counters
+        self,
+        network: ScoreFunction,
+        config: ModelConfig,
+        batcher: Batcher[ScoringItem],
+        reply: Reply,
+        counters: Counters,
     ) -> None:
         self.network, self.config, self.batcher = network, config, batcher
         # The rows of background requests, which are computed only while no other row is waiting.
@@ -103,7 +108,7 @@ class Scorer:
 
         Replies with Failed immediately if the request cannot run.
         """
-        rows: Sequence[Row] = message.features or message.sequences
+        rows: Sequence[ScoringRow] = message.features or message.sequences
         if self.open.refuse(peer, message, _problem(rows, self.config)):
             return
         request = ScoringRequest(
@@ -240,7 +245,7 @@ class Scorer:
         self.counters.add("padded_tokens", len(batch) * max(lengths))
 
 
-def steps_of(row: Row) -> int:
+def steps_of(row: ScoringRow) -> int:
     """The number of steps in a row: token ids or numeric steps."""
     return len(row) if isinstance(row, list) else row.steps
 
@@ -251,7 +256,7 @@ def _timing(request: ScoringRequest) -> Timing:
     return Timing(1000 * (started - request.arrived), 1000 * (now - started))
 
 
-def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None:
+def _problem(rows: Sequence[ScoringRow], config: ModelConfig) -> tuple[str, str] | None:
     """Return the code and message that explain why a request cannot run, or None if it can."""
     if not rows:
         return INVALID, "the request has no sequence; at least one is required"
@@ -268,7 +273,7 @@ def _problem(rows: Sequence[Row], config: ModelConfig) -> tuple[str, str] | None
     return None
 
 
-def _content_problem(row: Row, config: ModelConfig) -> str | None:
+def _content_problem(row: ScoringRow, config: ModelConfig) -> str | None:
     if isinstance(row, list):
         inside = min(row) >= 0 and max(row) < config.vocab_size
         return None if inside else f"contains a token id outside the range 0 to {config.vocab_size - 1}"

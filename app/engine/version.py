@@ -17,7 +17,7 @@ from app.engine.reply import Counters, Reply
 from app.engine.reuse import PrefixReuse
 from app.engine.runner import Runner, pad, stack
 from app.engine.scheduler import Scheduler
-from app.engine.scorer import Row, Scorer, ScoringItem
+from app.engine.scorer import Scorer, ScoringItem, ScoringRow
 from app.wire import engine as wire
 from models.snapshot import Snapshot
 
@@ -125,13 +125,15 @@ def _head(loaded: LoadedNetwork) -> Callable[[Tensor, Tensor], Tensor]:
     return score
 
 
-def _on_rows(loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Sequence[Row]], Tensor]:
+def _on_rows(
+    loaded: LoadedNetwork, network: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[Sequence[ScoringRow]], Tensor]:
     """Return the network as a function that takes rows.
 
     In each call, all rows must be token ids or all must be numeric.
     """
 
-    def run(rows: Sequence[Row]) -> Tensor:
+    def run(rows: Sequence[ScoringRow]) -> Tensor:
         tokens = [row for row in rows if isinstance(row, list)]
         if tokens:
             ids_BT, lengths_B = pad(tokens, loaded.device)

@@ -76,7 +76,7 @@ class ScaleReading:
         return shares
 
 
-Reading = LabelReading | SelectionReading | ScaleReading
+AnswerReading = LabelReading | SelectionReading | ScaleReading
 
 
 def confidence(probabilities: Sequence[float]) -> float:

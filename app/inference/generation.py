@@ -12,7 +12,7 @@ import msgspec
 from app.inference.admission import Ticket
 from app.inference.engines import failures
 from app.inference.engines.client import EngineClient
-from app.inference.engines.inbox import Answer
+from app.inference.engines.inbox import EngineAnswer
 from app.inference.engines.work import Work
 from app.inference.measures import GenerationMeasures
 from app.inference.versions import ResolvedVersion
@@ -156,7 +156,7 @@ class GenerationRequest:
         finally:
             await self.close()
 
-    def _piece(self, tag: int, answer: Answer) -> Piece | None:
+    def _piece(self, tag: int, answer: EngineAnswer) -> Piece | None:
         if isinstance(answer, wire.Failed):
             raise failures.of(answer)
         choice = self.choices[tag]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import InvalidRequest, did_you_mean
-from app.inference.answers import LabelReading, Reading, ScaleReading, SelectionReading
+from app.inference.answers import AnswerReading, LabelReading, ScaleReading, SelectionReading
 from app.inference.versions import ResolvedVersion
 
 POSITIVE = frozenset(("true", "yes", "1", "positive"))  # names of a binary version's positive label, in lower case
@@ -60,7 +60,7 @@ class QuestionReader:
     def of(cls, version: ResolvedVersion) -> QuestionReader:
         return cls(version, {label: index for index, label in enumerate(version.labels)})
 
-    def read(self, question: TypedQuestion) -> Reading:
+    def read(self, question: TypedQuestion) -> AnswerReading:
         """Return the reading that computes the answer to a question from the outputs of the version's head."""
         if self.version.config.task == "regression":
             return self._on_scale(question)
@@ -86,7 +86,7 @@ class QuestionReader:
             param=question.place,
         )
 
-    def _rating(self, question: Rating) -> Reading:
+    def _rating(self, question: Rating) -> AnswerReading:
         place, labels = f"{question.place}.{question.field}", self.version.labels
         described = len(question.levels) == len(labels) and self.positions.keys().isdisjoint(question.levels)
         if described and _numeric(labels):

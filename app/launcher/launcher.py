@@ -14,10 +14,10 @@ import msgspec
 
 from app.binding import check_bind
 from app.launcher import programs
-from app.launcher.console import Console, Terminal
 from app.launcher.plan import LaunchPlan, child_environment, make_plan, url_of
 from app.launcher.preparation import find_port, lock, prepare_folders
 from app.launcher.supervision import Child, Command, Keeper, describe_error, describe_exit
+from app.launcher.terminal import LauncherOutput, Terminal
 from app.settings import REFUSED, Settings
 
 LIST_EVERY = 0.2  # seconds between two updates of programs.json
@@ -34,18 +34,18 @@ def start_up(settings: Settings, *, demo: bool = False, without: Sequence[str] =
     with lock(settings.run_dir):  # before find_port: a service on this folder may hold the port
         settings = msgspec.structs.replace(settings, port=find_port(settings))
         environment = child_environment(settings, os.environ)
-        console = choose_console(settings, environment, verbose)
-        plan = make_plan(settings, demo=demo, without=without, progress=isinstance(console, Terminal))
-        return asyncio.run(Launcher(settings, plan, environment, console).run())
+        output = choose_output(settings, environment, verbose)
+        plan = make_plan(settings, demo=demo, without=without, progress=isinstance(output, Terminal))
+        return asyncio.run(Launcher(settings, plan, environment, output).run())
 
 
-def choose_console(
+def choose_output(
     settings: Settings, environment: Mapping[str, str], verbose: bool = False, out: TextIO | None = None
-) -> Console:
-    """Choose the console for standard output: quiet at a terminal, unless logs are JSON or all lines are requested."""
+) -> LauncherOutput:
+    """Choose the form of standard output: quiet at a terminal, unless logs are JSON or all lines are requested."""
     out = out or sys.stdout
     if verbose or settings.log_format == "json" or settings.log_level == "debug" or not out.isatty():
-        return Console(out, json=settings.log_format == "json")
+        return LauncherOutput(out, json=settings.log_format == "json")
     moving = environment.get("TERM", "dumb") != "dumb"
     return Terminal(out, colour=moving and not environment.get("NO_COLOR"), moving=moving)
 
@@ -54,12 +54,12 @@ class Launcher:
     """Runs the service with one keeper for each program in the plan, and maintains the list of running programs."""
 
     def __init__(
-        self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], console: Console | None = None
+        self, settings: Settings, plan: LaunchPlan, environment: Mapping[str, str], output: LauncherOutput | None = None
     ) -> None:
         self._settings = settings
         self._plan = plan
         self._environment = environment
-        self._console = console or choose_console(settings, environment)
+        self._output = output or choose_output(settings, environment)
         self._keepers: list[Keeper] = []
         self._signals = 0
         self._status = 0
@@ -146,7 +146,7 @@ class Launcher:
         url = url_of(self._settings)
         while not await is_ready(self._settings.port, url):  # noqa: ASYNC110  (the API is another process)
             await asyncio.sleep(0.1)
-        self._console.ready(url, self._plan.demo is not None)
+        self._output.ready(url, self._plan.demo is not None)
         if self._plan.demo:
             try:
                 code = await self._run_demo(self._plan.demo)
@@ -201,7 +201,7 @@ class Launcher:
         self._print("up", line)
 
     def _print(self, program: str, line: str) -> None:
-        self._console.line(program, line)
+        self._output.line(program, line)
 
 
 async def is_ready(port: int, url: str) -> bool:

@@ -12,8 +12,8 @@ from app import strict_json
 from app.db.tables import FileRow, JobCheckpointRow, VersionRow
 from app.registry import metrics
 
-Table = type[VersionRow] | type[JobCheckpointRow] | type[FileRow]
-COLUMNS: tuple[tuple[Table, tuple[str, ...]], ...] = (
+RowClass = type[VersionRow] | type[JobCheckpointRow] | type[FileRow]
+COLUMNS: tuple[tuple[RowClass, tuple[str, ...]], ...] = (
     (VersionRow, ("config", "metrics")),
     (JobCheckpointRow, ("config", "metrics")),
     (FileRow, ("column_names", "column_roles")),
@@ -22,7 +22,7 @@ AT_A_TIME = 20  # rows; the metrics of one row may take up megabytes
 
 
 class _Damage(NamedTuple):
-    table: Table
+    table: RowClass
     key: Any
     column: str
 

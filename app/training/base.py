@@ -5,7 +5,7 @@ Does not read the weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class BaseCheckpoint:
     """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
     `normalization` contains the mean and standard deviation of numeric inputs, and `target` the mean and standard
-    deviation of the values to predict in regression. `calibration` is None if the checkpoint has none.
+    deviation of the values to predict in regression. `calibration` is None if the checkpoint has none. `training` is
+    the content of `training.json`, unchecked, or empty.
     """
 
     directory: Path
@@ -32,6 +33,7 @@ class BaseCheckpoint:
     normalization: dict[str, Any] | None
     target: dict[str, float] | None
     calibration: Calibration | None = None
+    training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
@@ -62,4 +64,4 @@ def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
         raise TrainingFailure("invalid_base_model", f"{name} cannot be read: {error.message}", "model") from None
     raw: dict[str, Any] = contents.raw_config
     scales = raw.get("normalization"), raw.get("target")
-    return BaseCheckpoint(directory, contents.config, contents.labels, *scales, contents.calibration)
+    return BaseCheckpoint(directory, contents.config, contents.labels, *scales, contents.calibration, contents.training)

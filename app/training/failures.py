@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app import disk_errors
 from app.errors import OstinatoError
+
+Check = Callable[[], None]  # called between pieces of work; raises if the work must stop
 
 
 class TrainingFailure(Exception):

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
-from app.access import Network
+from app.access import IPNetwork
 from app.errors import InvalidRequest
 
 URL_LIMIT = 2048
@@ -59,7 +59,7 @@ class Destination:
         return cls(secure, host.strip("[]"), int(port or (443 if secure else 80)), authority, path)
 
 
-def check_url(url: str, networks: Sequence[Network]) -> None:
+def check_url(url: str, networks: Sequence[IPNetwork]) -> None:
     """Check the form of a URL and, if its host is an address, the address. Names are checked when they are resolved.
 
     Raises InvalidRequest for a malformed URL, and AddressRefused for an address that webhooks must not be sent to.
@@ -78,7 +78,7 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
         raise AddressRefused(_PLAIN, param="url")
 
 
-def check_address(address: str, secure: bool, networks: Sequence[Network]) -> None:
+def check_address(address: str, secure: bool, networks: Sequence[IPNetwork]) -> None:
     """Raise AddressRefused unless webhooks may be sent to this address.
 
     Plain HTTP is allowed only for listed networks.
@@ -130,7 +130,7 @@ def _plain(address: str) -> IPv4Address | IPv6Address | None:
     return None if not loopback and any(ip in network for network in TUNNELS) else ip
 
 
-async def resolve(destination: Destination, networks: Sequence[Network]) -> list[str]:
+async def resolve(destination: Destination, networks: Sequence[IPNetwork]) -> list[str]:
     """Resolve a host to its addresses, and check that webhooks may be sent to all of them.
 
     Raises AddressRefused if one of them is not allowed, and OSError if the name cannot be resolved. If the caller is

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
-from app.access import Network
+from app.access import IPNetwork
 from app.webhooks import events, signing
 from app.webhooks.addresses import AddressRefused, Destination, resolve
 
@@ -32,7 +32,7 @@ class Unanswered(Exception):
 class Sender:
     """Sends requests to endpoints, from any number of tasks."""
 
-    def __init__(self, networks: Sequence[Network], seconds: float) -> None:
+    def __init__(self, networks: Sequence[IPNetwork], seconds: float) -> None:
         """`networks` are non-public networks that may be reached. `seconds` limits the time of a request."""
         self._networks, self._seconds = networks, seconds
 

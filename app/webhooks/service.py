@@ -10,7 +10,7 @@ from dataclasses import replace
 from sqlalchemy import and_, func, or_, select, text, true
 from sqlalchemy.orm import Session
 
-from app.access import Network
+from app.access import IPNetwork
 from app.db.database import Database
 from app.db.ownership import LOCAL, visible
 from app.db.paging import Page, check_page, cut, new_id
@@ -37,7 +37,7 @@ class Webhooks:
     For an endpoint of another owner, the methods raise NotFound (`webhook_endpoint_not_found`), as if it did not exist.
     """
 
-    def __init__(self, database: Database, sender: Sender, networks: Sequence[Network], most: int) -> None:
+    def __init__(self, database: Database, sender: Sender, networks: Sequence[IPNetwork], most: int) -> None:
         """`networks` are non-public networks that may be reached. Each owner may have `most` endpoints."""
         self._database, self._sender, self._networks, self._most = database, sender, networks, most
         self._testing: set[str] = set()  # the principals that are testing an endpoint

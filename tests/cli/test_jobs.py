@@ -63,6 +63,9 @@ def test_an_evaluation_is_shown_with_its_report_or_its_error(service: Service, o
     assert "queued" in shown and "mood:2" in shown
     service.routes[route] = (200, MEASURED)
     assert "mood:2: 50 rows, accuracy 0.600" in ostinato("jobs", "show", "evaljob-1").out
+    seen = MEASURED["report"] | {"warnings": ["new.csv is the file that mood:2 was trained on"]}
+    service.routes[route] = (200, MEASURED | {"report": seen})
+    assert "\nwarning: new.csv is the file that mood:2 was trained on\n" in ostinato("jobs", "show", "evaljob-1").out
     service.routes[route] = (200, UNREADABLE)
     assert "new.csv has no column 'text'" in ostinato("jobs", "show", "evaljob-1").out
 

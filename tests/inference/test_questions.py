@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import InvalidRequest
-from app.inference.answers import LabelReading, Reading, ScaleReading, SelectionReading
+from app.inference.answers import AnswerReading, LabelReading, ScaleReading, SelectionReading
 from app.inference.questions import OptionChoice, Predicate, QuestionReader, Rating, TypedQuestion, positive_index
 from app.inference.versions import Assets, ResolvedVersion
 from models.config import ModelConfig
@@ -16,7 +16,7 @@ from tests.inference.test_versions import Record
 TONES = ("angry", "calm", "sad")
 
 
-def read(question: TypedQuestion, labels: Sequence[str] = TONES, task: str = "classification") -> Reading:
+def read(question: TypedQuestion, labels: Sequence[str] = TONES, task: str = "classification") -> AnswerReading:
     config = ModelConfig(architecture="lstm", task=task, vocab_size=9, classes=len(labels) or 1, width=8)
     version = ResolvedVersion(Record("mood:1", "0"), Assets(config, {}, tuple(labels), None), 0.0)
     return QuestionReader.of(version).read(question)

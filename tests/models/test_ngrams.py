@@ -133,6 +133,17 @@ def test_document_frequencies_count_rows(branch: Ngrams) -> None:
     assert values == [round(math.log(4 / 3) + 1, 4), round(math.log(4 / 2) + 1, 4)]
 
 
+def test_the_document_frequencies_stay_on_the_host() -> None:
+    ngrams = Ngrams(CONFIG)
+    with torch.no_grad():
+        ngrams.idf.normal_()
+    expected_N = ngrams.idf.detach().bfloat16()
+    ngrams.to("meta", torch.bfloat16)
+    assert ngrams.weight.device.type == ngrams.bias.device.type == "meta"
+    assert torch.equal(ngrams.idf, expected_N) and not ngrams.idf.requires_grad
+    assert list(dict(ngrams.named_parameters())) == ["weight", "bias", "idf"]
+
+
 def test_tokens_must_be_bound_first() -> None:
     network = build(CONFIG)
     with pytest.raises(RuntimeError, match="bind_tokens"):

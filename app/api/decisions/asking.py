@@ -14,7 +14,7 @@ from app.api.http.neutral_fields import SENT_NAMES
 from app.api.http.presence import attended
 from app.api.http.services import services_of
 from app.errors import InvalidRequest
-from app.inference.answers import HeadOutput, Reading
+from app.inference.answers import AnswerReading, HeadOutput
 from app.inference.decisions import DecisionPolicy, decision_rule
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
@@ -43,7 +43,7 @@ class TextToJudge:
 class Outcome:
     """The probabilities of a question's options, and the reading that computed them from the head's output."""
 
-    reading: Reading
+    reading: AnswerReading
     probabilities: list[float]
 
 
@@ -64,7 +64,7 @@ async def judge(request: Request, caller: Caller, text: TextToJudge, questions: 
 
     The version reads the text only once, because its computation does not depend on the questions.
     """
-    policy, readings = _policy(request), list[Reading]()
+    policy, readings = _policy(request), list[AnswerReading]()
 
     def check(version: ResolvedVersion) -> None:
         reader = QuestionReader.of(version)
@@ -93,7 +93,7 @@ def _size(question: TypedQuestion) -> int:
     return len(question.levels) if isinstance(question, Rating) else 1
 
 
-def _judgement(scored: ScoredBatch, readings: Sequence[Reading], policy: DecisionPolicy) -> Judgement:
+def _judgement(scored: ScoredBatch, readings: Sequence[AnswerReading], policy: DecisionPolicy) -> Judgement:
     [row], task = scored.rows, scored.version.config.task
     output = HeadOutput(row, row if task == "regression" else activate(row, task))
     if decision_rule(scored.version, policy).abstains(output.probabilities):

@@ -23,7 +23,7 @@ from app.api.http.headers import IndexedHeaders
 from app.errors import OstinatoError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Table = Mapping[tuple[str, str], tuple[APIRoute, Endpoint]]  # (method, path) -> route and its endpoint
+RouteTable = Mapping[tuple[str, str], tuple[APIRoute, Endpoint]]  # (method, path) -> route and its endpoint
 
 
 class DirectRequest(Request):
@@ -49,7 +49,7 @@ class DirectRoutes:
     """An ASGI application for direct routes. `holds` checks whether a request is for one of these routes."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
-        self._table: Table = {
+        self._table: RouteTable = {
             (method, route.path): (route, route.endpoint)
             for router in routers
             for route in _direct(router)

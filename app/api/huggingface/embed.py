@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import NoText
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.vectors import encoded, shortened
 from app.api.huggingface.predict import Direction
@@ -26,7 +27,6 @@ from app.api.openapi.describe import NUMBER, Noted, list_schema, reads, replies_
 
 router = APIRouter(tags=["Hugging Face"])
 NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
-NoText = Annotated[str, Meta(max_length=0)]
 
 
 class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import NoText
 from app.api.http.replies import JsonReply, answer_headers
 from app.api.http.services import services_of
 from app.api.http.vectors import encoded, shortened
 from app.api.huggingface.details import GenerationReply, StreamEvent
 from app.api.huggingface.generate import EVENTS, WHOLE
-from app.api.huggingface.parameters import HubParameters, NoText
+from app.api.huggingface.parameters import HubParameters
 from app.api.huggingface.predict import Direction
 from app.api.huggingface.queries import TaskQuery
 from app.api.huggingface.scores import classified, label_scores

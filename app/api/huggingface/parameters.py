@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from app.api.http.caller import Caller
+from app.api.http.neutral_types import Disabled, NoText
 from app.api.http.sampling_fields import (
     DEFAULTS,
     Alternatives,
@@ -25,9 +26,7 @@ from app.inference.lengths import LengthPolicy
 from app.inference.queries import GenerationQuery
 from app.wire.engine import SamplingParams
 
-Disabled = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
-Nothing = Annotated[dict[str, Any], Meta(max_length=0)]
-NoText = Annotated[str, Meta(max_length=0)]
+NoOptions = Annotated[dict[str, Any], Meta(max_length=0)]
 BestOf = Annotated[int, Meta(ge=1, le=64)]
 
 
@@ -57,7 +56,7 @@ class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     decoder_input_details: bool | None = False
     top_n_tokens: Alternatives | None = None
     watermark: Disabled | None = None
-    grammar: Nothing | None = None
+    grammar: NoOptions | None = None
     adapter_id: NoText | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -111,7 +112,25 @@ class ClassifyReply(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-_body = JsonBody(ClassifyRequest, CLASSIFICATION)
+class _ClassifyBody(JsonBody[ClassifyRequest]):
+    """Decodes requests, with a plain error for numbers that are not in the form of steps."""
+
+    def decode(self, payload: bytes, names: dict[str, str] | None = None) -> ClassifyRequest:
+        try:
+            return super().decode(payload, names)
+        except InvalidRequest as error:
+            if error.param and _FLAT.fullmatch(error.param) and "got `float`" in error.message:
+                message = f"{error.param} is a number outside of a step; {_STEPS}"
+                raise InvalidRequest(message, param=error.param) from None
+            raise
+
+
+_FLAT = re.compile(r"input(\[\d+\]){0,2}")
+_STEPS = (
+    "numeric sequences must be [[[number]]] (batch, time, feature): the sequence 1.5, 2.5 with one feature per step is "
+    "[[[1.5], [2.5]]]"
+)
+_body = _ClassifyBody(ClassifyRequest, CLASSIFICATION)
 _EXAMPLE: dict[str, Any] = {
     "id": "classify-0f3a",
     "object": "list",

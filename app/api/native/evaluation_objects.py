@@ -17,8 +17,9 @@ class EvaluationObject(msgspec.Struct, frozen=True):
     `status` and `phase` have the same values as for a training job. `model` and `against` are the references from the
     request; `version` and `against_version` are the versions to which they resolved. `report` is null until the
     evaluation has succeeded. The report contains `metrics`, the worst `mistakes` with their texts and probabilities,
-    and `rows_sha256`, a hash of the rows. With `against`, the report also contains the second version's metrics and a
-    `comparison` with a paired test. `result_files` contains the id of a CSV file with each row's prediction.
+    `rows_sha256`, a hash of the rows, and `warnings`, a list of sentences. With `against`, the report also contains the
+    second version's metrics and a `comparison` with a paired test. `result_files` contains the id of a CSV file with
+    each row's prediction.
     """
 
     id: str

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from msgspec import Meta
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
 from app.api.http.caller import Caller
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
+from app.api.http.sampling_fields import TokenId
 from app.api.http.services import services_of
 from app.api.openapi.describe import reads, replies
 from app.errors import InvalidRequest
@@ -20,7 +20,6 @@ from app.inference.versions import ResolvedVersion
 from app.tokenization.tokenizer import Tokenizer
 
 router = APIRouter(tags=["tokenization"])
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +67,7 @@ _TOKENS: dict[str, Any] = {"count": 2, "max_model_len": 256, "tokens": [75, 108]
     responses=replies(TokenizeReply, _TOKENS),
 )
 async def tokenize(request: Request) -> Response:
-    body = await _text_body.read(request)
+    body = await _read_text(request)
 
     def work(version: ResolvedVersion) -> TokenizeReply:
         tokenizer = _tokenizer(version)
@@ -101,6 +100,17 @@ async def detokenize(request: Request) -> Response:
         return DetokenizeReply(tokenizer.decode(body.tokens))
 
     return await _answer(request, body.model, len(body.tokens), work)
+
+
+async def _read_text(request: Request) -> TokenizeRequest:
+    """Read a body. Raises InvalidRequest, with a hint if the body has the format of TEI or TGI."""
+    try:
+        return await _text_body.read(request)
+    except InvalidRequest as error:
+        if error.param != "inputs":
+            raise
+        message = "unknown field 'inputs'; send one text as prompt, and read the token ids in the reply's tokens"
+        raise InvalidRequest(message, code=error.code, param=error.param) from None
 
 
 async def _answer(request: Request, model: str | None, size: int, work: Any) -> Response:

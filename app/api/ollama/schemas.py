@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from app.api.http.neutral_types import Disabled, NoText
 from app.api.ollama.options import OllamaOptions
 
 KeepAlive = float | str
-Nothing = Annotated[list[Any], Meta(max_length=0)]
-NoText = Annotated[str, Meta(max_length=0)]
-Disabled = Annotated[bool, Meta(extra_json_schema={"enum": [False]})]
+NoItems = Annotated[list[Any], Meta(max_length=0)]
 MOST = 2048  # the maximum number of messages in one request, because they are parsed on the event loop
 
 
@@ -52,8 +51,8 @@ class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=Tr
     raw: bool | None = False
     suffix: NoText | None = None
     template: NoText | None = None
-    context: Nothing | None = None
-    images: Nothing | None = None
+    context: NoItems | None = None
+    images: NoItems | None = None
     width: Annotated[int, Meta(ge=0, le=0)] | None = None
     height: Annotated[int, Meta(ge=0, le=0)] | None = None
     steps: Annotated[int, Meta(ge=0, le=0)] | None = None
@@ -65,8 +64,8 @@ class OllamaMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     role: Literal["system", "user", "assistant"]
     content: str = ""
     thinking: NoText | None = None
-    images: Nothing | None = None
-    tool_calls: Nothing | None = None
+    images: NoItems | None = None
+    tool_calls: NoItems | None = None
     tool_name: NoText | None = None
 
 
@@ -74,7 +73,7 @@ class OllamaChatRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, 
     """A request for the next answer in a conversation. Without messages, the request only loads the version."""
 
     messages: Annotated[list[OllamaMessage], Meta(max_length=MOST)] | None = None
-    tools: Nothing | None = None
+    tools: NoItems | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

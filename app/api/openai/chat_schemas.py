@@ -15,6 +15,7 @@ from app.api.openai.sampling import SamplingFields
 
 FINGERPRINT = f"ostinato-{release()}"  # a text, because TGI's client does not accept null
 NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
+NoId = Annotated[str, Meta(extra_json_schema={"maxLength": 0})]
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     annotations: list[Any] | None = None
     # The following fields are not supported. They are declared so that a client that sends them gets a clear error.
     tool_calls: NoCalls | None = None
-    tool_call_id: None = None
+    tool_call_id: NoId | None = None
     function_call: None = None
     audio: None = None
 

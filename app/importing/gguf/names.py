@@ -12,7 +12,7 @@ from app.importing.gguf.reader import GgufFile
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+GGUF_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 KEYS: Mapping[str, str] = {  # metadata, after the name of the architecture -> entries of config.json
     "block_count": "num_hidden_layers",
     "embedding_length": "hidden_size",
@@ -51,10 +51,10 @@ def read_config(file: GgufFile) -> SourceConfig:
     """
     metadata = file.metadata
     architecture = metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
+    if architecture not in GGUF_ARCHITECTURES:
         raise ForeignFileInvalid(
             f"general.architecture is {str(architecture)[:40]!r}; the architectures that can be imported are "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(GGUF_ARCHITECTURES)}"
         )
     prefix = f"{architecture}."
     own = {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}

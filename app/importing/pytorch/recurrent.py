@@ -16,7 +16,7 @@ from app.importing.questions import Answers, Question
 
 # The names in nn.LSTM end with the layer's number; those in nn.LSTMCell have no number.
 PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
-ARCHITECTURES = {1: "rnn", 3: "gru", 4: "lstm"}  # by number of gates; PyTorch stacks the matrices of all gates
+ARCHITECTURE_BY_GATES = {1: "rnn", 3: "gru", 4: "lstm"}  # by number of gates; PyTorch stacks the matrices of all gates
 MOST_PARTS = 5  # maximum number of recurrent modules that are applied one after the other
 CONTEXT_LENGTH = 4096  # maximum number of steps
 CONTEXT_REASON = "the maximum sequence length; the network itself has no limit"
@@ -37,7 +37,7 @@ def infer_recurrent(tensors: Tensors, answers: Answers, order: list[str] | None)
     bidirectional = any(name.endswith("_reverse") for name in body)
     width = body["weight_hh_l0"].shape[-1] if "weight_hh_l0" in body else 0
     rows = body["weight_hh_l0"].shape[0] if width else 0
-    architecture = ARCHITECTURES.get(rows // width if width and rows % width == 0 else 0)
+    architecture = ARCHITECTURE_BY_GATES.get(rows // width if width and rows % width == 0 else 0)
     if architecture is None or "weight_ih_l0" not in body:
         raise UnknownNetwork("its recurrent matrices do not match an RNN, LSTM or GRU", names, tensors)
     sizes = body["weight_ih_l0"].shape[-1], (projected or width) * (1 + bidirectional)

@@ -15,7 +15,7 @@ from app.errors import Unavailable
 from app.inference.engines import failures
 from app.inference.engines.gate import Gate
 from app.inference.engines.holdings import Holdings
-from app.inference.engines.inbox import Answer
+from app.inference.engines.inbox import EngineAnswer
 from app.inference.engines.liveness import Liveness
 from app.inference.engines.socket import EngineSocket
 from app.inference.engines.work import Work
@@ -192,7 +192,7 @@ class EngineClient:
         elif (entry := self._open.get(message.id)) is not None:
             self._answer(message, *entry)
 
-    def _answer(self, message: Answer, work: Work, tag: int) -> None:
+    def _answer(self, message: EngineAnswer, work: Work, tag: int) -> None:
         if not isinstance(message, wire.Tokens):
             del self._open[message.id]
             work.open.discard(message.id)

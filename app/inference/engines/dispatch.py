@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from app.inference.engines.client import EngineClient
-from app.inference.engines.gate import Trial
+from app.inference.engines.gate import SuspectTurn
 from app.inference.engines.quarantine import Quarantine, Suspicion
 from app.inference.engines.work import Work
 
@@ -52,28 +52,28 @@ class _AmongOthers:
 
 @asynccontextmanager
 async def _in_turn(client: EngineClient, work: Work, quarantine: Quarantine) -> AsyncIterator[None]:
-    async with client.gate.turn() as trial:
+    async with client.gate.turn() as turn:
         # Look up the work again: while it waited for its turn, an identical request may have been cleared or convicted.
         suspect = quarantine.suspicion(work.requests)
         if suspect is None:
-            trial.end()
+            turn.end()
             async with _AmongOthers(client, work):
                 yield
             return
-        async with _on_trial(client, work, trial, *suspect, quarantine):
+        async with _as_suspect(client, work, turn, *suspect, quarantine):
             yield
 
 
 @asynccontextmanager
-async def _on_trial(
-    client: EngineClient, work: Work, trial: Trial, mark: bytes, suspicion: Suspicion, quarantine: Quarantine
+async def _as_suspect(
+    client: EngineClient, work: Work, turn: SuspectTurn, mark: bytes, suspicion: Suspicion, quarantine: Quarantine
 ) -> AsyncIterator[None]:
     def acquit() -> None:
         quarantine.clear(mark)
-        trial.end()
+        turn.end()
 
     work.milestone, work.reached = suspicion.answers + 1, acquit
-    async with trial.alone(suspicion.alone_seconds, suspicion.exclusive):
+    async with turn.alone(suspicion.alone_seconds, suspicion.exclusive):
         try:
             client.send(work)
             yield

@@ -1,7 +1,7 @@
 """An engine's gate: admits many ordinary requests at once, but only one suspect at a time.
 
-A suspect's turn at the gate is called its trial. During the first part of a trial, the gate is closed to all other
-requests. The next suspect's turn begins when the trial has ended.
+During the first part of a suspect's turn, the gate is closed to all other requests. The next suspect's turn begins when
+that turn has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Gate:
     """Counts admitted requests, and separates suspects from ordinary requests and from each other.
 
     An ordinary request calls `enter` and `leave`. A suspect enters the context `turn` and, inside it, the context
-    `Trial.alone`.
+    `SuspectTurn.alone`.
     """
 
     def __init__(self, patience: float = TURN_PATIENCE) -> None:
@@ -56,7 +56,7 @@ class Gate:
             self._empty.set()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Trial]:
+    async def turn(self) -> AsyncIterator[SuspectTurn]:
         """Wait for a suspect's turn. Raises Unavailable (`held_back`) if earlier suspects take too long."""
         try:
             async with asyncio.timeout(self._patience):
@@ -68,11 +68,11 @@ class Gate:
                 code="held_back",
                 retry_after=5.0,
             ) from None
-        trial = Trial(self)
+        turn = SuspectTurn(self)
         try:
-            yield trial
+            yield turn
         finally:
-            trial.end()
+            turn.end()
 
     async def close(self, patience: float) -> None:
         """Close the gate, and wait up to `patience` seconds for the requests inside to leave."""
@@ -97,7 +97,7 @@ class Gate:
         self._turn.release()
 
 
-class Trial:
+class SuspectTurn:
     """A suspect's turn at the gate. The turn ends with the first call to `end`."""
 
     def __init__(self, gate: Gate) -> None:
@@ -108,8 +108,8 @@ class Trial:
     async def alone(self, seconds: float, exclusive: bool) -> AsyncIterator[None]:
         """Enter the gate, and block new requests for `seconds`.
 
-        If `exclusive` is true, other suspects are blocked until the trial ends. An exclusive trial first waits up to
-        `seconds` for the open requests to finish. Other trials do not wait, and end after `seconds`, so that a large
+        If `exclusive` is true, other suspects are blocked until the turn ends. An exclusive turn first waits up to
+        `seconds` for the open requests to finish. Other turns do not wait, and end after `seconds`, so that a large
         group of suspects soon runs in parallel.
         """
         self._closed = True

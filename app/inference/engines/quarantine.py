@@ -6,9 +6,9 @@ at first, each suspect runs separately from all other requests (see `dispatch`).
 suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
 conviction is reversed if another request that was open during the same crash is convicted later.
 
-If there are at most `FEW` suspects, trials are exclusive: the next trial starts only when the current suspect is
+If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is
 cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
-not caused by a request. After a second crash during which the same suspect was open, all trials are exclusive. A
+not caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A
 request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
 additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
 suspects have again made as much progress as before the crash. The delay is about as long as the earlier suspects had
@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from app.errors import InvalidRequest
-from app.inference.engines.work import Request
+from app.inference.engines.work import EngineRequest
 from app.telemetry import quarantined
 from app.wire import engine as wire
 
@@ -44,7 +44,7 @@ DOUBLINGS = 3
 FEW = 4  # a larger group shares the time that this number of suspects would get, which limits the delay for others
 
 
-def fingerprint(requests: Sequence[Request]) -> bytes:
+def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
     """Return a hash of the requested work. Ids, deadlines, principals, choices and seeds are not included."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
@@ -96,7 +96,7 @@ class Quarantine:
         self._convicted: OrderedDict[bytes, Conviction] = OrderedDict()
         self._next_expiry = math.inf  # no suspicion ends before this time
 
-    def crashed(self, open_work: Iterable[tuple[Sequence[Request], int]], *, convict: bool = True) -> None:
+    def crashed(self, open_work: Iterable[tuple[Sequence[EngineRequest], int]], *, convict: bool = True) -> None:
         """Record that an engine died. `open_work` lists the requests and the number of answers of each open work item.
 
         If `convict` is false, no work is convicted, because other open work may have caused the crash. Identical work
@@ -150,7 +150,7 @@ class Quarantine:
         self._convicted[mark] = Conviction(now + CONVICTION_SECONDS, self._suspects.pop(mark), suspects)
         quarantined.inc()
 
-    def suspicion(self, requests: Sequence[Request]) -> tuple[bytes, Suspicion] | None:
+    def suspicion(self, requests: Sequence[EngineRequest]) -> tuple[bytes, Suspicion] | None:
         """Return a suspect's fingerprint and record, or None. Raises InvalidRequest if the work is convicted."""
         if not self._suspects and not self._convicted:
             return None  # the usual case: no fingerprint is computed

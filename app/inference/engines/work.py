@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from app.inference.engines.inbox import Inbox
 from app.wire import engine as wire
 
-Request = wire.Score | wire.Generate | wire.Embed
+EngineRequest = wire.Score | wire.Generate | wire.Embed
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +20,7 @@ class Work:
     suspected of having crashed an engine. `reached` is called once, when `answers` equals `milestone`.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[EngineRequest, ...]
     trusted: bool = False
     inbox: Inbox = field(default_factory=Inbox)
     open: set[str] = field(default_factory=set)

@@ -18,11 +18,11 @@ _NAMES = {
     "generation": "bits per character",
 }  # fmt: skip
 _SIGNIFICANT = 0.05
-Outputs = tuple[NDArray[np.float64], NDArray[Any]]
+OutputsAndTargets = tuple[NDArray[np.float64], NDArray[Any]]
 
 
 def compare(
-    fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, Outputs]
+    fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, OutputsAndTargets]
 ) -> dict[str, Any] | None:
     """Return the report on the baseline for `metrics.json`, with a comparison on the test rows or, if there are none,
     on the validation rows.

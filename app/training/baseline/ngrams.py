@@ -23,7 +23,7 @@ _WORD = re.compile(r"\w\w+")
 _BLOCK = 100_000  # characters
 _MIX, _ADD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
-Counts = Any  # a sparse matrix of texts by columns; scipy has no types
+CountMatrix = Any  # a sparse matrix of texts by columns; scipy has no types
 Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # the text and the hash of each n-gram
 
 
@@ -33,12 +33,12 @@ class TextFeatures:
     def __init__(self, most_columns: int) -> None:
         self._groups = [_Group(_hash_words, most_columns // 2), _Group(_hash_characters, most_columns // 2)]
 
-    def fit(self, texts: Sequence[str]) -> Counts:
+    def fit(self, texts: Sequence[str]) -> CountMatrix:
         """Choose columns and weights, and return the features of these texts."""
         normal = _normal(texts)
         return sparse.hstack([group.fit(normal) for group in self._groups]).tocsr()
 
-    def transform(self, texts: Sequence[str]) -> Counts:
+    def transform(self, texts: Sequence[str]) -> CountMatrix:
         """Return the features of other texts, in the same columns."""
         normal = _normal(texts)
         return sparse.hstack([group.transform(normal) for group in self._groups]).tocsr()
@@ -57,7 +57,7 @@ class _Group:
         self._weights = TfidfTransformer(sublinear_tf=True)
         self._columns = np.zeros(0, dtype=np.int64)
 
-    def fit(self, texts: Sequence[str]) -> Counts:
+    def fit(self, texts: Sequence[str]) -> CountMatrix:
         """Choose the columns, fit the weights, and return the features of the same texts."""
         counts = self._count(texts)
         rows_H = np.bincount(counts.indices, minlength=counts.shape[1])
@@ -67,10 +67,10 @@ class _Group:
         self._columns = columns
         return self._weights.fit_transform(counts[:, columns])
 
-    def transform(self, texts: Sequence[str]) -> Counts:
+    def transform(self, texts: Sequence[str]) -> CountMatrix:
         return self._weights.transform(self._count(texts)[:, self._columns])
 
-    def _count(self, texts: Sequence[str]) -> Counts:
+    def _count(self, texts: Sequence[str]) -> CountMatrix:
         """Count the occurrences of each n-gram in each text.
 
         The result has one row per text and one column per hash value.
@@ -89,7 +89,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     yield texts[start:]
 
 
-def _counts(hashes: Iterator[Hashes], rows: int) -> Counts:
+def _counts(hashes: Iterator[Hashes], rows: int) -> CountMatrix:
     parts = [(rows_M << BITS) | (hashes_M >> np.uint64(64 - BITS)).astype(np.int64) for rows_M, hashes_M in hashes]
     keys, counts = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *parts]), return_counts=True)
     ends = np.searchsorted(keys >> BITS, np.arange(rows + 1))

@@ -20,7 +20,7 @@ SCALE_PRECISION, BIAS_PRECISION = 8.0, 1.0  # the priors are Gaussian, with mean
 LEAST, MOST = 0.02, 50.0  # the range of the scale
 _STEPS, _HALVINGS, _TOLERANCE = 50, 30, 1e-9
 
-Objective = Callable[[Tensor], Tensor]
+FitObjective = Callable[[Tensor], Tensor]
 Derivatives = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -152,7 +152,7 @@ def _with_penalty(theta: Tensor, slope: Tensor, hessian: Tensor) -> tuple[Tensor
     return slope + precision * (theta - centre), hessian + torch.diag_embed(precision)
 
 
-def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tensor:
+def _minimise(value: FitObjective, derivatives: Derivatives, theta: Tensor) -> Tensor:
     """Minimise with Newton's method and step halving, for one problem (P) or a batch of independent problems (C, P).
 
     The first parameter, the scale, stays within its range.
@@ -171,7 +171,7 @@ def _minimise(value: Objective, derivatives: Derivatives, theta: Tensor) -> Tens
     return theta
 
 
-def _improve(value: Objective, theta: Tensor, step: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+def _improve(value: FitObjective, theta: Tensor, step: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
     """Halve the step until the value decreases.
 
     Returns the new parameters and value, which are unchanged if no step decreases the value.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from app.checkpoint.calibration import APART, CROSS_FITTED
+from app.training.baseline.comparison import OutputsAndTargets
 from app.training.calibration.calibrate import CalibrationRows
 from app.training.loop.batches import spaced
 from app.training.loop.crossfit import most_rows
-from app.training.loop.evaluate import Outputs
 from app.training.loop.loop import Training
 
 
-def held_out_rows(training: Training, validation: Outputs) -> CalibrationRows | None:
+def held_out_rows(training: Training, validation: OutputsAndTargets) -> CalibrationRows | None:
     """Return rows that were used neither for training nor for choosing the checkpoint, or None if there are none.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:

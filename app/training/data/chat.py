@@ -23,7 +23,7 @@ _ROLES = {  # roles in ShareGPT's format and similar ones -> the role that they 
 _USUAL_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _KEYS = {"role", "content", "weight", "from", "value", "tool_calls", "function_call", "tool_call_id"}
 
-Turns = tuple[tuple[Turn, ...], tuple[str, ...]]
+ChatTurns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Message:
         return self.role == "assistant" and self.text is not None
 
 
-def read_turns(layout: Layout, record: Record) -> Turns:
+def read_turns(layout: Layout, record: Record) -> ChatTurns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
     The loss is computed over all of the assistant's answers with a weight other than 0. Without any, `turns` is empty.
@@ -50,7 +50,7 @@ def read_turns(layout: Layout, record: Record) -> Turns:
     return read(layout, record, "messages", _to_turns)
 
 
-def _to_turns(value: Any) -> Turns:
+def _to_turns(value: Any) -> ChatTurns:
     if not isinstance(value, list) or not value:
         kind = "an empty list" if isinstance(value, list) else describe(value)
         hint = "; lists of messages can be written in JSONL or parquet" if isinstance(value, str) else ""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
-from app.training.data.dialect import dialect_of
-from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
-from app.training.data.table_dialect import LINE_END, is_stray_line_end, split_record, table_lines
+from app.training.data.delimiters import LINE_END, is_stray_line_end, split_record, table_lines
+from app.training.data.delimiters_choice import delimiters_of
+from app.training.data.files import Record, Selection, Source
+from app.training.data.inner_headers import InnerHeaders
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -21,7 +22,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips empty lines and repeated headers.
+    """Yield every record. Skips empty lines, and headers between the rows.
 
     A record with a malformed quote or the wrong number of cells is invalid. A record with a line end of another kind is
     several records, if all of them have as many cells as the header, and otherwise invalid.
@@ -38,8 +39,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     is_plain = len(kept) == len(names)
     commas = DecimalCommas(source)
     numbers = [names.index(name) for name in names if name in selection.numbers]
-    numbers = numbers if dialect_of(source).delimiter == ";" else []
-    unnamed = [index for index, name in enumerate(names) if not name and not (index_kept and index == 0)]
+    numbers = numbers if delimiters_of(source).delimiter == ";" else []
+    unnamed = [index for index, name in enumerate(names) if not name and index not in kept.values()]
+    headers = InnerHeaders(source, names)
     while (cells := table.next()) is not None:
         if not cells:
             continue
@@ -47,7 +49,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if isinstance(cells, BadData):
             yield Record(where, {}, cells)
             continue
-        if table.repeats_header(cells):
+        if (instead := headers.instead_of(cells, where)) is not None:
+            yield from instead
             continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
@@ -60,6 +63,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         else:
             table.count_unnamed(row, unnamed)
             yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
+    headers.remark()
     table.remark()
     commas.remark()
 
@@ -69,17 +73,16 @@ class _Table:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._dialect = dialect_of(source)
-        self._delimiter = self._dialect.delimiter
+        self._delimiters = delimiters_of(source)
+        self._delimiter = self._delimiters.delimiter
         self._record: list[str] = []
         self._size = 0  # the number of characters of the current record so far
-        self._number = self._dialect.first_line - 1
-        self.start = self._dialect.first_line  # the first line of the current record
-        self._reader = self._dialect.reader(self._feed())
+        self._number = self._delimiters.first_line - 1
+        self.start = self._delimiters.first_line  # the first line of the current record
+        self._reader = self._delimiters.reader(self._feed())
         self._split: list[list[str]] = []  # the remaining rows of a record with line ends of several kinds
         self._stray, self._first_stray = 0, ""
         self._unnamed, self._first_unnamed = 0, ""
-        self._repeated, self._first_repeated = 0, ""
         self.names: list[str] = []
         self.names = self._header()
 
@@ -110,7 +113,7 @@ class _Table:
         Returns an empty list unless each row has as many cells as the header.
         """
         try:
-            rows = split_record("".join(self._record), self._dialect)
+            rows = split_record("".join(self._record), self._delimiters)
         except csv.Error:
             return []
         width = len(self.names or rows[0])
@@ -124,12 +127,12 @@ class _Table:
     def _is_closed(self) -> bool:
         """Whether all quotes in the current record are closed, so that the following records can be trusted."""
         parts = LINE_END.split("".join(self._record))
-        return not self._dialect.quoting or all(_wrong_quote(part, self._delimiter)[2] for part in parts)
+        return not self._delimiters.quoting or all(_wrong_quote(part, self._delimiter)[2] for part in parts)
 
     @property
     def header_place(self) -> str:
         """The place of the header: `line 1`."""
-        return f"line {self._dialect.first_line}"
+        return f"line {self._delimiters.first_line}"
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
         """Count the record if it has values in unnamed columns."""
@@ -137,21 +140,8 @@ class _Table:
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
-    def repeats_header(self, cells: list[str]) -> bool:
-        """Count the record if it is the header again. In a table with one column, it may also be a value."""
-        if len(cells) < 2 or self.names[0] not in cells[0]:
-            return False
-        bare = [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])]
-        if bare[: len(self.names)] != self.names or any(bare[len(self.names) :]):
-            return False
-        self._repeated += 1
-        self._first_repeated = self._first_repeated or f"line {self.start}"
-        return True
-
     def remark(self) -> None:
-        """Add remarks about repeated headers, and about values that are not read because their column has no name."""
-        if self._repeated:
-            remark_repeated_header(self._source, self._repeated, self._first_repeated)
+        """Add remarks about line ends of another kind, and about values in columns without a name."""
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"
@@ -165,7 +155,7 @@ class _Table:
 
     def _feed(self) -> Iterator[str]:
         """Yield the lines of the file to csv.reader. Each line is also added to the current record."""
-        for number, line in table_lines(self._source, self._dialect):
+        for number, line in table_lines(self._source, self._delimiters):
             self._number = number
             self._record.append(line)
             self._size += len(line)

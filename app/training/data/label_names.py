@@ -50,6 +50,7 @@ def settle_names(column: LabelColumn) -> None:
                 "numbers, true/false and times are written in the same way in every file format, so labels are read as"
             )
             column.remark("labels_written", f"{message}: {pairs}", changed)
+    _match_base(column)
     counts = column.counts
     if counts:
         _tell_counts(column, counts)
@@ -74,6 +75,36 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
         target = base[0] if len(base) == 1 else name
         spellings |= {label: target for label in members if label != target and label not in column.base_labels}
     return spellings
+
+
+def _match_base(column: LabelColumn) -> None:
+    """Replace each label that means the same as exactly one label of the base version, such as 1.0 and 1.
+
+    Unlike a new version's labels, these are known not to be codes in which 1.0 and 1 differ, so one word among the
+    labels of the file does not prevent the match.
+    """
+    of_base: dict[str, list[str]] = defaultdict(list)
+    for label in column.base_labels:
+        of_base[_meaning(label)].append(label)
+    counts = column.counts
+    matches = {
+        label: base[0]
+        for label in sorted(counts)
+        if label not in column.base_labels and len(base := of_base.get(_meaning(label), [])) == 1
+    }
+    if not matches:
+        return
+    changed = column.cells_with(matches)
+    column.cells = [tuple(sorted({matches.get(label, label) for label in labels})) for labels in column.cells]
+    pairs = listing(f"{shown(old)} ({counted(counts[old], 'row')}) as {shown(new)}" for old, new in matches.items())
+    message = "labels that are written differently from those of the version are read as labels of the version"
+    column.remark("labels_matched", f"{message}: {pairs}", changed)
+
+
+def _meaning(label: str) -> str:
+    """Return the spelling that all labels with the same number, truth value or time have in common."""
+    plain = _visible(label)
+    return _writer([plain])(plain)
 
 
 def _visible(label: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.training.data.example import TRAIN, UNASSIGNED, VALIDATION
 
-Labels = Sequence[str]
+RowLabels = Sequence[str]
 _MIN_ROWS = 4  # a label with at least this many rows has at least one held out, even if the fraction is small
 
 
@@ -23,7 +23,7 @@ def assign(
     strata_N: NDArray[np.int64],
     hashes_N: NDArray[np.uint64],
     fraction: float,
-    strata: Sequence[Labels],
+    strata: Sequence[RowLabels],
 ) -> NDArray[np.uint8]:
     """Return the split of each row, after assigning a split to every unassigned row.
 
@@ -57,7 +57,7 @@ class _Draw:
     """
 
     def __init__(
-        self, strata_N: NDArray[np.int64], hashes_N: NDArray[np.uint64], fraction: float, strata: Sequence[Labels]
+        self, strata_N: NDArray[np.int64], hashes_N: NDArray[np.uint64], fraction: float, strata: Sequence[RowLabels]
     ) -> None:
         self._held_N = np.zeros(len(hashes_N), dtype=np.bool_)
         self._strata_N = strata_N

@@ -23,8 +23,8 @@ from app.training.data.files import (
     Source,
     check_repeated,
     first_columns,
-    remark_repeated_header,
 )
+from app.training.data.inner_headers import InnerHeaders
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
@@ -37,7 +37,7 @@ MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
 MOST_CELLS = 10**8  # empty cells are counted too
 MIDNIGHT = time(0)
 
-Row = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
+SheetRow = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
 
 
 def is_workbook(source: Source) -> bool:
@@ -65,25 +65,26 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         check_repeated(source, names, selection)
         kept = {name: index for name, index in first_columns(names).items() if name}
         outside: list[int] = []
-        repeated: list[int] = []
+        headers = InnerHeaders(source, list(kept))
         for number, values in rows:
             if all(map(_is_blank, values)):
                 continue
-            if len(kept) > 1 and all(str(_cell(values, index)).strip() == name for name, index in kept.items()):
-                repeated.append(number)
+            where = f"row {number}"
+            cells = [str(_cell(values, index)) for index in kept.values()]
+            if (instead := headers.instead_of(cells, where)) is not None:
+                yield from instead
                 continue
             if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
                 outside.append(number)
-            yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
-        if repeated:
-            remark_repeated_header(source, len(repeated), f"row {repeated[0]}")
+            yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
+        headers.remark()
         if outside:
             verb = "has" if len(outside) == 1 else "have"
             message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
             source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
-def _names(source: Source, rows: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
+def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterator[SheetRow]]:
     """Return the column names, and the rows after the header. A title before the header is not read."""
     sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
     if not sample:
@@ -121,7 +122,7 @@ def _whole(value: Any) -> Any:
 
 
 @contextmanager
-def _rows(source: Source) -> Iterator[Iterator[Row]]:
+def _rows(source: Source) -> Iterator[Iterator[SheetRow]]:
     with seekable(source) as content, _opened(content) as file:
         _check_sizes(source, file)
         try:
@@ -164,7 +165,7 @@ def _first_sheet(source: Source, book: Any) -> Any:
     return first
 
 
-def _stream(source: Source, sheet: Any) -> Iterator[Row]:
+def _stream(source: Source, sheet: Any) -> Iterator[SheetRow]:
     """Yield the rows of the sheet. Raises BadData if a row cannot be read, or if there are too many cells."""
     rows = sheet.iter_rows(values_only=True)
     cells = number = 0

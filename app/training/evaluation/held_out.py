@@ -15,13 +15,12 @@ from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, UNASSIGNED, VALI
 from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
 from app.training.data.report import digest_of_rows
 from app.training.data.scan import DataFiles, Scan, scan_held_out
+from app.training.failures import Check
 from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
 from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
 from app.wire.trainer import EvaluationSpec, TrainSpec
 from app.wording import counted
-
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

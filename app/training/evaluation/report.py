@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from app.training.calibration import calibrate
 from app.training.evaluation import predictions
 from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores, metrics_of, score
+from app.training.failures import Check
 from app.training.loop.evaluate import EvaluationSplit, evaluate, outputs_of
 from app.training.prepare.dataset import Rows, Stream
 from app.wire.measurement import too_few, verdict
 from models.ngrams import Ngrams
 from models.tasks import LanguageModel, build
-
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,15 @@ _GROUP = 32  # the number of batches whose rows are drawn together, then sorted 
 class Batch:
     """Right-padded inputs (ids_BT or x_BTF), their lengths, and their targets.
 
-    There is one target per row or, in a batch from `of_text`, per step.
+    There is one target per row or, in a batch from `of_text`, per step. If the batch is a copy on an accelerator,
+    `host` is the original.
     """
 
     inputs: Tensor
     lengths_B: Tensor
     targets: Tensor
     learned_N: Tensor | None = None
+    host: Batch | None = None
 
     @classmethod
     def of_text(cls, ids_BT: Tensor, lengths_B: Tensor, targets_BT: Tensor) -> Batch:
@@ -45,9 +47,10 @@ class Batch:
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
-    def with_inputs(self, inputs: Tensor) -> Batch:
-        """Return a copy of this batch with different inputs of the same shape."""
-        return replace(self, inputs=inputs)
+    @property
+    def on_host(self) -> Batch:
+        """The batch whose values the host can read without waiting for a device."""
+        return self.host or self
 
     @property
     def tokens(self) -> int:

@@ -1,31 +1,37 @@
 """Copies batches to the training device, and sums results on it.
 
-CUDA runs asynchronously, so the host must wait whenever it reads a value (`item`, `cpu`, a boolean index). This module
-reads values from the device only once per step.
+CUDA runs asynchronously, so the host must wait whenever it reads a value (`item`, `cpu`, a boolean index). Therefore, a
+copied batch retains the original for what is computed on the host, and this module reads values from the device only
+once per step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from app.training.loop.batches import Batch
 from app.training.loop.objective import BatchLoss
+from models.transfer import copy_to
 
 
 def to_device(batch: Batch, device: str) -> Batch:
     """Copy the tensors of a batch to the device. On the CPU, return the batch itself."""
     if device == "cpu":
         return batch
+    inputs, lengths_B, targets = (copy_to(each, device) for each in (batch.inputs, batch.lengths_B, batch.targets))
+    learned_N = None if batch.learned_N is None else copy_to(batch.learned_N, device)
+    return Batch(inputs, lengths_B, targets, learned_N, batch)
 
-    def copy(tensor: Tensor) -> Tensor:
-        # Only a copy from pinned memory is asynchronous; any other copy makes the host wait.
-        return tensor.pin_memory().to(device, non_blocking=True)
 
-    learned_N = None if batch.learned_N is None else copy(batch.learned_N)
-    return Batch(copy(batch.inputs), copy(batch.lengths_B), copy(batch.targets), learned_N)
+def replace_tokens(batch: Batch, chosen_BT: Tensor, token: int) -> Batch:
+    """Replace the chosen tokens of a batch, both on its device and on the host. `chosen_BT` must be on the host."""
+    chosen = copy_to(chosen_BT, batch.inputs.device)
+    host = None if batch.host is None else replace_tokens(batch.host, chosen_BT, token)
+    return replace(batch, inputs=batch.inputs.masked_fill(chosen, token), host=host)
 
 
 def prefetch(batches: Iterable[Batch], device: str) -> Iterator[Batch]:

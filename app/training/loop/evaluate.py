@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.training.baseline.comparison import OutputsAndTargets
+from app.training.failures import Check
 from app.training.loop import mixing
 from app.training.loop.batches import Batch, RowBatches, held_out_windows
 from app.training.loop.device import Sums, to_device
@@ -23,8 +25,6 @@ from models.tasks import Classifier, LanguageModel, RowNetwork, TaskNetwork
 EVAL_TOKENS = 16_384  # the maximum size of a batch, including padding
 UNLIMITED_WINDOW = 512, 64  # tokens of a held-out text per window, and how many of these are only context
 MATRIX_LABELS = 500  # with more labels, a confusion matrix would consist of megabytes of mostly zeros
-Check = Callable[[], None]
-Outputs = tuple[NDArray[np.float64], NDArray[Any]]  # outputs and targets, in the order of the row numbers
 Observer = Callable[[NDArray[np.float64], NDArray[Any]], None]  # called with parts_PNC and targets
 
 
@@ -59,7 +59,7 @@ def evaluate(
     return measure(split.facts, outputs_NC, targets_N)
 
 
-def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambda: None) -> Outputs:
+def outputs_of(network: RowNetwork, split: EvaluationSplit, check: Check = lambda: None) -> OutputsAndTargets:
     """Compute the network's outputs for each row: logits or, for regression, standardised values."""
     with _evaluating(network):
         return _outputs(network, split, check)
@@ -137,13 +137,16 @@ def _row_batches(split: EvaluationSplit, limit: int, *, causal: bool) -> RowBatc
     return RowBatches(split.data, 256, 0, limit=limit, micro_tokens=EVAL_TOKENS, causal=causal)
 
 
-def _outputs(network: RowNetwork, split: EvaluationSplit, check: Check, observe: Observer | None = None) -> Outputs:
+def _outputs(
+    network: RowNetwork, split: EvaluationSplit, check: Check, observe: Observer | None = None
+) -> OutputsAndTargets:
     assert isinstance(split.data, Rows)
     outputs, order = [], []
     for batch, rows in _row_batches(split, network.config.context_length, causal=False).in_order(split.most):
         check()
         on_device = to_device(batch, split.device)
-        parts = network.outputs(on_device.inputs, on_device.lengths_B)
+        host = batch.inputs, batch.lengths_B
+        parts = network.outputs(on_device.inputs, on_device.lengths_B, host=host)
         # The host waits for each batch: with many labels, the outputs of all rows may not fit on the device.
         outputs.append(torch.stack([part.float() for part in parts]).cpu())
         order.append(rows)

@@ -22,7 +22,7 @@ from app.training.loop import optim, selection
 from app.training.loop.averaging import AveragedWeights
 from app.training.loop.batches import Batch, build_batches, derive
 from app.training.loop.crossfit import CrossFit
-from app.training.loop.device import Sums, prefetch
+from app.training.loop.device import Sums, prefetch, replace_tokens
 from app.training.loop.divergence import check_metrics, check_step, loss_ceiling
 from app.training.loop.evaluate import EvaluationSplit, evaluate
 from app.training.loop.figures import Pace, training_figures, validation_figures
@@ -67,7 +67,7 @@ class Training:
             settled, dataset.facts, dataset.validation, mixed=getattr(network, "mix", None) is not None
         )
         self._clipped = [p for name, p in network.named_parameters() if p.requires_grad and not in_branch(name)]
-        self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64, device=settled.device)
+        self._specials = torch.tensor(dataset.facts.specials, dtype=torch.int64)
         self._loss_ceiling = loss_ceiling(settled, dataset)
         self._pace = self._new_pace()
         self._ticked = hooks.clock()
@@ -116,7 +116,9 @@ class Training:
             sums.add(measured)
             progress.count += measured.count
         norm = torch.nn.utils.clip_grad_norm_(self._clipped, settled.max_grad_norm)
-        loss, correct, gradient_norm = sums.read(norm)  # the only time in a step that the host waits for the device
+        # Until here, the host has not waited for the device. From here on, the number of waits does not depend on the
+        # number of pieces: this one, and one for the rows of each sparse gradient.
+        loss, correct, gradient_norm = sums.read(norm)
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(self.schedule.rate)
         self.branch_optimizer.step(self.schedule.branch_rate)
@@ -136,14 +138,15 @@ class Training:
     def _with_dropped_tokens(self, batch: Batch) -> Batch:
         """Replace a random share of the tokens with the blank token, so that the network does not rely on single words.
 
-        Special tokens are not replaced, because they mark the structure of the input.
+        Special tokens are not replaced, because they mark the structure of the input. The choice is made on the host,
+        because the n-gram branch reads the tokens there.
         """
         facts, share = self.dataset.facts, self.settled.token_dropout
         if not share or facts.blank is None or facts.input != "tokens":
             return batch
-        dropped_BT = torch.rand(batch.inputs.shape, device=batch.inputs.device) < share
-        dropped_BT &= ~torch.isin(batch.inputs, self._specials)
-        return batch.with_inputs(batch.inputs.masked_fill(dropped_BT, facts.blank))
+        ids_BT = batch.on_host.inputs
+        dropped_BT = (torch.rand(ids_BT.shape) < share) & ~torch.isin(ids_BT, self._specials)
+        return replace_tokens(batch, dropped_BT, facts.blank)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.settled.precision == "float32":

@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Outputs = NDArray[np.float64]
+OutputTable = NDArray[np.float64]
 EQUAL = np.array([0.5, 0.5])
 PRIOR_ROWS = 10.0  # the prior has the weight of this many rows whose outputs have a variance of 1
 _STEPS = 30  # the maximum number of Newton iterations; about five are needed
 
 
-def fit(task: str, network_NC: Outputs, branch_NC: Outputs, targets_N: NDArray[np.generic]) -> NDArray[np.float64]:
+def fit(
+    task: str, network_NC: OutputTable, branch_NC: OutputTable, targets_N: NDArray[np.generic]
+) -> NDArray[np.float64]:
     """Return the two non-negative weights for the outputs of a classification, multilabel or regression network."""
     parts_2NC, targets = np.stack([network_NC, branch_NC]), targets_N.astype(np.float64)
     weights = _newton(task, parts_2NC, targets, np.array([True, True]))
@@ -23,7 +25,7 @@ def fit(task: str, network_NC: Outputs, branch_NC: Outputs, targets_N: NDArray[n
     return np.maximum(weights, 0.0)
 
 
-def _newton(task: str, parts_2NC: Outputs, targets: Outputs, used: NDArray[np.bool_]) -> Outputs:
+def _newton(task: str, parts_2NC: OutputTable, targets: OutputTable, used: NDArray[np.bool_]) -> OutputTable:
     """Minimise the loss over the `used` weights. The other weights are 0."""
     weights = EQUAL * used
     rows = parts_2NC.shape[1]
@@ -38,7 +40,9 @@ def _newton(task: str, parts_2NC: Outputs, targets: Outputs, used: NDArray[np.bo
     return weights
 
 
-def _derivatives(task: str, parts_2NC: Outputs, targets: Outputs, weights: Outputs) -> tuple[Outputs, Outputs]:
+def _derivatives(
+    task: str, parts_2NC: OutputTable, targets: OutputTable, weights: OutputTable
+) -> tuple[OutputTable, OutputTable]:
     """Return the gradient and the Hessian of the summed loss."""
     outputs_NC = np.tensordot(weights, parts_2NC, 1)
     if task == "classification":
@@ -53,8 +57,8 @@ def _derivatives(task: str, parts_2NC: Outputs, targets: Outputs, weights: Outpu
 
 
 def _softmax_derivatives(
-    parts_2NC: Outputs, targets_N: NDArray[np.int64], outputs_NC: Outputs
-) -> tuple[Outputs, Outputs]:
+    parts_2NC: OutputTable, targets_N: NDArray[np.int64], outputs_NC: OutputTable
+) -> tuple[OutputTable, OutputTable]:
     probs_NC = np.exp(outputs_NC - outputs_NC.max(1, keepdims=True))
     probs_NC /= probs_NC.sum(1, keepdims=True)
     means_2N = np.einsum("knc,nc->kn", parts_2NC, probs_NC)

@@ -105,7 +105,8 @@ class RowObjective(ABC):
         return float(batch.targets.numel())
 
     def __call__(self, batch: Batch) -> BatchLoss:
-        first, *others = self.network.outputs(batch.inputs, batch.lengths_B, branch=self.train_branch)
+        host = batch.on_host.inputs, batch.on_host.lengths_B
+        first, *others = self.network.outputs(batch.inputs, batch.lengths_B, branch=self.train_branch, host=host)
         outputs = first.float()
         branch = self._branch_loss(others[0].float(), batch.targets) if others else None
         correct = self._correct(outputs.detach(), batch.targets)
@@ -144,7 +145,8 @@ class Classes(RowObjective):
 
         With n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
         """
-        truth_BC = functional.one_hot(targets, outputs_BC.shape[1]).to(outputs_BC.dtype)
+        labels_C = torch.arange(outputs_BC.shape[1], device=targets.device)
+        truth_BC = (targets[:, None] == labels_C).to(outputs_BC.dtype)
         loss_B = functional.binary_cross_entropy_with_logits(outputs_BC, truth_BC, reduction="none").mean(1)
         return (loss_B if self._weights_C is None else loss_B * self._weights_C[targets]).sum()
 

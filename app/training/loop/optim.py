@@ -155,7 +155,7 @@ class RowAdagrad(Optimizer):
         for parameter, gradient, state in zip(parameters, gradients, moments, strict=True):
             if not state:
                 state["sum"] = torch.full((len(parameter),), 1e-8, device=parameter.device)
-            if gradient.is_sparse:
+            if gradient.is_sparse:  # on an accelerator, the host waits for the number of distinct rows
                 _update_rows(parameter, gradient.coalesce(), state["sum"], rate)
             else:
                 state["sum"] += gradient.square()

@@ -8,7 +8,6 @@ Rows are not kept in memory. The files are read in several passes: to check and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,12 @@ from app.training.data.inputs import TextFiles, open_files
 from app.training.data.layouts import Layout
 from app.training.data.report import table_report, text_report
 from app.training.data.scan import DataFiles, scan_files
-from app.training.failures import BadData, BadOption, TrainingFailure, is_data_error
+from app.training.failures import BadData, BadOption, Check, TrainingFailure, is_data_error
 from app.training.prepare import encode, encode_generation, report
 from app.training.prepare.dataset import Dataset
 from app.wire.trainer import DataFile, TrainSpec
 
 log = logging.getLogger(__name__)
-Check = Callable[[], None]
 
 
 def prepare(run: Path, spec: TrainSpec, base: BaseCheckpoint | None, staging: Path, check: Check) -> Dataset:

@@ -13,10 +13,10 @@ from app.training.loop.evaluate import EvaluationSplit, text_losses
 from app.training.loop.progress import sync
 from models.tasks import LanguageModel
 
-Errors = NDArray[np.float32]
+RowErrors = NDArray[np.float32]
 
 
-def write(path: Path, errors: Errors) -> None:
+def write(path: Path, errors: RowErrors) -> None:
     """Write the errors to a .npy file as float32, with shape (N,)."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
@@ -25,7 +25,7 @@ def write(path: Path, errors: Errors) -> None:
     temporary.replace(path)
 
 
-def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], None]) -> Errors:
+def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], None]) -> RowErrors:
     """Return one value per batch of held-out text, in nats per token. The mean of these values is the loss.
 
     `check` is called between batches and may raise an exception.
@@ -37,7 +37,7 @@ def of_text(network: LanguageModel, split: EvaluationSplit, check: Callable[[], 
     return np.asarray(loss + (sums_B - loss * counts_B) / counts_B.mean(), dtype=np.float32)
 
 
-def of_rows(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> Errors:
+def of_rows(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any]) -> RowErrors:
     """Return one error per row; `targets` is as in `Rows.targets_N`.
 
     The error is 0 or 1 for classification, the share of wrong labels for multilabel, and the squared error of the

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
-from app.training.baseline.comparison import compare
+from app.training.baseline.comparison import OutputsAndTargets, compare
 from app.training.baseline.result import Fitted
 from app.training.calibration import calibrate
 from app.training.calibration.held_out import held_out_rows
 from app.training.events import Events
 from app.training.loop.divergence import check_metrics
-from app.training.loop.evaluate import EvaluationSplit, Outputs, evaluate, measure, outputs_of
+from app.training.loop.evaluate import EvaluationSplit, evaluate, measure, outputs_of
 from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Facts
@@ -72,7 +72,7 @@ def complete(
 
 
 def _compare(
-    baseline: Fitted, training: Training, metrics: dict[str, Any], answers: dict[str, Outputs], events: Events
+    baseline: Fitted, training: Training, metrics: dict[str, Any], answers: dict[str, OutputsAndTargets], events: Events
 ) -> None:
     """Compare the network with the baseline, emit a note, and add the comparison to the metrics."""
     config = training.settled.config
@@ -97,14 +97,14 @@ def _done(training: Training, metrics: dict[str, Any]) -> Done:
     )
 
 
-def _errors(training: Training, answers: dict[str, Outputs], check: Callable[[], None]) -> errors.Errors:
+def _errors(training: Training, answers: dict[str, OutputsAndTargets], check: Callable[[], None]) -> errors.RowErrors:
     """Return the errors on the validation data, which are used to compare the trials of an auto job."""
     if isinstance(training.network, LanguageModel):
         return errors.of_text(training.network, _splits(training)["validation"], check)
     return errors.of_rows(training.dataset.facts.task, *answers["validation"])
 
 
-def _outputs(training: Training, check: Callable[[], None]) -> dict[str, Outputs]:
+def _outputs(training: Training, check: Callable[[], None]) -> dict[str, OutputsAndTargets]:
     """Return the network's outputs for each held-out split; empty for generation."""
     network = training.network
     if isinstance(network, LanguageModel):
@@ -121,8 +121,8 @@ def _splits(training: Training) -> dict[str, EvaluationSplit]:
 
 def _metrics(
     training: Training,
-    outputs: dict[str, Outputs],
-    answers: dict[str, Outputs],
+    outputs: dict[str, OutputsAndTargets],
+    answers: dict[str, OutputsAndTargets],
     calibration: Calibration | None,
     check: Callable[[], None],
 ) -> dict[str, Any]:
@@ -145,13 +145,13 @@ def _metrics(
     return metrics
 
 
-def _calibrated(outputs: Outputs, calibration: Calibration | None) -> Outputs:
+def _calibrated(outputs: OutputsAndTargets, calibration: Calibration | None) -> OutputsAndTargets:
     logits_NC, targets = outputs
     return outputs if calibration is None else (calibrate.apply(calibration, logits_NC), targets)
 
 
 def _with_evidence(
-    metrics: dict[str, Any], facts: Facts, outputs: dict[str, Outputs], calibration: Calibration
+    metrics: dict[str, Any], facts: Facts, outputs: dict[str, OutputsAndTargets], calibration: Calibration
 ) -> dict[str, Any]:
     """Return the metrics, including those of the calibration.
 
@@ -163,7 +163,7 @@ def _with_evidence(
     return {name: values | figures[name] for name, values in metrics.items()}
 
 
-def _calibrate(training: Training, validation: Outputs, events: Events) -> Calibration | None:
+def _calibrate(training: Training, validation: OutputsAndTargets, events: Events) -> Calibration | None:
     """Calibrate the network and emit a note about the result. Returns None if there are too few rows."""
     step, rows = training.progress.best_step, held_out_rows(training, validation)
     if rows is None or len(rows.targets) < calibrate.FEWEST:

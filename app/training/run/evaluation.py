@@ -25,6 +25,7 @@ from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.data.faults import BadRows
 from app.training.evaluation.held_out import HeldOut, read
+from app.training.evaluation.overlap import overlap
 from app.training.evaluation.report import Measured, measure_version, write_report
 from app.training.events import Events
 from app.training.failures import BadData, StopRequested, TrainingFailure, is_data_error, is_memory_error
@@ -48,6 +49,7 @@ class EvaluationSession:
     def __init__(self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine) -> None:
         self.run, self.events, self.stopping, self.machine = run, events, stopping, machine
         self.spec = msgspec.json.decode((run / SPEC).read_bytes(), type=EvaluationSpec)
+        self.warnings: list[str] = []  # those that the report repeats
 
     def attempt(self) -> TrainEvent:
         """Evaluate until done or stopped, and emit the last event. Raises errors not caused by the request or data."""
@@ -105,10 +107,11 @@ class EvaluationSession:
         own = base.read(self.run / "base")
         held_out = self._read(own, staging / "base")
         self._announce(held_out, own)
+        self._warn_of_overlap("trained_on", own, spec.model, held_out)
         self.events.emit(Phase("evaluating"))
         measured = self._measure(own, held_out, spec.model)
         other = self._measure_other(staging / "against")
-        report = write_report(self.run / PREDICTIONS, held_out, own, measured, other)
+        report = write_report(self.run / PREDICTIONS, held_out, own, measured, other) | {"warnings": self.warnings}
         shutil.rmtree(staging, ignore_errors=True)
         return report
 
@@ -116,7 +119,9 @@ class EvaluationSession:
         if self.spec.against is None:
             return None
         other = base.read(self.run / "against")
-        return self._measure(other, self._read(other, staging), self.spec.against)
+        held_out = self._read(other, staging)
+        self._warn_of_overlap("trained_on_against", other, self.spec.against, held_out)
+        return self._measure(other, held_out, self.spec.against)
 
     def _measure(self, version: BaseCheckpoint, held_out: HeldOut, reference: str) -> Measured:
         return measure_version(version, held_out, reference, self.machine.settled_device(), self._check_stop)
@@ -144,6 +149,11 @@ class EvaluationSession:
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]
             opening.announce_remarks(self.events, remarks)
+
+    def _warn_of_overlap(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
+        if warning := overlap(version, reference, held_out, self.spec.file):
+            self.warnings.append(warning)
+            self.events.note(kind, 0, warning, "warn")
 
     def _check_stop(self) -> None:
         if self.stopping():

@@ -169,6 +169,20 @@ def test_numbers(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
         assert "input[0][1]" in odd, odd
 
 
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [([[1.5, 2.5]], "input[0][0]"), ([1.5, 2.5], "input[0]"), (1.5, "input"), ([[[1.5]], [2.5]], "input[1][0]")],
+)
+def test_numbers_that_are_not_steps_are_explained(api: Api, shelf: Shelf, value: object, place: str) -> None:
+    shelf.classifier("waves", input="features", features=1, vocab_size=0)
+    with api.client() as client:
+        error = client.post("/v1/classify", json={"model": "waves", "input": value}).json()["error"]
+        assert error["param"] == place and "[[[1.5], [2.5]]]" in error["message"]
+        assert error["message"].startswith(f"{place} is a number outside of a step; ")
+        misplaced = client.post("/v1/classify", json={"model": "waves", "input": [[[1]]], "top_k": 1.5}).json()["error"]
+        assert misplaced["message"] == "top_k: expected `int | null`, got `float`"
+
+
 def test_texts_that_are_too_long(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
     shelf.classifier()
     with api.client() as client:

@@ -121,7 +121,10 @@ def test_a_stream_joins_to_the_whole_answer(http: httpx.Client) -> None:
 
 
 def test_the_client_of_tgi_reads_the_reply(http: httpx.Client) -> None:
-    """`text_generation.Client.chat` sends every field, and needs a text as `system_fingerprint`."""
+    """`text_generation.Client.chat` sends every field, and needs a text as `system_fingerprint`.
+
+    It cannot read a stream: it requires `role` and `tool_calls` in each event, and reads `[DONE]` as JSON.
+    """
     unset = ("repetition_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed",
              "presence_penalty", "temperature", "top_p", "tools", "tool_choice")  # fmt: skip
     message = {"role": "user", "content": "ab", "name": None, "tool_calls": None}
@@ -200,6 +203,10 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [*MESSAGES, {"role": "assistant", "tool_calls": [{"id": "1"}]}]},
      "messages[1].tool_calls", "not supported"),
     ({"messages": [{"role": "user", "content": "a", "audio": {}}]}, "messages[0].audio", "expected `null`"),
+    ({"messages": [*MESSAGES, {"role": "tool", "tool_call_id": "call_1", "content": "21"}]}, "messages[1].role",
+     "'tool', which is not supported; it must be system, developer, user or"),
+    ({"messages": [{"role": "user", "content": "a", "tool_call_id": "call_1"}]}, "messages[0].tool_call_id",
+     "not supported; leave it out"),
     ({"messages": [{"role": "user", "text": "a"}]}, "messages[0].text", "unknown field"),
     ({"tools": [{"type": "function"}]}, "tools", "tools is not supported"),
     ({"functions": [{"name": "f"}]}, "functions", "not supported"),

@@ -132,6 +132,45 @@ def test_rows_with_an_unknown_label_count_as_wrong(versions: dict[str, Path], tm
     assert [note.level for note in events if isinstance(note, Note) and note.kind == "unknown_labels"] == ["warn"]
 
 
+def warnings_of(events: list[TrainEvent]) -> dict[str, str]:
+    """The warnings about evaluated rows that the versions were trained on, by kind. The report contains them, too."""
+    notes = [note for note in events if isinstance(note, Note) and note.kind.startswith("trained_on")]
+    assert all(note.level == "warn" for note in notes)
+    assert report_of(events)["warnings"] == [note.message for note in notes]
+    return {note.kind: note.message for note in notes}
+
+
+def test_a_version_is_not_evaluated_on_its_training_file_without_a_warning(
+    versions: dict[str, Path], tmp_path: Path
+) -> None:
+    events = evaluate(make(tmp_path / "same", "copy.csv", runs.table(), versions["gru"], versions["rnn"]))
+    noted = warnings_of(events)
+    assert noted["trained_on"].startswith("copy.csv is the file that mood:1 was trained on (it has the same SHA-256)")
+    assert "that mood:2 was trained on" in noted["trained_on_against"]
+    tale = warnings_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(), versions["tale"])))
+    assert list(tale) == ["trained_on"]
+    assert not warnings_of(evaluate(make(tmp_path / "other", "copy.csv", runs.table(60), versions["gru"])))
+
+
+def test_rows_that_a_version_was_trained_on_are_recognised_in_another_file(tmp_path: Path) -> None:
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for number, (text, label) in enumerate(runs.sentences(240)):
+        parts[("train", "val", "test")[number % 3]].append(f"{text},{label}")
+    table = "".join(f"{line},{part}\n" for part, lines in parts.items() for line in lines)
+    run = runs.make(tmp_path / "training", "t.csv", "text,label,split\n" + table, model="gru", training=FEW)
+    assert isinstance(runs.train(run)[-1], Done)
+    noted = {}
+    for part, lines in parts.items():
+        content = "\n".join(["text,label", *reversed(lines)]) + "\n"
+        noted[part] = warnings_of(evaluate(make(tmp_path / part, "part.csv", content, run / "checkpoint")))
+    assert noted["train"]["trained_on"].startswith("the evaluated rows of part.csv are the training rows of mood:1")
+    assert noted["val"]["trained_on"].startswith("the evaluated rows of part.csv are the validation rows of mood:1")
+    assert noted["test"] == {}
+    # Of the training file itself, only the test rows are evaluated.
+    marked = make(tmp_path / "marked", "t.csv", "text,label,split\n" + table, run / "checkpoint")
+    assert not warnings_of(evaluate(marked))
+
+
 def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) -> None:
     table = "words,length\n" + "".join(f"{text},{len(text)}\n" for text, _ in runs.sentences(50))
     run = make(tmp_path / "value", "t.csv", table, versions["value"], versions["value"], text="words", value="length")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,7 @@ def test_dropped_tokens_become_unknown_and_never_a_word(
     def spy(self: Training, batch: Batch) -> Batch:
         inputs = batch.inputs.clone()
         inputs[:, 1] = min(specials)
-        result = dropped(self, batch.with_inputs(inputs))
+        result = dropped(self, replace(batch, inputs=inputs))
         seen.append((inputs, result.inputs))
         return result
 

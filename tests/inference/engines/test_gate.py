@@ -25,7 +25,7 @@ def test_a_suspect_waits_for_the_others_and_newcomers_wait_for_it() -> None:
         await gate.enter()
 
         async def suspect(name: str) -> None:
-            async with gate.turn() as trial, trial.alone(LONG, True):
+            async with gate.turn() as turn, turn.alone(LONG, True):
                 assert gate.inside == 1
                 log.append(name)
                 await asyncio.sleep(0)
@@ -55,7 +55,7 @@ def test_a_suspect_does_not_wait_for_ever_for_those_inside() -> None:
     async def scenario() -> None:
         gate = Gate()
         await gate.enter()
-        async with gate.turn() as trial, trial.alone(0.01, True):
+        async with gate.turn() as turn, turn.alone(0.01, True):
             assert gate.inside == 2
 
     asyncio.run(scenario())
@@ -64,7 +64,7 @@ def test_a_suspect_does_not_wait_for_ever_for_those_inside() -> None:
 def test_after_its_time_alone_newcomers_go_in_and_other_suspects_too_unless_it_is_exclusive() -> None:
     async def scenario(exclusive: bool) -> None:
         gate = Gate(patience=0.1)
-        async with gate.turn() as trial, trial.alone(0.0, exclusive):
+        async with gate.turn() as turn, turn.alone(0.0, exclusive):
             await asyncio.wait_for(gate.enter(), LONG)
             assert gate.inside == 2
             if exclusive:
@@ -80,7 +80,7 @@ def test_after_its_time_alone_newcomers_go_in_and_other_suspects_too_unless_it_i
     asyncio.run(scenario(False))
 
 
-def test_a_trial_that_has_ended_does_not_open_the_gate_of_the_next_one() -> None:
+def test_a_turn_that_has_ended_does_not_open_the_gate_of_the_next_one() -> None:
     async def scenario() -> None:
         gate = Gate()
         async with gate.turn() as first, first.alone(LONG, True):
@@ -102,14 +102,14 @@ def test_a_trial_that_has_ended_does_not_open_the_gate_of_the_next_one() -> None
 def test_a_cancelled_waiter_takes_no_place() -> None:
     async def scenario() -> None:
         gate = Gate()
-        async with gate.turn() as trial, trial.alone(LONG, True):
+        async with gate.turn() as turn, turn.alone(LONG, True):
             waiting = [asyncio.create_task(gate.enter()), asyncio.create_task(gate.turn().__aenter__())]
             await asyncio.sleep(0)
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
         assert gate.inside == 0
-        async with gate.turn() as trial, trial.alone(LONG, True):
+        async with gate.turn() as turn, turn.alone(LONG, True):
             assert gate.inside == 1
 
     asyncio.run(scenario())

@@ -86,7 +86,7 @@ def test_equal_requests_at_one_crash_count_once(quarantine: Quarantine) -> None:
     assert suspect and (suspect.crashes, suspect.company, suspect.alone_seconds) == (1, 1, ALONE_SECONDS)
 
 
-def test_none_of_several_suspects_is_convicted_but_their_trials_get_longer(quarantine: Quarantine) -> None:
+def test_none_of_several_suspects_is_convicted_but_their_turns_get_longer(quarantine: Quarantine) -> None:
     crash(quarantine, 1, 2)
     first = suspicion(quarantine, 1)
     crash(quarantine, 1, 2)
@@ -105,7 +105,7 @@ def test_a_crowd_of_suspects_shares_the_time_of_a_few(quarantine: Quarantine) ->
     assert not any(s.exclusive for s in suspects if s)
 
 
-def test_all_trials_are_exclusive_once_one_of_a_crowd_was_open_at_two_crashes(quarantine: Quarantine) -> None:
+def test_all_turns_are_exclusive_once_one_of_a_crowd_was_open_at_two_crashes(quarantine: Quarantine) -> None:
     crash(quarantine, *range(10))
     crash(quarantine, *range(5), *range(20, 25))
     suspects = [suspicion(quarantine, text) for text in (0, 7, 20)]
@@ -208,7 +208,7 @@ def test_a_cause_that_is_tried_by_itself_is_convicted_at_its_second_crash(
 def live(quarantine: Quarantine, line: list[int]) -> None:
     """Simulate one run of an engine with this work, in this order. Work 0 crashes it at the end, after all turns.
 
-    A suspect in an exclusive trial ends in its turn. Any other suspect is still open when the next one starts.
+    A suspect ends within its exclusive turn. Any other suspect is still open when the next one starts.
     """
     inside, shut = [], False
     for text in line:

@@ -95,6 +95,32 @@ def test_the_spelling_of_the_base_version_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "base_labels", "read"),
+    [
+        (["1.0", "0.0", "-1.0", "unknown"], ("-1", "0", "1"), ["-1", "0", "1", "unknown"]),
+        (["1", "2", "unknown"], ("1.0", "2.0"), ["1.0", "2.0", "unknown"]),
+        (["True", "FALSE", "unknown"], ("false", "true"), ["false", "true", "unknown"]),
+        (["1.0", "beta", "3.0"], ("1", "beta"), ["1", "3.0", "beta"]),
+        (["7.0", "x"], ("007", "7", "y"), ["7", "x"]),
+    ],
+)
+def test_labels_match_those_of_the_version_even_if_others_are_words(
+    labels: list[str], base_labels: tuple[str, ...], read: list[str], tmp_path: Path
+) -> None:
+    result, remarks = scan_labels(tmp_path, labels, base_labels=base_labels)
+    assert result.labels == read
+    remark = remarks["labels_matched"]
+    assert remark.level == "info" and "of the version" in remark.message
+    assert f"'{labels[0]}' (4 rows) as " in remark.message and "'unknown'" not in remark.message
+
+
+@pytest.mark.parametrize("base_labels", [("1", "1.00", "beta"), ("007", "08"), ("1.0", "beta")])
+def test_labels_that_match_no_single_label_of_the_version_stay(base_labels: tuple[str, ...], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, ["1.0", "7", "word"], base_labels=base_labels)
+    assert result.labels == ["1.0", "7", "word"] and "labels_matched" not in remarks
+
+
+@pytest.mark.parametrize(
     "twins",
     [
         ("hardware", "Hardware"),

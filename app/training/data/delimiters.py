@@ -17,7 +17,7 @@ _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
 @dataclass(frozen=True, slots=True)
-class TableDialect:
+class Delimiters:
     """The rules for splitting a table into rows and cells.
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
@@ -56,15 +56,15 @@ def is_stray_line_end(error: csv.Error) -> bool:
     return "new-line character" in str(error)
 
 
-def split_record(record: str, dialect: TableDialect) -> list[list[str]]:
+def split_record(record: str, delimiters: Delimiters) -> list[list[str]]:
     """Return the cells of the rows in a record that contains line ends of several kinds, outside of quotes.
 
     Raises csv.Error for malformed quotes.
     """
-    rows = (list(dialect.reader(iter([part]))) for part in LINE_END.split(record) if part)
+    rows = (list(delimiters.reader(iter([part]))) for part in LINE_END.split(record) if part)
     return [cells for part in rows for cells in part]
 
 
-def table_lines(source: Source, dialect: TableDialect) -> Iterator[tuple[int, str]]:
+def table_lines(source: Source, delimiters: Delimiters) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line, starting with the header."""
-    return islice(lines(source), dialect.first_line - 1, None)
+    return islice(lines(source), delimiters.first_line - 1, None)

@@ -18,7 +18,7 @@ _RED, _YELLOW, _CYAN, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[36m", "\x1b[
 _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 
 
-class Console:
+class LauncherOutput:
     """The launcher's output. Errors from a closed pipe are ignored, so that the launcher continues."""
 
     def __init__(self, out: TextIO, *, json: bool = False) -> None:
@@ -43,8 +43,8 @@ class Console:
             self._out.flush()
 
 
-class Terminal(Console):
-    """A quiet console: the programs' warnings and errors in colour, a banner, and progress bars for the demo.
+class Terminal(LauncherOutput):
+    """Quiet output: the programs' warnings and errors in colour, a banner, and progress bars for the demo.
 
     The bars are the last lines on the screen. The bars are erased before another line is printed, and drawn again below
     that line.

@@ -9,8 +9,8 @@ import re
 import pytest
 
 from app import settings
-from app.launcher.console import PROGRESS, Console, Terminal
-from app.launcher.launcher import choose_console
+from app.launcher.launcher import choose_output
+from app.launcher.terminal import PROGRESS, LauncherOutput, Terminal
 
 ACCESS = "2026-11-29T03:40:25.754Z info    ostinato.access [req-46f6] POST /v1/files 200 50.5 ms local"
 WARNING = "2026-11-29T03:40:25.754Z warning app.worker.worker [req-1 ftjob-2] the blob store does not answer"
@@ -85,10 +85,10 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_a_line_for_each_model() -> 
 
 def test_elsewhere_every_line_is_printed() -> None:
     out = io.StringIO()
-    Console(out).line("api", ACCESS)
+    LauncherOutput(out).line("api", ACCESS)
     assert out.getvalue() == f"api     | {ACCESS}\n"
     out = io.StringIO()
-    Console(out, json=True).line("up", "stopping")
+    LauncherOutput(out, json=True).line("up", "stopping")
     assert json.loads(out.getvalue()) == {"program": "up", "message": "stopping"}
 
 
@@ -105,5 +105,5 @@ def test_only_a_terminal_is_quiet_and_only_if_nothing_else_is_asked_for(
     variables: dict[str, str], verbose: bool, quiet: bool
 ) -> None:
     chosen = settings.load(variables)
-    assert isinstance(choose_console(chosen, {"TERM": "xterm"}, verbose, Screen()), Terminal) is quiet
-    assert type(choose_console(chosen, {"TERM": "xterm"}, verbose, io.StringIO())) is Console
+    assert isinstance(choose_output(chosen, {"TERM": "xterm"}, verbose, Screen()), Terminal) is quiet
+    assert type(choose_output(chosen, {"TERM": "xterm"}, verbose, io.StringIO())) is LauncherOutput

@@ -1,7 +1,7 @@
-"""Determines the dialect of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
+"""Determines the rules of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
-The dialect is inferred from the data. By default, a table is read according to the usual CSV rules. Another dialect is
-used in two cases. In the first case, the usual rules fail, but the other dialect reads all or nearly all rows. In the
+The rules are inferred from the data. By default, a table is read according to the usual CSV rules. Other rules are
+used in two cases. In the first case, the usual rules fail, but the others read all or nearly all rows. In the
 second case, cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
 """
 
@@ -12,9 +12,9 @@ import re
 from dataclasses import replace
 from itertools import islice
 
-from app.training.data.dialect_trial import TRUSTED, DialectTrial, try_dialect
+from app.training.data.delimiters import Delimiters
+from app.training.data.delimiters_check import TRUSTED, DelimitersCheck, check_delimiters
 from app.training.data.files import Source, lines
-from app.training.data.table_dialect import TableDialect
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.wording import counted
 
@@ -27,36 +27,36 @@ _FEW = 0.05  # without quoting, up to this share of the rows may have more or fe
 _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
 
 
-def dialect_of(source: Source) -> TableDialect:
-    """Return the dialect of a table.
+def delimiters_of(source: Source) -> Delimiters:
+    """Return the rules for splitting a table.
 
-    The first call determines the dialect in a few passes over the file; later calls reuse it.
+    The first call determines the rules in a few passes over the file; later calls reuse them.
     """
-    if "dialect" not in source.settled:
-        source.settled["dialect"] = _settle(source)
-    dialect: TableDialect = source.settled["dialect"]
-    return dialect
+    if "delimiters" not in source.settled:
+        source.settled["delimiters"] = _settle(source)
+    delimiters: Delimiters = source.settled["delimiters"]
+    return delimiters
 
 
-def _settle(source: Source) -> TableDialect:
-    dialect = _delimited(source)
+def _settle(source: Source) -> Delimiters:
+    delimiters = _delimited(source)
     if not any('"' in line for _, line in lines(source)):
-        return dialect
-    usual = try_dialect(source, dialect)
+        return delimiters
+    usual = check_delimiters(source, delimiters)
     if usual.is_clean and not usual.joined and not usual.blanks:
-        return dialect
-    if dialect.delimiter in TRUSTED and (plain := _without_quoting(source, dialect, usual)):
+        return delimiters
+    if delimiters.delimiter in TRUSTED and (plain := _without_quoting(source, delimiters, usual)):
         return plain
-    return _mended(source, dialect, usual)
+    return _mended(source, delimiters, usual)
 
 
-def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect | None:
-    """Return the dialect that treats quotes as plain characters, or None if the table does not appear to use it."""
-    plain = replace(dialect, quoting=False)
+def _without_quoting(source: Source, delimiters: Delimiters, usual: DelimitersCheck) -> Delimiters | None:
+    """Return the rules that treat quotes as plain characters, or None if the table does not appear to follow them."""
+    plain = replace(delimiters, quoting=False)
     joins_rows = bool(usual.joined) and usual.alone >= _ALONE * usual.joined
-    if not joins_rows and (usual.is_clean or not _fits(usual, try_dialect(source, plain))):
+    if not joins_rows and (usual.is_clean or not _fits(usual, check_delimiters(source, plain))):
         return None
-    name = _NAMES[dialect.delimiter].split()[-1]
+    name = _NAMES[delimiters.delimiter].split()[-1]
     reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
         message = f"quotes would join {usual.joined} lines that are complete rows; {reading}"
@@ -66,7 +66,7 @@ def _without_quoting(source: Source, dialect: TableDialect, usual: DialectTrial)
     return plain
 
 
-def _fits(usual: DialectTrial, plain: DialectTrial) -> bool:
+def _fits(usual: DelimitersCheck, plain: DelimitersCheck) -> bool:
     """Whether all rows have as many cells as the header.
 
     If the usual rules find malformed quotes, a few rows may have a different number of cells.
@@ -74,55 +74,57 @@ def _fits(usual: DialectTrial, plain: DialectTrial) -> bool:
     return plain.is_clean or (usual.failed and plain.wrong <= _FEW * plain.rows)
 
 
-def _mended(source: Source, dialect: TableDialect, usual: DialectTrial) -> TableDialect:
-    """Return a dialect that also allows spaces around quoted cells or escaped quotes, if needed; otherwise
-    `dialect`.
+def _mended(source: Source, delimiters: Delimiters, usual: DelimitersCheck) -> Delimiters:
+    """Return rules that also allow spaces around quoted cells or escaped quotes, if needed; otherwise
+    `delimiters`.
     """
     if usual.blanks or not usual.is_clean:
-        loose = replace(dialect, blanks=True)
-        if try_dialect(source, loose).is_clean:
+        loose = replace(delimiters, blanks=True)
+        if check_delimiters(source, loose).is_clean:
             message = (
                 "has spaces around quoted cells; these spaces and the quotes are removed, and so are spaces before "
             )
             source.remark("quoting", f"{message}other cells")
             return loose
     if not usual.is_clean:
-        escaped = replace(dialect, backslash=True)
-        if try_dialect(source, escaped).is_clean:
+        escaped = replace(delimiters, backslash=True)
+        if check_delimiters(source, escaped).is_clean:
             source.remark("quoting", 'has quotes written as \\" inside quoted cells; these are read as quotes')
             return escaped
     if usual.blanks:
         message = "a quote after a space is read as part of the cell; to enclose the cell in quotes, remove the space"
         source.remark("quoting", message, f"line {usual.first_blanks}", usual.blanks, "warn")
     _remark_joined_lines(source, usual)
-    return dialect
+    return delimiters
 
 
-def _remark_joined_lines(source: Source, usual: DialectTrial) -> None:
+def _remark_joined_lines(source: Source, usual: DelimitersCheck) -> None:
     """Warn about quoted cells that span several lines and may be several rows."""
     suspects = usual.sure_suspects()
     if suspects:
+        first, lines_ = suspects[0]
         more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
         message = (
-            f"a quoted cell spans several lines, each of which would be a complete row{more}; if these lines are rows, "
-            "double each quote inside a text, and enclose the text in quotes"
+            f"a quoted cell spans several lines ({lines_}), nearly all of which look like complete rows{more}; if these"
+            " lines are rows, they are missing from the data: double each quote inside a text, and enclose the text in "
+            "quotes"
         )
-        source.remark("joined_lines", message, f"line {suspects[0]}", len(suspects), "warn")
+        source.remark("joined_lines", message, f"line {first}", len(suspects), "warn")
 
 
-def _delimited(source: Source) -> TableDialect:
+def _delimited(source: Source) -> Delimiters:
     """Determine the delimiter and the header line. Skips blank lines; a line such as `sep=;` declares the delimiter."""
     for number, line in lines(source):
         if match := _SEPARATOR_LINE.fullmatch(line):
             source.remark("delimiter", f"begins with sep={match[1]}, so {match[1]} is read as the delimiter")
-            return TableDialect(match[1].replace("\\t", "\t"), number + 1)
+            return Delimiters(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
             number, line = _header_line(source, number, line)
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
                 source.remark("delimiter", f"is read with {_NAMES[delimiter]} as the delimiter")
-            return TableDialect(delimiter, number)
-    return TableDialect(_ORDER[source.format][0])
+            return Delimiters(delimiter, number)
+    return Delimiters(_ORDER[source.format][0])
 
 
 def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
