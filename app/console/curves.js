@@ -27,9 +27,9 @@ export class Curves {
     this.steps = Math.max(this.steps, data.step);
     for (const [key, value] of Object.entries(data)) {
       if (NOT_CURVES.has(key) || typeof value !== "number" || (RATES.has(key) && tooFew(data.valid_rows))) continue;
-      const known = this.points.get(key) || [];
-      if (!known.length) this.points.set(key, known);
-      if (!known.length || known[known.length - 1][0] < data.step) known.push([data.step, value]);
+      const points = this.points.get(key) || [];
+      if (!points.length) this.points.set(key, points);
+      if (!points.length || points[points.length - 1][0] < data.step) points.push([data.step, value]);
     }
   }
 

@@ -6,6 +6,7 @@ Every suite in `tests/clients/suites/` checks the content of each reply. The res
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -62,6 +63,11 @@ CLIENTS = {  # name of the environment -> suite
     "llamaindex": ClientSuite(
         "suite_llamaindex.py", ("llama-index-llms-openai-like", "llama-index-embeddings-openai-like")
     ),
+    "huggingface": ClientSuite("suite_huggingface.py", ("huggingface_hub>=1", "numpy")),
+    "text-generation": ClientSuite("suite_text_generation.py", ("text-generation",)),
+    "triton": ClientSuite("suite_triton.py", ("tritonclient[http]",)),
+    "torchserve": ClientSuite("suite_torchserve.py", ("requests",)),
+    "ollama": ClientSuite("suite_ollama.py", ("ollama",)),
     "npm": ClientSuite("suite_npm.mjs", ("openai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible")),
 }
 
@@ -116,6 +122,7 @@ def train(service: Service, folder: Path) -> None:
     """Train the models that the suites call. Raises RuntimeError if a training run fails."""
     files = {
         "chats.jsonl": "\n".join(conversations()),
+        "waves.jsonl": "\n".join(waves()),
         "tickets.csv": "text,label\n" + "".join(f"{text},{label}\n" for text, label in TICKETS * 12),
     }
     for name, content in files.items():
@@ -124,6 +131,7 @@ def train(service: Service, folder: Path) -> None:
     jobs: list[tuple[str, dict[str, Any]]] = [
         ("messages.csv", {"model": "lstm", "suffix": "departments", "training": {"epochs": 12}}),
         ("tickets.csv", {"model": "lstm", "suffix": "tickets", "task": "multilabel", "training": {"epochs": 40}}),
+        ("waves.jsonl", {"model": "gru", "suffix": "waves", "seed": 1, "training": {"epochs": 10}}),
         *(
             (
                 "chats.jsonl",
@@ -148,3 +156,13 @@ def conversations(count: int = 200) -> Iterator[str]:
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": ANSWERS[question]})
         yield json.dumps({"messages": messages}, ensure_ascii=False)
+
+
+def waves(count: int = 240) -> Iterator[str]:
+    """Yield slow and fast sine waves as JSON lines. A step is a value and its time."""
+    draw = random.Random(0)
+    for number in range(count):
+        label, speed = (("slow", 0.3), ("fast", 1.2))[number % 2]
+        start = draw.random() * 6
+        steps = [[round(math.sin(start + speed * t) + draw.gauss(0, 0.1), 3), t / 20] for t in range(20)]
+        yield json.dumps({"features": steps, "label": label})

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.accept.record import Record, Skip
 
 ROOT = Path(__file__).parents[2]
-CASES, EXAMPLES = 9000, 220  # the minimum number of requests in total; random requests per operation and phase
+CASES, EXAMPLES = 20_000, 220  # the minimum number of requests in total; random requests per operation and phase
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:

@@ -254,7 +254,7 @@ def test_an_engine_that_was_killed_while_measuring_does_not_measure_again(tmp_pa
         loader.load(message, b.CPU, torch.float32, Tuner(b.CPU, 1, stored, kill, 600.0))
     chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
     loaded = loader.load(message, b.CPU, torch.float32, chooser)
-    assert loaded.mode == PLAIN and "an engine ended" in loaded.choice.reason and watch.count == 0
+    assert loaded.mode == PLAIN and "an engine died" in loaded.choice.reason and watch.count == 0
 
 
 def test_an_engine_that_ends_as_asked_leaves_no_mark(tmp_path: Path) -> None:

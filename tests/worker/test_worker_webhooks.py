@@ -9,6 +9,8 @@ import openai
 
 from app.webhooks.events import EVENT_TYPES
 from app.worker.resources import Resources
+from app.worker.worker import BATCHES, Worker
+from tests.jobs.batch_fixtures import queue_of, with_fake_batches
 from tests.jobs.fixtures import OWNER, Queue, until
 from tests.webhooks.fixtures import SECRET, add_endpoint, deliveries
 from tests.webhooks.receiver import LOOPBACK, Receiver
@@ -52,3 +54,24 @@ def test_exactly_the_promised_events_arrive(queue: Queue, resources: Resources) 
         ]
     )
     assert [request.status for request in receiver.received].count(200) == len(receiver.received) - 2 == 5
+
+
+def test_the_events_of_batches_arrive(queue: Queue, resources: Resources) -> None:
+    settings = msgspec.structs.replace(resources.settings, webhook_networks=LOOPBACK, webhook_timeout=20.0)
+    resources = with_fake_batches(replace(resources, settings=settings))
+    batches = queue_of(resources)
+    client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
+    with Receiver([]) as receiver, working(resources):
+        add_endpoint(queue.database, OWNER, url=receiver.url)
+        cancelled = batches.create()
+        batches.batches.jobs.cancel(cancelled.id, OWNER)
+        ended = [batches.create(), batches.create(content=b"{")]
+        for _ in ended:
+            assert until(Worker(resources, "here", BATCHES).step)
+        until(lambda: [row.status for row in deliveries(queue.database)] == ["delivered"] * 3)
+    events = [client.webhooks.unwrap(request.body, request.headers) for request in receiver.accepted]
+    assert sorted((event.type, event.data.id) for event in events) == [
+        ("batch.cancelled", cancelled.id),
+        ("batch.completed", ended[0].id),
+        ("batch.failed", ended[1].id),
+    ]

@@ -67,7 +67,7 @@ _TOKENS: dict[str, Any] = {"count": 2, "max_model_len": 256, "tokens": [75, 108]
     responses=replies(TokenizeReply, _TOKENS),
 )
 async def tokenize(request: Request) -> Response:
-    body = await _text_body.read(request)
+    body = await _read_text(request)
 
     def work(version: ResolvedVersion) -> TokenizeReply:
         tokenizer = _tokenizer(version)
@@ -100,6 +100,17 @@ async def detokenize(request: Request) -> Response:
         return DetokenizeReply(tokenizer.decode(body.tokens))
 
     return await _answer(request, body.model, len(body.tokens), work)
+
+
+async def _read_text(request: Request) -> TokenizeRequest:
+    """Read a body. Raises InvalidRequest, with a hint if the body has the format of TEI or TGI."""
+    try:
+        return await _text_body.read(request)
+    except InvalidRequest as error:
+        if error.param != "inputs":
+            raise
+        message = "unknown field 'inputs'; send one text as prompt, and read the token ids in the reply's tokens"
+        raise InvalidRequest(message, code=error.code, param=error.param) from None
 
 
 async def _answer(request: Request, model: str | None, size: int, work: Any) -> Response:

@@ -54,6 +54,8 @@ DIALECT = Dialect(
         "/v1/responses": "responses are not stored, so they cannot be retrieved, cancelled or compacted; send the "
         "whole conversation as `input` to POST /v1/responses",
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
+        "/v1/fine_tuning/checkpoints": "checkpoints have no permissions of their own; they belong to the owner of "
+        "their job, and GET /v1/fine_tuning/jobs/{id}/checkpoints lists them",
         "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
         **OTHER_SERVERS,
     },

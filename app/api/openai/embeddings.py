@@ -21,13 +21,12 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers, encode_each
 from app.api.http.services import services_of
 from app.api.http.token_ids import check_token_ids
-from app.api.http.vectors import shortened
+from app.api.http.vectors import INLINE, shortened
 from app.api.openapi.describe import Noted, reads, replies
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 
 router = APIRouter(tags=["embeddings"])
-INLINE = 4000  # maximum number of values in a reply that is encoded on the event loop rather than in a worker thread
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

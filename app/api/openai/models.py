@@ -27,7 +27,8 @@ router = APIRouter(tags=["models"])
 class ModelCard(msgspec.Struct, frozen=True):
     """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
 
-    `input` is the kind of input: tokens for texts, or features for numeric sequences."""
+    `input` is the kind of input: tokens for texts, or features for numeric sequences. `shutdown_date` is always null,
+    because versions are available until they are deleted."""
 
     id: str
     created: int
@@ -39,6 +40,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     digest: str
     parameters: int
     input: str
+    shutdown_date: int | None = None
     object: str = "model"
 
 
@@ -78,6 +80,7 @@ _CARD: dict[str, Any] = {
     "digest": "0" * 64,
     "parameters": 412000,
     "input": "tokens",
+    "shutdown_date": None,
     "object": "model",
 }
 _SUMMARY: dict[str, Any] = {

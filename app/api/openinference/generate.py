@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
@@ -15,43 +15,18 @@ from app.api.http.caller import Caller
 from app.api.http.pieces import collected, streamed
 from app.api.http.presence import attended
 from app.api.http.replies import JsonReply, answer_headers
-from app.api.http.sampling_fields import (
-    DEFAULTS,
-    Least,
-    Repetition,
-    Seed,
-    Share,
-    StopText,
-    StopTexts,
-    Temperature,
-    masked,
-    value_or,
-)
+from app.api.http.sampling_fields import masked, value_or
 from app.api.http.services import services_of
 from app.api.http.sse import frame
 from app.api.openapi.describe import Noted, reads, replies
 from app.api.openinference.references import reference_of, unversioned
+from app.api.openinference.sampling import TritonSampling, params_of, stops_of
 from app.errors import OstinatoError
-from app.inference.generation import GenerationRequest, Piece, Stops
+from app.inference.generation import GenerationRequest, Piece
 from app.inference.queries import GenerationQuery
-from app.wire.engine import SamplingParams
 
 router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 NEEDS = "Needs a model that generates text, such as demo-text-lstm"
-
-
-class TritonSampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Generation parameters. With a `temperature` of 0, the most likely token is always chosen."""
-
-    max_tokens: Annotated[int, Meta(ge=1, le=2**16)] | None = None
-    temperature: Temperature | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    top_p: Share | None = None
-    min_p: Least | None = None
-    repetition_penalty: Repetition | None = None
-    seed: Seed | None = None
-    stop: StopText | StopTexts | None = None
-    stream: bool | None = None
 
 
 class TritonGenerateRequest(TritonSampling, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -159,9 +134,9 @@ async def _started(request: Request, name: str, version: str) -> tuple[TritonGen
         caller.principal,
         caller.seconds,
         param="text_input",
-        params=_params(sampling),
+        params=params_of(sampling),
         seed=masked(sampling.seed),
-        stops=Stops((sampling.stop,) if isinstance(sampling.stop, str) else tuple(sampling.stop or ())),
+        stops=stops_of(sampling),
     )
     return body, await attended(request, inference.generate(query))
 
@@ -171,17 +146,6 @@ def _merged(body: TritonGenerateRequest) -> TritonSampling:
     inner = body.parameters or TritonSampling()
     fields = TritonSampling.__struct_fields__
     return TritonSampling(**{name: value_or(getattr(inner, name), getattr(body, name)) for name in fields})
-
-
-def _params(sampling: TritonSampling) -> SamplingParams:
-    return SamplingParams(
-        max_tokens=value_or(sampling.max_tokens, DEFAULTS.max_tokens),
-        temperature=value_or(sampling.temperature, DEFAULTS.temperature),
-        top_k=max(0, value_or(sampling.top_k, DEFAULTS.top_k)),
-        top_p=value_or(sampling.top_p, DEFAULTS.top_p),
-        min_p=value_or(sampling.min_p, DEFAULTS.min_p),
-        repetition_penalty=value_or(sampling.repetition_penalty, DEFAULTS.repetition_penalty),
-    )
 
 
 def _lead(body: TritonGenerateRequest) -> str:

@@ -15,20 +15,22 @@ from app.api.http.large_replies import build_reply, check_reply_size
 from app.api.http.pieces import collected
 from app.api.http.presence import attended
 from app.api.http.replies import answer_headers
+from app.api.http.sampling_fields import masked
 from app.api.http.services import services_of
+from app.api.http.vectors import INLINE
 from app.api.openapi.describe import reads, replies
 from app.api.openinference import outputs, signature
 from app.api.openinference.bodies import parameters_of, read_body
 from app.api.openinference.infer_schemas import ASKED, REPLY, InferReply, InferRequest
 from app.api.openinference.items import items_of
 from app.api.openinference.references import reference_of, unversioned
+from app.api.openinference.sampling import InferSampling, params_of, stops_of
 from app.inference.items import Item
 from app.inference.queries import GenerationQuery, InferenceQuery
 from app.inference.versions import ResolvedVersion
 
 router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 InferAnswer = tuple[list[outputs.OutputValues], dict[str, str]]  # the outputs, and the headers of the reply
-INLINE = 4000  # maximum number of values in a reply that is encoded on the event loop rather than in a worker thread
 _REPLIES = replies(InferReply, REPLY)
 _REPLIES[200]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
 _DOCS: dict[str, Any] = {
@@ -66,7 +68,10 @@ async def _answer(request: Request, reference: str) -> Response:
     outputs.check_outputs(body.outputs, names)
     value = items_of(version.config, body.inputs, elements)
     items = await inference.items(value, "inputs", blank=version.config.task == "generation")
-    values, headers = await (_generated if version.config.task == "generation" else _scored)(request, caller, items)
+    if version.config.task == "generation":
+        values, headers = await _generated(request, caller, items, parameters)
+    else:
+        values, headers = await _scored(request, caller, items)
     accepted = request.headers.get("accept-encoding") or ""
     binary = bool(parameters.binary_data_output)
     arguments = body, binary, version.record.model, str(version.record.version), values, accepted
@@ -94,8 +99,11 @@ async def _scored(request: Request, caller: Caller, items: list[Item]) -> InferA
     return await build_reply(scored, partial(outputs.scored_outputs, scored)), headers
 
 
-async def _generated(request: Request, caller: Caller, items: list[Item]) -> InferAnswer:
-    query = GenerationQuery(caller.reference, items, caller.principal, caller.seconds, param="inputs")
+async def _generated(request: Request, caller: Caller, items: list[Item], sampling: InferSampling) -> InferAnswer:
+    query = GenerationQuery(
+        caller.reference, items, caller.principal, caller.seconds, param="inputs", params=params_of(sampling),
+        seed=masked(sampling.seed), stops=stops_of(sampling),
+    )  # fmt: skip
     generation = await attended(request, services_of(request).inference.generate(query))
     texts = [""] * len(generation.choices)
     for piece in await collected(request, generation):

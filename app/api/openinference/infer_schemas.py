@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from app.api.openinference.sampling import InferSampling
+
 Length = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TensorShape = Annotated[list[Length], Meta(min_length=1, max_length=4)]
 Datatype = Literal[
@@ -46,8 +48,8 @@ class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: OutputParameters | None = None
 
 
-class InferParameters(msgspec.Struct, frozen=True):
-    """The request parameters that have an effect."""
+class InferParameters(InferSampling, frozen=True, kw_only=True):
+    """The request parameters that have an effect. Those of `InferSampling` apply to generated texts."""
 
     binary_data_output: bool | None = None
     timeout: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
@@ -63,7 +65,8 @@ class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     all outputs are returned.
 
     The parameter `binary_data_output: true` requests all outputs as bytes, and `timeout` is a time limit in
-    microseconds. `sequence_id` is not supported, because versions keep no state between requests.
+    microseconds. Models that generate texts accept the parameters of `generate`, such as `max_tokens` and
+    `temperature`. `sequence_id` is not supported, because versions keep no state between requests.
     """
 
     inputs: Annotated[list[InputTensor], Meta(min_length=1, max_length=2)]

@@ -13,9 +13,9 @@ const HIDDEN = /(^baseline|rows|\.of$|per_class|support)/;
 
 export async function view({ search, signal, show: again }) {
   const picked = (search.get("versions") || "").split(",").filter(Boolean);
-  const known = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
+  const ready = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
   const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
-  const others = known.filter((v) => !picked.includes(v.id));
+  const others = ready.filter((v) => !picked.includes(v.id));
   const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...picked, id]));
   const chips = picked.map((id) => h("span", { class: "tag chip" }, id, h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => go(picked.filter((other) => other !== id)) }, "×")));
   return [

@@ -16,8 +16,8 @@ export async function view({ signal, search }) {
   const page = h("div", { class: "stack" });
   const state = { file: null, columns: {}, training: {}, signal, version: 0 };
   const dropped = takeFile();
-  const known = search.get("file");
-  if (known) choose(state, page, await get(`/v1/files/${known}`, { signal }));
+  const given = search.get("file");
+  if (given) choose(state, page, await get(`/v1/files/${given}`, { signal }));
   else {
     replace(page, fileCard(state, page));
     if (dropped) send(state, page, dropped);

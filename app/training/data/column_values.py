@@ -8,6 +8,7 @@ _MOST = 200  # a column with more distinct values than this does not contain lab
 _REPEATED = 2  # in a column of labels, each label occurs at least this often on average
 _FEWEST_ROWS = 4
 _LONGEST = 60  # characters of a label
+_MOST_LINES, _MOST_INNER = 0.8, 0.9  # the share of lines that must be like rows: of all, and of those in the middle
 
 
 class ColumnValues:
@@ -35,19 +36,51 @@ class ColumnValues:
             if self._numbers[index]:
                 self._numbers[index] = _is_number(cell)
 
-    def match(self, rows: Sequence[Sequence[str]]) -> bool:
-        """Whether the cells of these rows match their columns: a column of labels must already contain the cell's
-        value, and a column of numbers requires a number. Columns of any other kind match every cell.
+    def are_rows(self, lines: Sequence[Sequence[str]]) -> bool:
+        """Whether the lines of a quoted cell are probably rows of the table; each line is split at the delimiter.
+
+        Nearly all lines, or nearly all lines between the first and the last, must fit the columns: a column of labels
+        must already contain the cell's value, and a column of numbers requires a number. If there is no such column,
+        every line must have exactly as many cells as there are columns.
         """
-        return all(self._matches(index, cell) for row in rows for index, cell in enumerate(row))
+        width = len(self._labels)
+        if not any(map(self._is_telling, range(width))):
+            return all(len(cells) == width for cells in lines)
+        return _nearly_all([self._fits(cells) for cells in lines])
+
+    def _fits(self, cells: Sequence[str]) -> bool:
+        """Whether the cells are a row. If there are too many, one column of free text contains the delimiter."""
+        width = len(self._labels)
+        more = len(cells) - width
+        if more < 0:
+            return False
+        starts = [index for index in range(width) if not self._is_telling(index)] if more else [width]
+        return any(
+            all(self._matches(index, cells[index if index < start else index + more]) for index in range(width))
+            for start in starts
+        )
+
+    def _is_telling(self, index: int) -> bool:
+        """Whether the column contains numbers or labels, so that a cell may differ in kind from its values."""
+        return self._rows >= _FEWEST_ROWS and (self._numbers[index] or self._has_labels(index))
+
+    def _has_labels(self, index: int) -> bool:
+        labels = self._labels[index]
+        return labels is not None and len(labels) * _REPEATED <= self._rows
 
     def _matches(self, index: int, cell: str) -> bool:
-        if self._rows < _FEWEST_ROWS:
+        if not self._is_telling(index):
             return True
+        bare, labels = cell.strip(' "\r\n'), self._labels[index]
         if self._numbers[index]:  # also labels such as 0 and 1
-            return _is_number(cell)
-        labels = self._labels[index]
-        return labels is None or len(labels) * _REPEATED > self._rows or cell.strip().casefold() in labels
+            return _is_number(bare) and (bool(bare) or labels is None or "" in labels)
+        return labels is not None and bare.casefold() in labels
+
+
+def _nearly_all(fits: Sequence[bool]) -> bool:
+    """Whether most of the lines are like rows, or most of those between the first and the last."""
+    inner = fits[1:-1]
+    return sum(fits) >= _MOST_LINES * len(fits) or (len(inner) > 1 and sum(inner) >= _MOST_INNER * len(inner))
 
 
 def _is_number(cell: str) -> bool:

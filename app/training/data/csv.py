@@ -9,7 +9,8 @@ from app.training.data import files
 from app.training.data.decimals import DecimalCommas
 from app.training.data.delimiters import LINE_END, is_stray_line_end, split_record, table_lines
 from app.training.data.delimiters_choice import delimiters_of
-from app.training.data.files import BOM, Record, Selection, Source, remark_repeated_header
+from app.training.data.files import Record, Selection, Source
+from app.training.data.inner_headers import InnerHeaders
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -21,7 +22,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record. Skips empty lines and repeated headers.
+    """Yield every record. Skips empty lines, and headers between the rows.
 
     A record with a malformed quote or the wrong number of cells is invalid. A record with a line end of another kind is
     several records, if all of them have as many cells as the header, and otherwise invalid.
@@ -39,6 +40,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     numbers = [names.index(name) for name in names if name in selection.numbers]
     numbers = numbers if delimiters_of(source).delimiter == ";" else []
     unnamed = [index for index, name in enumerate(names) if not name]
+    headers = InnerHeaders(source, names)
     while (cells := table.next()) is not None:
         if not cells:
             continue
@@ -46,7 +48,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         if isinstance(cells, BadData):
             yield Record(where, {}, cells)
             continue
-        if table.repeats_header(cells):
+        if (instead := headers.instead_of(cells, where)) is not None:
+            yield from instead
             continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
@@ -59,6 +62,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         else:
             table.count_unnamed(row, unnamed)
             yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
+    headers.remark()
     table.remark()
     commas.remark()
 
@@ -78,7 +82,6 @@ class _Table:
         self._split: list[list[str]] = []  # the remaining rows of a record with line ends of several kinds
         self._stray, self._first_stray = 0, ""
         self._unnamed, self._first_unnamed = 0, ""
-        self._repeated, self._first_repeated = 0, ""
         self.names: list[str] = []
         self.names = self._header()
 
@@ -136,21 +139,8 @@ class _Table:
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
-    def repeats_header(self, cells: list[str]) -> bool:
-        """Count the record if it is the header again. In a table with one column, it may also be a value."""
-        if len(cells) < 2 or self.names[0] not in cells[0]:
-            return False
-        bare = [cells[0].lstrip(BOM).strip(), *map(str.strip, cells[1:])]
-        if bare[: len(self.names)] != self.names or any(bare[len(self.names) :]):
-            return False
-        self._repeated += 1
-        self._first_repeated = self._first_repeated or f"line {self.start}"
-        return True
-
     def remark(self) -> None:
-        """Add remarks about repeated headers, and about values that are not read because their column has no name."""
-        if self._repeated:
-            remark_repeated_header(self._source, self._repeated, self._first_repeated)
+        """Add remarks about line ends of another kind, and about values in columns without a name."""
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from app.training.data import files
@@ -16,18 +16,20 @@ from app.training.data.files import Source
 
 TRUSTED = "\t|"  # these delimiters are rare in text, so a line with the right number of them is a row
 _SUSPECTS = 1000  # the maximum number of suspects that are kept
+_SAMPLE_LINES = 200  # the maximum number of lines of a suspect that are compared with the columns
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _BLANKS_AND_QUOTE = re.compile(' +"')
 
 
 class _Suspect(NamedTuple):
-    """A record that spans several lines, each of which would be a valid row by itself.
+    """A record that spans several lines, most of which may be rows.
 
-    `cells` is None if the cells need not be checked. In a comma-separated table, a two-line text with commas often
-    looks like two rows.
+    `cells` contains the cells of the first lines, or is None if all lines are certainly rows. In a comma-separated
+    table, the lines of a text with commas often have as many cells as a row.
     """
 
     line: int
+    lines: int
     cells: list[list[str]] | None
 
 
@@ -42,6 +44,7 @@ class DelimitersCheck:
     alone: int = 0  # the number of joined lines that would be rows by themselves
     suspects: list[_Suspect] = field(default_factory=list)
     values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # from the records of one line
+    full: bool = False  # no more suspects are kept
     blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the line of the first joined record
     first_blanks: int = 0
@@ -51,9 +54,17 @@ class DelimitersCheck:
     def is_clean(self) -> bool:
         return not self.failed and not self.wrong
 
-    def sure_suspects(self) -> list[int]:
-        """Return the first line number of each suspect whose cells match the values in their columns."""
-        return [suspect.line for suspect in self.suspects if suspect.cells is None or self.values.match(suspect.cells)]
+    def sure_suspects(self) -> list[tuple[int, int]]:
+        """Return the first line and the number of lines of each suspect whose lines fit the values of the columns."""
+        return [(line, lines) for line, lines, cells in self.suspects if cells is None or self.values.are_rows(cells)]
+
+    def add_suspect(self, suspect: _Suspect) -> None:
+        """Keep the suspect. If there are too many, those that do not fit the columns so far are dropped first."""
+        if len(self.suspects) >= _SUSPECTS and not self.full:
+            self.suspects = [kept for kept in self.suspects if kept.cells is None or self.values.are_rows(kept.cells)]
+            self.full = len(self.suspects) > _SUSPECTS // 2
+        if not self.full:
+            self.suspects.append(suspect)
 
 
 def check_delimiters(source: Source, delimiters: Delimiters) -> DelimitersCheck:
@@ -128,17 +139,22 @@ def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: lis
                 check.empty_columns.update(index for index, cell in enumerate(cells) if not cell)
             return
     else:
-        first = last - len(record) + 1
-        rows = sum(_is_row(line, delimiter, width, check.empty_columns) for line in record)
-        check.joined, check.alone = check.joined + len(record), check.alone + rows
-        check.first_joined = check.first_joined or first
-        if rows == len(record) and len(check.suspects) < _SUSPECTS:
-            is_clear = delimiter in TRUSTED or len(record) > 2
-            check.suspects.append(_Suspect(first, None if is_clear else _cells(record, delimiter)))
+        _judge_joined(check, delimiter, record, width, last - len(record) + 1)
     if any(cell[:1] == " " and cell.lstrip(" ")[:1] == '"' for cell in cells):
         blanks = _blanks_before_quotes("".join(record), delimiter)
         check.blanks += blanks
         check.first_blanks = check.first_blanks or last * bool(blanks)
+
+
+def _judge_joined(check: DelimitersCheck, delimiter: str, record: list[str], width: int, first: int) -> None:
+    """Update the check with a record of several lines, the first of which is line `first`."""
+    rows = sum(_is_row(line, delimiter, width, check.empty_columns) for line in record)
+    check.joined, check.alone = check.joined + len(record), check.alone + rows
+    check.first_joined = check.first_joined or first
+    if rows == len(record) and delimiter in TRUSTED:
+        check.add_suspect(_Suspect(first, len(record), None))
+    elif width > 1 and (suspected := _cells(record, delimiter, width)):
+        check.add_suspect(_Suspect(first, len(record), suspected))
 
 
 def _blanks_before_quotes(record: str, delimiter: str) -> int:
@@ -153,9 +169,18 @@ def _blanks_before_quotes(record: str, delimiter: str) -> int:
     return count
 
 
-def _cells(record: list[str], delimiter: str) -> list[list[str]]:
-    """Return the cells of each line of a record. Quotes are read as ordinary characters."""
-    return [line.strip("\r\n").split(delimiter) for line in record]
+def _cells(record: list[str], delimiter: str, width: int) -> list[list[str]]:
+    """Return the cells of the first lines of a record, or an empty list if too few of the lines can be rows.
+
+    Quotes are read as ordinary characters, and blank lines are left out.
+    """
+    lines = [line.strip("\r\n") for line in islice(record, _SAMPLE_LINES) if line.strip()]
+    return [line.split(delimiter) for line in lines] if _may_be_rows(lines, delimiter, width) else []
+
+
+def _may_be_rows(lines: list[str], delimiter: str, width: int) -> bool:
+    """Whether at least half of the lines have enough delimiters for a row."""
+    return len(lines) > 1 and 2 * sum(line.count(delimiter) >= width - 1 for line in lines) >= len(lines)
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:

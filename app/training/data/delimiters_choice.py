@@ -102,12 +102,14 @@ def _remark_joined_lines(source: Source, usual: DelimitersCheck) -> None:
     """Warn about quoted cells that span several lines and may be several rows."""
     suspects = usual.sure_suspects()
     if suspects:
+        first, lines_ = suspects[0]
         more = f" ({counted(len(suspects), 'such cell')} in total)" if len(suspects) > 1 else ""
         message = (
-            f"a quoted cell spans several lines, each of which would be a complete row{more}; if these lines are rows, "
-            "double each quote inside a text, and enclose the text in quotes"
+            f"a quoted cell spans several lines ({lines_}), nearly all of which look like complete rows{more}; if these"
+            " lines are rows, they are missing from the data: double each quote inside a text, and enclose the text in "
+            "quotes"
         )
-        source.remark("joined_lines", message, f"line {suspects[0]}", len(suspects), "warn")
+        source.remark("joined_lines", message, f"line {first}", len(suspects), "warn")
 
 
 def _delimited(source: Source) -> Delimiters:

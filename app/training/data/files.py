@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 
 from app.training.data.remarks import Remark, Remarks
 from app.training.failures import BadData
-from app.wording import counted
 
 _BLOCK = 1 << 16
 BOM = "\ufeff"
@@ -136,13 +135,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple, dict)):
         for part in [*value, *value.values()] if isinstance(value, dict) else value:
             yield from _texts(part)
-
-
-def remark_repeated_header(source: Source, rows: int, first: str) -> None:
-    """Add a remark about rows that repeat the header; `first` is the place of the first such row."""
-    verbs = ("repeats", "is") if rows == 1 else ("repeat", "are")
-    message = f"{counted(rows, 'row')} {verbs[0]} the header, as in files that were joined, and {verbs[1]} left out"
-    source.remark("repeated_header", message, first, rows, "warn")
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:

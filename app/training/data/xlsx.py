@@ -23,8 +23,8 @@ from app.training.data.files import (
     Source,
     check_repeated,
     first_columns,
-    remark_repeated_header,
 )
+from app.training.data.inner_headers import InnerHeaders
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
@@ -65,18 +65,19 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         check_repeated(source, names, selection)
         kept = {name: index for name, index in first_columns(names).items() if name}
         outside: list[int] = []
-        repeated: list[int] = []
+        headers = InnerHeaders(source, list(kept))
         for number, values in rows:
             if all(map(_is_blank, values)):
                 continue
-            if len(kept) > 1 and all(str(_cell(values, index)).strip() == name for name, index in kept.items()):
-                repeated.append(number)
+            where = f"row {number}"
+            cells = [str(_cell(values, index)) for index in kept.values()]
+            if (instead := headers.instead_of(cells, where)) is not None:
+                yield from instead
                 continue
             if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
                 outside.append(number)
-            yield Record(f"row {number}", {name: _cell(values, index) for name, index in kept.items()})
-        if repeated:
-            remark_repeated_header(source, len(repeated), f"row {repeated[0]}")
+            yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
+        headers.remark()
         if outside:
             verb = "has" if len(outside) == 1 else "have"
             message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"

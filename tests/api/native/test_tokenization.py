@@ -44,3 +44,12 @@ def test_refusals(api: Api, shelf: Shelf, path: str, body: dict[str, Any], statu
     with api.client() as client:
         reply = client.post(path, json=body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (status, param), reply.text
+
+
+def test_the_inputs_of_other_servers_are_told_the_format(api: Api, shelf: Shelf) -> None:
+    shelf.generator("echo")
+    with api.client() as client:
+        reply = client.post("/tokenize", json={"inputs": ["Hi"], "add_special_tokens": False})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"], error["code"]) == (400, "inputs", "unknown_field")
+    assert "send one text as prompt" in error["message"], error

@@ -121,7 +121,10 @@ def test_a_stream_joins_to_the_whole_answer(http: httpx.Client) -> None:
 
 
 def test_the_client_of_tgi_reads_the_reply(http: httpx.Client) -> None:
-    """`text_generation.Client.chat` sends every field, and needs a text as `system_fingerprint`."""
+    """`text_generation.Client.chat` sends every field, and needs a text as `system_fingerprint`.
+
+    It cannot read a stream: it requires `role` and `tool_calls` in each event, and reads `[DONE]` as JSON.
+    """
     unset = ("repetition_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed",
              "presence_penalty", "temperature", "top_p", "tools", "tool_choice")  # fmt: skip
     message = {"role": "user", "content": "ab", "name": None, "tool_calls": None}

@@ -31,6 +31,7 @@ from tests.serving import Api
         ("/v1/rerank", "POST /similarity"),
         ("/reranking", "POST /similarity"),
         ("/v1/reranking", "POST /similarity"),
+        ("/v1/fine_tuning/checkpoints/ftckpt-1/permissions", "checkpoints have no permissions of their own"),
         ("/nowhere", "/docs lists all routes"),
     ],
 )

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.api.http import vectors
 from app.api.openai import embeddings
 from app.settings import Settings
 from app.tokenization.training import train
@@ -96,7 +97,7 @@ def test_many_vectors_do_not_block_other_requests(
     api: Api, models: None, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     """A large reply is encoded in a thread and equals the combined small replies."""
-    engine.width = embeddings.INLINE // 10
+    engine.width = vectors.INLINE // 10
     encode, begun, go = embeddings._embedding, threading.Event(), threading.Event()
 
     def wait_then_encode(*arguments: Any) -> Any:

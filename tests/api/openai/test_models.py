@@ -24,6 +24,8 @@ def test_models_are_listed_by_name_and_version(client: openai.OpenAI, shelf: She
     assert set(models) == {"mood", "mood:1", "mood:2", "echo", "echo:1"}
     assert models["mood"].version == 1  # type: ignore[attr-defined]
     assert models["mood"].owned_by == "local" and models["mood"].object == "model"
+    cards = [model.model_dump(exclude_unset=True) for model in models.values()]
+    assert [card["shutdown_date"] for card in cards] == 5 * [None]
 
 
 def test_every_form_of_reference(client: openai.OpenAI, shelf: Shelf) -> None:

@@ -95,7 +95,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"event_types": []}, "event_types", "at least one"),
     ({"event_types": [SUCCEEDED, "batch.complete"]}, "event_types", "did you mean 'batch.completed'?"),
     ({"event_types": ["safety.alert.created"]}, "event_types", "is not an event type"),
-    ({"url": "https://user@example.com"}, "url", "must be like https://example.com"),
+    ({"url": "https://user@example.com"}, "url", "must look like https://example.com"),
     ({"url": "https://10.0.0.1/x"}, "url", "private"),
     ({"name": ""}, "name", "1 to 128 characters"),
     ({"name": "x" * 129}, "name", "1 to 128 characters"),

@@ -58,6 +58,40 @@ def test_texts_are_classified(
     assert all("data" in output for output in response["outputs"]) is (received_as_bytes is False)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_one_input_as_bytes_and_one_as_json(client: InferenceServerClient, shelf: Shelf, first: bool) -> None:
+    shelf.classifier("pairs")
+    sent = [text_input(TEXTS, binary=first), text_input(["a", "b"], "text_pair", binary=not first)]
+    same = [text_input(TEXTS), text_input(["a", "b"], "text_pair")]
+    mixed, whole = (client.infer("pairs", inputs).as_numpy("probs") for inputs in (sent, same))
+    assert np.array_equal(mixed, whole) and len(np.unique(whole)) > 1
+
+
+def test_an_output_overrides_the_request_for_bytes(api: Api, client: InferenceServerClient) -> None:
+    """`binary_data_output` asks for all outputs as bytes, and `binary_data` decides for a single one."""
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}
+    body = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    body["outputs"] = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probs"}]
+    with api.client() as http:
+        reply = http.post("/v2/models/mood/infer", json=body)
+    size = int(reply.headers["inference-header-content-length"])
+    label, probs = json.loads(reply.content[:size])["outputs"]
+    assert label["data"][0] in LABELS and "parameters" not in label
+    assert "data" not in probs and probs["parameters"] == {"binary_data_size": 4 * len(LABELS)}
+    values = struct.unpack(f"<{len(LABELS)}f", reply.content[size:])
+    assert np.allclose(values, expected_probs(api, "mood", ["good"])[0], atol=1e-6)
+
+
+def test_the_label_of_a_version_with_several_labels_is_the_most_likely_one(
+    client: InferenceServerClient, shelf: Shelf
+) -> None:
+    shelf.classifier("topics", task="multilabel")
+    result = client.infer("topics", [text_input(TEXTS)])
+    assert [label.decode() for label in result.as_numpy("label")] == [
+        LABELS[row.argmax()] for row in result.as_numpy("probs")
+    ]
+
+
 @pytest.mark.parametrize(
     ("datatype", "binary"),
     [("FP32", True), ("FP64", True), ("FP16", True), ("INT64", True), ("FP32", False), ("INT64", False)],
@@ -113,6 +147,19 @@ def test_pairs_and_generated_text(client: InferenceServerClient, shelf: Shelf) -
     assert client.infer("pairs", pair).as_numpy("probs").shape == (1, 3)
     texts = client.infer("echo", [text_input(["ab", "c"], "text_input")]).as_numpy("text_output")
     assert [text.decode() for text in texts] == ["ab" * 8, "c" * 16]
+
+
+def test_the_parameters_of_generated_texts(client: InferenceServerClient, engine: FakeEngine) -> None:
+    def continued(**parameters: Any) -> list[str]:
+        result = client.infer("echo", [text_input(["abcd", "xy"], "text_input")], parameters=parameters)
+        return [text.decode() for text in result.as_numpy("text_output")]
+
+    assert continued(max_tokens=3, temperature=0, top_k=4, seed=7) == ["abc", "xyx"]
+    sent = [message.params for message in engine.received if isinstance(message, wire.Generate)]
+    assert {(params.max_tokens, params.temperature, params.top_k) for params in sent} == {(3, 0, 4)}
+    assert continued(max_tokens=6, stop="ca") == ["abcdab", "xyxyxy"] and continued(max_tokens=6, stop="da")[0] == "abc"
+    with pytest.raises(InferenceServerException, match=r"parameters: .*max_tokens"):
+        continued(max_tokens=0)
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])

@@ -43,5 +43,5 @@ calls.works(
     lambda: litellm.embedding(model="openai/departments", input=[COMPLAINT, "b"], **at).data,
     lambda data: len(data) == 2 and len(data[0]["embedding"]) > 1,
 )
-calls.refused("completion, unknown model", lambda: chat("nobody"), "NotFoundError")
+calls.refused("completion, unknown model", lambda: chat("nobody"), "model not found: 'nobody'")
 calls.report()

@@ -43,11 +43,11 @@ with TypeSafeClient(base_url=URL, api_key="none") as client:
     calls.refused(
         "system_one, unknown label",
         lambda: client.system_one(model="departments", state="x", questions={"q": Choice(criteria={"biling": None})}),
-        "TypeSafeUnprocessableEntityError",
+        "did you mean 'billing'",
     )
     calls.refused(
         "system_one, unknown model",
         lambda: client.system_one(model="nobody", state="x", questions=questions),
-        "TypeSafeNotFoundError",
+        "model not found: 'nobody'",
     )
 calls.report()

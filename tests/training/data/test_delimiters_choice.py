@@ -227,3 +227,42 @@ def test_two_joined_rows_are_told_if_no_column_has_labels_or_numbers(tmp_path: P
     rows = "".join(f"question {number},answer {number}\n" for number in range(8))
     content = f'prompt,completion\n{rows}"so he said,and then\nhe left",again\n'
     assert _joined_in(tmp_path, content) == [("line 10", 1)]
+
+
+def _swallowed(first: str, last: str, inner: int = 10, odd: str = "") -> str:
+    """A table of three columns in which a quote in one row and a quote in a later row join the rows between them."""
+    rows = [f"{number},row {number} is here,{'ab'[number % 2]}" for number in range(40)]
+    rows[5], rows[5 + inner] = first, last
+    rows[7] = odd or rows[7]
+    return "\n".join(["id,text,label", *rows, ""])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _swallowed('5,"great, he said,a', '15,it is 15",b'),
+        _swallowed('5,"great he said,a', '15,well, it is 15",b'),
+        _swallowed('5,"great, he said,a', '15,well, it is 15",b', odd="7,one, two, three,b"),
+        _swallowed('5,"great, he said,a', '7,well, it is 15",b', inner=2).replace(",", ";"),
+        _swallowed('5,"great', '15,it is",b', odd=""),
+        _swallowed('5,"great', '35,it is",b', inner=30, odd="an odd line"),
+        f'text,label\n{PLAIN}"so, he said,bad\nx, y,good\nz,bad\nwell, he left",good\n',
+        f'label,text\n{TURNED}bad,"so, he said\ngood,x, y\ngood,and, left"\n',
+    ],
+)
+def test_joined_rows_are_told_even_if_some_lines_have_more_commas(content: str, tmp_path: Path) -> None:
+    assert len(_joined_in(tmp_path, content)) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'text,label\n{PLAIN}"Roses, red\nviolets, blue\nsugar, sweet\nand, so, are you",good\n',
+        f'text,label\n{PLAIN}"Dear all,\nthank you,\nregards,\nAnn,",good\n',
+        f'label,text\n{TURNED}bad,"so, he said\nwell, x, y\nhm, z\ngood, and left"\n',
+        f'text,value\n{VALUES}"Dear, all\nthis, is\nit, now\nit, 5",3.5\n',
+        f'id,text,label,note\n{WIDE}8,"1, 2, 3, 4\n5, 6, 7, 8\n9, 10, 11, 12",good,z\n',
+    ],
+)
+def test_texts_of_several_lines_with_commas_are_not_taken_for_rows(content: str, tmp_path: Path) -> None:
+    assert _joined_in(tmp_path, content) == []

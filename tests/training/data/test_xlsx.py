@@ -189,9 +189,9 @@ def test_entities_do_not_expand(tmp_path: Path) -> None:
 
 
 def test_a_header_that_is_repeated_is_left_out_and_told(tmp_path: Path) -> None:
-    rows = [["text", "label"], ["x", "a"], ["text", "label"], ["y", "b"], ["label", "text"]]
+    rows = [["text", "label"], ["x", "a"], ["text", "label"], ["y", "b"]]
     source = detected(write(tmp_path, "a.xlsx", workbook(rows)))
-    assert [record.values["text"] for record in xlsx.records(source, EVERYTHING)] == ["x", "y", "label"]
+    assert [record.values["text"] for record in xlsx.records(source, EVERYTHING)] == ["x", "y"]
     assert remarks_of(source)["repeated_header"] == (
         "a.xlsx, row 3: 1 row repeats the header, as in files that were joined, and is left out"
     )
