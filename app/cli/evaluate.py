@@ -60,7 +60,8 @@ def evaluate(
 
     The result is stored with the version.
     """
-    request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
+    columns = collect(options, Columns, "_column")
+    request: dict[str, Any] = {"model": model, "against": against, "columns": columns}
     request |= {"encoding": encoding, "skip_bad_rows": skip_bad_rows}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     if output is not None:
