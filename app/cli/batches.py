@@ -152,10 +152,10 @@ def cancel(batch_id: BatchId, as_json: Json = False) -> None:
 
 
 def _counts(batch: dict[str, Any]) -> str:
-    """The counts of answered requests, all requests and, if there are any, errors."""
+    """The counts of requests answered without an error, of all requests and, if there are any, of errors."""
     counts = batch["request_counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
-    return f"{counts['completed'] + counts['failed']} of {counts['total']}{failed}" if counts["total"] else ""
+    return f"{counts['completed']} of {counts['total']}{failed}" if counts["total"] else ""
 
 
 def _error(error: dict[str, Any]) -> str:

@@ -143,11 +143,8 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
     return [("warn" if too_few(rows) else "info", few)] * bool(few)
 
 
-def refusal(error: BadData, *, may_skip: bool = True, outcome: str = "nothing was uploaded") -> InvalidRequest:
-    """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line.
-
-    `may_skip` is true if the command has the option that leaves out bad rows.
-    """
+def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> InvalidRequest:
+    """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line."""
     from app.training.data.faults import BadRows
 
     if not isinstance(error, BadRows):
@@ -155,5 +152,5 @@ def refusal(error: BadData, *, may_skip: bool = True, outcome: str = "nothing wa
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * (may_skip and error.skippable)
+    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * error.skippable
     return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; {outcome}")

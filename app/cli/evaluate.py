@@ -46,6 +46,12 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="CSV file for the prediction of each row.")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of the file, such as cp1252.", show_default="detected")
+    ] = None,
+    skip_bad_rows: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Skip unusable rows, up to this fraction of all rows.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
@@ -54,7 +60,9 @@ def evaluate(
 
     The result is stored with the version.
     """
-    request = {"model": model, "against": against, "columns": collect(options, Columns, "_column")}
+    columns = collect(options, Columns, "_column")
+    request: dict[str, Any] = {"model": model, "against": against, "columns": columns}
+    request |= {"encoding": encoding, "skip_bad_rows": skip_bad_rows}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     if output is not None:
         check_target(output)
@@ -106,9 +114,11 @@ def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
     from app.training.data.checking import check_held_out  # loads numpy and pyarrow
 
     columns = msgspec.convert(request.get("columns", {}), Columns)
-    error = check_held_out(path, card["task"], card["input"], columns)
+    error = check_held_out(
+        path, card["task"], card["input"], columns, request.get("skip_bad_rows", 0.0), request.get("encoding")
+    )
     if error is not None:
-        raise refusal(error, may_skip=False)
+        raise refusal(error)
 
 
 def print_report(job: dict[str, Any]) -> None:

@@ -71,15 +71,20 @@ def show(file_id: FileId, as_json: Json = False) -> None:
 def download(
     file_id: FileId,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to save the file.", show_default="standard output")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to save the file; - is standard output.", show_default="standard output"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Download a file, or a job's result file."""
     from app.cli.export import save
 
+    if output == Path("-"):
+        output = None
     if as_json and output is None:
-        raise InvalidRequest("--json describes the saved file, so it requires --output")
+        raise InvalidRequest("--json describes the saved file, so it requires --output with the name of a file")
     with connect() as client:
         chunks = client.download(f"/v1/files/{file_id}/content")
         if output is None:

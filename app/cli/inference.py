@@ -62,6 +62,7 @@ SkipBadRows = Annotated[
     typer.Option(min=0, max=1, help="Leave out unusable rows of a table, up to this fraction of all rows."),
 ]
 INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
+NUMBERS = "reads numbers as"  # in the service's message for a text that is sent to a version for numbers
 CHUNK = 256  # maximum number of texts in one request
 
 
@@ -209,6 +210,8 @@ def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
 
     if message.startswith("input ") and len(numbers) == 1:
         message = message.replace("input", "input[0]", 1)
+    if NUMBERS in message:
+        message = f"{message}; this command reads only texts; send the numbers to POST /v1/classify"
     return INPUT.sub(place, message)
 
 

@@ -60,7 +60,7 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
     if encoding is not None and (file is None or not is_encoding(encoding)):
         wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
         raise InvalidRequest(f"--encoding {encoding}: {wrong}")
-    if file is not None and is_table(file):
+    if file is not None and (is_table(file) or _holds_table(file, encoding)):
         if pair:
             raise InvalidRequest(
                 "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
@@ -90,6 +90,19 @@ def _check_no_table(options: TableOptions) -> None:
 def is_table(path: Path) -> bool:
     """Whether a file name denotes a table rather than a text file with one text per line."""
     return format_of(path.name) in TABLES
+
+
+def _holds_table(path: Path, encoding: str | None) -> bool:
+    """Whether the content of a file with another name is a table, as training decides it. Reports the decision."""
+    from app.training.data.unlabelled import holds_table
+
+    if not path.is_file() or not holds_table(path, encoding):  # a pipe can be read only once
+        return False
+    warn(
+        f"{path.name} is read as a table, as for training; to classify each line as a text, pass the lines on standard "
+        "input"
+    )
+    return True
 
 
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:

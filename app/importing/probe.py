@@ -13,6 +13,12 @@ from app.wire.probes import MOST
 from models.config import ModelConfig
 
 STEPS = 5  # number of words in a text, or of steps in a numeric sequence
+NEW_WORDS = ("zyx", "zyxwv", "zyxwvuts")  # one of these is added to a text, as a word outside the vocabulary
+NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # the same for vocabularies of characters
+NEW_PLACE = 3
+# The places of words in a text, and the marks added to them. Each of the ways in which an import can split a text gives
+# another number or order of tokens, even if the vocabulary has no punctuation.
+MARKS = ((1, ","), (4, ";"), (5, "!?"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +80,41 @@ def make_probe(folder: Path, config: ModelConfig, own: str | None = None) -> Pro
 
 
 def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
-    text = own
-    if text is None:
-        ids = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids]
-        words = [i for i in ids if tokenizer.token_text(i).isalpha()]
-        text = tokenizer.decode((words or ids)[:STEPS])
+    text = _sample(tokenizer) if own is None else own
     try:
-        return Probe(text, f"the text {text!r} (token ids {tokenizer.encode(text)})")
+        ids = tokenizer.encode(text)
     except InvalidRequest as error:
         if own is not None:
             raise InvalidRequest(f"--probe: {error.message}") from None
         return Probe(text, f"the text {text!r}")  # the tokenizer rejects this text; the service will report why
+    return Probe(text, f"the text {text!r} (tokens {[tokenizer.token_text(i) for i in ids]}, token ids {ids})")
+
+
+def _sample(tokenizer: Tokenizer) -> str:
+    """Return a text whose tokens differ if texts are split, lowercased or looked up in another way.
+
+    It has words of the vocabulary, a capital letter, punctuation attached to words, and a word that is not in the
+    vocabulary. Whatever the tokenizer rejects is left out.
+    """
+    ids = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids]
+    names = {i: tokenizer.token_text(i) for i in ids}
+    words = tokenizer.decode(([i for i in ids if names[i].isalpha()] or ids)[:STEPS]).split(" ")
+    candidates = NEW_CHARACTERS if all(len(name) == 1 for name in names.values() if name.isalpha()) else NEW_WORDS
+    new = next((word for word in candidates if word not in names.values()), candidates[-1])
+    words = _kept(tokenizer, words, [words[0][:1].upper() + words[0][1:], *words[1:]])
+    words = _kept(tokenizer, words, [*words[:NEW_PLACE], new, *words[NEW_PLACE:]])
+    for place, marks in MARKS:
+        at = min(place, len(words) - 1)
+        words = _kept(tokenizer, words, [*words[:at], words[at] + marks, *words[at + 1 :]])
+    return " ".join(words)
+
+
+def _kept(tokenizer: Tokenizer, words: list[str], changed: list[str]) -> list[str]:
+    """Return `changed` if the tokenizer accepts it, or else `words`."""
+    try:
+        return changed if tokenizer.encode(" ".join(changed)) else words
+    except InvalidRequest:
+        return words
 
 
 def _numbers(own: Any, features: int) -> Probe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import tokenizers
 from tokenizers import decoders, normalizers, pre_tokenizers
 
@@ -25,6 +27,8 @@ BASIC_ENGLISH = (
     ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
     ("?", " ? "), (";", " "), (":", " "),
 )  # fmt: skip
+JOINED = re.compile(r"\w[^\w\s]|[^\w\s]\w")  # a letter or digit beside punctuation, as in `don't` or `end.`
+MARKED = re.compile(r"<.*>|\[.*\]")  # names that programs give to special tokens, as in `<num>`
 
 
 def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answers) -> None:
@@ -56,10 +60,13 @@ def ask_before_vocabulary(answers: Answers) -> None:
 def _split(words: list[str], answers: Answers) -> str:
     if not any(len(word) > 1 for word in words):
         return answers.ask(Question("split", "is the text split at whitespace, or into characters?", SPLITS))
-    if any(len(word) == 1 and not word.isalnum() for word in words):
-        text = f"the vocabulary has punctuation: how is a text split? {MEANINGS}"
-        return answers.ask(Question("split", text, SPLITS))
-    return answers.assume("split", "whitespace", "the vocabulary has whole words", SPLITS)
+    punctuated = any(len(word) == 1 and not word.isalnum() for word in words)
+    joined = next((word for word in words if JOINED.search(word) and not MARKED.fullmatch(word)), None)
+    if joined is not None and not punctuated:
+        reason = f"no other way to split a text gives tokens such as {joined!r}"
+        return answers.assume("split", "whitespace", reason, SPLITS)
+    kind = "punctuation" if punctuated else "words without punctuation"
+    return answers.ask(Question("split", f"the vocabulary has {kind}: how is a text split? {MEANINGS}", SPLITS))
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:

@@ -49,13 +49,16 @@ class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
     `model` and `against` are the references to the versions, for use in messages. The run directory's `against/`
-    contains the checkpoint for `against`. Equal specs produce equal reports.
+    contains the checkpoint for `against`. `encoding` and `skip_bad_rows` are those of the training options. Equal specs
+    produce equal reports.
     """
 
     model: str
     file: DataFile
     against: str | None = None
     columns: Columns = Columns()
+    encoding: str | None = None
+    skip_bad_rows: float = 0.0
 
 
 class Phase(msgspec.Struct, tag=True, frozen=True):

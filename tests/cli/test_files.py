@@ -20,8 +20,11 @@ def test_files_are_uploaded_downloaded_and_deleted(service: Service, ostinato: R
     assert ostinato("files", "download", "file-1", "-o", "b.csv").out == "saved b.csv (5 B)\n"
     assert (tmp_path / "b.csv").read_text() == "text\n"
     assert ostinato("files", "download", "file-1").out == "text\n"
+    assert ostinato("files", "download", "file-1", "--output", "-").out == "text\n"
+    assert not (tmp_path / "-").exists()
     saved = ostinato("files", "download", "file-1", "-o", "c.csv", "--json").out
     assert json.loads(saved) == {"id": "file-1", "path": "c.csv", "bytes": 5}
-    refused = ostinato("files", "download", "file-1", "--json")
-    assert (refused.status, refused.out) == (1, "") and "--output" in refused.err
+    for target in ([], ["--output", "-"]):
+        refused = ostinato("files", "download", "file-1", "--json", *target)
+        assert (refused.status, refused.out) == (1, "") and "--output" in refused.err
     assert ostinato("files", "delete", "file-1").out == "file-1 is deleted\n"

@@ -67,14 +67,14 @@ def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: 
     done = ostinato(*arguments)
     assert done.out.splitlines() == [
         "reviews:4 is registered: classification, lstm",
-        "your program must give the same result for the text 'Good bad' (token ids [1, 2]); otherwise, an answer or "
-        "assumption is wrong:",
+        "your program must give the same result for the text 'Good bad, zyx;!?' (tokens ['Good', '<unk>', '<unk>'], "
+        "token ids [1, 0, 0]); otherwise, an answer or assumption is wrong:",
         "  no  0.750000",
         "  yes  0.250000",
     ]
     assert "computes tokens, emb 3×4 → RNN" in done.err and "→ fc1, relu → fc2 → softmax" in done.err
     assert [request.json for request in registry.sent("POST /v1/classify")] == [
-        {"model": "reviews:4", "input": ["Good bad"]}
+        {"model": "reviews:4", "input": ["Good bad, zyx;!?"]}
     ] * 2
     shown = json.loads(ostinato(*arguments, "--json", "--probe", "bad").out)
     assert shown["probe"] == {"input": "bad", "answer": {"no": 0.75, "yes": 0.25}}

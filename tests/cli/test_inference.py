@@ -255,3 +255,11 @@ def test_an_interval_is_shown(service: Service, ostinato: Run) -> None:
     service.routes["POST /v1/classify"] = lambda request: (200, {"data": [item], "usage": {}})
     done = ostinato("classify", "-m", "m", "--prediction-set", "0.9", "a")
     assert done.out.splitlines() == ["LABEL  SCORE   SET               TEXT", "       2.5000  1.0000 to 4.0000  a"]
+
+
+def test_a_version_that_reads_numbers_is_named_as_the_reason(service: Service, ostinato: Run) -> None:
+    message = "input: meter:1 reads numbers as [[[number]]], with 2 numbers per step"
+    service.routes["POST /v1/classify"] = (400, {"error": {"message": message}})
+    done = ostinato("classify", "-m", "meter", "a fine day")
+    assert done.status == 1
+    assert "this command reads only texts; send the numbers to POST /v1/classify" in done.err

@@ -228,3 +228,47 @@ def test_a_table_may_come_from_a_pipe(reading: Service, ostinato: Run, tmp_path:
     assert ostinato("classify", "-m", "m", "--file", "in.csv").status == 0
     writer.join()
     assert reading.requests[0].json["input"] == ["a fine day"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.txt", "text\tlabel\na fine day\tyes\nrain\tno\n"),
+        ("in.dat", "text,label\na fine day,yes\nrain,no\n"),
+        ("in.txt", "__label__yes a fine day\n__label__no rain\n"),
+        ("in.txt", '{"text": "a fine day"}\n{"text": "rain"}\n'),
+    ],
+)
+def test_a_table_with_another_name_is_read_as_a_table(
+    reading: Service, ostinato: Run, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = ostinato("classify", "-m", "m", "--file", name)
+    assert done.status == 0, done.err
+    assert reading.requests[0].json["input"] == ["a fine day", "rain"]
+    assert f"{name} is read as a table, as for training" in done.err
+
+
+@pytest.mark.parametrize("content", ["a fine day, text\nrain\n", "text\nlabel\n", '{"text\n{\n'])
+def test_lines_of_text_stay_texts(reading: Service, ostinato: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "in.txt").write_text(content)
+    done = ostinato("classify", "-m", "m", "--file", "in.txt")
+    assert (done.status, done.err) == (0, "")
+    assert reading.requests[0].json["input"] == content.splitlines()
+
+
+def test_a_table_of_numbers_is_refused_with_the_reason(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "meter.csv").write_text("meter;reading\nM1;4221\nM1;4666\n")
+    done = ostinato("classify", "-m", "m", "--file", "meter.csv")
+    assert done.status == 1 and not reading.requests
+    assert "has no column 'text'" in done.err and "this command reads only texts" in done.err
+
+
+def test_the_index_without_a_name_is_kept(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    """As pandas writes it; without it, predictions cannot be joined if rows are left out."""
+    (tmp_path / "in.csv").write_text(",text,label,\n7,a fine day,yes,\n9,rain,no,\n")
+    done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
+    assert done.status == 0 and "without a name" not in done.err, done.err
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        ",text,label,predicted_label,score", "7,a fine day,yes,good,0.9", "9,rain,no,bad,0.1",
+    ]  # fmt: skip

@@ -159,7 +159,7 @@ def test_recurrent_over_features(kind: str, layers: int, both: bool, name: str, 
 @pytest.mark.parametrize("tokens", [False, True])
 def test_poolings(pooling: str, tokens: bool, tmp_path: Path, vocabulary: Path) -> None:
     theirs = Recurrent("lstm", tokens=tokens, pooling=pooling, bidirectional=True)
-    fields = {"pooling": pooling, "labels": "numbers"} | ({"lowercase": "no"} if tokens else {})
+    fields = {"pooling": pooling, "labels": "numbers"} | ({"lowercase": "no", "split": "whitespace"} if tokens else {})
     source = save(theirs, tmp_path, "model.safetensors")
     result = convert(source, tmp_path / "out", vocabulary=vocabulary if tokens else None, fields=fields)
     assert result.checkpoint.labels == ["0", "1", "2"]
@@ -196,6 +196,7 @@ def test_encoders(places: str, options: dict[str, Any], tmp_path: Path, vocabula
         "norm_first": "yes" if options.get("norm_first") else "no",
         "embedding_scale": "yes" if places == "sinusoidal" else "no",
         "lowercase": "yes",
+        "split": "whitespace",
     }
     fields |= {"positions": "sinusoidal", "template": "yes"} if places == "sinusoidal" else {}
     source = save(theirs, tmp_path)
@@ -214,7 +215,7 @@ def test_encoders(places: str, options: dict[str, Any], tmp_path: Path, vocabula
 def test_a_language_model(tmp_path: Path, vocabulary: Path) -> None:
     theirs = Recurrent("gru", tokens=True, classes=30, num_layers=2)
     source = save(theirs, tmp_path, "x.safetensors")
-    fields = {"task": "generation", "lowercase": "no"}
+    fields = {"task": "generation", "lowercase": "no", "split": "whitespace"}
     convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
     network = imported(tmp_path / "out")
     assert isinstance(network, tasks.LanguageModel)
@@ -292,12 +293,12 @@ def test_assumptions_are_returned_and_written_down(tmp_path: Path, vocabulary: P
     source = save(Encoder(bias=False), tmp_path, "x.safetensors")
     fields = {
         "heads": "4", "activation": "relu", "norm_first": "no", "embedding_scale": "no", "pooling": "mean",
-        "labels": "numbers", "lowercase": "no",
+        "labels": "numbers", "lowercase": "no", "split": "whitespace",
     }  # fmt: skip
     done = convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
     assert _assumed_fields(done.assumed) == [
         "biases=0", "positions=pos.weight", "norm_eps=1e-05", "padding=none",
-        "task=classification", "mask=none", "output_activation=none", "unknown=<unk>", "split=whitespace",
+        "task=classification", "mask=none", "output_activation=none", "unknown=<unk>",
     ]  # fmt: skip
     assert any("BCEWithLogitsLoss" in line for line in done.assumed)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -343,7 +344,7 @@ def test_a_file_that_has_lost_a_bias_is_refused(module: nn.Module, lost: str, tm
     fields = {"pooling": "last", "labels": "numbers"}
     if isinstance(module, Encoder):
         fields |= dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
-        fields |= {"heads": "4", "activation": "relu"}
+        fields |= {"heads": "4", "activation": "relu", "split": "whitespace"}
     with pytest.raises(InvalidRequest, match=r"bias\S*: missing"):
         convert(source, tmp_path / "out", vocabulary=vocabulary if isinstance(module, Encoder) else None, fields=fields)
 
@@ -353,7 +354,7 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
     weights = {name: tensor for name, tensor in load_file(source).items() if ".layers.0." not in name}
     save_file(weights, source)
     fields = dict.fromkeys(("norm_first", "embedding_scale", "lowercase"), "no")
-    fields |= {"heads": "4", "activation": "relu", "pooling": "last", "labels": "numbers"}
+    fields |= {"heads": "4", "activation": "relu", "pooling": "last", "labels": "numbers", "split": "whitespace"}
     with pytest.raises(InvalidRequest, match=r"body\.blocks\.0\.mlp\.up\.weight: missing"):
         convert(source, tmp_path / "out", vocabulary=vocabulary, fields=fields)
 
@@ -446,7 +447,7 @@ def _run(example: str, folder: Path) -> None:
 
 def test_the_tutorial_transformer(tmp_path: Path) -> None:
     _run("transformer_classifier.py", tmp_path)
-    answers = "heads=4 activation=relu norm_first=no embedding_scale=no pooling=mean lowercase=no"
+    answers = "heads=4 activation=relu norm_first=no embedding_scale=no pooling=mean lowercase=no split=whitespace"
     convert(
         tmp_path / "transformer.pt", tmp_path / "out", labels=["unfriendly", "friendly"],
         vocabulary=tmp_path / "vocabulary.json", fields=dict(a.split("=") for a in answers.split()),

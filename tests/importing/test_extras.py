@@ -18,7 +18,7 @@ from app.tokenization.tokenizer import Tokenizer
 from tests.importing.programs import WORDS, Program, assert_equal, bring, ids, numbers
 
 NUMBERED = {word: number for number, word in enumerate(WORDS)}
-TEXT = {"pooling": "last", "lowercase": "no"}
+TEXT = {"pooling": "last", "lowercase": "no", "split": "whitespace"}
 
 
 def text_program() -> Program:

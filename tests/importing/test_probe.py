@@ -11,6 +11,7 @@ import torch
 from app.errors import InvalidRequest
 from app.importing.probe import make_probe, read_inputs
 from app.importing.questions import Answers
+from app.importing.splitting import SPLITS
 from app.importing.vocabulary import tokenizer_from
 from app.tokenization.training import train
 from models.config import ModelConfig
@@ -43,15 +44,36 @@ def test_a_text_has_words_of_the_vocabulary(tmp_path: Path) -> None:
     answers = Answers({"split": "whitespace", "lowercase": "no"})
     tokenizer_from(words, "words", len(words), answers).save(tmp_path)
     probe = make_probe(tmp_path, TEXT)
-    assert probe.input == "the film was good and"
-    assert probe.description == "the text 'the film was good and' (token ids [3, 4, 5, 6, 7])"
-    assert make_probe(tmp_path, TEXT, "long film").description.endswith("(token ids [8, 4])")
+    assert probe.input == "The film, was zyx good; and!?"
+    assert probe.description == (
+        "the text 'The film, was zyx good; and!?' (tokens ['<unk>', '<unk>', 'was', '<unk>', '<unk>', '<unk>'], "
+        "token ids [1, 1, 5, 1, 1, 1])"
+    )
+    assert make_probe(tmp_path, TEXT, "long film").description.endswith("(tokens ['long', 'film'], token ids [8, 4])")
+
+
+@pytest.mark.parametrize("marks", [[], [",", ";", "!", "?"]])
+def test_every_wrong_answer_about_the_splitting_shows_in_the_tokens(marks: list[str], tmp_path: Path) -> None:
+    words = ["<pad>", "<unk>", "the", "film", "was", "good", "and", *marks]
+    descriptions = set()
+    ways = [(split, lowercase) for split in SPLITS for lowercase in ("no", "yes") if split != "characters"]
+    for split, lowercase in ways:
+        answers = Answers({"split": split} | ({} if split == "basic_english" else {"lowercase": lowercase}))
+        tokenizer_from(words, "words", len(words), answers).save(tmp_path)
+        descriptions.add(make_probe(tmp_path, TEXT).description)
+    assert len(descriptions) == len(ways) - 1  # basic_english always lowercases
+
+
+def test_a_text_has_only_what_the_vocabulary_allows(tmp_path: Path) -> None:
+    answers = Answers({"split": "words_and_marks", "lowercase": "yes", "unknown": "none"})
+    tokenizer_from(["the", "film", ","], "words", 3, answers).save(tmp_path)
+    assert make_probe(tmp_path, TEXT).input == "The film,"
 
 
 def test_a_text_for_characters_and_bytes(tmp_path: Path) -> None:
     answers = Answers({"split": "characters", "lowercase": "no"})
     tokenizer_from(list(" abc"), "words", 4, Answers(dict(answers._answers) | {"unknown": "skip"})).save(tmp_path)
-    assert make_probe(tmp_path, TEXT).input == "abc"
+    assert make_probe(tmp_path, TEXT).input == "Abc ~,;!?"
     train([], "byte").save(tmp_path)
     assert json.dumps(make_probe(tmp_path, TEXT).input)
 
@@ -59,7 +81,9 @@ def test_a_text_for_characters_and_bytes(tmp_path: Path) -> None:
 def test_a_text_without_letters(tmp_path: Path) -> None:
     answers = Answers({"split": "whitespace", "lowercase": "no", "unknown": "none"})
     tokenizer_from(["1", "22", "333"], "words", 3, answers).save(tmp_path)
-    assert make_probe(tmp_path, TEXT).description == "the text '1 22 333' (token ids [0, 1, 2])"
+    assert make_probe(tmp_path, TEXT).description == (
+        "the text '1 22 333' (tokens ['1', '22', '333'], token ids [0, 1, 2])"
+    )
     with pytest.raises(InvalidRequest, match="--probe: 'a' is not in this version's vocabulary"):
         make_probe(tmp_path, TEXT, "a 1")
 

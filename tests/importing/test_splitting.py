@@ -98,6 +98,20 @@ def test_a_vocabulary_with_punctuation_leaves_the_split_open(tmp_path: Path) -> 
     answers = Answers({"lowercase": "no"})
     tokenizer_from(["<unk>", "good", ",", "."], "words", 4, answers)
     assert [question.field for question in answers.open] == ["split"]
+
+
+@pytest.mark.parametrize("words", [["good", "bad"], ["good", "42"], ["good", "<num>"]])
+def test_words_without_punctuation_leave_the_split_open(words: list[str]) -> None:
     answers = Answers({"lowercase": "no"})
-    tokenizer_from(["<unk>", "good", "bad"], "words", 3, answers)
-    assert not answers.open and any(line.startswith("split=whitespace") for line in answers.assumed)
+    tokenizer_from(["<unk>", *words], "words", 3, answers)
+    [question] = answers.open
+    assert question.field == "split" and "words without punctuation" in question.text
+    assert not any(line.startswith("split") for line in answers.assumed)
+
+
+@pytest.mark.parametrize("word", ["don't", "bad.", "#1"])
+def test_a_token_that_joins_letters_and_punctuation_decides_the_split(word: str) -> None:
+    answers = Answers({"lowercase": "no"})
+    tokenizer_from(["<unk>", "good", word], "words", 3, answers)
+    assert not answers.open
+    assert any(line.startswith("split=whitespace: no other way") and repr(word) in line for line in answers.assumed)

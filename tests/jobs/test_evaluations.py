@@ -50,6 +50,15 @@ def test_an_evaluation_is_a_job_of_its_own_kind(evaluations: Evaluations, queue:
     assert messages == ["Evaluation started", f"Created evaluation: {job.id}"]
 
 
+def test_options_for_reading_the_file_reach_the_trainer(
+    evaluations: Evaluations, queue: Queue, version: Version
+) -> None:
+    spec = evaluations.create(_request(queue, encoding="cp1250", skip_bad_rows=0.1), OWNER).request["spec"]
+    assert (spec["encoding"], spec["skip_bad_rows"]) == ("cp1250", 0.1)
+    spec = evaluations.create(_request(queue), OWNER).request["spec"]
+    assert (spec["encoding"], spec["skip_bad_rows"]) == (None, 0.0)
+
+
 def test_an_evaluation_of_another_owner_is_not_found(evaluations: Evaluations, queue: Queue, version: Version) -> None:
     job = evaluations.create(_request(queue), OWNER)
     jobs = evaluations.jobs
@@ -64,6 +73,7 @@ def test_an_evaluation_of_another_owner_is_not_found(evaluations: Evaluations, q
     [
         ({"model": "nothing"}, "model"), ({"against": "nothing"}, "against"), ({"file": "file-none"}, "file"),
         ({"file": "x"}, "file"), ({"model": ""}, "model"), ({"model": "a\x00"}, None),
+        ({"encoding": "klingon"}, "encoding"),
     ],
 )  # fmt: skip
 def test_references_are_checked(

@@ -88,13 +88,20 @@ def check_files(
     return DataReport(settled, {"remarks": remarks}, failure)
 
 
-def check_held_out(path: Path, task: str, takes: str, columns: Columns | None = None) -> BadData | None:
+def check_held_out(
+    path: Path,
+    task: str,
+    takes: str,
+    columns: Columns | None = None,
+    skip_bad_rows: float = 0.0,
+    encoding: str | None = None,
+) -> BadData | None:
     """Read and check all rows of an evaluation file.
 
     Returns the error if the file cannot be used, otherwise None. `task` is the task of the version, and `takes` is its
     kind of input: tokens or features.
     """
-    return _check_alone(path, task, columns or Columns(), "file", takes=takes)
+    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding)
 
 
 def check_validation(

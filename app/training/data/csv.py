@@ -34,12 +34,15 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     names = table.names
     files.check_repeated(source, names, selection, table.header_place)
     needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
-    kept = {name: index for name, index in files.first_columns(names).items() if name}
+    # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
+    kept = {
+        name: index for name, index in files.first_columns(names).items() if name or (selection.whole and index == 0)
+    }
     is_plain = len(kept) == len(names)
     commas = DecimalCommas(source)
     numbers = [names.index(name) for name in names if name in selection.numbers]
     numbers = numbers if delimiters_of(source).delimiter == ";" else []
-    unnamed = [index for index, name in enumerate(names) if not name]
+    unnamed = [index for index, name in enumerate(names) if not name and index not in kept.values()]
     headers = InnerHeaders(source, names)
     while (cells := table.next()) is not None:
         if not cells:

@@ -37,10 +37,17 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
     if scan.task == "generation":
         masks = {name: scan.splits_N == code for code, name in SPLIT_NAMES.items()}
         report["characters"] = {name: int(scan.lengths_N[mask].sum()) for name, mask in masks.items() if mask.any()}
-    if scan.dropped.rows:
-        counts = dict(scan.dropped.counts.most_common())
-        report["dropped"] = {"rows": scan.dropped.rows, "counts": counts, "places": scan.dropped.places}
-    return report | _remarks(*(layout.source for layout in files.layouts))
+    return report | dropped_rows(scan) | _remarks(*(layout.source for layout in files.layouts))
+
+
+def dropped_rows(scan: Scan) -> dict[str, Any]:
+    """Return the part of the report about rows that are left out because they cannot be used. Empty if there are
+    none.
+    """
+    if not scan.dropped.rows:
+        return {}
+    counts = dict(scan.dropped.counts.most_common())
+    return {"dropped": {"rows": scan.dropped.rows, "counts": counts, "places": scan.dropped.places}}
 
 
 def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str]]:

@@ -12,14 +12,16 @@ import msgspec
 from app.training.data.columns import errors_as_faults, read_text
 from app.training.data.detection import detect
 from app.training.data.faults import Faults, OnFault, raise_first
-from app.training.data.files import Source
+from app.training.data.files import Source, lines
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout, find_layout
+from app.training.data.recognition import as_table
 from app.training.data.rows import read_records
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 _KEYS = ("text", "text_pair")
+_TEXTS_ONLY = "this command reads only texts; send numbers to POST /v1/classify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,21 @@ class TextRow:
 
 def open_texts(path: Path, encoding: str | None = None) -> Source:
     """Detect the format of a table. Raises BadData if the file is plain text or cannot be read."""
-    source = detect(path, path.name, param="file", encoding=encoding)
+    source = as_table(detect(path, path.name, param="file", encoding=encoding), "classification")
     if source.format == "text":
         raise source.fault("is plain text without columns; rename it to .txt to classify its lines")
     return source
+
+
+def holds_table(path: Path, encoding: str | None = None) -> bool:
+    """Whether a file is clearly a table, regardless of its name, as training decides it."""
+    try:
+        source = detect(path, path.name, param="file", encoding=encoding)
+        if source.format == "text" and not any(line.strip() for _, line in lines(source)):
+            return False
+        return as_table(source, "classification").format != "text"
+    except BadData:  # reading the lines reports the error
+        return False
 
 
 def text_layout(source: Source, columns: Columns) -> Layout:
@@ -49,10 +62,15 @@ def text_layout(source: Source, columns: Columns) -> Layout:
         columns = msgspec.structs.replace(columns, text=header[0])
     if columns.text is None and "text" not in header and {"features", "series"} & set(header):
         raise source.fault("contains numbers, and this command reads texts; send the numbers to POST /v1/classify")
-    layout = find_layout(source, columns, "generation")
+    try:
+        layout = find_layout(source, columns, "generation")
+    except BadData as error:
+        if error.param != "columns.text" or columns.text is not None:
+            raise
+        raise source.fault(f"{error.reason} ({_TEXTS_ONLY})", param="columns.text") from None
     if layout.shape != "text":
         raise source.fault(
-            "has no column 'text'; set columns.text to the name of the column that contains the texts",
+            f"has no column 'text'; set columns.text to the name of the column that contains the texts ({_TEXTS_ONLY})",
             param="columns.text",
         )
     names = {key: layout.names[key] for key in _KEYS if key in layout.names}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,9 @@ from app.training.base import BaseCheckpoint
 from app.training.data.detection import detect
 from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
-from app.training.data.report import digest_of_rows
+from app.training.data.report import digest_of_rows, dropped_rows
 from app.training.data.scan import DataFiles, Scan, scan_held_out
-from app.training.failures import Check
+from app.training.failures import BadOption, Check
 from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
 from app.training.prepare.encode_generation import encode_completions, encode_documents, encode_whole_text
@@ -29,7 +30,7 @@ class HeldOut:
 
     `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
     or the rows of one split. `labels` contains the version's labels, followed by the labels in the file that the
-    version does not have.
+    version does not have. `dropped` is the part of a data report about rows that cannot be used.
     """
 
     dataset: Dataset
@@ -38,6 +39,7 @@ class HeldOut:
     labels: list[str]
     split: str | None
     sha256: str
+    dropped: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> Rows | Stream:
@@ -53,15 +55,17 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     BadData if a row cannot be used, or if the file does not fit the version's task.
     """
     task = base.config.task
-    source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file")
+    source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file", spec.encoding)
     files = open_files(source, None, spec.columns, task, check)
     check_input(files, base.config.input)
     if isinstance(files, TextFiles):
+        if spec.skip_bad_rows:
+            raise BadOption("skip_bad_rows", "applies only to tables; plain text has no rows to drop")
         dataset = encode_whole_text(source, base, staging)
         sha256 = dataset.facts.report["sha256"][SPLIT_NAMES[TEST]]
         return HeldOut(dataset, None, np.zeros(0, dtype=np.bool_), [], None, sha256)
     numeric = files.training.shape in NUMERIC
-    scan = scan_held_out(files, staging, base.labels)
+    scan = scan_held_out(files, staging, base.labels, spec.skip_bad_rows)
     if numeric and scan.steps_SF.shape[1] != base.config.features:
         raise source.fault(
             f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
@@ -73,7 +77,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     labelled = replace(base, labels=labels)
     train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # the encoders require one
     dataset = _encoder(files, task)(files, scan, train_spec, labelled, staging)
-    return HeldOut(dataset, files, chosen_N, labels, split, sha256)
+    return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan))
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from app.settings import cores
 from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.data.faults import BadRows
+from app.training.data.report import warnings_of
 from app.training.evaluation.held_out import HeldOut, read
 from app.training.evaluation.overlap import overlap
 from app.training.evaluation.report import Measured, measure_version, write_report
@@ -38,6 +40,7 @@ from app.wording import counted
 log = logging.getLogger(__name__)
 SPEC = "evaluation.json"
 PREDICTIONS = "predictions.csv"
+_OPTION = re.compile(r"\btraining\.(encoding|skip_bad_rows)\b")
 
 
 class EvaluationSession:
@@ -92,9 +95,9 @@ class EvaluationSession:
     def _failed(self, error: Exception) -> TrainFailed:
         """Return the failure to report for the evaluation. Raises the error again if another attempt may succeed."""
         if isinstance(error, BadRows):
-            self.events.note("faults", 0, error.listing(), "error", **error.to_dict())
+            self.events.note("faults", 0, _own_words(error.listing()), "error", **error.to_dict())
         if isinstance(error, TrainingFailure) or (isinstance(error, OstinatoError) and not error.retryable):
-            return TrainFailed(error.code, error.message, error.param)
+            return TrainFailed(error.code, _own_words(error.message), error.param and _own_words(error.param))
         if not is_memory_error(error):
             raise error
         return TrainFailed("out_of_memory", "there was not enough memory to evaluate the version")
@@ -148,13 +151,26 @@ class EvaluationSession:
             self.events.note("unknown_labels", 0, message, "warn", labels=unknown[:1000])
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]
+            for remark in remarks:
+                remark["message"] = _own_words(remark["message"])
             opening.announce_remarks(self.events, remarks)
+        for kind, message in warnings_of(held_out.dropped, version.config.task):
+            self._warn(kind, message)
 
     def _warn_of_overlap(self, kind: str, version: BaseCheckpoint, reference: str, held_out: HeldOut) -> None:
         if warning := overlap(version, reference, held_out, self.spec.file):
-            self.warnings.append(warning)
-            self.events.note(kind, 0, warning, "warn")
+            self._warn(kind, warning)
+
+    def _warn(self, kind: str, message: str) -> None:
+        """Emit a warning that the report repeats."""
+        self.warnings.append(message)
+        self.events.note(kind, 0, message, "warn")
 
     def _check_stop(self) -> None:
         if self.stopping():
             raise StopRequested
+
+
+def _own_words(message: str) -> str:
+    """Replace the names of training options with those of the same options in an evaluation's request."""
+    return _OPTION.sub(r"\1", message)

@@ -367,7 +367,7 @@ def test_a_layer_after_the_embedding_becomes_part_of_it(function: str, tmp_path:
         emb=nn.Embedding(30, 5), lin=nn.Linear(5, 4), lstm=lstm(), fc=nn.Linear(6, 3),
     )  # fmt: skip
     (tmp_path / "words.json").write_text(json.dumps(WORDS))
-    answers = {"pooling": "last", "lowercase": "no", "input_activation": function}
+    answers = {"pooling": "last", "lowercase": "no", "split": "whitespace", "input_activation": function}
     bring(program, tmp_path, labels=LABELS, vocabulary=tmp_path / "words.json", answers=answers)
     assert_equal(program, tmp_path, ids())
 
@@ -381,7 +381,7 @@ def test_one_hot_vectors_are_tokens(layer: bool, tmp_path: Path) -> None:
     parts: dict[str, nn.Module] = {"inp": nn.Linear(30, 5)} if layer else {}
     program = Program(run, **parts, rnn=nn.RNN(5 if layer else 30, 6, batch_first=True), fc=nn.Linear(6, 3))
     (tmp_path / "words.json").write_text(json.dumps(WORDS))
-    answers = {"pooling": "last", "lowercase": "no", "nonlinearity": "tanh", "input": "one_hot"}
+    answers = {"pooling": "last", "lowercase": "no", "split": "whitespace", "nonlinearity": "tanh", "input": "one_hot"}
     answers |= {"input_activation": "relu"} if layer else {}
     bring(program, tmp_path, labels=LABELS, vocabulary=tmp_path / "words.json", answers=answers)
     assert_equal(program, tmp_path, ids())

@@ -89,7 +89,8 @@ def test_the_rnn(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.
 
 def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = trained("transformer_classifier.py", tmp_path, monkeypatch)
-    answers = ["activation=relu", "norm_first=no", "embedding_scale=no", "pooling=mean", "lowercase=no"]
+    answers = ["activation=relu", "norm_first=no", "embedding_scale=no", "pooling=mean"]
+    answers += ["lowercase=no", "split=whitespace"]
     options = ["--heads", "4", "--labels", "unfriendly,friendly", "--vocabulary", str(tmp_path / "vocabulary.json")]
     for answer in answers:
         options += ["--set", answer]

@@ -41,13 +41,24 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return checkpoints
 
 
-def make(run: Path, name: str, content: str, own: Path, against: Path | None = None, **columns: str) -> Path:
+def make(
+    run: Path,
+    name: str,
+    content: str | bytes,
+    own: Path,
+    against: Path | None = None,
+    *,
+    encoding: str | None = None,
+    skip_bad_rows: float = 0.0,
+    **columns: str,
+) -> Path:
     """A run directory for an evaluation, as the worker creates it."""
     file = runs.put(run, name, content)
     shutil.copytree(own, run / "base")
     if against is not None:
         shutil.copytree(against, run / "against")
     spec = EvaluationSpec("mood:1", file, None if against is None else "mood:2", Columns(**columns))
+    spec = msgspec.structs.replace(spec, encoding=encoding, skip_bad_rows=skip_bad_rows)
     (run / "evaluation.json").write_bytes(msgspec.json.encode(spec))
     return run
 
@@ -198,6 +209,34 @@ def test_a_file_that_does_not_suit_the_version(
     assert isinstance(last, TrainFailed)
     assert reason in last.message and "fine-tune" not in last.message
     assert last.code == "invalid_file"
+
+
+def test_rows_that_cannot_be_used_are_left_out_as_in_training(versions: dict[str, Path], tmp_path: Path) -> None:
+    table = runs.table(40) + "no label,\nneither,\n"
+    last = evaluate(make(tmp_path / "all", "t.csv", table, versions["gru"]))[-1]
+    assert isinstance(last, TrainFailed)
+    assert "set skip_bad_rows to 0.048 or more" in last.message and "training." not in last.message
+    run = make(tmp_path / "some", "t.csv", table, versions["gru"], versions["rnn"], skip_bad_rows=0.05)
+    events = evaluate(run)
+    report = report_of(events)
+    assert report["metrics"]["rows"] == len(rows_of(run)) == 40 and report["against"]["metrics"]["rows"] == 40
+    [note] = [event for event in events if isinstance(event, Note) and event.kind == "dropped"]
+    assert note.level == "warn" and note.message.startswith("2 rows that cannot be used are left out: ")
+    assert report["warnings"] == [note.message]
+
+
+def test_the_encoding_of_an_evaluation_file_can_be_set(versions: dict[str, Path], tmp_path: Path) -> None:
+    table = "text,label\nžluťoučký kůň,good\nhezký den,bad\n".encode("cp1250")
+    run = make(tmp_path / "set", "t.csv", table, versions["gru"], encoding="cp1250")
+    report_of(evaluate(run))
+    assert [row["text"] for row in rows_of(run)] == ["žluťoučký kůň", "hezký den"]
+    last = evaluate(make(tmp_path / "wrong", "t.csv", table, versions["gru"], encoding="utf-8"))[-1]
+    assert isinstance(last, TrainFailed) and "training." not in last.message
+
+
+def test_text_without_rows_has_none_to_leave_out(versions: dict[str, Path], tmp_path: Path) -> None:
+    last = evaluate(make(tmp_path, "t.txt", runs.book(100), versions["tale"], skip_bad_rows=0.5))[-1]
+    assert isinstance(last, TrainFailed) and last.param == "skip_bad_rows" and "plain text" in last.message
 
 
 def test_a_stopped_evaluation_can_be_repeated(versions: dict[str, Path], tmp_path: Path) -> None:
