@@ -122,8 +122,8 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 def _rejection(layout: Layout) -> Callable[[Record], bool]:
     """Return a function that tells whether an annotator rejected or ignored a record, as Prodigy writes it."""
-    is_told = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
-    return lambda record: is_told and record.values.get(_ANSWER) in ("reject", "ignore")
+    is_prodigy = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
+    return lambda record: is_prodigy and record.values.get(_ANSWER) in ("reject", "ignore")
 
 
 def _has_verdicts(source: Source) -> bool:
