@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.data import refusal
+from app.training.data.checking import check_files
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 from tests.cli.test_train import JOB
@@ -171,3 +173,10 @@ def test_few_validation_rows_are_told_before_the_upload(
     before, _, _ = done.out.partition("uploaded")
     assert notice in before
     assert notice or not any(word in before for word in ("too few", "measurement"))
+
+
+def test_the_error_says_where_the_file_can_no_longer_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "x,a\ny,b\n" * 9 + 'z\nx,b\n"x,a\ny,b\n', encoding="utf-8")
+    error = check_files(path).error
+    assert error is not None and "(the file cannot be read after line 22" in refusal(error).message
