@@ -35,14 +35,16 @@ class BadRows(BadData):
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
     faulty rows can be left out. If `skippable` is false, the file cannot be read after the last fault. `fraction` is
-    the smallest value of `skip_bad_rows` that leaves them out.
+    the smallest value of `skip_bad_rows` that leaves them out. `unread` is the place after which nothing can be read,
+    or empty.
     """
 
-    def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float) -> None:
+    def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float, unread: str = "") -> None:
         first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
         self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
+        self.unread = unread
 
     def listing(self) -> str:
         """Return the first faults, one per line."""
@@ -103,7 +105,7 @@ class Faults:
         """
         first = self.first[0]
         if self.rows == 1:
-            return first
+            return self._single(first, total, skippable)
         fraction = smallest_fraction(self.rows, total)
         message = f"{first.message}. In total, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
         if skippable and fraction < 1:
@@ -112,7 +114,15 @@ class Faults:
             message += ". Fix these rows"
         else:
             message += f". The file cannot be read after the last of these rows, {self.last}"
-        return BadRows(self, message, skippable and fraction < 1, fraction)
+        return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last)
+
+    def _single(self, first: BadData, total: int, skippable: bool) -> BadData:
+        """Return the error of the only faulty row, which says how to leave it out, or that later rows are not read."""
+        if total == 1:
+            return first
+        advice = f"Fix this row, or set training.skip_bad_rows to {smallest_fraction(1, total)} or more to leave it out"
+        advice = advice if skippable else "The rest of the file cannot be read, so later rows are not checked"
+        return BadData(f"{first.message}. {advice}", first.param, first.file, where=first.where, reason=first.reason)
 
 
 def smallest_fraction(rows: int, total: int) -> float:

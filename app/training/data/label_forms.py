@@ -48,9 +48,18 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
 def to_distinct(elements: list[Any]) -> tuple[str, ...]:
     """Return the distinct labels of a list, sorted. Raises CellError for an element that is not a label."""
     for element in elements:
+        if _is_span(element):
+            raise CellError(
+                f"the list has marked passages such as {element}, not labels of the whole text; {LABEL_FORMS}"
+            )
         if isinstance(element, (list, dict)):
             raise CellError(f"the list of labels contains {describe(element)}; {LABEL_FORMS}")
     return tuple(sorted({to_label(element) for element in elements}))
+
+
+def _is_span(element: Any) -> bool:
+    """Whether an element is the start, the end and the label of a passage, as annotation tools write it."""
+    return isinstance(element, list) and len(element) == 3 and [type(part) for part in element] == [int, int, str]
 
 
 def to_label_list(value: Any) -> list[Any] | None:

@@ -95,7 +95,8 @@ def encode_numbers(
     for code in SPLIT_NAMES:
         offsets_N1 = np.concatenate([[0], np.cumsum(scan.lengths_N[scan.splits_N == code])]).astype(np.int64)
         parts[code] = Rows(flats[code].close(), offsets_N1, targets.arrays[code])
-    length_report = _lengths(parts, "steps") | ({"lost_precision": lost} if (lost := precision.warnings()) else {})
+    lost = precision.warnings(files.training.steps)
+    length_report = _lengths(parts, "steps") | ({"lost_precision": lost} if lost else {})
     facts = _facts(task, "features", targets, features=width, normalization=scaling, report=length_report)
     return assemble(facts, parts, staging)
 

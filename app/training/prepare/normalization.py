@@ -8,7 +8,7 @@ checkpoints, the inputs are normalised in float32, as they were during training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,15 @@ class Precision:
         self.lost_F += (error_SF > _OFF * np.abs(exact_SF)).sum(0)
         self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
 
-    def warnings(self) -> list[str]:
-        """Return a sentence about each feature whose numbers lose too much precision."""
+    def warnings(self, names: Sequence[str] = ()) -> list[str]:
+        """Return a sentence about each feature whose numbers lose too much precision.
+
+        `names` are the columns of the features. Without them, features are counted from 1.
+        """
+        shown = [repr(name) for name in names] or range(1, len(self.changes_F) + 1)
         return [
-            f"feature {number} {reason}; subtract a constant from it, or split it into several columns"
-            for number in range(len(self.changes_F))
+            f"feature {name} {reason}; subtract a constant from it, or split it into several columns"
+            for number, name in enumerate(shown)
             if (reason := self._reason(number))
         ]
 

@@ -58,7 +58,7 @@ def test_malformed_lines_are_faults_beside_the_others(tmp_path: Path) -> None:
 def test_one_fault_is_reported_as_itself(tmp_path: Path) -> None:
     with pytest.raises(BadData) as caught:
         scan(write(tmp_path, "a.csv", table("x,much")))
-    assert caught.value.message == "a.csv, line 98, column 'value': 'much' is not a number"
+    assert caught.value.message.startswith("a.csv, line 98, column 'value': 'much' is not a number. Fix this row, or")
     assert not isinstance(caught.value, BadRows)
 
 
@@ -170,3 +170,17 @@ def test_rows_that_are_all_bad_cannot_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(BadRows) as caught:
         scan(write(tmp_path, "a.csv", "text,value\nx,much\ny,\n"))
     assert not caught.value.skippable and caught.value.message.endswith("Fix these rows")
+
+
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        ("x,y,z", "Fix this row, or set training.skip_bad_rows to 0.1 or more to leave it out"),
+        ('"x,y', "The rest of the file cannot be read, so later rows are not checked"),
+    ],
+)
+def test_the_error_of_a_single_row_says_what_to_do(row: str, advice: str, tmp_path: Path) -> None:
+    content = "text,label\n" + "x,a\ny,b\n" * 4 + f"z,a\n{row}\n"
+    with pytest.raises(BadData, match=r"a\.csv, line 11") as caught:
+        scan(write(tmp_path, "a.csv", content))
+    assert caught.value.message.endswith(advice)

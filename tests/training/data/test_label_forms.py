@@ -110,3 +110,8 @@ def test_a_cell_is_split_only_outside_of_brackets_and_quotes() -> None:
     assert split_labels("don't, can't", ",") == ["don't", "can't"]
     assert split_labels("'tis, other", ",") == ["'tis, other"]
     assert split_labels(":(, sad", ",") == [":(, sad"]
+
+
+def test_marked_passages_are_not_taken_for_labels() -> None:
+    with pytest.raises(CellError, match=r"the list has marked passages such as \[0, 5, 'ORG'\], not labels"):
+        to_labels([[0, 5, "ORG"]])

@@ -54,4 +54,5 @@ def test_features_that_lose_their_changes_are_named() -> None:
     precision = Precision.of(3)
     precision.add(steps_SF, standardise(steps_SF, scaling), scaling)
     (warning,) = precision.warnings()
-    assert warning.startswith("feature 1 loses 9") or warning.startswith("feature 1 loses 100%")
+    assert warning.startswith("feature 2 loses 9") or warning.startswith("feature 2 loses 100%")
+    assert precision.warnings(["x", "power", "y"])[0].startswith("feature 'power' loses ")
