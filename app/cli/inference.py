@@ -15,6 +15,7 @@ import typer
 from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
+from app.cli.references import check_reads_texts
 from app.cli.streams import read_text
 from app.cli.tables import InputRow, TableOptions, check_output, input_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
@@ -121,9 +122,12 @@ def classify(
     rows = input_rows(texts, file, pair, options)
     if output is not None:
         check_output(output, file)
-        _save(body, rows, output, as_json)
-        return
     with connect() as client:
+        if file is not None:
+            check_reads_texts(client, body["model"])
+        if output is not None:
+            _save(client, body, rows, output, as_json)
+            return
         results = list(_classified(client, body, rows))
     if as_json:
         print_json(_merge(results))
@@ -161,12 +165,11 @@ def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_se
     table(["label", "score", *(["set"] if with_sets else []), "text"], rows)
 
 
-def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
-    with connect() as client:
-        predictions = (
-            (row.columns, columns_of(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
-        )
-        count = write_rows(predictions, output)
+def _save(client: Client, body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
+    predictions = (
+        (row.columns, columns_of(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
+    )
+    count = write_rows(predictions, output)
     if as_json:
         print_json({"path": str(output), "rows": count})
     else:
