@@ -114,7 +114,8 @@ def classify(
         "calibrated": calibrated, "prediction_set": prediction_set, "abstain_below": abstain_below,
         "max_risk": max_risk,
     }  # fmt: skip
-    body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
+    reference = chosen_model(model)
+    body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
     _check_fractions(body)
     options = TableOptions(
         Columns(text=text_column, text_pair=text_pair_column), encoding, skip_bad_rows, whole=output is not None
@@ -124,7 +125,7 @@ def classify(
         check_output(output, file)
     with connect() as client:
         if file is not None:
-            check_reads_texts(client, body["model"])
+            check_reads_texts(client, reference)
         if output is not None:
             _save(client, body, rows, output, as_json)
             return
