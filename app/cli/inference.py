@@ -126,14 +126,13 @@ def classify(
     with connect() as client:
         if file is not None:
             check_reads_texts(client, reference)
+        results = _classified(client, body, rows)
         if output is not None:
-            _save(client, body, rows, output, as_json)
-            return
-        results = list(_classified(client, body, rows))
-    if as_json:
-        print_json(_merge(results))
-        return
-    _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
+            _save(results, output, top_k, as_json)
+        elif as_json:
+            print_json(_merge(list(results)))
+        else:
+            _show(((row, item) for row, item, _ in list(results)), top_k, with_sets=prediction_set is not None)
 
 
 def check_finite(body: dict[str, Any]) -> None:
@@ -166,11 +165,8 @@ def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_se
     table(["label", "score", *(["set"] if with_sets else []), "text"], rows)
 
 
-def _save(client: Client, body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
-    predictions = (
-        (row.columns, columns_of(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
-    )
-    count = write_rows(predictions, output)
+def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, as_json: bool) -> None:
+    count = write_rows(((row.columns, columns_of(item, top_k)) for row, item, _ in results), output)
     if as_json:
         print_json({"path": str(output), "rows": count})
     else:
