@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean, most_similar
-from app.training.data.advice import find_text_columns
+from app.training.data.advice import SERIES_ADVICE, find_text_columns
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import Sample, guess_labels
@@ -61,6 +61,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     messages = _messages_column(source, present)
     one_hot = _one_hot(source, columns, present)
     shape = _shape(columns, names, present, messages)
+    if columns.features and "," in columns.features and "series" not in names and "features" not in names:
+        _raise_wide(source, columns.features, present)
     if shape in ("chat", "completion"):
         return _generation(source, shape, task, names, present, messages)
     inferred = task is None
@@ -230,6 +232,15 @@ def _check_needs(
         raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")
     if task == "generation" and shape in ("features", "series"):
         raise source.fault("contains numbers, but generation requires text")
+
+
+def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
+    """Raise BadData for a list of feature columns in a table that names no series: probably, each row is a series."""
+    for name in map(str.strip, listed.split(",")):
+        if name and name not in present:
+            raise _missing(source, name, present, "features")
+    reason = "columns.features lists several columns, but no column names the series of each row (columns.series)"
+    raise source.fault(f"{reason}; {SERIES_ADVICE}", param="columns.features")
 
 
 def _step_columns(
