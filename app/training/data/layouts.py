@@ -239,8 +239,9 @@ def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
     for name in map(str.strip, listed.split(",")):
         if name and name not in present:
             raise _missing(source, name, present, "features")
-    reason = "columns.features lists several columns, but no column names the series of each row (columns.series)"
-    raise source.fault(f"{reason}; {SERIES_ADVICE}", param="columns.features")
+    reason = "has no column 'series', although columns.features lists several columns: set columns.series to the column"
+    message = f"{reason} that identifies the series of each row. If each row is a series, {SERIES_ADVICE}"
+    raise source.fault(message, param="columns.features")
 
 
 def _step_columns(
