@@ -1,4 +1,4 @@
-"""Tunes a process that imports torch: OpenMP, malloc and the garbage collector."""
+"""Tunes OpenMP, malloc and the garbage collector of a process."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def freeze_objects() -> None:
+    """Exclude all objects of a program that has just started from garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 # Options of <malloc.h>. Blocks of up to MMAP_THRESHOLD bytes come from the heap. Some versions of glibc reject values

@@ -15,6 +15,7 @@ from app.api.http.protocol import bounded
 from app.api.http.server import Server
 from app.binding import address_of
 from app.errors import OstinatoError
+from app.process_tuning import freeze_objects
 from app.settings import REFUSED, SettingError, Settings
 
 DRAIN_SECONDS = 10  # how long open requests may continue after the signal
@@ -64,6 +65,7 @@ def main() -> int:
         backlog=2048,
         proxy_headers=False,
     )
+    freeze_objects()  # otherwise each full collection would scan the objects of all routes while requests wait
     Server(config).run(sockets=[listener])
     return 0
 

@@ -54,7 +54,8 @@ REASONS = (
     Reason("invalid_request", "expires_after.seconds must be a whole number", "two fields of the form go together"),
     Reason(
         "invalid_request",
-        "best_of|either as data or as instances|instances?\\b|num_predict is 0|cannot be streamed|requires details|"
+        "best_of|either prompt|either as data or as instances|instances?\\b|num_predict is 0|cannot be streamed|"
+        "requires details|"
         "(in|out)put.* (has|have|reads|must|once)|unknown (in|out)put|text_pair must|only for probs|"
         "inputs( must| needs|\\.text)|"
         "stream_options requires|min_tokens must not|only with echo|leave out (calibrated|threshold)|"

@@ -116,6 +116,8 @@ def _call_each_family(call: Caller) -> None:
     assert call("generation.create_response", body=request).output[0].content[0].text == "user"
     assert call("embeddings.create_embedding", body=models.EmbeddingRequest(input_=["a", "b"])).data[1].index == 1
     tokens = call("tokenization.tokenize", body=models.TokenizeRequest(prompt="Hi")).tokens
+    [[first, _]] = call("tokenization.tokenize", body=models.TokenizeRequest(inputs="Hi"))
+    assert (first.text, first.start, first.stop) == ("H", 0, 1)
     assert call("tokenization.detokenize", body=models.DetokenizeRequest(tokens=tokens)).prompt == "Hi"
     card = call("models.list_models").data[0]
     assert call("models.retrieve_model", card.id).digest == card.digest

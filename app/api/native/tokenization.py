@@ -1,11 +1,12 @@
-"""`/tokenize` and `/detokenize`, in vLLM's format."""
+"""`/tokenize` and `/detokenize` in vLLM's format, and `/tokenize` in TEI's format too."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec import Meta
 from starlette.responses import Response
 
 from app.api.http.bodies import JsonBody
@@ -14,18 +15,24 @@ from app.api.http.presence import attended
 from app.api.http.replies import JsonReply
 from app.api.http.sampling_fields import TokenId
 from app.api.http.services import services_of
-from app.api.openapi.describe import reads, replies
+from app.api.openapi.describe import list_schema, reads, replies, replies_json, schema_of
 from app.errors import InvalidRequest
 from app.inference.versions import ResolvedVersion
+from app.tokenization.spans import character_spans
 from app.tokenization.tokenizer import Tokenizer
 
 router = APIRouter(tags=["tokenization"])
+TEXTS_LIMIT = 2_048  # per request
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to split a text into tokens. With `return_token_strs`, the reply also contains each token's text."""
+    """A request to split texts into tokens: one text as `prompt`, as for vLLM, or `inputs`, as for TEI.
 
-    prompt: str
+    With `return_token_strs`, vLLM's reply also contains each token's text.
+    """
+
+    prompt: str | None = None
+    inputs: str | Annotated[list[str], Meta(min_length=1, max_length=TEXTS_LIMIT)] | None = None
     model: str | None = None
     add_special_tokens: bool = True
     return_token_strs: bool | None = False
@@ -38,6 +45,19 @@ class TokenizeReply(msgspec.Struct, frozen=True):
     max_model_len: int
     tokens: list[int]
     token_strs: list[str] | None = None
+
+
+class TextToken(msgspec.Struct, frozen=True):
+    """A token in TEI's format. `text[start:stop]` is what it encodes; both are null for a special token.
+
+    They are also null if the tokenizer changes the text, for example to lower case.
+    """
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 class DetokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,28 +74,45 @@ class DetokenizeReply(msgspec.Struct, frozen=True):
 
 
 _text_body, _ids_body = JsonBody(TokenizeRequest), JsonBody(DetokenizeRequest)
-_TOKENS: dict[str, Any] = {"count": 2, "max_model_len": 256, "tokens": [75, 108], "token_strs": None}
+_TOKENS: dict[str, Any] = {
+    "vllm": {"count": 2, "max_model_len": 256, "tokens": [75, 108], "token_strs": None},
+    "tei": [[{"id": 75, "text": "H", "special": False, "start": 0, "stop": 1}]],
+}
+_TOKENS_SCHEMA = {"anyOf": [schema_of(TokenizeReply), list_schema(list_schema(schema_of(TextToken)))]}
 
 
 @router.post(
     "/tokenize",
     operation_id="tokenize",
     summary="Split a text into tokens",
-    description="Returns the token ids that a version reads for a text, including its special tokens.",
+    description="Returns the token ids that a version reads for a text, including its special tokens. A request with "
+    "`prompt` gets vLLM's reply, and a request with `inputs` gets TEI's reply.",
     response_model=None,
-    openapi_extra=reads(TokenizeRequest, text={"model": "demo-text-lstm", "prompt": "Hi"}),
-    responses=replies(TokenizeReply, _TOKENS),
+    openapi_extra=reads(
+        TokenizeRequest,
+        text={"model": "demo-text-lstm", "prompt": "Hi"},
+        texts={"model": "demo-text-lstm", "inputs": ["Hi", "Hello"]},
+    ),
+    responses=replies_json(_TOKENS_SCHEMA, _TOKENS, named=True),
 )
 async def tokenize(request: Request) -> Response:
-    body = await _read_text(request)
+    body = await _text_body.read(request)
+    if (body.prompt is None) == (body.inputs is None):
+        raise InvalidRequest("either prompt (one text) or inputs (one or several texts) is needed", param="prompt")
+    texts = (
+        [body.prompt or ""] if body.inputs is None else [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    )
 
-    def work(version: ResolvedVersion) -> TokenizeReply:
+    def work(version: ResolvedVersion) -> TokenizeReply | list[list[TextToken]]:
         tokenizer = _tokenizer(version)
-        [ids] = tokenizer.encode_batch([body.prompt], body.add_special_tokens)
+        rows = tokenizer.encode_batch(texts, body.add_special_tokens)
+        if body.inputs is not None:
+            return [_tokens(tokenizer, ids, text) for ids, text in zip(rows, texts, strict=True)]
+        [ids] = rows
         names = [tokenizer.token_name(id_) for id_ in ids] if body.return_token_strs else None
         return TokenizeReply(len(ids), version.config.context_length, ids, names)
 
-    return await _answer(request, body.model, len(body.prompt), work)
+    return await _answer(request, body.model, sum(map(len, texts)), work)
 
 
 @router.post(
@@ -102,15 +139,17 @@ async def detokenize(request: Request) -> Response:
     return await _answer(request, body.model, len(body.tokens), work)
 
 
-async def _read_text(request: Request) -> TokenizeRequest:
-    """Read a body. Raises InvalidRequest, with a hint if the body has the format of TEI or TGI."""
-    try:
-        return await _text_body.read(request)
-    except InvalidRequest as error:
-        if error.param != "inputs":
-            raise
-        message = "unknown field 'inputs'; send one text as prompt, and read the token ids in the reply's tokens"
-        raise InvalidRequest(message, code=error.code, param=error.param) from None
+def _tokens(tokenizer: Tokenizer, ids: list[int], text: str) -> list[TextToken]:
+    spans = character_spans(tokenizer, ids, text)
+    return [
+        TextToken(
+            id_,
+            tokenizer.token_text(id_) if span is None else text[slice(*span)],
+            id_ in tokenizer.hidden_ids,
+            *(span or (None, None)),
+        )
+        for id_, span in zip(ids, spans, strict=True)
+    ]
 
 
 async def _answer(request: Request, model: str | None, size: int, work: Any) -> Response:

@@ -46,10 +46,27 @@ def test_refusals(api: Api, shelf: Shelf, path: str, body: dict[str, Any], statu
     assert (reply.status_code, reply.json()["error"]["param"]) == (status, param), reply.text
 
 
-def test_the_inputs_of_other_servers_are_told_the_format(api: Api, shelf: Shelf) -> None:
+@pytest.mark.parametrize("inputs", ["é!", ["é!", "", "Hi"]])
+def test_texts_in_the_format_of_tei(api: Api, shelf: Shelf, inputs: str | list[str]) -> None:
     shelf.generator("echo")
     with api.client() as client:
-        reply = client.post("/tokenize", json={"inputs": ["Hi"], "add_special_tokens": False})
-    error = reply.json()["error"]
-    assert (reply.status_code, error["param"], error["code"]) == (400, "inputs", "unknown_field")
-    assert "send one text as prompt" in error["message"], error
+        reply = client.post("/tokenize", json={"model": "echo", "inputs": inputs})
+    first, *others = reply.json()
+    assert [(token["text"], token["start"], token["stop"]) for token in first] == [
+        ("é", 0, 1),
+        ("é", 0, 1),
+        ("!", 1, 2),
+    ]
+    assert [token["id"] for token in first] == byte_tokenizer().encode("é!")
+    assert not any(token["special"] for token in first)
+    assert [[token["text"] for token in tokens] for tokens in others] == ([] if inputs == "é!" else [[], ["H", "i"]])
+
+
+@pytest.mark.parametrize(
+    ("body", "param"), [({}, "prompt"), ({"prompt": "a", "inputs": "b"}, "prompt"), ({"inputs": []}, "inputs")]
+)
+def test_one_kind_of_text_is_needed(api: Api, shelf: Shelf, body: dict[str, Any], param: str) -> None:
+    shelf.generator("echo")
+    with api.client() as client:
+        reply = client.post("/tokenize", json={"model": "echo", **body})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param), reply.text

@@ -1,0 +1,25 @@
+"""The characters of a text that each of its tokens encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.tokenization.tokenizer import Tokenizer
+
+Span = tuple[int, int]  # the first character, and the one after the last
+
+
+def character_spans(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[Span | None]:
+    """Return the characters that each token encodes, where tokens may share a character.
+
+    The span is None for special tokens. If the tokenizer changes the text, all spans are None.
+    """
+    if tokenizer.token_bytes is None or tokenizer.join(ids) != text.encode():
+        return [None] * len(ids)
+    characters = [number for number, character in enumerate(text) for _ in character.encode()]  # of each byte
+    spans: list[Span | None] = []
+    end = 0
+    for id_ in ids:
+        start, end = end, end + len(tokenizer.join([id_]))
+        spans.append((characters[start], characters[end - 1] + 1) if end > start else None)
+    return spans
