@@ -47,13 +47,13 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 def with_baseline(reason: str, metrics: dict[str, Any]) -> str:
     """Extend the reason for a choice if the baseline in the winner's metrics is better than the winner."""
     baseline = metrics.get("baseline") or {}
-    comparison = baseline.get("comparison") or {}
-    own, other = comparison.get("network"), comparison.get("baseline")
-    if own is None or other is None:
+    if not _is_beaten(**(baseline.get("comparison") or {})):
         return reason
-    is_better = other < own if comparison["metric"] == "bits_per_character" else other > own
-    summary = _VERDICT.sub("", str(baseline["summary"]))
-    return f"{reason}; the baseline is better than the chosen trial ({summary})" if is_better else reason
+    return f"{reason}; the baseline is better than the chosen trial ({_VERDICT.sub('', str(baseline['summary']))})"
+
+
+def _is_beaten(network: float = 0.0, baseline: float = 0.0, metric: str = "", **_: Any) -> bool:
+    return baseline < network if metric == "bits_per_character" else baseline > network
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:

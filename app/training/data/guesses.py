@@ -65,10 +65,9 @@ class Sample:
 
     def _unlikelihood(self, name: str) -> tuple[bool, bool, bool, int]:
         values = self._values[name]
-        measured = all(_DATE.match(text) or _is_number(text.replace(",", ".")) for text in map(str, values))
-        lists = [_elements(value) for value in values]
-        alone = all(len(elements) == 1 for elements in lists) and not any(isinstance(value, list) for value in values)
-        distinct = {str(element) for elements in lists for element in elements}
+        distinct = {str(element) for value in values for element in _elements(value)}
+        measured = all(_is_measured(str(value)) for value in values)
+        alone = all(to_label_list(value) is None for value in values)
         return name.strip().lower() not in SUGGESTED_LABELS, measured, alone, len(distinct)
 
     def scored(self) -> list[str]:
@@ -192,6 +191,11 @@ def _are_texts(values: list[Any]) -> bool:
 
 def _mean_length(values: list[Any]) -> float:
     return sum(map(len, values)) / len(values)
+
+
+def _is_measured(text: str) -> bool:
+    """Whether a cell contains a date or a number, perhaps with a decimal comma."""
+    return bool(_DATE.match(text)) or _is_number(text.replace(",", "."))
 
 
 def _is_number(name: str) -> bool:

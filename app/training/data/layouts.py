@@ -108,10 +108,15 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
+    _check_present(source, names, present, "label")
+    return names
+
+
+def _check_present(source: Source, names: Iterable[str], present: list[str], key: str) -> None:
+    """Raise BadData for the first of the listed names that is not a column."""
     for name in names:
         if name not in present:
-            raise _missing(source, name, present, "label")
-    return names
+            raise _missing(source, name, present, key)
 
 
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
@@ -236,9 +241,7 @@ def _check_needs(
 
 def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
     """Raise BadData for a list of feature columns in a table that names no series: probably, each row is a series."""
-    for name in map(str.strip, listed.split(",")):
-        if name and name not in present:
-            raise _missing(source, name, present, "features")
+    _check_present(source, filter(None, map(str.strip, listed.split(","))), present, "features")
     reason = "has no column 'series', although columns.features lists several columns: set columns.series to the column"
     message = f"{reason} that identifies the series of each row. If each row is a series, {SERIES_ADVICE}"
     raise source.fault(message, param="columns.features")
@@ -250,9 +253,7 @@ def _step_columns(
     """Return the feature columns of a series: the listed columns or, by default, all columns without another role."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
-        for name in steps:
-            if name not in present:
-                raise _missing(source, name, present, "features")
+        _check_present(source, steps, present, "features")
         return tuple(steps)
     requested = {getattr(columns, key) for key in columns.__struct_fields__}
     taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}
