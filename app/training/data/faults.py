@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.training.data.notes import listed_places
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
@@ -62,7 +61,8 @@ class BadRows(BadData):
             lines += [fault.message for fault in faults[:_SHOWN]]
             if more := count - len(faults[:_SHOWN]):
                 places = [fault.where[0] for fault in faults[_SHOWN : _SHOWN + _PLACES] if fault.where]
-                lines.append(f"… and {more:,} more: {kind}" + (f" ({listed_places(places, more)})" if places else ""))
+                shown = ", ".join(places) + (", …" if more > len(places) else "")
+                lines.append(f"… and {more:,} more: {kind}" + (f" ({shown})" if places else ""))
         return "\n".join(lines)
 
     @property
