@@ -54,6 +54,13 @@ MaxRisk = Annotated[
     float | None,
     typer.Option(help="Assign no label to uncertain texts, so that at most this share of the answers is wrong."),
 ]
+InputFile = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
+]
 PairColumn = Annotated[
     str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
 ]
@@ -85,13 +92,8 @@ def classify(
         list[str] | None, typer.Argument(help="Texts to classify.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
-    ] = None,
+    file: InputFile = None,
+    output: Output = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the texts.", show_default="text")] = None,
     text_pair_column: PairColumn = None,
     encoding: Encoding = None,
