@@ -6,6 +6,7 @@ The result does not depend on the time when the trials ended, or on their order,
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
+_VERDICT = re.compile(r": the [^:]* is better$")  # the end of a baseline's summary
 RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
@@ -38,8 +40,20 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
     choice = choose([_candidate(resources, trial) for trial in succeeded])
     table = _table(lease.job, tried, succeeded, choice)
     winner = succeeded[choice.chosen]
-    done = _write(resources, run, winner, f"winner-{lease.job.attempt}", choice.reason, table)
-    return publish.publish(resources, lease, run, done, {"reason": choice.reason, "trials": table})
+    done, reason = _write(resources, run, winner, f"winner-{lease.job.attempt}", choice.reason, table)
+    return publish.publish(resources, lease, run, done, {"reason": reason, "trials": table})
+
+
+def with_baseline(reason: str, metrics: dict[str, Any]) -> str:
+    """Extend the reason for a choice if the baseline in the winner's metrics is better than the winner."""
+    baseline = metrics.get("baseline") or {}
+    if not _is_beaten(**(baseline.get("comparison") or {})):
+        return reason
+    return f"{reason}; the baseline is better than the chosen trial ({_VERDICT.sub('', str(baseline['summary']))})"
+
+
+def _is_beaten(network: float = 0.0, baseline: float = 0.0, metric: str = "", **_: Any) -> bool:
+    return baseline < network if metric == "bits_per_character" else baseline > network
 
 
 def _failure(tried: Sequence[Job]) -> TrainFailed:
@@ -82,8 +96,11 @@ def _table(job: Job, tried: Sequence[Job], succeeded: Sequence[Job], choice: Tri
 
 def _write(
     resources: Resources, run: RunDirectory, winner: Job, name: str, reason: str, table: list[dict[str, Any]]
-) -> Done:
-    """Write the winner's checkpoint, with the table of all trials, to the run directory."""
+) -> tuple[Done, str]:
+    """Write the winner's checkpoint, with the table of all trials, to the run directory.
+
+    Returns it with the reason for the choice, which also compares the winner with the baseline.
+    """
     result = winner.result
     assert result is not None
     files = parse_manifest(result["files"])
@@ -91,6 +108,7 @@ def _write(
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(resources.cache.checkpoint(checkpoint.digest(files), files), directory)
     metrics = read_metrics(directory) | {"trials": table}
+    reason = with_baseline(reason, metrics)
     checkpoint.write_json(directory / "metrics.json", metrics)
     card = directory / "README.md"
     card.write_text(card.read_text(encoding="utf-8") + "\n".join(_section(reason, table)), encoding="utf-8")
@@ -99,7 +117,7 @@ def _write(
     if probes is not None:
         resources.blobs.fetch(result["blobs"]["probes"]["sha256"], run.path / probes)
     values = {key: result[key] for key in ("task", "architecture", "parameters", "trained_tokens", "step")}
-    return Done(checkpoint=name, metrics=metrics, results=RESULTS, probes=probes, **values)
+    return Done(checkpoint=name, metrics=metrics, results=RESULTS, probes=probes, **values), reason
 
 
 def _section(reason: str, table: Sequence[dict[str, Any]]) -> list[str]:

@@ -68,6 +68,34 @@ def test_one_worker_publishes_the_best_trial_with_a_table_of_all(queue: Queue, r
     ]
 
 
+def test_the_reason_names_a_baseline_that_is_better_than_the_winner() -> None:
+    summary = "gru: 0.700 validation R²; a linear model on the same rows: 0.950 (paired t p < 0.001)"
+    comparison = {"split": "validation", "metric": "r2", "network": 0.7, "baseline": 0.95}
+    report = {"comparison": comparison, "summary": f"{summary}: the linear model is better"}
+    expected = f"gru is best; the baseline is better than the chosen trial ({summary})"
+    assert conclusion.with_baseline("gru is best", {"baseline": report}) == expected
+    for metrics in (
+        {"baseline": report | {"comparison": comparison | {"metric": "bits_per_character"}}},
+        {"baseline": report | {"comparison": comparison | {"network": 0.96}}},
+        {"baseline": {"description": "a linear model"}},
+        {},
+    ):
+        assert conclusion.with_baseline("gru is best", metrics) == "gru is best"
+
+
+def test_the_reason_of_a_version_names_a_better_baseline(
+    queue: Queue, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = {"split": "validation", "metric": "accuracy", "network": 0.7, "baseline": 0.9}
+    baseline = {"comparison": comparison, "summary": "gru: 0.700; a linear model on the same rows: 0.900"}
+    monkeypatch.setattr(conclusion, "read_metrics", lambda directory: {"baseline": baseline})
+    job = finish(queue, resources, auto(queue, {"gru": {}}))
+    assert job.result is not None and job.result["reason"].endswith(f"chosen trial ({baseline['summary']})")
+    version = resources.registry.resolve(str(job.fine_tuned_model), OWNER)
+    card = (resources.cache.checkpoint(version.digest, version.files) / "README.md").read_text()
+    assert baseline["summary"] in card.partition("## What was tried")[2]
+
+
 def test_metrics_of_too_few_rows_are_not_shown(queue: Queue, resources: Resources) -> None:
     of = {name: {"metrics": {"rows": 2, "accuracy": 1.0}} for name in ("rnn", "gru")}
     job = finish(queue, resources, auto(queue, of))

@@ -6,6 +6,12 @@ from app.training.data.files import Source
 from app.training.data.guesses import Sample
 from app.training.data.usual_names import TARGETS
 
+SERIES_ADVICE = (
+    "write each step of a series as a row of its own, with columns for the series, the time and the features "
+    "(columns.series, columns.time), or write each row as JSON with its steps as a list in `features`; the page "
+    "docs/numeric.md shows how to convert a table with one series per row"
+)
+_FEWEST_NUMBERS = 2  # columns of numbers in a table that may contain series
 _EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's complete export
 
 
@@ -28,7 +34,7 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
             '{"text": "…", "label": "…"}'
         )
     advice = "set columns.text to the name of the column that contains the texts" + _such_as(texts)
-    labels = [name for name in sample.categories() if name not in texts[:1]]
+    labels = sample.by_likelihood(name for name in sample.categories() if name not in texts[:1])
     if labels and task != "generation" and not any(name.strip().lower() in TARGETS for name in present):
         advice += f", and columns.label to the name of the column that contains the labels{_such_as(labels)}"
     if sample.begins_with_row():
@@ -39,6 +45,8 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
         return f"; {row}; otherwise, {advice}"
     if len(texts) > 1 and task is None:
         advice += "; to train a model that answers one text with another, rename their columns to prompt and completion"
+    if not texts and task != "generation" and len(sample.numbers()) >= _FEWEST_NUMBERS:
+        advice += f"; if the columns of numbers are the input, {SERIES_ADVICE}"
     return f"; {advice}"
 
 

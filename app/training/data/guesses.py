@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from itertools import islice
 from random import Random
@@ -11,7 +12,7 @@ from app.training.data.cells import CellError, is_blank, to_flag
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
-from app.training.data.usual_names import USUAL_LABELS, quoted
+from app.training.data.usual_names import SUGGESTED_LABELS, USUAL_LABELS, quoted
 from app.training.failures import BadData
 
 _SAMPLE = 4000  # records, drawn from all records that are read
@@ -22,6 +23,7 @@ _SEED = 0  # the guess determines the task, so all attempts at a job must draw t
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
 _LISTED = 20  # columns in a message
 _WORDS = 2  # a column of texts has at least this many words per value on average
+_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?!\d)")  # the beginning of a date or of a time stamp
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
@@ -52,6 +54,21 @@ class Sample:
     def categories(self) -> list[str]:
         """Return the columns with few distinct values, each of which occurs often on average."""
         return [name for name, values in self._values.items() if self._is_category(values)]
+
+    def by_likelihood(self, names: Iterable[str]) -> list[str]:
+        """Sort the names of columns so that the column that most likely contains the labels comes first.
+
+        Columns with a usual name come first, and columns of numbers or dates last. Of the others, those with lists, and
+        then those with few distinct values, come first.
+        """
+        return sorted(names, key=self._unlikelihood)
+
+    def _unlikelihood(self, name: str) -> tuple[bool, bool, bool, int]:
+        values = self._values[name]
+        distinct = {str(element) for value in values for element in _elements(value)}
+        measured = all(_is_measured(str(value)) for value in values)
+        alone = all(to_label_list(value) is None for value in values)
+        return name.strip().lower() not in SUGGESTED_LABELS, measured, alone, len(distinct)
 
     def scored(self) -> list[str]:
         """Return the columns with objects of numbers between 0 and 1, unless all numbers are 0 or 1."""
@@ -131,7 +148,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
     if task == "multilabel" and not usual and len(flags) > 1:
         return flags
     if task is None and (usual or flags or sample.categories()):
-        raise _question(source, usual, flags, sample.categories(), numbers)
+        raise _question(source, sample, usual, flags, numbers)
     if task is None and (scored := sample.scored()):
         raise source.fault(
             f"has texts, and the objects in {quoted(scored)} may contain the scores of labels: to classify, write the "
@@ -141,11 +158,11 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
     return []
 
 
-def _question(source: Source, usual: list[str], flags: list[str], categories: list[str], numbers: list[str]) -> BadData:
+def _question(source: Source, sample: Sample, usual: list[str], flags: list[str], numbers: list[str]) -> BadData:
     """Return the error for a table with columns that look like targets, with advice for choosing one."""
-    names = list(dict.fromkeys([*usual, *flags, *categories]))
+    names = list(dict.fromkeys([*usual, *flags, *sample.categories()]))
     ways = []
-    labels = [name for name in names if name not in numbers]
+    labels = sample.by_likelihood(name for name in names if name not in numbers)
     if labels:
         ways.append(f"to classify, set columns.label to the name of the label column, such as {labels[0]!r}")
     if len(flags) > 1:
@@ -174,6 +191,11 @@ def _are_texts(values: list[Any]) -> bool:
 
 def _mean_length(values: list[Any]) -> float:
     return sum(map(len, values)) / len(values)
+
+
+def _is_measured(text: str) -> bool:
+    """Whether a cell contains a date or a number, perhaps with a decimal comma."""
+    return bool(_DATE.match(text)) or _is_number(text.replace(",", "."))
 
 
 def _is_number(name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean, most_similar
-from app.training.data.advice import find_text_columns
+from app.training.data.advice import SERIES_ADVICE, find_text_columns
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import Sample, guess_labels
@@ -61,6 +61,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     messages = _messages_column(source, present)
     one_hot = _one_hot(source, columns, present)
     shape = _shape(columns, names, present, messages)
+    if columns.features and "," in columns.features and "series" not in names and "features" not in names:
+        _raise_wide(source, columns.features, present)
     if shape in ("chat", "completion"):
         return _generation(source, shape, task, names, present, messages)
     inferred = task is None
@@ -106,10 +108,15 @@ def _one_hot(source: Source, columns: Columns, present: list[str]) -> tuple[str,
     if columns.label is None or columns.label in present or "," not in columns.label:
         return ()
     names = tuple(name.strip() for name in columns.label.split(",") if name.strip())
+    _check_present(source, names, present, "label")
+    return names
+
+
+def _check_present(source: Source, names: Iterable[str], present: list[str], key: str) -> None:
+    """Raise BadData for the first of the listed names that is not a column."""
     for name in names:
         if name not in present:
-            raise _missing(source, name, present, "label")
-    return names
+            raise _missing(source, name, present, key)
 
 
 def _guess_labels(source: Source, names: dict[str, str], present: list[str], task: str | None) -> tuple[str, ...]:
@@ -232,15 +239,21 @@ def _check_needs(
         raise source.fault("contains numbers, but generation requires text")
 
 
+def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
+    """Raise BadData for a list of feature columns in a table that names no series: probably, each row is a series."""
+    _check_present(source, filter(None, map(str.strip, listed.split(","))), present, "features")
+    reason = "has no column 'series', although columns.features lists several columns: set columns.series to the column"
+    message = f"{reason} that identifies the series of each row. If each row is a series, {SERIES_ADVICE}"
+    raise source.fault(message, param="columns.features")
+
+
 def _step_columns(
     source: Source, columns: Columns, names: dict[str, str], task: str, present: list[str]
 ) -> tuple[str, ...]:
     """Return the feature columns of a series: the listed columns or, by default, all columns without another role."""
     if columns.features:
         steps = [name.strip() for name in columns.features.split(",")]
-        for name in steps:
-            if name not in present:
-                raise _missing(source, name, present, "features")
+        _check_present(source, steps, present, "features")
         return tuple(steps)
     requested = {getattr(columns, key) for key in columns.__struct_fields__}
     taken = requested | {names[key] for key in ("series", "time", "split", _TARGETS[task]) if key in names}

@@ -8,6 +8,13 @@ USUAL_LABELS = {
     "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
+# Names that are suggested for the labels, but not used without a question: in other languages, and those of tools
+SUGGESTED_LABELS = USUAL_LABELS | {
+    "choice", "kategorie", "klasse", "etikett", "thema", "stimmung", "categorie", "catégorie", "classe", "étiquette",
+    "etiquette", "thème", "theme", "sujet", "sentimiento", "categoria", "categoría", "clase", "etiqueta", "tema",
+    "classificazione", "etichetta", "argomento", "rótulo", "rotulo", "onderwerp", "категория", "класс", "метка",
+    "类别", "標籤", "标签", "カテゴリ", "ラベル", "분류", "라벨",
+}  # fmt: skip
 INPUTS = {"text", "prompt", "features", "series", "messages"}
 TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
 TITLE_ROWS = 20  # the maximum number of rows before a header

@@ -49,6 +49,9 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
         ),
         ([("spam", "True False")], ["label column, such as 'spam'"]),
         ([("department", "sales it hr")], ["label column, such as 'department'"]),
+        ([("Datum", "16.03.2026 17.03.2026"), ("Kategorie", "a b c")], ["label column, such as 'Kategorie'"]),
+        ([("annotator", "bob cat"), ("choice", "good bad bad")], ["label column, such as 'choice'"]),
+        ([("level", "1 2"), ("unit", "a b c d e"), ("kind", "a b c")], ["label column, such as 'kind'"]),
         ([("score", MANY)], ["its column, such as 'score'"]),
         ([("target", MANY), ("spam", "0 1")], ["its column, such as 'target'", "label column, such as 'spam'"]),
     ],
@@ -141,6 +144,11 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
     ("header", "rows", "parts"),
     [
         ("v1,v2", [(label, text) for text, label in REVIEWS], [TEXT + "'v2', and columns.label", LABEL + "'v1'"]),
+        (
+            "Datum,Notiz,Kategorie",
+            [(f"1{n % 2}.03.2026", text, label) for n, (text, label) in enumerate(REVIEWS)],
+            [TEXT + "'Notiz', and columns.label", LABEL + "'Kategorie'"],
+        ),
         ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
         ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
         ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
@@ -148,7 +156,7 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
     ],
 )
 def test_columns_that_look_like_texts_and_labels_are_suggested(
-    header: str, rows: list[tuple[str, str]], parts: list[str], tmp_path: Path
+    header: str, rows: list[tuple[str, ...]], parts: list[str], tmp_path: Path
 ) -> None:
     content = "".join(f"{line}\n" for line in [header, *map(",".join, rows)])
     error = check_files(write(tmp_path, "a.csv", content)).error

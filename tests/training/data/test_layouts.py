@@ -18,6 +18,18 @@ def test_a_requested_column_that_is_missing_is_reported(tmp_path: Path) -> None:
     assert "no column 'reviews' (its columns are 'review', 'label'); did you mean 'review'?" in caught.value.message
 
 
+@pytest.mark.parametrize("named", [{}, {"features": "t0,t1,t2"}])
+def test_a_table_with_one_series_per_row_is_told_how_to_be_written(named: dict[str, str], tmp_path: Path) -> None:
+    rows = "".join(f"{n},0.{n},1.{n},2.{n},{'ab'[n % 2]}\n" for n in range(1, 30))
+    path = write(tmp_path, "a.csv", f"id,t0,t1,t2,label\n{rows}")
+    with pytest.raises(BadData) as caught:
+        read(path, **named)
+    assert "write each step of a series as a row of its own" in caught.value.message
+    assert caught.value.param == ("columns.features" if named else "columns.text")
+    with pytest.raises(BadData, match="has no column 't9'"):
+        read(path, features="t0,t9")
+
+
 @pytest.mark.parametrize(
     ("header", "named", "task", "expected"),
     [
