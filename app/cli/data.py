@@ -152,6 +152,6 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> Invalid
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = f", or leave them out with --skip-bad-rows {error.fraction}" * error.skippable
+    skip = f", or leave them out with --skip-bad-rows {error.fraction}{error.basis}" * error.skippable
     skip += f" (the file cannot be read after {error.unread}, so later rows are not checked)" * bool(error.unread)
     return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; {outcome}")
