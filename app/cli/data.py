@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from app.cli.output import warn
-from app.cli.wording import in_own_words
+from app.cli.wording import in_own_words, option_for
 from app.errors import InvalidRequest
 from app.wire.measurement import SELECTING_ROWS, consequences, too_few
 from app.wire.training_options import VALIDATION_SPLIT, Columns
+from app.wire.training_rules import linear_complaint
 from app.wording import counted
 
 if TYPE_CHECKING:
@@ -88,7 +89,15 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
             warn(line)
     if result.error is not None:
         raise refusal(result.error)
+    _check_model(result, request.get("model"))
     return [message for _, message in messages]
+
+
+def _check_model(result: DataReport, model: str | None) -> None:
+    """Raise InvalidRequest if the architecture cannot be trained on the data."""
+    complaint = linear_complaint(result.task, numbers=result.unit == "steps") if model == "linear" else None
+    if complaint:
+        raise InvalidRequest(f"{complaint}; nothing was uploaded", param="model")
 
 
 def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
@@ -148,10 +157,21 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> Invalid
     from app.training.data.faults import BadRows
 
     if not isinstance(error, BadRows):
-        return InvalidRequest(f"{error.message}; {outcome}", param=error.param)
+        return InvalidRequest(f"{error.message}{_option(error)}; {outcome}")
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
-    skip = f", or leave them out with --skip-bad-rows {error.fraction}{error.basis}" * error.skippable
-    skip += f" (the file cannot be read after {error.unread}, so later rows are not checked)" * bool(error.unread)
-    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. Fix these rows{skip}; {outcome}")
+    if error.may_be_left_out:
+        remedy = f"Fix these rows, or leave them out with --skip-bad-rows {error.fraction}{error.basis}"
+    elif error.unread:
+        remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
+    else:
+        remedy = f"{error.remedy}; too many rows are affected to leave them out"
+    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. {remedy}; {outcome}")
+
+
+def _option(error: BadData) -> str:
+    """Return the option that caused an error, in parentheses, unless the message names it or it is not set."""
+    option = option_for(error.param or "")
+    is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
+    return "" if is_named else f" (in {option})"

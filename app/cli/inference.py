@@ -15,6 +15,7 @@ import typer
 from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
+from app.cli.references import check_reads_texts
 from app.cli.streams import read_text
 from app.cli.tables import InputRow, TableOptions, check_output, input_rows, write_rows
 from app.errors import InvalidRequest, OstinatoError
@@ -53,6 +54,13 @@ MaxRisk = Annotated[
     float | None,
     typer.Option(help="Assign no label to uncertain texts, so that at most this share of the answers is wrong."),
 ]
+InputFile = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
+]
 PairColumn = Annotated[
     str | None, typer.Option(help="Column with the second text of each pair.", show_default="text_pair")
 ]
@@ -84,13 +92,8 @@ def classify(
         list[str] | None, typer.Argument(help="Texts to classify.", show_default="standard input, one text per line")
     ] = None,
     model: Model = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
-    ] = None,
+    file: InputFile = None,
+    output: Output = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the texts.", show_default="text")] = None,
     text_pair_column: PairColumn = None,
     encoding: Encoding = None,
@@ -113,7 +116,8 @@ def classify(
         "calibrated": calibrated, "prediction_set": prediction_set, "abstain_below": abstain_below,
         "max_risk": max_risk,
     }  # fmt: skip
-    body = {"model": chosen_model(model), **{k: v for k, v in extra.items() if v is not None}}
+    reference = chosen_model(model)
+    body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
     _check_fractions(body)
     options = TableOptions(
         Columns(text=text_column, text_pair=text_pair_column), encoding, skip_bad_rows, whole=output is not None
@@ -121,14 +125,16 @@ def classify(
     rows = input_rows(texts, file, pair, options)
     if output is not None:
         check_output(output, file)
-        _save(body, rows, output, as_json)
-        return
     with connect() as client:
-        results = list(_classified(client, body, rows))
-    if as_json:
-        print_json(_merge(results))
-        return
-    _show(((row, item) for row, item, _ in results), top_k, with_sets=prediction_set is not None)
+        if file is not None:
+            check_reads_texts(client, reference)
+        results = _classified(client, body, rows)
+        if output is not None:
+            _save(results, output, top_k, as_json)
+        elif as_json:
+            print_json(_merge(list(results)))
+        else:
+            _show(((row, item) for row, item, _ in list(results)), top_k, with_sets=prediction_set is not None)
 
 
 def check_finite(body: dict[str, Any]) -> None:
@@ -161,12 +167,8 @@ def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_se
     table(["label", "score", *(["set"] if with_sets else []), "text"], rows)
 
 
-def _save(body: dict[str, Any], rows: Iterable[InputRow], output: Path, as_json: bool) -> None:
-    with connect() as client:
-        predictions = (
-            (row.columns, columns_of(item, body.get("top_k"))) for row, item, _ in _classified(client, body, rows)
-        )
-        count = write_rows(predictions, output)
+def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, as_json: bool) -> None:
+    count = write_rows(((row.columns, columns_of(item, top_k)) for row, item, _ in results), output)
     if as_json:
         print_json({"path": str(output), "rows": count})
     else:

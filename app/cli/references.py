@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.errors import InvalidRequest, NotFound, OstinatoError, did_you_mean
+from app.errors import Forbidden, InvalidRequest, NotFound, OstinatoError, did_you_mean
 from app.wording import listed
 from models.choices import ARCHITECTURES
 
@@ -33,6 +33,22 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
     if not model.get("version"):
         raise InvalidRequest(f"{reference} is not a registered version")
     return str(model.get("name") or str(model["id"]).partition(":")[0].partition("@")[0]), int(model["version"])
+
+
+def check_reads_texts(client: Client, reference: str) -> None:
+    """Raise InvalidRequest if a version reads numbers. Called before a file with texts is read.
+
+    Does nothing for a version that does not exist or may not be looked up; the request to classify reports the error.
+    """
+    try:
+        model = client.get(f"/v1/models/{reference}")
+    except OstinatoError as error:
+        if error.status in (Forbidden.status, NotFound.status):
+            return
+        raise
+    if model.get("input") == "features":
+        message = "reads numbers; this command reads only texts; send the numbers to POST /v1/classify"
+        raise InvalidRequest(f"{reference} {message}", param="model")
 
 
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:

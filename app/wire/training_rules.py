@@ -289,3 +289,11 @@ def _shown(value: float) -> str:
         return f"{value:g}"
     except OverflowError:
         return "a number of that size"
+
+
+def linear_complaint(task: str | None, *, numbers: bool) -> str | None:
+    """Return why a linear model cannot be trained for this task, or on numbers. Returns None if it can."""
+    if task != "generation" and not numbers:
+        return None
+    data = "text to continue" if task == "generation" else "numbers"
+    return f"linear requires texts with labels or values, but this data is {data}"

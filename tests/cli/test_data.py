@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -40,21 +41,46 @@ def test_all_faults_are_printed_with_their_lines_and_nothing_is_uploaded(
     *faults, last = done.err.splitlines()
     for line, fault in zip((22, 23, 24), faults, strict=True):
         assert f"reviews.csv, line {line}, column 'label'" in fault
-    assert last.startswith("ostinato: 3 rows cannot be used") and "--skip-bad-rows 0.14;" in last
+    assert last.startswith("ostinato: 3 rows cannot be used") and "Fix these rows or the column 'label'" in last
 
 
 def test_the_advice_for_series_states_what_the_share_counts(queue: Service, ostinato: Run, tmp_path: Path) -> None:
-    rows = "".join(f"{n // 4},{n},{'x' if n in (1, 5) else n},{'ab'[n // 4 % 2]}\n" for n in range(40))
+    rows = "".join(f"{n // 4},{n},{'x' if n in (1, 5) else n},{'ab'[n // 4 % 2]}\n" for n in range(160))
     (tmp_path / "meters.csv").write_text(f"series,time,height,label\n{rows}")
     last = ostinato("train", "meters.csv").err.splitlines()[-1]
-    basis = "(this share counts each of these rows, and each of the 8 usable series, as one); nothing was uploaded"
-    assert last.endswith(f"leave them out with --skip-bad-rows 0.2 {basis}")
+    basis = "(this share counts each of these rows, and each of the 38 usable series, as one); nothing was uploaded"
+    assert last.endswith(f"leave them out with --skip-bad-rows 0.05 {basis}")
 
 
-def test_the_first_hundred_faults_are_listed(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text(reviews(bad=130))
-    faults = ostinato("train", "reviews.csv").err.splitlines()
-    assert len(faults) == 102 and faults[100] == "… and 30 more"
+    *faults, last = ostinato("train", "reviews.csv").err.splitlines()
+    assert len(faults) == 6 and faults[4].startswith("reviews.csv, line 26, column 'label'")
+    assert faults[5].startswith("… and 125 more: column 'label': ")
+    assert faults[5].endswith(" (line 27, line 28, line 29, line 30, line 31, …)")
+    assert "--skip-bad-rows" not in last
+    assert last.endswith(
+        "Fix these rows or the column 'label'; too many rows are affected to leave them out; nothing was uploaded"
+    )
+
+
+def test_numbers_are_refused_for_a_linear_model_before_the_upload(
+    queue: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"features": [[n], [n + 1]], "label": "up" if n % 2 else "down"}) for n in range(40)]
+    (tmp_path / "numbers.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "book.txt").write_text("once upon a time\n" * 400)
+    for name, kind in (("numbers.jsonl", "numbers"), ("book.txt", "text to continue")):
+        done = ostinato("train", name, "--model", "linear", "--no-wait")
+        assert done.status == 1 and not queue.requests
+        assert f"linear requires texts with labels or values, but this data is {kind}; nothing was up" in done.err
+
+
+def test_the_error_for_a_complete_export_names_no_option(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    tasks = [{"id": n, "data": {"text": f"row {n}"}, "annotations": []} for n in range(9)]
+    (tmp_path / "ls.json").write_text(json.dumps(tasks))
+    done = ostinato("train", "ls.json", "--model", "gru")
+    assert done.err.endswith("export the project as JSON-MIN or CSV instead; nothing was uploaded\n")
 
 
 def test_a_share_of_bad_rows_may_be_dropped(queue: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -116,7 +142,7 @@ def test_a_local_file_beside_an_uploaded_one_is_checked(
     (tmp_path / "reviews.csv").write_text(reviews(bad=3))
     done = ostinato("train", *arguments, "--no-wait")
     assert done.status == 1 and not queue.requests
-    assert "reviews.csv, line 22, column 'label'" in done.err and "--skip-bad-rows 0.14; nothing was up" in done.err
+    assert "reviews.csv, line 22, column 'label'" in done.err and "leave them out; nothing was up" in done.err
     skipping = ostinato("train", *arguments, "--no-wait", "--skip-bad-rows", "0.01")  # of both files
     assert skipping.status == 0, skipping.err
     (tmp_path / "reviews.csv").write_text(reviews(bad=0))

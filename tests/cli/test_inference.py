@@ -37,7 +37,7 @@ def reading(service: Service) -> Service:
 def test_texts_get_their_labels(reading: Service, ostinato: Run) -> None:
     done = ostinato("classify", "--model", "m", "a fine day", "a dull day")
     assert done.out.splitlines() == ["LABEL  SCORE  TEXT", "good   0.900  a fine day", "bad    0.100  a dull day"]
-    assert reading.requests[0].json == {"model": "m", "input": ["a fine day", "a dull day"]}
+    assert reading.sent("POST /v1/classify")[0].json == {"model": "m", "input": ["a fine day", "a dull day"]}
 
 
 def test_many_lines_are_sent_in_several_requests(
@@ -46,7 +46,7 @@ def test_many_lines_are_sent_in_several_requests(
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(f"text {i}" for i in range(300)) + "\n\n"))
     done = ostinato("classify", "-m", "m", "--json")
     reply = json.loads(done.out)
-    assert [len(r.json["input"]) for r in reading.requests] == [256, 44]
+    assert [len(r.json["input"]) for r in reading.sent("POST /v1/classify")] == [256, 44]
     assert [item["index"] for item in reply["data"]] == list(range(300))
     assert reply["usage"]["total_tokens"] == 300
 
@@ -55,12 +55,12 @@ def test_only_a_newline_ends_a_text(reading: Service, ostinato: Run, tmp_path: P
     texts = ["one\u2028text", "page\x0cbreak", "next\x85line"]
     (tmp_path / "texts.txt").write_bytes("\r\n".join([*texts, ""]).encode())
     assert ostinato("classify", "-m", "m", "--file", "texts.txt").status == 0
-    assert reading.requests[0].json["input"] == texts
+    assert reading.sent("POST /v1/classify")[0].json["input"] == texts
 
 
 def test_a_pair_is_one_input(reading: Service, ostinato: Run) -> None:
     ostinato("classify", "-m", "m", "--pair", "premise", "claim")
-    assert reading.requests[0].json["input"] == [{"text": "premise", "text_pair": "claim"}]
+    assert reading.sent("POST /v1/classify")[0].json["input"] == [{"text": "premise", "text_pair": "claim"}]
     assert "requires two texts" in ostinato("classify", "-m", "m", "--pair", "one").err
 
 
@@ -156,13 +156,13 @@ def test_an_unreachable_service_is_reported(ostinato: Run, monkeypatch: pytest.M
 def test_a_text_file_is_decoded_as_in_a_training(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_bytes("schön und gut\n".encode("latin-1"))
     done = ostinato("classify", "-m", "m", "--file", "old.txt")
-    assert done.status == 0 and reading.requests[-1].json["input"] == ["schön und gut"]
+    assert done.status == 0 and reading.sent("POST /v1/classify")[-1].json["input"] == ["schön und gut"]
     assert done.err.startswith("warning: old.txt is not valid UTF-8; it is read as cp1252") and "--encoding" in done.err
     (tmp_path / "old.txt").write_bytes("хороший фильм\n".encode("cp1251"))
     done = ostinato("classify", "-m", "m", "--file", "old.txt")
     assert done.status == 1 and "--encoding" in done.err and "cp1251" in done.err
     assert ostinato("classify", "-m", "m", "--file", "old.txt", "--encoding", "cp1251").status == 0
-    assert reading.requests[-1].json["input"] == ["хороший фильм"]
+    assert reading.sent("POST /v1/classify")[-1].json["input"] == ["хороший фильм"]
 
 
 def test_a_text_file_may_be_a_pipe_or_gzipped(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_text_file_may_be_a_pipe_or_gzipped(reading: Service, ostinato: Run, t
     writer.start()
     assert ostinato("classify", "-m", "m", "--file", "pipe").status == 0
     writer.join()
-    assert [request.json["input"] for request in reading.requests] == [["a fine day"]] * 2
+    assert [request.json["input"] for request in reading.sent("POST /v1/classify")] == [["a fine day"]] * 2
     (tmp_path / "empty.txt").write_text("")
     assert "there is no text to classify" in ostinato("classify", "-m", "m", "--file", "empty.txt").err
 
@@ -192,7 +192,7 @@ def test_a_value_that_cannot_be_used_is_named_with_its_option(
     reading: Service, ostinato: Run, arguments: tuple[str, ...], message: str
 ) -> None:
     done = ostinato("classify", "-m", "m", *arguments)
-    assert done.status == 1 and message in done.err and not reading.requests
+    assert done.status == 1 and message in done.err and not reading.sent("POST /v1/classify")
 
 
 def test_a_blank_text_stays_without_a_prediction(reading: Service, ostinato: Run) -> None:
@@ -263,3 +263,16 @@ def test_a_version_that_reads_numbers_is_named_as_the_reason(service: Service, o
     done = ostinato("classify", "-m", "meter", "a fine day")
     assert done.status == 1
     assert "this command reads only texts; send the numbers to POST /v1/classify" in done.err
+
+
+def test_a_version_that_reads_numbers_is_refused_before_the_file_is_read(
+    service: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    service.routes["GET /v1/models/meter"] = (200, {"id": "meter", "version": 1, "input": "features"})
+    (tmp_path / "meter.csv").write_text("when,power\n2026-01-01,1.5\n2026-01-02,2.5\n")
+    for more in ([], ["--output", "out.csv"]):
+        done = ostinato("classify", "-m", "meter", "--file", "meter.csv", *more)
+        assert done.status == 1
+        message = "meter reads numbers; this command reads only texts; send the numbers to POST /v1/classify"
+        assert done.err == f"ostinato: {message}\n"
+    assert not service.sent("POST /v1/classify") and not (tmp_path / "out.csv").exists()

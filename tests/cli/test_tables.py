@@ -17,6 +17,7 @@ from app.cli.tables import read_lines
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 from tests.cli.test_inference import classified
+from tests.training.data.tables import xlsx
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_a_table_gets_the_predictions_beside_its_columns(reading: Service, ostin
         {"id": "1", "text": "a fine, long day", "label": "yes", "predicted_label": "good", "score": "0.9"},
         {"id": "2", "text": "a dull day", "label": "no", "predicted_label": "bad", "score": "0.1"},
     ]
-    assert reading.requests[0].json["input"] == ["a fine, long day", "a dull day"]
+    assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine, long day", "a dull day"]
 
 
 def test_a_table_without_output_is_shown(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_guessed_encoding_is_reported(reading: Service, ostinato: Run, tmp_pat
     assert "warning: in.csv is not valid UTF-8; it is read as cp1252" in done.err
     (tmp_path / "in.csv").write_bytes("text;id\nхороший фильм;1\n".encode("cp1251"))
     assert ostinato("classify", "-m", "m", "--file", "in.csv", "--encoding", "cp1251").status == 0
-    assert reading.requests[-1].json["input"] == ["хороший фильм"]
+    assert reading.sent("POST /v1/classify")[-1].json["input"] == ["хороший фильм"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_missing_column_is_named_and_nothing_is_written(reading: Service, osti
     (tmp_path / "in.csv").write_text("comment,id\na fine day,1\n")
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
     assert done.status == 1 and done.err.count("--text-column") == 1 and "'comment'" in done.err
-    assert not reading.requests and not (tmp_path / "out.csv").exists()
+    assert not reading.sent("POST /v1/classify") and not (tmp_path / "out.csv").exists()
 
 
 def test_rows_without_a_text_stay_without_a_prediction(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_rows_without_a_text_stay_without_a_prediction(reading: Service, ostinat
 def test_a_large_table_is_sent_in_parts(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\n" + "".join(f"text {n}\n" for n in range(600)))
     ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
-    assert [len(request.json["input"]) for request in reading.requests] == [256, 256, 88]
+    assert [len(request.json["input"]) for request in reading.sent("POST /v1/classify")] == [256, 256, 88]
     assert [row["text"] for row in rows_of(tmp_path / "out.csv")] == [f"text {n}" for n in range(600)]
 
 
@@ -136,7 +137,7 @@ def test_pairs_come_from_two_columns(reading: Service, ostinato: Run, tmp_path: 
     (tmp_path / "in.csv").write_text("premise,claim\nit rains,it is wet\n")
     columns = ("--text-column", "premise", "--text-pair-column", "claim")
     assert ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv", *columns).status == 0
-    assert reading.requests[0].json["input"] == [{"text": "it rains", "text_pair": "it is wet"}]
+    assert reading.sent("POST /v1/classify")[0].json["input"] == [{"text": "it rains", "text_pair": "it is wet"}]
 
 
 def test_several_labels_are_written_as_a_list(service: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_options_that_cannot_work_are_refused(
     reading: Service, ostinato: Run, options: list[str], message: str
 ) -> None:
     done = ostinato("classify", "-m", "m", "x", *options)
-    assert done.status and message in done.err and not reading.requests
+    assert done.status and message in done.err and not reading.sent("POST /v1/classify")
 
 
 def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -207,8 +208,8 @@ def test_all_faulty_rows_are_reported_before_anything_is_sent(reading: Service, 
     assert first.startswith("in.csv, line 3, column 'text': malformed CSV")
     assert second.startswith("in.csv, line 4, column 3: the row has 4 cells")
     assert last.startswith("ostinato: 2 rows cannot be used: ")
-    assert last.endswith("or leave them out with --skip-bad-rows 0.25; nothing was classified")
-    assert done.status == 1 and not reading.requests and not (tmp_path / "out.csv").exists()
+    assert last.endswith("Fix these rows; too many rows are affected to leave them out; nothing was classified")
+    assert done.status == 1 and not reading.sent("POST /v1/classify") and not (tmp_path / "out.csv").exists()
 
 
 def test_a_share_of_bad_rows_may_be_left_out(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_share_of_bad_rows_may_be_left_out(reading: Service, ostinato: Run, tm
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv", "--skip-bad-rows", "0.25")
     assert (done.status, done.out) == (0, "saved out.csv (6 rows)\n")
     assert done.err.startswith("warning: 2 rows that cannot be used are left out: 1 × ") and "(line 4)" in done.err
-    assert len(reading.requests[0].json["input"]) == 6
+    assert len(reading.sent("POST /v1/classify")[0].json["input"]) == 6
     few = ostinato("classify", "-m", "m", "--file", "in.csv", "--skip-bad-rows", "0.2")
     assert few.status == 1 and "2 rows cannot be used" in few.err
 
@@ -227,7 +228,7 @@ def test_a_table_may_come_from_a_pipe(reading: Service, ostinato: Run, tmp_path:
     writer.start()
     assert ostinato("classify", "-m", "m", "--file", "in.csv").status == 0
     writer.join()
-    assert reading.requests[0].json["input"] == ["a fine day"]
+    assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine day"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_a_table_with_another_name_is_read_as_a_table(
     (tmp_path / name).write_text(content)
     done = ostinato("classify", "-m", "m", "--file", name)
     assert done.status == 0, done.err
-    assert reading.requests[0].json["input"] == ["a fine day", "rain"]
+    assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine day", "rain"]
     assert f"{name} is read as a table, as for training" in done.err
 
 
@@ -254,13 +255,13 @@ def test_lines_of_text_stay_texts(reading: Service, ostinato: Run, tmp_path: Pat
     (tmp_path / "in.txt").write_text(content)
     done = ostinato("classify", "-m", "m", "--file", "in.txt")
     assert (done.status, done.err) == (0, "")
-    assert reading.requests[0].json["input"] == content.splitlines()
+    assert reading.sent("POST /v1/classify")[0].json["input"] == content.splitlines()
 
 
 def test_a_table_of_numbers_is_refused_with_the_reason(reading: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "meter.csv").write_text("meter;reading\nM1;4221\nM1;4666\n")
     done = ostinato("classify", "-m", "m", "--file", "meter.csv")
-    assert done.status == 1 and not reading.requests
+    assert done.status == 1 and not reading.sent("POST /v1/classify")
     assert "has no column 'text'" in done.err and "this command reads only texts" in done.err
 
 
@@ -271,4 +272,13 @@ def test_the_index_without_a_name_is_kept(reading: Service, ostinato: Run, tmp_p
     assert done.status == 0 and "without a name" not in done.err, done.err
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         ",text,label,predicted_label,score", "7,a fine day,yes,good,0.9", "9,rain,no,bad,0.1",
+    ]  # fmt: skip
+
+
+def test_the_index_of_a_workbook_is_kept(reading: Service, ostinato: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.xlsx").write_bytes(xlsx([(None, "text", None), (7, "a fine day", None), (9, "rain", None)]))
+    done = ostinato("classify", "-m", "m", "--file", "in.xlsx", "-o", "out.csv")
+    assert done.status == 0 and "without a name" not in done.err, done.err
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        ",text,label,score", "7,a fine day,good,0.9", "9,rain,bad,0.1",
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,9 @@ from app.training.failures import BadData
 LISTED = 100  # the maximum number of faults that a report lists one by one
 # the number of kinds of faults that are counted separately, and the number of places that are named per kind
 _KINDS, _PLACES = 20, 5
+_OTHER = "other faults"  # the kind of the faults whose kind is not counted separately
+_SHOWN = 5  # the number of faults of each kind that a listing shows in full
+_MOST_ADVISED = 0.1  # the largest share of faulty rows that messages propose to leave out
 _VARYING = re.compile(
     r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
 )  # quoted values and numbers, which differ from row to row
@@ -49,10 +52,30 @@ class BadRows(BadData):
         self.unread, self.basis = unread, basis
 
     def listing(self) -> str:
-        """Return the first faults, one per line."""
-        lines = [fault.message for fault in self.faults]
-        more = self.rows - len(lines)
-        return "\n".join([*lines, f"… and {more:,} more"] if more > 0 else lines)
+        """Return the first faults of each kind, one per line, and the number and the places of the others."""
+        groups: dict[str, list[BadData]] = {}
+        for fault in self.faults:
+            kind = _kind(fault)
+            groups.setdefault(kind if kind in self.counts else _OTHER, []).append(fault)
+        lines = []
+        for kind, count in self.counts.items():
+            faults = groups.get(kind, [])
+            lines += [fault.message for fault in faults[:_SHOWN]]
+            if more := count - len(faults[:_SHOWN]):
+                places = [fault.where[0] for fault in faults[_SHOWN : _SHOWN + _PLACES] if fault.where]
+                shown = ", ".join(places) + (", …" if more > len(places) else "")
+                lines.append(f"… and {more:,} more: {kind}" + (f" ({shown})" if places else ""))
+        return "\n".join(lines)
+
+    @property
+    def remedy(self) -> str:
+        """What to change in the file: its rows or, if all first faults are in one column, this column."""
+        return _remedy(self.faults)
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether so few rows are faulty that leaving them out is a reasonable proposal."""
+        return self.skippable and self.fraction <= _MOST_ADVISED
 
     def to_dict(self) -> dict[str, Any]:
         """Return the faults as a dict."""
@@ -83,7 +106,7 @@ class Faults:
             self.first.append(error)
         kind = _kind(error)
         if kind not in self.counts and len(self.counts) >= _KINDS:
-            kind = "other faults"
+            kind = _OTHER
         self.counts[kind] += 1
         places = self.places.setdefault(kind, [])
         if error.where and len(places) < _PLACES:
@@ -113,10 +136,10 @@ class Faults:
         basis = self._basis(total)
         share = f"{self.rows:,}" if basis else f"{self.rows:,} of {total:,}"
         message = f"{first.message}. In total, {share} rows cannot be used: {self.summary()}"
-        if skippable and fraction < 1:
+        if skippable and fraction <= _MOST_ADVISED:
             message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out{basis}"
         elif skippable:
-            message += ". Fix these rows"
+            message += f". {_remedy(self.first)}"
         else:
             message += f". The file cannot be read after the last of these rows, {self.last}"
         return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last, basis)
@@ -144,6 +167,12 @@ def smallest_fraction(rows: int, total: int) -> float:
     while rows > number / scale * total:  # the product may be rounded down
         number += 1
     return number / scale
+
+
+def _remedy(faults: Sequence[BadData]) -> str:
+    columns = {fault.where[1] if len(fault.where) > 1 else "" for fault in faults}
+    column = columns.pop() if len(columns) == 1 else ""
+    return "Fix these rows" + (f" or the {column}" if column.startswith("column '") else "")
 
 
 def _kind(error: BadData) -> str:

@@ -64,7 +64,8 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     with _rows(source) as rows:
         names, rows = _names(source, rows)
         check_repeated(source, names, selection)
-        kept = {name: index for name, index in first_columns(names).items() if name}
+        # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
+        kept = {name: index for name, index in first_columns(names).items() if name or (selection.whole and index == 0)}
         outside: list[int] = []
         headers = InnerHeaders(source, list(kept))
         for number, values in rows:
@@ -75,7 +76,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             if (instead := headers.instead_of(cells, where)) is not None:
                 yield from instead
                 continue
-            if any(not _is_blank(value) and not _name_at(names, index) for index, value in enumerate(values)):
+            if any(not _is_blank(value) and _is_unnamed(names, index, kept) for index, value in enumerate(values)):
                 outside.append(number)
             yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
         headers.remark()
@@ -101,8 +102,9 @@ def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterato
     return shown[index], chain(sample[index + 1 :], rows)
 
 
-def _name_at(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) else ""
+def _is_unnamed(names: Sequence[str], index: int, kept: dict[str, int]) -> bool:
+    """Whether a column has no name and is not read."""
+    return index >= len(names) or (not names[index] and kept.get("") != index)
 
 
 def _is_blank(value: Any) -> bool:

@@ -21,7 +21,7 @@ from app.training.prepare.dataset import Dataset, Facts, Rows, Stream, token_cou
 from app.wire.measurement import SELECTING_ROWS
 from app.wire.trainer import TrainSpec
 from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import OptionError, TrainingKind, check_base
+from app.wire.training_rules import OptionError, TrainingKind, check_base, linear_complaint
 from app.wire.training_rules import check as check_options
 from models.config import ModelConfig
 
@@ -164,9 +164,8 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
 
 
 def _check_linear(facts: Facts) -> None:
-    if facts.task == "generation" or facts.input != "tokens":
-        data = "text to continue" if facts.task == "generation" else "numbers"
-        raise BadOption("model", f"linear requires texts with labels or values, but this data is {data}")
+    if complaint := linear_complaint(facts.task, numbers=facts.input != "tokens"):
+        raise BadOption("model", complaint)
 
 
 def _eval_size(dataset: Dataset) -> int | None:

@@ -70,7 +70,7 @@ def test_a_long_report_is_bounded(tmp_path: Path) -> None:
     error = faults.failure(9000)
     assert isinstance(error, BadRows) and len(error.faults) == LISTED
     assert error.counts.pop("other faults") > 0 and len(error.counts) == 20
-    assert error.listing().endswith("… and 4,900 more") and len(error.message) < 5000
+    assert len(error.listing().splitlines()) < 6 * 21 and len(error.message) < 5000
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.04, True), (0.039, False), (1, True), (0, False)])
@@ -169,7 +169,7 @@ def test_the_fraction_of_the_report_is_accepted(tmp_path: Path) -> None:
 def test_rows_that_are_all_bad_cannot_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(BadRows) as caught:
         scan(write(tmp_path, "a.csv", "text,value\nx,much\ny,\n"))
-    assert not caught.value.skippable and caught.value.message.endswith("Fix these rows")
+    assert not caught.value.skippable and caught.value.message.endswith("Fix these rows or the column 'value'")
 
 
 @pytest.mark.parametrize(
