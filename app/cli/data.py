@@ -162,7 +162,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> Invalid
         warn(in_own_words(line))
     kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
     if error.may_be_left_out:
-        remedy = f"Fix these rows, or leave them out with --skip-bad-rows {error.fraction}"
+        remedy = f"Fix these rows, or leave them out with --skip-bad-rows {error.fraction}{error.basis}"
     elif error.unread:
         remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
     else:

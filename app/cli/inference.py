@@ -168,11 +168,12 @@ def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_se
 
 
 def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, as_json: bool) -> None:
-    count = write_rows(((row.columns, columns_of(item, top_k)) for row, item, _ in results), output)
+    saved = write_rows(((row, columns_of(item, top_k)) for row, item, _ in results), output)
     if as_json:
-        print_json({"path": str(output), "rows": count})
+        print_json({"path": str(output), "rows": saved.rows})
     else:
-        print(f"saved {output} ({counted(count, 'row')})")
+        encoding = f", {saved.encoding}" * bool(saved.encoding)
+        print(f"saved {output} ({counted(saved.rows, 'row')}{encoding})")
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
@@ -28,15 +29,37 @@ if TYPE_CHECKING:
     from app.training.data.remarks import Remark
 
 _SEPARATORS = {".tsv": "\t", ".tab": "\t"}
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _JSON = (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
+class TableStyle:
+    """How a table is written: its delimiter, its encoding, and whether it begins with a byte order mark."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    marked: bool = False
+
+
+@dataclass(frozen=True)
 class InputRow:
-    """A text or pair of texts, and the columns of its row. `input` is None if the row has no text."""
+    """A text or pair of texts, and the columns of its row. `input` is None if the row has no text.
+
+    `style` is that of the table that contains the row.
+    """
 
     input: Any
     columns: dict[str, Any]
+    style: TableStyle = TableStyle()
+
+
+@dataclass(frozen=True)
+class SavedTable:
+    """The number of rows that were written and, unless the input has the same one, a description of the encoding."""
+
+    rows: int
+    encoding: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,9 +205,19 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
             verb = "is" if left_out.rows == 1 else "are"
             count = counted(left_out.rows, "row")
             warn(f"warning: {count} that cannot be used {verb} left out: {left_out.summary()}")
+        style = _style_of(source)
         for row in read_texts(layout, ignore, whole=options.whole):
             content: Any = row.texts["text"] if len(row.texts) == 1 else row.texts
-            yield InputRow(content if any(text.strip() for text in row.texts.values()) else None, row.values)
+            yield InputRow(content if any(text.strip() for text in row.texts.values()) else None, row.values, style)
+
+
+def _style_of(source: Source) -> TableStyle:
+    from app.training.data.delimiters_choice import delimiters_of
+
+    with source.open() as file:
+        marked = file.read(len(codecs.BOM_UTF8)).startswith(_MARKS)
+    delimiter = delimiters_of(source).delimiter if source.format in ("csv", "tsv") else ","
+    return TableStyle(delimiter, source.encoding, marked)
 
 
 def check_output(target: Path, source: Path | None) -> None:
@@ -193,38 +226,45 @@ def check_output(target: Path, source: Path | None) -> None:
         raise InvalidRequest(f"--output {target}: is the input file; choose another name")
 
 
-def write_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], target: Path) -> int:
-    """Write rows as a table, adding the columns of their predictions. The suffix of `target` determines the format.
+def write_rows(rows: Iterable[tuple[InputRow, dict[str, Any]]], target: Path) -> SavedTable:
+    """Write rows as a table in UTF-8, adding the columns of their predictions.
 
-    If a row already has a column with the same name, the prediction's column is renamed to `predicted_…`. A row without
-    a prediction is written unchanged. Returns the number of rows written.
+    The suffix of `target` determines the format. A .csv file has the delimiter of the input, unless this is a tab; .csv
+    and .tsv files begin with a byte order mark if the input does. If a row already has a column with the same name, the
+    prediction's column is renamed to `predicted_…`. A row without a prediction is written unchanged.
     """
     if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
         raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")
-    counter = itertools.count()
-    save(_encoded(rows, target.suffix.lower(), counter), target)
-    return next(counter)
+    counter, suffix = itertools.count(), target.suffix.lower()
+    rows = iter(rows)
+    first = list(itertools.islice(rows, 1))
+    style = first[0][0].style if first else TableStyle()
+    marked = style.marked and suffix not in _JSON
+    delimiter = style.delimiter if suffix == ".csv" and style.delimiter != "\t" else _SEPARATORS.get(suffix, ",")
+    content = _encoded(itertools.chain(first, rows), suffix in _JSON, delimiter, counter)
+    save(itertools.chain([codecs.BOM_UTF8] * marked, content), target)
+    differs = marked or style.encoding.lower() not in ("utf-8", "utf8", "ascii")
+    return SavedTable(next(counter), ("UTF-8" + " with a byte order mark" * marked) * differs)
 
 
 def _encoded(
-    rows: Iterable[tuple[dict[str, Any], dict[str, Any]]], suffix: str, counter: itertools.count[int]
+    rows: Iterable[tuple[InputRow, dict[str, Any]]], as_json: bool, delimiter: str, counter: itertools.count[int]
 ) -> Iterator[bytes]:
     waiting: list[dict[str, Any]] = []  # rows before the first prediction, which determines the columns
     buffer = io.StringIO()
     writer: Any = None
-    for columns, prediction in rows:
+    for source_row, prediction in rows:
+        columns = source_row.columns
         row = columns | {
             (f"predicted_{name}" if name in columns else name): value for name, value in prediction.items()
         }
         next(counter)
-        if suffix in _JSON:
+        if as_json:
             yield (json.dumps(row, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
             continue
         waiting.append(row)
         if writer is None and prediction:
-            writer = csv.DictWriter(
-                buffer, list(row), delimiter=_SEPARATORS.get(suffix, ","), lineterminator="\n", extrasaction="ignore"
-            )
+            writer = csv.DictWriter(buffer, list(row), delimiter=delimiter, lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
         if writer is not None:
             writer.writerows({name: _cell(value) for name, value in row.items()} for row in waiting)

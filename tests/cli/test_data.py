@@ -44,6 +44,14 @@ def test_all_faults_are_printed_with_their_lines_and_nothing_is_uploaded(
     assert last.startswith("ostinato: 3 rows cannot be used") and "Fix these rows or the column 'label'" in last
 
 
+def test_the_advice_for_series_states_what_the_share_counts(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    rows = "".join(f"{n // 4},{n},{'x' if n in (1, 5) else n},{'ab'[n // 4 % 2]}\n" for n in range(160))
+    (tmp_path / "meters.csv").write_text(f"series,time,height,label\n{rows}")
+    last = ostinato("train", "meters.csv").err.splitlines()[-1]
+    basis = "(this share counts each of these rows, and each of the 38 usable series, as one); nothing was uploaded"
+    assert last.endswith(f"leave them out with --skip-bad-rows 0.05 {basis}")
+
+
 def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text(reviews(bad=130))
     *faults, last = ostinato("train", "reviews.csv").err.splitlines()

@@ -50,5 +50,14 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
     return f"; {advice}"
 
 
+def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> str:
+    """Return the last part of a warning that most rows have no text in `column`, or nothing if no other column does."""
+    texts = Sample(source, others, (column, *others)).full_texts()
+    if not texts:
+        return ""
+    message = f"; most rows have no text in the column {column!r}, but the column {texts[0]!r} contains texts: "
+    return f"{message}set columns.text to its name if it contains the input"
+
+
 def _such_as(names: list[str]) -> str:
     return f", such as {names[0]!r}" if names else ""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.tokenization.scripts import count_unspaced
+from app.training.data.advice import find_full_column
 from app.training.data.example import Example
 from app.training.data.layouts import Layout
 from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO_TEXT, NotedRows, sentence
@@ -141,11 +142,17 @@ class Collector:
         """Report each kind of note once per file, with the number of rows that it applies to."""
         for (_, note), noted in self.notes.items():
             source = noted.first.layout.source
-            source.remark(note, noted.sentence(note), noted.first.where, noted.rows.count, MESSAGES[note][0])
+            source.remark(note, self._sentence(note, noted), noted.first.where, noted.rows.count, MESSAGES[note][0])
+
+    def _sentence(self, note: str, noted: _Noted) -> str:
+        layout, text = noted.first.layout, noted.sentence(note)
+        if note != NO_TEXT or layout.shape != "text" or 2 * noted.rows.count <= self.rows:
+            return text
+        return text + find_full_column(layout.source, layout.names["text"], layout.ignored)
 
     def reasons(self) -> list[str]:
         """Return one sentence for each reason why rows are left out."""
-        return [noted.sentence(note) for (_, note), noted in self.notes.items() if note in LEFT_OUT]
+        return [self._sentence(note, noted) for (_, note), noted in self.notes.items() if note in LEFT_OUT]
 
 
 def hash_input(example: Example) -> int:

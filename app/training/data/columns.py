@@ -29,6 +29,7 @@ from app.training.data.notes import (
     MISSING_TEXTS,
     MOJIBAKE,
     NO_SPLIT,
+    NUL_CHARACTERS,
     ONE_HOT_OBJECTS,
 )
 from app.training.data.usual_names import quoted
@@ -99,6 +100,8 @@ def _text_notes(key: str, value: Any) -> Iterator[str]:
     else:
         if has_mojibake(value):
             yield MOJIBAKE
+        if "\0" in value:
+            yield NUL_CHARACTERS
         if len(value) <= _LONGEST_PLACEHOLDER and value.strip().casefold() in _PLACEHOLDERS:
             yield f"{MISSING_TEXTS}:{value.strip()}"
     if key == "text_pair" and is_blank(value):

@@ -21,7 +21,10 @@ _MARKS = (  # UTF-32 precedes UTF-16: the UTF-16-LE mark is a prefix of the UTF-
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ADVICE = "save the file as UTF-8, or set training.encoding (--encoding) to its encoding"
-_OTHERS = "cp1250 (Central Europe), cp1251 or koi8-r (Cyrillic), shift_jis, gb18030, big5, euc_kr or mac_roman"
+_OTHERS = (
+    "cp1250 (Central Europe), cp1251 or koi8-r (Cyrillic), cp850 or cp437 (DOS), shift_jis, gb18030, big5, euc_kr or "
+    "mac_roman"
+)
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
 _LETTER = re.compile(rb"[A-Za-z]")

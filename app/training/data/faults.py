@@ -39,15 +39,17 @@ class BadRows(BadData):
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
     faulty rows can be left out. If `skippable` is false, the file cannot be read after the last fault. `fraction` is
     the smallest value of `skip_bad_rows` that leaves them out. `unread` is the place after which nothing can be read,
-    or empty.
+    or empty. `basis` states in parentheses what the fraction counts, or is empty if it counts rows.
     """
 
-    def __init__(self, faults: Faults, message: str, skippable: bool, fraction: float, unread: str = "") -> None:
+    def __init__(
+        self, faults: Faults, message: str, skippable: bool, fraction: float, unread: str = "", basis: str = ""
+    ) -> None:
         first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
         self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
-        self.unread = unread
+        self.unread, self.basis = unread, basis
 
     def listing(self) -> str:
         """Return the first faults of each kind, one per line, and the number and the places of the others."""
@@ -89,6 +91,7 @@ def describe(fault: BadData) -> dict[str, Any]:
 class Faults:
     """The faults of one pass over the data: the first faults, and the number of rows for each kind of fault."""
 
+    of_series: bool = False  # whether the usable examples are series of several rows
     rows: int = 0
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
@@ -130,20 +133,28 @@ class Faults:
         if self.rows == 1:
             return self._single(first, total, skippable)
         fraction = smallest_fraction(self.rows, total)
-        message = f"{first.message}. In total, {self.rows:,} of {total:,} rows cannot be used: {self.summary()}"
+        basis = self._basis(total)
+        share = f"{self.rows:,}" if basis else f"{self.rows:,} of {total:,}"
+        message = f"{first.message}. In total, {share} rows cannot be used: {self.summary()}"
         if skippable and fraction <= _MOST_ADVISED:
-            message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out"
+            message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out{basis}"
         elif skippable:
             message += f". {_remedy(self.first)}"
         else:
             message += f". The file cannot be read after the last of these rows, {self.last}"
-        return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last)
+        return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last, basis)
+
+    def _basis(self, total: int) -> str:
+        """Return what the share of faulty rows counts, or an empty string if it counts rows."""
+        series = f"each of the {total - self.rows:,} usable series"
+        return f" (this share counts each of these rows, and {series}, as one)" if self.of_series else ""
 
     def _single(self, first: BadData, total: int, skippable: bool) -> BadData:
         """Return the error of the only faulty row, which says how to leave it out, or that later rows are not read."""
         if total == 1:
             return first
         advice = f"Fix this row, or set training.skip_bad_rows to {smallest_fraction(1, total)} or more to leave it out"
+        advice += self._basis(total).replace("each of these rows", "this row")
         advice = advice if skippable else "The rest of the file cannot be read, so later rows are not checked"
         return BadData(f"{first.message}. {advice}", first.param, first.file, where=first.where, reason=first.reason)
 

@@ -24,6 +24,7 @@ _FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
 _LISTED = 20  # columns in a message
 _WORDS = 2  # a column of texts has at least this many words per value on average
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?!\d)")  # the beginning of a date or of a time stamp
+_FULL = 0.9  # a full column has a value in at least this share of the rows
 _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may contain values to predict
 
 
@@ -38,11 +39,13 @@ class Sample:
         self, source: Source, columns: Collection[str], present: Collection[str], first: int = _MOST_READ
     ) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in columns}
+        self._records = 0
         if not columns:
             return
         selection = Selection(ignored=frozenset(present) - frozenset(columns))
         records = READERS[source.format].records(source, selection)
         for record in _draw(islice(records, first), _SAMPLE):
+            self._records += 1
             for name, values in self._values.items():
                 if not is_blank(value := record.values.get(name)):
                     values.append(value)
@@ -83,6 +86,10 @@ class Sample:
         """Return the columns that mostly contain distinct texts. The column with the longest texts comes first."""
         lengths = {name: _mean_length(values) for name, values in self._values.items() if _are_texts(values)}
         return sorted(lengths, key=lambda name: -lengths[name])
+
+    def full_texts(self) -> list[str]:
+        """Return those columns of texts, in the same order, that have a text in most rows."""
+        return [name for name in self.texts() if len(self._values[name]) >= _FULL * self._records]
 
     def nested(self) -> list[str]:
         """Return the columns that contain objects or lists."""

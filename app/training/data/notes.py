@@ -12,6 +12,7 @@ from app.training.data.usual_names import quoted
 
 AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
+NUL_CHARACTERS = "nul_characters"
 NO_SPLIT = "no_split"
 BLANK_FLAGS = "blank_flags"
 ONE_HOT_OBJECTS = "one_hot_objects"
@@ -58,6 +59,12 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "repair the file",
         "texts look like UTF-8 that was read in another encoding, such as 'Ã©' instead of 'é' (rows: {count}); if so, "
         "repair the file, because the model would learn the wrong characters",
+    ),
+    NUL_CHARACTERS: (
+        "warn",
+        "1 text contains a NUL character, which is kept; if an export caused it, repair the file",
+        "{count} texts contain NUL characters, which are kept; if an export caused them, repair the file, because the "
+        "model would learn them",
     ),
     NO_SPLIT: (
         "info",

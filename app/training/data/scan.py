@@ -126,7 +126,7 @@ def scan_held_out(
 
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
-    faults = Faults()
+    faults = Faults(of_series=files.training.shape == "series")
 
     def on_fault(error: BadData) -> None:
         files.check()

@@ -69,7 +69,7 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
     faulty.pop("", None)
     for name in faulty:
         by_name.pop(name, None)
-    _remark(layout, faulty, empty, trimmed)
+    _remark(layout, faulty, len(faulty) + len(by_name), empty, trimmed)
     # Each series is released when it is yielded, so memory use decreases while the caller stores the steps elsewhere.
     # The series are taken from the end of a reversed list. Deleting keys from the front of a dictionary would take
     # quadratic time, because finding the first key skips all deleted entries before it.
@@ -80,16 +80,14 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
         yield _to_example(layout, remaining.pop())
 
 
-def _remark(layout: Layout, faulty: dict[str, str], empty: NotedRows, trimmed: NotedRows) -> None:
-    """Add remarks about the series and the empty rows that are left out, and about blanks around names."""
+def _remark(layout: Layout, faulty: dict[str, str], series: int, empty: NotedRows, trimmed: NotedRows) -> None:
+    """Add remarks about those of all series, and the empty rows, that are not used, and about blanks around names."""
     if trimmed.count:
         message = f"blanks around the names of series are removed in {counted(trimmed.count, 'row')}"
         layout.source.remark("series_trimmed", message, trimmed.places[0], trimmed.count)
     if faulty:
-        verb = (
-            "is left out, because some of its rows" if len(faulty) == 1 else "are left out, because some of their rows"
-        )
-        message = f"{len(faulty):,} series {verb} cannot be used: {quoted(faulty)}"
+        verb = "is not used, because some of its" if len(faulty) == 1 else "are not used, because some of their"
+        message = f"{len(faulty):,} of {series:,} series {verb} rows cannot be used: {quoted(faulty)}"
         layout.source.remark("series_left_out", message, next(iter(faulty.values())), len(faulty), "warn")
     if empty.count:
         message = sentence(EMPTY_ROWS, empty.count, empty.places)

@@ -32,14 +32,16 @@ def quoted(names: Iterable[str]) -> str:
 def header_after_title(rows: Sequence[Sequence[str]]) -> int:
     """Return the index of the header row if titles or comments precede it, or 0 if the first row may be the header.
 
-    The header has several names, at least one of which is a usual name of an input column. Every earlier row has fewer
-    non-blank cells or begins with #, and the first row contains no usual name.
+    The header has several names, at least one of which is a usual name of an input column. A name may be repeated if
+    there is also a usual name of a target column. Every earlier row has fewer non-blank cells or begins with #, and the
+    first row contains no usual name.
     """
     plain = [[cell.strip(' "').lower() for cell in row if cell.strip(' "')] for row in rows]
     if not plain or not (INPUTS | TARGETS).isdisjoint(plain[0]):
         return 0
     for index, names in enumerate(plain):
-        if len(names) > 1 and not INPUTS.isdisjoint(names) and len(set(names)) == len(names):
+        is_distinct = len(set(names)) == len(names) or not TARGETS.isdisjoint(names)
+        if len(names) > 1 and not INPUTS.isdisjoint(names) and is_distinct:
             before = plain[:index]
             is_title = all(len(row) < len(names) or row[0].startswith("#") for row in before)
             return index if is_title else 0

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from app.checkpoint.calibration import Calibration
+from app.training.data.report import warnings_of
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts
 from app.training.report import trust
@@ -17,6 +18,9 @@ from app.wording import counted
 from models.config import ModelConfig
 
 _NAMES = {"linear": "Linear model", "transformer": "Transformer"}
+_COUNTED = ("conflicting", "conflicting_values", "duplicates")  # kinds of warnings that are listed as counts
+_UNUSED = ("ignored_columns", "unused_split")  # kinds of warnings about what the model does not depend on
+_MOST_WARNINGS = 10
 _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2", "ece")
 
 
@@ -54,6 +58,7 @@ def write(
         "## What it learned from",
         "",
         *_data(spec, facts, settled),
+        *_warnings(facts),
         "",
         "## How it was made",
         "",
@@ -151,6 +156,18 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
     return lines
 
 
-def _plain(text: str) -> str:
-    """Escape the Markdown characters in a name from the request or the data."""
-    return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:100]
+def _warnings(facts: Facts) -> list[str]:
+    """Return the warnings about the data that its counts do not show, such as labels that differ only in case."""
+    kept = [text for kind, text in warnings_of(facts.report, facts.task) if kind not in (*_COUNTED, *_UNUSED)]
+    kept += [remark["message"] for remark in facts.report.get("remarks") or [] if remark["level"] == "warn"]
+    if not kept:
+        return []
+    lines = [f"- {_plain(text, 300)}" for text in kept[:_MOST_WARNINGS]]
+    if (more := len(kept) - _MOST_WARNINGS) > 0:
+        lines.append(f"- {counted(more, 'more warning')}, which {'is' if more == 1 else 'are'} in `training.json`")
+    return ["", "Warnings about the data:", "", *lines]
+
+
+def _plain(text: str, most: int = 100) -> str:
+    """Escape the Markdown characters in a text from the request or the data, and cut it to `most` characters."""
+    return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:most]

@@ -146,6 +146,31 @@ def test_blank_parts_of_an_input_and_placeholders_are_told(tmp_path: Path) -> No
     assert (remarks["empty_prompts"].where, remarks["empty_prompts"].count) == ("line 1", 2)
 
 
+def test_nul_characters_in_texts_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"row {n}{chr(0) * (n % 3 == 0)},{'ab'[n % 2]}\n" for n in range(12))
+    _, remarks = scan(write(tmp_path, "a.csv", f"text,label\n{rows}"))
+    assert (remarks["nul_characters"].where, remarks["nul_characters"].count) == ("line 2", 4)
+    assert remarks["nul_characters"].level == "warn"
+
+
+def test_a_full_column_is_named_where_most_rows_have_no_text(tmp_path: Path) -> None:
+    def table(full: int, notes: int) -> str:
+        cells = (
+            (f"row {n}" * (n < full), f"long text {n}", f"a note {n} " * (n < notes), "ab"[n % 2]) for n in range(40)
+        )
+        return "text,body,notes,label\n" + "".join(f"{','.join(row)}\n" for row in cells)
+
+    _, remarks = scan(write(tmp_path, "a.csv", table(15, 12)))
+    assert remarks["empty"].message.endswith(
+        "; most rows have no text in the column 'text', but the column 'body' contains texts: set columns.text to its "
+        "name if it contains the input"
+    )
+    with pytest.raises(BadData, match=r"no usable rows: 40 rows .* but the column 'body' contains texts"):
+        scan(write(tmp_path, "b.csv", table(0, 12)))
+    _, remarks = scan(write(tmp_path, "c.csv", table(30, 12)))
+    assert "body" not in remarks["empty"].message
+
+
 def test_a_second_text_is_not_used_for_generation(tmp_path: Path) -> None:
     rows = [{"text": f"row {n}", "text_pair": "a long second text"} for n in range(12)]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))

@@ -131,9 +131,24 @@ def test_rows_of_series_that_are_left_out_are_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "series,time,x,label\n" + "\n".join([*rows, ",,,", ",,,"]))
     _, remarks = scan(path, skip_bad_rows=0.3)
     assert remarks["series_left_out"].message == (
-        "a.csv, line 6: 1 series is left out, because some of its rows cannot be used: 'b'"
+        "a.csv, line 6: 1 of 8 series is not used, because some of its rows cannot be used: 'b'"
     )
     assert (remarks["empty_rows"].where, remarks["empty_rows"].count) == ("line 26", 2)
+
+
+def test_the_share_of_rows_of_series_that_cannot_be_used_states_what_it_counts(tmp_path: Path) -> None:
+    rows = [f"{n // 3},{n},{n if n not in (4, 5, 7) else 'x'},{'pq'[n // 3 % 2]}" for n in range(120)]
+    with pytest.raises(BadData) as caught:
+        scan(write(tmp_path, "a.csv", "series,time,x,label\n" + "\n".join(rows)))
+    assert "In total, 3 rows cannot be used" in caught.value.message
+    assert caught.value.message.endswith(
+        "0.074 or more to leave them out "
+        "(this share counts each of these rows, and each of the 38 usable series, as one)"
+    )
+    scan(tmp_path / "a.csv", skip_bad_rows=0.074)
+    rows = [f"{n // 3},{n},{n if n != 7 else 'x'},{'pq'[n // 3 % 2]}" for n in range(120)]
+    with pytest.raises(BadData, match="this share counts this row, and each of the 39 usable series, as one"):
+        scan(write(tmp_path, "b.csv", "series,time,x,label\n" + "\n".join(rows)))
 
 
 def test_series_without_a_split_and_with_equal_times_are_told(tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ def test_a_title_in_a_workbook_is_skipped_and_told(tmp_path: Path) -> None:
     assert any("the header is row 3" in remark["message"] for remark in result.report["remarks"])
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+def test_a_repeated_column_below_a_title_is_named(tmp_path: Path, name: str) -> None:
+    data = [[f"row {n}", "ab"[n % 2], "", "n"] for n in range(24)]
+    rows = [["Export 2024"], [], ["text", "label", "", "text"], *data]
+    content = xlsx(rows) if name.endswith("xlsx") else "".join(",".join(row) + "\n" for row in rows)
+    error = check_files(write(tmp_path, name, content)).error
+    assert error is not None and "the column 'text' appears 2 times; rename the others" in error.message
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -66,3 +66,24 @@ def test_a_calibration_error_on_few_rows_is_not_shown() -> None:
     spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
     metrics = {"validation": {"rows": 95, "accuracy": 0.9, "ece": 0.115}, "test": {"rows": 1200, "ece": 0.021}}
     assert "| ece |  | 0.0210 |" in write(spec, settled(), facts, metrics, 1234)
+
+
+def test_warnings_about_the_data_are_listed() -> None:
+    twins = "a.csv, column 'label': some labels look alike: 'Good' (3 rows), 'good' (5 rows)"
+    remarks = [
+        {"kind": "look_alike_labels", "message": twins, "level": "warn", "where": "", "count": 8},
+        {"kind": "labels", "message": "a.csv has 2 labels", "level": "info", "where": "", "count": 2},
+        *({"kind": f"k{n}", "message": f"<b>{n} " + "x" * 900, "level": "warn", "where": "", "count": 1}
+          for n in range(20)),
+    ]  # fmt: skip
+    dropped = {"rows": 4, "counts": {"the label is empty": 4}, "places": {}}
+    report = {"rows": {"train": 9}, "remarks": remarks, "dropped": dropped, "ignored_columns": ["id"]}
+    facts = Facts(task="classification", shape="rows", input="tokens", labels=["a", "b"], report=report)
+    spec = TrainSpec("gru", DataFile("inputs/a.csv", "a.csv", "0" * 64), seed=1)
+    card = write(spec, settled(), facts, {}, 9)
+    start, end = card.index("Warnings about the data:"), card.index("## How it was made")
+    lines = card[start:end].strip().splitlines()[2:]
+    assert lines[0] == "- 4 rows that cannot be used are left out: 4 × the label is empty"
+    assert lines[1] == f"- {twins}" and lines[2].startswith("- _b_0 xxx") and "a.csv has 2 labels" not in card
+    assert len(lines) == 11 and lines[-1] == "- 12 more warnings, which are in `training.json`"
+    assert max(map(len, lines)) <= 302
