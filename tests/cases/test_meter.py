@@ -100,5 +100,5 @@ def test_what_is_lost_all_the_same_is_warned_about(
     run = runs.make(tmp_path, "meter.jsonl", table, "gru", training={"max_steps": 1, "width": 8})
     (note,) = [event for event in runs.train(run) if isinstance(event, Note) and event.kind == "lost_precision"]
     assert note.level == "warn"
-    assert note.message.startswith("feature 0 ")
+    assert note.message.startswith("feature 1 ")
     assert re.search(reason, note.message)

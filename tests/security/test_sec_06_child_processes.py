@@ -82,7 +82,7 @@ def test_work_that_nobody_waits_for_is_ended(children: Children) -> None:
 
 def test_a_tokenizer_that_is_expensive_to_load_is_refused() -> None:
     children = Children(seconds=1)
-    words = {f"a{n}": n for n in range(500_000)} | {"a": 500_000}
+    words = {f"a{n}": n for n in range(2_000_000)} | {"a": 2_000_000}
     with pytest.raises(CheckpointInvalid, match="too much memory or time"):
         children.check(definition(model={"type": "BPE", "vocab": words, "merges": []}))
 
