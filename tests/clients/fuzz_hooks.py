@@ -42,6 +42,7 @@ REASONS = (
     Reason("invalid_model_reference", "", "`model` may be any text, and only its form is described"),
     Reason("version_required", "", "depends on the aliases"),
     Reason("invalid_request", "requires a version trained on conversations", "depends on the model"),
+    Reason("invalid_request", "must be a text encoding", "there are more names of encodings than a pattern can list"),
     Reason("idempotency_key_reused", "", "depends on earlier requests"),
     Reason("invalid_request", "(accepts at most|have \\d+ dimensions; request)", "depends on the model"),
     Reason("invalid_request", "token ids? .* (0 to|between)|must be between 0", "depends on the model's vocabulary"),
