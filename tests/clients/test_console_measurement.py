@@ -15,7 +15,7 @@ from app.wire import measurement
 from tests.clients.browser import PATIENCE, chromium, visit
 from tests.serving import Api, Shelf
 
-PERFECT = re.compile(r"\b(100(\.0+)?\s?%|1\.0+\b)")  # an id may contain 100
+PERFECT_RATE = re.compile(r"\b(100(\.0+)?\s?%|1\.0+\b)")  # an id may contain 100
 FEW = measurement.verdict(2)
 LABELS = ("bad", "good")
 PERFECT = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
@@ -61,7 +61,7 @@ def test_a_version_measured_on_two_rows(page: Page, api: Api, shelf: Shelf) -> N
     for place in ("models", "models/mood", "models/mood/1"):
         open_view(page, api, place)
         expect(page.locator("main").get_by_text(FEW).first).to_be_visible()
-        assert not PERFECT.search(read_body(page)), place
+        assert not PERFECT_RATE.search(read_body(page)), place
     open_view(page, api, "compare?versions=mood:1,mood:2")
     expect(page.get_by_text("too few rows").first).to_be_visible()
     assert not {"100", "50.0", "best"} & set(read_body(page).split())
@@ -84,4 +84,4 @@ def test_trials_measured_on_two_rows(page: Page, api: Api) -> None:
     open_view(page, api, f"jobs/{job['id']}")
     expect(page.get_by_text(f"Validation on {FEW}.")).to_be_visible()
     expect(page.get_by_role("cell", name="too few rows")).to_be_visible()
-    assert not PERFECT.search(read_body(page))
+    assert not PERFECT_RATE.search(read_body(page))
