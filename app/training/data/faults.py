@@ -151,11 +151,14 @@ class Faults:
 
     def _single(self, first: BadData, total: int, skippable: bool) -> BadData:
         """Return the error of the only faulty row, which says how to leave it out, or that later rows are not read."""
-        if total == 1:
+        fraction = smallest_fraction(1, total)
+        if not skippable:
+            advice = "The rest of the file cannot be read, so later rows are not checked"
+        elif fraction > _MOST_ADVISED:
             return first
-        advice = f"Fix this row, or set training.skip_bad_rows to {smallest_fraction(1, total)} or more to leave it out"
-        advice += self._basis(total).replace("each of these rows", "this row")
-        advice = advice if skippable else "The rest of the file cannot be read, so later rows are not checked"
+        else:
+            advice = f"Fix this row, or set training.skip_bad_rows to {fraction} or more to leave it out"
+            advice += self._basis(total).replace("each of these rows", "this row")
         return BadData(f"{first.message}. {advice}", first.param, first.file, where=first.where, reason=first.reason)
 
 

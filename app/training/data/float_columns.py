@@ -38,7 +38,7 @@ class _Digits:
         self.low, self.high = min(self.low, wide_S.min()), max(self.high, wide_S.max())
         self.is_whole = self.is_whole and bool((wide_S == np.rint(wide_S)).all())
         change_S = np.abs(np.diff(wide_S))
-        spacing_S = np.spacing(np.maximum(np.abs(numbers_S[1:]), np.abs(numbers_S[:-1]))).astype(np.float64)
+        spacing_S = _spacing(np.maximum(np.abs(numbers_S[1:]), np.abs(numbers_S[:-1])))
         self.changes += int((change_S > 0).sum())
         self.inexact += int(((change_S > 0) & (change_S <= _STEPS * spacing_S)).sum())
 
@@ -48,8 +48,8 @@ class _Digits:
 
     @property
     def spacing(self) -> float:
-        """The difference between the largest number and the next one of the type."""
-        return float(np.spacing(self.type.type(self.largest)))
+        """The difference between the largest number and the one before it in the type."""
+        return float(_spacing(np.array([self.largest], self.type))[0])
 
     @property
     def is_lossy(self) -> bool:
@@ -87,6 +87,12 @@ class FloatColumns:
                 "original numbers"
             )
             self.source.remark("lost_digits", message, f"column {name!r}", level="warn")
+
+
+def _spacing(numbers_S: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the difference between each positive number and the one before it in its type."""
+    before_S: NDArray[Any] = np.nextafter(numbers_S, np.zeros_like(numbers_S))
+    return numbers_S.astype(np.float64) - before_S.astype(np.float64)
 
 
 def _numbers(column: Any) -> NDArray[Any] | None:

@@ -1,10 +1,10 @@
-"""Reports the hidden rows of an Excel sheet, such as those that a filter hides; they are read like other rows."""
+"""Finds the hidden rows of an Excel sheet, such as those that a filter hides, which are read like other rows."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from app.training.data.files import Source
@@ -12,35 +12,45 @@ from app.wording import counted
 
 _BLOCK = 1 << 20
 _LONGEST_TAG = 1 << 12
-_HIDDEN = re.compile(rb'<(?:\w+:)?row\b(?=[^>]*\bhidden="(?:1|true)")([^>]*[^/])>\s*<(?:\w+:)?c\b')  # with a cell
+_ROW = re.compile(rb"<(?:\w+:)?row\b([^>]*)>")
 _NUMBER = re.compile(rb'\br="(\d+)"')
+_HIDDEN = re.compile(rb'\bhidden="(?:1|true)"')
 
 
-def remark_hidden_rows(source: Source, workbook: IO[bytes], sheet: Any) -> None:
-    """Warn about the rows that Excel does not show. `sheet` is the sheet of the open workbook, in read-only mode."""
-    rows = list(_hidden(workbook, sheet._worksheet_path))
-    if rows:
-        verb, pronoun = ("is", "it") if len(rows) == 1 else ("are", "them")
-        message = f"{counted(len(rows), 'row')} {verb} hidden in Excel, for example by a filter, but {verb} read; "
-        message += f"to leave {pronoun} out, delete {pronoun}, or copy the visible rows to a new sheet"
-        source.remark("hidden_rows", message, rows[0], len(rows), "warn")
+def hidden_rows(workbook: IO[bytes], sheet: Any) -> frozenset[int]:
+    """Return the numbers of the rows, from 1, that Excel does not show.
+
+    `sheet` is a sheet of the open workbook, in read-only mode. Reads the whole sheet. Raises the errors of `zipfile`
+    and `zlib` if it is damaged.
+    """
+    with zipfile.ZipFile(workbook) as archive, archive.open(sheet._worksheet_path.lstrip("/")) as content:
+        return frozenset(_hidden(content))
 
 
-def _hidden(workbook: IO[bytes], path: str) -> Iterator[str]:
-    """Yield the place of each hidden row that has cells."""
-    with zipfile.ZipFile(workbook) as archive, archive.open(path.lstrip("/")) as content:
-        for match in _matches(content):
-            number = _NUMBER.search(match[1])
-            yield f"row {int(number[1])}" if number else ""
+def remark_hidden_rows(source: Source, rows: Sequence[int]) -> None:
+    """Warn about hidden rows that are read."""
+    verb, pronoun = ("is", "it") if len(rows) == 1 else ("are", "them")
+    message = f"{counted(len(rows), 'row')} {verb} hidden in Excel, for example by a filter, but {verb} read; "
+    message += f"to leave {pronoun} out, delete {pronoun}, or copy the visible rows to a new sheet"
+    source.remark("hidden_rows", message, f"row {rows[0]}", len(rows), "warn")
 
 
-def _matches(content: IO[bytes]) -> Iterator[re.Match[bytes]]:
-    """Yield each start of a hidden row. Reads the sheet in blocks, because it may be large."""
+def _hidden(content: IO[bytes]) -> Iterator[int]:
+    number = 0
+    for attributes in _rows(content):
+        match = _NUMBER.search(attributes)
+        number = int(match[1]) if match else number + 1
+        if _HIDDEN.search(attributes):
+            yield number
+
+
+def _rows(content: IO[bytes]) -> Iterator[bytes]:
+    """Yield the attributes of each row. Reads the sheet in blocks, because it may be large."""
     text = b""
     while block := content.read(_BLOCK):
         text += block
         end = 0
-        for match in _HIDDEN.finditer(text):
+        for match in _ROW.finditer(text):
             end = match.end()
-            yield match
+            yield match[1]
         text = text[max(end, len(text) - _LONGEST_TAG) :]

@@ -39,7 +39,7 @@ class InnerHeaders:
         self._source, self._names = source, names
         self._lower = _folded(names)
         self._usual = {*self._lower, *INPUTS, *TARGETS}
-        self._repeated, self._other = _Headers(), _Headers()
+        self._repeated, self._other, self._moved = _Headers(), _Headers(), _Headers()
         self._turned = _Headers()  # the last header, if it names the columns in another order
 
     def instead_of(self, cells: Sequence[str], where: str) -> tuple[Record, ...] | None:
@@ -66,6 +66,9 @@ class InnerHeaders:
             self._turned = _Headers()
             self._turned.add(where, cells[:width])
             return False
+        if headers is self._other and self._is_usual(lower) and self._has_moved(lower):
+            self._moved.add(where, cells[:width])  # perhaps a row of a table about column names, so it is read
+            return False
         if headers is self._other and not self._is_other(lower):
             return False
         self._turned = _Headers()
@@ -78,8 +81,14 @@ class InnerHeaders:
 
     def _is_other(self, lower: Sequence[str]) -> bool:
         """Whether the row has only usual names, one of them of an input, and shares a name with the header."""
-        is_header = len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
-        return is_header and any(name == other for name, other in zip(lower, self._lower, strict=True))
+        return self._is_usual(lower) and any(name == other for name, other in zip(lower, self._lower, strict=True))
+
+    def _is_usual(self, lower: Sequence[str]) -> bool:
+        return len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
+
+    def _has_moved(self, lower: Sequence[str]) -> bool:
+        """Whether the row has a name of the header in another column."""
+        return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:
         """Return the error for a row after a header that names the columns in another order, or for this header."""
@@ -95,6 +104,8 @@ class InnerHeaders:
             self._remark_repeated(self._repeated)
         if self._other.count:
             self._remark_other(self._other)
+        if self._moved.count:
+            self._remark_moved(self._moved)
 
     def _remark_repeated(self, headers: _Headers) -> None:
         verbs = ("repeats", "is") if headers.count == 1 else ("repeat", "are")
@@ -107,6 +118,15 @@ class InnerHeaders:
         message = f"{counted(headers.count, 'row')} {verbs[0]} of another file ({headers.names}) and {verbs[1]} left "
         message += f"out; the rows are read with the columns of the first header ({quoted(self._names)})"
         self._source.remark("other_header", message, headers.first, headers.count, "warn")
+
+    def _remark_moved(self, headers: _Headers) -> None:
+        verb = "looks like the header" if headers.count == 1 else "look like headers"
+        message = f"{counted(headers.count, 'row')} {verb} of another file with its columns in another order "
+        message += (
+            f"({headers.names} instead of {quoted(self._names)}), but the rows after it are read with the columns "
+        )
+        message += "of the first header; if files were joined, put the columns into the same order before"
+        self._source.remark("moved_header", message, headers.first, headers.count, "warn")
 
 
 def _bare(cell: str) -> str:

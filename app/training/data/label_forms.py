@@ -13,10 +13,13 @@ _LONGEST_LITERAL = 10_000  # characters
 _TEXT_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys of objects with one label
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
-_PYTHON_LIST = re.compile(rf"[\[(]\s*((?:(?:{_STRING})(?:\s*,\s*|\s+|(?=\s*[\])])))*)\s*[\])]")
+# What follows a string in a list. The quantifiers are possessive, so that matching takes linear time.
+_AFTER = r"""(?:\s*+,\s*+|\s++(?=['"\])])|(?=[\])]))"""
+_PYTHON_LIST = re.compile(rf"[\[(]\s*+((?:(?:{_STRING}){_AFTER})*)[\])]")
 _CALL = re.compile(r"(?:np\.|numpy\.|pd\.)?(?:frozenset|set|array|list|tuple|Index)\(")
 _DTYPE = re.compile(r",\s*dtype=[^()]*$")
 _MARK = re.compile(r"[,;|:'\"\n\t]")  # occurs between or around the labels of a list
+_IN_PARENTHESES = re.compile(r"[,;|\n\t]|^\(\s*['\"]")  # as _MARK, but '(other: unknown)' may be a label
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
@@ -35,8 +38,11 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     if elements is None and isinstance(value, str):
         if value.lstrip().startswith("["):
             raise _not_a_list(value)
-        if looks_like_list(value) or value.lstrip().startswith("{"):
-            raise CellError(f"the cell looks like several labels, but cannot be read; {LABEL_FORMS}")
+        if looks_like_list(value):
+            raise CellError(
+                f"the cell looks like several labels, but cannot be read; {LABEL_FORMS}; if it is one label, write it "
+                "in a JSON list"
+            )
         parts = split_labels(value, "|") if "|" in value else [value]
         elements = None if parts == [value] else parts
     if elements is None:
@@ -110,8 +116,11 @@ def looks_like_list(text: str) -> bool:
     Strings such as '[other]', '(other)' and '(a), (b)' may be labels.
     """
     bare = _unquoted(text)
-    is_enclosed = not bare.startswith("(") or _closing(bare) == len(bare) - 1
-    return _begins_like_list(bare) and is_enclosed and _MARK.search(bare) is not None
+    if call := _CALL.match(bare):
+        return bare.endswith(")") and _MARK.search(bare, call.end()) is not None
+    if bare.startswith("("):
+        return _closing(bare) == len(bare) - 1 and _IN_PARENTHESES.search(bare) is not None
+    return bare.startswith(("[", "{")) and _MARK.search(bare) is not None
 
 
 def _begins_like_list(text: str) -> bool:

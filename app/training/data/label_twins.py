@@ -6,11 +6,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown
 from app.wording import counted
 
+_DIGITS = 1000  # more than a number of this form can have
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # as in 1E3, which spreadsheets write
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
@@ -79,4 +80,5 @@ def _skeleton(label: str) -> str:
 
 def _number(label: str) -> str:
     """Return a key that is the same for equal numbers: 7, 007, +7, 7.0 and 7E0. Any other label gets a separate key."""
-    return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(_EXPONENT.sub("", label)) else f"label {label}"
+    with localcontext(prec=_DIGITS):
+        return str(Decimal(label).normalize() + 0) if NUMBER.fullmatch(_EXPONENT.sub("", label)) else f"label {label}"

@@ -24,7 +24,7 @@ from app.training.data.files import (
     check_repeated,
     first_columns,
 )
-from app.training.data.hidden_rows import remark_hidden_rows
+from app.training.data.hidden_rows import hidden_rows, remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
@@ -52,7 +52,8 @@ def is_workbook(source: Source) -> bool:
 
 def header(source: Source) -> list[str]:
     """Return the column names, from the first row that is not empty. Unnamed columns are left out."""
-    with _rows(source) as rows:
+    with _opened_sheet(source) as (_, sheet):
+        rows = _stream(source, sheet)
         return list(dict.fromkeys(filter(None, _names(source, rows)[0])))
 
 
@@ -61,12 +62,14 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
-    with _rows(source) as rows:
-        names, rows = _names(source, rows)
+    with _opened_sheet(source) as (file, sheet):
+        hidden = _hidden(source, file, sheet)
+        names, rows = _names(source, _stream(source, sheet))
         check_repeated(source, names, selection)
         # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
         kept = {name: index for name, index in first_columns(names).items() if name or (selection.whole and index == 0)}
         outside: list[int] = []
+        unseen: list[int] = []  # hidden rows
         headers = InnerHeaders(source, list(kept))
         for number, values in rows:
             if all(map(_is_blank, values)):
@@ -78,8 +81,12 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
                 continue
             if any(not _is_blank(value) and _is_unnamed(names, index, kept) for index, value in enumerate(values)):
                 outside.append(number)
+            if number in hidden:
+                unseen.append(number)
             yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
         headers.remark()
+        if unseen:
+            remark_hidden_rows(source, unseen)
         if outside:
             verb = "has" if len(outside) == 1 else "have"
             message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
@@ -125,7 +132,8 @@ def _whole(value: Any) -> Any:
 
 
 @contextmanager
-def _rows(source: Source) -> Iterator[Iterator[SheetRow]]:
+def _opened_sheet(source: Source) -> Iterator[tuple[IO[bytes], Any]]:
+    """Context manager for the workbook's file and its first visible sheet. Raises BadData if it is damaged."""
     with seekable(source) as content, _opened(content) as file:
         _check_sizes(source, file)
         try:
@@ -135,9 +143,7 @@ def _rows(source: Source) -> Iterator[Iterator[SheetRow]]:
         except Exception as error:  # openpyxl raises errors of many types for a damaged workbook
             raise _unreadable(source, error) from None
         try:
-            sheet = _first_sheet(source, book)
-            remark_hidden_rows(source, file, sheet)
-            yield _stream(source, sheet)
+            yield file, _first_sheet(source, book)
         finally:
             book.close()
 
@@ -168,6 +174,19 @@ def _first_sheet(source: Source, book: Any) -> Any:
         source.remark("sheets", f"has {len(sheets)} sheets; only {first.title!r} is read, not {others}", level="warn")
     first.reset_dimensions()  # the declared dimensions may be wrong
     return first
+
+
+def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:
+    """Return the numbers of the hidden rows. They are found only once, because this reads the whole sheet."""
+    if "hidden_rows" not in source.settled:
+        try:
+            source.settled["hidden_rows"] = hidden_rows(file, sheet)
+        except MemoryError:
+            raise
+        except Exception as error:  # as of openpyxl, for a damaged workbook
+            raise _unreadable(source, error) from None
+    numbers: frozenset[int] = source.settled["hidden_rows"]
+    return numbers
 
 
 def _stream(source: Source, sheet: Any) -> Iterator[SheetRow]:

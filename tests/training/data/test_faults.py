@@ -184,3 +184,14 @@ def test_the_error_of_a_single_row_says_what_to_do(row: str, advice: str, tmp_pa
     with pytest.raises(BadData, match=r"a\.csv, line 11") as caught:
         scan(write(tmp_path, "a.csv", content))
     assert caught.value.message.endswith(advice)
+
+
+def test_a_large_share_is_not_advised_for_a_single_row_either(tmp_path: Path) -> None:
+    with pytest.raises(BadData) as caught:
+        scan(write(tmp_path, "a.csv", "text,label\nx,a\nx,y,z\n"))
+    assert "skip_bad_rows" not in caught.value.message
+
+
+def test_a_first_row_that_ends_the_reading_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="later rows are not checked"):
+        scan(write(tmp_path, "a.csv", 'text,label\n"x,a\ny,b\n'))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -109,3 +110,11 @@ def test_values_to_predict_are_checked_and_unused_columns_are_not(tmp_path: Path
     assert (result.task, result.error, result.report["ignored_columns"]) == ("regression", None, ["id"])
     places = [remark["where"] for remark in result.report["remarks"] if remark["kind"] == "lost_digits"]
     assert places == ["column 'value'"]
+
+
+@pytest.mark.parametrize("name", ["float16", "float32"])
+def test_the_largest_number_of_a_type_has_a_spacing(name: str, tmp_path: Path) -> None:
+    largest = float(np.finfo(name).max)
+    path = wide_table(tmp_path / "a.parquet", lambda x: largest if x > 1 else 0.1, pa.type_for_alias(name), 1)
+    result = check_files(path)
+    assert result.error is None and "in steps of inf" not in str(result.report["remarks"])

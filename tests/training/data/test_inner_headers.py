@@ -70,3 +70,10 @@ def test_words_that_are_usual_names_may_be_values(content: str, tmp_path: Path) 
     values, faults, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert len(values) == content.count("\n") - 1 and faults == []
     assert not {"repeated_header", "other_header"} & remarks.keys()
+
+
+def test_the_header_of_another_file_with_moved_columns_is_warned_about(tmp_path: Path) -> None:
+    values, faults, remarks = read_rows(write(tmp_path, "a.csv", f"text,label\n{ROWS}category,text\n{TURNED}"))
+    assert ("category", "text") in values and faults == []
+    message = "a.csv, line 6: 1 row looks like the header of another file with its columns in another order"
+    assert remarks["moved_header"].startswith(message)

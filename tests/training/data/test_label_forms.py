@@ -90,8 +90,12 @@ def test_nested_lists_are_told_which_forms_are_accepted(value: list[Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    "cell", ["(other)", "[other]", "(a), (b)", "(a) first, (b) second", "a, b", '"a, b"', "f(x, y)"]
-)
+    "cell",
+    [
+        "(other)", "[other]", "(a), (b)", "(a) first, (b) second", "a, b", '"a, b"', "f(x, y)", "(don't know)",
+        "(other: unknown)", "set(up), config", "{x}",
+    ],
+)  # fmt: skip
 def test_labels_with_brackets_or_quotes_do_not_look_like_lists(cell: str) -> None:
     assert not looks_like_list(cell)
 
@@ -115,3 +119,9 @@ def test_a_cell_is_split_only_outside_of_brackets_and_quotes() -> None:
 def test_marked_passages_are_not_taken_for_labels() -> None:
     with pytest.raises(CellError, match=r"the list has marked passages such as \[0, 5, 'ORG'\], not labels"):
         to_labels([[0, 5, "ORG"]])
+
+
+def test_blanks_in_a_list_that_is_not_closed_cost_time_in_proportion() -> None:
+    """With backtracking, a million blanks would take hours."""
+    assert looks_like_list("['a'" + " " * 1_000_000 + "x")
+    assert to_label_list("['a'" + " " * 1_000_000 + "x") is None

@@ -192,6 +192,10 @@ def test_equal_numbers_are_warned_about(twins: tuple[str, ...], tmp_path: Path) 
     assert "beta" not in remark.message
 
 
+def test_long_numbers_that_differ_in_the_last_digit_are_not_equal(tmp_path: Path) -> None:
+    assert "equal_numbers" not in scan_labels(tmp_path, [f"12345678901234567890123456789{n}" for n in range(4)])[1]
+
+
 @pytest.mark.parametrize("label", ["NaN", "None", "null", "n/a", "N/A", "?", "-", "<NA>"])
 def test_labels_that_mean_nothing_are_warned_about(label: str, tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, ["a", "b", label])
