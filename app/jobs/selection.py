@@ -29,10 +29,14 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
     """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if no job waits."""
     # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
     # row that another worker is claiming. On SQLite, writing transactions run one at a time.
-    return session.execute(
-        select(JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
+    locked = session.scalar(
+        select(JobRow.id)
         .where(JobRow.kind.in_(kinds), claimable(now, busy))
         .order_by(JobRow.priority.desc(), JobRow.created_at, func.coalesce(JobRow.trial, 0), JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
-    ).one_or_none()
+    )
+    # Read the job again. If another transaction changed its row during that query, PostgreSQL checked the new row, but
+    # without the trials that the same transaction inserted: they all seemed to have ended.
+    columns = (JobRow.id, JobRow.status, JobRow.lease_until, trials.exist().label("tried"))
+    return session.execute(select(*columns).where(JobRow.id == locked, claimable(now, busy))).one_or_none()

@@ -12,24 +12,25 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from sqlalchemy import delete, select, update
+from sqlalchemy import Text, and_, cast, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import JobEventRow, JobRow, WebhookDeliveryRow, WebhookEndpointRow
 from app.errors import InvalidRequest
-from app.jobs import logbook, queries, trials
+from app.jobs import logbook, queries, selection, trials
 from app.jobs.claims import JobClaims
 from app.jobs.records import ENDED, TRAINING_LANE, Fenced, Job
 from app.jobs.repository import JobRepository
 from app.wire.trainer import DataFile, PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
-from tests.jobs.fixtures import Queue, claim
+from tests.jobs.fixtures import Queue, claim, until
 from tests.webhooks.fixtures import add_endpoint
 
 pytestmark = pytest.mark.long
 
 MAX_ATTEMPTS, LEASE = 3, 1000.0
+GATE = 7  # an advisory lock of PostgreSQL
 SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.csv", "0" * 64), seed=1))
 MODELS = ("linear", "gru", "transformer")
 
@@ -324,6 +325,31 @@ def test_a_paused_job_resumes_with_its_unfinished_trials(shop: Shop) -> None:
     assert [shop.jobs()[i].status for i in (job_id, *(t.id for t in of_job))] == [
         "running", "succeeded", "queued", "queued"
     ]  # fmt: skip
+
+
+@pytest.mark.postgres
+def test_a_claim_during_the_end_of_the_planning_does_not_take_the_job_before_its_trials(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, found, real = Shop(postgres_database), [], selection.claimable
+    job_id = shop.create(1)
+    planner = claimed(shop)
+    shop.lose(job_id)  # the planner's lease has expired, but it is still alive
+    wait = cast(func.pg_advisory_xact_lock_shared(GATE), Text) == ""
+    claimer = threading.Thread(target=lambda: found.append(shop.claim("late")))
+    with shop.database.transaction() as gate:
+        gate.execute(select(func.pg_advisory_xact_lock(GATE)))
+        # The claim waits inside its query: after the query's snapshot, and before the row is locked.
+        monkeypatch.setattr(selection, "claimable", lambda now, busy: and_(real(now, busy), wait))
+        claimer.start()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        until(lambda: gate.scalar(waiting))
+        monkeypatch.undo()
+        shop.work(planner, "planned")
+    claimer.join(60)
+    assert found == [None]
+    assert shop.jobs()[job_id].status == "running"
+    shop.finish_all()
 
 
 def test_a_job_that_was_read_before_its_trials_were_planned_has_none_yet(queue: Queue) -> None:
