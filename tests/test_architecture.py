@@ -194,6 +194,14 @@ def test_paths_in_the_documents_exist() -> None:
             assert "/x/" in path or (ROOT / path).exists(), f"{page.name}: {path}"  # x: any package
 
 
+def test_names_in_the_documents_are_in_the_files_that_they_name() -> None:
+    for page in (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"):
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        for names, path in re.findall(r"((?:`\w+`(?:,| and)? )+)(?:in|of) `([\w/]+\.py)`", text):
+            for name in re.findall(r"`(\w+)`", names):
+                assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), f"{page.name}: {name}, {path}"
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = set()
     for name, tree in sources().items():
