@@ -5,43 +5,24 @@ import { h, replace } from "../dom.js";
 import { bytes, counted } from "../format.js";
 import { card, code, empty, facts, failure, header, later, link, table, when } from "../parts.js";
 import { giveFile } from "../handover.js";
+import { problems, watchHealth } from "../health.js";
 import { quality } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { jobColumns, repeat, versionLink } from "./jobs.js";
 import { dropZone } from "./train.js";
 
-const EVERY = 3000;
 const JOBS = "/v1/fine_tuning/jobs?limit=20";
 const maybe = (promise) => promise.catch((error) => ({ error }));
 
-// /readyz answers 503 with the reasons. Here, this reply is data, not an error.
-async function readiness(signal) {
-  const reply = await fetch("/readyz", { signal, cache: "no-store" });
-  return reply.json();
-}
-
-function healthInWords({ status, checks }) {
-  const wrong = Object.entries(checks || {}).filter(([, state]) => state !== "ok");
-  if (status === "ready") return h("p", { class: "notice good", role: "status" }, "Ready: the database responds, and an engine is running.");
+function healthInWords(report) {
+  if (report.status === "ready") return h("p", { class: "notice good", role: "status" }, "Ready: the database responds, and an engine is running.");
   return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The service cannot answer model requests"),
-    h("ul", { class: "remarks" }, wrong.map(([name, state]) => h("li", {}, `${name}: ${state}`))));
+    h("ul", { class: "remarks" }, problems(report).map((problem) => h("li", {}, problem))));
 }
 
-// Shows the state of the service, and updates it while the page is visible.
 function health(signal) {
   const box = h("div", { class: "slot" });
-  let shown = "";
-  async function look() {
-    if (signal.aborted) return;
-    const report = document.hidden && shown ? null : await readiness(signal).catch(() => null);
-    const state = JSON.stringify(report);
-    if (report && state !== shown) {
-      shown = state;
-      replace(box, healthInWords(report));
-    }
-    setTimeout(look, EVERY);
-  }
-  look();
+  watchHealth(signal, (report) => replace(box, healthInWords(report)));
   return box;
 }
 
