@@ -9,9 +9,9 @@ from tests.serving import Api
 TABLE = b"text,label\na,b\n"
 
 
-def claimed_job(api: Api) -> str:
+def claimed_job(api: Api, key: str = "") -> str:
     """Create a training job that a worker has claimed."""
-    with api.client() as client:
+    with api.client(key) as client:
         file = client.post("/v1/files", files={"file": ("a.csv", TABLE)}, data={"purpose": "fine-tune"})
         body = {"model": "lstm", "training_file": file.json()["id"], "suffix": "mood"}
         id_: str = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]

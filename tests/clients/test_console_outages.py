@@ -49,19 +49,18 @@ def expect_loss(page: Page, loss: str) -> None:
 
 
 def test_a_killed_engine_is_reported_while_the_curve_goes_on(settings: Settings) -> None:
-    with Api(settings) as api:
-        with engine_process(settings) as engine:
-            api.wait_ready()
-            with following(api) as (page, job):
+    with Api(settings) as api, engine_process(settings) as engine:
+        api.wait_ready()
+        with following(api) as (page, job):
+            expect(page.get_by_text(AWAY)).to_have_count(0)
+            engine.send_signal(signal.SIGKILL)
+            expect(page.get_by_text(AWAY)).to_be_visible()
+            write_step(api, job, 2, 0.5)
+            expect_loss(page, "0.5")
+            with engine_process(settings):
                 expect(page.get_by_text(AWAY)).to_have_count(0)
-                engine.send_signal(signal.SIGKILL)
-                expect(page.get_by_text(AWAY)).to_be_visible()
-                write_step(api, job, 2, 0.5)
-                expect_loss(page, "0.5")
-                with engine_process(settings):
-                    expect(page.get_by_text(AWAY)).to_have_count(0)
-                    write_step(api, job, 3, 0.25)
-                    expect_loss(page, "0.25")
+                write_step(api, job, 3, 0.25)
+                expect_loss(page, "0.25")
 
 
 def test_a_curve_continues_after_a_restart_of_the_api(settings: Settings) -> None:
