@@ -19,8 +19,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m app.training.baseline", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--work", type=int, required=True, help="maximum amount of work, in microseconds of one core")
-    parser.add_argument("--seed", type=int, required=True, help="seed for the random sample of rows, if not all are used")
-    parser.add_argument("--context-length", type=int, required=True, help="maximum number of tokens that the network reads")
+    parser.add_argument("--seed", type=int, required=True, help="seed for sampling rows if not all are used")
+    parser.add_argument("--context-length", type=int, required=True, help="maximum number of tokens in an input")
     parser.add_argument("--watch-input", action="store_true", help="exit at the end of standard input")
     options = parser.parse_args()
     if options.watch_input:

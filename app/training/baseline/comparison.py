@@ -28,8 +28,8 @@ def compare(
     little, on the validation data.
 
     `metrics` and `outputs` are those of the network, keyed by held-out split; language models have no `outputs`.
-    Returns None if there is no baseline, if all splits are too small for a comparison, or if the network lacks the
-    metric.
+    Returns None if there is no baseline, if all splits are too small for a comparison, or if the network's main metric
+    is missing.
     """
     splits = fitted.report.get("splits", {})
     name = next((n for n in ("test", "validation") if n in splits and not too_few(splits[n].get("rows"))), None)
@@ -65,8 +65,7 @@ def _on_rows(
 
 
 def main_figure(task: str, value: float | None) -> str:
-    """Return the value and the name of a task's main metric: `0.928 accuracy`, or `no accuracy` if the value is None.
-    """
+    """Return a task's main metric with its name: `0.928 accuracy`, or `no accuracy` if the value is None."""
     return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
 
 

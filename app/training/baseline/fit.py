@@ -68,7 +68,8 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
         return symbols.of_completions(part, context_length, most)
 
     most = limits.characters(LONGEST)
-    text = read(dataset.train, most).symbols_T  # few tokens have less than one character
+    # Most tokens have at least one character, so this many tokens usually suffice.
+    text = read(dataset.train, most).symbols_T
     model = NgramModel(text[-most:])
     splits = {}
     for name, part in dataset.parts.items():

@@ -59,9 +59,7 @@ class Linear:
             self._model.fit(features, targets_N)
 
     def predict(self, features: Any) -> NDArray[Any]:
-        """Return classes (int64), rows of zeros and ones (uint8) or standardised values (float64), depending on the
-        task.
-        """
+        """Return, by task, classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
         if self._model is None:
             return np.full(features.shape[0], self._constant, dtype=np.int64)
         dtype = {"classification": np.int64, "multilabel": np.uint8}.get(self.task, np.float64)

@@ -45,7 +45,7 @@ class TextFeatures:
 
 
 def _normal(texts: Sequence[str]) -> list[str]:
-    """Convert texts to lower case, and replace each run of whitespace characters with one space."""
+    """Convert texts to lower case, and collapse runs of whitespace."""
     return [_SPACES.sub(" ", text.lower()) for text in texts]
 
 

@@ -21,7 +21,7 @@ class PairedTest:
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTest:
     """Apply the exact McNemar test (1947) to two models. Each argument marks the rows that a model predicts correctly.
 
-    The p-value is computed from the binomial distribution, over the rows that exactly one of the models predicts
+    The p-value is computed from the binomial distribution. It depends only on the rows that exactly one model predicts
     correctly.
     """
     from scipy.special import bdtr

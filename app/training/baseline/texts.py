@@ -14,8 +14,7 @@ _BYTES_PER_TOKEN = 4  # an estimate for tokenizers without a byte table
 
 
 class Texts:
-    """Decodes ids with a tokenizer. If the tokenizer has a byte table, tokens that do not represent text become spaces.
-    """
+    """Decodes ids with a tokenizer. With a byte table, tokens that do not represent text become spaces."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
