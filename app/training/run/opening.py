@@ -69,7 +69,7 @@ def _long_rows(dataset: Dataset, settled: Settled) -> str:
     share = cut / len(train)
     return (
         f"{counted(cut, 'training row')} ({share:.1%}) {'is' if cut == 1 else 'are'} longer than {limit} {unit}; "
-        f"training reads only their beginning, but evaluations read up to {context}; training.context_length sets "
+        f"training reads only the beginning, but evaluations read up to {context}; training.context_length sets "
         "one limit for both"
     )
 
