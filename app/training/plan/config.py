@@ -95,11 +95,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Return the configuration for a request, with a choice for every setting that the request leaves open.
-
-    Raises BadOption for an invalid setting, and TrainingFailure `invalid_base_model` if the base version cannot be
-    fine-tuned for the task.
-    """
+    """Return the configuration of a run. Raises BadOption for a bad option, TrainingFailure for an unsuitable `base`."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec, facts, train, base)
