@@ -95,7 +95,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Return the configuration of a run. Raises BadOption for a bad option, TrainingFailure for an unsuitable `base`."""
+    """Return the configuration of a run. Raises BadOption, or TrainingFailure for a base version that does not fit."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec, facts, train, base)

@@ -55,10 +55,7 @@ class EvaluationSession:
         self.warnings: list[str] = []  # those that the report repeats
 
     def attempt(self) -> TrainEvent:
-        """Evaluate until done or stopped. Emit and return the last event.
-
-        Raises errors that were not caused by the request or the data.
-        """
+        """Measure the versions. Emit and return the last event. Raises errors not caused by the request or data."""
         event = self._attempt()
         self.events.emit(event)
         return event

@@ -74,10 +74,7 @@ class Session:
         self._saved_at = time.monotonic()
 
     def attempt(self) -> TrainEvent:
-        """Train until done or stopped. Emit and return the last event.
-
-        Raises errors that were not caused by the request or the data.
-        """
+        """Train until done or stopped. Emit and return the last event. Raises errors not caused by request or data."""
         event = self._attempt()
         self.events.emit(event)
         return event
