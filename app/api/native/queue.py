@@ -13,8 +13,8 @@ from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, replies
 from app.api.openapi.parameters import JOB_ID
+from app.jobs.queue_snapshot import HeldJob, QueueSnapshot, read_queue
 from app.jobs.records import BATCH, EVALUATION, FINE_TUNING, PAUSED, QUEUED, RUNNING
-from app.jobs.workload import HeldJob, Workload, read_workload
 
 router = APIRouter(tags=["operations"])
 
@@ -80,14 +80,14 @@ _EXAMPLE: dict[str, Any] = {
     responses=replies(QueueReport, _EXAMPLE, COMMON),
 )
 def retrieve_queue(services: ServicesDep, principal: Principal) -> Response:
-    workload = read_workload(services.database, principal)
-    running = [_held(job) for job in workload.held]
-    kinds = (_counts(workload, kind) for kind in (FINE_TUNING, EVALUATION, BATCH))
+    snapshot = read_queue(services.database, principal)
+    running = [_held(job) for job in snapshot.held]
+    kinds = (_counts(snapshot, kind) for kind in (FINE_TUNING, EVALUATION, BATCH))
     return JsonReply(QueueReport("queue", *kinds, running), {"cache-control": "no-store"})
 
 
-def _counts(workload: Workload, kind: str) -> JobCounts:
-    return JobCounts(*(workload.counts.get((kind, status), 0) for status in (QUEUED, RUNNING, PAUSED)))
+def _counts(snapshot: QueueSnapshot, kind: str) -> JobCounts:
+    return JobCounts(*(snapshot.counts.get((kind, status), 0) for status in (QUEUED, RUNNING, PAUSED)))
 
 
 def _held(job: HeldJob) -> HeldJobObject:

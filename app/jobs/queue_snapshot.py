@@ -29,7 +29,7 @@ class HeldJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class QueueSnapshot:
     """The unfinished jobs of a principal.
 
     `counts` maps a kind of job and one of the statuses queued, running and paused to the number of jobs. An auto job
@@ -41,7 +41,7 @@ class Workload:
     held: list[HeldJob]
 
 
-def read_workload(database: Database, principal: str) -> Workload:
+def read_queue(database: Database, principal: str) -> QueueSnapshot:
     """Return the unfinished jobs that the principal may see. A job whose worker was lost counts as queued."""
     owned = true() if principal == LOCAL else JobRow.owner == principal
     counted = select(JobRow.kind, JobRow.status, func.count()).where(owned, JobRow.parent_id.is_(None))
@@ -55,7 +55,7 @@ def read_workload(database: Database, principal: str) -> Workload:
             counts[kind, QUEUED] += lost
         held = select(JobRow).where(owned, JobRow.status == RUNNING, JobRow.lease_until >= now)
         rows = session.scalars(held.order_by(JobRow.started_at, JobRow.id).limit(MOST_HELD))
-        return Workload(dict(counts), [_held(row) for row in rows])
+        return QueueSnapshot(dict(counts), [_held(row) for row in rows])
 
 
 def _read(session: Session, query: Select[tuple[str, str, int]]) -> dict[tuple[str, str], int]:
