@@ -154,6 +154,7 @@ class Worker:
 
         try:
             prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
-            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # directories that lost batches have left may be large
+            # Keep no directories of batches: those that remain after a worker was lost may be large.
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)
