@@ -47,7 +47,7 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return how many characters are used to count n-grams, given the number of n-gram lengths."""
+        """Return the maximum number of characters whose n-grams, of `orders` different lengths, are counted."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:

@@ -95,7 +95,7 @@ class Precision:
     def _reason(self, number: int) -> str:
         if self.largest_F[number] >= _WHOLE:
             spacing = np.spacing(self.largest_F[number])
-            return f"has values up to {self.largest_F[number]:.3g}, which are stored in steps of {spacing:g}"
+            return f"has values up to {self.largest_F[number]:.3g}, which are rounded to multiples of {spacing:g}"
         if self.lost_F[number] > _SHARE * self.changes_F[number]:
             share = self.lost_F[number] / self.changes_F[number]
             return f"loses {share:.0%} of its changes between steps, which are very small relative to its range"
