@@ -51,7 +51,7 @@ class BaselineLimits:
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:
-        """Estimate the seconds to fit and measure a linear model on one core, given the sizes of the texts."""
+        """Estimate the time to fit and measure a linear model on one core, in seconds, from the sizes of the texts."""
         fitted = min(train_bytes, MOST_BYTES, int(self.work / (2 + labels / 4)))
         return _START_SECONDS + (fitted * (2 + labels / 4) + 2 * min(held_out_bytes, 2 * HELD_OUT_BYTES)) / 1e6
 

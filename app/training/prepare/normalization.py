@@ -3,7 +3,7 @@
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
 123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints trained in
 this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. For such
-checkpoints, the inputs are normalised in float32, as they were during training.
+checkpoints, inputs are standardised in float32, as they were during training.
 """
 
 from __future__ import annotations
