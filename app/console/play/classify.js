@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { action, badge, bars, card, empty, failure, field, select } from "../parts.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { curl, flags, requests, shell, snippets, texts } from "../snippets.js";
 import { versionOf } from "../views/play.js";
 import { History, modelSelect, references } from "./models.js";
 
@@ -34,12 +34,17 @@ export function classifyPane(context) {
     text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text per line";
     return { numeric };
   }
-  const request = (reference) => {
-    const input = inputOf(text.value, pair.value, shape().numeric);
+  const request = (reference) => optionsOf(reference, inputOf(text.value, pair.value, shape().numeric));
+  const optionsOf = (reference, input) => {
     return clean({ model: reference, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
   };
+  const models = () => [model.value, also.value].filter(Boolean);
+  // The request in the code, which is shown before a text has been entered.
+  const shown = (reference) => {
+    try { return request(reference); } catch { return optionsOf(reference, shape().numeric ? [[[0]]] : ["some text"]); }
+  };
   const send = async () => {
-    const chosen = [model.value, also.value].filter(Boolean);
+    const chosen = models();
     replace(results, h("p", { class: "loading" }, "Classifying… The first request also loads the model."));
     const replies = await Promise.all(chosen.map((reference) => post("/v1/classify", request(reference), { signal: context.signal }).catch((error) => ({ error }))));
     history.push({ text: text.value, pair: pair.value });
@@ -54,9 +59,16 @@ export function classifyPane(context) {
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
-    curl: () => curl("POST", "/v1/classify", request(model.value)), python: () => python("POST", "/v1/classify", request(model.value)),
-    cli: () => shell("ostinato", "classify", "--model", model.value, ...text.value.split("\n").filter(Boolean)),
+    curl: () => models().map((reference) => curl("POST", "/v1/classify", shown(reference))).join("\n"),
+    python: () => requests(...models().map((reference) => ["POST", "/v1/classify", shown(reference)])),
+    cli: () => (shape().numeric ? "" : models().flatMap((reference) => commands(shown(reference))).join("\n")),
   }));
+}
+
+// The command lines for a request. The command reads one pair of texts at a time.
+function commands({ input, ...options }) {
+  const command = (...words) => shell("ostinato", "classify", ...flags(options), ...words);
+  return input[0].text_pair === undefined ? [command(...texts(...input))] : input.map((item) => command("--pair", ...texts(item.text, item.text_pair)));
 }
 
 const clean = (value) => JSON.parse(JSON.stringify(value));

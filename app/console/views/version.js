@@ -9,7 +9,7 @@ import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { versionLink } from "./jobs.js";
-import { calls } from "../version/calls.js";
+import { calls, reads } from "../version/calls.js";
 import { files } from "../version/files.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
@@ -37,6 +37,7 @@ export async function view({ parameters: [name, number_], signal }) {
     h("div", { class: "columns" }, card("Settings", settings(version)), card("Lineage", later(training, (value) => lineage(version, value)))),
     card("Files", files(version, base, signal)),
     snippets(calls(version), "Call this version from your program"),
+    snippets(reads(version), "Read and evaluate this version with curl, Python or the command line"),
   ];
 }
 
