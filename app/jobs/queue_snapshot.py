@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
@@ -59,7 +58,7 @@ def read_queue(database: Database, principal: str) -> QueueSnapshot:
         return QueueSnapshot(dict(counts), [_held(row) for row in rows])
 
 
-def _read(session: Session, query: Select[Any]) -> dict[tuple[str, str], int]:
+def _read(session: Session, query: Select[str, str, int]) -> dict[tuple[str, str], int]:
     return {(kind, status): count for kind, status, count in session.execute(query)}
 
 
