@@ -22,7 +22,7 @@ from tests.clients.browser import Visit
 
 TABLE = b"text,label\n" + b"".join(f"row {n},{'good' if n % 2 else 'bad'}\n".encode() for n in range(60))
 READ = """async () => {
-  const found = [];
+  const shown = [];
   for (const box of document.querySelectorAll('details.snippets')) {
     box.open = true;
     for (let i = 0; !box.querySelector('.tabs'); i += 1) {
@@ -31,11 +31,11 @@ READ = """async () => {
     }
     for (const tab of box.querySelectorAll('[role=tab]')) {
       tab.click();
-      found.push([tab.textContent, box.querySelector('pre').textContent]);
+      shown.push([tab.textContent, box.querySelector('pre').textContent]);
     }
     box.open = false;
   }
-  return found;
+  return shown;
 }"""
 
 
@@ -47,9 +47,9 @@ def code_of(console: Visit, place: str) -> list[tuple[str, str]]:
 
 def code_in(page: Page) -> list[tuple[str, str]]:
     """Return the snippets of the open view."""
-    found = [(str(name), str(text)) for name, text in page.evaluate(READ)]
-    assert found, "the view shows no code"
-    return found
+    shown = [(str(name), str(text)) for name, text in page.evaluate(READ)]
+    assert shown, "the view shows no code"
+    return shown
 
 
 def the(code: list[tuple[str, str]], name: str) -> str:
