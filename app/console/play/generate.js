@@ -4,8 +4,8 @@ import { stream } from "../api.js";
 import { announce, h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { button, empty, field, toast } from "../parts.js";
-import { curl, openai, shell, snippets } from "../snippets.js";
-import { History, modelSelect, references } from "./models.js";
+import { args, curl, flags, openai, shell, snippets, texts } from "../snippets.js";
+import { History, isUsable, modelField } from "./models.js";
 
 const SAMPLING = [
   ["max_tokens", "Maximum tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
@@ -13,9 +13,9 @@ const SAMPLING = [
 ];
 
 export function generatePane(context) {
-  if (!references(context, ["generation"]).length) return empty("No generation models yet.", h("p", {}, "Train one on a plain text file."), h("a", { class: "button", href: "#/train" }, "Train one"));
+  if (!isUsable(context, ["generation"])) return empty("No generation models yet.", h("p", {}, "Train one on a plain text file."), h("a", { class: "button", href: "#/train" }, "Train one"));
   const history = new History("generate");
-  const model = modelSelect(context, ["generation"]);
+  const { control: model, element: modelBox } = modelField(context, ["generation"]);
   const prompt = h("textarea", { rows: 3, value: context.text, placeholder: "The beginning of a text" });
   const controls = Object.fromEntries(SAMPLING.map(([name, , value, step]) => [name, h("input", { type: "number", value, step, min: 0, placeholder: "default" })]));
   const stops = h("input", { placeholder: "none" });
@@ -23,7 +23,7 @@ export function generatePane(context) {
   const facts = h("p", { class: "small muted", role: "status" });
   let running = null;
   const request = () => {
-    const body = { model: model.value, prompt: prompt.value };
+    const body = { model: model.value || "MODEL", prompt: prompt.value };
     for (const [name] of SAMPLING) if (controls[name].value !== "") body[name] = Number(controls[name].value);
     if (stops.value) body.stop = stops.value.replaceAll("\\n", "\n");
     return body;
@@ -33,6 +33,7 @@ export function generatePane(context) {
   stop.disabled = true;
 
   async function generate() {
+    if (!model.value) return toast("Choose a model first.", "bad");
     running = new AbortController();
     context.signal.addEventListener("abort", () => running?.abort());
     [go.disabled, stop.disabled] = [true, false];
@@ -77,14 +78,20 @@ export function generatePane(context) {
 
   prompt.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) go.click(); });
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
-    h("div", { class: "fields" }, field("Model", model)), field("Prompt", prompt, "Ctrl+Enter sends."),
+    h("div", { class: "fields" }, modelBox), field("Prompt", prompt, "Ctrl+Enter sends."),
     h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "Write \\n for a line break."))),
     h("div", { class: "row" }, go, stop, facts), output,
     history.element((item) => { prompt.value = item.text; }, (item) => item.text)),
   snippets({
     curl: () => curl("POST", "/v1/completions", { ...request(), stream: true }, " -N"),
-    openai: () => openai(`for chunk in client.completions.create(\n    model=${JSON.stringify(model.value)}, prompt=${JSON.stringify(prompt.value)}, max_tokens=${controls.max_tokens.value || 16}, stream=True\n):\n    print(chunk.choices[0].text, end="", flush=True)`),
-    cli: () => shell("ostinato", "generate", "--model", model.value, "--max-tokens", controls.max_tokens.value || "16", prompt.value),
+    openai: () => {
+      const { top_k, repetition_penalty, ...known } = request();
+      return openai(`stream = client.completions.create${args({ ...known, stream: true }, { top_k, repetition_penalty })}\nfor chunk in stream:\n    print(chunk.choices[0].text, end="", flush=True)`);
+    },
+    cli: () => {
+      const { prompt: beginning, ...options } = request();
+      return shell("ostinato", "generate", ...flags(options), ...texts(beginning || "Once upon a time"));
+    },
   }));
 }
 
