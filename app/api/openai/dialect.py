@@ -22,7 +22,7 @@ from app.api.openai import (
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 RANKING = "texts are not ranked by a query; POST /similarity compares a text with others"
 
-# The routes that llama.cpp has beside OpenAI's, and those that other servers have added to them.
+# Routes that llama.cpp and other servers have in addition to OpenAI's.
 OTHER_SERVERS = {
     "/completion": f"this is llama.cpp's own route; {COMPLETIONS}",
     "/infill": f"gaps in a text cannot be filled; {COMPLETIONS}",
