@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: Annotated[Literal["auto", "cpu", "cuda"], _help("device that networks run on")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        _help("number type of networks; with auto, the fastest that keeps the answers of float32"),
+        _help("data type of networks; with auto, the fastest whose answers stay close to those of float32"),
     ] = "auto"
     batch_invariant: Annotated[
         bool, _help("compute with fixed shapes, so that replies are bit-identical regardless of concurrent requests")
@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count, _help("seconds of processor time, over all cores, that an attempt at a job may use; 0: no limit")
     ] = 0
     stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
-    max_attempts: Annotated[Positive, _help("number of attempts lost in crashes at which a job fails")] = 10
+    max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
     keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
     keep_checkpoints: Annotated[
@@ -136,7 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhook_timeout: Annotated[Seconds, _help("time limit in seconds for an endpoint to answer a webhook")] = 10.0
     webhook_attempts: Annotated[Positive, _help("maximum number of attempts to deliver a webhook")] = 20
     webhook_retry_seconds: Annotated[
-        Seconds, _help("seconds before the second attempt of a webhook; each further delay is three times as long")
+        Seconds, _help("seconds before the second attempt to send a webhook; each further delay is three times as long")
     ] = 5.0
     max_webhook_endpoints: Annotated[Positive, _help("maximum number of webhook endpoints of each API key")] = 20
     log_format: Annotated[Literal["text", "json"], _help("format of the log lines")] = "text"

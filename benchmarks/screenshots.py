@@ -33,7 +33,7 @@ def places(url: str) -> Iterator[tuple[str, str]]:
     yield from (("job", f"jobs/{job['id']}") for job in jobs[:1])
     yield from (("evaluation", f"evaluations/{evaluation['id']}") for evaluation in evaluations[:1])
     classifiers = [v for v in versions if v["task"] == "classification"]
-    classifiers.sort(key=lambda v: not v["aliases"])  # one that is in use makes the better picture
+    classifiers.sort(key=lambda v: not v["aliases"])  # one with an alias makes the better picture
     for version in classifiers[:1]:
         yield "model", f"models/{version['model']}"
         yield "version", f"models/{version['model']}/{version['version']}"
@@ -68,7 +68,7 @@ def visit(page: Page, url: str, place: str) -> None:
     page.goto(f"{url}/#/{place}")
     page.wait_for_selector("main h1")
     page.locator(".loading").first.wait_for(state="detached")
-    page.wait_for_timeout(400)  # for the plots
+    page.wait_for_timeout(400)  # until the plots are drawn
 
 
 def main() -> int:

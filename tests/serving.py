@@ -48,16 +48,18 @@ def byte_tokenizer() -> Tokenizer:
 
 @dataclass
 class Api:
-    """The API on a free port, which runs during a `with` block."""
+    """The API on a free port or on `port`, which runs during a `with` block."""
 
     settings: Settings
+    port: int = 0
     app: FastAPI = field(init=False)
     url: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.app = create_app(self.settings)
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.app,

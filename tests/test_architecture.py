@@ -6,9 +6,11 @@ import ast
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 
@@ -67,6 +69,15 @@ def imported(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module.partition(".")[0])
     return names
+
+
+def modules_imported(tree: ast.Module) -> Iterator[str]:
+    """The modules that a file imports, also those imported in functions. A name may be of a module or in a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_there_is_a_tree_to_look_at() -> None:
@@ -194,6 +205,16 @@ def test_paths_in_the_documents_exist() -> None:
             assert "/x/" in path or (ROOT / path).exists(), f"{page.name}: {path}"  # x: any package
 
 
+def test_names_in_the_documents_are_in_the_files_that_they_name() -> None:
+    for page in (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"):
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        for names, path in re.findall(r"((?:`\w+`(?:,| and)? )+)(?:in|of) `([\w/]+\.py)`", text):
+            for name in re.findall(r"`(\w+)`", names):
+                assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (
+                    f"{page.name}: {name}, {path}"
+                )
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = set()
     for name, tree in sources().items():
@@ -208,6 +229,25 @@ def test_networks_need_torch_and_the_standard_library_alone() -> None:
     for name, tree in sources().items():
         if name.startswith("models/"):
             assert imported(tree) <= allowed - ({"torch"} if name in MODELS_WITHOUT_TORCH else set()), name
+
+
+def test_no_package_or_module_imports_in_a_circle() -> None:
+    """At each level of the tree, the packages and modules that lie beside each other have an order."""
+    paths = {path.removesuffix(".py").removesuffix("/__init__"): tree for path, tree in sources().items()}
+    names = {path.replace("/", "."): tree for path, tree in paths.items()}
+    siblings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # package -> importer -> imported
+    for name, tree in names.items():
+        for target in modules_imported(tree):
+            mine, theirs = name.split("."), (target if target in names else target.rpartition(".")[0]).split(".")
+            shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(mine, theirs, strict=False))))
+            if 0 < shared < min(len(mine), len(theirs)):
+                siblings[".".join(mine[:shared])][mine[shared]].add(theirs[shared])
+    assert len(siblings) > 20
+    for package, graph in siblings.items():
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            pytest.fail(f"{package}: {' -> '.join(error.args[1])}")
 
 
 def test_nothing_unpickles() -> None:

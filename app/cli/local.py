@@ -182,5 +182,5 @@ def _registry(data_dir: str | None) -> Registry:
     chosen = load_shown(data_dir)
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
         raise OstinatoError(f"there is no registry in {chosen.data}; set the data folder with --data-dir")
-    database, blobs = Database(chosen.database), BlobStore(chosen.storage)
+    database, blobs = Database(chosen.database), BlobStore(chosen.storage, chosen.scratch_dir)
     return Registry(database, blobs, chosen.scratch_dir, grace_seconds=chosen.delete_grace_seconds)

@@ -41,6 +41,7 @@ MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
 ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt, because the cause may be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
+HELD = 1000  # measurements kept in memory; the others are read again from where they are stored
 TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -240,6 +241,8 @@ class Tuner:
 
     def _save(self, key: str, value: msgspec.Struct, *, lasting: bool = True) -> None:
         self._measured[key] = value
+        if len(self._measured) > HELD:
+            del self._measured[next(iter(self._measured))]
         if lasting:
             self._measurements.save(key, value)
 

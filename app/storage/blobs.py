@@ -24,7 +24,7 @@ from app.checkpoint.directory import sync_directory
 from app.errors import TooLarge
 from app.settings import PREFIX, SettingError
 from app.storage.errors import BlobCorrupt, BlobMissing, translate_errors, unreachable
-from app.storage.scratch import Scratch
+from app.storage.scratch import NAMES, Scratch
 
 CHUNK = 2**20
 ONE_PUT = 16 * 2**20  # larger objects are uploaded in several parts, and such uploads cannot be conditional
@@ -54,10 +54,14 @@ class BlobStore:
     All methods raise StorageUnavailable if the store cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
-        """Open the store at `url`: file://, memory://, or the URL of a bucket. Raises SettingError."""
+    def __init__(self, url: str, scratch: Path | None = None) -> None:
+        """Open the store at `url`: file://, memory://, or the URL of a bucket. Raises SettingError.
+
+        `scratch` is the folder for temporary files if the store is a bucket or in memory. Without it, they are created
+        in the system's temporary folder.
+        """
         self._root, self._store = _open_store(url)
-        self._spool = None if self._root is None else self._root / "incoming"
+        self._scratch = scratch if self._root is None else self._root / "incoming"
 
     def put_bytes(self, data: bytes) -> str:
         """Store bytes. Returns their SHA-256."""
@@ -65,7 +69,12 @@ class BlobStore:
 
     def put_file(self, path: Path) -> str:
         """Store a file's content. Returns its SHA-256."""
-        return self.put_stream(_read_chunks(path), None)[0]
+        if self._root is not None:
+            return self.put_stream(_read_chunks(path), None)[0]
+        sha256 = _hash(path)  # a bucket takes the file as it is; a copy would need as much disk again
+        with translate_errors(sha256):
+            self._send(path, sha256)
+        return sha256
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
         """Store a stream's bytes. Returns the SHA-256 and the number of bytes.
@@ -75,7 +84,7 @@ class BlobStore:
         """
         if scratch is not None:
             return self._put(stream, limit, scratch)
-        with Scratch(self._spool) as file:
+        with self._temporary() as file:
             return self._put(_copy_to(file, stream), limit, file)
 
     def scratch(self, otherwise: Path) -> Scratch:
@@ -84,11 +93,11 @@ class BlobStore:
         The file is created in the store's folder or, if the store is a bucket or in memory, in the folder `otherwise`.
         """
         otherwise.mkdir(parents=True, exist_ok=True)
-        return Scratch(self._spool or otherwise)
+        return Scratch(self._scratch or otherwise)
 
     def free_bytes(self) -> int:
         """Return the free space on the disk to which new blobs are first written."""
-        return shutil.disk_usage(self._spool or tempfile.gettempdir()).free
+        return shutil.disk_usage(self._temporary_folder() or tempfile.gettempdir()).free
 
     def open(self, sha256: str) -> Iterator[bytes]:
         """Read a blob in pieces. Raises BlobMissing at the start, or BlobCorrupt at the end if the hash is wrong."""
@@ -141,16 +150,23 @@ class BlobStore:
         """Remove the files of interrupted uploads that are older than `older_than` seconds.
 
         Returns the number of removed files.
-
-        Has no effect on a bucket.
         """
         removed = 0
-        for path in self._spool.iterdir() if self._spool is not None else ():
+        for path in self._scratch.glob(f"{NAMES}*") if self._scratch is not None else ():
             with suppress(FileNotFoundError):
                 if datetime.now(UTC).timestamp() - path.stat().st_mtime > older_than:
                     path.unlink()
                     removed += 1
         return removed
+
+    def _temporary(self) -> Scratch:
+        return Scratch(self._temporary_folder())
+
+    def _temporary_folder(self) -> Path | None:
+        # The folder of a store in a folder must not be created again: the disk may have been unmounted.
+        if self._root is None and self._scratch is not None:
+            self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._scratch
 
     def _put(self, stream: Iterable[bytes], limit: int | None, file: Scratch) -> tuple[str, int]:
         """Hash the stream, which reads from `file` or writes to it, and store `file` under the hash."""
@@ -169,10 +185,14 @@ class BlobStore:
         """Store a complete temporary file under its hash."""
         if self._root is not None:
             self._rename(file, self._root / _key(sha256))
-            return
+        else:
+            self._send(file.path, sha256)
+
+    def _send(self, path: Path, sha256: str) -> None:
+        """Upload a file to the bucket, unless the bucket has received the same bytes recently."""
         existing = self.stat(sha256)
         if existing is None or datetime.now(UTC).timestamp() - existing.modified > RENEWAL_SECONDS:
-            self._upload(file.path, sha256, conditional=existing is None)
+            self._upload(path, sha256, conditional=existing is None)
 
     def _rename(self, file: Scratch, target: Path) -> None:
         """Flush the file to disk, move it to its final name, and sync the folders.
@@ -219,6 +239,11 @@ def _key(sha256: str) -> str:
     if not DIGEST.fullmatch(sha256):
         raise BlobMissing("the key of a blob is its SHA-256, 64 lowercase hexadecimal digits")
     return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_chunks(path: Path) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from app.storage.errors import translate_errors, unreachable
 
+NAMES = "ostinato-"  # the first characters of the names of all such files
+
 
 class Scratch(FileIO):
     """A private file (mode 0600). The file is removed when it is closed, unless it has been moved.
@@ -21,7 +23,7 @@ class Scratch(FileIO):
         """Create the file in `folder`, or in the system's temporary folder."""
         with translate_errors(""):
             try:
-                descriptor, name = tempfile.mkstemp(dir=folder, prefix="ostinato-")
+                descriptor, name = tempfile.mkstemp(dir=folder, prefix=NAMES)
             except FileNotFoundError as error:  # the folder was removed
                 raise unreachable() from error
         self.path = Path(name)

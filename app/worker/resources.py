@@ -48,7 +48,7 @@ class Resources:
     @classmethod
     def of(cls, settings: Settings, env: Mapping[str, str], trainer: Sequence[str] = TRAINER) -> Self:
         """Create the resources that the settings describe. Raises SettingError."""
-        database, blobs = Database(settings.database), BlobStore(settings.storage)
+        database, blobs = Database(settings.database), BlobStore(settings.storage, settings.scratch_dir)
         return cls(
             settings=settings,
             database=database,

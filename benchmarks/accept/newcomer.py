@@ -1,6 +1,6 @@
 """A newcomer's first hour after the README: an untidy table, an LSTM from a tutorial, and a file of conversations.
 
-Types the commands of the command line against a running service, and checks the warnings and the answers.
+Runs `ostinato` commands against a running service, and checks the warnings and the answers.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Shell:
 
 
 def write_table(path: Path) -> None:
-    """A table as Excel saves it in Europe: semicolons, Windows' encoding, sorted by label, with traces of its use."""
+    """Write a table as Excel saves it in Europe: semicolons, cp1252, sorted by label, with inconsistent labels."""
     draw, lines = random.Random(0), ["Text;Category;Unnamed: 2"]
     for topic, texts in TOPICS.items():
         for number in range(60):
@@ -94,7 +94,7 @@ def write_table(path: Path) -> None:
 
 
 def write_chats(path: Path) -> None:
-    """Conversations as a program logs them: some have a call of a tool, and messages without content."""
+    """Write conversations as a program logs them. Some end with a tool call, in a message without content."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for number in range(200):

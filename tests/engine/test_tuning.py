@@ -201,6 +201,16 @@ def test_versions_of_one_shape_are_measured_once(tmp_path: Path) -> None:
     assert watch.count == 1
 
 
+def test_the_number_of_measurements_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "HELD", 2)
+    chooser, watch = tuner(tmp_path / "measurements", {PLAIN: 1.0, HALF: 2.0})
+    for name in ("a", "b", "c"):
+        message = b.write_checkpoint(tmp_path / name, b.config("transformer", "classification"))[1]
+        given = msgspec.structs.replace(message, name=name, probes=encode(ProbeSet(IMPORT, [[1, len(name)]] * FEW)))
+        loader.load(given, b.CPU, torch.float32, chooser)
+    assert len(chooser._measured) == 2 and watch.count == 1
+
+
 def test_damaged_measurements_are_made_again(tmp_path: Path) -> None:
     message, folder = saved(tmp_path), tmp_path / "measurements"
     loader.load(message, b.CPU, torch.float32, tuner(folder, {PLAIN: 1.0, HALF: 2.0})[0])

@@ -331,12 +331,13 @@ def test_a_paused_job_resumes_with_its_unfinished_trials(shop: Shop) -> None:
 def test_a_claim_during_the_end_of_the_planning_does_not_take_the_job_before_its_trials(
     postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop, found, real = Shop(postgres_database), [], selection.claimable
+    shop, real = Shop(postgres_database), selection.claimable
+    claims: list[Job | None] = []
     job_id = shop.create(1)
     planner = claimed(shop)
     shop.lose(job_id)  # the planner's lease has expired, but it is still alive
     wait = cast(func.pg_advisory_xact_lock_shared(GATE), Text) == ""
-    claimer = threading.Thread(target=lambda: found.append(shop.claim("late")))
+    claimer = threading.Thread(target=lambda: claims.append(shop.claim("late")))
     with shop.database.transaction() as gate:
         gate.execute(select(func.pg_advisory_xact_lock(GATE)))
         # The claim waits inside its query: after the query's snapshot, and before the row is locked.
@@ -347,7 +348,7 @@ def test_a_claim_during_the_end_of_the_planning_does_not_take_the_job_before_its
         monkeypatch.undo()
         shop.work(planner, "planned")
     claimer.join(60)
-    assert found == [None]
+    assert claims == [None]
     assert shop.jobs()[job_id].status == "running"
     shop.finish_all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +53,19 @@ def test_a_scratch_file_is_stored_without_a_copy(store: BlobStore, tmp_path: Pat
     assert b"".join(store.open(HELLO)) == b"hello"
     stored = [path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()]
     assert stored == ([inode] if (tmp_path / "with space").exists() else [])  # nothing is left of a copy for a bucket
+
+
+def test_nothing_of_a_bucket_passes_through_the_temporary_folder_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    store = BlobStore("memory:///", tmp_path / "scratch")
+    assert store.put_bytes(b"hello") == HELLO
+    (tmp_path / "weights").write_bytes(b"weights")
+    (tmp_path / "scratch").rmdir()  # a file is sent from where it is, without a copy
+    assert b"".join(store.open(store.put_file(tmp_path / "weights"))) == b"weights"
+    assert not (tmp_path / "scratch").exists()
+    assert store.free_bytes() > 0
 
 
 def test_missing_blobs_are_reported(store: BlobStore, tmp_path: Path) -> None:
@@ -112,9 +126,10 @@ def test_folders_are_private(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_interrupted_uploads_are_removed(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path.as_uri())
-    (tmp_path / "incoming" / "ostinato-old").write_bytes(b"half")
+@pytest.mark.parametrize("bucket", [False, True])
+def test_interrupted_uploads_are_removed(tmp_path: Path, bucket: bool) -> None:
+    store = BlobStore("memory:///", tmp_path) if bucket else BlobStore(tmp_path.as_uri())
+    (tmp_path / ("" if bucket else "incoming") / "ostinato-old").write_bytes(b"half")
     assert store.sweep(3600.0) == 0
     assert store.sweep(-1.0) == 1
     assert list(store.list()) == []

@@ -13,6 +13,7 @@ from app.api.http.services import services_of
 from app.errors import InvalidRequest
 from app.settings import Settings
 
+LATEST = ":latest"  # Ollama's clients add this tag to a name without a tag
 MILLISECONDS = re.compile("[1-9][0-9]{0,10}")
 
 

@@ -98,7 +98,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
     With `background`, engines answer the inference requests of other processes first.
     """
     database, quotas = Database(settings.database), settings.quotas
-    blobs = BlobStore(settings.storage)
+    blobs = BlobStore(settings.storage, settings.scratch_dir)
     grace = settings.delete_grace_seconds
     registry = Registry(database, blobs, settings.scratch_dir, grace_seconds=grace, quotas=quotas)
     files = Files(database, blobs, quotas)

@@ -48,7 +48,7 @@ async def alias_request(request: Request) -> AliasRequest:
     ),
     response_model=None,
     openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
-    responses=replies(AliasObject, ALIAS_EXAMPLE, (*LOOKUP, 409)),
+    responses=replies(AliasObject, ALIAS_EXAMPLE, (*LOOKUP, 409, 504)),
 )
 async def set_alias(
     services: ServicesDep,

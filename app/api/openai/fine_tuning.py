@@ -120,7 +120,7 @@ async def job_request(request: Request) -> JobRequest:
             f"With options; {_FILE_FIRST}",
         ),
     ),
-    responses=replies(JobObject, EXAMPLE, (*LOOKUP, 429, 503, 504), other=(JobEstimate, ESTIMATE)),
+    responses=replies(JobObject, EXAMPLE, (*LOOKUP, 504), other=(JobEstimate, ESTIMATE)),
 )
 async def create(
     request: Request,

@@ -50,7 +50,7 @@ _CHECKPOINT = {
     responses=replies(
         EventList,
         {"object": "list", "data": [_EVENT], "has_more": True},
-        (*LOOKUP, 429),
+        LOOKUP,
         stream=_STREAM,
         event=EventObject,
     ),

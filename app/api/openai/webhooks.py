@@ -201,7 +201,7 @@ def rotate_secret(
     ),
     response_model=None,
     openapi_extra=reads(TestEndpointRequest, succeeded={"event_type": _ENDED[0]}),
-    responses=replies(EndpointTest, _TESTED, (*LOOKUP, 429)),
+    responses=replies(EndpointTest, _TESTED, LOOKUP),
 )
 async def test_endpoint(
     request: Request, services: ServicesDep, principal: Principal, webhook_endpoint_id: str

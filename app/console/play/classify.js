@@ -5,19 +5,16 @@ import { h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { action, badge, bars, card, empty, failure, field, select } from "../parts.js";
 import { curl, python, shell, snippets } from "../snippets.js";
-import { versionOf } from "../views/play.js";
-import { History, modelSelect, references } from "./models.js";
+import { History, isUsable, modelField, othersField, reference, versionOf } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression"];
 const MOST_BARS = 8;
 
 export function classifyPane(context) {
-  const list = references(context, TASKS);
-  if (!list.length) return empty("No classification models yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
-  const state = { others: [] };
+  if (!isUsable(context, TASKS)) return empty("No classification models yet.", h("a", { class: "button", href: "#/train" }, "Train one"));
   const history = new History("classify");
-  const model = modelSelect(context, TASKS, () => shape());
-  const also = select([["", "No other version"], ...list], "", () => {});
+  const { control: model, element: modelBox } = modelField(context, TASKS, () => shape());
+  const others = othersField(context, TASKS);
   const text = h("textarea", { rows: 4, value: context.text, placeholder: "One text per line" });
   const pair = h("textarea", { rows: 2, placeholder: "The second text of each pair, one per line" });
   const coverage = select([["", "None"], ["0.8", "80 %"], ["0.9", "90 %"], ["0.95", "95 %"], ["0.99", "99 %"]], "", () => {});
@@ -34,14 +31,14 @@ export function classifyPane(context) {
     text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text per line";
     return { numeric };
   }
-  const request = (reference) => {
+  const request = (reference_) => {
     const input = inputOf(text.value, pair.value, shape().numeric);
-    return clean({ model: reference, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
+    return clean({ model: reference_, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
   };
   const send = async () => {
-    const chosen = [model.value, also.value].filter(Boolean);
+    const chosen = [...new Set([reference(model), ...others.chosen])];
     replace(results, h("p", { class: "loading" }, "Classifying… The first request also loads the model."));
-    const replies = await Promise.all(chosen.map((reference) => post("/v1/classify", request(reference), { signal: context.signal }).catch((error) => ({ error }))));
+    const replies = await Promise.all(chosen.map((id) => post("/v1/classify", request(id), { signal: context.signal }).catch((error) => ({ error }))));
     history.push({ text: text.value, pair: pair.value });
     const texts = shape().numeric ? ["Series"] : text.value.split("\n").filter((line) => line.trim());
     replace(results, texts.map((line, i) => resultCard(line, chosen, replies, i)));
@@ -50,7 +47,7 @@ export function classifyPane(context) {
   const run = action("Classify", send, "primary");
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
-    h("div", { class: "fields" }, field("Model", model), field("Compare with", also), field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability.")),
+    h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({

@@ -5,26 +5,29 @@ import { h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { action, empty, field } from "../parts.js";
 import { curl, openai, snippets } from "../snippets.js";
-import { modelSelect, references } from "./models.js";
+import { isUsable, modelField, reference } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression", "generation"];
 const MOST = 30;
 const STRONGEST = 45;  // per cent
 
 export function embedPane({ versions, ...rest }) {
-  const context = { ...rest, versions: versions.filter((v) => v.architecture !== "linear") };  // they have no embeddings
-  if (!references(context, TASKS).length) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
-  const model = modelSelect(context, TASKS);
+  const refuses = (v) => v.architecture === "linear";  // they have no embeddings
+  const context = { ...rest, refuses, versions: versions.filter((v) => !refuses(v)) };
+  if (rest.found && refuses(rest.found)) Object.assign(context, { wanted: null, found: null });
+  if (!isUsable(context, TASKS)) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
+  const { control: model, element: modelBox } = modelField(context, TASKS);
   const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
   const lines = () => text.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
   const request = () => ({ model: model.value, input: lines() });
   const run = action("Compare", async () => {
     if (lines().length < 2) throw new Error("Enter at least two texts, one per line.");
+    reference(model);
     const { data } = await post("/v1/embeddings", request(), { signal: context.signal });
     replace(result, matrix(lines(), data.map((item) => item.embedding)));
   }, "primary");
-  return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" }, h("div", { class: "fields" }, field("Model", model)),
+  return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" }, h("div", { class: "fields" }, modelBox),
     field("Texts", text, `Shows the cosine similarity of each pair of up to ${MOST} texts.`), h("div", { class: "row" }, run)), result,
   snippets({
     curl: () => curl("POST", "/v1/embeddings", request()),

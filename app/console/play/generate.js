@@ -5,7 +5,7 @@ import { announce, h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { button, empty, field, toast } from "../parts.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
-import { History, modelSelect, references } from "./models.js";
+import { History, isUsable, modelField } from "./models.js";
 
 const SAMPLING = [
   ["max_tokens", "Maximum tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
@@ -13,9 +13,9 @@ const SAMPLING = [
 ];
 
 export function generatePane(context) {
-  if (!references(context, ["generation"]).length) return empty("No generation models yet.", h("p", {}, "Train one on a plain text file."), h("a", { class: "button", href: "#/train" }, "Train one"));
+  if (!isUsable(context, ["generation"])) return empty("No generation models yet.", h("p", {}, "Train one on a plain text file."), h("a", { class: "button", href: "#/train" }, "Train one"));
   const history = new History("generate");
-  const model = modelSelect(context, ["generation"]);
+  const { control: model, element: modelBox } = modelField(context, ["generation"]);
   const prompt = h("textarea", { rows: 3, value: context.text, placeholder: "The beginning of a text" });
   const controls = Object.fromEntries(SAMPLING.map(([name, , value, step]) => [name, h("input", { type: "number", value, step, min: 0, placeholder: "default" })]));
   const stops = h("input", { placeholder: "none" });
@@ -33,6 +33,7 @@ export function generatePane(context) {
   stop.disabled = true;
 
   async function generate() {
+    if (!model.value) return toast("Choose a model first.", "bad");
     running = new AbortController();
     context.signal.addEventListener("abort", () => running?.abort());
     [go.disabled, stop.disabled] = [true, false];
@@ -77,7 +78,7 @@ export function generatePane(context) {
 
   prompt.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) go.click(); });
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
-    h("div", { class: "fields" }, field("Model", model)), field("Prompt", prompt, "Ctrl+Enter sends."),
+    h("div", { class: "fields" }, modelBox), field("Prompt", prompt, "Ctrl+Enter sends."),
     h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "Write \\n for a line break."))),
     h("div", { class: "row" }, go, stop, facts), output,
     history.element((item) => { prompt.value = item.text; }, (item) => item.text)),

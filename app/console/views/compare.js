@@ -1,26 +1,28 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
-import { all, get, post, query } from "../api.js";
+import { get, post, query } from "../api.js";
 import { chosen, fileSelect } from "../datasets.js";
 import { h } from "../dom.js";
 import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table, toast } from "../parts.js";
 import { show, tooFew } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
+import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
 const HIDDEN = /(^baseline|rows|\.of$|per_class|support)/;
 
 export async function view({ search, signal, show: again }) {
   const picked = (search.get("versions") || "").split(",").filter(Boolean);
-  const ready = (await all("/v1/registry/versions", {}, 300, { signal })).filter((v) => v.status === "ready");
+  const { versions: ready, more } = await newest(signal);
   const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
   const others = ready.filter((v) => !picked.includes(v.id));
   const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...picked, id]));
+  const other = more ? finder("Find another version", suggestVersions, (id, version) => { go([...new Set([...picked, id.includes(":") ? id : version.id])]); return ""; }, signal) : null;
   const chips = picked.map((id) => h("span", { class: "tag chip" }, id, h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => go(picked.filter((other) => other !== id)) }, "×")));
   return [
     header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
-    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, field(picked.length ? "One more" : "First version", adder))),
+    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "One more" : "First version", adder), other))),
     picked.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: picked.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets({
       curl: () => curl("GET", `/v1/registry/compare?versions=${picked.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${picked.join(",")}`),

@@ -9,6 +9,7 @@ import { ARCHITECTURES, OPTIONS, ROLES, TASKS, read } from "../options.js";
 import { preview } from "../preview.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 import { takeFile } from "../handover.js";
+import { choose as pick, finder, suggestModels } from "../versions.js";
 
 const nameOf = (filename) => filename.replace(/\..*$/, "").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^[^a-z0-9]+/, "").slice(0, 40);
 
@@ -109,16 +110,18 @@ function assign(target, name, value) {
 
 function modelCard(state) {
   const models = select(ARCHITECTURES, state.model, (value) => (state.model = value));
-  get("/v1/registry/models?limit=100", { signal: state.signal }).then(({ data }) => {
+  const bases = h("div", { class: "slot" });
+  get("/v1/registry/models?limit=100", { signal: state.signal }).then(({ data, has_more }) => {
     if (data.length) models.append(h("optgroup", { label: "Fine-tune a model" }, data.map((m) => h("option", { value: m.name }, m.name))));
-    models.value = state.model;
+    pick(models, state.model);
+    if (has_more) replace(bases, finder("Find another model", suggestModels, (name) => { pick(models, name); return ""; }, state.signal));
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
   const alias = h("input", { placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   const groups = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
     options.map(([key, label, kind, help]) => field(label, optionControl(state, key, kind), help)))));
   return card("3. The model", h("div", { class: "fields" },
-    field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."),
+    field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
     h("details", { class: "more" }, h("summary", {}, "Options (chosen automatically unless set)"), groups));
 }

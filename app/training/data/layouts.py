@@ -17,7 +17,7 @@ from app.wire.training_options import Columns
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
 _OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
 _SHARED = "conversations"  # the column of messages in ShareGPT's format
-_FIRST = 2000  # the records that are searched for messages
+_FIRST = 2000  # the number of records that are searched for messages
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -39,7 +39,7 @@ class Layout:
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
     task_inferred: bool = False  # whether the request leaves the task open
-    absent: frozenset[str] = frozenset()  # keys without a column that would be meaningful as column names
+    absent: frozenset[str] = frozenset()  # keys without a column; a column with such a name would have a role
 
     @property
     def has_pairs(self) -> bool:
@@ -172,7 +172,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys that have no column but would change the training target if a column had their name."""
+    """Return the keys that have no column, but would give a column of this name a role, such as "split"."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -186,11 +186,12 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. The columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. Their columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
-            f"contains prompts with completions or conversations, which can be used only for generation, not for {task}"
+            "contains conversations, or prompts with completions, which can be used only for generation, not for "
+            f"{task}"
         )
     if messages is not None and shape == "chat":
         names = names | {"messages": messages}
