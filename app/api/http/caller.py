@@ -36,7 +36,10 @@ class Caller:
 
 
 def _reference(request: Request, model: str | None, settings: Settings) -> str:
-    """The reference in the body or, failing that, in `?model=`, the X-Model header or the `default_model` setting."""
+    """The model reference in the body, in `?model=`, in the X-Model header or in the `default_model` setting.
+
+    The first of these that is set is used.
+    """
     reference = model or request.query_params.get("model") or request.headers.get("x-model") or settings.default_model
     if not reference:
         raise InvalidRequest("model is missing, and there is no default model", param="model", code="model_missing")

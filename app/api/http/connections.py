@@ -10,7 +10,7 @@ from typing import Protocol
 
 DESCRIPTORS = 65_536  # the limit on file descriptors that the process requests from the system
 OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
-MOST = 4096  # the default for the total; more would need too much memory if each had an unfinished request
+MOST = 4096  # default maximum of connections; more would need too much memory if each had an unfinished request
 RESERVE = 32  # additional connections, which may request only the health routes
 
 

@@ -96,7 +96,7 @@ class Envelope:
             await send_error(scope, exchange.send, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if exchange.status:  # the reply has started, so the error can be signaled only by closing the connection
+            if exchange.status:  # the reply has started, so closing the connection is the only way to report the error
                 raise
             await send_error(scope, exchange.send, InternalError())
         finally:

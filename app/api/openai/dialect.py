@@ -30,7 +30,8 @@ OTHER_SERVERS = {
     "/apply-template": "conversations are not returned as text; send them as `messages` to POST /v1/chat/completions",
     "/props": "GET /v1/models lists all models, and GET /v1/settings lists the settings of the service",
     "/slots": "GET /v1/engine shows the state of the engines",
-    "/lora-adapters": "adapters are merged into their base: ostinato import BASE --set adapter=DIRECTORY",
+    "/lora-adapters": "adapters are not loaded separately; to merge one into its base model, run ostinato import BASE "
+    "--set adapter=DIRECTORY",
     "/reranking": RANKING,
     "/v1/rerank": RANKING,
     "/v1/reranking": RANKING,

@@ -97,7 +97,11 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
 def sampling_params(
     body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
 ) -> SamplingParams:
-    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
+    """The engine's sampling parameters.
+
+    `logprobs` and `prompt_logprobs` are the numbers of most likely tokens to report at each position of the generated
+    text and of the prompt. None disables the report.
+    """
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens,
