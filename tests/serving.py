@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,8 +125,11 @@ class Shelf:
         owner: str = "local",
         alias: str | None = None,
         metrics: dict[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        job_id: str | None = None,
         **config: Any,
     ) -> Version:
+        """Register a checkpoint. `files` contains the texts of further files, by name."""
         self._made += 1
         directory = self._scratch / f"checkpoint-{self._made}"
         config.setdefault("context_length", 64)
@@ -135,7 +138,9 @@ class Shelf:
         make_checkpoint(directory, seed=self._made, **config)
         if config.get("input", "tokens") == "tokens":
             byte_tokenizer().save(directory)
-        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {})
+        for path, text in (files or {}).items():
+            (directory / path).write_text(text)
+        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {}, job_id=job_id)
 
     def classifier(self, name: str = "mood", **options: Any) -> Version:
         return self.put(name, **{"labels": LABELS, **options})

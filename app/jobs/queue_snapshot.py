@@ -58,7 +58,7 @@ def read_queue(database: Database, principal: str) -> QueueSnapshot:
         return QueueSnapshot(dict(counts), [_held(row) for row in rows])
 
 
-def _read(session: Session, query: Select[tuple[str, str, int]]) -> dict[tuple[str, str], int]:
+def _read(session: Session, query: Select[str, str, int]) -> dict[tuple[str, str], int]:
     return {(kind, status): count for kind, status, count in session.execute(query)}
 
 

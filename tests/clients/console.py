@@ -9,10 +9,10 @@ from tests.serving import Api
 TABLE = b"text,label\na,b\n"
 
 
-def claimed_job(api: Api, key: str = "") -> str:
+def claimed_job(api: Api, key: str = "", table: bytes = TABLE) -> str:
     """Create a training job that a worker has claimed."""
     with api.client(key) as client:
-        file = client.post("/v1/files", files={"file": ("a.csv", TABLE)}, data={"purpose": "fine-tune"})
+        file = client.post("/v1/files", files={"file": ("a.csv", table)}, data={"purpose": "fine-tune"})
         body = {"model": "lstm", "training_file": file.json()["id"], "suffix": "mood"}
         id_: str = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]
     database = api.services.database

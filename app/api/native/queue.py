@@ -82,8 +82,8 @@ _EXAMPLE: dict[str, Any] = {
 def retrieve_queue(services: ServicesDep, principal: Principal) -> Response:
     snapshot = read_queue(services.database, principal)
     running = [_held(job) for job in snapshot.held]
-    kinds = (_counts(snapshot, kind) for kind in (FINE_TUNING, EVALUATION, BATCH))
-    return JsonReply(QueueReport("queue", *kinds, running), {"cache-control": "no-store"})
+    tuning, evaluations, batches = (_counts(snapshot, kind) for kind in (FINE_TUNING, EVALUATION, BATCH))
+    return JsonReply(QueueReport("queue", tuning, evaluations, batches, running), {"cache-control": "no-store"})
 
 
 def _counts(snapshot: QueueSnapshot, kind: str) -> JobCounts:
