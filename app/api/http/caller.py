@@ -27,19 +27,14 @@ class Caller:
 
     @classmethod
     def read(cls, request: Request, model: str | None) -> Self:
-        """Read a request's caller. `model` is the model named in the body, or None.
-
-        Raises InvalidRequest if no model is named and there is no default, or if the time limit is malformed.
-        """
+        """Read a request's caller. `model` is the model named in the body, or None. Raises InvalidRequest if there is
+        no model reference, or if the time limit is malformed."""
         settings = services_of(request).settings
         return cls(principal_of(request), _reference(request, model, settings), time_limit(request))
 
 
 def _reference(request: Request, model: str | None, settings: Settings) -> str:
-    """The model reference in the body, in `?model=`, in the X-Model header or in the `default_model` setting.
-
-    The first of these that is set is used.
-    """
+    """The model reference: in the body or, if it is missing there, `?model=`, the X-Model header or `default_model`."""
     reference = model or request.query_params.get("model") or request.headers.get("x-model") or settings.default_model
     if not reference:
         raise InvalidRequest("model is missing, and there is no default model", param="model", code="model_missing")

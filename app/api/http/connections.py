@@ -115,10 +115,7 @@ class ConnectionTable:
 
 
 def group(host: str) -> str:
-    """Return the key for the limit per address: an IPv4 address, or the 64-bit prefix of an IPv6 address.
-
-    An IPv6 subscriber usually has all addresses with the same 64-bit prefix.
-    """
+    """Return the key for the limit per address: an IPv4 address, or the 64-bit prefix of an IPv6 subscriber."""
     if ":" not in host:
         return host
     address = ipaddress.IPv6Address(host.partition("%")[0])
