@@ -44,7 +44,7 @@ def test_an_uncertain_version_answers_with_an_error(api: Api, client: ollama.Cli
         assert certain.systemone("mood", "good day", QUESTIONS).answers
     with (
         ollama.Client(host=api.url, headers={"x-abstain-below": "0.999"}) as uncertain,
-        pytest.raises(ollama.ResponseError, match="abstained.*POST /v1/decisions") as refused,
+        pytest.raises(ollama.ResponseError, match=r"abstained.*POST /v1/decisions") as refused,
     ):
         uncertain.systemone("mood", "good day", QUESTIONS)
     assert refused.value.status_code == 422
