@@ -1,8 +1,8 @@
 """Uploads large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are stored as rows of the table `files`, with different id prefixes. Uploads and their parts
-expire and are garbage-collected like files, but do not appear in file listings. The column `status_details` of an
-upload's row contains a JSON description of the resulting file.
+Uploads and their parts are stored as rows of the table `files`, with different id prefixes. Both expire and are
+garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
+contains a JSON description of the resulting file.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Uploads:
         self._files, self._database, self._blobs = files, files.database, files.blobs
 
     def begin(self, owner: str, filename: str, purpose: str, size: int, expires_after: int | None = None) -> Upload:
-        """Begin an upload of `size` bytes. Raises InvalidRequest with `param` set."""
+        """Begin an upload of `size` bytes. Raises InvalidRequest if the size or the purpose is not valid."""
         if not 1 <= size <= MOST_BYTES:
             raise InvalidRequest(f"bytes must be from 1 to {MOST_BYTES}", param="bytes")
         check_purpose(purpose)
@@ -108,7 +108,8 @@ class Uploads:
             owner = self._open(session, upload_id, principal).owner
         sha256, size = self._files.store(owner, stream, limit, scratch)
         with self._database.transaction() as session:
-            # Lock the upload, so that only one of two equal parts is added and the sizes below cannot change meanwhile.
+            # Lock the upload, so that only one of two equal parts is added, and the upload does not grow while its size
+            # is checked.
             upload = self._open(session, upload_id, principal, lock=True)
             row = session.scalar(select(FileRow).where(*_of_upload(upload_id), FileRow.sha256 == sha256))
             if row is None:

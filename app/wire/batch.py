@@ -31,7 +31,7 @@ class BatchFault(msgspec.Struct, frozen=True):
 
 
 class BatchResponse(msgspec.Struct, frozen=True):
-    """The route's reply to one request in a batch."""
+    """The reply of a route to one request of a batch."""
 
     status_code: int
     request_id: str

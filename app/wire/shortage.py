@@ -14,8 +14,8 @@ import msgspec
 T = TypeVar("T")
 
 FILE = "shortage.json"  # in the run directory
-ENDED = "OutOfMemory"  # the kind of the trainer's last event, Broke
-DIVISOR = 4  # by which the pieces become smaller
+ENDED = "OutOfMemory"  # the `kind` of the event Broke with which such a trainer ends
+DIVISOR = 4  # the maximum size of a piece is divided by this number
 NOTE = "smaller_pieces"  # the kind of the event that reports the new settings
 
 
@@ -43,7 +43,7 @@ def report(run: Path) -> bool:
         temporary.write_bytes(msgspec.json.encode(Shortage(settled.micro_tokens)))
         temporary.replace(run / FILE)
         return True
-    return earlier.micro_tokens == settled.micro_tokens  # the attempt that makes the pieces smaller has not begun
+    return earlier.micro_tokens == settled.micro_tokens  # no attempt has made the pieces smaller yet
 
 
 def read(run: Path) -> Shortage | None:

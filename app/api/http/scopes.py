@@ -19,7 +19,7 @@ def _rule(expression: str) -> re.Pattern[str]:
 
 # The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (_rule(r"\w+ /v1/(fine_tuning|files|uploads|webhook_endpoints|webhook_event_types)(/.*)?"), TRAIN),
+    (_rule(r"\w+ /v1/(fine_tuning|files|uploads|queue|webhook_endpoints|webhook_event_types)(/.*)?"), TRAIN),
     (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (_rule(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
     (_rule(r"POST /v2/repository/models/.*/unload"), REGISTRY),

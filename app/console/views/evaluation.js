@@ -2,12 +2,13 @@
 
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
-import { percent, title } from "../format.js";
-import { action, badge, card, header, stat, status, table } from "../parts.js";
+import { title } from "../format.js";
+import { action, card, header, stat, status } from "../parts.js";
 import { show, tooFew, verdict } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
+import { mistakes } from "../version/mistakes.js";
 import { ENDED, versionLink } from "./jobs.js";
 
 export async function view({ parameters: [id], signal }) {
@@ -61,15 +62,4 @@ function results(evaluation, report, signal) {
     examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
   ];
-}
-
-function mistakes(rows) {
-  const regression = rows[0] && "value" in rows[0];
-  return table([
-    { name: "Text", kind: "long", cell: (row) => row.text },
-    { name: "Truth", cell: (row) => (regression ? row.value : row.labels.map((label) => badge(label))) },
-    { name: "Answer", cell: (row) => (regression ? row.predicted : row.predicted.map((label) => badge(label, "bad"))) },
-    ...(regression ? [] : [{ name: "Probability", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
-    { name: "Row", kind: "nowrap", narrow: false, cell: (row) => row.where },
-  ], rows, { caption: "Worst mistakes", blank: "No mistakes." });
 }

@@ -29,7 +29,7 @@ def nonconformity(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[A
 
 
 def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores:
-    """Keep at most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
+    """Return at most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
     ordered_N, count = np.sort(values_N), len(values_N)
     kept = min(count, most)
     ranks = -(-(np.arange(1, kept + 1) * count) // kept)

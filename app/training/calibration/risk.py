@@ -1,4 +1,4 @@
-"""The risk-coverage table: for each threshold, the share of answered rows and the number of errors among them."""
+"""The risk-coverage table: for each threshold, the share of rows that are answered, and the error rate among them."""
 
 from __future__ import annotations
 

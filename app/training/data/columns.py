@@ -56,7 +56,7 @@ _LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """Return the converted value for `key`. Raises BadData, with the place of the value, if it cannot be converted."""
+    """Return the value in the column for `key`, after `convert`. Raises BadData if it cannot be converted."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:

@@ -131,7 +131,7 @@ def _split(record: list[str], delimiters: Delimiters) -> list[list[str]]:
 
 
 def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the check with one record, whose last line is line `last`."""
+    """Update the check with one record, which ends at line `last`."""
     check.rows += 1
     if check.rows > 1 and len(record) == 1:  # the first record is the header
         check.values.add(cells)
@@ -151,7 +151,7 @@ def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: lis
 
 
 def _judge_joined(check: DelimitersCheck, delimiter: str, record: list[str], width: int, first: int) -> None:
-    """Update the check with a record of several lines, the first of which is line `first`."""
+    """Update the check with a record of several lines, which begins at line `first`."""
     rows = sum(_is_row(line, delimiter, width, check.empty_columns) for line in record)
     check.joined, check.alone = check.joined + len(record), check.alone + rows
     check.first_joined = check.first_joined or first

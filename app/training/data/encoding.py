@@ -45,7 +45,7 @@ class _Plausibility:
     words: dict[str, None] = field(default_factory=dict)  # examples of words with non-ASCII characters
 
     def add(self, block: bytes) -> None:
-        """Count the bytes of one block."""
+        """Add one block to the statistics."""
         self.sequences += len(_UTF8_SEQUENCE.findall(block))
         self.stray += len(_HIGH.findall(_UTF8_SEQUENCE.sub(b"", block)))
         self.letters += len(_LETTER.findall(block))

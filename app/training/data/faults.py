@@ -38,8 +38,8 @@ class BadRows(BadData):
 
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. `fraction` is the smallest
     value of `skip_bad_rows` that leaves the faulty rows out. `skippable` is false if no value does: the file cannot be
-    read after the last fault, or (nearly) all rows are faulty. `unread` is the place after which nothing can be read,
-    or "" if everything can. `basis` states in parentheses what the fraction counts, or is "" if it counts rows.
+    read after the last fault, or nearly all rows are faulty. `unread` is the place after which nothing can be read, or
+    "" if there is none. `basis` states in parentheses what the fraction counts, or is "" if it counts rows.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Faults:
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)  # of the first rows with each kind of fault
+    places: dict[str, list[str]] = field(default_factory=dict)  # maps kinds of faults to their first places
 
     def add(self, error: BadData) -> None:
         """Record a row's fault. Call this at most once per row."""

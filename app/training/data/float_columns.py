@@ -30,7 +30,7 @@ class _Digits:
     is_whole: bool = True
 
     def add(self, numbers_S: NDArray[Any]) -> None:
-        """Count the numbers of S steps."""
+        """Add the numbers of S steps to the statistics."""
         numbers_S = numbers_S[np.isfinite(numbers_S)]
         if not len(numbers_S):
             return
@@ -73,7 +73,7 @@ class FloatColumns:
     _features: dict[tuple[str, int], _Digits] = field(default_factory=dict)
 
     def add(self, batch: Any, ignored: frozenset[str]) -> None:
-        """Count the numbers in a batch of rows, except in `ignored` columns."""
+        """Add the numbers in a batch of rows to the statistics, except those in `ignored` columns."""
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             is_used = name in self.numbers if pa.types.is_floating(column.type) else name not in ignored
             numbers_SF = _numbers(column) if is_used else None

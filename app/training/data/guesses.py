@@ -1,4 +1,4 @@
-"""Guesses the label columns of a table from names and contents, if no column is named "label"."""
+"""Guesses the label columns of a table from their names and contents, if no column is named "label"."""
 
 from __future__ import annotations
 

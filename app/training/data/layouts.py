@@ -186,11 +186,12 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 def _generation(
     source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. The columns have fixed names."""
+    """Return the layout for conversations, or for prompts with completions. Their columns have fixed names."""
     absent = _absent(shape, task, names)
     if task not in (None, "generation"):
         raise source.fault(
-            f"contains prompts with completions or conversations, which can be used only for generation, not for {task}"
+            "contains conversations, or prompts with completions, which can be used only for generation, not for "
+            f"{task}"
         )
     if messages is not None and shape == "chat":
         names = names | {"messages": messages}

@@ -153,7 +153,7 @@ def _label_doubt(sample: list[str]) -> str:
 def _doubt(sample: list[str]) -> str:
     """Return the reason for suspecting that a text is a table, or "" if there is none.
 
-    There are two reasons: the first line looks like a header, or all lines have the same number of cells.
+    The possible reasons are that the first line looks like a header, or that all lines have the same number of cells.
     """
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []

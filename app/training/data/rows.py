@@ -1,4 +1,4 @@
-"""Reads the rows of a data file as examples, regardless of the layout's shape."""
+"""Reads the rows of a data file as examples, for layouts of every shape."""
 
 from __future__ import annotations
 

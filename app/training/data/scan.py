@@ -212,7 +212,7 @@ def _check_labels(scan: Scan, train_N: NDArray[np.bool_]) -> None:
         if unlearned:
             reason = f"held-out rows have the label {unlearned[0]!r}, but no training row has it"
             raise place.fault(
-                "label", f"{reason}; add the label to training rows, or remove the held-out rows with this label"
+                "label", f"{reason}; add training rows with this label, or remove the held-out rows with it"
             )
     place = scan.places[train_strata[0]]
     if scan.task == "classification" and len(train_labels) < 2:

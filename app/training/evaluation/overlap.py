@@ -19,7 +19,7 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")
     rows = f"the evaluated rows of {file.filename} are"
-    chosen = "which may have chosen its checkpoint, so these metrics may be better than those on new data"
+    chosen = "on which its checkpoint may have been chosen, so these metrics may be better than those on new data"
     learned = "so these metrics do not show how well the version performs on new data"
     if held_out.sha256 == splits.get("train"):
         return f"{rows} the training rows of {reference}, {learned}"

@@ -84,12 +84,12 @@ class Schedule:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether at least the last `patience` evaluations brought no improvement."""
+        """Whether early stopping is enabled, and at least the last `patience` evaluations brought no improvement."""
         return 0 < self.settled.patience <= self.progress.without_gain
 
     @property
     def ended_early(self) -> bool:
-        """Whether a lack of improvement has ended the run."""
+        """Whether a lack of improvement has shortened the run."""
         if self.settled.schedule == "plateau":
             return self.progress.cooldown_start >= 0
         return self.out_of_patience and self.fraction < 1.0
@@ -116,7 +116,7 @@ class Schedule:
         if every is not None:
             return progress.step % every == 0
         # Here, the run ends after a given time, so the time for evaluations may also be limited, which helps slow
-        # machines.  If the number of steps is known, evaluations must not depend on the time, because the results would
+        # machines. If the number of steps is known, evaluations must not depend on the time, because the results would
         # then depend on the machine's speed.
         affordable = progress.evaluating <= EVALUATION_SHARE * progress.elapsed
         return affordable and int(self.fraction * EVALUATIONS) > progress.evaluations

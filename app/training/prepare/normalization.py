@@ -83,7 +83,7 @@ class Precision:
     def warnings(self, names: Sequence[str] = ()) -> list[str]:
         """Return a sentence about each feature whose numbers lose too much precision.
 
-        `names` are the columns of the features. Without them, features are counted from 1.
+        `names` are the names of the features' columns. Without names, features are counted from 1.
         """
         shown = [repr(name) for name in names] or range(1, len(self.changes_F) + 1)
         return [

@@ -92,7 +92,7 @@ def _reliability(calibration: Calibration, before: Reliability, after: Reliabili
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("probability")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("share of correct answers")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
@@ -112,7 +112,7 @@ def _confusion(part: dict[str, Any], name: str) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(name if names else f"{name}, {counted(len(labels), 'label')} by name")
+    axes.set_title(name if names else f"{name}, {counted(len(labels), 'label')} in the order of labels.json")
     if len(labels) <= COUNTED_LABELS:
         for y, row in enumerate(rows):
             for x, n in enumerate(row):

@@ -59,7 +59,7 @@ class Machine:
 def load_or_prepare(
     run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
 ) -> Dataset:
-    """Load the prepared data, or prepare it now.
+    """Load the prepared data of a run. If there is none, prepare and store it.
 
     `check` is called regularly while files are read and may raise an exception.
     """
@@ -74,7 +74,7 @@ def load_or_prepare(
 def load_or_settle(
     run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
 ) -> Settled:
-    """Load the complete configuration, or determine it now.
+    """Load the complete configuration of a run. If there is none, determine and store it.
 
     Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since the configuration was
     determined.
