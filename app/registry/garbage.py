@@ -33,7 +33,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: the blobs removed (in a dry run: found) and their bytes, and the number of blobs kept."""
+    """The result of a collection: the blobs removed (in a dry run: found), their total size, and the blobs kept."""
 
     dry_run: bool
     blobs: int
