@@ -98,7 +98,7 @@ def reason_for(response: Any) -> str | None:
 @schemathesis.check
 def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
     """Schemathesis' `positive_data_acceptance` without the rejections in `REASONS`."""
-    if response.status_code in (400, 422) and reason_for(response):
+    if response.status_code in (400, 422, 424) and reason_for(response):
         return None
     return checks._openapi_positive_data_acceptance(ctx, response, case)
 
