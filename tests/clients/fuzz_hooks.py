@@ -31,7 +31,7 @@ REASONS = (
     Reason("invalid_file_purpose|file_too_large", "", "depends on the file"),
     Reason("invalid_archive|invalid_checkpoint", "", "the content of an archive"),
     Reason(
-        "wrong_task|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
+        "wrong_task|abstained|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
         "",
         "depends on the model",
     ),
