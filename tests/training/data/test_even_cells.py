@@ -28,9 +28,7 @@ LONG = "film, number {n} was long; but the actors played well, and the music was
     ],
 )
 def test_quoted_cells_with_delimiters_are_asked_about(line: str, cells: str, tmp_path: Path) -> None:
-    content = "\n".join(
-        line.format(n=n, label=("pos", "neg", "other")[n % 3], number=4 * (n % 2)) for n in range(400)
-    )
+    content = "\n".join(line.format(n=n, label=("pos", "neg", "other")[n % 3], number=4 * (n % 2)) for n in range(400))
     path = write(tmp_path, "a.txt", content)
     error = check_files(path).error
     assert error is not None and error.param == "task" and cells in error.message

@@ -9,7 +9,7 @@ import pytest
 from app.training.data.checking import check_files
 from tests.training.data.tables import write
 
-WORDS = "film long good music plot actor scene slow bright dull grand weak".split()
+WORDS = ["film", "long", "good", "music", "plot", "actor", "scene", "slow", "bright", "dull", "grand", "weak"]
 
 
 def sentence(n: int) -> str:
