@@ -1,4 +1,4 @@
-"""`make bench`: the service against a plain FastAPI + torch server on this machine, with the same weights and texts.
+"""`make bench`: compares the service with a plain FastAPI + torch server on this machine, with equal weights and texts.
 
 Measures interleaved rounds and takes medians. Writes `benchmarks/results/bench-<dtype>.json` and the tables in
 `docs/performance.md`. Usage: python -m benchmarks.bench [--rounds 3] [--seconds 8] [--dtype float32]
@@ -38,11 +38,11 @@ CASES = (
     ("generate", "generate-transformer", 8, 3.0),
 )
 NEW_TOKENS = 64
-GENERATION_STRETCH = 4  # generation is measured this many times longer
+GENERATION_STRETCH = 4  # generation is measured this many times as long as classification
 
 
 def corpus() -> str:
-    """Return the path of the longest text file among the demo's data."""
+    """Return the text of the largest text file among the demo's data."""
     return max(CORPUS.glob("*.txt"), key=lambda p: p.stat().st_size).read_text(encoding="utf-8")
 
 

@@ -44,7 +44,7 @@ IDLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """Requests to one URL that are served by one process. Without bodies, the requests are GET."""
+    """Requests to one URL that are served by one process. Without bodies, they are GET requests."""
 
     name: str
     pid: int
@@ -88,7 +88,7 @@ def milliseconds(case: Case, seconds: int, folder: Path) -> float:
 
 @contextmanager
 def empty_route() -> Iterator[Case]:
-    """Run a server with an empty route."""
+    """Run a server with an empty route, and yield the requests to this route."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.empty_server", str(port)], cwd=ROOT)

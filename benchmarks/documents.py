@@ -59,7 +59,7 @@ def _console(body: str) -> list[Step]:
 
 
 def fits(printed: list[str], output: str) -> bool:
-    """Whether the output matches that shown on the page. Empty lines at the end are ignored."""
+    """Whether `output` matches the lines printed on the page. Empty lines at the end of `output` are ignored."""
     shown = output.rstrip("\n")
     return re.fullmatch("".join(map(_pattern, printed)), f"{shown}\n" if shown else "") is not None
 

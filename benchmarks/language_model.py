@@ -3,8 +3,8 @@
 nanoGPT (https://github.com/karpathy/nanoGPT, "I only have a macbook"): 4 layers, 4 heads, width 128, context 64,
 batches of 12, 2,000 steps of AdamW in float32, on characters; the first 90 % of the text is for training. The reference
 for an LSTM is the same plain loop around a `torch.nn.LSTM` with about as many parameters. Both references are ordinary
-torch.nn code. The figures are the processor time in seconds, without evaluations, that our loop needs to reach the
-reference's final bits per character.
+torch.nn code. The figures are the elapsed seconds, without evaluations, that our loop needs to reach the reference's
+final bits per character.
 
 Usage: python -m benchmarks.language_model TEXT_FILE [transformer lstm] [--steps 2000] [--longest 1.0]
 """
@@ -83,7 +83,7 @@ class Reference(nn.Module):
 
 
 def reference(architecture: str, text: str, steps: int) -> tuple[float, float, int]:
-    """Train the reference. Returns its seconds, its bits per character on held-out text, and its number of
+    """Train the reference. Returns the elapsed seconds, the bits per character on held-out text, and the number of
     parameters.
     """
     torch.manual_seed(1)
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("architectures", nargs="*", default=["transformer", "lstm"])
     parser.add_argument("--steps", type=int, default=2000, help="steps of the reference")
-    parser.add_argument("--longest", type=float, default=1.0, help="longest run of ours, per second of the reference")
+    parser.add_argument("--longest", type=float, default=1.0, help="time of our loop per second of the reference")
     options = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as folder:

@@ -79,5 +79,5 @@ async def _run(url: str, requests: Sequence[bytes], connections: int, seconds: f
 
 
 def load(url: str, bodies: Sequence[bytes], connections: int, seconds: float, warm_up: float = 2.0) -> Figures:
-    """Send the bodies in turn to `url`, over `connections` keep-alive connections, for `seconds`."""
+    """Send the bodies in turn to `url` for `seconds`, over `connections` keep-alive connections. Returns figures."""
     return asyncio.run(_run(url, [encode(url, b) for b in bodies], connections, seconds, warm_up))

@@ -18,7 +18,7 @@ from typing import Any
 
 from app.process_tuning import share_the_machine
 
-share_the_machine()  # before torch is imported, as the engine does
+share_the_machine()  # before torch is imported, as in the engine
 
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402

@@ -201,7 +201,7 @@ def free_port() -> int:
 def running(
     data: Path, *arguments: str, settings: Mapping[str, str] | None = None, ready_in: float = 60
 ) -> Iterator[Service]:
-    """Run `ostinato up` on a free port and the data folder `data`, and stop it at the end.
+    """Run `ostinato up` on a free port with the data folder `data`, yield the service, and stop it at the end.
 
     Raises RuntimeError if it exits before it is ready, and TimeoutExpired if it does not stop within 30 seconds.
     """

@@ -1,4 +1,4 @@
-"""Makes a GGUF file with a tiny Llama model, whose weights are random, to try the commands of a guide.
+"""Makes a GGUF file with a tiny Llama model with random weights, to try the commands of docs/guides/serve-gguf.md.
 
 Usage: python examples/tiny_gguf.py FILE
 """
@@ -37,7 +37,7 @@ def text(value):
 
 
 def encoded(value):
-    """A value of the metadata after the number of its type."""
+    """Return a metadata value in GGUF's format: the number of its type, then the value."""
     if isinstance(value, int):
         return struct.pack("<II", 4, value)
     if isinstance(value, float):

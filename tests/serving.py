@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,16 +48,18 @@ def byte_tokenizer() -> Tokenizer:
 
 @dataclass
 class Api:
-    """The API on a free port, which runs during a `with` block."""
+    """The API on a free port or on `port`, which runs during a `with` block."""
 
     settings: Settings
+    port: int = 0
     app: FastAPI = field(init=False)
     url: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.app = create_app(self.settings)
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             self.app,
@@ -123,8 +125,11 @@ class Shelf:
         owner: str = "local",
         alias: str | None = None,
         metrics: dict[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        job_id: str | None = None,
         **config: Any,
     ) -> Version:
+        """Register a checkpoint. `files` contains the texts of further files, by name."""
         self._made += 1
         directory = self._scratch / f"checkpoint-{self._made}"
         config.setdefault("context_length", 64)
@@ -133,7 +138,9 @@ class Shelf:
         make_checkpoint(directory, seed=self._made, **config)
         if config.get("input", "tokens") == "tokens":
             byte_tokenizer().save(directory)
-        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {})
+        for path, text in (files or {}).items():
+            (directory / path).write_text(text)
+        return publish(self.registry, directory, name, owner, alias=alias, metrics=metrics or {}, job_id=job_id)
 
     def classifier(self, name: str = "mood", **options: Any) -> Version:
         return self.put(name, **{"labels": LABELS, **options})

@@ -56,9 +56,10 @@ class Files:
     ) -> StoredFile:
         """Store an upload of at most `limit` bytes as a file that expires after `expires_after` seconds.
 
-        If `format` is None, the format is determined from the file name's extension. The rows and columns of a table
-        are counted during the upload. If the stream reads a `scratch` file, that file is stored without being copied.
-        Raises InvalidRequest with `param` set, or TooLarge.
+        If `format` is None, the format is determined from the file name's extension. The rows of a table are counted,
+        and its column names are read, during the upload. If the stream reads a `scratch` file, that file is stored
+        without being copied. Raises InvalidRequest if the purpose or the lifetime is not valid, TooLarge if the stream
+        exceeds `limit`, and StorageQuotaExceeded if the owner's quota has no room for the file.
         """
         check_purpose(purpose)
         if expires_after is not None:
@@ -166,7 +167,7 @@ class Files:
         return file, self.blobs.open(file.sha256)
 
     def fetch(self, file: StoredFile, path: Path) -> None:
-        """Copy the content to `path`. The file becomes visible only when it is complete and verified."""
+        """Copy a file's content to `path`. The copy becomes visible only when it is complete and verified."""
         self.blobs.fetch(file.sha256, path)
 
     def delete(self, id_: str, principal: str) -> None:

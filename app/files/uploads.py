@@ -1,8 +1,8 @@
 """Uploads large files in parts, as in OpenAI's API: begin, add parts, complete or cancel.
 
-Uploads and their parts are stored as rows of the table `files`, with different id prefixes. Uploads and their parts
-expire and are garbage-collected like files, but do not appear in file listings. The column `status_details` of an
-upload's row contains a JSON description of the resulting file.
+Uploads and their parts are stored as rows of the table `files`, with different id prefixes. Both expire and are
+garbage-collected like files, but do not appear in file listings. The column `status_details` of an upload's row
+contains a JSON description of the resulting file.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Uploads:
         self._files, self._database, self._blobs = files, files.database, files.blobs
 
     def begin(self, owner: str, filename: str, purpose: str, size: int, expires_after: int | None = None) -> Upload:
-        """Begin an upload of `size` bytes. Raises InvalidRequest with `param` set."""
+        """Begin an upload of `size` bytes. Raises InvalidRequest if the size or the purpose is not valid."""
         if not 1 <= size <= MOST_BYTES:
             raise InvalidRequest(f"bytes must be from 1 to {MOST_BYTES}", param="bytes")
         check_purpose(purpose)
@@ -108,7 +108,8 @@ class Uploads:
             owner = self._open(session, upload_id, principal).owner
         sha256, size = self._files.store(owner, stream, limit, scratch)
         with self._database.transaction() as session:
-            # Lock the upload, so that only one of two equal parts is added and the sizes below cannot change meanwhile.
+            # Lock the upload, so that only one of two equal parts is added, and the upload does not grow while its size
+            # is checked.
             upload = self._open(session, upload_id, principal, lock=True)
             row = session.scalar(select(FileRow).where(*_of_upload(upload_id), FileRow.sha256 == sha256))
             if row is None:
@@ -197,7 +198,7 @@ class Uploads:
         return row
 
     def _check_disk(self, size: int) -> None:
-        """Raise StorageUnavailable if `size` bytes would fill the disk. Called before anything is written."""
+        """Raise StorageUnavailable if the disk has fewer than `size` bytes free. Called before anything is written."""
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
@@ -245,7 +246,8 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
-    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # other ids may contain invalid characters
+    # Strings that are not ids may contain characters that the database rejects.
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}
     rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
     parts = {row.id: record(row) for row in rows}
     for part_id in part_ids:

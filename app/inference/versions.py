@@ -23,6 +23,7 @@ from app.checkpoint.directory import FileEntry
 from app.db.database import DatabaseUnavailable
 from app.errors import NotFound, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
+from app.registry.records import Abstention
 from app.telemetry import stale_answers
 from app.tokenization import isolated
 from app.tokenization.children import Children
@@ -59,6 +60,8 @@ class VersionRecord(Protocol):
     def digest(self) -> str: ...
     @property
     def files(self) -> Mapping[str, FileEntry]: ...
+    @property
+    def abstention(self) -> Abstention: ...
 
 
 class Cache(Protocol):

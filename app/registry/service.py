@@ -19,7 +19,7 @@ from app.db.paging import Page, check_page, cut
 from app.errors import InvalidRequest
 from app.quotas import NO_QUOTAS, Quotas
 from app.registry import alias_repository, aliases, archive, catalog, garbage, publishing, repository, resolving
-from app.registry.aliases import Expected
+from app.registry.aliases import Expected, NewAbstention
 from app.registry.catalog import Entry
 from app.registry.metrics import read_metrics
 from app.registry.publishing import Publication
@@ -173,26 +173,19 @@ class Registry:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def set_alias(
-        self,
-        name: str,
-        alias: str,
-        version: int,
-        principal: str,
-        *,
-        expected_version: Expected = UNSET,
-        required: bool | None = None,
-        loads: bool = True,
-    ) -> Alias:
+        self, name: str, alias: str, version: int, principal: str, *, expected_version: Expected = UNSET,
+        required: bool | None = None, loads: bool = True, abstention: NewAbstention = UNSET,
+    ) -> Alias:  # fmt: skip
         """Point `alias` to a ready version if it currently points to `expected_version`.
 
-        If `expected_version` is None, the alias must not exist. If `required` is None, the alias's `required` flag does
-        not change. Raises Conflict (`alias_conflict`).
+        If `expected_version` is None, the alias must not exist. If `required` is None or `abstention` is UNSET, the
+        alias keeps its own. Raises Conflict (`alias_conflict`).
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
             return aliases.move(
                 session, model, alias, version, principal=principal, now=now, expected=expected_version,
-                required=required, loads=loads,
+                required=required, loads=loads, abstention=abstention,
             )  # fmt: skip
 
     def delete_alias(self, name: str, alias: str, principal: str, *, expected_version: Expected = UNSET) -> None:

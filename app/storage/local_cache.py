@@ -22,7 +22,7 @@ from app.storage.blobs import BlobStore
 
 LEFTOVER_SECONDS = 86_400.0  # a partial download older than this was left by a killed program
 IN_USE_SECONDS = 600.0  # a program may still be reading a directory that was requested within this time
-Signature = tuple[tuple[str, int, int, int], ...]  # for each file: path, inode, size, change time in ns
+Signature = tuple[tuple[str, int, int, int], ...]  # for each file: path, inode, size, modification time in ns
 
 
 class LocalCache:
@@ -67,7 +67,8 @@ class LocalCache:
     def _trim(self) -> None:
         """Remove the least recently requested checkpoints until the total size is within the limit.
 
-        Linear in the number of checkpoints, not of their files: reads one lock file per checkpoint.
+        The time is linear in the number of checkpoints, not of their files, because one lock file per checkpoint is
+        read.
         """
         requests = sorted((path.stat().st_mtime, path) for path in (self._root / "locks").iterdir())
         sizes = {path.name: self._size(path) for _, path in requests}

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Run one attempt at the training job and return the exit code."""
+    """Run one attempt at a training run, an evaluation or a dry run, and return the exit code."""
     started = time.monotonic()
     lease.watch(sys.stdin.fileno() if options.lease_seconds else -1, options.lease_seconds)
     stop = _StopSignal()
@@ -112,7 +112,7 @@ def train(options: argparse.Namespace) -> int:
     try:
         session.attempt()
     except Exception as error:
-        log.exception("an unexpected error ended the training run")
+        log.exception("an unexpected error ended the attempt")
         return _break_off(session, error)
     return 0
 
@@ -120,7 +120,7 @@ def train(options: argparse.Namespace) -> int:
 def _break_off(session: _Attempt, error: Exception) -> int:
     """Report an unexpected error and return the exit code.
 
-    If the disk is full, reporting the error may also fail, so the cause is identified only by the exit code.
+    If the disk is full, reporting the error may also fail. In this case, only the exit code identifies the cause.
     """
     try:
         session.break_off(error)

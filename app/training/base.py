@@ -1,4 +1,4 @@
-"""Reads the checkpoint to fine-tune from the run directory. The worker has copied the checkpoint to this directory.
+"""Reads a checkpoint to fine-tune or evaluate from the run directory, to which the worker has copied it.
 
 Does not read the weights.
 """
@@ -24,7 +24,7 @@ class BaseCheckpoint:
 
     `normalization` contains the mean and standard deviation of numeric inputs, and `target` the mean and standard
     deviation of the values to predict in regression. `calibration` is None if the checkpoint has none. `training` is
-    the content of `training.json`, unchecked, or empty.
+    the unchecked content of `training.json`; it is empty if the file is missing.
     """
 
     directory: Path

@@ -17,7 +17,7 @@ from models.parameters import is_body_matrix, shapes
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
 PRETRAINED_RATE = 0.0384  # its learning rate, times its width: 1e-4 for a width of 384, 5e-5 for 768
-# the maximum number of tokens that such a run reads; a run always reads every token once
+# the maximum number of tokens that such a run reads; it reads every token at least once, even if there are more
 PRETRAINED_TOKENS = 20_000_000
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
@@ -116,8 +116,8 @@ def _numbers(architecture: str, count: int, tokens: int) -> Recipe:
 def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
     """Return the recipe for texts that each have a target. Most runs stop at a plateau, long before the last epoch."""
     small = count < 8_000
-    # Small batches teach more per token than large ones, at the same cost per token. With 100,000 rows, there are many
-    # steps even if batches are large.
+    # Small batches teach more per token than large ones, at the same cost per token. Batches may be larger if there are
+    # 100,000 rows or more, because there are many steps in any case.
     most = 32 if count < 100_000 else 128
     batch_size = min(most, max(16, round(STEP_TOKENS * count / max(1, tokens))))
     # With a few dozen rows, an epoch has only one or two steps, so a minimum number of steps applies.
@@ -145,8 +145,8 @@ def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
 def is_pretrained(base: ModelConfig) -> bool:
     """Whether a version to fine-tune is a large Transformer, such as an imported one.
 
-    Such a version is pretrained on far more data, so fine-tuning uses small steps. Small networks trained by this
-    service use large steps instead.
+    Such a version was probably pretrained on far more data than it is fine-tuned on, so fine-tuning takes small steps.
+    Fine-tuning of small networks takes larger steps.
     """
     sizes = shapes(base)
     blocks = sum(math.prod(shape) for name, shape in sizes.items() if is_body_matrix(name, len(shape)))

@@ -17,7 +17,7 @@ ENDPOINTS = (
 )
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200 * 2**20
-MOST_ANSWER_BYTES = 2 * 2**30  # of all answers together; the result files need this space a second time
+MOST_ANSWER_BYTES = 2 * 2**30  # maximum size of all answers together; the result files take up the same space again
 WINDOW, WINDOW_SECONDS = "24h", 86_400.0  # the only completion window
 SPEC, INPUT = "batch.json", "inputs/requests.jsonl"
 ANSWERS = "answers"  # the spool of `app.runs.batch_spool`
@@ -31,7 +31,7 @@ class BatchFault(msgspec.Struct, frozen=True):
 
 
 class BatchResponse(msgspec.Struct, frozen=True):
-    """The route's reply to one request in a batch."""
+    """The reply of a route to one request of a batch."""
 
     status_code: int
     request_id: str

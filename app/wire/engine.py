@@ -9,7 +9,7 @@ import msgspec
 
 from app.wire.modes import ModeChoice
 
-Data = bytes  # an alias for `Load`, which has a field named `bytes`
+Data = bytes  # an alias for use in `Load`, where `bytes` is the name of a field
 MAX_TOKENS = 16  # the default of OpenAI's completions, on which its clients rely
 TERMINAL_MAX_TOKENS = 128  # the default of `ostinato generate`, because 16 tokens are too few to judge a model by
 
@@ -123,7 +123,7 @@ class Generate(msgspec.Struct, tag=True, frozen=True):
 
 
 class Embed(msgspec.Struct, tag=True, frozen=True):
-    """Embed each sequence as the mean of the last layer's hidden vectors, scaled to unit length.
+    """Embed each sequence: its pooled hidden vectors (for a language model, their mean), scaled to unit length.
 
     The reply is Scored, with the vectors as `scores`, or Failed.
     """
@@ -171,7 +171,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scored(msgspec.Struct, tag="Classified", frozen=True):
-    """Raw outputs of the head (logits, or a regression's value): one list per sequence, in the request's order."""
+    """One list per sequence, in the request's order: logits, the value of a regression, or an embedding."""
 
     id: str
     scores: list[list[float]]
@@ -219,7 +219,8 @@ class Tokens(msgspec.Struct, tag=True, frozen=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The final message of a generation; `reason` is `stop` (end token or stop token), `length` or `abort`.
+    """The final message of a generation, or of an aborted request. `reason` is `stop` (end or stop token), `length` or
+    `abort`.
 
     `stop_id` is the token that ended the generation; Tokens messages do not contain this token. `stop_logprob`, the
     log-probability of `stop_id`, is set if the request asks for log-probabilities.
@@ -259,8 +260,8 @@ class VersionWork(msgspec.Struct, frozen=True, array_like=True):
 class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, and
     `cache_used` is the part that running sequences use. `prefix_bytes` is the size of the version's states in the
-    prefix cache. `kernel` is the name of its matrix product implementation, and `choice` explains the choice of type
-    and kernel.
+    prefix cache. `kernel` is the name of the implementation of its matrix products, and `choice` explains the choice of
+    number type and kernel.
     """
 
     digest: str

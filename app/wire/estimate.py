@@ -40,7 +40,7 @@ class TrainingPlan(msgspec.Struct, frozen=True):
     """One training run, with its network, settings, memory and time.
 
     `layers` and `width` are null for `linear`, which has neither. `steps` is the maximum number of steps, or null if
-    only `max_seconds` limits the run. If `ends_earlier` is not null, it explains why the run usually takes fewer steps;
+    only `max_seconds` limits the run. If `ends_earlier` is not null, it explains why the run may take fewer steps;
     `seconds` is then the duration of the longest possible run. `trained_tokens` is the number of tokens or numeric
     steps that the run reads in all of its steps.
     """

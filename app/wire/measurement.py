@@ -11,7 +11,7 @@ from app.wording import counted
 # With a perfect score on 2 rows, it may still be up to 78 %.
 MEASURABLE_ROWS = 20
 SELECTING_ROWS = 50  # evaluations on fewer held-out rows cannot be compared; docs/log.md contains the measurements
-# The expected calibration error of perfect probabilities is 0.04 on average on 200 rows, and 0.09 on 40 rows.
+# The expected calibration error of perfectly calibrated probabilities averages 0.04 on 200 rows, and 0.09 on 40 rows.
 CALIBRATION_ERROR_ROWS = 200
 
 
@@ -33,15 +33,15 @@ def shows_calibration_error(rows: object) -> bool:
 
 
 def verdict(rows: float) -> str:
-    """The text to show instead of metrics measured on too few rows: `2 rows: too few for meaningful metrics`."""
+    """Return the text to show instead of metrics measured on too few rows."""
     return f"{counted(int(rows), 'row')}: too few for meaningful metrics"
 
 
 def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
-    """The metrics with their names: `accuracy 0.900, loss 0.250`.
+    """Return the metrics with their names: `accuracy 0.900, loss 0.250`.
 
-    If the metrics come from too few rows, a note to that effect is returned instead. `metrics` may contain an entry
-    `rows`, the number of rows, which is not shown. `form` is a format specification.
+    If the metrics come from too few rows, returns the text of `verdict` instead. `metrics` may contain an entry `rows`,
+    the number of rows, which is not shown. `form` is a format specification.
     """
     rows = metrics.get("rows")
     if too_few(rows):

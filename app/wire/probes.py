@@ -10,7 +10,7 @@ import msgspec
 
 from app.wire.engine import FeatureSequence
 
-MOST = 500  # probes of one version; a type is chosen only if it was compared on this many
+MOST = 500  # probes of one version; a type other than float32 is chosen only if it was compared on this many probes
 STEPS = 256  # maximum number of tokens or numeric steps of a probe; longer inputs are cut
 LIMIT = 8 * 2**20  # maximum size of the encoded probes of one version, in bytes
 VALIDATION, IMPORT, VOCABULARY = "validation", "import", "vocabulary"
@@ -39,7 +39,7 @@ def encode(probes: ProbeSet) -> bytes:
 
 
 def decode(data: bytes) -> ProbeSet | None:
-    """Decode the result of `encode`. Returns None if the data is not valid or contains too many probes."""
+    """Decode the result of `encode`. Returns None if the data is not valid or exceeds `LIMIT`."""
     try:
         return msgspec.msgpack.decode(data, type=ProbeSet) if len(data) <= LIMIT else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -47,5 +47,5 @@ def decode(data: bytes) -> ProbeSet | None:
 
 
 def steps_allowed(features: int) -> int:
-    """The maximum number of numeric steps per probe, so that `MOST` probes with this many features fit in `LIMIT`."""
+    """Return how many numeric steps a probe may have, so that `MOST` probes with this many features fit in `LIMIT`."""
     return max(1, min(STEPS, LIMIT // (8 * (MOST + 1) * max(1, features)) - 8))

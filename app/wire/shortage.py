@@ -14,8 +14,8 @@ import msgspec
 T = TypeVar("T")
 
 FILE = "shortage.json"  # in the run directory
-ENDED = "OutOfMemory"  # the kind of the trainer's last event, Broke
-DIVISOR = 4  # by which the pieces become smaller
+ENDED = "OutOfMemory"  # the `kind` of the event Broke with which such a trainer ends
+DIVISOR = 4  # the maximum size of a piece is divided by this number
 NOTE = "smaller_pieces"  # the kind of the event that reports the new settings
 
 
@@ -32,7 +32,7 @@ class _Pieces(msgspec.Struct):
 def report(run: Path) -> bool:
     """Record that memory ran out.
 
-    Returns whether the run may be restarted. A run may be restarted once, after its settings have been determined.
+    Returns whether the run may be restarted: only once, and only if its settings have been determined.
     """
     settled = _read(run / "settled.json", _Pieces)
     if settled is None:
@@ -43,7 +43,7 @@ def report(run: Path) -> bool:
         temporary.write_bytes(msgspec.json.encode(Shortage(settled.micro_tokens)))
         temporary.replace(run / FILE)
         return True
-    return earlier.micro_tokens == settled.micro_tokens  # the attempt that makes the pieces smaller has not begun
+    return earlier.micro_tokens == settled.micro_tokens  # no attempt has made the pieces smaller yet
 
 
 def read(run: Path) -> Shortage | None:

@@ -49,8 +49,8 @@ class EvaluationSpec(msgspec.Struct, frozen=True):
     """The contents of `evaluation.json`: the file on which to evaluate the checkpoint in the run directory's `base/`.
 
     `model` and `against` are the references to the versions, for use in messages. The run directory's `against/`
-    contains the checkpoint for `against`. `encoding` and `skip_bad_rows` are those of the training options. Equal specs
-    produce equal reports.
+    contains the checkpoint for `against`. `encoding` and `skip_bad_rows` have the same meaning as in the training
+    options. Equal specs produce equal reports.
     """
 
     model: str
@@ -80,7 +80,7 @@ class Note(msgspec.Struct, tag=True, frozen=True):
 class Metrics(msgspec.Struct, tag=True, frozen=True):
     """The metrics at one step, such as train_loss, valid_loss and lr.
 
-    If `final` is true, the metrics belong to the kept checkpoint and were measured on all held-out data.
+    If `final` is true, the metrics are those of the kept checkpoint on all validation data.
     """
 
     step: int
@@ -150,7 +150,7 @@ class Estimated(msgspec.Struct, tag=True, frozen=True):
 
 
 class Stopped(msgspec.Struct, tag=True, frozen=True):
-    """The trainer's final event when it stops on request, after saving a resume point."""
+    """The trainer's final event when it stops on request. If training has begun, a resume point has been saved."""
 
     step: int
 

@@ -40,7 +40,7 @@ class WeightMemory:
 def weight_memory(
     config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False
 ) -> WeightMemory:
-    """The memory for a network's weights. With `averaged`, the memory includes a moving average of the weights."""
+    """Return the memory for a network's weights. With `averaged`, it includes a moving average of the weights."""
     weights = kept = 0
     for name, shape in shapes(config).items():
         size = math.prod(shape)
@@ -55,16 +55,17 @@ def weight_memory(
 
 
 def _of_branch(name: str, shape: Shape) -> int:
-    """The number of values stored for an n-gram branch parameter; the branch's tables have sparse gradients."""
+    """Return how many values training stores besides a parameter of an n-gram branch. Tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
     return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate per row; for a vector, also a gradient
 
 
 def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
-    """A lower bound on the memory for a new network's weights, from the request alone; 0 if there is none.
+    """Return a lower bound on the memory for a new network's weights, from the request alone.
 
     The vocabulary size and the number of labels depend on the data, so the smallest possible values are assumed.
+    Returns 0 if the request does not determine the size of the network.
     """
     if model not in (*RECURRENT, "transformer") or (options.layers is None and options.width is None):
         return 0
@@ -75,18 +76,19 @@ def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:
 
 
 def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
-    """A lower bound on the memory for the weights when fine-tuning a version; `base` is the version's configuration."""
+    """Return a lower bound on the memory for the weights when fine-tuning the version with the configuration `base`."""
     try:
         config = ModelConfig.from_dict(base)
     except ConfigError:  # this release cannot read the version; the trainer reports the error
         return 0
-    head_only, frozen = bool(options.head_only), config.architecture == "transformer"  # depending on its size
+    # The embedding is frozen only in large Transformers, but a lower bound may assume it for all.
+    head_only, frozen = bool(options.head_only), config.architecture == "transformer"
     optimizer = options.optimizer or "sgd"
     return weight_memory(config, optimizer, averaged=False, head_only=head_only, freeze_embedding=frozen).total
 
 
 def _smallest(model: str, task: str | None, options: TrainingOptions) -> ModelConfig | None:
-    """The smallest network that satisfies the request, or None if options are invalid."""
+    """Return the smallest network that satisfies the request, or None if options are invalid."""
     generation = task == "generation"
     heads, width = 1, options.width or 1
     if model == "transformer":

@@ -116,7 +116,7 @@ NETWORK_ONLY = (
 
 
 def _other_than(*architectures: str) -> Callable[[TrainingKind], bool]:
-    """Return a condition that excludes all networks except those with one of these `architectures`."""
+    """Return a condition that excludes all architectures except these and `linear`."""
     return lambda k: k.architecture not in (None, "linear", *architectures)
 
 
@@ -156,7 +156,7 @@ RESTRICTIONS = (
     ),
     *(
         Restriction(
-            field, lambda k: k.architecture == "linear", "applies only to networks, and a linear model has none"
+            field, lambda k: k.architecture == "linear", "applies only to neural networks, not to a linear model"
         )
         for field in NETWORK_ONLY
     ),
@@ -215,7 +215,7 @@ def _check_values(options: TrainingOptions) -> None:
 
 
 def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
-    """Raise OptionError for an option that would change the dimensions of a base model with the config.json `base`."""
+    """Raise OptionError for an option that does not fit the version to fine-tune, whose config.json is `base`."""
     for name in FIXED_BY_BASE:
         value, current = getattr(options, name), base.get(name)
         if name == "kv_heads":

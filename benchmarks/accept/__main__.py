@@ -1,4 +1,4 @@
-"""`make accept`: measures every promised figure on this machine and writes one result file for each check.
+"""Measures every figure that the documentation promises, and writes one result file for each check (`make accept`).
 
 Usage: python -m benchmarks.accept [CHECK …]   (default: all checks; ACCEPT_DATA is the folder of the data sets)
 """

@@ -1,4 +1,4 @@
-"""Runs each attack with one key or none, while requests with a second key are timed, on both databases."""
+"""Runs each attack with one key or none, and times requests with a second key, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Missing, cluster
 from benchmarks.service import Service, checked, running, wait_until
 
-SECONDS = 6.0  # of each attack
+SECONDS = 6.0  # for which requests are timed, without an attack and during each attack
 WARM_SECONDS = 3.0  # from the start of an attack until requests are timed
 START_SECONDS = 120.0  # within which an attack begins
 KEYS = {"mallory": "secret-of-mallory", "bob": "secret-of-bob", "ops": "secret-of-ops"}
@@ -33,13 +33,10 @@ SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in KEYS.items()),
     "OSTINATO_KEY_SCOPES": "mallory:infer+train+registry,bob:infer+registry,ops:operator",
 }
-TIMES, LEAST, LEAST_HEALTH = (
-    5,
-    1.0,
-    0.1,
-)  # how many times the unattacked figure is allowed, and at least how many seconds
-MEMORY = 100.0  # MiB by which the memory of the programs may have grown after an attack
-RETURN_SECONDS = 120.0  # within which memory is returned, as the engine finishes a sequence that it has begun
+# bounds: a multiple of the seconds without an attack, but at least these seconds for a text and for the health route
+TIMES, LEAST, LEAST_HEALTH = 5, 1.0, 0.1
+MEMORY = 100.0  # MiB by which the memory of the API and the engine may have grown after an attack
+RETURN_SECONDS = 120.0  # within which memory must be released; the engine first finishes a sequence that it has begun
 
 
 def client(service: Service, name: str) -> httpx.Client:
@@ -48,7 +45,7 @@ def client(service: Service, name: str) -> httpx.Client:
 
 
 def timed(http: httpx.Client, seconds: float, method: str, path: str, body: object = None) -> tuple[list[float], int]:
-    """Repeat a request. Returns the seconds that each request took, in order, and the number of errors."""
+    """Repeat a request. Returns the seconds that the requests took, in ascending order, and the number of errors."""
     times, errors, end = [], 0, time.monotonic() + seconds
     while time.monotonic() < end:
         began = time.perf_counter()
@@ -61,8 +58,9 @@ def timed(http: httpx.Client, seconds: float, method: str, path: str, body: obje
 
 
 def figures(service: Service, seconds: float) -> dict[str, float]:
-    """Return the 99th percentiles of single texts and of the health route, measured at the same time, and the
-    errors."""
+    """Time single texts and the health route concurrently. Returns the number of texts, their median and 99th
+    percentile, the 99th percentile of the health route, and the number of errors.
+    """
     health: list[tuple[list[float], int]] = []
     with client(service, "bob") as bob, httpx.Client(base_url=service.url, timeout=60) as anybody:
         thread = threading.Thread(target=lambda: health.append(timed(anybody, seconds, "GET", "/livez")))
@@ -91,7 +89,7 @@ def resident(service: Service) -> float:
 
 @contextmanager
 def attacked(service: Service, name: str, folder: Path, database: str) -> Iterator[Path]:
-    """Run an attack in a separate process within the block. Yields its output."""
+    """Run an attack in a separate process within the block. Yields the path of the file with its output."""
     output = folder / f"{name}.log"
     command = [sys.executable, "-m", "benchmarks.accept.abuse_attacks", name, service.url, KEYS["mallory"], str(folder)]
     with output.open("wb") as log, contextlib.ExitStack() as stack:
@@ -115,7 +113,7 @@ def replies_in(output: Path) -> dict[str, int]:
 
 @contextmanager
 def locked(service: Service, database: str) -> Iterator[None]:
-    """Hold a lock that blocks every writer."""
+    """Hold a database lock that blocks every writer within the block."""
     if not database:
         connection = sqlite3.connect(service.data / "ostinato.db", isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
@@ -158,7 +156,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
 
 
 def returned(service: Service, before: float) -> float:
-    """Return how much memory has grown after an attack. It may take a while for memory to be released."""
+    """Wait for memory to be released, at most RETURN_SECONDS. Returns the MiB by which it has grown since `before`."""
     end = time.monotonic() + RETURN_SECONDS
     while (growth := resident(service) - before) > MEMORY and time.monotonic() < end:
         time.sleep(0.5)

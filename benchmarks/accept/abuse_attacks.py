@@ -52,7 +52,7 @@ class Attacker:
         return reply
 
     def register(self, name: str, source: str, **files: object) -> httpx.Response:
-        """Import a version whose files differ from those of the folder's checkpoint; `config` adds fields."""
+        """Import a copy of the checkpoint `source`. `files` replaces JSON files; `config` adds fields to the config."""
         copy = self.folder / f"{name}-{next(self._numbers)}"
         shutil.copytree(self.folder / source, copy)
         config = json.loads((copy / "config.json").read_text()) | dict(files.pop("config", {}))  # type: ignore[call-overload]
@@ -153,7 +153,7 @@ ATTACKS: dict[str, Callable[[Attacker], None]] = {
     "waiting writers": waiting_writers,
     "large trainings": large_trainings,
 }
-MANY = {"waiting writers": 64}  # threads, where more than THREADS are needed
+MANY = {"waiting writers": 64}  # number of threads of attacks that need more than THREADS
 
 
 def main(name: str, url: str, secret: str, folder: str) -> None:
@@ -166,7 +166,8 @@ def main(name: str, url: str, secret: str, folder: str) -> None:
 
     def report() -> None:
         while True:
-            print(json.dumps(dict(attacker.count)), flush=True)  # the copy is made at once
+            # dict() copies the counter in one step, while other threads count
+            print(json.dumps(dict(attacker.count)), flush=True)
             time.sleep(0.2)
 
     threads = [threading.Thread(target=repeat, name=f"attack-{n}") for n in range(MANY.get(name, THREADS))]

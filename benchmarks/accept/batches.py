@@ -1,4 +1,4 @@
-"""Answers a batch of 2,000 requests whose worker is killed three times, and measures other requests beside it."""
+"""Kills the worker of a batch of 2,000 requests three times, and measures other requests during a second batch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def output(service: Service, done: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def check_kills(record: Record, service: Service, folder: Path) -> None:
-    """Kill the worker each time that the batch has advanced."""
+    """Kill the worker three times, each time after new answers, and check that each request has exactly one answer."""
     started = time.monotonic()
     batch_id = start_batch(service, folder, "killed", REQUESTS)["id"]
     killed = 0
@@ -90,7 +90,7 @@ def check_kills(record: Record, service: Service, folder: Path) -> None:
 
 
 def latencies(service: Service, salt: str, goes_on: Callable[[], bool]) -> list[float]:
-    """Return the milliseconds of up to `SAMPLES` requests, sent one after another while `goes_on`."""
+    """Return the milliseconds of up to `SAMPLES` requests, sent one after another while `goes_on()` is true."""
     taken: list[float] = []
     while len(taken) < SAMPLES and goes_on():
         began = time.perf_counter()
@@ -100,7 +100,7 @@ def latencies(service: Service, salt: str, goes_on: Callable[[], bool]) -> list[
 
 
 def check_latency(record: Record, service: Service, folder: Path) -> None:
-    """Compare the latency of a client beside a batch with its latency alone, measured before and after."""
+    """Compare a client's latency during a batch with its latency before and after the batch."""
     before = latencies(service, "before", lambda: True)
     batch_id = start_batch(service, folder, "beside", 50_000)["id"]
     wait_until(lambda: answered(service, batch_id), 120, "the first answer")

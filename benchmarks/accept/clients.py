@@ -86,7 +86,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def install(name: str, suite: ClientSuite) -> list[str]:
-    """Install a suite's packages once, and return the command that runs the suite."""
+    """Install a suite's packages in its environment, and return the command that runs the suite, without the URL."""
     home = ENVIRONMENTS / name
     if suite.script.endswith(".mjs"):
         home.mkdir(parents=True, exist_ok=True)

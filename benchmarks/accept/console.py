@@ -1,7 +1,7 @@
-"""Measures the views of the console, in a real Chromium, with thousands of jobs and a long curve, and its first paint.
+"""Measures the console in a real Chromium: its views with thousands of jobs and a long curve, and its first paint.
 
-Each view's time is measured with ten models, ten jobs and a curve of ten points, and again with many more of each,
-whose rows are copies of those of a real training run. Set ACCEPT_FACTOR to a smaller number for a quick run.
+Each view is timed with ten models, ten jobs and a curve of ten points, and again with many more of each. The additional
+database rows are copies of those of a real training run. For a quick run, set ACCEPT_FACTOR to a smaller number.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 class Copies:
-    """Copies the rows of a training run, until there are as many as wanted."""
+    """Copies the database rows of a training run, to create many models, jobs and points of a curve."""
 
     def __init__(self, service: Service) -> None:
         job = service.train(model="linear", training_file=service.upload(ROOT / "examples" / "messages.csv"))
@@ -77,7 +77,7 @@ class Copies:
         self._models, self._jobs, self._points = 1, 1, 0
 
     def grow(self, *, models: int, jobs: int, points: int) -> None:
-        """Copy rows, so that there are so many models and jobs, and a curve with so many points."""
+        """Copy rows until there are `models` models, `jobs` jobs, and a curve with `points` copied points."""
         self._copy(ModelRow, self._models, models, lambda number, row: {"name": f"copy-{number}"})
         self._copy(VersionRow, self._models, models, lambda number, row: {"model": f"copy-{number}", "id": None})
         self._copy(JobRow, self._jobs, jobs, lambda number, row: {"id": new_id("ftjob")})

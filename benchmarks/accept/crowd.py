@@ -19,7 +19,8 @@ CLIENTS, STREAMS_EACH = 16, 6
 
 
 def _stream(service: Service, number: int) -> tuple[str, str | None]:
-    prompt = checkpoints.texts(corpus(), CLIENTS * STREAMS_EACH, 3, 16)[number]  # short: the continuation fits too
+    # the prompts are short, so that the continuations also fit into the context
+    prompt = checkpoints.texts(corpus(), CLIENTS * STREAMS_EACH, 3, 16)[number]
     model = GENERATORS[number % 2]
     return service.stream(model, prompt, max_tokens=20 + number % 50, temperature=0)
 

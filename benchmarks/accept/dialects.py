@@ -1,4 +1,4 @@
-"""Measures what the HTTP dialects cost other routes, beside an API process that has the native dialect only."""
+"""Measures what the other HTTP dialects cost native routes, compared with an API process that has only these routes."""
 
 from __future__ import annotations
 

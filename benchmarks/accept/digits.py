@@ -1,4 +1,4 @@
-"""Handwritten digits as sequences of 8 rows of 8 numbers: every architecture learns to classify them."""
+"""Checks that every architecture learns to classify handwritten digits, as sequences of 8 rows of 8 numbers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Kills, freezes and starves the parts of a loaded service, one after another, on both databases.
+"""Kills, freezes and starves the parts of a loaded service, one after another, on SQLite and on PostgreSQL.
 
 Every request must end with a result or a documented error, and after each fault the service must be ready again within
-ten seconds and answer. At the end, `ostinato fsck` must find every file whole. The faults of disks need root, and the
-clock needs a C compiler; without these, a note says that they were left out.
+ten seconds and answer. At the end, `ostinato fsck` must find every file intact. Disk faults need root,
+and the fault of the clock needs a C compiler; a note lists the faults that were left out.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Cluster, Missing, cluster
 from benchmarks.service import ENDED, OSTINATO, Service, outcome, running, wait_until
 
-READY_SECONDS = 10.0  # within which the service is ready after a fault
+READY_SECONDS = 10.0  # within which the service must be ready after a fault
 FAULT_SECONDS = 6.0  # for which a part is frozen, locked, full or read-only
 AFTER_SECONDS = 2.0  # of further load after a fault
-LONGEST_SECONDS = 60.0  # for which a request may take
+LONGEST_SECONDS = 60.0  # that a request may take
 MOMENTARY = ("kill", "clock")  # faults that are over at once; the service then recovers from them
 HOUR = 3600
 DISK_MIB = 512
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5", "OSTINATO_RESUME_EVERY_SECONDS": "2", "OSTINATO_MAX_ATTEMPTS": "1000"}
-STEPS = 100_000  # of the training job, which no run reaches
+STEPS = 100_000  # of the training job: more than it can train during the check
 # A reply with one of these codes is documented: the request was not answered because of the fault.
 EXPECTED = {
     "engine_lost", "engine_unresponsive", "database_unavailable", "database_full", "storage_unavailable",
@@ -79,7 +79,7 @@ time_t time(time_t *stored) {
 
 @dataclass
 class Bench:
-    """A loaded service with the means to harm it. `server` is None with SQLite."""
+    """A service under load, what its faults need, and how its requests ended. `server` is None with SQLite."""
 
     service: Service
     folder: Path
@@ -111,7 +111,7 @@ def frozen(program: str) -> Fault:
         try:
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):  # the launcher has replaced it
+            with contextlib.suppress(ProcessLookupError):  # the launcher may have ended and replaced it
                 os.kill(pid, signal.SIGCONT)
 
     return fault
@@ -119,7 +119,7 @@ def frozen(program: str) -> Fault:
 
 @contextmanager
 def locked(bench: Bench) -> Iterator[None]:
-    """SQLite's write lock is held, or PostgreSQL restarts."""
+    """Hold SQLite's write lock within the block, or restart PostgreSQL at its start."""
     if bench.server is not None:
         bench.server.stop("immediate")
         bench.server.start()
@@ -151,7 +151,7 @@ def full(disk: str) -> Fault:
 @contextmanager
 def read_only(bench: Bench) -> Iterator[None]:
     store = str(bench.folder / "store")
-    # a blob may be open for writing at this moment
+    # remounting fails while a blob is open for writing
     wait_until(
         lambda: not subprocess.run(["mount", "-o", "remount,ro", store], check=False).returncode, 30, "the store"
     )

@@ -1,4 +1,4 @@
-"""Clients generated from the OpenAPI document, and thousands of requests that schemathesis generates from it."""
+"""Runs clients generated from the OpenAPI document, and thousands of requests that schemathesis generates from it."""
 
 from __future__ import annotations
 

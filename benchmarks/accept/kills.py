@@ -154,7 +154,7 @@ def _scored(service: Service) -> float:
 
 
 def sentences(text: str, path: Path) -> Path:
-    """Return a small data set with two labels. The quality of the trained model does not matter."""
+    """Write a small data set with two meaningless labels, and return its path."""
     lines = [line.strip().replace('"', "'") for line in text.splitlines() if len(line.split()) > 4][:200]
     rows = [f'"{line}",{("even", "odd")[number % 2]}' for number, line in enumerate(lines)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")

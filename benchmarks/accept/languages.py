@@ -1,6 +1,4 @@
-"""Language identification with `auto`, for the labels with at least sixty texts. Also checks that tokenizers lose no
-text.
-"""
+"""Checks language identification with `auto`, for labels with sixty texts or more, and that tokenizers lose no text."""
 
 from __future__ import annotations
 

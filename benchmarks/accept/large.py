@@ -1,5 +1,5 @@
-"""Trains on a CSV file of 2,000,000 rows. A linear model and a GRU train within 2 GB of memory, and the linear model is
-about as fast as scikit-learn.
+"""Trains a linear model and a GRU on a CSV file of 2,000,000 rows, within 2 GiB of memory. The linear model may take at
+most twice as long as scikit-learn.
 
 The reference reads the same file, hashes its words, and fits a linear model by stochastic gradient descent in one pass
 (scikit-learn's HashingVectorizer and SGDClassifier). Set ACCEPT_ROWS to a smaller number of rows for a quick run.

@@ -39,7 +39,7 @@ def generate(record: Record, command: list[str], url: str, route: str, model: st
         "--profile", f"kind=concurrent,streams={CONNECTIONS}", "--constraint", f"kind=max_requests,count={REQUESTS}",
         "--data", f"kind=text_file,path={prompts}", "--output", f"kind=json,path={report}",
     ]  # fmt: skip
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}  # the prompts are in a file
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}  # nothing is downloaded; the prompts are in a file
     done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=SECONDS)
     record.equal(f"{route}: status of guidellm", done.returncode, 0)
     if done.returncode:

@@ -1,6 +1,6 @@
 """A newcomer's first hour after the README: an untidy table, an LSTM from a tutorial, and a file of conversations.
 
-Types the commands of the command line against a running service, and checks the warnings and the answers.
+Runs `ostinato` commands against a running service, and checks the warnings and the answers.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -82,7 +83,7 @@ class Shell:
 
 
 def write_table(path: Path) -> None:
-    """A table as Excel saves it in Europe: semicolons, Windows' encoding, sorted by label, with traces of its use."""
+    """Write a table as Excel saves it in Europe: semicolons, cp1252, sorted by label, with inconsistent labels."""
     draw, lines = random.Random(0), ["Text;Category;Unnamed: 2"]
     for topic, texts in TOPICS.items():
         for number in range(60):
@@ -94,7 +95,7 @@ def write_table(path: Path) -> None:
 
 
 def write_chats(path: Path) -> None:
-    """Conversations as a program logs them: some have a call of a tool, and messages without content."""
+    """Write conversations as a program logs them. Some end with a tool call, in a message without content."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for number in range(200):
@@ -113,8 +114,9 @@ def check_table(record: Record, shell: Shell) -> None:
     status, printed = shell.ostinato(*train)
     record.equal("a bad row is refused before the upload", (status, "nothing was uploaded" in printed), (1, True))
     record.equal("its line is named", "support.csv, line 182" in printed, True)
-    skip = printed.partition("--skip-bad-rows ")[2].split(";")[0] or "0.01"
-    status, printed = shell.ostinato(*train, "--skip-bad-rows", skip)
+    proposed = re.search(r"--skip-bad-rows (?:to )?([\d.]*\d)", printed)
+    record.equal("it proposes how to leave it out", proposed is not None, True)
+    status, printed = shell.ostinato(*train, "--skip-bad-rows", proposed[1] if proposed else "0.01")
     record.equal("the table trains a version", (status, "support:1 is ready" in printed), (0, True))
     for phrase in ("cp1252", "'Category'", "differ only in case", "left out"):
         record.equal(f"says: {phrase}", phrase in printed, True)

@@ -1,4 +1,4 @@
-"""Regression: predicts the sentiment of a text, from -4 to 4."""
+"""Checks a regression, which predicts the sentiment of a text as a number from -4 to 4."""
 
 from __future__ import annotations
 

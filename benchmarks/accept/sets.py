@@ -18,7 +18,7 @@ from benchmarks.accept.sources import rows, source
 Example = tuple[str, str]  # text, label
 FEWEST_TEST_ROWS = 2000
 VALIDATION = 0.1  # the share of validation rows among the rows that are not test rows
-FLIPPED = 0.2  # the share of wrong train labels in the noisy set
+FLIPPED = 0.2  # the share of wrong training labels in the noisy set
 RARE = 0.05  # the share of the rare label in the skewed set
 CHUNK_WORDS = 40
 _BIBLE, _VADER, _LANGUAGES, _PLAYS = (
@@ -103,7 +103,7 @@ def _two_sides(folder: Path) -> list[Example]:
 
 
 def _noisy(labelled: LabelledSet) -> LabelledSet:
-    """Return the data set with wrong labels in some of its train and validation rows. Its test rows are unchanged."""
+    """Return the data set with wrong labels in some training and validation rows. Its test rows are unchanged."""
     other, draw = {"positive": "negative", "negative": "positive"}, random.Random(1)
 
     def flip(examples: list[Example]) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Types, style and import contracts."""
+"""Checks types, style and import contracts."""
 
 from __future__ import annotations
 

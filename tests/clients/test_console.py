@@ -9,10 +9,9 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.jobs.claims import JobClaims
-from app.jobs.records import TRAINING_LANE, NewEvent
 from app.settings import Settings
 from tests.clients.browser import PATIENCE, Visit, chromium, serious_problems, visit
+from tests.clients.console import claimed_job, write_step
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, engine_of, wait_until
 
@@ -43,26 +42,12 @@ def console(browser: Browser, api: Api) -> Iterator[Visit]:
 @pytest.fixture
 def job(api: Api) -> str:
     """A training job that a worker has claimed."""
-    with api.client() as client:
-        file = client.post("/v1/files", files={"file": ("a.csv", b"text,label\na,b\n")}, data={"purpose": "fine-tune"})
-        body = {"model": "lstm", "training_file": file.json()["id"], "suffix": "mood"}
-        id_: str = client.post("/v1/fine_tuning/jobs", json=body).json()["id"]
-    database = api.services.database
-    with database.transaction() as session:
-        JobClaims(database).claim(session, "worker", 600.0, 3, TRAINING_LANE)
-    return id_
+    return claimed_job(api)
 
 
 def file_of(api: Api, job: str) -> str:
     file: str = httpx.get(f"{api.url}/v1/fine_tuning/jobs/{job}").json()["training_file"]
     return file
-
-
-def write_step(api: Api, job: str, step: int, loss: float) -> None:
-    data = {"step": step, "total_steps": 100, "train_loss": loss, "valid_loss": loss + 0.1}
-    event = NewEvent(kind="metrics", step=step, type="metrics", message=f"Step {step}", data=data)
-    with api.services.database.transaction() as session:
-        JobClaims(api.services.database).log(session, job, [event])
 
 
 def test_labels_and_texts_are_shown_as_text(console: Visit, shelf: Shelf) -> None:

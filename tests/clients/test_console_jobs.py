@@ -80,6 +80,20 @@ def test_the_list_of_jobs_is_kept_up_to_date(page: Page, api: Api, queue: Queue)
     expect(page.get_by_role("cell", name="checking files")).to_be_visible()
 
 
+def test_the_home_page_counts_the_queue_and_lists_the_workers(page: Page, api: Api, queue: Queue) -> None:
+    for _ in range(25):  # more than the newest jobs that the page shows
+        queue.create("local", publish={"name": "mood"})
+    page.reload()
+    expect(page.get_by_text("Training jobs: 25 waiting.")).to_be_visible()
+    expect(page.get_by_text("Jobs are waiting, but no worker runs one.")).to_be_visible()
+    with api.services.database.transaction() as session:
+        JobClaims(api.services.database).claim(session, "worker-on-the-attic", 600.0, 3, TRAINING_LANE)
+    expect(page.get_by_text("Training jobs: 1 running, 24 waiting.")).to_be_visible()
+    workers = page.get_by_role("region", name="Workers", exact=True)
+    expect(workers.get_by_role("cell", name="worker-on-the-attic")).to_be_visible()
+    expect(workers.get_by_role("link", name="mood")).to_be_visible()
+
+
 def test_a_view_that_the_service_could_not_fill_is_loaded_when_it_responds(page: Page, queue: Queue) -> None:
     queue.create("local", publish={"name": "mood"})
     lists = "**/v1/fine_tuning/jobs?*"

@@ -18,20 +18,24 @@ from app.api.decisions.systemone_schemas import (
     RatingAnswer,
     SystemOneAnswer,
     SystemOneQuestion,
-    SystemOneRefusal,
     SystemOneReply,
     SystemOneRequest,
     SystemOneUsage,
 )
 from app.api.http.bodies import JsonBody
-from app.api.http.caller import Caller
+from app.api.http.caller import LATEST, Caller
 from app.api.http.neutral_fields import SYSTEM_ONE
 from app.api.http.replies import JsonReply
 from app.api.openapi.describe import reads, replies
+from app.errors import InvalidRequest
 from app.inference.answers import SelectionReading, confidence, expectation
 from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuestion
 from app.telemetry import request_id
 
+ABSTAINED = (
+    "the version abstained, because it is less certain than the request or the alias demands; the answers of this "
+    "route have no refusal, but those of POST /v1/decisions do"
+)
 router = APIRouter(tags=["classification"])
 _body = JsonBody(SystemOneRequest, SYSTEM_ONE)
 _ASKED: dict[str, Any] = {
@@ -72,7 +76,8 @@ _EXAMPLE: dict[str, Any] = {
     description=(
         "Returns the probability of each option of each question. The options are labels with which the version was "
         "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
-        "`x-max-risk` (an error rate), the version abstains if it is not certain enough."
+        "`x-max-risk` (an error rate), or the `abstention` of the alias, the reply is an error (`abstained`) if the "
+        "version is not certain enough. `POST /v1/decisions` returns refusals instead."
     ),
     response_model=None,
     openapi_extra=reads(SystemOneRequest, three_questions=_ASKED),
@@ -80,13 +85,15 @@ _EXAMPLE: dict[str, Any] = {
 )
 async def system_one(request: Request) -> Response:
     body = await _body.read(request)
-    caller = Caller.read(request, body.model)
+    caller = Caller.read(request, body.model and body.model.removesuffix(LATEST))
     state = body.state if isinstance(body.state, str) else compact(body.state)
     questions = [_question(name, question) for name, question in body.questions.items()]
     result = await judge(request, caller, TextToJudge(state, "state", body.truncate_prompt_tokens), questions)
-    each = zip(body.questions.items(), result.outcomes, strict=True)
-    answers = {name: _answer(question, outcome) for (name, question), outcome in each}
-    reply = SystemOneReply(caller.reference, answers, SystemOneUsage(result.tokens))
+    answers = {
+        name: _answer(question, _answered(outcome))
+        for (name, question), outcome in zip(body.questions.items(), result.outcomes, strict=True)
+    }
+    reply = SystemOneReply(body.model or caller.reference, answers, SystemOneUsage(result.tokens))
     return JsonReply(reply, headers_of(result) | {"x-typesafe-request-id": request_id.get()})
 
 
@@ -100,9 +107,14 @@ def _question(name: str, question: SystemOneQuestion) -> TypedQuestion:
     return Rating(place, "criteria", levels)
 
 
-def _answer(question: SystemOneQuestion, outcome: Outcome | None) -> SystemOneAnswer:
+def _answered(outcome: Outcome | None) -> Outcome:
+    """Return the outcome. Raises InvalidRequest if the version abstained, for which the format has no answer."""
     if outcome is None:
-        return SystemOneRefusal()
+        raise InvalidRequest(ABSTAINED, code="abstained")
+    return outcome
+
+
+def _answer(question: SystemOneQuestion, outcome: Outcome) -> SystemOneAnswer:
     probabilities = outcome.probabilities
     if isinstance(question, NoulQuestion):
         return NoulAnswer(probabilities[0])

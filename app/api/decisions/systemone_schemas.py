@@ -90,11 +90,7 @@ class RatingAnswer(msgspec.Struct, frozen=True, tag="score"):
     probabilities: dict[str, float]
 
 
-class SystemOneRefusal(msgspec.Struct, frozen=True, tag="refusal"):
-    """The version abstained because of the header `x-abstain-below` or `x-max-risk`."""
-
-
-SystemOneAnswer = NoulAnswer | OptionAnswer | RatingAnswer | SystemOneRefusal
+SystemOneAnswer = NoulAnswer | OptionAnswer | RatingAnswer
 
 
 class SystemOneUsage(msgspec.Struct, frozen=True):

@@ -135,7 +135,7 @@ def resume(services: ServicesDep, principal: Principal, evaluation_id: str) -> R
     responses=replies(
         EventList,
         {"object": "list", "data": [EVALUATION_EVENT], "has_more": True},
-        (*LOOKUP, 429),
+        LOOKUP,
         stream=_STREAM,
         event=EventObject,
     ),

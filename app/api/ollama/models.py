@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from app.api.http.auth import Principal, principal_of
 from app.api.http.bodies import JsonBody
+from app.api.http.caller import LATEST
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep, services_of
 from app.api.ollama import model_objects as objects
 from app.api.ollama.model_objects import OllamaModel, OllamaModels, RunningModel, RunningModels
-from app.api.ollama.references import CURL, LATEST
+from app.api.ollama.references import CURL
 from app.api.openapi.describe import COMMON, LOOKUP, reads, replies
 from app.errors import NotFound
 from app.registry.records import CHAMPION, Version

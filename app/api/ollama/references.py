@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from app.api.http.caller import Caller
+from app.api.http.caller import LATEST, Caller
 
-LATEST = ":latest"
 CURL = ("application/x-www-form-urlencoded",)  # the type that `curl -d` sends, as in Ollama's examples
 
 

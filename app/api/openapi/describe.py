@@ -22,14 +22,20 @@ MEANINGS = {
     409: "The alias does not point at the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
-    429: "Too many requests are waiting; `Retry-After` indicates when to try again",
+    429: "Too many requests are waiting, or a quota is used up; `Retry-After` indicates when to try again",
     500: "An internal error; the log shows the cause under the request's `x-request-id`",
-    503: "No engine is running, or the version is still being loaded; `Retry-After` indicates when to try again",
+    503: (
+        "The database is not responding, no engine is running, or the version is still being loaded; `Retry-After` "
+        "indicates when to try again"
+    ),
     504: "The request was not answered within its time limit",
 }
 COMMON = (400, 401, 403, 413, 415, 500)
 LOOKUP = (*COMMON, 404)  # errors of routes that look up an object
-INFERENCE = (*LOOKUP, 429, 503, 504)
+INFERENCE = (*LOOKUP, 504)
+# Errors of every route that needs a key, which `complete` adds: quotas apply to all of these routes, and the database
+# or the service itself may be unavailable.
+KEYED = (429, 503)
 
 NULL = "\0null"  # a placeholder for null in examples, because FastAPI removes every null from the document
 
@@ -209,8 +215,8 @@ def complete(
 ) -> dict[str, Any]:
     """Add the structs' schemas, the API key and the parameters' examples to FastAPI's document.
 
-    Replaces status 422, which FastAPI uses for validation errors, with 400, which this service uses. Also converts each
-    route's errors to its dialect's statuses and format.
+    Replaces status 422, which FastAPI uses for validation errors, with 400, which this service uses. Adds the errors
+    that every route with a key has, and converts each route's errors to its dialect's statuses and format.
     """
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -223,6 +229,8 @@ def complete(
                     replies_.setdefault(str(status), reply)
             if method == "get" and any(p["name"] == "after" for p in operation.get("parameters", ())):
                 replies_.setdefault("404", failures(404)[404])  # for an `after` that is not in the list
+            if path not in public:
+                replies_.update({str(status): reply for status, reply in failures(*KEYED).items()})
             _translate(replies_, dialect)
             if secured and path not in public:
                 operation["security"] = [{"key": []}]

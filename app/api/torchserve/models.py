@@ -73,7 +73,9 @@ async def describe_model_version(services: ServicesDep, principal: Principal, na
     summary="Choose the default version of a model",
     response_model=None,
     responses=replies(
-        StatusReply, {"status": 'Default version successfully updated for model "reviews" to "1"'}, LOOKUP
+        StatusReply,
+        {"status": 'Default version successfully updated for model "reviews" to "1"'},
+        (*LOOKUP, 504),
     ),
 )
 async def set_default_version(services: ServicesDep, principal: Principal, name: str, version: str) -> Response:

@@ -39,10 +39,12 @@ export async function predictions(evaluation, signal) {
   }
 }
 
-export async function evidence(box, evaluations, { truth, predicted }, signal) {
+// Shows the examples of a cell in `box`. If no evaluation has stored predictions, shows `offer(truth, predicted)` there.
+export async function evidence(box, evaluations, { truth, predicted }, signal, offer) {
   const evaluation = evaluations.find((e) => e.result_files.length);
-  if (!evaluation) return replace(box, h("p", { class: "notice" }, "There are no stored predictions yet. Evaluate this version on a file below to see examples."));
-  replace(box, loading());
+  replace(box, evaluation ? loading() : offer(truth, predicted));
+  box.scrollIntoView({ block: "nearest" });
+  if (!evaluation) return;
   try {
     const rows = (await predictions(evaluation, signal)).filter((row) => row.label === truth && row.predicted === predicted);
     rows.sort((a, b) => b.probability - a.probability);

@@ -2,12 +2,13 @@
 
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
-import { percent, title } from "../format.js";
-import { action, badge, card, header, stat, status, table } from "../parts.js";
+import { title } from "../format.js";
+import { action, card, header, stat, status } from "../parts.js";
 import { show, tooFew, verdict } from "../quality.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
+import { mistakes } from "../version/mistakes.js";
 import { ENDED, versionLink } from "./jobs.js";
 
 export async function view({ parameters: [id], signal }) {
@@ -44,8 +45,19 @@ function parts(evaluation, path, draw, signal) {
     evaluation.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, evaluation.error.code), h("p", {}, evaluation.error.message)) : null,
     open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `Waiting for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} ahead` : ""}.` : `Running: ${evaluation.phase}.`) : null,
     report ? results(evaluation, report, signal) : null,
-    snippets({ curl: () => curl("GET", path), python: () => python("GET", path), cli: () => shell("ostinato", "evaluate", evaluation.version, "FILE.csv") }),
+    snippets(lines(evaluation, path)),
   ];
+}
+
+// Reads this evaluation, and starts the same one again.
+function lines({ id, version, against_version: against, file, columns }, path) {
+  const again = { model: version, file, against: against || undefined, columns: Object.keys(columns || {}).length ? columns : undefined };
+  const repeat = "Start the same evaluation again";
+  return {
+    curl: () => commented(["This evaluation", curl("GET", path)], [repeat, curl("POST", "/v1/evaluations", again)]),
+    python: () => requests(["GET", path, null, "This evaluation"], ["POST", "/v1/evaluations", again, repeat]),
+    cli: () => commented(["This evaluation", shell("ostinato", "jobs", "show", id)], [repeat, shell("ostinato", "evaluate", version, file, ...flags({ against: again.against, ...columnFlags(columns) }))]),
+  };
 }
 
 function results(evaluation, report, signal) {
@@ -61,15 +73,4 @@ function results(evaluation, report, signal) {
     examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,
   ];
-}
-
-function mistakes(rows) {
-  const regression = rows[0] && "value" in rows[0];
-  return table([
-    { name: "Text", kind: "long", cell: (row) => row.text },
-    { name: "Truth", cell: (row) => (regression ? row.value : row.labels.map((label) => badge(label))) },
-    { name: "Answer", cell: (row) => (regression ? row.predicted : row.predicted.map((label) => badge(label, "bad"))) },
-    ...(regression ? [] : [{ name: "Probability", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
-    { name: "Row", kind: "nowrap", narrow: false, cell: (row) => row.where },
-  ], rows, { caption: "Worst mistakes", blank: "No mistakes." });
 }

@@ -2,47 +2,33 @@
 
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { bytes, counted } from "../format.js";
-import { card, code, empty, facts, failure, header, later, link, table, when } from "../parts.js";
+import { bytes, counted, number, percent, title } from "../format.js";
+import { card, code, empty, facts, failure, header, later, link, loading, table, when } from "../parts.js";
 import { giveFile } from "../handover.js";
+import { problems, watchHealth } from "../health.js";
 import { quality } from "../quality.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { jobColumns, repeat, versionLink } from "./jobs.js";
 import { dropZone } from "./train.js";
 
-const EVERY = 3000;
-const JOBS = "/v1/fine_tuning/jobs?limit=20";
+const JOBS = "/v1/fine_tuning/jobs?limit=5";
 const maybe = (promise) => promise.catch((error) => ({ error }));
 
-// /readyz answers 503 with the reasons. Here, this reply is data, not an error.
-async function readiness(signal) {
-  const reply = await fetch("/readyz", { signal, cache: "no-store" });
-  return reply.json();
-}
-
-function healthInWords({ status, checks }) {
-  const wrong = Object.entries(checks || {}).filter(([, state]) => state !== "ok");
-  if (status === "ready") return h("p", { class: "notice good", role: "status" }, "Ready: the database responds, and an engine is running.");
+function healthInWords(report) {
+  if (report.status === "ready") return h("p", { class: "notice good", role: "status" }, "Ready: the database responds, and an engine is running.");
   return h("div", { class: "notice bad", role: "alert" }, h("strong", {}, "The service cannot answer model requests"),
-    h("ul", { class: "remarks" }, wrong.map(([name, state]) => h("li", {}, `${name}: ${state}`))));
+    h("ul", { class: "remarks" }, problems(report).map((problem) => h("li", {}, problem))));
 }
 
-// Shows the state of the service, and updates it while the page is visible.
+// The state of the service, and the engines, which are read again when the state changes.
 function health(signal) {
-  const box = h("div", { class: "slot" });
-  let shown = "";
-  async function look() {
-    if (signal.aborted) return;
-    const report = document.hidden && shown ? null : await readiness(signal).catch(() => null);
-    const state = JSON.stringify(report);
-    if (report && state !== shown) {
-      shown = state;
-      replace(box, healthInWords(report));
-    }
-    setTimeout(look, EVERY);
-  }
-  look();
-  return box;
+  const [words, engines] = [h("div", { class: "slot" }), h("div", { class: "slot" }, loading())];
+  watchHealth(signal, async (report) => {
+    replace(words, healthInWords(report));
+    const state = await maybe(get("/v1/engine", { signal }));
+    if (!signal.aborted) replace(engines, enginePart(state));
+  });
+  return { words, engines };
 }
 
 function enginePart({ engines, error }) {
@@ -65,39 +51,66 @@ const versionColumns = [
   { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
 ];
 
-function queueInWords(jobs) {
-  const count = (...names) => jobs.filter((job) => names.includes(job.status)).length;
-  const [running, waiting, paused] = [count("running", "validating_files"), count("queued"), count("paused")];
-  if (!running && !waiting && !paused) return "No jobs are running or waiting.";
-  return [running && `${running} running`, waiting && `${waiting} waiting`, paused && `${paused} paused`].filter(Boolean).join(", ") + ".";
+const KINDS = [["fine_tuning", "training job"], ["evaluations", "evaluation"], ["batches", "batch", "batches"]];
+
+// The unfinished jobs of each kind, such as “Training jobs: 1 running, 3 waiting.”
+function queueInWords(queue) {
+  const sentences = KINDS.map(([kind, one, many = `${one}s`]) => {
+    const { running, queued, paused } = queue[kind];
+    const parts = [[running, "running"], [queued, "waiting"], [paused, "paused"]].filter(([count]) => count).map(([count, state]) => `${number(count)} ${state}`);
+    return parts.length ? `${title(many)}: ${parts.join(", ")}.` : "";
+  });
+  return sentences.filter(Boolean).join(" ") || "No jobs are running or waiting.";
 }
 
-function jobList(first, signal) {
-  const show = ({ data, error }) => (error ? failure(error) : [
-    h("p", { class: "muted" }, queueInWords(data)), table(jobColumns, data.slice(0, 5), { caption: "Newest jobs", blank: "No training jobs yet." }),
-    data.length ? link("All jobs", "#/jobs") : null]);
-  const box = later(first, show);
-  repeat(async () => replace(box, show(await get(JOBS, { signal }))), box, signal);
-  return box;
+const heldPlace = (job) => ({ fine_tuning: `#/jobs/${job.id}`, evaluation: `#/evaluations/${job.id}` })[job.kind];
+
+function workerPart(queue) {
+  const waiting = KINDS.some(([kind]) => queue[kind].queued);
+  if (!queue.running.length) return waiting ? h("p", { class: "notice warn" }, "Jobs are waiting, but no worker runs one. If this does not change, start a worker with ", code("ostinato up"), " or ", code("ostinato worker"), ".")
+    : h("p", { class: "muted" }, "No worker runs a job. The service sees a worker only while it runs a job.");
+  return table([
+    { name: "Worker", kind: "long", cell: (job) => job.worker },
+    { name: "Job", kind: "long", cell: (job) => (heldPlace(job) ? link(job.name || job.id, heldPlace(job)) : job.id) },
+    { name: "Done", kind: "number", cell: (job) => percent(job.progress, 0) },
+    { name: "Started", kind: "nowrap", narrow: false, cell: (job) => when(job.started_at) },
+  ], queue.running, { caption: "Workers with a job" });
+}
+
+// The newest jobs, the numbers of unfinished ones, and the workers, kept up to date.
+function work(first, signal) {
+  const [words, list, workers] = ["p", "div", "div"].map((tag) => h(tag, { class: tag === "p" ? "muted" : "slot" }));
+  const show = ({ data, error }, queue) => {
+    replace(words, queue.error ? null : queueInWords(queue));
+    replace(list, error ? failure(error) : [table(jobColumns, data, { caption: "Newest jobs", blank: "No training jobs yet." }), data.length ? link("All jobs", "#/jobs") : null]);
+    replace(workers, queue.error ? failure(queue.error) : workerPart(queue));
+  };
+  const box = h("div", { class: "slot" }, words, list);
+  const look = async (jobs) => show(...(await Promise.all([jobs, maybe(get("/v1/queue", { signal }))])));
+  look(first);
+  repeat(async () => look(await get(JOBS, { signal })), box, signal);
+  return { jobs: box, workers };
 }
 
 export async function view({ signal }) {
   const jobs = maybe(get(JOBS, { signal }));
   const versions = maybe(get("/v1/registry/versions?limit=6", { signal }));
-  const [{ data: made = [] }, { data: work = [] }] = await Promise.all([versions, jobs]);
+  const [{ data: made = [] }, { data: begun = [] }] = await Promise.all([versions, jobs]);
+  const { words, engines } = health(signal);
   const start = dropZone((file) => { giveFile(file); location.hash = "#/train"; });
-  const first = !made.length && !work.length;
+  const first = !made.length && !begun.length;
+  const shown = first ? null : work(jobs, signal);
   return [
     header(first ? "Train your first model" : "Home", first ? "A CSV file with the columns text and label is enough. You can check the data before training starts."
       : "Running jobs and the newest models."),
-    health(signal),
+    words,
     first ? [start, h("p", { class: "muted small" }, "No data yet? ", code("ostinato up --demo"), " trains six small models, and examples/messages.csv contains 200 labelled messages.")] : null,
     first ? null : h("div", { class: "columns uneven" },
       card("Newest models", later(versions, ({ data, error }) => (error ? failure(error) : [
         table(versionColumns, data, { caption: "Newest versions", blank: "No versions yet." }), data.length ? link("All models", "#/models") : null]))),
       h("div", { class: "stack" }, start)),
-    first ? null : card("Jobs", jobList(jobs, signal)),
-    card("Engines", later(maybe(get("/v1/engine", { signal })), enginePart)),
+    first ? null : card("Jobs", shown.jobs),
+    h("div", { class: "columns" }, first ? null : card("Workers", shown.workers), card("Engines", engines)),
     snippets({
       curl: () => [curl("GET", "/readyz"), curl("GET", "/v1/engine")].join("\n"),
       python: () => python("GET", "/v1/engine"), cli: () => [shell("ostinato", "ps"), shell("ostinato", "doctor"), shell("ostinato", "jobs")].join("\n"),

@@ -4,8 +4,9 @@ import { get, post, stream } from "../api.js";
 import { Chart } from "../charts.js";
 import { Curves } from "../curves.js";
 import { lengthBars, labelBars } from "../datareport.js";
-import { h, replace } from "../dom.js";
+import { announce, h, replace } from "../dom.js";
 import { clock, compact, duration, moment, number, percent, phrase, title } from "../format.js";
+import { watchHealth } from "../health.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
 import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
@@ -19,6 +20,7 @@ export async function view({ parameters: [id], signal }) {
   const job = await get(path, { signal });
   const page = new JobPage(path, job, signal);
   page.follow();
+  watchHealth(signal, (report) => page.reportHealth(report));
   return page.element;
 }
 
@@ -34,6 +36,7 @@ class JobPage {
     Object.assign(this, { path, job, signal, curves: new Curves(), baseline: {}, lost: {}, last: "" });
     this.file = trainingFile(job, signal);
     this.top = h("div", { class: "stack" });
+    this.health = h("div", { class: "slot" });
     this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Job log" });
     this.data = h("div", { class: "slot" });
     this.trials = h("div", { class: "slot" });
@@ -41,7 +44,7 @@ class JobPage {
     this.quality = new Chart("Metrics", { format: (value) => (Math.abs(value) <= 1 ? percent(value, 0) : number(value)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
     this.noPlots = h("div", { class: "slot" });
-    this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.trials, this.noPlots, this.plots,
+    this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.health, this.trials, this.noPlots, this.plots,
       h("div", { class: "columns" }, card("Log", this.log), this.checkpoints = h("section", { class: "card" })), this.data, this.settings = h("section", { class: "card" }), this.lines());
     this.plots.hidden = true;
     this.draw();
@@ -90,6 +93,15 @@ class JobPage {
   soon() {
     if (this.waiting) return;
     this.waiting = setTimeout(() => { this.waiting = 0; if (!this.signal.aborted) this.draw(); }, 250);
+  }
+
+  // Says that no engine runs while the job is open: no version can be tried, but the training run does not need one.
+  reportHealth({ checks = {} }) {
+    const [database, engine] = [checks.database ?? "ok", checks.engine ?? "ok"].map((state) => state !== "ok");
+    const away = (database || engine) && !ENDED.includes(this.job.status);
+    if (!away && this.health.firstChild) announce("The service answers model requests again.");
+    replace(this.health, away ? h("div", { class: "notice warn", role: "status" }, h("strong", {}, database ? "The database does not respond" : "No engine is running"),
+      h("p", {}, database ? "This page continues when the database responds again." : "Model requests are answered when an engine has started again. Training does not need an engine, so this job continues.")) : null);
   }
 
   draw() {

@@ -1,21 +1,24 @@
 // The page of a version: metrics, calibration, origin, and code for calling it.
 
-import { get, post, response } from "../api.js";
-import { chosen, fileSelect } from "../datasets.js";
-import { h } from "../dom.js";
+import { get, response } from "../api.js";
+import { h, replace } from "../dom.js";
 import { architecture, compact, number, title } from "../format.js";
-import { action, card, code, empty, facts, field, header, later, link, stat, status, table, tag, toast, when } from "../parts.js";
+import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { versionLink } from "./jobs.js";
-import { calls } from "../version/calls.js";
+import { calls, reads } from "../version/calls.js";
+import { modelCard } from "../version/card.js";
+import { evaluator, heldOut } from "../version/evaluate.js";
 import { files } from "../version/files.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
+import { mistakes } from "../version/mistakes.js";
 import { reliability, threshold } from "../version/trust.js";
 
 const NARROW_LABELS = 5;  // the confusion matrices of more labels need the whole width
+const MISTAKES = 10;
 const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows", "of"]);
 
 export async function view({ parameters: [name, number_], signal }) {
@@ -24,19 +27,25 @@ export async function view({ parameters: [name, number_], signal }) {
   const file = (path) => (path in version.files ? response("GET", `${base}/files/${path}`, { signal }) : Promise.resolve(null));
   const calibration = file("calibration.json").then((reply) => reply?.json());
   const training = file("training.json").then((reply) => reply?.json());
-  const reports = get(`${base}/evaluations`, { signal }).then((page) => page.data);
-  const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
+  const about = file("README.md").then((reply) => reply?.text());
+  const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
+  const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
+  const own = Promise.all([job, training.catch(() => null)]).then((origin) => heldOut(...origin, signal));
+  const parts = new Evaluated(version, evaluations, own, signal);
   return [
     top(version),
     figures(version),
-    h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, confusionCard(version, reports, examples, signal), perLabelCard(version)),
-    examples,
+    h("div", { class: version.labels.length > NARROW_LABELS ? "stack" : "columns" }, parts.confusions, perLabelCard(version)),
+    parts.examples,
     calibrationPart(version, calibration),
-    evaluationCard(version, reports, signal),
+    parts.mistakes,
+    parts.list,
     card("Data", later(training, (value) => dataOf(version, value))),
-    h("div", { class: "columns" }, card("Settings", settings(version)), card("Lineage", later(training, (value) => lineage(version, value)))),
+    h("div", { class: "columns" }, card("Settings", later(training, (value) => settings(version, value))), card("Lineage", later(Promise.all([training, job]), (origin) => lineage(version, ...origin)))),
+    "README.md" in version.files ? card("Model card", later(about, modelCard)) : null,
     card("Files", files(version, base, signal)),
     snippets(calls(version), "Call this version from your program"),
+    snippets(reads(version), "Read and evaluate this version with curl, Python or the command line"),
   ];
 }
 
@@ -74,12 +83,49 @@ function spread(version, key, share) {
   return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
-function confusionCard(version, reports, examples, signal) {
-  const part = version.metrics?.[splitOf(version)];
-  if (!part?.confusion_matrix) return null;
-  return card("Confusions", later(reports, (list) => [
-    confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => evidence(examples, list, { truth, predicted }, signal)),
-    h("p", { class: "small muted" }, `Counts of the ${splitOf(version)} rows. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see its examples from the newest evaluation." : "Evaluate the version on a file below to open the examples of each cell.")]));
+// The parts of the page that depend on the version's evaluations, which the reader can start here.
+class Evaluated {
+  constructor(version, evaluations, own, signal) {
+    Object.assign(this, { version, own, signal });
+    this.examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
+    [this.confusions, this.mistakes, this.list] = ["div", "div", "div"].map((tag) => h(tag, { class: "slot" }));
+    this.filling = this.fill(evaluations);
+  }
+
+  async fill(evaluations) {
+    const list = await evaluations.catch(() => []);
+    if (this.signal.aborted) return;
+    this.evaluations = list;
+    replace(this.confusions, this.confusionCard(list));
+    replace(this.mistakes, this.mistakesCard(list));
+    replace(this.list, evaluationCard(this.version, list, this.controls()));
+  }
+
+  controls(then) {
+    return evaluator(this.version, this.own, this.signal, async (evaluation) => {
+      await this.fill(Promise.resolve([evaluation, ...this.evaluations]));
+      then?.();
+    });
+  }
+
+  open(truth, predicted) {
+    evidence(this.examples, this.evaluations, { truth, predicted }, this.signal, () => [h("h3", {}, `${truth} answered as ${predicted}`),
+      h("p", {}, "The service does not store the texts of held-out rows with a version. An evaluation on a file shows the examples of this cell in that file."),
+      this.controls(() => this.open(truth, predicted))]);
+  }
+
+  confusionCard(list) {
+    const part = this.version.metrics?.[splitOf(this.version)];
+    if (!part?.confusion_matrix) return null;
+    return card("Confusions", confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => this.open(truth, predicted)),
+      h("p", { class: "small muted" }, `Counts of the ${splitOf(this.version)} rows. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see its examples from the newest evaluation." : "Select a cell to evaluate the version and see examples."));
+  }
+
+  mistakesCard(list) {
+    const evaluation = list.find((e) => e.report?.mistakes);
+    if (!evaluation) return null;
+    return card("Worst mistakes", mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), ", which lists more."));
+  }
 }
 
 function perLabelCard(version) {
@@ -95,22 +141,14 @@ function calibrationPart(version, calibration) {
   });
 }
 
-function evaluationCard(version, reports, signal) {
-  const choice = h("div", { class: "slot" });
-  const start = (fileId) => async () => {
-    const made = await post("/v1/evaluations", { model: version.id, file: fileId() });
-    toast("The evaluation is queued");
-    location.hash = `#/evaluations/${made.id}`;
-  };
-  fileSelect(signal).then((control) => choice.append(control ? h("div", { class: "row" }, field("File", control), action("Evaluate", start(() => chosen(control))))
-    : h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it."))).catch(() => {});
+function evaluationCard(version, list, controls) {
   const columns = [
     { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
     { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
   ];
-  return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), choice,
-    later(reports, (list) => table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." })));
+  return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
+    table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
 }
 
 function resultOf(report) {
@@ -127,19 +165,24 @@ function dataOf(version, training) {
     h("div", { class: "columns" }, labelBars(report.labels), lengthBars(report.length_histogram)), remarks(report.remarks || [])];
 }
 
-function settings(version) {
-  const plain = Object.entries(version.config).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "");
+const scalars = (values) => Object.entries(values || {}).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
+  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : String(value)]);
+
+function settings(version, training) {
+  const requested = scalars(training?.spec?.training);
+  const chosen = scalars(training?.settled);
+  const group = (name, values) => (values.length ? h("details", { class: "more" }, h("summary", {}, name), facts(values)) : null);
   return [facts([["Parameters", number(version.parameters)], ["Labels", version.labels.length ? number(version.labels.length) : null], ["Created", when(version.created_at)], ["Owner", version.owner]]),
-    h("details", { class: "more" }, h("summary", {}, "Network"), facts(plain.map(([key, value]) => [title(key), typeof value === "number" ? number(value) : String(value)])))];
+    group("Network", scalars(version.config)), group("Training, as requested", requested), group("Training, as chosen before the first step", chosen)];
 }
 
-function lineage(version, training) {
-  return facts([
+const hash = (value) => (value ? h("span", { class: "hash" }, code(value), " ", button("Copy", () => copy(value), "small")) : null);
+
+function lineage(version, training, job) {
+  return [facts([
     ["Job", version.job_id ? link(version.job_id, `#/jobs/${version.job_id}`, { class: "mono small" }) : "imported"],
-    ["Fine-tuned from", training?.base ? code(String(training.base.reference || training.base.digest || "").slice(0, 40)) : null],
-    ["Data, SHA-256", training?.data?.training_file ? code(String(training.data.training_file).slice(0, 16) + "…") : null],
-    ["Digest", h("span", { title: version.digest }, code(`${version.digest.slice(0, 16)}…`))],
-    ["Seed", training?.seed === undefined ? null : String(training.seed)],
-  ]);
+    ["Fine-tuned from", training?.spec?.model === "base" && job ? versionLink(job.model) : null],
+    ["Training file", training?.spec?.training_file?.filename], ["Seed", training?.seed === undefined ? null : String(training.seed)],
+  ]), h("dl", { class: "facts wide" }, [["Training data, SHA-256", training?.data?.training_file], ["Validation data, SHA-256", training?.data?.validation_file], ["Digest of the version", version.digest]]
+    .filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, hash(String(value))))))];
 }
-

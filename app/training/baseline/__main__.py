@@ -1,8 +1,8 @@
 """Fits the baseline of a run: `python -m app.training.baseline RUN_DIR --work N --seed N --context-length N`.
 
 The trainer stops this program if the job is cancelled or exceeds `max_seconds`. The baseline is fitted by a separate
-program because scikit-learn's solvers cannot be interrupted. The program reads `prepared/` and writes `baseline/`.
-Imports no torch.
+program because scikit-learn's solvers cannot be interrupted. The program reads `prepared/` in the run directory and
+writes `baseline/` there. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m app.training.baseline", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--work", type=int, required=True, help="maximum amount of work, in microseconds of one core")
-    parser.add_argument("--seed", type=int, required=True, help="seed for sampling rows if there are too many")
-    parser.add_argument("--context-length", type=int, required=True, help="number of tokens that the network reads")
+    parser.add_argument("--seed", type=int, required=True, help="seed for sampling rows if not all are used")
+    parser.add_argument("--context-length", type=int, required=True, help="maximum number of tokens in an input")
     parser.add_argument("--watch-input", action="store_true", help="exit at the end of standard input")
     options = parser.parse_args()
     if options.watch_input:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    # Importing scikit-learn takes a second. The thread detects the end of the input during the import.
+    # These imports load scikit-learn, which takes a second. The thread already watches the input meanwhile.
     from threadpoolctl import threadpool_limits
 
     from app.training.baseline import store
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """Exit when standard input ends. It is a pipe that is closed when the trainer exits."""
+    """Exit when standard input ends: it is a pipe that is closed when the trainer exits."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

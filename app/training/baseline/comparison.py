@@ -24,11 +24,12 @@ OutputsAndTargets = tuple[NDArray[np.float64], NDArray[Any]]
 def compare(
     fitted: Fitted, task: str, architecture: str, metrics: Mapping[str, Any], outputs: Mapping[str, OutputsAndTargets]
 ) -> dict[str, Any] | None:
-    """Return the report on the baseline for `metrics.json`, with a comparison on the test rows or, if there are none,
-    on the validation rows.
+    """Return the report on the baseline for `metrics.json`, with a comparison on the test data or, if there is too
+    little, on the validation data.
 
-    `metrics` and `outputs` belong to the network and are keyed by held-out split; language models have no `outputs`.
-    Returns None if there is no baseline, or if all splits are too small for a comparison.
+    `metrics` and `outputs` are those of the network, keyed by held-out split; language models have no `outputs`.
+    Returns None if there is no baseline, if all splits are too small for a comparison, or if the network's main metric
+    is missing.
     """
     splits = fitted.report.get("splits", {})
     name = next((n for n in ("test", "validation") if n in splits and not too_few(splits[n].get("rows"))), None)
@@ -50,7 +51,7 @@ def compare(
 def _on_rows(
     task: str, predictions: Predictions, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> tuple[float, PairedTest]:
-    """Return the network's main metric on the rows that the baseline was measured on, and the paired test."""
+    """Return the network's main metric on the rows that the baseline was measured on, and a paired test."""
     rows_N = predictions.rows_N
     outputs_NC, targets_N, predicted_N = outputs_NC[rows_N], targets_N[rows_N], predictions.predicted_N
     if task == "regression":
@@ -64,7 +65,7 @@ def _on_rows(
 
 
 def main_figure(task: str, value: float | None) -> str:
-    """Return the value and the name of a task's main metric: `0.928 accuracy`."""
+    """Return a task's main metric with its name: `0.928 accuracy`, or `no accuracy` if the value is None."""
     return f"{'no' if value is None else format(value, '.3f')} {_NAMES[task]}"
 
 
@@ -74,7 +75,9 @@ def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
 
 
 def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """Return one sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`."""
+    """Return one sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`. If
+    the baseline is significantly better, the sentence says so.
+    """
     own = shown_figure(comparison["split"], task, {comparison["metric"]: comparison["network"]})
     name = _name(task, architecture, report)
     where = _where(name, report, comparison["split"])
@@ -87,7 +90,7 @@ def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison
 
 
 def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
-    """Return the baseline's name. If the network is `linear`, "a linear model" would be ambiguous."""
+    """Return the baseline's name. For a `linear` network, this is the method: "a linear model" would be ambiguous."""
     if report["model"] == "ngram":
         return "an n-gram model"
     if architecture != "linear":

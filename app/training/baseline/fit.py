@@ -20,9 +20,9 @@ from app.training.prepare.dataset import Dataset, Rows, Stream
 
 
 def fit(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
-    """Fit a baseline for the data: an n-gram model for generation, otherwise a linear model.
+    """Fit a baseline and measure it: an n-gram model for generation, otherwise a linear model.
 
-    `context_length` is the number of tokens that the network reads; longer completions are cut.
+    `context_length` is the maximum number of tokens that the network reads; longer completions are cut.
     """
     if dataset.facts.task == "generation":
         return _language(dataset, limits, context_length)
@@ -68,7 +68,8 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
         return symbols.of_completions(part, context_length, most)
 
     most = limits.characters(LONGEST)
-    text = read(dataset.train, most).symbols_T  # a token has at least one byte, so this many tokens suffice
+    # Most tokens have at least one character, so this many tokens usually suffice.
+    text = read(dataset.train, most).symbols_T
     model = NgramModel(text[-most:])
     splits = {}
     for name, part in dataset.parts.items():

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST = 8  # the maximum length of n-grams; shorter if the alphabet is large, so that an n-gram fits in 63 bits
-UNSEEN = 0x110000  # code points in Unicode: a character that is not in the training text may be any of them
+LONGEST = 8  # the maximum length of n-grams; a large alphabet reduces it, so that an n-gram fits in 63 bits
+UNSEEN = 0x110000  # the number of code points in Unicode: an unseen character may be any of them
 _BLOCK = 1 << 18
 
 
@@ -25,12 +25,12 @@ def order_for(alphabet: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """All n-grams of one length: sorted codes with discounted counts, and contexts with sums and weights."""
+    """The distinct n-grams of one length, as sorted codes, and their contexts: the n-grams without the last symbol."""
 
     grams: NDArray[np.int64]
     kept: NDArray[np.float64]  # counts minus discounts
     contexts: NDArray[np.int64]
-    totals: NDArray[np.float64]
+    totals: NDArray[np.float64]  # for each context, the sum of the counts of its n-grams
     backoff: NDArray[np.float64]  # the share of a context's probability that goes to the shorter n-gram
 
 

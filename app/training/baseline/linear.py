@@ -1,4 +1,5 @@
-"""Fits linear models: linear SVMs for texts, logistic regression for statistics, and ridge regression for regression.
+"""Fits linear models: ridge regression for regression tasks; otherwise, linear SVMs for texts, and logistic regression
+for numeric sequences.
 
 scikit-learn's solvers run on one thread with a fixed seed, so equal features give equal predictions.
 """
@@ -58,7 +59,7 @@ class Linear:
             self._model.fit(features, targets_N)
 
     def predict(self, features: Any) -> NDArray[Any]:
-        """Return the predicted classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
+        """Return, by task, classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
         if self._model is None:
             return np.full(features.shape[0], self._constant, dtype=np.int64)
         dtype = {"classification": np.int64, "multilabel": np.uint8}.get(self.task, np.float64)
@@ -69,7 +70,7 @@ class Linear:
 def figures(task: str, targets_N: NDArray[Any], predicted_N: NDArray[Any], scale: dict[str, float]) -> dict[str, Any]:
     """Return the metrics of predictions, under the same names as the metrics of a version.
 
-    `scale` is the standard deviation by which regression values were divided.
+    `scale["std"]` is the standard deviation by which regression values were divided.
     """
     metrics: dict[str, Any] = {"rows": len(targets_N)}
     if task == "regression":

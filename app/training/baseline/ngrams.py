@@ -23,8 +23,8 @@ _WORD = re.compile(r"\w\w+")
 _BLOCK = 100_000  # characters
 _MIX, _ADD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
-CountMatrix = Any  # a sparse matrix of texts by columns; scipy has no types
-Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # the text and the hash of each n-gram
+CountMatrix = Any  # a sparse matrix with one row per text; scipy has no type annotations
+Hashes = tuple[NDArray[np.int64], NDArray[np.uint64]]  # for each n-gram, the number of its text, and its hash
 
 
 class TextFeatures:
@@ -45,12 +45,12 @@ class TextFeatures:
 
 
 def _normal(texts: Sequence[str]) -> list[str]:
-    """Convert texts to lower case, and collapse runs of spaces."""
+    """Convert texts to lower case, and collapse runs of whitespace."""
     return [_SPACES.sub(" ", text.lower()) for text in texts]
 
 
 class _Group:
-    """Word n-grams or character n-grams. Within a group, the feature vector of each text has unit (L2) norm."""
+    """N-grams of words or of characters. Within a group, the feature vector of each text has unit (L2) norm."""
 
     def __init__(self, hashes: Callable[[Sequence[str]], Iterator[Hashes]], most: int) -> None:
         self._hashes, self._most = hashes, most
@@ -62,7 +62,7 @@ class _Group:
         counts = self._count(texts)
         rows_H = np.bincount(counts.indices, minlength=counts.shape[1])
         columns = np.flatnonzero(rows_H)
-        if len(columns) > self._most:  # keep the most frequent
+        if len(columns) > self._most:  # keep those that occur in the most texts
             columns = np.sort(np.argsort(-rows_H, kind="stable")[: self._most])
         self._columns = columns
         return self._weights.fit_transform(counts[:, columns])
@@ -73,7 +73,7 @@ class _Group:
     def _count(self, texts: Sequence[str]) -> CountMatrix:
         """Count the occurrences of each n-gram in each text.
 
-        The result has one row per text and one column per hash value.
+        The result has one row per text, and one column for each value of the first `BITS` bits of a hash.
         """
         blocks = [_counts(self._hashes(block), len(block)) for block in _blocks(texts)]
         return sparse.vstack(blocks).tocsr()

@@ -21,7 +21,8 @@ class PairedTest:
 def mcnemar(first_N: NDArray[np.bool_], second_N: NDArray[np.bool_]) -> PairedTest:
     """Apply the exact McNemar test (1947) to two models. Each argument marks the rows that a model predicts correctly.
 
-    The p-value follows from the binomial distribution of the rows that exactly one model predicts correctly.
+    The p-value is computed from the binomial distribution. It depends only on the rows that exactly one model predicts
+    correctly.
     """
     from scipy.special import bdtr
 

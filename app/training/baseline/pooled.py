@@ -1,4 +1,4 @@
-"""Features of numeric sequences: statistics over all steps, and the means of equal segments."""
+"""Features of numeric sequences: statistics over all steps, and the means of segments of equal length."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted baseline: its report, as JSON values, and its predictions for each held-out split.
+    """A fitted baseline: its report, as JSON values, and a linear model's predictions for each held-out split.
 
     If there is no baseline, the report contains only a `reason`.
     """

@@ -16,7 +16,7 @@ _BLOCK = 1 << 16  # tokens
 
 @dataclass(frozen=True, slots=True)
 class SymbolText:
-    """Symbols of a text. `measured_T` masks the symbols over which a network's loss is computed.
+    """Symbols of a text. `measured_T` is true for the symbols over which a network's loss is computed.
 
     A symbol is a code point or, for a token that is not text, such as an end token, ``-id - 1``.
     """
@@ -36,7 +36,7 @@ class Symbols:
         self._hidden = np.asarray(sorted(tokenizer.hidden_ids), dtype=np.int64)
 
     def of_stream(self, stream: Stream, most: int | None = None) -> SymbolText:
-        """Return the symbols of a stream. The context is read, but not measured. `most` limits the number of tokens."""
+        """Return the symbols of a stream or its last `most` tokens. The context of a whole stream is not measured."""
         ids_T = stream.ids_T[len(stream.ids_T) - most :] if most and most < len(stream.ids_T) else stream.ids_T
         context = self._symbols(ids_T[: stream.context]) if ids_T is stream.ids_T else np.zeros(0, dtype=np.int64)
         rest = self._symbols(ids_T[stream.context :] if ids_T is stream.ids_T else ids_T)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from app.tokenization.tokenizer import Tokenizer
 from app.training.prepare.dataset import Rows
 
-_BYTES_PER_TOKEN = 4  # an estimate for tokenizers without a table of bytes
+_BYTES_PER_TOKEN = 4  # an estimate for tokenizers without a byte table
 
 
 class Texts:
-    """Decodes ids with a tokenizer. Tokens that do not represent text, such as separators, become spaces."""
+    """Decodes ids with a tokenizer. With a byte table, tokens that do not represent text become spaces."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -34,7 +34,7 @@ class Texts:
         return [self.decode(rows.row(int(row)).tolist()) for row in chosen_N]
 
     def sizes(self, rows: Rows) -> NDArray[np.int64]:
-        """Return the size of each row's text in bytes."""
+        """Return the size of each row's text in bytes, estimated if the tokenizer has no byte table."""
         if self._pieces is None:
             return rows.lengths_N * _BYTES_PER_TOKEN
         lengths_V = np.asarray([len(piece) for piece in self._pieces], dtype=np.int64)

@@ -15,12 +15,12 @@ WORK = 30_000_000
 PER_SECOND = 100_000  # units of work per second of `max_seconds`; the work takes about a tenth of that time
 MOST_LABELS = 1000
 MOST_WEIGHTS = 25_000_000  # columns times labels; limits memory
-MOST_BYTES = 5_000_000  # size of the texts for fitting a linear model; limits memory
-HELD_OUT_BYTES = 4_000_000  # size of the texts of each split for measuring a baseline
-HELD_OUT_CHARACTERS = 2_000_000  # the part of a held-out text that is used to measure an n-gram model
+MOST_BYTES = 5_000_000  # maximum size of the texts that a linear model is fitted to; limits memory
+HELD_OUT_BYTES = 4_000_000  # maximum size of the texts of one held-out split that a linear model is measured on
+HELD_OUT_CHARACTERS = 2_000_000  # maximum length of the start of a held-out text that an n-gram model is measured on
 _FEWEST_CHARACTERS = 10_000
 _START_SECONDS = 3.0  # the time to start the program
-TEXT_CHARACTERS = 5_000_000  # the part of a text whose n-grams are counted; limits memory
+TEXT_CHARACTERS = 5_000_000  # maximum length of the end of a training text whose n-grams are counted; limits memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return how many characters are used to count n-grams, given the number of n-gram lengths."""
+        """Return the maximum number of characters whose n-grams, of `orders` different lengths, are counted."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:
-        """Estimate the time to fit a linear model to texts of these sizes on one core, in seconds."""
+        """Estimate the time to fit and measure a linear model on one core, in seconds, from the sizes of the texts."""
         fitted = min(train_bytes, MOST_BYTES, int(self.work / (2 + labels / 4)))
         return _START_SECONDS + (fitted * (2 + labels / 4) + 2 * min(held_out_bytes, 2 * HELD_OUT_BYTES)) / 1e6
 
@@ -64,5 +64,5 @@ class BaselineLimits:
 
 
 def derive_limits(seed: int, max_seconds: float | None) -> BaselineLimits:
-    """Return the limits for a request; `max_seconds` is its time limit for training."""
+    """Return the limits for the baseline of a run. `max_seconds` is the time limit of the run, if any."""
     return BaselineLimits(WORK if max_seconds is None else min(WORK, int(max_seconds * PER_SECOND)), seed)

@@ -20,9 +20,10 @@ from app.training.loop.crossfit import fold_numbers
 from app.training.loop.evaluate import measure
 from app.training.prepare.dataset import Facts
 
-FEWEST = 20  # held-out rows; docs/log.md contains the measurements
+FEWEST = 20  # the minimum number of held-out rows; docs/log.md contains the measurements
 FOLDS = 5
-BIASED_LABELS, BIASED_ROWS = 100, 20  # a bias per label requires at most this many labels with this many rows each
+# In classification, a bias per label requires at most BIASED_LABELS labels with at least BIASED_ROWS rows each.
+BIASED_LABELS, BIASED_ROWS = 100, 20
 REPORTED = (0.9, 0.95)  # the coverages whose set sizes are reported
 Logits = NDArray[np.float64]
 Fit = Callable[[Tensor, Tensor], Affine]
@@ -43,8 +44,8 @@ class CalibrationRows:
 def calibrate(facts: Facts, rows: CalibrationRows, *, weighted: bool = False) -> Calibration:
     """Fit a calibration, and measure it.
 
-    All measurements use outputs that were calibrated by a fit to other rows. If `weighted` is true, the labels had
-    different weights in training, and no bias is fitted, because it would undo these weights.
+    When calibrated probabilities are measured, each row is calibrated by a fit to other rows. If `weighted` is true,
+    the labels had different weights in training, and no bias is fitted, because it would undo these weights.
     """
     if facts.task == "regression":
         values_N = conformal.nonconformity("regression", *in_units(facts, rows.outputs_NC, rows.targets))
@@ -95,14 +96,17 @@ def probabilities(task: str, logits_NC: Logits) -> Logits:
 
 
 def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple[Logits, Logits]:
-    """Convert outputs and targets for regression to the units of the data."""
+    """Convert the outputs and the targets of a regression to the units of the data."""
     scale = facts.target or {"mean": 0.0, "std": 1.0}
     values_NC: Logits = outputs_NC * scale["std"] + scale["mean"]
     return values_NC, targets_N.astype(np.float64) * scale["std"] + scale["mean"]
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return the calibration errors on the calibration rows, where each row is calibrated by a fit to other rows."""
+    """Return the expected calibration errors, with and without calibration, on the rows of the calibration itself.
+
+    To measure the calibrated probabilities, each row is calibrated by a fit to other rows. Returns {} for regression.
+    """
     if calibration.before is None or calibration.after is None:
         return {}
     return {"ece": calibration.after.ece, "ece_uncalibrated": calibration.before.ece}
@@ -111,8 +115,9 @@ def own_evidence(calibration: Calibration) -> dict[str, Any]:
 def evidence(facts: Facts, calibration: Calibration, outputs_NC: Logits, targets: NDArray[Any]) -> dict[str, Any]:
     """Measure a calibration on rows that it was not fitted to.
 
-    `ece` is the expected calibration error; `sets_90` and `intervals_90` describe prediction sets or intervals with a
-    coverage of 90 %.
+    `ece` and `ece_uncalibrated` are the expected calibration errors with and without calibration. `sets_90` (for
+    regression, `intervals_90`) describes the prediction sets or intervals with a coverage of 90 %, and `sets_95` (or
+    `intervals_95`) those with a coverage of 95 %.
     """
     figures: dict[str, Any] = {}
     if facts.task == "regression":
@@ -142,7 +147,7 @@ def _candidates(task: str, targets: NDArray[Any], weighted: bool) -> list[Fit]:
 
 
 def _platt_of(rich_C: Tensor) -> Fit:
-    """Return a fit that applies Platt scaling to the labels in the mask. The other labels share one scale."""
+    """Return a fit that applies Platt scaling to the labels in the mask `rich_C`. The other labels share one scale."""
 
     def fit_each(logits_NC: Tensor, targets_NC: Tensor) -> Affine:
         shared, own = fit.fit_scale(logits_NC, targets_NC), fit.fit_labels(logits_NC, targets_NC)
@@ -156,7 +161,7 @@ def _choose(facts: Facts, candidates: list[Fit], logits_NC: Tensor, targets: Ten
     """Return the best candidate and the logits that it calibrated. Each row is calibrated by a fit to the other folds.
 
     A more complex candidate must lower the loss by more than one standard error. A bias can also change predicted
-    labels, so it must not lower macro-F1, the metric for choosing the checkpoint.
+    labels, so a candidate must not lower macro-F1 either.
     """
     best, calibrated_NC = candidates[0], _out_of_fold(candidates[0], logits_NC, targets)
     for candidate in candidates[1:]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.checkpoint.calibration import SCORES, Calibration, ConformalScores
 
-LABEL_ROWS = 50  # each label has its own quantiles if it has at least this many rows
+LABEL_ROWS = 50  # labels have their own quantiles if each of them has at least this many rows
 LABEL_SCORES = 20_000  # the maximum number of scores that are kept for all labels together
 
 
@@ -29,7 +29,7 @@ def nonconformity(task: str, outputs_NC: NDArray[np.float64], targets: NDArray[A
 
 
 def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores:
-    """Keep at most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
+    """Return at most `most` of the scores, in ascending order, with the ranks that `ConformalScores` describes."""
     ordered_N, count = np.sort(values_N), len(values_N)
     kept = min(count, most)
     ranks = -(-(np.arange(1, kept + 1) * count) // kept)
@@ -37,7 +37,7 @@ def scores(values_N: NDArray[np.float64], most: int = SCORES) -> ConformalScores
 
 
 def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], labels: int) -> list[ConformalScores]:
-    """Return the scores of each label's rows, or an empty list if a label has too few rows."""
+    """Return the scores of each label's rows, or [] if a label has too few rows, or if there are too many labels."""
     if labels < 2 or np.bincount(targets_N, minlength=labels).min() < LABEL_ROWS:
         return []
     most = min(SCORES, LABEL_SCORES // labels)
@@ -47,10 +47,9 @@ def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], la
 def set_figures(
     calibration: Calibration, task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any], coverage: float
 ) -> dict[str, float] | None:
-    """Return the share of rows whose set or interval contains the true value, and the mean size of the sets or
-    intervals.
+    """Return the share of rows whose prediction set or interval contains the true labels or value, and the mean size.
 
-    Returns None if there are too few scores.
+    Returns None if the calibration has too few scores for this coverage.
     """
     quantiles = calibration.quantiles(coverage, outputs_NC.shape[1])
     if quantiles is None:

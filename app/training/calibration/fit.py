@@ -3,9 +3,9 @@
 For one label per row: temperature scaling (Guo et al., 2017, section 4), where `scale` is 1 / temperature, and
 optionally a bias per label. For any number of labels per row: Platt scaling of each label (Platt, 1999).
 
-The penalties act like a few additional rows with the network's own probabilities. The penalties also reduce the effect
-of chance in a fit to few rows, and keep the scale finite if all predictions are correct. All problems are convex, and
-are solved with Newton's method in float64, so that equal logits give equal results.
+The penalties act like a few additional rows with the network's own probabilities: they reduce the effect of chance in a
+fit to few rows, and keep the scale finite if all predictions are correct. Each problem is convex, and is solved with
+Newton's method in float64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SCALE_PRECISION, BIAS_PRECISION = 8.0, 1.0  # the priors are Gaussian, with mean 1 for a scale and 0 for a bias
+SCALE_PRECISION, BIAS_PRECISION = 8.0, 1.0  # the Gaussian priors have mean 1 for a scale, 0 for a bias
 LEAST, MOST = 0.02, 50.0  # the range of the scale
 _STEPS, _HALVINGS, _TOLERANCE = 50, 30, 1e-9
 
@@ -36,7 +36,7 @@ class Affine:
 
 
 def fit_classes(logits_NC: Tensor, targets_N: Tensor, *, biased: bool) -> Affine:
-    """Fit one scale for all labels and, if `biased` is true, a bias per label. One label per row.
+    """Fit one scale for all labels and, if `biased` is true, a bias per label, to rows with one label each.
 
     Args:
         logits_NC: float64.
@@ -84,7 +84,7 @@ class _Classes:
         return scaled_NC + theta_P[1:] if self._biased else scaled_NC
 
     def value(self, theta_P: Tensor) -> Tensor:
-        """Return the penalised loss, summed over the rows."""
+        """Return the loss, summed over the rows, plus the penalty."""
         scaled_NC = self._scaled(theta_P)
         loss = scaled_NC.logsumexp(1).sum() - scaled_NC.gather(1, self._targets_N1).sum()
         return loss + _penalty(theta_P)
@@ -106,7 +106,7 @@ class _Classes:
 
 
 class _Labels:
-    """The penalised negative log-likelihood of each label, with parameters (scale, bias) for each. Shape (C, P)."""
+    """The penalised negative log-likelihood of each label. The parameters (C, P) are each label's scale and bias."""
 
     def __init__(self, logits_NC: Tensor, targets_NC: Tensor, *, biased: bool) -> None:
         self._logits_NC, self._targets_NC, self._biased = logits_NC, targets_NC, biased
@@ -116,7 +116,7 @@ class _Labels:
         return scaled_NC + theta_CP[:, 1] if self._biased else scaled_NC
 
     def value(self, theta_CP: Tensor) -> Tensor:
-        """Return the penalised loss of each label (C,), summed over the rows. The labels are independent."""
+        """Return the loss of each label (C,), summed over the rows, plus its penalty. The labels are independent."""
         scaled_NC = self._scaled(theta_CP)
         losses_NC = torch.nn.functional.softplus(scaled_NC) - self._targets_NC * scaled_NC
         return losses_NC.sum(0) + _penalty(theta_CP)
@@ -165,7 +165,7 @@ def _minimise(value: FitObjective, derivatives: Derivatives, theta: Tensor) -> T
         if bool((decrease.abs() <= _TOLERANCE * (1.0 + now.abs())).all()):
             break
         moved, lower = _improve(value, theta, step, now)
-        if bool((lower == now).all()):  # the scale is at the end of its range
+        if bool((lower == now).all()):  # no step lowers the value, for example at the end of the scale's range
             break
         theta, now = moved, lower
     return theta

@@ -13,13 +13,16 @@ from app.training.loop.loop import Training
 
 
 def held_out_rows(training: Training, validation: OutputsAndTargets) -> CalibrationRows | None:
-    """Return rows that were used neither for training nor for choosing the checkpoint, or None if there are none.
+    """Return validation rows, with outputs that these rows did not influence, or None if there are none.
 
     `validation` contains the outputs of the final weights for all validation rows. There are three cases:
 
-    - If the evaluations used all validation rows, the outputs that `CrossFit` has kept are used.
-    - If the evaluations used only a sample of the validation rows, the other rows are returned.
+    - If the evaluations used all validation rows to choose the checkpoint, or to fit the weights of an n-gram branch,
+      returns the outputs that `CrossFit` has kept.
+    - If the evaluations used only a sample of the validation rows, returns the other rows.
     - If the weights of the last step are used, no row was used to choose them, and all rows are returned.
+
+    At most `most_rows` rows are returned, evenly spaced.
     """
     settled, crossfit, (outputs_NC, targets) = training.settled, training.crossfit, validation
     if crossfit.enabled:

@@ -30,14 +30,14 @@ def reliability(scores_N: NDArray[np.float64], right_N: NDArray[np.bool_], bins:
 
 
 def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probabilities of each row, which sum to 1."""
+    """Convert the logits of each row to probabilities, which sum to 1."""
     raised_NC = np.exp(logits_NC - logits_NC.max(1, keepdims=True))
     probs_NC: NDArray[np.float64] = raised_NC / raised_NC.sum(1, keepdims=True)
     return probs_NC
 
 
 def sigmoid(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the probability of each logit, independently of the other logits."""
+    """Convert each logit to a probability, independently of the other logits."""
     return np.exp(-np.logaddexp(0.0, -logits_NC))
 
 

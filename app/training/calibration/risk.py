@@ -1,4 +1,4 @@
-"""The risk-coverage table: for each threshold, the share of answered rows and the number of errors among them."""
+"""The risk-coverage table: for each threshold, the share of rows that are answered, and the error rate among them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def risk_levels(
     """Return the levels from the strictest threshold to the most lenient one, which answers all rows.
 
     The thresholds depend only on the scores, and are chosen at evenly spaced shares of answered rows. The bounds are
-    those of Clopper and Pearson (1934). `Calibration.level` tests the levels in this order, so the guarantee holds for
-    the level that it chooses.
+    those of Clopper and Pearson (1934). `Calibration.level` tests the levels in this order, so its guarantee holds for
+    the level that it returns.
     """
     order_N = np.argsort(-scores_N, kind="stable")
     ordered_N, wrong_N = scores_N[order_N], np.cumsum(~right_N[order_N])
@@ -37,10 +37,12 @@ def risk_levels(
 
 
 def upper_bound(errors: int, rows: int, alpha: float) -> float:
-    """Return the upper Clopper-Pearson bound on an error rate. The result is below the true rate with a probability of
-    at most `alpha`.
+    """Return the upper Clopper-Pearson bound on an error rate.
 
-    At this rate, the probability of at most `errors` errors in `rows` rows is `alpha`. The rate is found by bisection.
+    The bound is below the true rate with a probability of at most `alpha`.
+
+    If the true rate were equal to the bound, the probability of at most `errors` errors in `rows` rows would be
+    `alpha`. The bound is found by bisection.
     """
     if errors >= rows:
         return 1.0

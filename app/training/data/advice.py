@@ -1,4 +1,4 @@
-"""Advice for tables without a recognised text column."""
+"""Advice for tables in which no text column is recognised, or in which the text column is mostly empty."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from app.training.data.guesses import Sample, joined
 from app.training.data.usual_names import TARGETS
 
 SERIES_ADVICE = (
-    "write each step of a series as a row of its own, with columns for the series, the time and the features "
-    "(columns.series, columns.time), or write each row as JSON with its steps as a list in `features`; the page "
+    "write each step of a series as a row of its own, with columns for the series (columns.series), the time "
+    "(columns.time) and the features, or write each row as JSON with its steps as a list in `features`; the page "
     "docs/numeric.md shows how to convert a table with one series per row"
 )
-_FEWEST_NUMBERS = 2  # columns of numbers in a table that may contain series
-_EXPORT = {"data", "annotations"}  # the columns of a task in Label Studio's complete export
+_FEWEST_NUMBERS = 2  # a table with at least this many columns of numbers may contain series
+_EXPORT = {"data", "annotations"}  # keys of each record in Label Studio's complete export
 
 
 def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
-    """Return the last part of an error message about a table without a text column: how to name the column.
+    """Return the end of an error message about a table without a text column: what to change in the request or file.
 
-    Lists columns that look like texts and labels. Mentions that the header may be missing if the first line may be a
-    row.
+    Names a column that looks like texts and one that looks like labels, if there are any. If the first line may be a
+    row, says that the header may be missing.
     """
     sample = Sample(source, present, present)
     if set(present) >= _EXPORT:
@@ -81,7 +81,10 @@ def find_label_columns(source: Source, present: list[str], others: Sequence[str]
 
 
 def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> str:
-    """Return the last part of a warning that most rows have no text in `column`, or nothing if no other column does."""
+    """Return the end of a warning that `column` is mostly empty: advice to use one of the `others`.
+
+    Returns "" if none of them has texts in most rows.
+    """
     texts = Sample(source, others, (column, *others)).full_texts()
     if not texts:
         return ""

@@ -111,7 +111,7 @@ def to_mark(value: Any) -> bool:
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
     is_other = value is None or isinstance(value, (bool, bytes, list, dict))
-    try:  # float() also reads the 1_000 of Python's source code
+    try:  # float() also accepts underscores between digits, as in 1_000
         number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)
     except (TypeError, ValueError):
         number = None
@@ -189,7 +189,7 @@ def _scalar(value: Any, expectation: str) -> str:
 def parse_json(text: str, expectation: str) -> Any:
     """Parse a string as JSON, the format of lists in CSV cells.
 
-    The CellError for a malformed string begins with the `expectation`.
+    If the string is malformed, raises CellError. Its message begins with `expectation`.
     """
     try:
         return json.loads(text)

@@ -16,7 +16,7 @@ from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
 
-_ROLES = {  # roles in ShareGPT's format and similar ones -> the role that they mean
+_ROLES = {  # maps the roles in ShareGPT's format, and in similar formats, to OpenAI's roles
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
     "model": "assistant",
 }  # fmt: skip
@@ -32,8 +32,8 @@ class _Message:
 
     role: str
     text: str | None
-    learned: bool = True  # whether an answer is learned
-    renamed: bool = False  # whether the file has another word for the role
+    learned: bool = True  # if the message is an answer: whether the loss is computed over it
+    renamed: bool = False  # whether the file has another word for the role, such as human
     calls: bool = False  # whether the message calls tools
     notes: list[str] = field(default_factory=list)  # how the message is used, if it is not left out
 
@@ -45,7 +45,8 @@ class _Message:
 def read_turns(layout: Layout, record: Record) -> ChatTurns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over all of the assistant's answers with a weight other than 0. Without any, `turns` is empty.
+    The loss is computed over the assistant's answers, except those with weight 0. If no answer is learned, or if a
+    message has a part that is not text, returns no turns, and a note that gives the reason.
     """
     return read(layout, record, "messages", _to_turns)
 

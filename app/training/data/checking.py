@@ -63,7 +63,7 @@ def check_files(
 ) -> DataReport:
     """Read and check all rows of the files, as a training run does.
 
-    `check` is called for each row and may raise an exception.
+    `check` is called for each row of a table, and may raise an exception to stop the reading.
 
     Raises OSError for a file that cannot be opened. Writes nothing to disk and does not keep the rows in memory.
     """
@@ -109,7 +109,7 @@ def check_validation(
 ) -> BadData | None:
     """Read and check all rows of a validation file without reading its training file.
 
-    Returns the error that makes the file unusable, or None.
+    Returns the error if the file cannot be used, otherwise None.
     """
     return _check_alone(path, task, columns, "validation_file", skip_bad_rows=skip_bad_rows, encoding=encoding)
 
@@ -123,7 +123,10 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> BadData | None:
-    """Return the error for a file without training rows, or None. `param` is the file's field in the request."""
+    """Return the error if an evaluation or validation file cannot be used, otherwise None.
+
+    `param` is the file's field in the request.
+    """
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

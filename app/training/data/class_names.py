@@ -15,7 +15,7 @@ ClassNames = Mapping[str, tuple[str, ...]]  # maps each column to its class name
 def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> ClassNames:
     """Return the class names of the columns that contain class numbers or lists of class numbers.
 
-    `metadata` is the metadata of the schema; its key "huggingface" describes the features. A malformed description is
+    `metadata` is the metadata of the schema; its entry "huggingface" describes the columns. A malformed description is
     ignored.
     """
     try:
@@ -28,7 +28,8 @@ def class_names(metadata: Mapping[bytes, bytes], columns: Collection[str]) -> Cl
 def apply_names(source: Source, record: Record, classes: ClassNames) -> Record:
     """Replace the class numbers of a record with class names.
 
-    The number -1 stands for an unknown class and becomes null.
+    The number -1 stands for an unknown class and becomes None. If any other number has no name, returns a faulty
+    record.
     """
     for column, names in classes.items():
         value = record.values.get(column)

@@ -1,4 +1,4 @@
-"""Collects the data that the first pass stores about each row."""
+"""Collects what the first pass over the data files stores about each row."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Collector:
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
     width: int = 0  # the number of features of a step
-    empty: int = 0
-    left_out: int = 0  # the number of rows that are left out for another reason than that they are empty
+    empty: int = 0  # the number of rows that are left out because they are empty
+    left_out: int = 0  # the number of rows that are left out for any other reason
     notes: dict[tuple[str, str], _Noted] = field(default_factory=dict)  # (file, note) -> the rows
 
     @property
@@ -87,9 +87,9 @@ class Collector:
         return len(self.splits) + self.empty + self.left_out
 
     def add(self, layout: Layout, example: Example, split: int) -> None:
-        """Add a row; `split` is the code of its split.
+        """Add a row; `split` is the code of its split. A row that is not usable is only counted.
 
-        Raises BadData if its steps do not have the same number of features as those of earlier rows.
+        Raises BadData if the row's steps do not have the same number of features as those of earlier rows.
         """
         for note in example.notes:
             self._add_note(layout, example.where, note)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 _MOST = 200  # a column with more distinct values than this does not contain labels
 _REPEATED = 2  # in a column of labels, each label occurs at least this often on average
 _FEWEST_ROWS = 4
-_LONGEST = 60  # characters of a label
-_MOST_LINES, _MOST_INNER = 0.8, 0.9  # the share of lines that must be like rows: of all, and of those in the middle
+_LONGEST = 60  # the maximum number of characters of a label
+_MOST_LINES, _MOST_INNER = 0.8, 0.9  # the shares that `_nearly_all` requires: of all lines, and of the inner lines
 
 
 class ColumnValues:
@@ -37,7 +37,7 @@ class ColumnValues:
                 self._numbers[index] = _is_number(cell)
 
     def are_rows(self, lines: Sequence[Sequence[str]]) -> bool:
-        """Whether the lines of a quoted cell are probably rows of the table; each line is split at the delimiter.
+        """Whether the lines of a record, each split at the delimiter, are probably rows of the table.
 
         Nearly all lines, or nearly all lines between the first and the last, must fit the columns: a column of labels
         must already contain the cell's value, and a column of numbers requires a number. If there is no such column,
@@ -49,7 +49,10 @@ class ColumnValues:
         return _nearly_all([self._fits(cells) for cells in lines])
 
     def _fits(self, cells: Sequence[str]) -> bool:
-        """Whether the cells are a row. If there are too many, one column of free text contains the delimiter."""
+        """Whether the cells fit the columns.
+
+        Additional cells are accepted if they can be parts of a free text that contains the delimiter.
+        """
         width = len(self._labels)
         more = len(cells) - width
         if more < 0:
@@ -61,7 +64,7 @@ class ColumnValues:
         )
 
     def _is_telling(self, index: int) -> bool:
-        """Whether the column contains numbers or labels, so that a cell may differ in kind from its values."""
+        """Whether the column is known to contain numbers or labels, so that cells with other values do not fit."""
         return self._rows >= _FEWEST_ROWS and (self._numbers[index] or self._has_labels(index))
 
     def _has_labels(self, index: int) -> bool:
@@ -72,13 +75,13 @@ class ColumnValues:
         if not self._is_telling(index):
             return True
         bare, labels = cell.strip(' "\r\n'), self._labels[index]
-        if self._numbers[index]:  # also labels such as 0 and 1
+        if self._numbers[index]:  # including columns of labels such as 0 and 1
             return _is_number(bare) and (bool(bare) or labels is None or "" in labels)
         return labels is not None and bare.casefold() in labels
 
 
 def _nearly_all(fits: Sequence[bool]) -> bool:
-    """Whether most of the lines are like rows, or most of those between the first and the last."""
+    """Whether nearly all lines fit the columns, or nearly all of several lines between the first and the last."""
     inner = fits[1:-1]
     return sum(fits) >= _MOST_LINES * len(fits) or (len(inner) > 1 and sum(inner) >= _MOST_INNER * len(inner))
 

@@ -56,7 +56,7 @@ _LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """Return the converted value for `key`. Raises BadData, with the place of the value, if it cannot be converted."""
+    """Return the value in the column for `key`, after `convert`. Raises BadData if it cannot be converted."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:
@@ -69,7 +69,7 @@ def read_text(layout: Layout, record: Record, key: str) -> str:
 
 
 def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
-    """Return the notes on a record's split and on the text in its columns for `keys`."""
+    """Return the notes on the texts in a record's columns for `keys`, on its labels and on its split."""
     notes: list[str] = []
     for key in keys:
         value = record.values.get(layout.names[key])
@@ -146,9 +146,9 @@ def _typed(elements: list[Any]) -> tuple[str, ...]:
 
 
 def _to_open_target(value: Any) -> Target:
-    """Return the target for a request that does not name a task.
+    """Return the target in a cell, for a request that does not name a task.
 
-    If the target is a list of labels, the task may become multilabel.
+    If the cell is a list of labels, the task may become multilabel.
     """
     elements = to_label_list(value)
     is_text = isinstance(value, str)
@@ -183,10 +183,10 @@ def read_split(layout: Layout, record: Record) -> int:
 
 @contextmanager
 def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
-    """Context manager that converts an unexpected error to BadData, which states the record's place.
+    """Context manager that converts an unexpected error, probably caused by the data, to BadData.
 
-    A record must not crash the trainer, because a crashed attempt is retried. The exception makes the job fail with an
-    error message about the data.
+    A record must not crash the trainer, because a crashed attempt is retried. BadData, in contrast, is reported to the
+    user as a fault of the record, with its place.
     """
     try:
         yield

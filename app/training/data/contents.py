@@ -9,7 +9,7 @@ from typing import Any
 from app.training.data.fasttext import PREFIX
 from app.training.data.usual_names import INPUTS, TARGETS
 
-_SAMPLE = 200  # lines
+_SAMPLE = 200  # the number of lines that are examined
 _DELIMITER = re.compile(r"[,;\t|]")
 _KEYS = {"text", "label", "value", "prompt", "features", "series"}  # column names that identify a table
 _ARRAY = re.compile(r"\[\s*[\[{]")

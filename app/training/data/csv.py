@@ -24,8 +24,9 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips empty lines, and headers between the rows.
 
-    A record with a malformed quote or the wrong number of cells is invalid. A record with a line end of another kind is
-    several records, if all of them have as many cells as the header, and otherwise invalid.
+    A record with a malformed quote or the wrong number of cells is faulty. A record with a different kind of line end
+    than the rest of the file is split at these line ends if each part has as many cells as the header; otherwise, it is
+    faulty.
 
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
@@ -91,7 +92,8 @@ class _Table:
     def next(self) -> list[str] | BadData | None:
         """Return the cells of the next record, or None at the end of the file. Sets `start` to the record's first line.
 
-        If a malformed quote affects only one line, the error is returned; otherwise, it is raised.
+        If the record is malformed, but the following records can be read, the error is returned; otherwise, it is
+        raised.
         """
         if self._split:
             return self._split.pop(0)
@@ -110,9 +112,9 @@ class _Table:
             raise malformed from None
 
     def _split_record(self) -> list[str]:
-        """Read each line end in the current record as the end of a row. Returns the cells of the first row.
+        """Split the current record into rows at its line ends. Returns the first row; `next` returns the others.
 
-        Returns an empty list unless each row has as many cells as the header.
+        Returns an empty list, and splits nothing, unless each row has as many cells as the header.
         """
         try:
             rows = split_record("".join(self._record), self._delimiters)
@@ -133,7 +135,7 @@ class _Table:
 
     @property
     def header_place(self) -> str:
-        """The place of the header: `line 1`."""
+        """The place of the header, such as 'line 1'."""
         return f"line {self._delimiters.first_line}"
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
@@ -143,12 +145,12 @@ class _Table:
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 
     def remark(self) -> None:
-        """Add remarks about line ends of another kind, and about values in columns without a name."""
+        """Add remarks about records that were split at a different kind of line end, and about unnamed columns."""
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"
-            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others with {ends[1]}; "
-            message += f"{ends[0]} is read as a line end there, because each part has as many cells as the header"
+            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others with {ends[1]}; {ends[0]} "
+            message += "is also read as a line end, because each resulting row has as many cells as the header"
             self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
@@ -204,8 +206,8 @@ def _wrong_quote(text: str, delimiter: str) -> tuple[int, int, bool]:
     """Find the first cell with a malformed quote. Returns its index, its offset, and whether its quote is closed.
 
     Cells are counted from 0, and the offset is a position in the string. If no quote is malformed, returns the index of
-    the last cell and the length of the string. csv.Error does not state the position of the error, so this function is
-    needed.
+    the last cell and the length of the string. This function is needed because csv.Error does not state the position of
+    the error.
     """
     cell = at = 0
     while at < len(text):

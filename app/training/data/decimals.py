@@ -26,7 +26,7 @@ class DecimalCommas:
     pointed: int = 0  # the number of other cells with a point, such as 2.5
 
     def convert(self, cell: str, where: str) -> str:
-        """Replace the comma with a decimal point if the cell is a number with a decimal comma."""
+        """Return the cell, with a decimal point and without thousands separators if it has a decimal comma."""
         if "," in cell and _COMMA.fullmatch(cell):
             self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
             return _with_point(cell)

@@ -32,7 +32,7 @@ class Delimiters:
     backslash: bool = False
 
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
-        """Yield the cells of each record in these lines. Raises csv.Error for malformed quotes."""
+        """Yield the cells of each record in `lines_`. Raises csv.Error for malformed quotes."""
         csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
         return csv.reader(
@@ -52,7 +52,7 @@ class Delimiters:
 
 
 def is_stray_line_end(error: csv.Error) -> bool:
-    """Whether a record cannot be read because it contains a line end of another kind than the file."""
+    """Whether a record cannot be read because it contains a different kind of line end than the rest of the file."""
     return "new-line character" in str(error)
 
 

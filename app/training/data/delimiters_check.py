@@ -1,4 +1,4 @@
-"""Reads a whole table with one set of delimiters, and counts the rows that do not conform to it."""
+"""Reads a whole table according to given rules (`Delimiters`), and counts the rows that do not conform to them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _BLANKS_AND_QUOTE = re.compile(' +"')
 
 
 class _Suspect(NamedTuple):
-    """A record that spans several lines, most of which may be rows.
+    """A record that spans several lines, at least half of which may be separate rows.
 
-    `cells` contains the cells of the first lines, or is None if all lines are certainly rows. In a comma-separated
-    table, the lines of a text with commas often have as many cells as a row.
+    `line` is the number of its first line. `cells` contains the cells of its first lines, or is None if all lines are
+    certainly rows. If the delimiter is a comma or a semicolon, this is never certain, because lines of text with commas
+    often have as many cells as a row.
     """
 
     line: int
@@ -35,19 +36,19 @@ class _Suspect(NamedTuple):
 
 @dataclass(slots=True)
 class DelimitersCheck:
-    """Statistics from reading a table with one set of delimiters."""
+    """Statistics from reading a table according to given rules."""
 
-    failed: bool = False  # the quoting is malformed
+    failed: bool = False  # whether a quote is malformed or a record is too long
     rows: int = 0
     wrong: int = 0  # the number of records with more or fewer cells than the header
     joined: int = 0  # the number of lines in records that span several lines
     alone: int = 0  # the number of joined lines that would be rows by themselves
     suspects: list[_Suspect] = field(default_factory=list)
-    values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # from the records of one line
-    full: bool = False  # no more suspects are kept
+    values: ColumnValues = field(default_factory=lambda: ColumnValues(0))  # the values of records of one line
+    full: bool = False  # whether new suspects are no longer kept
     blanks: int = 0  # the number of cells that begin with spaces and a quote
-    first_joined: int = 0  # the line of the first joined record
-    first_blanks: int = 0
+    first_joined: int = 0  # the first line of the first record that spans several lines
+    first_blanks: int = 0  # the last line of the first record with such a cell
     empty_columns: set[int] = field(default_factory=set)  # columns that are empty in at least one row without quotes
 
     @property
@@ -55,11 +56,14 @@ class DelimitersCheck:
         return not self.failed and not self.wrong
 
     def sure_suspects(self) -> list[tuple[int, int]]:
-        """Return the first line and the number of lines of each suspect whose lines fit the values of the columns."""
+        """Return the first line and the number of lines of each suspect whose lines are certainly or probably rows."""
         return [(line, lines) for line, lines, cells in self.suspects if cells is None or self.values.are_rows(cells)]
 
     def add_suspect(self, suspect: _Suspect) -> None:
-        """Keep the suspect. If there are too many, those that do not fit the columns so far are dropped first."""
+        """Keep the suspect. If there are too many suspects, first drops those that do not fit the columns so far.
+
+        If more than half are left, no new suspects are kept.
+        """
         if len(self.suspects) >= _SUSPECTS and not self.full:
             self.suspects = [kept for kept in self.suspects if kept.cells is None or self.values.are_rows(kept.cells)]
             self.full = len(self.suspects) > _SUSPECTS // 2
@@ -68,7 +72,7 @@ class DelimitersCheck:
 
 
 def check_delimiters(source: Source, delimiters: Delimiters) -> DelimitersCheck:
-    """Read the whole table with the given delimiters. Sets `failed` in the result if there are malformed quotes."""
+    """Read the table according to `delimiters`, and return the statistics. Reading ends if the check fails."""
     check = DelimitersCheck()
     record: list[str] = []
     size, last = 0, delimiters.first_line - 1
@@ -95,10 +99,10 @@ def check_delimiters(source: Source, delimiters: Delimiters) -> DelimitersCheck:
 def _rows(
     delimiters: Delimiters, lines: Iterator[str], record: list[str], check: DelimitersCheck
 ) -> Iterator[list[str]]:
-    """Yield the cells of each row. Ends at malformed quotes, with which the check has failed.
+    """Yield the cells of each row. At malformed quotes or a record that is too long, sets `check.failed` and ends.
 
-    `record` contains the lines of the current record. A record with a line end of another kind says nothing about the
-    delimiters, so only its first row is yielded, and only if it is the header.
+    `record` contains the lines of the current record. A record with line ends of several kinds says nothing about the
+    delimiters, so it is skipped, except that its first row is yielded if it is the header.
     """
     reader = delimiters.reader(lines)
     while True:
@@ -127,7 +131,7 @@ def _split(record: list[str], delimiters: Delimiters) -> list[list[str]]:
 
 
 def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: list[str], width: int, last: int) -> None:
-    """Update the check with one record, whose last line is line `last`."""
+    """Update the check with one record, which ends at line `last`."""
     check.rows += 1
     if check.rows > 1 and len(record) == 1:  # the first record is the header
         check.values.add(cells)
@@ -147,7 +151,7 @@ def _judge(check: DelimitersCheck, delimiter: str, cells: list[str], record: lis
 
 
 def _judge_joined(check: DelimitersCheck, delimiter: str, record: list[str], width: int, first: int) -> None:
-    """Update the check with a record of several lines, the first of which is line `first`."""
+    """Update the check with a record of several lines, which begins at line `first`."""
     rows = sum(_is_row(line, delimiter, width, check.empty_columns) for line in record)
     check.joined, check.alone = check.joined + len(record), check.alone + rows
     check.first_joined = check.first_joined or first
@@ -179,11 +183,11 @@ def _cells(record: list[str], delimiter: str, width: int) -> list[list[str]]:
 
 
 def _may_be_rows(lines: list[str], delimiter: str, width: int) -> bool:
-    """Whether at least half of the lines have enough delimiters for a row."""
+    """Whether there are several lines, and at least half of them have enough delimiters for a row."""
     return len(lines) > 1 and 2 * sum(line.count(delimiter) >= width - 1 for line in lines) >= len(lines)
 
 
 def _is_row(line: str, delimiter: str, width: int, empty_columns: set[int]) -> bool:
-    """Whether a line would be a valid row on its own, with text in every column except the `empty_columns`."""
+    """Whether a line would be a valid row on its own. Only the cells in `empty_columns` may be empty."""
     cells = line.split(delimiter)
     return len(cells) == width > 1 and all(cell.strip() or index in empty_columns for index, cell in enumerate(cells))

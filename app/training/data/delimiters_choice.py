@@ -1,8 +1,10 @@
 """Determines the rules of a delimited table: its delimiter, the line of its header, and the meaning of its quotes.
 
-The rules are inferred from the data. By default, a table is read according to the usual CSV rules. Other rules are
-used in two cases. In the first case, the usual rules fail, but the others read all or nearly all rows. In the
-second case, cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
+A table is read according to the usual CSV rules, except in these cases:
+
+- The usual rules do not fit all rows, but other rules fit all or nearly all of them.
+- There are spaces before quotes, and rules that allow spaces around quoted cells fit all rows.
+- Cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def _without_quoting(source: Source, delimiters: Delimiters, usual: DelimitersCh
 
 
 def _fits(usual: DelimitersCheck, plain: DelimitersCheck) -> bool:
-    """Whether all rows have as many cells as the header.
+    """Whether all rows have as many cells as the header if quotes are plain characters.
 
     If the usual rules find malformed quotes, a few rows may have a different number of cells.
     """
@@ -75,8 +77,8 @@ def _fits(usual: DelimitersCheck, plain: DelimitersCheck) -> bool:
 
 
 def _mended(source: Source, delimiters: Delimiters, usual: DelimitersCheck) -> Delimiters:
-    """Return rules that also allow spaces around quoted cells or escaped quotes, if needed; otherwise
-    `delimiters`.
+    """Return rules that also allow spaces around quoted cells, or quotes escaped with a backslash, if the table needs
+    them; otherwise `delimiters`. Adds a remark about the choice.
     """
     if usual.blanks or not usual.is_clean:
         loose = replace(delimiters, blanks=True)

@@ -33,7 +33,7 @@ BINARY_FORMATS = {
 }
 
 
-_NOUNS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON", "fasttext": "fastText's lines", "text": "plain text"}
+_NOUNS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON", "fasttext": "lines in fastText format", "text": "plain text"}
 
 
 def detect(
@@ -48,8 +48,8 @@ def detect(
     The format is `declared` if given; otherwise it is inferred from the file name and, if that is not enough, from the
     content. If the content is clearly in another format, that format is used, and a remark reports this change.
     `encoding` is the declared encoding of a text file. Raises BadData for an empty file, an unknown format, content
-    that does not match the format, and text in an unknown encoding. Records with single bytes that cannot be decoded
-    are faulty.
+    that does not match the format, and text in an unknown encoding. If only some bytes cannot be decoded, the records
+    that contain them are faulty instead.
     """
     with path.open("rb") as file:
         is_gzip = file.read(4).startswith(_GZIP)
@@ -91,7 +91,7 @@ def _text(source: Source, encoding: str | None) -> Source:
     try:
         source = settle_encoding(source, encoding, is_tolerant=True)
     except BadData:
-        if named in BINARY_FORMATS and _has_control_characters(source):  # a damaged file; its encoding is no matter
+        if named in BINARY_FORMATS and _has_control_characters(source):  # a damaged binary file, not a text file
             raise _misnamed(source) from None
         raise
     with unpacking(source), source.open_text() as file:

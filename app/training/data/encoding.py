@@ -45,7 +45,7 @@ class _Plausibility:
     words: dict[str, None] = field(default_factory=dict)  # examples of words with non-ASCII characters
 
     def add(self, block: bytes) -> None:
-        """Count the bytes of one block."""
+        """Add one block to the statistics."""
         self.sequences += len(_UTF8_SEQUENCE.findall(block))
         self.stray += len(_HIGH.findall(_UTF8_SEQUENCE.sub(b"", block)))
         self.letters += len(_LETTER.findall(block))
@@ -65,20 +65,21 @@ class _Plausibility:
 
     @property
     def is_cp1252(self) -> bool:
-        """Whether cp1252 is plausible. Western European text has few non-ASCII characters.
+        """Whether cp1252 is plausible.
 
-        Of those between lower-case letters, almost all are letters or word punctuation.
+        Western European text has few non-ASCII characters, and almost all non-ASCII characters between lower-case
+        letters are themselves lower-case letters or word punctuation.
         """
         few = self.stray <= 0.3 * (self.stray + self.letters)
         return few and len(self.odd) <= 0.05 * self.in_word
 
 
 def settle_encoding(source: Source, declared: str | None = None, *, is_tolerant: bool = False) -> Source:
-    """Determine the encoding of a file. Reads the whole file at least once.
+    """Determine the encoding of a file, and return the source with this encoding. Reads the whole file at least once.
 
-    Raises BadData, with the place of the first undecodable byte, if the encoding does not fit or none is plausible. If
-    `is_tolerant` is true and only some bytes do not fit, returns a source that is `undecodable`; the error is in its
-    `settled["undecodable"]`.
+    Raises BadData if no encoding is plausible, or if a byte cannot be decoded. If `is_tolerant` is true, bytes that
+    cannot be decoded do not raise an error: `undecodable` of the returned source gives the reason, and the error for
+    the first of them is in `settled["undecodable"]`.
     """
     with unpacking(source), source.open() as file:
         start = file.read(_SAMPLE)

@@ -28,8 +28,9 @@ class Turn:
 class Target:
     """The target of a row: its labels, or its value for regression.
 
-    `listed` is true if the cell is a list of labels. If `listed` is false, a label may consist of several joined
-    labels. `typed` contains the labels that are not written as text, but as numbers, dates or true/false.
+    `listed` is true if the labels come from a list, or from columns of zeros and ones. If `listed` is false, the label
+    may consist of several labels, joined by a delimiter. `typed` contains the labels that are not written as text, but
+    as numbers, dates or true/false.
     """
 
     labels: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Record]:
     """Yield one record per line that is not blank. Several labels become a list; a missing label is None.
 
-    Labels within or after the text are part of the text, and are reported.
+    Labels within or after the text are part of the text; a remark reports them.
     """
     count, first = 0, ""
     for number, line in lines(source):

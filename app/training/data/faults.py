@@ -30,16 +30,16 @@ def raise_first(error: BadData) -> None:
 
 
 def ignore(error: BadData) -> None:
-    """Ignore the fault, so that the row is left out. An earlier pass over the file has already accepted the fault."""
+    """Do nothing, so that the faulty row is left out. Used in later passes: the first pass has counted the faults."""
 
 
 class BadRows(BadData):
     """Several rows cannot be used.
 
-    `faults` lists the first faults, and `counts` the number of rows for each kind of fault. If `skippable` is true, the
-    faulty rows can be left out. If `skippable` is false, the file cannot be read after the last fault. `fraction` is
-    the smallest value of `skip_bad_rows` that leaves them out. `unread` is the place after which nothing can be read,
-    or empty. `basis` states in parentheses what the fraction counts, or is empty if it counts rows.
+    `faults` lists the first faults, and `counts` the number of rows for each kind of fault. `fraction` is the smallest
+    value of `skip_bad_rows` that leaves the faulty rows out. `skippable` is false if no value does: the file cannot be
+    read after the last fault, or nearly all rows are faulty. `unread` is the place after which nothing can be read, or
+    "" if there is none. `basis` states in parentheses what the fraction counts, or is "" if it counts rows.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class BadRows(BadData):
 
     @property
     def remedy(self) -> str:
-        """What to change in the file: its rows or, if all first faults are in one column, this column."""
+        """Advice to fix the faulty rows or, if all listed faults are in one named column, this column."""
         return _remedy(self.faults)
 
     @property
@@ -96,7 +96,7 @@ class Faults:
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)  # of the first rows with each kind of fault
+    places: dict[str, list[str]] = field(default_factory=dict)  # maps kinds of faults to their first places
 
     def add(self, error: BadData) -> None:
         """Record a row's fault. Call this at most once per row."""
@@ -121,7 +121,7 @@ class Faults:
         return "; ".join(parts)
 
     def check(self, total: int, skip_bad_rows: float) -> None:
-        """Raise the error for all faults if they exceed the share `skip_bad_rows` of the `total` rows."""
+        """Raise one error for all faults if more than the share `skip_bad_rows` of the `total` rows is faulty."""
         if self.rows > skip_bad_rows * total:
             raise self.failure(total)
 
@@ -145,12 +145,12 @@ class Faults:
         return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last, basis)
 
     def _basis(self, total: int) -> str:
-        """Return what the share of faulty rows counts, or an empty string if it counts rows."""
+        """Return what the share of faulty rows counts, in parentheses, or "" if it counts rows."""
         series = f"each of the {total - self.rows:,} usable series"
         return f" (this share counts each of these rows, and {series}, as one)" if self.of_series else ""
 
     def _single(self, first: BadData, total: int, skippable: bool) -> BadData:
-        """Return the error of the only faulty row, which says how to leave it out, or that later rows are not read."""
+        """Return the error of the only faulty row, with advice on leaving it out, or with a note on unchecked rows."""
         fraction = smallest_fraction(1, total)
         if not skippable:
             advice = "The rest of the file cannot be read, so later rows are not checked"
@@ -163,7 +163,7 @@ class Faults:
 
 
 def smallest_fraction(rows: int, total: int) -> float:
-    """Return `rows / total` rounded up to two digits, so that at most this fraction of all rows is faulty."""
+    """Return the smallest share with two significant digits that is at least `rows / total`."""
     digits = max(2, 1 - math.floor(math.log10(rows / total)))
     scale: int = 10**digits
     number = -(-rows * scale // total)

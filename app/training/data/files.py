@@ -140,7 +140,8 @@ def _texts(value: Any) -> Iterator[str]:
 def lines(source: Source) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the text of each line.
 
-    Keeps line endings, and removes byte order marks and end marks.
+    Keeps line endings, and removes byte order marks and the end mark (Ctrl-Z). Raises BadData for a line that is too
+    long.
     """
     return enumerate(_without_end_mark(source, _raw_lines(source)), 1)
 
@@ -156,9 +157,9 @@ def _raw_lines(source: Source) -> Iterator[str]:
 
 
 def characters(source: Source) -> Iterator[str]:
-    """Yield the text in blocks of arbitrary length, without byte order marks or end-of-file marks.
+    """Yield the text in blocks of arbitrary length, without byte order marks and the end mark (Ctrl-Z).
 
-    CR line ends become "\\n".
+    If the lines of the file end with CR, each CR becomes "\\n".
     """
     for block in _without_end_mark(source, _raw_blocks(source)):
         yield block.replace("\r", "\n") if source.line_end == "\r" else block
@@ -203,12 +204,13 @@ def first_columns(names: Iterable[str]) -> dict[str, int]:
 def check_repeated(source: Source, names: Iterable[str], selection: Selection, where: str = "") -> None:
     """Raise BadData if a column that is needed appears more than once.
 
-    If the records are to contain the other columns too, a remark reports those of which only the first is read.
+    If the records are to contain the ignored columns too, a remark reports each repeated column, of which only the
+    first is kept.
     """
     for name, count in Counter(filter(None, names)).items():
         message = f"the column {name!r} appears {count} times; "
         if count > 1 and name not in selection.ignored:
-            raise source.fault(f"{message}rename the others", *[where] * bool(where))
+            raise source.fault(f"{message}rename all but one", *[where] * bool(where))
         if count > 1 and selection.whole:
             source.remark(f"repeated_column {name}", f"{message}only the first is kept", where, count, "warn")
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from app.training.data.files import Source
 
 _FEW = 1000  # a column loses digits if its type has fewer values than this between the column's minimum and maximum
-_STEPS = 2  # a change between adjacent numbers is inexact if it is at most this many times the spacing of the type
+_STEPS = 2  # a change between successive numbers is inexact if it is at most this many times the spacing of the type
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _SHARE = 0.1  # a column loses digits if more than this share of its changes are inexact
 
 
 @dataclass(slots=True)
 class _Digits:
-    """The range of a feature's numbers, and how many of the changes between adjacent numbers are inexact."""
+    """The range of a feature's numbers, and how many of the changes between successive numbers are inexact."""
 
     type: np.dtype[Any]
     low: float = np.inf
@@ -30,7 +30,7 @@ class _Digits:
     is_whole: bool = True
 
     def add(self, numbers_S: NDArray[Any]) -> None:
-        """Count the numbers of S steps."""
+        """Add the numbers of S steps to the statistics."""
         numbers_S = numbers_S[np.isfinite(numbers_S)]
         if not len(numbers_S):
             return
@@ -48,7 +48,7 @@ class _Digits:
 
     @property
     def spacing(self) -> float:
-        """The difference between the largest number and the one before it in the type."""
+        """The difference between the largest absolute value and the next smaller number of the same type."""
         return float(_spacing(np.array([self.largest], self.type))[0])
 
     @property
@@ -63,14 +63,17 @@ class _Digits:
 
 @dataclass(slots=True)
 class FloatColumns:
-    """The columns with numbers of a Parquet file that have a narrow type, and those with lists of such numbers."""
+    """The columns of a Parquet file that contain float32 or float16 numbers, or lists of such numbers.
+
+    Columns of single numbers are examined only if they are in `numbers`, the columns that are read as numbers.
+    """
 
     source: Source
     numbers: frozenset[str]
     _features: dict[tuple[str, int], _Digits] = field(default_factory=dict)
 
     def add(self, batch: Any, ignored: frozenset[str]) -> None:
-        """Count the numbers in a batch of rows, except in `ignored` columns."""
+        """Add the numbers in a batch of rows to the statistics, except those in `ignored` columns."""
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             is_used = name in self.numbers if pa.types.is_floating(column.type) else name not in ignored
             numbers_SF = _numbers(column) if is_used else None
@@ -90,7 +93,7 @@ class FloatColumns:
 
 
 def _spacing(numbers_S: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the difference between each positive number and the one before it in its type."""
+    """Return the difference between each positive number and the next smaller number of the same type."""
     before_S: NDArray[Any] = np.nextafter(numbers_S, np.zeros_like(numbers_S))
     return numbers_S.astype(np.float64) - before_S.astype(np.float64)
 
@@ -98,8 +101,8 @@ def _spacing(numbers_S: NDArray[Any]) -> NDArray[np.float64]:
 def _numbers(column: Any) -> NDArray[Any] | None:
     """Return the numbers of a column as steps (S, F), or None if they are not float32 or float16.
 
-    The column contains numbers, lists of numbers (one per step), or lists of steps. Steps that differ in length or
-    contain nulls are errors of their rows, so columns with such steps are returned with one feature.
+    The column contains numbers, lists of numbers (one per step), or lists of steps. If its steps differ in length, F is
+    1; the rows with such steps are reported as faulty elsewhere.
     """
     width, depth = 1, 0
     while any(is_list(column.type) for is_list in _LISTS):

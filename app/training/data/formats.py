@@ -13,7 +13,7 @@ from app.training.data.files import Record, Selection, Source
 class FormatReader:
     """Reads files in one format.
 
-    `header` returns the column names, and `records` the values of the selected columns.
+    `header` returns the column names. `records` yields the records, with the values of the selected columns.
     """
 
     header: Callable[[Source], list[str]]

@@ -1,4 +1,4 @@
-"""Guesses the label columns of a table from names and contents, if no column is named "label"."""
+"""Guesses the label columns of a table from their names and contents, if no column is named "label"."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_la
 from app.training.data.usual_names import SUGGESTED_LABELS, USUAL_LABELS, quoted
 from app.training.failures import BadData
 
-_SAMPLE = 4000  # records, drawn from all records that are read
-_MOST_READ = 1_000_000  # records
+_SAMPLE = 4000  # the number of records that are drawn from all records that are read
+_MOST_READ = 1_000_000  # the maximum number of records that are read
 _SEED = 0  # the guess determines the task, so all attempts at a job must draw the same records
 # A label column has at least `_FEWEST_ROWS` rows, and on average, each label occurs at least `_REPEATED` times. There
 # are at most `_MOST_LABELS` labels or, if they have at most `_LABEL_WORDS` words each, one per `_OFTEN` rows.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
-_LISTED = 100  # columns in a message
+_LISTED = 100  # the maximum number of columns that a message lists
 _WORDS = 2  # a column of texts has at least this many words per value on average
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?!\d)")  # the beginning of a date or of a time stamp
 _FULL = 0.9  # a full column has a value in at least this share of the rows
@@ -31,8 +31,8 @@ _MOST_NUMBERS = 20  # with more distinct whole numbers than this, a column may c
 class Sample:
     """The values of some columns in a sample of a table's records.
 
-    The sample is drawn from the whole table, or from the beginning of a table with very many records, because the
-    records may be sorted. If only the first `first` records are needed, no others are read.
+    The sample is drawn at random from the first `first` records, by default from a million, because the records may be
+    sorted.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Sample:
     def by_likelihood(self, names: Iterable[str]) -> list[str]:
         """Sort the names of columns so that the column that most likely contains the labels comes first.
 
-        Columns with a usual name come first, and columns of numbers or dates last. Of the others, those with lists, and
-        then those with few distinct values, come first.
+        Columns with a usual name come first, and columns of numbers or dates last. Otherwise, columns with lists come
+        before columns without, and columns with fewer distinct values before columns with more.
         """
         return sorted(names, key=self._unlikelihood)
 
@@ -85,7 +85,7 @@ class Sample:
         return name.strip().lower() not in SUGGESTED_LABELS, measured, alone, len(distinct)
 
     def scored(self) -> list[str]:
-        """Return the columns with objects of numbers between 0 and 1, unless all numbers are 0 or 1."""
+        """Return the columns that contain objects of numbers between 0 and 1, except those with only 0 and 1."""
         objects = (name for name, values in self._values.items() if values and all(map(is_scored_cell, values)))
         return [name for name in objects if not all(map(is_one_hot_cell, self._values[name]))]
 
@@ -99,7 +99,7 @@ class Sample:
         return sorted(lengths, key=lambda name: -lengths[name])
 
     def full_texts(self) -> list[str]:
-        """Return those columns of texts, in the same order, that have a text in most rows."""
+        """Return the columns in `texts` that have a text in at least 90 % of the records, longest texts first."""
         return [name for name in self.texts() if len(self._values[name]) >= _FULL * self._records]
 
     def nested(self) -> list[str]:
@@ -134,7 +134,8 @@ class Sample:
 def _draw(records: Iterable[Record], size: int) -> list[Record]:
     """Draw `size` records at random, each with the same probability (reservoir sampling; Waterman's Algorithm R).
 
-    Reading ends at the first record that cannot be read: the first pass over all rows reports this error.
+    If the file cannot be read to its end, draws from the records before the error. The first pass over all rows reports
+    the error.
     """
     drawn: list[Record] = []
     random = Random(_SEED)
@@ -154,7 +155,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
     for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task and
-    some columns only look like labels. Without this check, the run would train a language model and ignore these
+    some columns may contain labels, but not certainly: otherwise, the run would train a language model and ignore these
     columns.
     """
     sample = Sample(source, columns, present)

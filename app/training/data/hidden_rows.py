@@ -1,4 +1,4 @@
-"""Finds the hidden rows of an Excel sheet, such as those that a filter hides, which are read like other rows."""
+"""Finds the rows of an Excel sheet that are hidden, for example by a filter. Hidden rows are read like all others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HIDDEN = re.compile(rb'\bhidden="(?:1|true)"')
 def hidden_rows(workbook: IO[bytes], sheet: Any) -> frozenset[int]:
     """Return the numbers of the rows, from 1, that Excel does not show.
 
-    `sheet` is a sheet of the open workbook, in read-only mode. Reads the whole sheet. Raises the errors of `zipfile`
-    and `zlib` if it is damaged.
+    `sheet` is a sheet of `workbook` that openpyxl has opened in read-only mode. Reads the whole sheet. If the workbook
+    is damaged, raises the errors of `zipfile` and `zlib`.
     """
     with zipfile.ZipFile(workbook) as archive, archive.open(sheet._worksheet_path.lstrip("/")) as content:
         return frozenset(_hidden(content))

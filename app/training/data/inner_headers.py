@@ -30,9 +30,9 @@ class _Headers:
 class InnerHeaders:
     """The headers between the rows of a table with the columns `names`.
 
-    A header with the same columns is left out, regardless of case; so is the header of another file, if it has only
-    usual names, one of which is in the same column. After a header that names the columns in another order, each row is
-    faulty.
+    A row that repeats the header, regardless of case, is left out. So is the header of another file, if it consists of
+    usual names and at least one name is in the same column as in `names`. After a header with the same names in another
+    order, each row is faulty, up to the next header that is left out.
     """
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
@@ -43,16 +43,20 @@ class InnerHeaders:
         self._turned = _Headers()  # the last header, if it names the columns in another order
 
     def instead_of(self, cells: Sequence[str], where: str) -> tuple[Record, ...] | None:
-        """Return the records to read instead of this row, or None if the row is to be read.
+        """Return the records to read instead of this row, or None if the row itself is to be read.
 
-        There are none instead of a header that is left out, and a faulty one instead of a row that cannot be used.
+        Returns no records for a header that is left out, and a faulty record for a row whose columns are in another
+        order.
         """
         if self._may_be_header(cells) and self._is_left_out(list(map(_bare, cells)), where):
             return ()
         return (Record(where, {}, self._fault(where)),) if self._turned.count else None
 
     def _may_be_header(self, cells: Sequence[str]) -> bool:
-        """Whether the row may be a header. In a table with one column, a name may also be a value."""
+        """Whether the row may be a header: its first cell is a usual name, or a name in the first header.
+
+        Always False for a row with a single cell, because the cell may also be a value.
+        """
         return len(cells) > 1 and len(cells[0]) <= _LONGEST and _bare(cells[0]).casefold() in self._usual
 
     def _is_left_out(self, cells: Sequence[str], where: str) -> bool:
@@ -80,14 +84,14 @@ class InnerHeaders:
         return sorted(lower) == sorted(self._lower)
 
     def _is_other(self, lower: Sequence[str]) -> bool:
-        """Whether the row has only usual names, one of them of an input, and shares a name with the header."""
+        """Whether the row has only usual names, at least one of an input, and at least one where the header has it."""
         return self._is_usual(lower) and any(name == other for name, other in zip(lower, self._lower, strict=True))
 
     def _is_usual(self, lower: Sequence[str]) -> bool:
         return len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
 
     def _has_moved(self, lower: Sequence[str]) -> bool:
-        """Whether the row has a name of the header in another column."""
+        """Whether the row has a name of the header, but in another column than the header."""
         return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:
@@ -99,7 +103,7 @@ class InnerHeaders:
         return self._source.fault(f"the row {verb} {order}, {advice}", where)
 
     def remark(self) -> None:
-        """Add remarks about the headers that are left out."""
+        """Add remarks about the headers that are left out, and about rows that look like headers but are read."""
         if self._repeated.count:
             self._remark_repeated(self._repeated)
         if self._other.count:
@@ -125,7 +129,7 @@ class InnerHeaders:
         message += (
             f"({headers.names} instead of {quoted(self._names)}), but the rows after it are read with the columns "
         )
-        message += "of the first header; if files were joined, put the columns into the same order before"
+        message += "of the first header; if files were joined, put the columns into the same order before joining them"
         self._source.remark("moved_header", message, headers.first, headers.count, "warn")
 
 

@@ -34,7 +34,7 @@ def open_files(
     task: str | None,
     check: Callable[[], None] = lambda: None,
 ) -> DataFiles | TextFiles:
-    """Return the files with their layouts. `check` is called for each row when the rows are read later.
+    """Return the files with their layouts. `check` will be called for each row that is read from the `DataFiles`.
 
     Raises BadData if the files do not match each other or the request.
     """
@@ -80,7 +80,7 @@ def _refuse_table_options(source: Source, columns: Columns, task: str | None) ->
 def _validation_layout(source: Source, columns: Columns, training: Layout) -> Layout:
     if source.format == "text":
         raise source.fault("is plain text, but the training file is a table")
-    # Labels are read from the same columns as in the training file.
+    # Labels are read from the columns that have the same names as in the training file.
     label = ",".join(training.one_hot) or (training.names.get("label") if training.task in LABELLED else None)
     columns = columns if label is None else msgspec.structs.replace(columns, label=label)
     layout = replace(find_layout(source, columns, training.task), task_inferred=training.task_inferred)

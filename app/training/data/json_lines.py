@@ -49,8 +49,8 @@ def header(source: Source) -> list[str]:
 def records(source: Source, selection: Selection) -> Iterator[Record]:
     """Yield every record. Skips blank lines. A malformed line becomes a record whose fault states the line and column.
 
-    A file that is not JSON Lines can be read past malformed JSON only if each record begins a line, in the same column.
-    Otherwise, raises BadData.
+    In a file that is not JSON Lines, the records after malformed JSON can be read only if each record begins a line, in
+    the same column as the malformed one. Otherwise, raises BadData.
     """
     kind = source.settled.get("json")
     if kind is None:
@@ -107,7 +107,7 @@ def _kind_of_arrays(source: Source) -> str:
 
 
 def _row(line: str, kind: type[list[Any] | dict[str, Any]] = list) -> Any:
-    """Return the array (or the object, for this `kind`) in a line, or an empty list if the line is something else."""
+    """Return the array (with `kind=dict`, the object) that a line contains, or [] if it contains something else."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -116,7 +116,7 @@ def _row(line: str, kind: type[list[Any] | dict[str, Any]] = list) -> Any:
 
 
 def _first(source: Source) -> Any:
-    """Return the first JSON value (of an array, its first element), or None if the text is empty or malformed."""
+    """Return the file's first JSON value (of an array, its first element), or None if it is absent or malformed."""
     try:
         value = next(objects(source), (1, None))[1]
     except BadData:
@@ -152,7 +152,7 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _other_keys(source: Source) -> str:
-    """Return the ending of the remark about a table whose rows are under a single key: the table's other keys, or "".
+    """Return the end of the remark about a table whose rows are under a single key: its other keys, or "" if none.
 
     Raises BadData if the table is in the "split" form of pandas and lists a column twice.
     """
@@ -168,7 +168,7 @@ def _other_keys(source: Source) -> str:
 def _refuse_repeated(source: Source, names: list[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
-            raise source.fault(f"the column {name!r} appears {count} times; rename the others")
+            raise source.fault(f"the column {name!r} appears {count} times; rename all but one")
 
 
 def _arrays(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:

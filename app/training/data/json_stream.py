@@ -36,7 +36,7 @@ class JsonStream:
         self._pass(_SPACE)
 
     def enter_array(self) -> bool:
-        """Enter the array that begins here. Returns False if no array begins here."""
+        """Enter the array that begins at the current position. Returns False if there is none."""
         if not self._text.startswith("[", self._at):
             return False
         self._in_array = True
@@ -45,14 +45,14 @@ class JsonStream:
         return True
 
     def at_end(self) -> bool:
-        """Whether no value follows, because the array ends here (or the text, if the values are not in an array)."""
+        """Whether the array (or the text, if the values are not in an array) ends at the current position."""
         return self._at >= len(self._text) or (self._in_array and self._text[self._at] == "]")
 
     def next(self) -> Any:
-        """Return the next value. Raises BadData, which names the place, if the value is malformed.
+        """Return the next value, or its fault if it is malformed but can be passed over. Otherwise, raises BadData.
 
-        A malformed value that begins a line is passed over, up to the next line that begins with an object in the same
-        column, and its fault is returned.
+        A malformed value can be passed over if it begins a line and either is the last value, or is followed by a line
+        on which an object begins in the same column. This object is then the next value.
         """
         characters = _READ
         while True:
@@ -70,7 +70,7 @@ class JsonStream:
             return value
 
     def _pass_over(self, fault: BadData) -> BadData:
-        """Move to the next value, and return the fault of this one. Raises the fault if the next value is uncertain."""
+        """Move past a malformed value, and return its fault. Raises the fault if the end of the value is uncertain."""
         start = re.compile(rf"\n[ \t]{{{self.column - 1}}}(?=\{{)")
         while (match := start.search(self._text, self._at)) is None and self._more(_READ):
             pass
@@ -89,7 +89,7 @@ class JsonStream:
         return self._source.fault(f"{fault.reason}; {lines} not read", *fault.where)
 
     def check_end(self) -> None:
-        """Raise BadData unless the array ends here and is followed only by white space."""
+        """Raise BadData unless the array ends at the current position and is followed only by white space."""
         place = f"line {self.line}", f"column {self.column}"
         if not self._text.startswith("]", self._at):
             raise self._source.fault("the array is not closed with ]; is the file complete?", *place)

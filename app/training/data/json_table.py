@@ -9,9 +9,9 @@ from typing import Any
 def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
     """Return the rows of the table that an object represents, or None if the object is a single record.
 
-    These forms are recognised: columns as lists of equal length; columns as objects that map row keys to values; row
-    objects under their row keys, the "index" form of pandas' `to_json`; its "split" form, with the keys "columns" and
-    "data"; and a list of row objects under a single key, such as "data".
+    The following forms are recognised: columns as lists of equal length; columns as objects that map row keys to
+    values; row objects under their row keys (the "index" form of pandas' `to_json`); the keys "columns" and "data" (the
+    "split" form of `to_json`); and a list of row objects under a single key, such as "data".
     """
     values = list(table.values())
     if isinstance(table.get("columns"), list) and isinstance(table.get("data"), list):
@@ -27,7 +27,10 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 
 def rows_key(table: dict[str, Any]) -> str | None:
-    """Return the only key whose value is a list, if this list consists of row objects, or None otherwise."""
+    """Return the only key whose value is a list, if it is a list of row objects, or None otherwise.
+
+    The key "messages" does not count, because its list is a conversation.
+    """
     lists = [key for key, value in table.items() if isinstance(value, list) and key != "messages"]
     if len(lists) == 1 and (rows := table[lists[0]]) and all(isinstance(row, dict) for row in rows):
         return lists[0]
@@ -43,9 +46,10 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 
 
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
-    """Whether the table's keys are row keys, and each value maps column names to cells.
+    """Whether the table's keys are row keys, and each value maps column names to cells. `first` is the first value.
 
-    Row keys are numbers, unless the data frame had another index.
+    Keys that are all numbers are row keys. If neither the outer nor the inner keys are, the inner keys are column names
+    if "text" is one of them and not an outer key.
     """
     if all(map(str.isdecimal, first)):
         return False

@@ -22,7 +22,7 @@ def explain(text: str, error: ValueError | RecursionError) -> tuple[int, str]:
 
 
 def _too_deep_column(text: str) -> int:
-    """Return the column of the first bracket that is nested deeper than a sensible record would be."""
+    """Return the column of the first bracket that is nested deeper than `_MAX_DEPTH`, or 1 if there is none."""
     depth = 0
     for match in _STRINGS_AND_BRACKETS.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)

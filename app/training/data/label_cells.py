@@ -1,4 +1,4 @@
-"""Removes blanks around labels, and reports label cells that are not written as text or that are empty."""
+"""Removes blanks around labels, and reports labels that are written as several types, and rows without a label."""
 
 from __future__ import annotations
 

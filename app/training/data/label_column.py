@@ -1,4 +1,4 @@
-"""The label cells of a table. The contents of the cells determine the labels and their spelling."""
+"""The label cells of a table, and functions that show labels in messages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LabelColumn:
 
 
 def shown(label: str) -> str:
-    """Return the label in quotes. Escapes invisible characters and characters that look like other characters."""
+    """Return the label in quotes. If it is not in normal form NFKC, escapes all of its non-ASCII characters."""
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.training.data.cells import LABEL_FORMS, CellError, describe, is_blank, parse_json, to_flag, to_label
 
-_LONGEST_LITERAL = 10_000  # characters
+_LONGEST_LITERAL = 10_000  # the maximum number of characters of a Python dictionary or set
 _TEXT_KEYS = {"choices", "choice", "labels", "label", "accept", "categories", "tags"}  # keys of objects with one label
 _STRING = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\""""
 _QUOTED = re.compile(_STRING)
@@ -30,9 +30,10 @@ _LABEL_LIST = (
 def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
-    These cells count as lists: those that `to_label_list` reads, and a string in which | separates labels. Any other
-    string is returned as a single label. `settle_lists` decides later whether commas in the string separate several
-    labels. Raises CellError for a string that is written like a list but cannot be read.
+    The following cells count as lists: those that `to_label_list` reads, and a string in which | separates labels. Any
+    other string is returned as a single label: whether it contains several labels, separated by commas, for example, is
+    decided by `settle_lists` once all rows are known. Raises CellError for a string that is written like a list but
+    cannot be read.
     """
     elements = to_label_list(value)
     if elements is None and isinstance(value, str):
@@ -90,9 +91,10 @@ def is_one_hot_cell(value: Any) -> bool:
 
 
 def is_one_hot(value: Any) -> bool:
-    """Whether a value is an object of zeros and ones (or false and true) with one key per label, and no other value.
+    """Whether a value is an object with at least two keys, one per label, that contains only zeros and ones.
 
-    A null counts as a zero, because Parquet files contain all keys in every row.
+    False and true count as zeros and ones. A null counts as a zero, because Parquet files contain all keys in every
+    row, but an object of nulls is not accepted.
     """
     if not isinstance(value, dict) or len(value) < 2 or all(flag is None for flag in value.values()):
         return False
@@ -103,7 +105,7 @@ def is_one_hot(value: Any) -> bool:
 
 
 def is_scored_cell(value: Any) -> bool:
-    """Whether a cell is an object of numbers between 0 and 1, such as the scores of labels, perhaps in a string."""
+    """Whether a cell is an object of numbers from 0 to 1, such as scores of labels, perhaps encoded as a string."""
     value = _parse(value) if isinstance(value, str) and value.startswith("{") else value
     if not isinstance(value, dict) or len(value) < 2:
         return False
@@ -113,7 +115,7 @@ def is_scored_cell(value: Any) -> bool:
 def looks_like_list(text: str) -> bool:
     """Whether a string is written like several labels in brackets, even if it cannot be read as such.
 
-    Strings such as '[other]', '(other)' and '(a), (b)' may be labels.
+    False for strings such as '[other]', '(other)' and '(a), (b)', which may be single labels.
     """
     bare = _unquoted(text)
     if call := _CALL.match(bare):
@@ -136,9 +138,9 @@ def _unquoted(text: str) -> str:
 
 
 def split_labels(text: str, delimiter: str) -> list[str]:
-    """Split a cell at the delimiters that are not within brackets or double quotes, and remove blanks.
+    """Split a cell at the delimiters that are not within brackets or double quotes. Removes blanks and empty parts.
 
-    Returns the whole cell if a bracket or a quote is not closed, or if nothing else remains.
+    Returns the whole cell if a bracket or a quote is not closed, or if all parts are empty.
     """
     parts: list[str] = []
     open_part = ""
@@ -151,7 +153,7 @@ def split_labels(text: str, delimiter: str) -> list[str]:
 
 
 def _is_balanced(text: str) -> bool:
-    """Whether all brackets and quotes of a string are closed. A single quote within a word is an apostrophe."""
+    """Whether all brackets and quotes are closed. Single quotes count only if the string begins with one."""
     open_: list[str] = []
     for character in text:
         if character in _PAIRS:
@@ -177,7 +179,7 @@ def _is_wrapped(value: Any) -> bool:
 
 
 def _of_object(value: Any) -> Any:
-    """Return the list of labels in an object, or the value itself if it is none."""
+    """Return the list of labels that an object represents, or the value itself if it is not such an object."""
     if is_one_hot(value):
         return [key for key, flag in value.items() if to_flag(flag)]
     if isinstance(value, dict) and len(value) == 1:
@@ -229,7 +231,7 @@ def _python_value(text: str) -> Any:
 
 
 def _unescape(quoted: str) -> str:
-    """Evaluate a Python string literal."""
+    """Evaluate a Python string literal. If it is invalid, returns the text between its quotes."""
     try:
         return str(ast.literal_eval(quoted))
     except (ValueError, SyntaxError):
@@ -237,6 +239,6 @@ def _unescape(quoted: str) -> str:
 
 
 def _not_a_list(text: str) -> CellError:
-    """Return the error for a string that starts like a list of labels but is not one."""
+    """Return the error for a string that begins with [ but is not a list of labels. Raises it for malformed JSON."""
     parse_json(text, _LABEL_LIST)
     return CellError(f"{_LABEL_LIST}; not all elements of this list are strings")

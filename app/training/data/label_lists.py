@@ -11,11 +11,14 @@ from app.wording import counted
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
 _COMPOUND = {"#": "'#'", "/": "'/'", "+": "'+'", " & ": "'&'"}  # delimiters that are also common within labels
-_RECURRING = 0.8  # the minimum share of parts that also occur as labels in other cells
+_RECURRING = 0.8  # a delimiter separates labels if at least this share of the parts also occurs in other cells
 
 
 def settle_lists(column: LabelColumn) -> None:
-    """Infer the task if the request does not name one, and split strings that clearly contain several labels."""
+    """Infer the task from lists if the request names none, and split strings that clearly contain several labels.
+
+    Adds remarks about these decisions, and about other labels that look like several labels.
+    """
     if column.task_inferred and any(column.listed):
         _infer_task(column)
     if column.task == "multilabel":
@@ -85,7 +88,11 @@ def _joined(column: LabelColumn, delimiter: str) -> list[int]:
 
 
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
-    """Whether the delimiter separates labels: it is the only candidate, or most parts also occur in other cells."""
+    """Whether the delimiter separates labels.
+
+    It does if most of the parts also occur in other cells, or if the column contains no other delimiter and no list of
+    several labels.
+    """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))
     return (not others and not several) or _recurring(column, parts) >= _RECURRING

@@ -32,7 +32,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def settle_names(column: LabelColumn) -> None:
-    """Unify spellings that clearly mean the same label. Adds remarks about changed and unusual labels."""
+    """Unify different spellings of the same label. Adds remarks about changed and unusual labels."""
     spellings = _spellings(column)
     if spellings:
         counts = column.counts
@@ -46,10 +46,8 @@ def settle_names(column: LabelColumn) -> None:
         if is_merged:
             column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
         else:
-            message = (
-                "numbers, true/false and times are written in the same way in every file format, so labels are read as"
-            )
-            column.remark("labels_written", f"{message}: {pairs}", changed)
+            message = "numbers, true/false and times are written in the same way in every file format, so these labels "
+            column.remark("labels_written", f"{message}are rewritten: {pairs}", changed)
     _match_base(column)
     counts = column.counts
     if counts:
@@ -78,10 +76,10 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _match_base(column: LabelColumn) -> None:
-    """Replace each label that means the same as exactly one label of the base version, such as 1.0 and 1.
+    """Replace each label for which the base version has exactly one label with the same meaning, such as 1 for 1.0.
 
-    Unlike a new version's labels, these are known not to be codes in which 1.0 and 1 differ, so one word among the
-    labels of the file does not prevent the match.
+    `_spellings` changes numbers only if all labels are numbers, because 1.0 and 1 may otherwise be different codes.
+    Here, each label is compared separately: in the base version, only one label has this meaning.
     """
     of_base: dict[str, list[str]] = defaultdict(list)
     for label in column.base_labels:
@@ -102,7 +100,7 @@ def _match_base(column: LabelColumn) -> None:
 
 
 def _meaning(label: str) -> str:
-    """Return the spelling that all labels with the same number, truth value or time have in common."""
+    """Return a spelling that is the same for all labels that stand for the same number, truth value or time."""
     plain = _visible(label)
     return _writer([plain])(plain)
 

@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown
 from app.wording import counted
 
-_DIGITS = 1000  # more than a number of this form can have
+_DIGITS = 1000  # more digits than a `NUMBER` can have
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # as in 1E3, which spreadsheets write
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")

@@ -38,7 +38,7 @@ class Layout:
     ignored: tuple[str, ...] = ()  # columns that have no meaning in this layout
     one_hot: tuple[str, ...] = ()  # columns of zeros and ones, one per label, instead of a "label" column
     task_inferred: bool = False  # whether the request leaves the task open
-    absent: frozenset[str] = frozenset()  # keys without a column that would be meaningful as column names
+    absent: frozenset[str] = frozenset()  # keys without a column; a column with such a name would have a role
 
     @property
     def has_pairs(self) -> bool:
@@ -162,7 +162,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys that have no column but would change the training target if a column had their name."""
+    """Return the keys that have no column, but would give a column of this name a role, such as "split"."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -186,8 +186,8 @@ def _generation(
     asked = "classification" if columns.label else "regression" if columns.value else task
     if asked not in (None, "generation"):
         raise source.fault(
-            "contains prompts with completions or conversations, which can be used only for generation, "
-            f"not for {asked}"
+            "contains conversations, or prompts with completions, which can be used only for generation, not for "
+            f"{asked}"
         )
     absent = _absent(shape, task, names)
     used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}

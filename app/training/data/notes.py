@@ -45,7 +45,7 @@ EMPTY = frozenset((EMPTY_ROWS, NO_TEXT, NO_COMPLETION))
 # The notes that explain why a row is not used
 LEFT_OUT = EMPTY | {REJECTED, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
 
-PLACES = 5  # the maximum number of places of rows that are left out
+PLACES = 5  # the maximum number of rows that are left out whose places are listed
 
 MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows); {details} lists the details
     AS_TEXT: (
@@ -89,8 +89,9 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     SPLIT_OVERRULED: (
         "warn",
-        "1 row is marked as a training row, but is used as a validation row, as its file is",
-        "{count} rows are marked as training rows, but are used as validation rows, as their file is",
+        "1 row is marked as a training row, but is used as a validation row, because it is in the validation file",
+        "{count} rows are marked as training rows, but are used as validation rows, because they are in the validation "
+        "file",
     ),
     EQUAL_TIMES: (
         "info",
@@ -226,7 +227,8 @@ class NotedRows:
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
     """Return the sentence for a note that applies `count` times.
 
-    For several rows that are left out, it ends with the first `places`. `details` are the details of the note.
+    For several rows that are left out, it ends with `places`, the first of their places. `details` are the details of
+    the note.
     """
     _, one, many = MESSAGES[note]
     text = (one if count == 1 else many).format(count=f"{count:,}", details=quoted(details))

@@ -25,7 +25,7 @@ def header(source: Source) -> list[str]:
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record with the needed columns. Class numbers are replaced with names if the schema contains names.
+    """Yield every record with the needed columns. Class numbers become class names if the schema contains these.
 
     Raises BadData, with the row and if possible the column, if a value cannot be read.
     """
@@ -93,13 +93,13 @@ def _widened(batch: Any, selection: Selection) -> Any:
 
 
 def _first_of_each(batch: Any) -> Any:
-    """Return the batch with only the first of the columns that have the same name."""
+    """Return the batch without columns whose name already occurs in an earlier column."""
     columns = first_columns(batch.schema.names)
     return batch if len(columns) == batch.num_columns else batch.select(list(columns.values()))
 
 
 def _values(source: Source, batch: Any, before: int, ignored: frozenset[str]) -> list[dict[str, Any]]:
-    """Return the rows of a batch. Values of ignored columns that have no equivalent in Python become strings."""
+    """Return the rows of a batch. An ignored column becomes strings or nulls if a value has no equivalent in Python."""
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
     except (ValueError, TypeError, OverflowError, KeyError) as error:

@@ -18,8 +18,8 @@ from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_af
 from app.training.failures import BadData
 from app.wire.file_formats import SUFFIXES, format_of
 
-_SAMPLE = 200  # lines
-_MANY_LINES = 2000  # searched for labels, because a text may be sorted by label
+_SAMPLE = 200  # the number of lines that are examined
+_MANY_LINES = 2000  # the number of lines that are searched for labels, because a text may be sorted by label
 _EVEN_LINES = 10  # a text with at least this many lines, nearly all with the same number of cells, may be a table
 _LABELLED = 0.4  # if at least this share of the lines have a label, a text may be a table
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
@@ -44,7 +44,7 @@ _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None) -> Source:
-    """Change the format of a text file to that of a table if its content is clearly a table.
+    """Return the source, with the format of a table if it is a text file whose content is clearly a table.
 
     For the generation task, a text file is always plain text. If the text may be a table and the request does not name
     a task, raises BadData, so that the user can decide. Also raises BadData for plain text with bytes that cannot be
@@ -67,7 +67,7 @@ def _damaged_text(source: Source) -> BadData:
 
 
 def _recognised(source: Source, task: str | None) -> Source:
-    """Return the source of a text file, with another format if its content is clearly a table."""
+    """Return the source, with another format if it is a text file that is clearly a table. Raises BadData in doubt."""
     if source.format != "text" or task == "generation":
         return source
     first = [line.rstrip("\r\n") for _, line in islice(lines(source), _MANY_LINES)]
@@ -112,7 +112,7 @@ def _ask(source: Source, sample: list[str], many: list[str]) -> None:
 def _format(sample: list[str], task: str | None) -> tuple[str, str]:
     """If the lines are clearly a table, return its format and the evidence for it; otherwise, return ("", "").
 
-    If the task is to learn labels, some of the lines may lack a label, which is a fault of these rows.
+    For a task with labels, fastText's prefix in many of the lines is enough. The lines without a label are then faulty.
     """
     labelled = sum(line.lstrip().startswith(PREFIX) for line in sample)
     if labelled > 1 and labelled == len(sample):
@@ -150,7 +150,7 @@ def _share(sample: list[str], delimiter: str, width: int) -> float:
 def _doubt(sample: list[str]) -> str:
     """Return the reason for suspecting that a text is a table, or "" if there is none.
 
-    There are two reasons: the first line looks like a header, or nearly all lines have the same number of
+    The possible reasons are that the first line looks like a header, or that nearly all lines have the same number of
     cells.
     """
     for delimiter in _DELIMITERS:

@@ -129,7 +129,7 @@ def digest_of_rows(scan: Scan, mask: NDArray[np.bool_]) -> str:
     """Return a SHA-256 hash of the inputs and targets of the given rows. The hash does not depend on the order of the
     rows.
 
-    Metrics that were measured on different rows have different digests.
+    Metrics with equal digests were measured on the same rows.
     """
     names = [json.dumps(labels).encode() for labels in scan.strata]
     labels_S = np.asarray([int.from_bytes(hashlib.sha256(name).digest()[:8]) for name in names], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""Reads the rows of a data file as examples, regardless of the layout's shape."""
+"""Reads the rows of a data file as examples, for layouts of every shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
 def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[Example]:
-    """Yield every row of the file, in order. Series are ordered by their first rows.
+    """Yield one example per row, in file order, or one per series of a numeric table, in the order of their first rows.
 
     Calls `on_fault` with a BadData for each row that cannot be read. If `on_fault` returns, the row is left out. Raises
     BadData for an error that makes all later rows unreadable.
@@ -38,7 +38,8 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
     """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
 
-    The first records determine which keys the file has. A later record with a new key is faulty if this key has a role.
+    The first records determine which keys the file has. A later record with a new key is faulty if a column with the
+    name of this key would have a role. Calls `on_fault` with a BadData for each faulty record.
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
@@ -49,7 +50,7 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
         elif not layout.absent.isdisjoint(record.values):
             key = min(layout.absent & record.values.keys())
             message = (
-                f"no earlier record has the key {key!r}; add the key to every record, or remove it from all records"
+                f"the first records do not have the key {key!r}; add it to every record, or remove it from all records"
             )
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
@@ -77,11 +78,10 @@ class _LateKeys:
 
     def remark(self) -> None:
         if self._count:
-            verbs = ("has", "is") if self._count == 1 else ("have", "are")
-            message = (
-                f"{counted(self._count, 'record')} {verbs[0]} keys that no earlier record has and that are not used"
-            )
-            self._source.remark("late_keys", f"{message}: {quoted(self._keys)}", self._first, self._count, "warn")
+            verb = "has" if self._count == 1 else "have"
+            message = f"{counted(self._count, 'record')} {verb} keys that the first records do not have; these keys "
+            message += f"are not used: {quoted(self._keys)}"
+            self._source.remark("late_keys", message, self._first, self._count, "warn")
 
 
 def _read_text(layout: Layout, record: Record) -> Example:
@@ -121,7 +121,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _rejection(layout: Layout) -> Callable[[Record], bool]:
-    """Return a function that tells whether an annotator rejected or ignored a record, as Prodigy writes it."""
+    """Return a function that tells whether an annotator rejected or ignored a record, as Prodigy's `answer` says."""
     is_prodigy = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
     return lambda record: is_prodigy and record.values.get(_ANSWER) in ("reject", "ignore")
 

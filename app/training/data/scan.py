@@ -45,7 +45,7 @@ class DataFiles:
 
     def rows(self, on_fault: OnFault) -> Iterator[tuple[Layout, Example, int]]:
         """For every readable row, yield the layout of its file, its example and its split. Calls `on_fault` for every
-        unusable row.
+        other row.
 
         All rows of a validation file are validation rows, unless they are marked as test rows.
         """
@@ -116,10 +116,10 @@ def scan_files(
 def scan_held_out(
     files: DataFiles, staging: Path | None, base_labels: Collection[str], skip_bad_rows: float = 0.0
 ) -> Scan:
-    """Read and check all rows of an evaluation file. No row is assigned to a split.
+    """Read and check all rows of an evaluation file. Rows without a split stay unassigned.
 
-    `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless it
-    is None. Raises BadData if the share of rows that cannot be used exceeds `skip_bad_rows`.
+    `base_labels` are the labels of the version. Numeric steps are written to a file in the folder `staging`, unless
+    `staging` is None. Raises BadData if the share of faulty rows exceeds `skip_bad_rows`, or if no row can be used.
     """
     return _collect(files, staging, skip_bad_rows, base_labels)
 
@@ -212,7 +212,7 @@ def _check_labels(scan: Scan, train_N: NDArray[np.bool_]) -> None:
         if unlearned:
             reason = f"held-out rows have the label {unlearned[0]!r}, but no training row has it"
             raise place.fault(
-                "label", f"{reason}; add the label to training rows, or remove the held-out rows with this label"
+                "label", f"{reason}; add training rows with this label, or remove the held-out rows with it"
             )
     place = scan.places[train_strata[0]]
     if scan.task == "classification" and len(train_labels) < 2:

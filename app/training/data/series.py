@@ -81,7 +81,10 @@ def read_examples(layout: Layout, records: Iterator[Record], on_fault: OnFault =
 
 
 def _remark(layout: Layout, faulty: dict[str, str], series: int, empty: NotedRows, trimmed: NotedRows) -> None:
-    """Add remarks about those of all series, and the empty rows, that are not used, and about blanks around names."""
+    """Add remarks about series and empty rows that are not used, and about blanks around the names of series.
+
+    `faulty` maps the series that are not used to their first faulty rows. `series` is the number of all series.
+    """
     if trimmed.count:
         message = f"blanks around the names of series are removed in {counted(trimmed.count, 'row')}"
         layout.source.remark("series_trimmed", message, trimmed.places[0], trimmed.count)

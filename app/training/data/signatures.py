@@ -1,4 +1,4 @@
-"""Recognises files that are not training data by their first bytes, so that errors can state what the file is."""
+"""Recognises files that are not training data by their first bytes, so that error messages can name their format."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SIGNATURES = (  # (first bytes, kind of file, advice)
     (b"\xff\xd8\xff", "a picture", "upload a text or a table"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data itself", "fetch the data with `git lfs pull`"),
     (b"<!doctype html", "a web page", "download the actual data file"),
-    (b"<html", "a web page or an HTML table, perhaps under the name of a spreadsheet", _HTML),
-    (b"<table", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
-    (b"<head", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
-    (b"<meta", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
-    (b"<style", "an HTML table, perhaps under the name of a spreadsheet", _HTML),
+    (b"<html", "a web page or an HTML table, perhaps with the suffix of a spreadsheet", _HTML),
+    (b"<table", "an HTML table, perhaps with the suffix of a spreadsheet", _HTML),
+    (b"<head", "an HTML table, perhaps with the suffix of a spreadsheet", _HTML),
+    (b"<meta", "an HTML table, perhaps with the suffix of a spreadsheet", _HTML),
+    (b"<style", "an HTML table, perhaps with the suffix of a spreadsheet", _HTML),
     (b"<body", "a web page", "download the actual data file"),
     (b"MIME-Version:", "a web page in one file (.mht)", _HTML),
     (b"<?xml", "an XML document", "save its rows as CSV, JSONL or parquet"),

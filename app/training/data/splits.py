@@ -78,7 +78,7 @@ class _Draw:
         """Return a mask of the rows to hold out.
 
         First, rows are drawn separately for each label. Since some labels have too few rows for a separate draw, rows
-        are then drawn from all labels together until the total is reached.
+        are then drawn from all labels together until the target, `fraction` of all rows, is reached if possible.
         """
         self._draw_shares()
         self._top_up()
@@ -95,7 +95,7 @@ class _Draw:
         return quota
 
     def _draw_shares(self) -> None:
-        """Fill each label's quota.
+        """Hold out groups until every label's quota is filled, as far as possible.
 
         A group counts towards the quota of its rarest label, because the other labels have more groups to choose from.
         """
@@ -122,7 +122,7 @@ class _Draw:
     def _draw_smallest(self) -> None:
         """Hold out the smallest group whose removal leaves training rows for each of its labels.
 
-        Used if no other group could be held out, because a training run needs some validation rows.
+        Used if the other draws have held out no group, because a training run needs some validation rows.
         """
         candidates = [
             (end - start, start, labels)

@@ -1,7 +1,7 @@
 """Reads plain text as one long stream of pieces.
 
-The positions of the cuts depend only on the characters of the text, not on how the file is read. If possible, the text
-is cut before white space where tokenizers also split it, so that the cuts do not change the tokens.
+The positions of the cuts depend only on the characters of the text, not on the blocks in which the file is read. If
+possible, the text is cut before white space where tokenizers also split it, so that the cuts do not change the tokens.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def open_texts(path: Path, encoding: str | None = None) -> Source:
 
 
 def holds_table(path: Path, encoding: str | None = None) -> bool:
-    """Whether a file is clearly a table, regardless of its name, as training decides it."""
+    """Whether training would read a file as a table. False if the file is empty or cannot be read."""
     try:
         source = detect(path, path.name, param="file", encoding=encoding)
         if source.format == "text" and not any(line.strip() for _, line in lines(source)):
@@ -81,7 +81,7 @@ def text_layout(source: Source, columns: Columns) -> Layout:
 def check_texts(layout: Layout, skip_bad_rows: float, *, whole: bool = False) -> Faults:
     """Read all rows, and return the faults of those that cannot be used. `whole` is as in `read_texts`.
 
-    If their share exceeds `skip_bad_rows`, raises a single error for all of them.
+    If the share of these rows exceeds `skip_bad_rows`, raises a single error for all of them.
     """
     faults, rows = Faults(), 0
     try:

@@ -8,7 +8,7 @@ USUAL_LABELS = {
     "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
-# Names that are suggested for the labels, but not used without a question: in other languages, and those of tools
+# Adds names in other languages and of annotation tools, which error messages suggest, but which are not used by default
 SUGGESTED_LABELS = USUAL_LABELS | {
     "choice", "kategorie", "klasse", "etikett", "thema", "stimmung", "categorie", "catégorie", "classe", "étiquette",
     "etiquette", "thème", "theme", "sujet", "sentimiento", "categoria", "categoría", "clase", "etiqueta", "tema",
@@ -17,7 +17,7 @@ SUGGESTED_LABELS = USUAL_LABELS | {
 }  # fmt: skip
 INPUTS = {"text", "prompt", "features", "series", "messages"}
 TARGETS = {"label", "value", "completion", "split", "time", *USUAL_LABELS}
-TITLE_ROWS = 20  # the maximum number of rows before a header
+TITLE_ROWS = 20  # the number of rows that are searched for the header, because a title may precede it
 _LISTED, _CHARACTERS = 20, 60  # the number of columns that a message lists, and the characters of each
 
 

@@ -51,14 +51,14 @@ def is_workbook(source: Source) -> bool:
 
 
 def header(source: Source) -> list[str]:
-    """Return the column names, from the first row that is not empty. Unnamed columns are left out."""
+    """Return the column names in the header. Unnamed columns are left out, and repeated names are listed once."""
     with _opened_sheet(source) as (_, sheet):
         rows = _stream(source, sheet)
         return list(dict.fromkeys(filter(None, _names(source, rows)[0])))
 
 
 def records(source: Source, selection: Selection) -> Iterator[Record]:
-    """Yield every record, with the cached results of formulas. Rows without a value are skipped.
+    """Yield every record, with the cached results of formulas. Skips empty rows, and headers between the rows.
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
@@ -160,8 +160,8 @@ def _check_sizes(source: Source, file: IO[bytes]) -> None:
             limit = MOST_STRINGS if member.filename == STRINGS else MOST_SHEET if is_sheet else MOST_OTHER
             is_read = member.filename.endswith((".xml", ".rels"))
             if is_read and member.file_size > limit:
-                message = f"{ascii(member.filename)[:60]} has more than {limit >> 20} MiB when unpacked; save it as CSV"
-                raise source.fault(message)
+                name, size = ascii(member.filename)[:60], f"{limit >> 20} MiB"
+                raise source.fault(f"contains {name}, which has more than {size} when unpacked; save the sheet as CSV")
 
 
 def _first_sheet(source: Source, book: Any) -> Any:
@@ -177,13 +177,13 @@ def _first_sheet(source: Source, book: Any) -> Any:
 
 
 def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:
-    """Return the numbers of the hidden rows. They are found only once, because this reads the whole sheet."""
+    """Return the numbers of the hidden rows. Only the first call searches for them, which reads the whole sheet."""
     if "hidden_rows" not in source.settled:
         try:
             source.settled["hidden_rows"] = hidden_rows(file, sheet)
         except MemoryError:
             raise
-        except Exception as error:  # as of openpyxl, for a damaged workbook
+        except Exception as error:  # a damaged workbook causes errors of many types
             raise _unreadable(source, error) from None
     numbers: frozenset[int] = source.settled["hidden_rows"]
     return numbers

@@ -28,9 +28,10 @@ from app.wording import counted
 class HeldOut:
     """The rows that a version is evaluated on.
 
-    `files` is None for plain text. `chosen_N` is a mask of the usable rows on which the version is evaluated: all rows,
-    or the rows of one split. `labels` contains the version's labels, followed by the labels in the file that the
-    version does not have. `dropped` is the part of a data report about rows that cannot be used.
+    `files` is None for plain text. `chosen_N` is a mask over the usable rows that selects the rows on which the version
+    is evaluated: those of the `split` or, if `split` is None, all rows. `labels` contains the version's labels,
+    followed by the labels in the file that the version does not have. `dropped` is the part of a data report about rows
+    that cannot be used.
     """
 
     dataset: Dataset
@@ -52,7 +53,8 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     """Read and encode the evaluation file. All files are created in the folder `staging`.
 
     If the file assigns rows to splits, only the test rows are used or, if there are none, the validation rows. Raises
-    BadData if a row cannot be used, or if the file does not fit the version's task.
+    BadData if the share of faulty rows exceeds `spec.skip_bad_rows`, or if the file does not fit the version's task.
+    Raises BadOption if `spec.skip_bad_rows` is set for plain text.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file", spec.encoding)

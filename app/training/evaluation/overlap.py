@@ -10,16 +10,16 @@ from app.wire.trainer import DataFile
 
 
 def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataFile) -> str:
-    """Return a warning if the rows of `file` were used to train the version, or "" if they are not known to be.
+    """Return a warning if the evaluated rows are the version's training or validation rows, or "" if not known to be.
 
     Compares the hash of the evaluated rows with those of the version's splits and, if the whole file is evaluated, the
-    hash of the file with those of the version's files. Rows that only partly coincide are not recognised, because a
-    version stores no hashes of single rows. Imported versions store no hashes at all.
+    hash of the file with that of the version's training file. If only some of the rows were used for the version, this
+    is not recognised, because a version stores no hashes of single rows. Imported versions store no hashes at all.
     """
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")
     rows = f"the evaluated rows of {file.filename} are"
-    chosen = "which may have chosen its checkpoint, so these metrics may be better than those on new data"
+    chosen = "on which its checkpoint may have been chosen, so these metrics may be better than those on new data"
     learned = "so these metrics do not show how well the version performs on new data"
     if held_out.sha256 == splits.get("train"):
         return f"{rows} the training rows of {reference}, {learned}"
@@ -31,6 +31,6 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
 
 
 def _object(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return an object of a JSON object, or an empty one. Nothing checks the content of an uploaded training.json."""
+    """Return the object under `key`, or {} if there is none. The content of an uploaded file is not checked."""
     value = values.get(key)
     return value if isinstance(value, dict) else {}

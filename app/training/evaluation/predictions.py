@@ -13,13 +13,14 @@ from app.training.data.example import Example
 from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores
 
-MISTAKES = 50
+MISTAKES = 50  # the maximum number of mistakes in the list
 _TEXT_CHARACTERS = 500  # the maximum length of a text in the list of mistakes; the CSV file contains complete texts
 _PROBABILITY_LABELS = 50  # with more labels, the CSV file contains only the probability of the predicted label
 
 
 def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None) -> list[dict[str, Any]]:
-    """Write the CSV file, and return the worst mistakes: the wrongly predicted rows with the largest loss.
+    """Write the CSV file, and return the worst mistakes: the wrongly predicted rows with the largest loss or, for
+    regression, the rows with the largest error.
 
     Reads the texts from the user's file again, so they do not have to be kept in memory.
     """
@@ -84,7 +85,7 @@ def _cells(scores: Scores, row: int) -> list[Any]:
 
 
 def _digits(value: float) -> str:
-    """Write a number with at most twelve digits: enough for times in seconds, and without rounding noise."""
+    """Format a number with at most twelve significant digits: enough for Unix times, and without rounding errors."""
     return f"{value:.12g}"
 
 

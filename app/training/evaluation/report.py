@@ -1,4 +1,4 @@
-"""Measures one or two versions on the evaluation file, and writes the report."""
+"""Measures one or two versions on the evaluation file, and creates the report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
 def write_report(
     path: Path, held_out: HeldOut, base: BaseCheckpoint, own: Measured, other: Measured | None
 ) -> dict[str, Any]:
-    """Write the predictions to a CSV file at `path`, and return the evaluation report as JSON values."""
+    """Write the predictions to a CSV file at `path` (empty for language models), and return the evaluation report."""
     task = base.config.task
     report: dict[str, Any] = {
         "task": task,

@@ -72,9 +72,10 @@ def score(facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targ
 def metrics_of(
     facts: Facts, labels: list[str], outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> dict[str, Any]:
-    """Return all metrics.
+    """Return the metrics of a version's outputs.
 
-    Rows with labels that the version does not have are left out of the loss, which would be infinite.
+    Rows with labels that the version does not have are left out of the loss, because their loss would be infinite. If
+    no other rows remain, the loss is None.
     """
     columns = outputs_NC.shape[1]
     if facts.task == "regression" or columns >= len(labels):

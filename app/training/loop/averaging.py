@@ -51,6 +51,6 @@ class AveragedWeights:
             self._assign(own)
 
     def _assign(self, tensors: dict[str, Tensor]) -> None:
-        # Only `data` is replaced. The parameters must remain the same objects, because the moments belong to them.
+        # Only `data` is replaced. The parameters must remain the same objects: they are the keys of the moments.
         for name, parameter in self._network.named_parameters():
             parameter.data = tensors.get(name, parameter.data)

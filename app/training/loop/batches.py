@@ -1,7 +1,7 @@
 """Creates batches as a pure function of (seed, step), so that a resumed training run uses the same batches.
 
-The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. In each epoch, a long
-text is divided into windows that start at a new random offset, and the windows are used in random order.
+The rows of a batch have similar lengths, to reduce padding. An epoch contains every row once. A long text is divided
+into windows. In each epoch, the first window starts at a new random offset, and the windows are used in random order.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Batch:
         """Create a batch for next-token prediction. The value -100 means that a step has no target.
 
         `learned_N` contains the steps that have a target, as indices into the flattened `targets_BT`. `learned_N` is
-        computed on the host. Its length determines the shape of later tensors, so the host would have to wait for a
-        result from a GPU.
+        computed on the host, because its length determines the shapes of other tensors: if a GPU computed it, the host
+        would have to wait for the result.
         """
         return cls(ids_BT, lengths_B, targets_BT, (targets_BT != IGNORED).flatten().nonzero()[:, 0])
 
@@ -59,8 +59,8 @@ class Batch:
 
 
 def derive(seed: int, *parts: object) -> int:
-    """Derive a 63-bit seed for the purpose named by `parts`. The seed is the same in every process and independent of
-    other seeds.
+    """Derive a 63-bit seed for the purpose named by `parts`. The seed is the same in every process, and independent of
+    the seeds for other purposes.
     """
     text = ":".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -71,7 +71,7 @@ class RowBatches:
 
     If `balanced` is true, all batches take about the same time: batches of short rows contain more rows than batches of
     long rows. A batch of more than `micro_tokens` steps, including padding, is split into pieces. A single row that
-    exceeds this limit becomes a separate piece. If `causal` is true, the rows are for next-token prediction.
+    exceeds this limit becomes a separate piece. If `causal` is true, the batches are for next-token prediction.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def row_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int)
 
 
 def completion_batch(rows: Rows, chosen: Sequence[int] | NDArray[np.int64], limit: int) -> Batch:
-    """Return a batch of token ids. A step's target is the next id if the next token is learned."""
+    """Return a batch for next-token prediction. A step has a target only if the next token is learned."""
     inputs, targets = [], []
     for i in chosen:
         kept = kept_part(rows, int(i), limit)
@@ -214,8 +214,9 @@ class StreamBatches:
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
-        # One window is left out of the sequence, to allow an offset of up to a whole window. The start of the omitted
-        # window is drawn at random instead. If a batch takes all windows, no window is left out.
+        # One of the adjacent windows is left out, so that the offset of the others can be up to one window larger. It
+        # is replaced by a window whose start is drawn from the same range as the offset. If a batch takes all windows,
+        # no window is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
         starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window
         return starts if count == self.windows else np.append(starts, int(random.integers(0, room + 1)))

@@ -1,4 +1,4 @@
-"""Collects held-out outputs, unbiased by the choice of the checkpoint, for calibrating the final version.
+"""Collects outputs for the validation rows, unbiased by the choice of the checkpoint, to calibrate the final version.
 
 The checkpoint with the best evaluation is the best partly by chance, so its outputs are better on the rows of that
 evaluation than on new rows. The validation rows are therefore divided into folds. For the rows of a fold, the outputs
@@ -26,7 +26,7 @@ from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts, Rows, Stream
 
 FOLDS, FEWEST_FOLDS = 10, 2
-FOLD_VALUES = 20_000_000  # with more outputs, fewer folds are used, because each fold costs a measurement
+FOLD_VALUES = 20_000_000  # with more outputs, fewer folds are used, because metrics are computed for each fold
 ROWS, VALUES = 20_000, 1_000_000  # the maximum numbers of rows and of outputs (rows times outputs per row) to keep
 FEWEST = 20  # with fewer rows, some folds would have at most one row
 
@@ -52,8 +52,9 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled if there are unbiased rows without cross-fitting: if evaluations use only some of the rows, or if they
-    neither choose the checkpoint nor fit the weights of an n-gram branch (`mixed`).
+    Disabled for generation, for fewer than `FEWEST` rows, and if there are unbiased rows without cross-fitting: if
+    evaluations use only some of the rows, or if they neither choose the checkpoint nor fit the weights of an n-gram
+    branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -77,11 +78,11 @@ class CrossFit:
 
     @property
     def complete(self) -> bool:
-        """Whether there are outputs for each row."""
+        """Whether cross-fitting is enabled and has outputs for every row in `rows_M`."""
         return self.enabled and all(best.best_value is not None for best in self._best)
 
     def observer(self, fraction: float) -> Observer | None:
-        """Return a function that receives the outputs of one evaluation.
+        """Return a function that receives the outputs of one evaluation, or None if cross-fitting is disabled.
 
         `fraction` is the completed share of the run.
         """
@@ -104,7 +105,8 @@ class CrossFit:
     ) -> NDArray[np.float64]:
         """Return the network's outputs.
 
-        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on other folds.
+        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on the rows in
+        `others_N`.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]
@@ -125,7 +127,7 @@ class CrossFit:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the state stored in a resume point.
 
-        Resume points of earlier releases do not contain this state. In this case, later evaluations create it.
+        Resume points of earlier releases do not contain this state; the evaluations after the restart then create it.
         """
         if not self.enabled or not tensors:
             return

@@ -19,7 +19,7 @@ from models.transfer import copy_to
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """Copy the tensors of a batch to the device. On the CPU, return the batch itself."""
+    """Return a copy of a batch on the device or, if the device is the CPU, the batch itself."""
     if device == "cpu":
         return batch
     inputs, lengths_B, targets = (copy_to(each, device) for each in (batch.inputs, batch.lengths_B, batch.targets))
@@ -28,7 +28,7 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def replace_tokens(batch: Batch, chosen_BT: Tensor, token: int) -> Batch:
-    """Replace the chosen tokens of a batch, both on its device and on the host. `chosen_BT` must be on the host."""
+    """Return the batch with the chosen tokens replaced, on its device and the host. `chosen_BT` must be on the host."""
     chosen = copy_to(chosen_BT, batch.inputs.device)
     host = None if batch.host is None else replace_tokens(batch.host, chosen_BT, token)
     return replace(batch, inputs=batch.inputs.masked_fill(chosen, token), host=host)
@@ -63,7 +63,7 @@ class Sums:
         self._correct += measured.correct
 
     def read(self, *others: Tensor) -> list[float]:
-        """Return the loss, the number of correct predictions, and other scalars, in one transfer. Waits for the
+        """Return the loss, the number of correct predictions, and the scalars `others`, in one transfer. Waits for the
         device.
         """
         return torch.stack([value.double() for value in (self._loss, self._correct, *others)]).tolist()

@@ -35,7 +35,7 @@ def _mean_square(train: Rows | Stream) -> float:
 
 
 def check_step(progress: Progress, settled: Settled, ceiling: float, loss: float, norm: float) -> None:
-    """Raise `diverged` if the loss or the gradient norm is not finite, or if too many losses exceed the ceiling."""
+    """Raise `diverged` if the loss or gradient norm is not finite, or too many losses in a row exceed the ceiling."""
     progress.bad_steps = progress.bad_steps + 1 if loss > ceiling else 0
     if math.isfinite(loss) and math.isfinite(norm) and progress.bad_steps < PATIENT_STEPS:
         return

@@ -33,7 +33,7 @@ class EvaluationSplit:
     """Held-out data, and the device to evaluate it on.
 
     `most` limits the number of rows or, for a text, the number of tokens; None means all. If `fits_mix` is true, the
-    weights of the network and of its n-gram branch are first fitted on the split.
+    weights that combine the outputs of the network and its n-gram branch are first fitted on the split.
     """
 
     data: Rows | Stream
@@ -147,7 +147,7 @@ def _outputs(
         on_device = to_device(batch, split.device)
         host = batch.inputs, batch.lengths_B
         parts = network.outputs(on_device.inputs, on_device.lengths_B, host=host)
-        # The host waits for each batch: with many labels, the outputs of all rows may not fit on the device.
+        # The host waits for each batch: with many labels, the device may not have room for the outputs of all rows.
         outputs.append(torch.stack([part.float() for part in parts]).cpu())
         order.append(rows)
     chosen = np.concatenate(order)

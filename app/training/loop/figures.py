@@ -41,8 +41,8 @@ def validation_figures(metrics: dict[str, Any], *, full: bool) -> dict[str, floa
 class Pace:
     """The speed of this attempt. Earlier attempts are disregarded, because they may have run on another machine.
 
-    Measurement starts when the object is created. Measurement restarts after the first step, in which kernels are
-    chosen, and after the training of the n-gram branch, because later steps are faster.
+    The time per step is measured from the creation of the object. The measurement restarts after the first step, in
+    which kernels are chosen, and after the training of the n-gram branch, because the following steps are faster.
     """
 
     def __init__(self, schedule: Schedule, clock: Callable[[], float], work: EvaluationWork) -> None:
@@ -88,7 +88,7 @@ class Pace:
 
     @property
     def _seconds_per_step(self) -> float | None:
-        """The mean time per step, without evaluations; None before the first step."""
+        """The mean time per step, without evaluations; None before the end of the first step."""
         progress = self._schedule.progress
         steps = progress.step - self._first_step
         if steps <= 0:
@@ -97,7 +97,7 @@ class Pace:
         return max(spent, 1e-6) / steps
 
     def _seconds_per_row(self, per_step: float) -> float:
-        """Return the time to evaluate a row, or a token of a text.
+        """Return the time in seconds to evaluate a row, or a token of a text.
 
         Before the first evaluation, the time is estimated as a third of the training time per row, because the forward
         pass takes about a third of a step.

@@ -73,7 +73,7 @@ class Training:
         self._ticked = hooks.clock()
 
     def run(self) -> None:
-        """Train until the run ends. Raises StopRequested, or the TrainingFailure `diverged`."""
+        """Train until the run ends. Raises StopRequested if `hooks` ask to stop, and the TrainingFailure `diverged`."""
         self.network.train()
         self._ticked = self.hooks.clock()
         self._pace = self._new_pace()  # do not count the time for fitting the baseline
@@ -116,8 +116,8 @@ class Training:
             sums.add(measured)
             progress.count += measured.count
         norm = torch.nn.utils.clip_grad_norm_(self._clipped, settled.max_grad_norm)
-        # Until here, the host has not waited for the device. From here on, the number of waits does not depend on the
-        # number of pieces: this one, and one for the rows of each sparse gradient.
+        # So far, the host has not waited for the device. The number of waits does not depend on the number of pieces:
+        # the host waits here, and once for the rows of each sparse gradient.
         loss, correct, gradient_norm = sums.read(norm)
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(self.schedule.rate)
@@ -136,7 +136,8 @@ class Training:
         return [piece for k in range(self.settled.accumulation) for piece in self.batches.pieces(first + k)]
 
     def _with_dropped_tokens(self, batch: Batch) -> Batch:
-        """Replace a random share of the tokens with the blank token, so that the network does not rely on single words.
+        """Return a batch in which the blank token replaces a random share of the tokens, so that the network does not
+        rely on single words.
 
         Special tokens are not replaced, because they mark the structure of the input. The choice is made on the host,
         because the n-gram branch reads the tokens there.
@@ -218,7 +219,7 @@ class Training:
     # Resume points.
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors that the next step depends on, keyed by name."""
+        """Return all tensors that a resume point must contain, keyed by name."""
         parts = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.tensors,

@@ -17,8 +17,7 @@ _QUINTIC = 3.4445, -4.7750, 2.0315  # the coefficients of Jordan et al.; singula
 
 
 def orthogonalise(matrix_NDD: Tensor) -> Tensor:
-    """Replace all singular values of every matrix (…, rows, columns) with values near 1, using Newton-Schulz
-    iterations.
+    """Return the matrices (…, rows, columns) with all singular values moved close to 1 by Newton-Schulz iterations.
 
     The matrices must not have more rows than columns.
     """
@@ -31,7 +30,7 @@ def orthogonalise(matrix_NDD: Tensor) -> Tensor:
 
 
 def direction(gradient: Tensor, momentum: Tensor, blocks: int) -> Tensor:
-    """Add the gradient to the momentum in place, and return a matrix's step for a learning rate of 1.
+    """Update a matrix's momentum with its gradient, in place, and return the matrix's step for a learning rate of 1.
 
     The rows of the matrix are divided into `blocks` blocks, such as the gates of an LSTM, that are orthogonalised
     separately.

@@ -141,9 +141,10 @@ class Classes(RowObjective):
         )
 
     def _branch_loss(self, outputs_BC: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean of the one-versus-rest logistic losses of all labels.
+        """Return the logistic loss of each label against the rest, averaged over the labels and summed over the rows.
 
-        With n-grams, this loss generalises better than cross-entropy. The scale of a loss does not affect AdaGrad.
+        With n-grams, this loss generalises better than cross-entropy. Its scale is arbitrary, because AdaGrad's steps
+        do not depend on it.
         """
         labels_C = torch.arange(outputs_BC.shape[1], device=targets.device)
         truth_BC = (targets[:, None] == labels_C).to(outputs_BC.dtype)

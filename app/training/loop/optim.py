@@ -1,4 +1,4 @@
-"""The optimizers."""
+"""The optimizers of the network and of its n-gram branch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Moments = dict[str, Tensor]  # the state of the optimizer for one parameter
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters with the same weight decay.
+    """Parameters with the same weight decay and learning rate.
 
-    `rate` is their learning rate, relative to that of the run. `blocks` contains, for every parameter, the number of
+    `rate` is the learning rate, relative to that of the run. `blocks` contains, for every parameter, the number of
     blocks that Muon orthogonalises separately. `blocks` is None for parameters that are trained with AdamW.
     """
 
@@ -169,7 +169,7 @@ def _update_rows(table_RC: Tensor, gradient: Tensor, sums_R: Tensor, rate: float
 
 
 def build_for_branch(network: nn.Module) -> RowAdagrad:
-    """Create the optimizer for the n-gram branch, if the network has one."""
+    """Create the optimizer for the n-gram branch. Without a branch, the optimizer has no parameters."""
     branch = [parameter for name, parameter in network.named_parameters() if in_branch(name)]
     return RowAdagrad([Group(branch, 0.0)])
 

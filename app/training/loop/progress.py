@@ -79,7 +79,7 @@ class DamagedPoint:
 
 
 class _Damage(Exception):
-    """The files of a resume point differ from those that were written."""
+    """The files of a resume point are missing or unreadable, or differ from those that were written."""
 
 
 def save(directory: Path, progress: Progress, tensors: dict[str, Tensor], digests: dict[str, str]) -> None:

@@ -26,7 +26,7 @@ class EvaluationWork:
         validation = size_of(dataset.validation)
         closing = sum(size_of(part) for name, part in dataset.parts.items() if name != "train")
         if settled.config.task == "generation":
-            closing += validation  # it is evaluated again, to compute the errors that are used to compare trials
+            closing += validation  # evaluated a second time, to compute the errors that are used to compare trials
         return cls(min(settled.eval_rows or validation, validation), closing)
 
 

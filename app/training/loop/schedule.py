@@ -20,10 +20,10 @@ EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evalua
 class Schedule:
     """Determines the learning rate and the actions that are due at the current step of a training run.
 
-    With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
-    The learning rate then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al.,
-    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such a plateau, the
-    learning rate decays before the last step or the time limit.
+    With the schedule `plateau`, the learning rate remains constant until `patience` consecutive evaluations have
+    brought no improvement. The learning rate then decays to almost zero within `cooldown` times the number of steps so
+    far (Hägele et al., 2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such
+    a plateau, the learning rate decays before the last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -84,12 +84,12 @@ class Schedule:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether at least the last `patience` evaluations brought no improvement."""
+        """Whether early stopping is enabled, and at least the last `patience` evaluations brought no improvement."""
         return 0 < self.settled.patience <= self.progress.without_gain
 
     @property
     def ended_early(self) -> bool:
-        """Whether a lack of improvement has ended the run."""
+        """Whether a lack of improvement has shortened the run."""
         if self.settled.schedule == "plateau":
             return self.progress.cooldown_start >= 0
         return self.out_of_patience and self.fraction < 1.0
@@ -116,7 +116,7 @@ class Schedule:
         if every is not None:
             return progress.step % every == 0
         # Here, the run ends after a given time, so the time for evaluations may also be limited, which helps slow
-        # machines.  If the number of steps is known, evaluations must not depend on the time, because the results would
+        # machines. If the number of steps is known, evaluations must not depend on the time, because the results would
         # then depend on the machine's speed.
         affordable = progress.evaluating <= EVALUATION_SHARE * progress.elapsed
         return affordable and int(self.fraction * EVALUATIONS) > progress.evaluations

@@ -2,11 +2,12 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) are
-  considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values, and
-  a barely trained network may reach a high one by chance.
+- `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) and at
+  most `LARGEST_TIE` are considered equal, and the lowest validation loss is then chosen. With few rows, the score has
+  few possible values, and a barely trained network may reach a high one by chance.
 - `loss`: the lowest validation loss.
-- `last`: the last step. Used if there are too few validation rows to compare evaluations (`wire.measurement`).
+- `last`: the last step. Used for linear models, and if there are too few validation rows to compare evaluations
+  (`app/wire/measurement.py`).
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> flo
 
 
 def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
-    """Whether an evaluation resets the patience. A higher score resets the patience, but a lower loss does not."""
+    """Whether an evaluation resets the patience. With `macro_f1`, a lower loss at an equal score does not."""
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True

@@ -56,7 +56,7 @@ def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> 
             break
     settled, train = training.settled, training.dataset.train
     seconds = (clock() - began) / count
-    # all windows have the same length, and balanced batches take the same time
+    # All windows have the same length, and balanced batches take about the same time.
     if not isinstance(train, Rows) or settled.balanced:
         return seconds
     return seconds * tokens_per_step(training) * count / max(1, training.progress.trained_tokens - tokens)

@@ -28,7 +28,7 @@ from models.config import ModelConfig
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
 _LONG = 3.0  # rows of more than this many times the median length are cut
 _LEAST_LIMIT = 128  # in tokens or steps; rows up to this length are never cut
-_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # how much of a large validation set is used by all evaluations but the last
+_EVAL_TOKENS, _EVAL_ROWS = 24_000, 20_000  # the part of a large validation set that all evaluations but the last use
 TUNED_RATE = 0.3  # the learning rate for fine-tuning a small network, relative to that of a new one
 
 
@@ -95,7 +95,7 @@ class Settled:
 
 
 def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, device: str, threads: int) -> Settled:
-    """Determine the settings that the request leaves open. Raises BadOption or TrainingFailure if this fails."""
+    """Return the configuration of a run. Raises BadOption, or TrainingFailure for a base version that does not fit."""
     options, facts, train = spec.training, dataset.facts, dataset.train
     check(spec, base, facts)
     recipe = _recipe(spec, facts, train, base)
@@ -149,7 +149,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
 def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = None) -> None:
     """Raise BadOption for a setting that is invalid or has no effect.
 
-    Before the data is read, `facts` is None, and some of these settings cannot be detected yet.
+    Before the data is read, `facts` is None, and not all such settings can be detected.
     """
     architecture = spec.model if base is None else base.config.architecture
     if architecture == "linear" and facts is not None:
@@ -180,9 +180,10 @@ def _eval_size(dataset: Dataset) -> int | None:
 def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """Return the rule for choosing the weights to keep.
 
-    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. With
-    `patience`, early stopping always compares evaluations. For generation, even a few rows contain many tokens. The
-    last weights of a linear model are also kept, because a linear model converges and rarely overfits.
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. If
+    the request sets `patience`, early stopping compares evaluations in any case. For generation, a few rows suffice,
+    because they contain many tokens. The last weights of a linear model are also kept, because a linear model converges
+    and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -238,8 +239,8 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:
     """Return the number of steps after which training rows are cut. Cutting long rows leaves time for more rows.
 
-    Returns 0 (no limit) if the request sets a context length or the model is linear, because linear models are fast on
-    long rows.
+    Returns 0 (no limit besides the context length) if the request sets a context length, for generation, and for linear
+    models, which are fast even on long rows.
     """
     if facts.shape != "rows" or options.context_length or model.architecture == "linear":
         return 0

@@ -29,7 +29,10 @@ def steps(options: TrainingOptions, recipe: Recipe, train: Any, batch_size: int,
 
 
 def branch_steps(model: ModelConfig, branch: Branch | None, total_steps: int | None, per_epoch: int) -> int:
-    """Return the number of steps that train the n-gram branch. 0 means the whole run, as for language models."""
+    """Return the number of steps that train the n-gram branch.
+
+    Returns 0 if there is no branch, and for language models, whose branch is trained during the whole run.
+    """
     if not isinstance(branch, NgramRecipe):
         return 0
     planned = max(1, round(branch.epochs * per_epoch))
@@ -42,7 +45,8 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
     """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
     For generation, the interval is a tenth of all steps. Otherwise, it is an epoch or a twentieth of all steps,
-    whichever is more. A run that ends at a plateau is evaluated twice per epoch so that the plateau can be detected.
+    whichever is more. With the schedule `plateau`, half an epoch is used instead of an epoch, to detect a plateau
+    sooner.
     """
     if total_steps is None:
         return None
@@ -53,9 +57,10 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
 
 
 def schedule(options: TrainingOptions, recipe: Recipe, facts: Facts, metric: str) -> str:
-    """Return the learning rate schedule. A plateau ends a run unless the request sets a length or a patience.
+    """Return the learning rate schedule.
 
-    If evaluations cannot be compared, the learning rate decays over the whole run.
+    By default, a plateau ends runs on texts with targets, unless the request sets a length or a patience. If
+    evaluations cannot be compared (`metric` is `last`), the learning rate decays over the whole run.
     """
     open_ended = _stops_early(options, facts) and options.patience is None and recipe.patience > 0
     return options.schedule or ("plateau" if open_ended and metric != "last" else recipe.schedule)

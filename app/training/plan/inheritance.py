@@ -12,15 +12,16 @@ from models.tasks import TaskNetwork
 
 OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters that contain values for each label
 EMBEDDING = "input.embedding.weight"
-HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # trained by fine-tuning with `head_only`
+HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # the only parameters trained with `head_only`, except for generation
 
 
 def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:
-    """Copy every base tensor whose name and shape match the network, and return a message about the result.
+    """Copy every base tensor whose name and shape match the network. Return a message that names all other tensors.
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
-    parameters except those in `HEADS` are frozen; with `freeze_embedding`, only the token vectors are frozen. Raises
-    TrainingFailure `invalid_base_model` if no tensor of the body matches.
+    parameters are frozen except those in `HEADS` or, for generation, the head; with `freeze_embedding`, only the token
+    vectors are frozen. Raises TrainingFailure `invalid_base_model` if neither a tensor of the body nor the inverse
+    document frequencies of an n-gram branch match.
     """
     own = network.state_dict()
     base_tensors = _reshaped(load_file(base.weights), own)

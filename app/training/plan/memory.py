@@ -18,7 +18,7 @@ from models.parameters import body_width, is_body_matrix, shapes
 
 LIBRARIES = 350_000_000  # bytes that Python, torch and other libraries use before a network is created
 _CELL = {"rnn": 4.2, "gru": 12.5, "lstm": 12.9}  # numbers that a recurrent layer keeps for each step and unit of width
-_RECURRENT_COPIES = 2.5  # the number of copies of a recurrent body's weights that a step needs, packed or as gradients
+_RECURRENT_COPIES = 2.5  # numbers that a step needs for each weight of a recurrent body: packed copies and gradients
 _LSTM_WORK = 12.0  # numbers that the backward pass of one LSTM layer needs for each step and unit of width
 _LOGITS = 4.7  # numbers per token of the vocabulary: logits, log-probabilities, and the gradients of both
 _EVALUATED_LOGITS = 2.5  # the same without gradients
@@ -34,8 +34,8 @@ _OUTPUT_BYTES = 40  # bytes kept for each output of each held-out row until metr
 class MemoryEstimate:
     """The peak memory of a trainer, in bytes, and its parts.
 
-    `optimizer` covers gradients, moments and averages. `activations` covers the largest piece of a batch or, if it
-    needs more, the largest batch of an evaluation.
+    `optimizer` covers gradients, moments and averages. `activations` covers all temporary values of a training step or,
+    if they need more memory, of an evaluation.
     """
 
     weights: int
@@ -135,8 +135,8 @@ def _transformer(config: ModelConfig) -> float:
     block = 14.5 * width + attention + (4.0 if config.activation == "swiglu" else 2.5) * inner
     if config.dropout:
         block += 2.5 * width
-    # The backward pass handles one block at a time. In addition, the backward pass needs about half of the memory that
-    # a block keeps.
+    # The backward pass handles one block at a time. For this block, it needs about half as much memory again as the
+    # block keeps.
     return config.layers * block + 6.0 * inner + 6.0 * width
 
 

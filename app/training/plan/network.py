@@ -20,7 +20,7 @@ from models.config import ModelConfig
 from models.constraints import ConfigError
 
 LONGEST_CONTEXT = 1024  # the default maximum context, in tokens or steps, except for one long text
-LINEAR_CONTEXT = 65_536  # tokens; limits the size of a request
+LINEAR_CONTEXT = 65_536  # tokens; serves only to limit the length of an input
 UNLIMITED_CONTEXT = 8192  # tokens; limits memory and time, since the network itself has no limit
 
 
@@ -41,7 +41,7 @@ def model(
         return _built(new | branch | {"context_length": context})
     before = base.config
     if options.context_length is None:
-        # A network without a maximum length can have a longer context, unlike a Transformer.
+        # Unlike a Transformer, a network without a maximum length can get a longer context than its base version.
         context = before.position_limit or max(before.context_length, context)
     changes = _tuned(options, facts, recipe, base) | {"context_length": context}
     return _built(asdict(before) | changes)
@@ -140,7 +140,8 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
             changes["output_norm"] = "none"
     elif before.task == "generation":
         changes["pooling"] = options.pooling or recipe.pooling
-    if (facts.task == "generation") != (before.task == "generation"):  # their branches differ in kind
+    # The branch of a language model uses n-grams of tokens; other branches use n-grams of characters and words.
+    if (facts.task == "generation") != (before.task == "generation"):
         changes |= dict.fromkeys(("ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens"), 0)
     if options.dropout is not None:
         changes["dropout"] = options.dropout

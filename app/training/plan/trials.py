@@ -48,7 +48,9 @@ def architectures(facts: Facts, train: Rows | Stream) -> list[str]:
 
 
 def plan(spec: TrainSpec, dataset: Dataset, device: str, threads: int) -> list[tuple[PlannedTrial, Settled]]:
-    """Return the trials of a job, each with its complete configuration. Raises BadOption or TrainingFailure."""
+    """Return the trials of a job, each with its complete configuration. Raises BadOption for an option that is invalid
+    or has no effect on any trial.
+    """
     names = architectures(dataset.facts, dataset.train)
     options = {name: _options(spec.training, name, names, dataset.facts) for name in names}
     _check_used(spec.training, options)

@@ -1,4 +1,4 @@
-"""The prepared data, which consists of rows or one long stream. The data is stored on disk as memory-mapped arrays."""
+"""The prepared data: rows, or one long stream, stored on disk in arrays that are mapped into memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def token_count(part: Rows | Stream) -> int:
 
 
 def sample(part: Rows | Stream, most: int) -> Rows | Stream:
-    """Return at most `most` evenly spaced rows, or the first `most` tokens of a text."""
+    """Return at most `most` evenly spaced rows, or the first `most` tokens of a text, with its context."""
     if isinstance(part, Stream):
         ids_T = part.ids_T[: part.context + most]
         return part if len(ids_T) == len(part.ids_T) else Stream(ids_T, 0, part.context)

@@ -66,7 +66,7 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
 
 
 def remark_tokenless(files: DataFiles, message: str, rows: NotedRows) -> None:
-    """Add a warning about rows with too few tokens. If there are two files, it does not name the first row."""
+    """Add a warning about rows with too few tokens. If there are two files, the warning does not name the first row."""
     where = rows.places[0] if files.validation is None else ""
     files.training.source.remark("no_tokens", message, where, rows.count, "warn")
 

@@ -27,7 +27,7 @@ class GatheredRows:
         self.characters = 0
 
     def add(self, ids: Sequence[int], learned: Sequence[int] = ()) -> None:
-        """Add one row. In data for generation, `learned` masks the tokens over which the loss is computed."""
+        """Add one row. In data for generation, `learned` contains 1 for each token over which the loss is computed."""
         self._flat.append(ids)
         self._learned.append(learned)
         self._ends.append(self._flat.rows)

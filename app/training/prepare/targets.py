@@ -1,7 +1,7 @@
 """Encodes targets as numbers: labels become indices, and values are standardised.
 
-If possible, fine-tuning keeps the base version's head. With the base version's head, it also keeps the order of the
-base version's labels, or the scale of its values.
+If possible, fine-tuning keeps the base version's head, and therefore also the order of its labels or the scale of its
+values.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from models.config import ModelConfig
 
 _NAMES = {"linear": "Linear model", "transformer": "Transformer"}
 _COUNTED = ("conflicting", "conflicting_values", "duplicates")  # kinds of warnings that are listed as counts
-_UNUSED = ("ignored_columns", "unused_split")  # kinds of warnings about what the model does not depend on
+_UNUSED = ("ignored_columns", "unused_split")  # kinds of warnings about data that is not used
 _MOST_WARNINGS = 10
 _SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2", "ece")
 
@@ -41,7 +41,7 @@ def write(
     lines = [
         f"# {_name(config)} for {config.task}",
         "",
-        f"{_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
+        f"{_kind(config)} {parameters:,} parameters, {origin} by Ostinato.",
         "",
         "## What it does",
         "",
@@ -87,9 +87,9 @@ def _name(config: ModelConfig) -> str:
 
 def _kind(config: ModelConfig) -> str:
     if config.architecture == "linear":
-        return "A linear model of n-grams"
+        return "A linear model of n-grams with"
     article = "An" if config.architecture in ("rnn", "lstm") else "A"
-    return f"{article} {_name(config)}" + (" with a branch of n-grams" if config.ngram_buckets else "")
+    return f"{article} {_name(config)} with" + (" an n-gram branch and" if config.ngram_buckets else "")
 
 
 def _choice(settled: Settled) -> str:
@@ -157,7 +157,7 @@ def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    """Return the warnings about the data that its counts do not show, such as labels that differ only in case."""
+    """Return the warnings about the data, except those that `_data` shows as counts and those about unused data."""
     kept = [text for kind, text in warnings_of(facts.report, facts.task) if kind not in (*_COUNTED, *_UNUSED)]
     kept += [remark["message"] for remark in facts.report.get("remarks") or [] if remark["level"] == "warn"]
     if not kept:
@@ -169,5 +169,5 @@ def _warnings(facts: Facts) -> list[str]:
 
 
 def _plain(text: str, most: int = 100) -> str:
-    """Escape the Markdown characters in a text from the request or the data, and cut it to `most` characters."""
+    """Replace Markdown delimiters and unprintable characters in a user's text. Return at most `most` characters."""
     return "".join(c if c.isprintable() and c not in "`<>[]|\\" else "_" for c in text)[:most]

@@ -9,7 +9,7 @@ from app.training.prepare.dataset import Facts, Rows, Stream, sample
 from app.wire.engine import FeatureSequence
 from app.wire.probes import MOST, STEPS, VALIDATION, ProbeSet, steps_allowed
 
-SHORTEST = 64  # tokens of a probe from a text, if the text is that long
+SHORTEST = 64  # minimum number of tokens of a probe from a text, if the text is that long
 
 
 def of_validation(facts: Facts, part: Rows | Stream) -> ProbeSet:

@@ -26,7 +26,8 @@ def fit_baseline(
     """Load or fit the baseline, and emit a note about it. `check` is called while this function waits, and may raise an
     exception.
 
-    Returns None if the request disables the baseline, or if there is too little held-out data for comparing models.
+    Returns None if the request disables the baseline, if there is too little held-out data for comparing models, or if
+    there are more than `MOST_LABELS` labels.
     """
     if spec.training.baseline is False or not any(_measurable(dataset).values()):
         return None
@@ -51,7 +52,7 @@ def baseline_seconds(spec: TrainSpec, settled: Settled, dataset: Dataset) -> flo
 
 
 def _measurable(dataset: Dataset) -> dict[str, bool]:
-    """Whether every held-out split is large enough to compare models."""
+    """Return, for each held-out split, whether it is large enough to compare models."""
     return {
         name: part.characters >= _FEWEST_CHARACTERS
         if dataset.facts.task == "generation"

@@ -16,7 +16,7 @@ _BATCH_TOKENS = 100_000
 
 
 def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
-    """Pass the bytes of each token to a text classifier's branch, if it has one. Return the branch."""
+    """Pass the bytes of each token to the network's branch. Return the branch, or None if no branch reads bytes."""
     branch = getattr(network, "ngrams", None)
     if not isinstance(branch, Ngrams):  # the branch of a language model does not read bytes
         return None
@@ -28,7 +28,7 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
 def measure_frequencies(
     branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None], most: int = MEASURED_ROWS
 ) -> None:
-    """Give the branch the document frequencies of n-grams in up to `most` training rows, each cut to `limit` tokens.
+    """Set the branch's document frequencies to those in up to `most` training rows, each cut to `limit` tokens.
 
     `check` is called before each batch and may raise an exception.
     """

@@ -41,10 +41,10 @@ def complete(
     events: Events,
     check: Callable[[], None],
 ) -> Done:
-    """Write `results.csv`, `done.json` and `checkpoint/`, with the weights from the directory `best`.
+    """Write the results, errors and probes, `done.json`, and `checkpoint/` with the weights from the directory `best`.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
-    therefore written last. If this attempt is killed before that, the next attempt repeats all of these steps.
+    therefore written last. If this attempt is killed earlier, the next attempt calls this function again.
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
@@ -54,7 +54,7 @@ def complete(
     answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}
     metrics = _metrics(training, outputs, answers, calibration, check)
     if settled.eval_rows is not None:
-        # Earlier evaluations used only a subset of the validation data; the last evaluation used all of it.
+        # Evaluations during training used only a part of the validation data; the final evaluation used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))
@@ -128,7 +128,7 @@ def _metrics(
 ) -> dict[str, Any]:
     """Return the metrics of each held-out split, keyed by the split's name.
 
-    If there is a calibration, metrics are computed from calibrated outputs, which the service also returns.
+    If there is a calibration, metrics are computed from calibrated outputs, as the service returns them.
     """
     facts = training.dataset.facts
     if answers:
@@ -155,7 +155,7 @@ def _with_evidence(
 ) -> dict[str, Any]:
     """Return the metrics, including those of the calibration.
 
-    Each validation row is calibrated with a calibration that was fitted to other rows.
+    For the figures of the validation split, each row is calibrated with values that were fitted to other rows.
     """
     figures = {"validation": calibrate.own_evidence(calibration)}
     if "test" in outputs:
@@ -164,7 +164,7 @@ def _with_evidence(
 
 
 def _calibrate(training: Training, validation: OutputsAndTargets, events: Events) -> Calibration | None:
-    """Calibrate the network and emit a note about the result. Returns None if there are too few rows."""
+    """Calibrate the network and emit a note about it. Returns None if rows are too few or outputs are not finite."""
     step, rows = training.progress.best_step, held_out_rows(training, validation)
     if rows is None or len(rows.targets) < calibrate.FEWEST:
         count = counted(0 if rows is None else len(rows.targets), "held-out row")

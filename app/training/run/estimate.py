@@ -85,7 +85,7 @@ class EstimateSession(Session):
     def _before(self, dataset: Dataset, planned: list[tuple[TrainSpec, Settled]]) -> tuple[float, list[float]]:
         """Return how many seconds it takes to plan the trials of an auto job, and to get each run to its first step.
 
-        The trials share the prepared data and, with some exceptions, the baseline.
+        The trials share the prepared data and, if `shares_baseline` is true, the baseline.
         """
         prepared = time.monotonic() - self._started
         baselines = [baseline_seconds(spec, settled, dataset) for spec, settled in planned]
@@ -96,7 +96,7 @@ class EstimateSession(Session):
         return prepared, [self._loading + baseline for baseline in baselines]
 
     def _planned(self, dataset: Dataset, base_checkpoint: BaseCheckpoint | None) -> list[tuple[TrainSpec, Settled]]:
-        """Return the request and the settings of each training run. Raises TrainingFailure."""
+        """Return the request and the settings of each run. Raises TrainingFailure if a run cannot be planned."""
         device, threads = self.machine.settled_device(), self.machine.settled_threads
         if self.spec.model == AUTO:
             return [
@@ -115,7 +115,7 @@ class EstimateSession(Session):
         base_checkpoint: BaseCheckpoint | None,
         before: float,
     ) -> TrainingPlan:
-        """Time some steps of a training run. `before` is the time before the first step."""
+        """Time a few steps of a run, and return its plan. `before` is the time before the first step, in seconds."""
         configure_torch(settled)
         dataset = recount_characters(dataset, settled.config.context_length)
         held_out = sample(dataset.validation, TIMED_TOKENS if settled.window else TIMED_ROWS)

@@ -52,16 +52,16 @@ class EvaluationSession:
     def __init__(self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine) -> None:
         self.run, self.events, self.stopping, self.machine = run, events, stopping, machine
         self.spec = msgspec.json.decode((run / SPEC).read_bytes(), type=EvaluationSpec)
-        self.warnings: list[str] = []  # those that the report repeats
+        self.warnings: list[str] = []  # the warnings that the report repeats
 
     def attempt(self) -> TrainEvent:
-        """Evaluate until done or stopped, and emit the last event. Raises errors not caused by the request or data."""
+        """Measure the versions. Emit and return the last event. Raises errors not caused by the request or data."""
         event = self._attempt()
         self.events.emit(event)
         return event
 
     def break_off(self, error: Exception) -> TrainEvent:
-        """Emit an event that reports the unexpected error that ended the attempt.
+        """Emit and return an event about the unexpected error that ended the attempt.
 
         If the previous attempt ended with the same error, the job fails, because a retry would probably fail as well.
         """
@@ -144,7 +144,7 @@ class EvaluationSession:
         """Emit notes about the rows, and the remarks about the file."""
         rows = len(held_out.data) if isinstance(held_out.data, Rows) else held_out.data.characters
         unit = "row" if isinstance(held_out.data, Rows) else "character"
-        marked = f", the {held_out.split} rows that the file marks" if held_out.split else ""
+        marked = f", which the file marks as {held_out.split}" if held_out.split else ""
         self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
             message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"

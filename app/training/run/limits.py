@@ -10,8 +10,8 @@ from pathlib import Path
 
 GIB = 2**30
 SLACK = 2 * GIB  # for libraries and the stacks of threads, which are reserved but hardly used
-LARGEST_FILE = 64 * GIB  # bytes, at least
-PROCESSES = 4096  # further processes and threads of this user
+LARGEST_FILE = 64 * GIB  # bytes; the limit is higher if the limit on memory is above a quarter of this
+PROCESSES = 4096  # processes and threads of this user, in addition to those that exist
 FIRST_TO_END = 500  # added to the score for choosing a process to kill when memory runs out
 GRACE_SECONDS = 5  # of processor time between SIGXCPU, which a program may ignore, and SIGKILL
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
@@ -20,10 +20,10 @@ _FILE_ACCESS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
 def confine(memory: int, processor_seconds: int = 0) -> None:
-    """Limit files, processes and processor time, and give up the network and all privileges.
+    """Limit the size of files, the number of processes and the processor time; give up the network and all privileges.
 
     If memory runs out, the system kills this process first. After `processor_seconds` (unless 0), the system ends this
-    process with SIGXCPU. Each program that this process starts has a separate limit of the same size.
+    process with SIGXCPU. Each program that this process starts has its own limit of the same number of seconds.
 
     Must be called before the process starts threads. Limits that the system does not support are skipped.
     """
@@ -67,8 +67,8 @@ def _tasks() -> int:
 def _drop_privileges() -> None:
     """Drop root's capabilities, and the right to gain privileges from programs such as sudo.
 
-    The process keeps its user, and root keeps its access to all files, because the data folder may belong to another
-    user.
+    The user of the process does not change. A process of root can still access all files, because the data folder may
+    belong to another user.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None, use_errno=True)
@@ -87,7 +87,7 @@ def _leave_network() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_NEWNET) == 0 or libc.unshare(_NEWUSER | _NEWNET) != 0:
             return
-        # Keep the ids, so that files belong to the same user as before.
+        # Map the ids to themselves, so that files belong to the same user as before.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

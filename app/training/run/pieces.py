@@ -11,11 +11,11 @@ from app.training.events import Events
 from app.training.plan.config import Settled
 from app.wire import shortage
 
-OUTDATED = ("resume", "checkpoints")  # files of the run with the earlier settings
+OUTDATED = ("resume", "checkpoints")  # folders with files of the run with the earlier settings
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
-    """If memory has run out with these settings, return settings with smaller pieces and reset the run to step 0."""
+    """Return the settings. If memory has run out with them, make the pieces smaller and reset the run to step 0."""
     short = shortage.read(run)
     if short is None or short.micro_tokens != settled.micro_tokens:
         return settled

@@ -20,10 +20,11 @@ from app.wording import counted
 
 
 def plan_trials(run: Path, spec: TrainSpec, machine: Machine, events: Events, check: Callable[[], None]) -> Planned:
-    """Report on the data, plan the trials, and fit the baseline that they share.
+    """Report on the data, plan the trials, and fit their baseline if they share one.
 
-    A trial on the same machine uses the prepared data and the baseline; a trial on another machine computes identical
-    ones. `check` is called regularly and may raise an exception. Raises TrainingFailure.
+    A trial on the same machine uses the prepared data and the baseline; on another machine, it computes identical ones.
+    `check` is called regularly and may raise an exception. Raises TrainingFailure if the data or an option cannot be
+    used.
     """
     trials.check(spec.training, spec.task)
     dataset = load_or_prepare(run, spec, None, check)

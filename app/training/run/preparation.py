@@ -28,7 +28,7 @@ from app.wire.trainer import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The command-line options that depend on the machine.
+    """The trainer's command-line options that depend on the machine.
 
     `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
     `memory` is the number of bytes that a run may use; 0 means all of the machine's or the GPU's memory.
@@ -59,7 +59,7 @@ class Machine:
 def load_or_prepare(
     run: Path, spec: TrainSpec, base_checkpoint: BaseCheckpoint | None, check: Callable[[], None]
 ) -> Dataset:
-    """Load the prepared data, or prepare it now.
+    """Load the prepared data of a run. If there is none, prepare and store it.
 
     `check` is called regularly while files are read and may raise an exception.
     """
@@ -74,7 +74,7 @@ def load_or_prepare(
 def load_or_settle(
     run: Path, spec: TrainSpec, dataset: Dataset, base_checkpoint: BaseCheckpoint | None, machine: Machine
 ) -> Settled:
-    """Load the complete configuration, or determine it now.
+    """Load the complete configuration of a run. If there is none, determine and store it.
 
     Raises TrainingFailure `resume_mismatch` if the data, tokenizer or request have changed since the configuration was
     determined.

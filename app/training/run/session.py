@@ -74,13 +74,13 @@ class Session:
         self._saved_at = time.monotonic()
 
     def attempt(self) -> TrainEvent:
-        """Train until done or stopped, and emit the last event. Raises errors not caused by the request or data."""
+        """Train until done or stopped. Emit and return the last event. Raises errors not caused by request or data."""
         event = self._attempt()
         self.events.emit(event)
         return event
 
     def break_off(self, error: Exception) -> TrainEvent:
-        """Emit an event about the unexpected error that ended the attempt.
+        """Emit and return an event about the unexpected error that ended the attempt.
 
         If the previous attempt ended with the same error at the same resume point, the job fails, because a retry would
         probably fail as well.
@@ -91,7 +91,9 @@ class Session:
         cause = disk_errors.os_error(error)
         event: TrainEvent = Broke(kind, 0 if cause is None else cause.errno or 0)
         if disk_errors.awaited(error):
-            self._discard_partial()  # partial files may fill the disk; the error is not recorded
+            # The job waits until the disk error is resolved, so the error is not recorded. The disk may be full of
+            # partial files.
+            self._discard_partial()
         elif again and not isinstance(error, OSError) and cause is None:  # I/O errors may be temporary
             message = f"the training run fails at the same step each time because of an internal error ({kind}); "
             event = self._failed("internal_error", f"{message}see the trainer's log for details", None)
@@ -132,7 +134,7 @@ class Session:
             return self._out_of_memory()
 
     def _out_of_memory(self) -> TrainEvent:
-        """Return the last event, which restarts the run once, with batches split into smaller pieces."""
+        """Return the last event: Broke if the run is to restart with smaller pieces, otherwise TrainFailed."""
         if shortage.report(self.run):
             return Broke(shortage.ENDED)
         message = "there was not enough memory; use a smaller batch_size, width or context_length"

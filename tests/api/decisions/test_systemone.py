@@ -69,10 +69,12 @@ def test_a_state_is_read_as_compact_json(api: Api, shelf: Shelf, engine: FakeEng
         assert isinstance(read, wire.Score) and read.sequences == [byte_tokenizer().encode(text)]
 
 
-def test_an_uncertain_version_refuses_if_it_is_asked_to(api: Api, shelf: Shelf) -> None:
+def test_an_uncertain_version_answers_with_an_error_if_it_is_asked_to(api: Api, shelf: Shelf) -> None:
+    """TypeSafe's and Ollama's clients know no refusal."""
     shelf.classifier()
-    answers = send(api, {"x-abstain-below": "0.999"}).json()["answers"]
-    assert answers == {name: {"type": "refusal"} for name in QUESTIONS}
+    reply = send(api, {"x-abstain-below": "0.999"})
+    assert (reply.status_code, reply.headers["x-error-code"]) == (422, "abstained")
+    assert "POST /v1/decisions" in reply.json()["error"]
 
 
 @pytest.mark.parametrize(

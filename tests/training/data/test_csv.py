@@ -132,7 +132,7 @@ TABLE = "text,label\n" + "".join(f"x{n},{'ab'[n % 2]}\n" for n in range(20))
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        (f"{TABLE}y,a\rz,b\rw,a\n", "line 22: 2 rows end with CR only, but others with LF; CR is read as"),
+        (f"{TABLE}y,a\rz,b\rw,a\n", "line 22: 2 rows end with CR only, but others with LF; CR is also read as"),
         (f"{TABLE}y,a\rz,b\r\nw,a\n", "line 22: 1 row ends with CR only, but others with LF"),
         (TABLE.replace("\n", "\r") + "y,a\nz,b\rw,a\r", "line 22: 1 row ends with LF only, but others with CR"),
         (TABLE.replace("label\n", "label\r") + 'y,a\nz,"b ""b"""\nw,a\n', "line 1: 1 row ends with CR only"),

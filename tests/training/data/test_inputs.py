@@ -44,5 +44,6 @@ def test_train_rows_in_a_validation_file_are_told(tmp_path: Path) -> None:
     assert result.report["rows"] == {"train": 12, "validation": 2, "test": 1}
     [message] = [remark["message"] for remark in result.report["remarks"] if remark["kind"] == "split_overruled"]
     assert message == (
-        "b.csv, line 2: 1 row is marked as a training row, but is used as a validation row, as its file is"
+        "b.csv, line 2: 1 row is marked as a training row, but is used as a validation row, because it is in the "
+        "validation file"
     )

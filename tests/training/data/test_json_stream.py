@@ -180,7 +180,7 @@ def test_keys_beside_the_rows_of_a_table_are_told(tmp_path: Path) -> None:
 )
 def test_a_repeated_column_is_refused_as_in_a_csv_file(content: str, tmp_path: Path) -> None:
     error = check_files(write(tmp_path, "a.json", content)).error
-    assert error is not None and "the column 'text' appears 2 times; rename the others" in error.message
+    assert error is not None and "the column 'text' appears 2 times; rename all but one" in error.message
 
 
 def test_keys_beside_the_split_form_of_pandas_are_told(tmp_path: Path) -> None:

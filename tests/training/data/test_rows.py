@@ -83,7 +83,7 @@ def test_a_key_that_first_appears_late_is_reported(
     if task is not None:
         read(path, task or None)
         return
-    message = f"a.jsonl, line 121, column '{key}': no earlier record has the key '{key}'; add the key to every"
+    message = f"a.jsonl, line 121, column '{key}': the first records do not have the key '{key}'; add it to every"
     with pytest.raises(BadData, match=message):
         read(path)
 
@@ -183,7 +183,8 @@ def test_keys_that_first_appear_late_and_are_not_used_are_told(tmp_path: Path) -
     rows += [row | {"note": 1, "id": n} for n, row in enumerate(rows[:3])]
     _, remarks = scan(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
     assert remarks["late_keys"].message == (
-        "a.jsonl, line 121: 3 records have keys that no earlier record has and that are not used: 'note', 'id'"
+        "a.jsonl, line 121: 3 records have keys that the first records do not have; these keys are not used: "
+        "'note', 'id'"
     )
 
 

@@ -48,7 +48,7 @@ def test_a_repeated_column_below_a_title_is_named(tmp_path: Path, name: str) -> 
     rows = [["Export 2024"], [], ["text", "label", "", "text"], *data]
     content = xlsx(rows) if name.endswith("xlsx") else "".join(",".join(row) + "\n" for row in rows)
     error = check_files(write(tmp_path, name, content)).error
-    assert error is not None and "the column 'text' appears 2 times; rename the others" in error.message
+    assert error is not None and "the column 'text' appears 2 times; rename all but one" in error.message
 
 
 @pytest.mark.parametrize(
