@@ -62,9 +62,9 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     shape = _shape(columns, names, present, messages)
     if columns.features and "," in columns.features and "series" not in names and "features" not in names:
         _raise_wide(source, columns.features, present)
-    inputs = find_turns(source, shape, task, names, present, messages)
-    if inputs:
-        return _generation(source, columns, task, names, present, inputs)
+    turns = find_turns(source, shape, task, names, present, messages)
+    if turns:
+        return _generation(source, columns, task, names, present, turns)
     inferred = task is None
     if shape == "text" and "text" in names and not one_hot:
         one_hot = _guess_labels(source, names, present, task)
