@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("architectures", nargs="*", default=["transformer", "lstm"])
     parser.add_argument("--steps", type=int, default=2000, help="steps of the reference")
-    parser.add_argument("--longest", type=float, default=1.0, help="longest run of ours, per second of the reference")
+    parser.add_argument("--longest", type=float, default=1.0, help="time of our loop per second of the reference")
     options = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 import { copy, h, tabs } from "./parts.js";
 import { key } from "./api.js";
 
+const DEFAULTS = ["http://127.0.0.1:8000", "http://localhost:8000"];  // where the command line looks for the service
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const auth = () => (key() ? ` \\\n  -H "Authorization: Bearer $OSTINATO_API_KEY"` : "");
 
@@ -12,28 +13,74 @@ export function curl(method, path, body, extra = "") {
   return `curl -s${verb} ${quote(location.origin + path)}${auth()}${data}${extra}`;
 }
 
+// A request with a form. fields: {name: value}, in which a value @FILE is the content of a file.
+export const form = (path, fields) =>
+  `curl -s ${quote(location.origin + path)}${auth()}${Object.entries(fields).map(([name, value]) => ` \\\n  -F ${quote(`${name}=${value}`)}`).join("")}`;
+
 const WORDS = { true: "True", false: "False", null: "None" };
-function literal(value, indent = "") {
-  if (value === null || typeof value === "boolean") return WORDS[value];
+const given = (values) => Object.entries(values).filter(([, value]) => value !== undefined);
+
+// A value as Python code. Fields of an object that are undefined are left out, as in JSON.
+export function literal(value, indent = "") {
+  if (value === null || value === undefined || typeof value === "boolean") return WORDS[value ?? null];
   if (typeof value !== "object") return JSON.stringify(value);
   const inner = indent + "    ";
   const list = Array.isArray(value);
-  const items = Object.entries(value).map(([name, item]) => (list ? "" : `${JSON.stringify(name)}: `) + literal(item, inner));
+  const items = list ? value.map((item) => literal(item, inner)) : given(value).map(([name, item]) => `${JSON.stringify(name)}: ${literal(item, inner)}`);
   const [open, close] = list ? "[]" : "{}";
   const short = open + items.join(", ") + close;
   return short.length < 80 ? short : `${open}\n${items.map((item) => `${inner}${item},\n`).join("")}${indent}${close}`;
 }
 
+// The arguments of a call in Python. Fields that a package does not define belong into `extra`, which is sent as they are.
+export function args(values, extra = {}) {
+  const more = given(extra).length ? { extra_body: extra } : {};
+  const items = given({ ...values, ...more }).map(([name, value]) => `${name}=${literal(value, "    ")}`);
+  const short = `(${items.join(", ")})`;
+  return short.length < 80 && !short.includes("\n") ? short : `(\n${items.map((item) => `    ${item},\n`).join("")})`;
+}
+
+export const secret = () => (key() ? 'os.environ["OSTINATO_API_KEY"]' : '"none"');
+export const imports = (...lines) => `${key() ? "import os\n" : ""}${lines.join("\n")}\n\n`;
+
+// Several commands of the shell, each below a comment. steps: [comment, command]
+export const commented = (...steps) => steps.filter(Boolean).map(([note, command]) => `# ${note}\n${command}`).join("\n");
+
+// Requests with httpx, whose replies are printed. calls: [method, path, body, comment]
+export function requests(...calls) {
+  const lines = calls.filter(Boolean).map(([method, path, body, note]) =>
+    `${note ? `# ${note}\n` : ""}reply = client.${method.toLowerCase()}(${JSON.stringify(path)}${body ? `, json=${literal(body)}` : ""})\nprint(reply.json())`);
+  const headers = key() ? `, headers={"Authorization": "Bearer " + ${secret()}}` : "";
+  return `${imports("import httpx")}client = httpx.Client(base_url=${JSON.stringify(location.origin)}${headers}, timeout=600)\n${lines.join("\n")}`;
+}
+
 export function python(method, path, body) {
-  const headers = key() ? `, headers={"Authorization": "Bearer " + os.environ["OSTINATO_API_KEY"]}` : "";
+  const headers = key() ? `, headers={"Authorization": "Bearer " + ${secret()}}` : "";
   const data = body ? `, json=${literal(body)}` : "";
-  return `${key() ? "import os\n" : ""}import httpx\n\nreply = httpx.${method.toLowerCase()}("${location.origin}${path}"${data}${headers}, timeout=600)\nprint(reply.json())`;
+  return `${imports("import httpx")}reply = httpx.${method.toLowerCase()}(${JSON.stringify(location.origin + path)}${data}${headers}, timeout=600)\nprint(reply.json())`;
 }
 
 export const openai = (lines) =>
-  `${key() ? "import os\n" : ""}from openai import OpenAI\n\nclient = OpenAI(base_url="${location.origin}/v1", api_key=${key() ? 'os.environ["OSTINATO_API_KEY"]' : '"none"'})\n${lines}`;
+  `${imports("from openai import OpenAI")}client = OpenAI(base_url=${JSON.stringify(location.origin + "/v1")}, api_key=${secret()})\n${lines}`;
 
-export const shell = (...words) => words.filter((w) => w !== "").map((w) => (/^[\w@:./=,-]+$/.test(w) ? w : quote(w))).join(" ");
+// A command line. Empty words are left out.
+export function shell(...words) {
+  return words.filter((word) => word !== "" && word !== undefined).map((word) => (/^[\w@:./=,-]+$/.test(word) ? word : quote(String(word)))).join(" ");
+}
+// The texts at the end of a command line: after `--` if one of them could be read as an option.
+export const texts = (...values) => (values.some((value) => value.startsWith("-")) ? ["--", ...values] : values);
+// The options of a command, such as --top-k 5, --flag or --no-flag, from {top_k: 5, flag: true}.
+export const flags = (values) => given(values).flatMap(([name, value]) => {
+  const flag = name.replaceAll("_", "-");
+  if (typeof value === "boolean") return [`--${value ? "" : "no-"}${flag}`];
+  const text = String(value);
+  return text.startsWith("-") ? [`--${flag}=${text}`] : [`--${flag}`, text];
+});
+
+// The flags for the columns of a request: --text-column, --label-column and so on.
+export const columnFlags = (columns) => Object.fromEntries(Object.entries(columns || {}).map(([role, name]) => [`${role}_column`, name]));
+
+const address = () => (DEFAULTS.includes(location.origin) ? "" : `export OSTINATO_URL=${location.origin}\n`);
 
 function pane(text) {
   const box = h("pre", { tabindex: "0" }, h("code", {}, text));
@@ -47,8 +94,8 @@ export function snippets(lines, name = "Do the same with curl, Python or the com
   details.addEventListener("toggle", () => {
     details.querySelector(".tabs")?.remove();
     if (!details.open) return;
-    const panes = Object.entries(lines).filter(([, text]) => text)
-      .map(([kind, text]) => [names[kind] || kind, () => pane(typeof text === "function" ? text() : text)]);
+    const panes = Object.entries(lines).map(([kind, text]) => [kind, typeof text === "function" ? text() : text]).filter(([, text]) => text)
+      .map(([kind, text]) => [names[kind] || kind, () => pane(kind === "cli" ? address() + text : text)]);
     details.append(tabs(panes));
   });
   return details;

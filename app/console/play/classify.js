@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { action, badge, bars, card, empty, failure, field, select } from "../parts.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { curl, flags, requests, shell, snippets, texts } from "../snippets.js";
 import { History, isUsable, modelField, othersField, reference, versionOf } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression"];
@@ -31,9 +31,14 @@ export function classifyPane(context) {
     text.placeholder = numeric ? "[[0.1, 0.2], [0.3, 0.1]]" : "One text per line";
     return { numeric };
   }
-  const request = (reference_) => {
-    const input = inputOf(text.value, pair.value, shape().numeric);
-    return clean({ model: reference_, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
+  const request = (id) => optionsOf(id, inputOf(text.value, pair.value, shape().numeric));
+  const optionsOf = (id, input) => {
+    return clean({ model: id, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
+  };
+  // The models and the request in the code, which is shown before a model and a text have been chosen.
+  const models = () => [...new Set([model.value || "MODEL", ...others.chosen])];
+  const shown = (id) => {
+    try { return request(id); } catch { return optionsOf(id, shape().numeric ? [[[0]]] : ["some text"]); }
   };
   const send = async () => {
     const chosen = [...new Set([reference(model), ...others.chosen])];
@@ -51,9 +56,16 @@ export function classifyPane(context) {
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
-    curl: () => curl("POST", "/v1/classify", request(model.value)), python: () => python("POST", "/v1/classify", request(model.value)),
-    cli: () => shell("ostinato", "classify", "--model", model.value, ...text.value.split("\n").filter(Boolean)),
+    curl: () => models().map((id) => curl("POST", "/v1/classify", shown(id))).join("\n"),
+    python: () => requests(...models().map((id) => ["POST", "/v1/classify", shown(id)])),
+    cli: () => (shape().numeric ? "" : models().flatMap((id) => commands(shown(id))).join("\n")),
   }));
+}
+
+// The command lines for a request. The command reads one pair of texts at a time.
+function commands({ input, ...options }) {
+  const command = (...words) => shell("ostinato", "classify", ...flags(options), ...words);
+  return input[0].text_pair === undefined ? [command(...texts(...input))] : input.map((item) => command("--pair", ...texts(item.text, item.text_pair)));
 }
 
 const clean = (value) => JSON.parse(JSON.stringify(value));

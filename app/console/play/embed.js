@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { action, empty, field } from "../parts.js";
-import { curl, openai, snippets } from "../snippets.js";
+import { args, curl, openai, snippets } from "../snippets.js";
 import { History, isUsable, modelField, reference } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression", "generation"];
@@ -21,7 +21,8 @@ export function embedPane({ versions, ...rest }) {
   const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
   const lines = () => text.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
-  const request = () => ({ model: model.value, input: lines() });
+  const shown = () => (lines().length ? request() : { ...request(), input: ["some text", "another text"] });
+  const request = () => ({ model: model.value || "MODEL", input: lines() });
   const run = action("Compare", async () => {
     if (lines().length < 2) throw new Error("Enter at least two texts, one per line.");
     reference(model);
@@ -33,8 +34,8 @@ export function embedPane({ versions, ...rest }) {
     field("Texts", text, `Shows the cosine similarity of each pair of up to ${MOST} texts.`), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; }, (item) => item.text)), result,
   snippets({
-    curl: () => curl("POST", "/v1/embeddings", request()),
-    openai: () => openai(`reply = client.embeddings.create(model=${JSON.stringify(model.value)}, input=${JSON.stringify(lines())})\nprint(len(reply.data[0].embedding))`),
+    curl: () => curl("POST", "/v1/embeddings", shown()),
+    openai: () => openai(`reply = client.embeddings.create${args(shown())}\nprint(len(reply.data[0].embedding))`),
   }));
 }
 

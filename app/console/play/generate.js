@@ -4,7 +4,7 @@ import { stream } from "../api.js";
 import { announce, h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { button, empty, field, toast } from "../parts.js";
-import { curl, openai, shell, snippets } from "../snippets.js";
+import { args, curl, flags, openai, shell, snippets, texts } from "../snippets.js";
 import { History, isUsable, modelField } from "./models.js";
 import { Tokens } from "./tokens.js";
 
@@ -24,7 +24,7 @@ export function generatePane(context) {
   const facts = h("p", { class: "small muted", role: "status" });
   let running = null;
   const request = () => {
-    const body = { model: model.value, prompt: prompt.value };
+    const body = { model: model.value || "MODEL", prompt: prompt.value };
     for (const [name] of SAMPLING) if (controls[name].value !== "") body[name] = Number(controls[name].value);
     if (stops.value) body.stop = stops.value.replaceAll("\\n", "\n");
     return body;
@@ -84,7 +84,13 @@ export function generatePane(context) {
     history.element((item) => { prompt.value = item.text; }, (item) => item.text)),
   snippets({
     curl: () => curl("POST", "/v1/completions", { ...request(), stream: true }, " -N"),
-    openai: () => openai(`for chunk in client.completions.create(\n    model=${JSON.stringify(model.value)}, prompt=${JSON.stringify(prompt.value)}, max_tokens=${controls.max_tokens.value || 16}, stream=True\n):\n    print(chunk.choices[0].text, end="", flush=True)`),
-    cli: () => shell("ostinato", "generate", "--model", model.value, "--max-tokens", controls.max_tokens.value || "16", prompt.value),
+    openai: () => {
+      const { top_k, repetition_penalty, ...known } = request();
+      return openai(`stream = client.completions.create${args({ ...known, stream: true }, { top_k, repetition_penalty })}\nfor chunk in stream:\n    print(chunk.choices[0].text, end="", flush=True)`);
+    },
+    cli: () => {
+      const { prompt: beginning, ...options } = request();
+      return shell("ostinato", "generate", ...flags(options), ...texts(beginning || "Once upon a time"));
+    },
   }));
 }

@@ -3,7 +3,7 @@
 import { h, replace, svg } from "../dom.js";
 import { number, percent } from "../format.js";
 import { field, stat } from "../parts.js";
-import { curl, python, snippets } from "../snippets.js";
+import { curl, flags, python, shell, snippets } from "../snippets.js";
 
 const SIZE = 240;
 const METHODS = { apart: ", which were not used for training", "cross-fitted": ", each measured with a calibration from the other rows" };
@@ -54,7 +54,10 @@ export function threshold(calibration, version) {
       : `The lowest threshold at which ${limit} on the ${number(calibration.rows)} held-out rows. They are too few to guarantee this: the true share may be up to ${percent(levels[index].bound)}.`);
   }
   const body = () => ({ model: version.id, input: ["some text"], abstain_below: score() });
-  const code = snippets({ curl: () => curl("POST", "/v1/classify", body()), python: () => python("POST", "/v1/classify", body()) }, "Use this threshold from your program");
+  const code = snippets({
+    curl: () => curl("POST", "/v1/classify", body()), python: () => python("POST", "/v1/classify", body()),
+    cli: () => (version.config.input === "features" ? "" : shell("ostinato", "classify", ...flags({ model: version.id, abstain_below: score() }), "some text")),
+  }, "Use this threshold from your program");
   show(0);
   return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the best label is less probable than that. A higher threshold gives fewer answers, and fewer wrong ones."),
     box, field("Threshold", slider), h("div", { class: "row" }, field("Wrong answers at most, in %", goal)), note, call, code];

@@ -6,7 +6,7 @@ import { h, replace } from "../dom.js";
 import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { show, tooFew } from "../quality.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
 import { evaluate } from "../version/evaluate.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
@@ -25,11 +25,24 @@ export async function view({ search, signal, show: again }) {
     header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
     card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "One more" : "First version", adder), other))),
     picked.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: picked.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
-    snippets({
-      curl: () => curl("GET", `/v1/registry/compare?versions=${picked.join(",")}`), python: () => python("GET", `/v1/registry/compare?versions=${picked.join(",")}`),
-      cli: () => [shell("ostinato", "models", "compare", ...picked), picked.length > 1 ? shell("ostinato", "evaluate", picked[0], "FILE.csv", "--against", picked[1]) : ""].filter(Boolean).join("\n"),
-    }),
+    snippets(lines(picked)),
   ];
+}
+
+// Without a choice, the versions among which one can choose; with two, also a paired test and the promotion of the first.
+function lines(picked) {
+  if (picked.length < 2) return { curl: () => curl("GET", "/v1/registry/versions"), python: () => python("GET", "/v1/registry/versions"), cli: () => shell("ostinato", "models", "search") };
+  const [first, second] = picked;
+  const [, name, version] = first.match(/^(.*):(\d+)$/) || [];
+  const path = `/v1/registry/compare${query({ versions: picked.join(",") })}`;
+  const test = { model: first, file: "FILE_ID", against: second };
+  const alias = [`/v1/registry/models/${encodeURIComponent(name)}/aliases/champion`, { version: Number(version) }];
+  const [metrics, paired_, promote] = ["The metrics", "A paired test on the rows of a file", `Promote ${first}`];
+  return {
+    curl: () => commented([metrics, curl("GET", path)], [paired_, curl("POST", "/v1/evaluations", test)], version && [promote, curl("PUT", ...alias)]),
+    python: () => requests(["GET", path, null, metrics], ["POST", "/v1/evaluations", test, paired_], version && ["PUT", ...alias, promote]),
+    cli: () => commented([metrics, shell("ostinato", "models", "compare", ...picked)], [paired_, shell("ostinato", "evaluate", first, "data.csv", "--against", second)], version && [promote, shell("ostinato", "models", "alias", name, "champion", version)]),
+  };
 }
 
 function parts(comparison, signal, again) {

@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { title } from "../format.js";
 import { action, card, header, stat, status } from "../parts.js";
 import { show, tooFew, verdict } from "../quality.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
 import { confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
 import { mistakes } from "../version/mistakes.js";
@@ -45,8 +45,19 @@ function parts(evaluation, path, draw, signal) {
     evaluation.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, evaluation.error.code), h("p", {}, evaluation.error.message)) : null,
     open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `Waiting for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} ahead` : ""}.` : `Running: ${evaluation.phase}.`) : null,
     report ? results(evaluation, report, signal) : null,
-    snippets({ curl: () => curl("GET", path), python: () => python("GET", path), cli: () => shell("ostinato", "evaluate", evaluation.version, "FILE.csv") }),
+    snippets(lines(evaluation, path)),
   ];
+}
+
+// Reads this evaluation, and starts the same one again.
+function lines({ id, version, against_version: against, file, columns }, path) {
+  const again = { model: version, file, against: against || undefined, columns: Object.keys(columns || {}).length ? columns : undefined };
+  const repeat = "Start the same evaluation again";
+  return {
+    curl: () => commented(["This evaluation", curl("GET", path)], [repeat, curl("POST", "/v1/evaluations", again)]),
+    python: () => requests(["GET", path, null, "This evaluation"], ["POST", "/v1/evaluations", again, repeat]),
+    cli: () => commented(["This evaluation", shell("ostinato", "jobs", "show", id)], [repeat, shell("ostinato", "evaluate", version, file, ...flags({ against: again.against, ...columnFlags(columns) }))]),
+  };
 }
 
 function results(evaluation, report, signal) {

@@ -4,7 +4,7 @@ import { call, save, upload } from "../api.js";
 import { h } from "../dom.js";
 import { bytes, number } from "../format.js";
 import { action, header, link, table, toast, when } from "../parts.js";
-import { curl, openai, shell, snippets } from "../snippets.js";
+import { commented, curl, form, openai, shell, snippets } from "../snippets.js";
 import { paged } from "./jobs.js";
 import { dropZone } from "./train.js";
 
@@ -29,7 +29,9 @@ export async function view({ signal, show }) {
     header("Files", "Data sets to train and evaluate on, and the results of jobs."), dropZone(send),
     h("section", { class: "card" }, paged("/v1/files", columns, signal, { caption: "Files", blank: "No files yet. Drop a file above." })),
     snippets({
-      curl: () => curl("GET", "/v1/files"), openai: () => openai('file = client.files.create(file=open("data.csv", "rb"), purpose="fine-tune")\nprint(file.id)'), cli: () => shell("ostinato", "files", "upload", "data.csv"),
+      curl: () => commented(["Upload a file", form("/v1/files", { purpose: "fine-tune", file: "@data.csv" })], ["All files", curl("GET", "/v1/files")]),
+      openai: () => openai('file = client.files.create(file=open("data.csv", "rb"), purpose="fine-tune")\nprint(file.id)\nfor file in client.files.list():\n    print(file.id, file.filename)'),
+      cli: () => commented(["Upload a file", shell("ostinato", "files", "upload", "data.csv")], ["All files", shell("ostinato", "files")]),
     }),
   ];
 }

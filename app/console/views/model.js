@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { architecture, compact } from "../format.js";
 import { action, button, card, facts, failure, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
 import { quality } from "../quality.js";
-import { curl, python, shell, snippets } from "../snippets.js";
+import { commented, curl, requests, shell, snippets } from "../snippets.js";
 
 export async function view({ parameters: [name], signal, show }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}`;
@@ -18,6 +18,8 @@ export async function view({ parameters: [name], signal, show }) {
     compare.href = `#/compare?versions=${compared.map(encodeURIComponent).join(",")}`;
   };
   pick({}, false);
+  const newest = versions[0]?.version || 1;
+  const [champion, moves] = [`${base}/aliases/champion`, `Move the alias champion to version ${newest}`];
   const columns = [
     { name: "Compare", cell: (v) => h("input", { type: "checkbox", "aria-label": `Pick version ${v.version}`, onchange: (e) => pick(v, e.target.checked) }) },
     { name: "Version", cell: (v) => link(`${v.version}`, `#/models/${encodeURIComponent(name)}/${v.version}`) },
@@ -31,9 +33,9 @@ export async function view({ parameters: [name], signal, show }) {
     card("Versions", table(columns, versions, { caption: "Versions", blank: "This model has no versions." })),
     aliasCard(base, model, versions, signal, show),
     snippets({
-      curl: () => [curl("GET", base), curl("PUT", `${base}/aliases/champion`, { version: versions[0]?.version || 1 }).replace("curl -s", "curl -s -X PUT")].join("\n"),
-      python: () => python("GET", `${base}/versions`),
-      cli: () => [shell("ostinato", "models", "versions", name), shell("ostinato", "models", "alias", name, "champion", String(versions[0]?.version || 1))].join("\n"),
+      curl: () => commented(["The versions", curl("GET", `${base}/versions`)], [moves, curl("PUT", champion, { version: newest })], ["The moves of the alias", curl("GET", `${champion}/history`)]),
+      python: () => requests(["GET", `${base}/versions`, null, "The versions"], ["PUT", champion, { version: newest }, moves], ["GET", `${champion}/history`, null, "The moves of the alias"]),
+      cli: () => commented(["The versions", shell("ostinato", "models", "versions", name)], [moves, shell("ostinato", "models", "alias", name, "champion", newest)], ["The moves of the alias", shell("ostinato", "models", "history", name, "champion")]),
     }),
   ];
 }

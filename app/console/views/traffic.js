@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { compact, number } from "../format.js";
 import { card, empty, failure, header, stat, table } from "../parts.js";
 import { EVERY, latency, quantile, rate, sample, samples } from "../metrics.js";
-import { curl, python, snippets } from "../snippets.js";
+import { curl, python, shell, snippets } from "../snippets.js";
 import { versionLink } from "./jobs.js";
 
 const MOST_MODELS = 4;
@@ -44,7 +44,7 @@ export async function view({ signal }) {
     problem, h("div", { class: "columns" }, card("Now", now), card("Since the process started", total)),
     h("div", { class: "columns" }, card("Replies per second", charts.requests.element), card("Mean latency by version", charts.latency.element), card("Current requests", charts.queue.element), card("Tokens per second", charts.tokens.element)),
     card("By version, since the process started", models),
-    snippets({ curl: () => curl("GET", "/metrics"), python: () => python("GET", "/metrics").replace("reply.json()", "reply.text") }),
+    snippets({ curl: () => curl("GET", "/metrics"), python: () => python("GET", "/metrics").replace("reply.json()", "reply.text"), cli: () => shell("ostinato", "top") }),
   ];
 }
 

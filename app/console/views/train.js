@@ -7,7 +7,7 @@ import { action, button, card, failure, field, header, loading, progress, select
 import { dataPart, planPart } from "../datareport.js";
 import { ARCHITECTURES, OPTIONS, ROLES, TASKS, read } from "../options.js";
 import { preview } from "../preview.js";
-import { curl, openai, shell, snippets } from "../snippets.js";
+import { args, columnFlags, curl, flags, openai, shell, snippets } from "../snippets.js";
 import { takeFile } from "../handover.js";
 import { choose as pick, finder, suggestModels } from "../versions.js";
 
@@ -179,10 +179,12 @@ function lines(state) {
   return snippets({
     curl: () => curl("POST", "/v1/fine_tuning/jobs", request(state)),
     openai: () => {
-      const { model, training_file, suffix, ...extra } = JSON.parse(JSON.stringify(request(state)));
-      return openai(`job = client.fine_tuning.jobs.create(\n    model=${JSON.stringify(model)}, training_file=${JSON.stringify(training_file)}, suffix=${JSON.stringify(suffix)},\n    extra_body=${JSON.stringify(extra)},\n)\nprint(job.id)`);
+      const { model, training_file, suffix, ...extra } = request(state);
+      return openai(`job = client.fine_tuning.jobs.create${args({ model, training_file, suffix }, extra)}\nprint(job.id)`);
     },
-    cli: () => shell("ostinato", "train", state.file.filename, "--model", state.model, "--name", state.name,
-      ...Object.entries(state.training).flatMap(([k, v]) => [v === false ? `--no-${k.replaceAll("_", "-")}` : `--${k.replaceAll("_", "-")}`, typeof v === "boolean" ? "" : String(v)])),
+    cli: () => {
+      const { model, training_file, suffix: name, task, columns, publish, training } = request(state);
+      return shell("ostinato", "train", training_file, ...flags({ model, name, alias: publish?.alias, task, ...columnFlags(columns), ...training }));
+    },
   });
 }

@@ -8,7 +8,7 @@ import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { versionLink } from "./jobs.js";
-import { calls } from "../version/calls.js";
+import { calls, reads } from "../version/calls.js";
 import { modelCard } from "../version/card.js";
 import { evaluator, heldOut } from "../version/evaluate.js";
 import { files } from "../version/files.js";
@@ -45,6 +45,7 @@ export async function view({ parameters: [name, number_], signal }) {
     "README.md" in version.files ? card("Model card", later(about, modelCard)) : null,
     card("Files", files(version, base, signal)),
     snippets(calls(version), "Call this version from your program"),
+    snippets(reads(version), "Read and evaluate this version with curl, Python or the command line"),
   ];
 }
 
