@@ -176,10 +176,11 @@ class Registry:
         self, name: str, alias: str, version: int, principal: str, *, expected_version: Expected = UNSET,
         required: bool | None = None, loads: bool = True, abstention: NewAbstention = UNSET,
     ) -> Alias:  # fmt: skip
-        """Point `alias` to a ready version if it currently points to `expected_version`.
+        """Point `alias` to a ready version, creating the alias if needed.
 
-        If `expected_version` is None, the alias must not exist. If `required` is None or `abstention` is UNSET, the
-        alias keeps its own. Raises Conflict (`alias_conflict`).
+        If `expected_version` is given, the alias must currently point to this version or, if it is None, not exist.
+        Otherwise, raises Conflict (`alias_conflict`). If `required` is None or `abstention` is UNSET, the alias keeps
+        its own.
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
@@ -280,7 +281,7 @@ class Registry:
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete the unreferenced files whose grace period is over. Safe to run while versions are being published."""
+        """Delete unreferenced files whose grace period is over; in a dry run, count them. Safe during publications."""
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:
