@@ -33,7 +33,7 @@ accept: .venv/installed-dev postgres tools
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.bench $(ARGS)
 
-# the picture of the console in the README, from the service that `make run` has started; ARGS="--all FOLDER": every view
+# the pictures in the README, from the service that `make run` has started; ARGS="--all FOLDER": every view
 screenshots: .venv/installed-dev
 	$(BIN)/python -m benchmarks.screenshots $(ARGS)
 

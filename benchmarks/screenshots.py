@@ -1,12 +1,16 @@
-"""Takes screenshots of a running service's console: the picture in the README, or all views for a review.
+"""Takes screenshots of a running service: the three pictures in the README, or all views of the console for a review.
 
-`make screenshots` requires Chromium and a service on this machine, such as the one that `make run` starts.
+The pictures show the demo models of the service, and a training run on the demo's reviews. `make screenshots` requires
+Chromium and a service on this machine, such as the one that `make run` starts.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,15 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from app.demo.demo import DATA
+from app.demo.trainings import SENTIMENT
+from benchmarks import terminal
 from benchmarks.browser import chromium
 
-PICTURE = Path("docs/images/console.png")
+IMAGES = Path("docs/images")
+PICTURE = IMAGES / "console.png"
+TRAINING = ("train", "reviews.csv", "--model", "lstm", "--name", "reviews", "--epochs", "6")
+SHOWN_SHARE = 0.6  # how much of the training has been done when its picture is taken
 SIZES = {"wide": 1280, "narrow": 380}
 SCHEMES = ("light", "dark")
 PATIENCE = 120_000.0  # milliseconds
@@ -62,6 +72,36 @@ def photograph(browser: Browser, url: str, shots: list[tuple[str, str, Path]], w
     context.close()
 
 
+def photograph_docs(browser: Browser, url: str) -> None:
+    """Save a picture of the beginning of the API documentation."""
+    page = browser.new_page(viewport={"width": 1200, "height": 860})
+    page.goto(f"{url}/docs")
+    page.wait_for_selector(".opblock", timeout=PATIENCE)
+    page.screenshot(path=IMAGES / "docs.png")
+    page.close()
+
+
+def photograph_training(browser: Browser, url: str) -> None:
+    """Train on the demo's reviews from a terminal, save a picture of it at work, and cancel the job."""
+
+    def at_work(text: str) -> bool:
+        shares = re.findall(r"training .* (\d+)% ", text)
+        return bool(shares) and int(shares[-1]) >= 100 * SHOWN_SHARE
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(DATA / SENTIMENT, Path(folder, TRAINING[1]))
+        program = Path(sys.executable).with_name("ostinato")
+        lines = terminal.screen_when(
+            [str(program), *TRAINING, "--url", url], at_work, columns=110, lines=30, seconds=600.0, folder=folder
+        )
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_content(terminal.page("ostinato train", " ".join(("ostinato", *TRAINING)), lines))
+    page.locator("main").screenshot(path=IMAGES / "train.png", omit_background=True)
+    page.close()
+    with httpx.Client(base_url=url, timeout=60) as client:
+        client.post(f"/v1/fine_tuning/jobs/{_list(client, '/v1/fine_tuning/jobs')[0]['id']}/cancel").raise_for_status()
+
+
 def visit(page: Page, url: str, place: str) -> None:
     """Go to a view, and wait until its parts have loaded."""
     page.goto("about:blank")
@@ -88,6 +128,8 @@ def main() -> int:
         if given.all is None:
             shown = given.place or dict(views).get("version", "")
             photograph(browser, given.url, [("version", shown, PICTURE)], SIZES["wide"], "light")
+            photograph_docs(browser, given.url)
+            photograph_training(browser, given.url)
         else:
             given.all.mkdir(parents=True, exist_ok=True)
             for scheme in SCHEMES:

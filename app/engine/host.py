@@ -28,7 +28,7 @@ from models.interruption import interruptible
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-LONG_SECONDS = 0.25  # predicted time from which a sequence is computed beside the others, on one core
+LONG_SECONDS = 0.25  # a sequence with a longer predicted time is computed separately, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
@@ -225,7 +225,7 @@ class EngineHost:
 
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
-    """Compute a long row, then return its memory to the operating system, because no other row needs it."""
+    """Compute a long row, then return its memory to the operating system, because other rows need less."""
     with interruptible(lambda: item.request.closed):
         outcome = scorer.attempt_open([item])
     trim()

@@ -119,7 +119,7 @@ def _release_memory() -> None:
 
 
 def trim() -> None:
-    """Return freed memory to the operating system. This takes milliseconds."""
+    """Return freed memory to the operating system. Takes milliseconds, so it is not called after every batch."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):

@@ -21,9 +21,9 @@ class _Entry:
 
 
 class Memory:
-    """Tracks the weights of versions that are loaded or being loaded. `required` digests are never evicted.
+    """Records the sizes and last uses of versions that are loaded or being loaded.
 
-    Only records sizes and uses; the caller loads and unloads the versions.
+    Versions whose digests are in `required` are never evicted. The caller loads and unloads the versions.
     """
 
     def __init__(self, limit: int) -> None:

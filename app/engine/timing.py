@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LAYERS, VOCABULARY = 4, 8192  # the measured network has at most this many; the other sizes are those of the version
 SECONDS = 0.5  # for each workload, without the first calls
 LEAST, MOST = 3, 15  # rounds
-COPIES = 5  # upper bound of the size of all modes together, as a multiple of that of float32
+COPIES = 5  # upper bound of the size of the networks in all modes together, as a multiple of the float32 size
 CALL = 0.05  # predicted seconds of one core above which a batch is reduced
 
 Call = Callable[[], object]
@@ -149,7 +149,7 @@ def reduced(config: ModelConfig) -> ModelConfig:
 
 
 def _network(config: ModelConfig, mode: ComputeMode, device: torch.device) -> Any:
-    """A network with random weights of the usual size: undefined weights could be denormal numbers, which are slow."""
+    """A network with random weights of usual magnitude: undefined weights could be denormal numbers, which are slow."""
     network: Any = tasks.build_for_inference(config)
     random = Generator().manual_seed(0)
     for parameter in network.parameters():
@@ -183,7 +183,7 @@ def _call(config: ModelConfig, network: Any, mode: ComputeMode, workload: Worklo
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with this many threads in the caller's thread."""
+    """Set torch's number of threads for the duration of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -198,7 +198,7 @@ class Uploads:
         return row
 
     def _check_disk(self, size: int) -> None:
-        """Raise StorageUnavailable if `size` bytes would fill the disk. Called before anything is written."""
+        """Raise StorageUnavailable if the disk has fewer than `size` bytes free. Called before anything is written."""
         free = self._blobs.free_bytes()
         if free < size:
             raise StorageUnavailable(
@@ -246,7 +246,8 @@ def _check_room(session: Session, upload: FileRow, size: int) -> None:
 
 
 def _parts(session: Session, upload_id: str, part_ids: Sequence[str]) -> list[StoredFile]:
-    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}  # other ids may contain invalid characters
+    # Strings that are not ids may contain characters that the database rejects.
+    ids = {part_id for part_id in part_ids if PART_ID.fullmatch(part_id)}
     rows = session.scalars(select(FileRow).where(*_of_upload(upload_id), FileRow.id.in_(ids)))
     parts = {row.id: record(row) for row in rows}
     for part_id in part_ids:

@@ -19,7 +19,7 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """The probability of one label compared with all others."""
+    """The probability of one label."""
 
     index: int
 

@@ -1,4 +1,4 @@
-"""Checks whether a version can answer a query. Each check raises InvalidRequest."""
+"""Checks that a version can answer a query. A check that fails raises InvalidRequest."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def filled(
 ) -> wire.SamplingParams:
     """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
-    `max_tokens` is at least 1 and, if `most` is given, at most `most`. If the network has no maximum sequence length,
-    the context length is the upper limit.
+    If `most` is given, `max_tokens` is at most `most`. It is never less than 1 or `min_tokens`. If the network has no
+    maximum sequence length, the context length is the upper limit.
     """
     limit = version.config.position_limit
     room = version.config.context_length if limit is None else limit - max(map(len, prompts))
@@ -100,7 +100,7 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
 
 
 def check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
-    """Check that the vocabulary contains the token ids in the parameters."""
+    """Check that the token ids in `logit_bias` and `stop_token_ids` are in the vocabulary."""
     size = version.config.vocab_size
     for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         if ids and not 0 <= max(ids) < size:

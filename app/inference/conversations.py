@@ -15,7 +15,7 @@ from app.tokenization.tokenizer import Tokenizer
 class Conversation:
     """A conversation whose next answer is to be generated. Each message has a `role` and a `content`.
 
-    With `fallback`, the same format is used for versions that were not trained on conversations.
+    With `fallback`, a version without a chat template reads the conversation in this service's chat format.
     """
 
     messages: Sequence[Mapping[str, str]]
@@ -46,7 +46,7 @@ class Conversation:
         if template is None and not self.fallback:
             raise InvalidRequest(
                 f"{version.ref} has no chat template, because it was not trained on conversations; send the text as "
-                "`prompt` to POST /v1/completions. OSTINATO_CHAT_FALLBACK=1 makes every language model read messages "
+                "`prompt` to POST /v1/completions. With OSTINATO_CHAT_FALLBACK=1, every language model reads messages "
                 "as lines such as `user: …`",
                 code="no_chat_template",
                 param="model",

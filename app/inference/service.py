@@ -87,10 +87,10 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the head's outputs for each item. The outputs are calibrated unless the query disables calibration.
+        """Return the head's outputs for each item, calibrated if the version has a calibration and the query allows it.
 
-        Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
-        and may reject the version by raising an error.
+        Raises InvalidRequest if the version generates text or only computes embeddings. `check` is called with the
+        version before any work is done, and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
         calibration = scored.version.assets.calibration
@@ -102,9 +102,9 @@ class Inference:
         return replace(scored, rows=await asyncio.to_thread(work))
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
-        """Return a unit vector for each item. Works with every version.
+        """Return a unit vector for each item.
 
-        Raises InvalidRequest if the version's vectors have fewer than `dimensions` numbers.
+        Raises InvalidRequest for a linear model, or if the version's vectors have fewer than `dimensions` numbers.
         """
         return await self._rows(query, wire.Embed, dimensions)
 
@@ -185,7 +185,7 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that `owner`, a model reference or a digest, has the same tokenizer as the version.
+        """Check that the version `owner`, a model reference or a digest, has the same tokenizer as `reference`.
 
         `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers differ, and
         NotFound if `owner` does not resolve to a version.
@@ -204,7 +204,8 @@ class Inference:
     ) -> tuple[ResolvedVersion, T]:
         """Return the version and the result of `work(version)`.
 
-        `size` is the length of the input in characters or tokens. Long input is processed in a thread.
+        `size` is the length of the input in characters or tokens. `work` runs in a thread if the input is long or the
+        tokenizer was not trained here.
         """
         with self.deadlines.limit(seconds):
             version = await self.versions.get(reference, principal)

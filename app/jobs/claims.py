@@ -1,6 +1,6 @@
 """SQL for worker operations on jobs: claim a job, renew its lease, report its progress, and end or requeue it.
 
-Workers do not communicate with each other. Two rules ensure that only one of them changes a job:
+Workers do not communicate with each other. Two rules ensure that only one of them changes a job at a time:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
   own clocks are not used, and no cleanup is needed after a worker is killed.
@@ -90,7 +90,7 @@ class JobClaims:
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
         if following is None:
             return None
-        # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
+        # If the job is running with a lease, its worker is lost. No worker holds an auto job that waits for its trials.
         lost = 1 if following.status == RUNNING and following.lease_until is not None else 0
         row = session.scalar(
             update(JobRow)

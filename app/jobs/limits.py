@@ -40,7 +40,7 @@ def check(request: JobRequest) -> None:
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Check that a fine-tuning request does not change the dimensions of its base model.
+    """Check a fine-tuning request against its base model, whose dimensions the request must not change.
 
     Raises InvalidRequest with `param` set.
     """

@@ -59,7 +59,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Map options to other names that a valid body uses: `training.epochs` -> `hyperparameters.n_epochs`."""
+    """Map options to the paths that a valid body uses instead: `training.epochs` -> `hyperparameters.n_epochs`."""
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 

@@ -78,7 +78,7 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. A trial has the same count as its parent, which is a
+    Ranks the queue only once, regardless of the number of jobs. The count of a trial includes its parent, which is a
     running job.
     """
     if not jobs:

@@ -20,7 +20,7 @@ from app.storage.blobs import BlobStore
 BLOCK, CHUNK = 512, 2**20
 MEMBERS_LIMIT = 256
 EXTENSION_LIMIT = 64 * 1024  # maximum number of bytes in an extended header
-TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end
+TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end of the archive
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
 COMMAND = "tar -C DIRECTORY -cf checkpoint.tar ."
 NOT_A_TAR = f"this is not a tar archive, or it is damaged; create one with: {COMMAND}"

@@ -33,7 +33,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: the size of the blobs removed (in a dry run: to be removed), and the kept blobs."""
+    """The result of a collection: the blobs removed (in a dry run: found), their total size, and the blobs kept."""
 
     dry_run: bool
     blobs: int
@@ -148,13 +148,13 @@ class _Garbage:
 
 
 def _exist(deleted_since: float | None) -> ColumnElement[bool]:
-    """The condition that a version is not deleted, or was deleted after this time."""
+    """The condition that a version is not deleted, or was deleted after `deleted_since`."""
     exist = VersionRow.status != repository.DELETED
     return exist if deleted_since is None else or_(exist, VersionRow.deleted_at > deleted_since)
 
 
 def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
-    """Select the probes of versions that exist."""
+    """Select the probes of versions that satisfy `_exist`."""
     version = select(VersionRow.id).where(
         VersionRow.digest == ProbesRow.digest, VersionRow.owner == ProbesRow.owner, _exist(deleted_since)
     )

@@ -55,7 +55,7 @@ class CheckedInput:
 
 
 class InvalidLine(Exception):
-    """A line that is not a request."""
+    """Raised for a line that is not a valid request."""
 
     def __init__(self, error: LineError) -> None:
         super().__init__(error.message)
@@ -63,7 +63,7 @@ class InvalidLine(Exception):
 
 
 def requests(path: Path) -> Iterator[NumberedRequest]:
-    """Yield the requests of a file. Blank lines are skipped. Raises InvalidLine."""
+    """Yield the requests of a file. Blank lines are skipped. Raises InvalidLine at a line that is not a request."""
     for index, (line, text) in enumerate(_lines(path)):
         yield NumberedRequest(line, index, _decode(line, text))
 

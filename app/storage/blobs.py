@@ -163,7 +163,7 @@ class BlobStore:
         return Scratch(self._temporary_folder())
 
     def _temporary_folder(self) -> Path | None:
-        # The folder of a store in a folder must not be created again: the disk may have been unmounted.
+        # If the store is a folder, `incoming` must not be created again: the disk may have been unmounted.
         if self._root is None and self._scratch is not None:
             self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._scratch

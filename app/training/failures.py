@@ -25,7 +25,8 @@ class TrainingFailure(Exception):
 
 
 class BadData(TrainingFailure):
-    """A data file has content that cannot be used. `Source.fault` creates it with the name of the file.
+    """A data file has content that cannot be used. `Source.fault` creates this error, with the name of the file in its
+    message.
 
     `where` is the place, such as ('line 7', "column 'label'"); `reason` is the message without the file and the place.
     """

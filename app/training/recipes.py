@@ -116,8 +116,8 @@ def _numbers(architecture: str, count: int, tokens: int) -> Recipe:
 def _texts(architecture: str, task: str, count: int, tokens: int) -> Recipe:
     """Return the recipe for texts that each have a target. Most runs stop at a plateau, long before the last epoch."""
     small = count < 8_000
-    # Small batches teach more per token than large ones, at the same cost per token. With 100,000 rows, there are many
-    # steps even if batches are large.
+    # Small batches teach more per token than large ones, at the same cost per token. Batches may be larger if there are
+    # 100,000 rows or more, because there are many steps in any case.
     most = 32 if count < 100_000 else 128
     batch_size = min(most, max(16, round(STEP_TOKENS * count / max(1, tokens))))
     # With a few dozen rows, an epoch has only one or two steps, so a minimum number of steps applies.

@@ -17,7 +17,7 @@ ENDPOINTS = (
 )
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200 * 2**20
-MOST_ANSWER_BYTES = 2 * 2**30  # of all answers together; the result files need this space a second time
+MOST_ANSWER_BYTES = 2 * 2**30  # maximum size of all answers together; the result files take up the same space again
 WINDOW, WINDOW_SECONDS = "24h", 86_400.0  # the only completion window
 SPEC, INPUT = "batch.json", "inputs/requests.jsonl"
 ANSWERS = "answers"  # the spool of `app.runs.batch_spool`

@@ -32,7 +32,7 @@ class _Pieces(msgspec.Struct):
 def report(run: Path) -> bool:
     """Record that memory ran out.
 
-    Returns whether the run may be restarted. A run may be restarted once, after its settings have been determined.
+    Returns whether the run may be restarted: only once, and only if its settings have been determined.
     """
     settled = _read(run / "settled.json", _Pieces)
     if settled is None:

@@ -59,7 +59,7 @@ class Worker:
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
-        # The state of the database when no job could be claimed, which only a commit can change.
+        # A mark of the database's state when no job could be claimed. The next query waits until a commit changes it.
         self._quiet: Hashable | None = None
         self._awake, self._waker = os.pipe()
         for descriptor in (self._awake, self._waker):
@@ -154,6 +154,7 @@ class Worker:
 
         try:
             prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
-            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # those of lost batches may be large
+            # Keep no directories of batches: those that remain after a worker was lost may be large.
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -113,8 +114,9 @@ def check_table(record: Record, shell: Shell) -> None:
     status, printed = shell.ostinato(*train)
     record.equal("a bad row is refused before the upload", (status, "nothing was uploaded" in printed), (1, True))
     record.equal("its line is named", "support.csv, line 182" in printed, True)
-    skip = printed.partition("--skip-bad-rows ")[2].split(";")[0] or "0.01"
-    status, printed = shell.ostinato(*train, "--skip-bad-rows", skip)
+    proposed = re.search(r"--skip-bad-rows (?:to )?([\d.]*\d)", printed)
+    record.equal("it proposes how to leave it out", proposed is not None, True)
+    status, printed = shell.ostinato(*train, "--skip-bad-rows", proposed[1] if proposed else "0.01")
     record.equal("the table trains a version", (status, "support:1 is ready" in printed), (0, True))
     for phrase in ("cp1252", "'Category'", "differ only in case", "left out"):
         record.equal(f"says: {phrase}", phrase in printed, True)

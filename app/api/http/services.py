@@ -31,7 +31,7 @@ from app.storage.local_cache import LocalCache
 from app.webhooks.sender import Sender
 from app.webhooks.service import Webhooks
 
-MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
+MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each costs several database checks per second
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ class JobEstimate(msgspec.Struct, frozen=True):
     """The estimate for a training job.
 
     `plans` contains one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric
-    data. `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one
-    after another and each takes all of its steps. `data.columns` names the column of each role, and the `choices` of a
-    plan state the value of each option with its reason. `notes` contains remarks about the data and settings. `report`
-    describes the data: lengths with a histogram, duplicates, contradictions between labels, hashes.
+    data. `parameters` and `memory_bytes` are the maxima over all plans; `seconds` is the total time if all plans run
+    one after another and each takes all of its steps. `data.columns` names the column of each role, and the `choices`
+    of a plan state the value of each option with its reason. `notes` contains remarks about the data and settings.
+    `report` describes the data: lengths with a histogram, duplicates, contradictory labels and hashes.
     """
 
     object: Literal["fine_tuning.job.estimate"]
@@ -102,7 +102,7 @@ ESTIMATE: dict[str, Any] = {
 
 
 def estimate_object(request: JobRequest, estimate: Estimate) -> JobEstimate:
-    """The reply to a dry run of this request."""
+    """Return the reply to a dry run of `request`."""
     return JobEstimate(
         object="fine_tuning.job.estimate",
         model=request.model,

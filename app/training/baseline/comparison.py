@@ -90,7 +90,7 @@ def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison
 
 
 def _name(task: str, architecture: str, report: Mapping[str, Any]) -> str:
-    """Return the baseline's name. If the network is `linear`, "a linear model" would be ambiguous."""
+    """Return the baseline's name. For a `linear` network, this is the method: "a linear model" would be ambiguous."""
     if report["model"] == "ngram":
         return "an n-gram model"
     if architecture != "linear":

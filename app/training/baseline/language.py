@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 8  # the maximum length of n-grams; a large alphabet reduces it, so that an n-gram fits in 63 bits
-UNSEEN = 0x110000  # code points in Unicode: a character that is not in the training text may be any of them
+UNSEEN = 0x110000  # the number of code points in Unicode: an unseen character may be any of them
 _BLOCK = 1 << 18
 
 

@@ -50,7 +50,7 @@ def _normal(texts: Sequence[str]) -> list[str]:
 
 
 class _Group:
-    """Word n-grams or character n-grams. Within a group, the feature vector of each text has unit (L2) norm."""
+    """N-grams of words or of characters. Within a group, the feature vector of each text has unit (L2) norm."""
 
     def __init__(self, hashes: Callable[[Sequence[str]], Iterator[Hashes]], most: int) -> None:
         self._hashes, self._most = hashes, most

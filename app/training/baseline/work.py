@@ -47,11 +47,11 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return how many characters are used to count n-grams, given the number of n-gram lengths."""
+        """Return the maximum number of characters whose n-grams, of `orders` different lengths, are counted."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:
-        """Estimate the seconds to fit and measure a linear model on one core, given the sizes of the texts."""
+        """Estimate the time to fit and measure a linear model on one core, in seconds, from the sizes of the texts."""
         fitted = min(train_bytes, MOST_BYTES, int(self.work / (2 + labels / 4)))
         return _START_SECONDS + (fitted * (2 + labels / 4) + 2 * min(held_out_bytes, 2 * HELD_OUT_BYTES)) / 1e6
 

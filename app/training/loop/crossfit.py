@@ -26,7 +26,7 @@ from app.training.plan.config import Settled
 from app.training.prepare.dataset import Facts, Rows, Stream
 
 FOLDS, FEWEST_FOLDS = 10, 2
-FOLD_VALUES = 20_000_000  # with more outputs, fewer folds are used, because each fold costs a measurement
+FOLD_VALUES = 20_000_000  # with more outputs, fewer folds are used, because metrics are computed for each fold
 ROWS, VALUES = 20_000, 1_000_000  # the maximum numbers of rows and of outputs (rows times outputs per row) to keep
 FEWEST = 20  # with fewer rows, some folds would have at most one row
 

@@ -97,7 +97,7 @@ class Pace:
         return max(spent, 1e-6) / steps
 
     def _seconds_per_row(self, per_step: float) -> float:
-        """Return the time to evaluate a row, or a token of a text.
+        """Return the time in seconds to evaluate a row, or a token of a text.
 
         Before the first evaluation, the time is estimated as a third of the training time per row, because the forward
         pass takes about a third of a step.

@@ -116,8 +116,8 @@ class Training:
             sums.add(measured)
             progress.count += measured.count
         norm = torch.nn.utils.clip_grad_norm_(self._clipped, settled.max_grad_norm)
-        # Until here, the host has not waited for the device. From here on, the number of waits does not depend on the
-        # number of pieces: this one, and one for the rows of each sparse gradient.
+        # So far, the host has not waited for the device. The number of waits does not depend on the number of pieces:
+        # the host waits here, and once for the rows of each sparse gradient.
         loss, correct, gradient_norm = sums.read(norm)
         check_step(progress, settled, self._loss_ceiling, loss / divisor, gradient_norm)
         self.optimizer.step(self.schedule.rate)

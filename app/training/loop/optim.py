@@ -1,4 +1,4 @@
-"""The optimizers."""
+"""The optimizers of the network and of its n-gram branch."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ EVALUATION_SHARE = 0.05  # the maximum share of the elapsed time spent on evalua
 class Schedule:
     """Determines the learning rate and the actions that are due at the current step of a training run.
 
-    With the schedule `plateau`, the learning rate remains constant until `patience` evaluations bring no improvement.
-    The learning rate then decays to almost zero within `cooldown` times the number of steps so far (Hägele et al.,
-    2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such a plateau, the
-    learning rate decays before the last step or the time limit.
+    With the schedule `plateau`, the learning rate remains constant until `patience` consecutive evaluations have
+    brought no improvement. The learning rate then decays to almost zero within `cooldown` times the number of steps so
+    far (Hägele et al., 2024, "Scaling laws and compute-optimal training beyond fixed training durations"). Without such
+    a plateau, the learning rate decays before the last step or the time limit.
     """
 
     def __init__(self, settled: Settled, progress: Progress) -> None:
@@ -75,7 +75,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, the time limit is reached, or the patience is exhausted.
+        """Whether all steps are done, the time limit is reached or, except with `plateau`, the patience is exhausted.
 
         Even if the time limit is reached before the first step, a run takes one step.
         """

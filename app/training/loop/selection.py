@@ -2,9 +2,9 @@
 
 The rule, `Settled.metric`, is chosen before step 0:
 
-- `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) are
-  considered equal, and the lowest validation loss is then chosen. With few rows, the score has few possible values, and
-  a barely trained network may reach a high one by chance.
+- `macro_f1`: the highest macro F1 on the validation rows. Scores that differ by at most 1 / (number of rows) and at
+  most `LARGEST_TIE` are considered equal, and the lowest validation loss is then chosen. With few rows, the score has
+  few possible values, and a barely trained network may reach a high one by chance.
 - `loss`: the lowest validation loss.
 - `last`: the last step. Used for linear models, and if there are too few validation rows to compare evaluations
   (`app/wire/measurement.py`).

@@ -180,9 +180,10 @@ def _eval_size(dataset: Dataset) -> int | None:
 def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Stream) -> str:
     """Return the rule for choosing the weights to keep.
 
-    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. With
-    `patience`, early stopping always compares evaluations. For generation, even a few rows contain many tokens. The
-    last weights of a linear model are also kept, because a linear model converges and rarely overfits.
+    If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. If
+    the request sets `patience`, early stopping compares evaluations in any case. For generation, a few rows suffice,
+    because they contain many tokens. The last weights of a linear model are also kept, because a linear model converges
+    and rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:
@@ -191,7 +192,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """Choose bfloat16 for generation, whose matrix products are large, if the device has fast bfloat16 instructions."""
+    """Return bfloat16 for generation, whose matrix products are large, if the device computes it fast; else float32."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags

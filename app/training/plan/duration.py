@@ -45,8 +45,8 @@ def eval_every(total_steps: int | None, per_epoch: int, facts: Facts, schedule: 
     """Return the number of steps between evaluations, or None if the total number of steps is unknown.
 
     For generation, the interval is a tenth of all steps. Otherwise, it is an epoch or a twentieth of all steps,
-    whichever is more. With the schedule `plateau`, half an epoch takes the place of the epoch, so that a plateau is
-    detected sooner.
+    whichever is more. With the schedule `plateau`, half an epoch is used instead of an epoch, to detect a plateau
+    sooner.
     """
     if total_steps is None:
         return None

@@ -1,4 +1,4 @@
-"""The prepared data, which consists of rows or one long stream. The data is stored on disk as memory-mapped arrays."""
+"""The prepared data: rows, or one long stream, stored on disk in arrays that are mapped into memory."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The mean is subtracted in float64, and only the result is converted to float32. In float32, a number such as
 123,456,700.25 would lose its decimals, because adjacent float32 values of this size differ by 8. Checkpoints trained in
 this way have `"dtype": "float64"` in their `normalization`. Imported and older checkpoints lack this key. For such
-checkpoints, the inputs are normalised in float32, as they were during training.
+checkpoints, inputs are standardised in float32, as they were during training.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Precision:
     def _reason(self, number: int) -> str:
         if self.largest_F[number] >= _WHOLE:
             spacing = np.spacing(self.largest_F[number])
-            return f"has values up to {self.largest_F[number]:.3g}, which are stored in steps of {spacing:g}"
+            return f"has values up to {self.largest_F[number]:.3g}, which are rounded to multiples of {spacing:g}"
         if self.lost_F[number] > _SHARE * self.changes_F[number]:
             share = self.lost_F[number] / self.changes_F[number]
             return f"loses {share:.0%} of its changes between steps, which are very small relative to its range"

@@ -41,7 +41,7 @@ def write(
     lines = [
         f"# {_name(config)} for {config.task}",
         "",
-        f"{_kind(config)} with {parameters:,} parameters, {origin} by Ostinato.",
+        f"{_kind(config)} {parameters:,} parameters, {origin} by Ostinato.",
         "",
         "## What it does",
         "",
@@ -87,9 +87,9 @@ def _name(config: ModelConfig) -> str:
 
 def _kind(config: ModelConfig) -> str:
     if config.architecture == "linear":
-        return "A linear model of n-grams"
+        return "A linear model of n-grams with"
     article = "An" if config.architecture in ("rnn", "lstm") else "A"
-    return f"{article} {_name(config)}" + (" with a branch of n-grams" if config.ngram_buckets else "")
+    return f"{article} {_name(config)} with" + (" an n-gram branch and" if config.ngram_buckets else "")
 
 
 def _choice(settled: Settled) -> str:

@@ -17,7 +17,7 @@ from app.checkpoint.calibration import Calibration, Reliability
 from app.wire.measurement import shows_calibration_error
 from app.wording import counted
 
-NAMED_LABELS, COUNTED_LABELS = 40, 15  # with more labels, a confusion matrix has no label names, or no counts
+NAMED_LABELS, COUNTED_LABELS = 40, 15  # maximum numbers of labels for a confusion matrix with names, and with counts
 _INK, _QUIET = "#1f5fbf", "#d9822b"
 
 
@@ -39,7 +39,7 @@ def draw(
 
 
 def draw_reliability(directory: Path, calibration: Calibration) -> None:
-    """Plot the confidence of the answers against their accuracy. Draws nothing for regression."""
+    """Plot the accuracy of the answers against their confidence. Draws nothing for regression."""
     if calibration.before is not None and calibration.after is not None:
         directory.mkdir(exist_ok=True)
         with _style():

@@ -28,7 +28,7 @@ def bind_tokens(network: TaskNetwork, dataset: Dataset) -> Ngrams | None:
 def measure_frequencies(
     branch: Ngrams, dataset: Dataset, limit: int, check: Callable[[], None], most: int = MEASURED_ROWS
 ) -> None:
-    """Set the branch's document frequencies, from up to `most` training rows, each cut to `limit` tokens.
+    """Set the branch's document frequencies to those in up to `most` training rows, each cut to `limit` tokens.
 
     `check` is called before each batch and may raise an exception.
     """

@@ -42,6 +42,7 @@ def complete(
     check: Callable[[], None],
 ) -> Done:
     """Write the results, errors and probes, `done.json`, and `checkpoint/` with the weights from the directory `best`.
+    Return the final event, which `done.json` contains.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
     therefore written last. If this attempt is killed earlier, the next attempt calls this function again.
@@ -54,7 +55,7 @@ def complete(
     answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}
     metrics = _metrics(training, outputs, answers, calibration, check)
     if settled.eval_rows is not None:
-        # Evaluations during training used only a part of the validation data; this one used all of it.
+        # Evaluations during training used only a part of the validation data; the final evaluation used all of it.
         figures = validation_figures(metrics["validation"], full=True)
         step, tokens = progress.best_step, progress.trained_tokens
         events.emit(Metrics(step, settled.total_steps, figures, 1.0, 0.0, tokens, final=True))

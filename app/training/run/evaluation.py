@@ -52,7 +52,7 @@ class EvaluationSession:
     def __init__(self, run: Path, events: Events, stopping: Callable[[], bool], machine: Machine) -> None:
         self.run, self.events, self.stopping, self.machine = run, events, stopping, machine
         self.spec = msgspec.json.decode((run / SPEC).read_bytes(), type=EvaluationSpec)
-        self.warnings: list[str] = []  # those that the report repeats
+        self.warnings: list[str] = []  # the warnings that the report repeats
 
     def attempt(self) -> TrainEvent:
         """Measure the versions. Emit and return the last event. Raises errors not caused by the request or data."""

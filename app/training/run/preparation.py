@@ -28,7 +28,7 @@ from app.wire.trainer import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The command-line options that depend on the machine.
+    """The trainer's command-line options that depend on the machine.
 
     `resume_every` is the number of seconds between resume points. If `threads` is 0, there is one thread per core.
     `memory` is the number of bytes that a run may use; 0 means all of the machine's or the GPU's memory.
