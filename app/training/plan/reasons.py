@@ -23,7 +23,7 @@ from app.wire.training_rules import FIXED_BY_BASE, TrainingKind, applicable
 from app.wording import counted
 from models.choices import RECURRENT
 
-Value = bool | int | float | str | None
+OptionValue = bool | int | float | str | None
 NONE = "none"  # the value of an option that is not in use
 REQUESTED = "Set in the request."
 INHERITED = "Comes from the version to fine-tune."
@@ -89,7 +89,7 @@ def choices(spec: TrainSpec, settled: Settled, dataset: Dataset, base: BaseCheck
     return made
 
 
-def _epochs(run: Run) -> tuple[Value, str]:
+def _epochs(run: Run) -> tuple[OptionValue, str]:
     steps = run.settled.total_steps
     if steps is None:
         return None, ""
@@ -104,11 +104,11 @@ def _epochs(run: Run) -> tuple[Value, str]:
     return epochs, f"Small data sets get more passes than large ones, and these are {run.size}{ends}."
 
 
-def _max_steps(run: Run) -> tuple[Value, str]:
+def _max_steps(run: Run) -> tuple[OptionValue, str]:
     return run.settled.total_steps, "The number of passes times the steps of a pass."
 
 
-def _batch_size(run: Run) -> tuple[Value, str]:
+def _batch_size(run: Run) -> tuple[OptionValue, str]:
     if run.generates:
         reason = "Small batches of windows teach a language model more per token."
     elif run.dataset.facts.input == "features" or run.linear:
@@ -118,7 +118,7 @@ def _batch_size(run: Run) -> tuple[Value, str]:
     return run.settled.batch_size, reason
 
 
-def _learning_rate(run: Run) -> tuple[Value, str]:
+def _learning_rate(run: Run) -> tuple[OptionValue, str]:
     if run.linear:
         return run.settled.branch_learning_rate, "The rate of the n-gram classifier, for this number of labels."
     if run.options.learning_rate_multiplier is not None:
@@ -132,7 +132,7 @@ def _learning_rate(run: Run) -> tuple[Value, str]:
     return run.settled.learning_rate, reason
 
 
-def _schedule(run: Run) -> tuple[Value, str]:
+def _schedule(run: Run) -> tuple[OptionValue, str]:
     return run.settled.schedule, {
         "plateau": "The length is open: the rate starts to decay when the validation result no longer improves.",
         "cosine": "The length is fixed, so the rate falls smoothly to zero at the end.",
@@ -140,11 +140,11 @@ def _schedule(run: Run) -> tuple[Value, str]:
     }.get(run.settled.schedule, "")
 
 
-def _warmup_ratio(run: Run) -> tuple[Value, str]:
+def _warmup_ratio(run: Run) -> tuple[OptionValue, str]:
     return round(run.settled.warmup_ratio, 4), "The first steps are small, because the first gradients are unreliable."
 
 
-def _dropout(run: Run) -> tuple[Value, str]:
+def _dropout(run: Run) -> tuple[OptionValue, str]:
     if run.base is not None:
         return run.settled.config.dropout, INHERITED
     much = not run.generates and run.dataset.facts.input == "tokens"
@@ -155,12 +155,12 @@ def _dropout(run: Run) -> tuple[Value, str]:
     )
 
 
-def _label_smoothing(run: Run) -> tuple[Value, str]:
+def _label_smoothing(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.label_smoothing
     return value, "Labels contain errors, so no label is treated as certain." if value else "Not needed here."
 
 
-def _class_weights(run: Run) -> tuple[Value, str]:
+def _class_weights(run: Run) -> tuple[OptionValue, str]:
     weights = run.settled.class_weights
     shown = "set" if weights is not None and run.options.class_weights != "balanced" else "balanced"
     return (
@@ -169,7 +169,7 @@ def _class_weights(run: Run) -> tuple[Value, str]:
     )
 
 
-def _optimizer(run: Run) -> tuple[Value, str]:
+def _optimizer(run: Run) -> tuple[OptionValue, str]:
     return run.settled.optimizer, (
         "Muon needs fewer steps here than AdamW."
         if run.settled.optimizer == "muon"
@@ -177,20 +177,20 @@ def _optimizer(run: Run) -> tuple[Value, str]:
     )
 
 
-def _layers(run: Run) -> tuple[Value, str]:
+def _layers(run: Run) -> tuple[OptionValue, str]:
     reason = "One layer is enough for a recurrent network of this size." if run.recurrent else "The recipe's depth."
     return run.settled.config.layers, reason
 
 
-def _width(run: Run) -> tuple[Value, str]:
+def _width(run: Run) -> tuple[OptionValue, str]:
     return run.settled.config.width, f"Chosen for the architecture and the size of the data: {run.size}."
 
 
-def _heads(run: Run) -> tuple[Value, str]:
+def _heads(run: Run) -> tuple[OptionValue, str]:
     return run.settled.config.heads, "The recipe's number; the width is a multiple of it."
 
 
-def _context_length(run: Run) -> tuple[Value, str]:
+def _context_length(run: Run) -> tuple[OptionValue, str]:
     context = run.settled.config.context_length
     if run.linear:
         return context, "A linear model reads long texts quickly, so hardly any text is cut."
@@ -204,11 +204,11 @@ def _context_length(run: Run) -> tuple[Value, str]:
     )
 
 
-def _vocab_size(run: Run) -> tuple[Value, str]:
+def _vocab_size(run: Run) -> tuple[OptionValue, str]:
     return run.dataset.facts.vocab_size or None, "Longer data allows a larger vocabulary."
 
 
-def _tokenizer(run: Run) -> tuple[Value, str]:
+def _tokenizer(run: Run) -> tuple[OptionValue, str]:
     kind = run.dataset.facts.tokenizer
     reason = {
         "bpe": "Pieces of words, learned from the data.",
@@ -217,7 +217,7 @@ def _tokenizer(run: Run) -> tuple[Value, str]:
     return kind or None, reason
 
 
-def _pooling(run: Run) -> tuple[Value, str]:
+def _pooling(run: Run) -> tuple[OptionValue, str]:
     return run.settled.config.pooling, (
         "A single step can decide the answer, wherever it is in the sequence."
         if run.settled.config.pooling == "max"
@@ -225,29 +225,29 @@ def _pooling(run: Run) -> tuple[Value, str]:
     )
 
 
-def _bidirectional(run: Run) -> tuple[Value, str]:
+def _bidirectional(run: Run) -> tuple[OptionValue, str]:
     on = run.settled.config.bidirectional
     return on, "The whole input is known, so it can be read in both directions." if on else "Reads forwards only."
 
 
-def _ngrams(run: Run) -> tuple[Value, str]:
+def _ngrams(run: Run) -> tuple[OptionValue, str]:
     on = bool(run.settled.config.ngram_buckets)
     return on, "Words and parts of words often decide the answer, above all in small data sets." if on else "Off."
 
 
-def _patience(run: Run) -> tuple[Value, str]:
+def _patience(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.patience
     off = "The run ends after a fixed number of steps."
     return value or NONE, "A single worse evaluation, which can be chance, does not end the run." if value else off
 
 
-def _eval_every(run: Run) -> tuple[Value, str]:
+def _eval_every(run: Run) -> tuple[OptionValue, str]:
     often = "Twice in each pass, to notice when the result no longer improves"
     once = "Once in each pass, or a tenth of the run for text to continue"
     return run.settled.eval_every, f"{often if run.settled.schedule == 'plateau' else once}."
 
 
-def _precision(run: Run) -> tuple[Value, str]:
+def _precision(run: Run) -> tuple[OptionValue, str]:
     return run.settled.precision, (
         "This device computes the large matrices of a language model faster in bfloat16."
         if run.settled.precision == "bfloat16"
@@ -255,7 +255,7 @@ def _precision(run: Run) -> tuple[Value, str]:
     )
 
 
-_VALUES: Mapping[str, Callable[[Run], tuple[Value, str]]] = {
+_VALUES: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
     "epochs": _epochs,
     "max_steps": _max_steps,
     "max_seconds": lambda run: (run.settled.max_seconds, REQUESTED),
