@@ -162,7 +162,7 @@ def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
 
 
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
-    """Load the name and manifest of each version, each job checkpoint, and the base of each unfinished job."""
+    """Load the name and manifest of each job checkpoint, and of each version that exists or an unfinished job uses."""
     versions = session.execute(
         select(VersionRow.model, VersionRow.version, VersionRow.files).where(_exist(deleted_since))
     )

@@ -41,7 +41,7 @@ def default_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The kinds of jobs that a lane runs, and how it attempts one."""
+    """The kinds of jobs that a lane runs, and the class of its attempts."""
 
     kinds: tuple[str, ...]
     attempt: Callable[[Resources, Job, Callable[[], bool]], JobAttempt]
