@@ -88,7 +88,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 def describe(version: Version, pool: EnginePool) -> ModelDescription:
-    """Describe a version and the engines that have it loaded."""
+    """Describe a version and the engines that have loaded it."""
     statuses = [
         (beat, status)
         for beat in (client.heartbeat for client in pool.living)
