@@ -73,7 +73,7 @@ def delete_alias(name: Name, alias: Alias, as_json: Json = False) -> None:
 
 
 def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
-    """List the versions that an alias has pointed at, with the time and author of each change."""
+    """List the versions that an alias has pointed to, with the time and author of each change."""
     with connect() as client:
         moves = list(client.pages(f"{ROOT}/{name}/aliases/{alias}/history", limit=1000))
     if as_json:

@@ -184,7 +184,7 @@ def _archive(source: Path) -> Iterator[Path]:
 def _check_checkpoint(source: Path) -> None:
     """Raise InvalidRequest unless `source` is a checkpoint directory or a tar archive.
 
-    No other file is then uploaded by mistake.
+    This check keeps other files from being uploaded by mistake.
     """
     if source.is_file() and not _is_tar(source):
         raise InvalidRequest(
