@@ -70,14 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         _help("MiB of weights above which an engine unloads the least recently used versions; 0: half of the memory"),
     ] = 0
-    prefix_memory: Annotated[Count, _help("MiB for the states after earlier prompts' beginnings; 0: no cache")] = 256
+    prefix_memory: Annotated[Count, _help("MiB for the states after the beginnings of earlier prompts; 0: none")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
     max_sequence_seconds: Annotated[
-        Seconds, _help("maximum seconds that one sequence may take, as predicted; requests above it get 400")
+        Seconds, _help("maximum predicted seconds for computing one sequence; requests above it get 400")
     ] = 30.0
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608

@@ -87,7 +87,7 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """Format events as lines. Leaves out those without a line, and messages that have already been printed."""
+        """Format events as lines. Leaves out those that `render` omits, and messages that were already printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property

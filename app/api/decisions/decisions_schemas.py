@@ -34,7 +34,7 @@ class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="predicate"):
     """A question about the probability of one label.
 
-    `name` is the label; if no label has this name and the version has two labels, the positive label is used.
+    `name` is the label; if no label has this name, the only label or the positive one of two labels is used.
 
     `instructions` have no effect, because training determines which question a version answers.
     """

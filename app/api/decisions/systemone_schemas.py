@@ -22,8 +22,8 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
     """A question about the probability of one label: the label that has the question's name or, if there is none, the
-    positive one of the two labels. `instructions` have no effect, because training determines which question a version
-    answers.
+    only label or the positive one of two labels. `instructions` have no effect, because training determines which
+    question a version answers.
     """
 
     instructions: Described | None = None

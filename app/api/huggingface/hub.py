@@ -41,7 +41,7 @@ TASKS = (CLASSIFICATION, GENERATION, FEATURES, SIMILARITY)
 
 
 class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pair of texts (`text`, `text_pair`), or a text and others to compare it with (`source_sentence`,
+    """A text or a pair of texts (`text`, `text_pair`), or a text and the texts to compare it with (`source_sentence`,
     `sentences`)."""
 
     text: str | None = None
@@ -51,7 +51,7 @@ class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def pair(self) -> Pair:
-        """The text, and its partner if there is one. Raises InvalidRequest if `text` is missing."""
+        """The text and, if there is one, the second text of the pair. Raises InvalidRequest if `text` is missing."""
         if self.text is None:
             raise InvalidRequest("inputs.text is missing", param="inputs.text")
         return Pair(self.text, self.text_pair)

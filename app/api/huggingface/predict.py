@@ -70,7 +70,7 @@ async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
 
 
 def shaped(inputs: str | list[Any]) -> tuple[list[Any], bool]:
-    """Return the texts and pairs in `inputs`, and whether each had a list of its own. Raises InvalidRequest."""
+    """Return the texts and pairs in `inputs`, and whether each was in its own list. Raises InvalidRequest."""
     if isinstance(inputs, str):
         return [inputs], False
     if inputs and all(isinstance(entry, str) for entry in inputs):

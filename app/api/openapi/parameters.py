@@ -169,6 +169,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """Return an example and a description of `after`. The example is the last id in the example reply."""
+    """Return an example and a description of `after`. The example is the id of the last item in the example reply."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
     return page["data"][-1]["id"], "The id of the last item on the previous page"
