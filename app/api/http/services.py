@@ -14,6 +14,7 @@ from app.api.http.followers import FollowerLimit
 from app.api.http.freed_memory import FreedMemory
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
+from app.files.preview import Previews
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
@@ -43,6 +44,7 @@ class Services:
     registry: Registry
     probes: Probes
     files: Files
+    previews: Previews
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
@@ -114,6 +116,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
         registry=registry,
         probes=probes,
         files=files,
+        previews=Previews(files, settings.scratch_dir / "previews"),
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files, quotas),
