@@ -126,8 +126,7 @@ class ResolvedVersion:
 class _Answer:
     """The version to which a reference resolved.
 
-    `asked` is the monotonic time of the query, and `fresh_until` the time until which the answer is used without
-    another.
+    `asked` is the monotonic time of the query. Until `fresh_until`, the answer is used without a new query.
     """
 
     record: VersionRecord
@@ -171,6 +170,11 @@ class Versions:
     def digests(self) -> set[str]:
         """The digests whose assets are in memory."""
         return set(self._assets)
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """The owners of the versions to which requests have resolved lately, by the versions' references."""
+        return {answer.record.ref: answer.record.owner for answer in self._records.values()}
 
     @property
     def memory(self) -> int:
