@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,15 +84,39 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
     if encoding is not None and (file is None or not is_encoding(encoding)):
         wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
         raise InvalidRequest(f"--encoding {encoding}: {wrong}")
-    if file is not None and (is_table(file) or _holds_table(file, encoding)):
+    if file is None:
+        _check_no_table(options)
+        yield from _texts(texts or _piped_lines(), pair)
+        return
+    with as_regular_files({"file": file}) as paths:  # a file is read several times
+        file = paths["file"]
+        if not is_table(file) and not _holds_table(file, options):
+            _check_no_table(options)
+            yield from _texts(read_lines(file, encoding), pair)
+            return
         if pair:
             raise InvalidRequest(
                 "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
             )
         yield from read_rows(file, options)
-        return
-    _check_no_table(options)
-    lines = texts or read_lines(file, encoding)
+
+
+def _piped_lines() -> list[str]:
+    """Return the lines of standard input. Warns if they look like a table."""
+    from app.training.data.usual_names import INPUTS, TARGETS
+
+    lines = read_lines(None)
+    names = {cell.strip(' "').lower() for cell in re.split(r"[,;\t|]", lines[0])}
+    if len(lines) > 1 and names & INPUTS and names & TARGETS:
+        warn(
+            "warning: standard input looks like a table, but each of its lines is classified as a text; to classify "
+            "the rows of the table, use --file /dev/stdin"
+        )
+    return lines
+
+
+def _texts(lines: list[str], pair: bool) -> Iterator[InputRow]:
+    """Return one row per line or, with `pair`, a single row with two texts."""
     if not pair:
         yield from (InputRow(line if line.strip() else None, {"text": line}) for line in lines)
     elif len(lines) == 2:
@@ -115,11 +140,11 @@ def is_table(path: Path) -> bool:
     return format_of(path.name) in TABLES
 
 
-def _holds_table(path: Path, encoding: str | None) -> bool:
+def _holds_table(path: Path, options: TableOptions) -> bool:
     """Whether the content of a file with another name is a table, as training decides it. Reports the decision."""
     from app.training.data.unlabelled import holds_table
 
-    if not path.is_file() or not holds_table(path, encoding):  # a pipe can be read only once
+    if not holds_table(path, options.encoding, options.columns):
         return False
     warn(
         f"{path.name} is read as a table, as for training; to classify each line as a text, pass the lines on standard "
@@ -143,9 +168,9 @@ def _decoded(path: Path, encoding: str | None) -> str:
     from app.training.data.encoding import settle_encoding
     from app.training.data.files import Source
 
-    with _errors_of(path), as_regular_files({"file": path}) as paths:  # the file is read twice
+    with _errors_of(path):
         zipped = path.suffix.lower() == ".gz"
-        source = settle_encoding(Source(paths["file"], path.name, "text", zipped, "file"), encoding)
+        source = settle_encoding(Source(path, path.name, "text", zipped, "file"), encoding)
         _warn(source)
         with source.open() as file:
             text = file.read().decode(source.encoding)
@@ -191,8 +216,8 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
     from app.training.data.faults import ignore
     from app.training.data.unlabelled import check_texts, open_texts, read_texts, text_layout
 
-    with as_regular_files({"file": path}) as paths, _errors_of(path):
-        source = open_texts(paths["file"], options.encoding)
+    with _errors_of(path):
+        source = open_texts(path, options.encoding, options.columns)
         printed = _warn(source)
         layout = text_layout(source, options.columns)
         # warnings about the header and the quoting, which precede those about the rows
