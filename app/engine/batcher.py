@@ -1,7 +1,8 @@
 """Chooses the rows of the next batch. Imports no torch.
 
 All rows of a batch are padded to the length of its longest row, so rows of similar length are batched together. Every
-batch includes the row that has waited longest, so that no row waits forever. A batch does not wait for more rows.
+batch includes the row that has waited longest, so that no row waits forever. A batch starts without waiting for more
+rows.
 """
 
 from __future__ import annotations

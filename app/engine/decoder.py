@@ -54,7 +54,7 @@ class Decoder:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return len(self.open) > 0
 
     # --- requests -----------------------------------------------------------------------------------------------

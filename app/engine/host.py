@@ -101,7 +101,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
+        """Start serving the versions that have been loaded, and reply to the peers that requested the loads."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -122,7 +122,7 @@ class EngineHost:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return bool(self._scorers or self._decoders)
 
     @property

@@ -82,7 +82,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number that was set last, in any thread
+        torch.set_num_threads(1)  # the matrix library uses the number that any thread has set last
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()

@@ -19,8 +19,8 @@ class StepLimits:
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum total size of the weights, in bytes. `prefixes`: the maximum
     size of the prefix cache, in bytes (0: no cache). `speed`: the number of multiplications and additions that the
-    device performs per second. From this speed, the engine derives how many tokens a step may compute without delaying
-    other work.
+    device performs per second. From this speed, the engine derives how many tokens a step may compute in
+    PIECE_SECONDS.
     """
 
     max_batch_tokens: int

@@ -40,7 +40,7 @@ class Memory:
 
     @property
     def names(self) -> list[str]:
-        """The names of the versions. For the log only, because replies must not name other owners' versions."""
+        """The names of all tracked versions. For the log only, because replies must not name other owners' versions."""
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:

@@ -55,10 +55,10 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The outputs of a network for some rows.
+    """The outputs of a network for some probes.
 
     `values` are calibrated probabilities or, for a language model, log-probabilities of the next token. For a language
-    model, `following` contains the actual next tokens. `vectors` are embeddings of some of the rows. `rows` is the
+    model, `following` contains the actual next tokens. `vectors` are embeddings of some of the probes. `rows` is the
     number of probes whose last values are in these outputs.
     """
 

@@ -236,7 +236,7 @@ class EngineProcess:
         self._owed.setdefault(peer, {})[_subject(message)] = final
 
     def _settle(self) -> None:
-        """Abort the abandoned requests, and send final messages to peers whose queues have space again."""
+        """Abort the requests in `_given_up`, and send the messages in `_owed` to peers whose queues have space."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
             self.host.receive(peer, wire.Abort(identity))

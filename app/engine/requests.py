@@ -16,7 +16,7 @@ NEVER = float("inf")
 class OpenRequest(Protocol):
     """The attributes that `OpenRequests` uses.
 
-    `closed` is true after the final message or if the peer has disconnected.
+    `closed` is true once the final message is being sent or the peer has disconnected.
     """
 
     peer: bytes

@@ -15,7 +15,7 @@ from app.engine.slots import Slots
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `lengths[i]` prompt tokens of `sequences[i]`, which is in slot `start` + i."""
+    """The input of a prefill call: the next `lengths[i]` prompt tokens of each `sequences[i]`, in slot `start` + i."""
 
     start: int
     sequences: tuple[Sequence, ...]

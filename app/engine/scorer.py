@@ -92,7 +92,7 @@ class Scorer:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return len(self.open) > 0
 
     @property

@@ -35,7 +35,7 @@ from models.parameters import count
 
 logger = logging.getLogger(__name__)
 GAIN = 1.1  # another mode, or another type than float32, must be this many times as fast, because of noise
-SECONDS = 5.0  # for all measurements of an engine, because versions are loaded one after another
+SECONDS = 5.0  # limit for all measurements of an engine, because loads of other versions wait for them
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
@@ -287,7 +287,7 @@ class _Comparison:
 
 @contextmanager
 def _built(version: UntunedVersion, mode: ComputeMode, device: torch.device) -> Iterator[Any]:
-    """Build a network, and free its memory afterwards."""
+    """Build a network for the duration of the block, and then free its memory."""
     network = version.build()
     try:
         set_mode(network, mode, device)

@@ -45,7 +45,7 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether a request to this version is open, or a thread still computes a row of a closed request."""
+        """Whether any request to this version is open, or a thread is still computing a row of a closed request."""
         return any(part.busy or (isinstance(part, Scorer) and part.computing) for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:

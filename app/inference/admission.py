@@ -23,7 +23,7 @@ LEAST_SHARE = 8  # a request without a token limit may use at least 1/LEAST_SHAR
 
 
 class Ticket:
-    """The capacity and metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
+    """The capacity that one caller's requests hold, and their metrics. `close` releases the capacity."""
 
     __slots__ = (
         "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
@@ -79,9 +79,9 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Count the sent requests as running.
+        """Count all waiting requests as running, because they have been sent to an engine.
 
-        Sent requests keep their capacity, because the engine does not report when it starts them.
+        They keep their capacity, because the engine does not report when it starts them.
         """
         self._run(self._waiting)
 

@@ -13,7 +13,7 @@ from models.parameters import body_width
 
 
 def check_scores(version: ResolvedVersion) -> None:
-    """Check that the version computes scores rather than text."""
+    """Check that the version computes scores, rather than text or only embeddings."""
     if version.config.task == "generation":
         raise InvalidRequest(
             f"{version.ref} generates text; classification requires a version with labels",
@@ -58,7 +58,7 @@ def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: st
 
 
 def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
-    """Return the tokenizer of a version that generates text."""
+    """Check that the version generates text, and return its tokenizer."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}; generation requires a language model",
@@ -83,7 +83,7 @@ def filled(
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that each prompt and its continuation fit into the context, if its length is limited, as in a Transformer.
+    """Check that each prompt and its continuation fit into the context, if this is limited, as in a Transformer.
 
     `field` is the request field that limits the number of tokens.
     """

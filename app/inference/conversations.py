@@ -30,7 +30,8 @@ class Conversation:
 
         As in training, each text is encoded separately, and each answer has an end token.
 
-        Raises InvalidRequest if the version has no chat template, or one that was not written by this service.
+        Raises InvalidRequest if the version has no chat template and `fallback` is not set, or if its chat template was
+        not written by this service.
         """
         self._check(version)
         pairs, prompt = continued(self.messages)

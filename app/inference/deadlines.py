@@ -23,7 +23,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._open: set[TimeLimit] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = float("inf")  # when the timer runs
+        self._due = float("inf")  # the monotonic time at which the timer runs
 
     def __len__(self) -> int:
         return len(self._open)

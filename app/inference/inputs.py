@@ -21,7 +21,7 @@ LARGEST = 3.4028234663852886e38  # the largest float32
 
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
-    """The input for one engine request: token ids or numeric steps, one entry per item."""
+    """The input for engine requests: token ids or numeric steps, one entry per item."""
 
     sequences: list[list[int]]
     features: list[wire.FeatureSequence]

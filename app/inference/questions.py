@@ -11,7 +11,7 @@ from app.inference.versions import ResolvedVersion
 
 POSITIVE = frozenset(("true", "yes", "1", "positive"))  # names of a binary version's positive label, in lower case
 SHOWN = 8  # the maximum number of labels in an error message
-SEARCHED = 1000  # the maximum number of labels among which the most similar one is looked for
+SEARCHED = 1000  # the maximum number of labels that are searched for the most similar one
 
 
 @dataclass(frozen=True, slots=True)

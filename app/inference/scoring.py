@@ -51,7 +51,7 @@ def activate(logits: Sequence[float], task: str) -> list[float]:
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """Return the labels in order of descending score. Labels with equal scores keep their original order."""
+    """Return the labels, or the first `top_k`, by descending score. Labels with equal scores keep their order."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:

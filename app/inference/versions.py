@@ -126,8 +126,7 @@ class ResolvedVersion:
 class _Answer:
     """The version to which a reference resolved.
 
-    `asked` is the monotonic time of the query, and `fresh_until` the time until which the answer is used without
-    another.
+    `asked` is the monotonic time of the query. Until `fresh_until`, the answer is used without a new query.
     """
 
     record: VersionRecord

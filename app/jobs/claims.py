@@ -248,7 +248,7 @@ class JobClaims:
         # A batch has one more attempt, which stores the answers that it has.
         most = max_attempts + case((JobRow.kind == BATCH, 1), else_=0)
         settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= most))
-        # If a lost worker comes back, the lock prevents it from renewing its lease before its row is changed.
+        # If a lost worker comes back, the lock prevents it from renewing its lease before the job's row is changed.
         rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:

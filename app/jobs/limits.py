@@ -106,7 +106,7 @@ def _check_file_ids(request: JobRequest) -> None:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Check the number and the lengths of a client's metadata entries. Raises InvalidRequest with `param` set."""
+    """Check the number of metadata pairs and the lengths of keys and values. Raises InvalidRequest with `param` set."""
     if len(metadata) > PAIR_LIMIT:
         raise _invalid("metadata", f"can have at most {PAIR_LIMIT} pairs, not {len(metadata)}")
     for key, value in metadata.items():

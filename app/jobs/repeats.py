@@ -51,8 +51,8 @@ class Repeat:
 def create_once(database: Database, repeat: Repeat, insert: Callable[[Session], Job]) -> Job:
     """Return the job that an earlier copy of the request created, or else the job that `insert` inserts.
 
-    The search and the insertion happen in one transaction. Raises InvalidRequest if the key is too long, or belongs to
-    a different request.
+    The search and the insertion happen in one transaction. Raises InvalidRequest if the key is empty or too long, or
+    belongs to a different request.
     """
     if repeat.key is not None and not 1 <= len(repeat.key) <= 255:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")

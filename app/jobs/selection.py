@@ -26,7 +26,7 @@ def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
 
 
 def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collection[str]) -> Any:
-    """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if there is none."""
+    """Lock the next job to claim, if any. Return its id, its status, its lease, and whether it has trials."""
     # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
     # row that another worker is claiming. On SQLite, writing transactions run one at a time.
     locked = session.scalar(

@@ -1,4 +1,4 @@
-"""Client operations on training jobs: create, watch, pause, resume and cancel."""
+"""Client operations on jobs: create training jobs, and watch, pause, resume and cancel jobs of any kind."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def make_alias(row: AliasRow) -> Alias:
 
 
 def abstention_of(row: AliasRow | AliasMoveRow) -> Abstention:
-    """Return the abstention in a row."""
+    """Return the abstention that a row stores."""
     return Abstention(row.abstain_below, row.max_risk)
 
 

@@ -38,7 +38,7 @@ def move(
     If `required` is None, the alias's `required` flag does not change; nor does its abstention if `abstention` is
     UNSET. `loads` indicates whether the version has been loaded without errors. A required alias must not point to a
     version that may fail to load, because the service would then never become ready. Raises InvalidRequest
-    (`version_not_loaded`) for such a version, or if the version does not support the `abstention`, NotFound
+    (`version_not_loaded`) for such a version, InvalidRequest if the version does not support the `abstention`, NotFound
     (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point
     to the `expected` version.
     """

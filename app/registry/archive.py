@@ -1,6 +1,6 @@
 """Reads and writes checkpoint directories as tar archives.
 
-The reader accepts only regular files whose names are allowed in a checkpoint. The module does not use Python's
+The reader accepts only regular files whose names are allowed in a checkpoint. The reader does not use Python's
 `tarfile`, which supports links and sparse files and allocates buffers of any size declared in a header.
 """
 
@@ -106,7 +106,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> int:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """Yield the members with extended headers applied. Callers must read each member before requesting the next."""
+    """Yield the members, with extended headers applied. Read each member's data before requesting the next member."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))

@@ -180,7 +180,7 @@ class Registry:
 
         If `expected_version` is given, the alias must currently point to this version or, if it is None, not exist.
         Otherwise, raises Conflict (`alias_conflict`). If `required` is None or `abstention` is UNSET, the alias keeps
-        its own.
+        its current value.
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
@@ -275,13 +275,16 @@ class Registry:
             return version
 
     def export_tar(self, version: Version) -> archive.Export:
-        """Return the checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
+        """Return a version's checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
         return archive.export(version.files, self.blobs)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete unreferenced files whose grace period is over; in a dry run, count them. Safe during publications."""
+        """Delete the unreferenced files whose grace period is over. In a dry run, only count them.
+
+        Safe to run while versions are being published.
+        """
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:

@@ -28,7 +28,7 @@ class Checkpoints:
     """The checkpoints of one attempt.
 
     Training does not wait for the blob store. If the store cannot accept a checkpoint, training continues, and the
-    checkpoint stays pending until a later attempt to store it succeeds.
+    checkpoint stays pending until it has been stored.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:

@@ -80,7 +80,10 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a rejected request. `suspects` contains the fingerprints of all suspects in the crash."""
+    """The record of a request that was convicted after a crash.
+
+    `suspects` contains the fingerprints of all suspects in that crash.
+    """
 
     until: float
     suspicion: Suspicion

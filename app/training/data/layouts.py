@@ -45,6 +45,16 @@ class Layout:
         """Whether the rows have a second text that is used."""
         return self.shape == "text" and "text_pair" in self.names and self.task != "generation"
 
+    @property
+    def roles(self) -> dict[str, str | list[str]]:
+        """The column of each role that is used: a list of columns for one-hot labels and for the features of a step."""
+        roles: dict[str, str | list[str]] = {k: name for k, name in self.names.items() if name not in self.ignored}
+        if self.one_hot:
+            roles["label"] = list(self.one_hot)
+        if self.steps:
+            roles["features"] = list(self.steps)
+        return roles
+
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
