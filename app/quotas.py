@@ -36,7 +36,7 @@ NAMES = tuple(each.name for each in fields(Quota))
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """The quota of each key by name, and the quota of all other keys."""
+    """The quota of each key, by name. Names without an entry are not limited."""
 
     of_keys: Mapping[str, Quota] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -156,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def run_dir(self) -> Path:
-        """The folder that lists the running programs."""
+        """The folder for the files of running programs, such as their list, the launcher's lock and the quotas."""
         return self.data / "run"
 
     @property

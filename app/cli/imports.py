@@ -81,7 +81,7 @@ def import_version(
     allow_pickle_tensors: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """Register a checkpoint directory, a Hugging Face directory, or plain PyTorch weights as a new version."""
+    """Register a checkpoint, a Hugging Face directory, a GGUF file, or plain PyTorch weights as a new version."""
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
