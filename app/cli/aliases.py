@@ -24,7 +24,7 @@ def set_alias(
     expected: Annotated[
         str | None,
         typer.Option(
-            help="Move the alias only if it currently points at this version; none: only if the alias does not exist."
+            help="Move the alias only if it currently points to this version; none: only if the alias does not exist."
         ),
     ] = None,
     required: Annotated[
@@ -55,11 +55,11 @@ def delete_alias(name: Name, alias: Alias, as_json: Json = False) -> None:
 
 
 def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
-    """List the versions that an alias has pointed at, with the time and author of each change."""
+    """List the versions that an alias has pointed to, with the time and author of each change."""
     with connect() as client:
         moves = list(client.pages(f"{ROOT}/{name}/aliases/{alias}/history", limit=1000))
     if as_json:
         print_json(moves)
         return
     rows = [(when(m["created_at"]), m["from_version"] or "-", m["to_version"] or "-", m["principal"]) for m in moves]
-    table(["when", "from", "to", "by"], rows, empty=f"{name}@{alias} has never pointed at a version")
+    table(["when", "from", "to", "by"], rows, empty=f"{name}@{alias} has never pointed to a version")

@@ -1,4 +1,4 @@
-"""Compares a network's outputs in another number type with those in float32, on the probes of a version.
+"""Compares a network's outputs in another data type with those in float32, on the probes of a version.
 
 The outputs of the float32 network are kept, so the two networks need not be in memory at the same time. The bounds are
 defined in docs/decisions/0018-types-are-chosen-by-measurement.md.

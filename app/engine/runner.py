@@ -23,7 +23,7 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 class Scaling:
     """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
-    `dtype` is the number type in which the values are normalised. For a version whose training data was normalised in
+    `dtype` is the data type in which the values are normalised. For a version whose training data was normalised in
     float32, `dtype` is float32, so that answers do not change.
     """
 

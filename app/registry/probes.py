@@ -1,4 +1,4 @@
-"""Stores the probes of versions: inputs with which engines compare number types. No route returns probes."""
+"""Stores the probes of versions: inputs with which engines compare data types. No route returns probes."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from app.webhooks.records import Delivery, WebhookEndpoint
 
 GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
-JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
+JITTER = 0.2  # share by which a delay varies, so that the events for an endpoint that was down arrive spread out
 KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
 OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
@@ -33,7 +33,7 @@ INTERRUPTED = "the program ended during the last attempt"
 class RetryPolicy:
     """The number of attempts, and the delay in seconds before the second attempt.
 
-    Each further delay is three times as long.
+    Each further delay is three times as long, up to `LONGEST_DELAY`.
     """
 
     attempts: int
@@ -58,8 +58,7 @@ def claim(
 
     Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
     endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
-    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
-    attempt.
+    delivery fails if it is too old, or if the program ended during the last of `attempts` attempts.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
@@ -147,7 +146,7 @@ def forget(session: Session, before: float) -> None:
     """Delete the deliveries that ended before this time."""
     row = WebhookDeliveryRow
     ended = select(row.id).where(row.status != WAITING, row.ended_at < before)
-    # Skips rows that another worker or the end of an endpoint deletes, in whatever order.
+    # Skips rows that another worker or the deletion of an endpoint has locked; waiting for them could cause a deadlock.
     statement = delete(row).where(row.id.in_(ended.with_for_update(skip_locked=True)))
     session.execute(statement.execution_options(synchronize_session=False))
 

@@ -129,7 +129,7 @@ async def retrieve_model(model: str, services: ServicesDep, principal: Principal
     "/v1/models/{model:path}",
     operation_id="delete_model",
     summary="Delete a version",
-    description="`model` is name:number. Fails with `version_in_use` while an alias points at the version.",
+    description="`model` is name:number. Fails with `version_in_use` while an alias points to the version.",
     response_model=None,
     responses=replies(ModelDeleted, {"id": f"{OWN_MODEL}:1", "deleted": True, "object": "model"}, LOOKUP),
 )
