@@ -65,7 +65,7 @@ def main() -> int:
         backlog=2048,
         proxy_headers=False,
     )
-    freeze_objects()  # otherwise each full collection would scan the objects of all routes while requests wait
+    freeze_objects()  # otherwise, each full garbage collection would scan the objects of all routes while requests wait
     Server(config).run(sockets=[listener])
     return 0
 

@@ -40,6 +40,7 @@ DIALECTS = (
     DECISIONS,
     SYSTEM_ONE,
     huggingface.DIALECT,
+    huggingface.TEI,
     openinference.DIALECT,
     torchserve.DIALECT,
     ollama.DIALECT,

@@ -34,10 +34,28 @@ def set_alias(
             show_default="unchanged; false if new",
         ),
     ] = None,
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(help="Leave typed decisions unanswered if the score is below this number between 0 and 1."),
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(help="Leave typed decisions unanswered if the error rate could exceed this number."),
+    ] = None,
+    always_answer: Annotated[
+        bool, typer.Option("--always-answer", help="Remove the limits of --abstain-below and --max-risk.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Point an alias at a version."""
     body: dict[str, Any] = {"version": version} | ({} if required is None else {"required": required})
+    limits = {"abstain_below": abstain_below, "max_risk": max_risk}
+    if any(limit is not None for limit in limits.values()):
+        if always_answer:
+            raise InvalidRequest("--always-answer removes the limits; leave out --abstain-below and --max-risk")
+        body["abstention"] = {name: limit for name, limit in limits.items() if limit is not None}
+    elif always_answer:
+        body["abstention"] = None
     if expected is not None:
         if expected != "none" and not expected.isdecimal():
             raise InvalidRequest(f"--expected {expected}: must be a version number or none")
@@ -61,5 +79,20 @@ def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
     if as_json:
         print_json(moves)
         return
-    rows = [(when(m["created_at"]), m["from_version"] or "-", m["to_version"] or "-", m["principal"]) for m in moves]
-    table(["when", "from", "to", "by"], rows, empty=f"{name}@{alias} has never pointed to a version")
+    rows = [
+        (
+            when(m["created_at"]),
+            m["from_version"] or "-",
+            m["to_version"] or "-",
+            _limits(m.get("abstention") or {}),
+            m["principal"],
+        )
+        for m in moves
+    ]
+    table(["when", "from", "to", "abstains", "by"], rows, empty=f"{name}@{alias} has never pointed to a version")
+
+
+def _limits(abstention: dict[str, Any]) -> str:
+    """The limits of an abstention, such as `below 0.8`."""
+    words = {"abstain_below": "below", "max_risk": "above risk"}
+    return ", ".join(f"{words[name]} {limit:g}" for name, limit in abstention.items() if limit is not None) or "-"

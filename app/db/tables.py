@@ -105,10 +105,12 @@ class AliasRow(TableBase):
     required: Mapped[bool] = mapped_column(default=False)
     owner: Mapped[str] = mapped_column(String(128))
     updated_at: Mapped[float]
+    abstain_below: Mapped[float | None]
+    max_risk: Mapped[float | None]
 
 
 class AliasMoveRow(TableBase):
-    """The history of aliases, one row per move. `to_version` is NULL if the alias was removed."""
+    """The history of aliases, one row per change. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -118,6 +120,8 @@ class AliasMoveRow(TableBase):
     to_version: Mapped[int | None]
     principal: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[float]
+    abstain_below: Mapped[float | None]
+    max_risk: Mapped[float | None]
 
 
 class AuditRow(TableBase):

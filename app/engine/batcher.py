@@ -1,7 +1,8 @@
 """Chooses the rows of the next batch. Imports no torch.
 
 All rows of a batch are padded to the length of its longest row, so rows of similar length are batched together. Every
-batch includes the row that has waited longest, so that no row waits forever. A batch does not wait for more rows.
+batch includes the row that has waited longest, so that no row waits forever. A batch starts without waiting for more
+rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Payload = TypeVar("Payload")
 
 # The fixed cost of a call (reading the weights, starting kernels) is about the same as the cost of this many rows.
 # In measurements with 64 clients and texts of 5 to 150 tokens, values from 2 to 4 were best for both Transformers
-# (4 x 256) and LSTMs (2 x 256).
+# (4 layers of width 256) and LSTMs (2 layers of width 256).
 ROWS_OF_A_CALL = 3
 # A longer row can join the batch of the oldest row if its length is at most STRETCH times the length of the oldest row,
 # plus STRETCH_STEPS.
@@ -26,7 +27,7 @@ class Batcher(Generic[Payload]):
     """A queue of waiting rows, sorted by length.
 
     `max_tokens` limits the padded size of a batch (the number of rows times the length of the longest row); a row that
-    exceeds it runs alone. `max_rows` limits the number of rows.
+    exceeds it runs alone. `max_rows` limits the number of rows in a batch.
     """
 
     def __init__(self, max_tokens: int, max_rows: int = 512) -> None:
@@ -40,7 +41,7 @@ class Batcher(Generic[Payload]):
         return len(self._by_length)
 
     def add(self, length: int, payload: Payload) -> None:
-        """Add a row of `length` steps. The list is kept sorted, so the entries of longer rows move."""
+        """Add a row of `length` steps. Takes time linear in the number of longer rows, whose entries move."""
         self._arrivals += 1  # unique, so that payloads are never compared
         insort(self._by_length, (length, self._arrivals, payload))
         self._by_arrival.append((length, self._arrivals))

@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
-    A sequence leaves in two steps. First, the sequence is closed: its final message is sent, possibly during a call.
-    Then `_leave` frees the sequence's slot. A slot is freed only between calls, because the last sequence moves into it
-    and the rows of a call are identified by their slots.
+    A sequence leaves in two steps. First, the sequence is closed: its final message is sent, possibly during a call of
+    the network. Then `_leave` frees the sequence's slot. A slot is freed only between calls, because the last sequence
+    moves into it and the rows of a call are identified by their slots.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Decoder:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return len(self.open) > 0
 
     # --- requests -----------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Decoder:
             self._leave(sequence)
 
     def _admit(self) -> None:
-        """Assign free slots to waiting sequences, initialised with the initial state or a cached prefix's state."""
+        """Assign free slots to waiting sequences, and set each slot to the initial state or a cached prefix's state."""
         admitted = self.scheduler.admit()
         if not admitted:
             return
@@ -138,7 +138,7 @@ class Decoder:
         return len(running)
 
     def _read(self, chunk: Chunk) -> None:
-        """Run one prefill call, and sample the first token of each sequence whose prompt is then complete."""
+        """Run one prefill call, and sample the first token of each sequence whose prompt has now been read."""
         pieces = [s.prompt[s.computed : s.computed + n] for s, n in zip(chunk.sequences, chunk.lengths, strict=True)]
         try:
             hidden_BTD = self.runner.read(chunk.start, pieces)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-RELEASE = 2  # increase this if other modes or workloads are measured
+RELEASE = 2  # increase this when the measured modes or workloads change
 CPUINFO = Path("/proc/cpuinfo")
 FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor, on x86 and on ARM
 
 
 def fingerprint(device: torch.device, threads: int) -> str:
-    """Return 16 hexadecimal digits. Machines with identical processors and settings have the same fingerprint."""
+    """Return 16 hexadecimal digits that identify the processor, thread count, GPU (if used) and torch version."""
     parts = [str(RELEASE), platform.machine(), platform.processor(), *_processor(), str(threads), torch.__version__]
     if device.type == "cuda":
         parts.append(torch.cuda.get_device_name(device))

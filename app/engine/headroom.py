@@ -7,7 +7,7 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
-RECLAIMABLE = ("inactive_file", "slab_reclaimable")  # of the memory of a control group, what the kernel can free
+RECLAIMABLE = ("inactive_file", "slab_reclaimable")  # parts of a control group's memory that the kernel can free
 
 
 def free_memory() -> int:

@@ -28,7 +28,7 @@ from models.interruption import interruptible
 from models.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-LONG_SECONDS = 0.25  # predicted time from which a sequence is computed beside the others, on one core
+LONG_SECONDS = 0.25  # a sequence with a longer predicted time is computed separately, on one core
 LEAST_STEPS = 64  # a batch with fewer steps is not split between lanes: each piece costs about 50 µs more
 
 
@@ -101,7 +101,7 @@ class EngineHost:
             part.fail_all(code, message)
 
     def collect_loads(self) -> None:
-        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
+        """Start serving the versions that have been loaded, and reply to the peers that requested the loads."""
         self.loading.collect()
 
     def _retire(self, version: LoadedVersion) -> None:
@@ -122,7 +122,7 @@ class EngineHost:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return bool(self._scorers or self._decoders)
 
     @property
@@ -225,7 +225,7 @@ class EngineHost:
 
 
 def _attempt_long(scorer: Scorer, item: ScoringItem) -> list[list[float]] | Exception:
-    """Compute a long row, then return its memory to the operating system, because no other row needs it."""
+    """Compute a long row, then return its memory to the operating system, because other rows need less."""
     with interruptible(lambda: item.request.closed):
         outcome = scorer.attempt_open([item])
     trim()

@@ -1,8 +1,8 @@
 """Threads that compute batches in parallel, one core per thread.
 
 If two threads share each matrix product, they wait for each other after every product, and wait longer if the API or a
-client also needs a core. Two threads with separate batches never wait for each other. A single batch still uses all
-cores, because it runs in the caller's thread.
+client also needs a core. Two threads with separate batches never wait for each other. A single batch runs in the
+caller's thread, which can use all cores.
 
 Long work runs in an additional thread, on one core, so that a sequence that takes seconds does not delay the others.
 """
@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 
 CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system has a clock for each thread
-PATIENCE = 10  # how many times its processor time long work may take before only the time counts
+PATIENCE = 10  # at least 1/PATIENCE of the elapsed time counts as the duration of long work, even if it hardly runs
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
@@ -33,7 +33,10 @@ class _LongWork:
         self._clock = time.pthread_getcpuclockid(threading.get_ident()) if CLOCKS else None
 
     def effective_start(self) -> float:
-        """Return the current time minus the longer of the CPU time used so far and a tenth of the elapsed time."""
+        """Return the current time minus the longer of the CPU time used so far and a tenth of the elapsed time.
+
+        If the system has no clock for each thread, the actual start is returned.
+        """
         now = time.monotonic()
         elapsed = now - self._began
         if self._clock is not None:
@@ -79,7 +82,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number that was set last, in any thread
+        torch.set_num_threads(1)  # the matrix library uses the number that any thread has set last
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -89,7 +92,7 @@ class Lanes:
     def start_long(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run a long computation in parallel with the lanes and the caller, once the previous one has ended.
 
-        `work` must not raise an exception.
+        As with `start`, `work` must not raise, and `collect` later passes the result of `work` to `then`.
         """
         torch.set_num_threads(1)
         self._long_count += 1

@@ -1,4 +1,4 @@
-"""Limits of an engine: tokens and slots per step, and memory for weights."""
+"""Limits of an engine: tokens and slots per step, and memory for weights and for the prefix cache."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from models.config import ModelConfig
 from models.cost import affordable_tokens
 
-PIECE_SECONDS = 0.25  # the predicted time for one batch, or for the prompt tokens of one step, on all cores
+PIECE_SECONDS = 0.25  # the maximum predicted time of one batch, or of the prompt tokens of one step, on all cores
 
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
-    """Limits on each step and on the memory for weights.
+    """Limits on each step, and on the memory for weights and for the prefix cache.
 
     `max_batch_tokens`: the maximum number of tokens in a scoring batch, including padding. `max_slots`: the maximum
     number of sequences of one version that are decoded together. `prefill_tokens`: the maximum number of prompt tokens
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum total size of the weights, in bytes. `prefixes`: the maximum
     size of the prefix cache, in bytes (0: no cache). `speed`: the number of multiplications and additions that the
-    device performs per second. From this speed, the engine derives how many tokens a step may compute without delaying
-    other work.
+    device performs per second. From this speed, the engine derives how many tokens a step may compute in
+    PIECE_SECONDS.
     """
 
     max_batch_tokens: int
@@ -32,5 +32,5 @@ class StepLimits:
     speed: float = float("inf")
 
     def tokens_of_step(self, config: ModelConfig, most: int) -> int:
-        """Return a step's number of tokens: `most`, or fewer if that many would take longer than PIECE_SECONDS."""
+        """Return how many tokens a step may compute: `most`, or fewer if `most` would take over PIECE_SECONDS."""
         return min(most, affordable_tokens(config, PIECE_SECONDS, self.speed))

@@ -48,8 +48,8 @@ class LoadedNetwork:
 
     `scaling` normalises the columns of numeric input. `target` is the normalisation of a regression's target values;
     answers are converted back to the original units. `nbytes` is the size of the weights in memory, including copies in
-    a kernel's own layout. `dtype` is the type of the activations. `choice` explains the choice of the mode (weight type
-    and kernel).
+    a kernel's own layout. `dtype` is the data type of the activations. `choice` is the chosen mode (weight type and
+    kernel), with the reason for the choice.
     """
 
     digest: str
@@ -71,7 +71,7 @@ class LoadedNetwork:
 
 
 def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner | None = None) -> LoadedNetwork:
-    """Load the checkpoint named in `message` on `device`.
+    """Load the checkpoint named in `message` onto `device`.
 
     The mode is chosen by `tuner`. Without a tuner, the fixed mode of `dtype` is used.
 
@@ -111,7 +111,10 @@ def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[
 def _built(
     build: Callable[[], Any], chosen: ModeChoice, fixed: ComputeMode, device: torch.device
 ) -> tuple[Any, int, ModeChoice]:
-    """Build a network in the chosen mode or, if this fails, in the fixed mode. Also returns its size in bytes."""
+    """Build a network in the chosen mode or, if this fails, in the fixed mode.
+
+    Returns the network, its size in bytes and the mode used.
+    """
     mode = ComputeMode.parse(chosen.mode)
     if mode != fixed:
         network = build()

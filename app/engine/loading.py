@@ -37,7 +37,7 @@ class Loading:
         self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version. Answers immediately if the version is already loaded or there is too little memory."""
+        """Load a version in another thread. Replies at once if it is already loaded or there is too little memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:
@@ -54,7 +54,7 @@ class Loading:
             self.loader.submit(message)
 
     def collect(self) -> None:
-        """Start serving the versions that the loader has loaded, and reply to the peers that requested them."""
+        """Start serving the versions that have been loaded, and reply to the peers that requested the loads."""
         for outcome in self.loader.collect():
             peers = self._askers.pop(outcome.message.digest, [])
             answer = self._conclude(outcome)
@@ -119,7 +119,7 @@ def _release_memory() -> None:
 
 
 def trim() -> None:
-    """Return freed memory to the operating system. This takes milliseconds."""
+    """Return freed memory to the operating system. Takes milliseconds, so it is not called after every batch."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise, glibc keeps freed memory for later allocations
     except (OSError, AttributeError):

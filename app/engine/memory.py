@@ -21,9 +21,9 @@ class _Entry:
 
 
 class Memory:
-    """Tracks the weights of versions that are loaded or being loaded. `required` digests are never evicted.
+    """Records the sizes and last uses of versions that are loaded or being loaded.
 
-    Only records sizes and uses; the caller loads and unloads the versions.
+    Versions whose digests are in `required` are never evicted. The caller loads and unloads the versions.
     """
 
     def __init__(self, limit: int) -> None:
@@ -40,7 +40,7 @@ class Memory:
 
     @property
     def names(self) -> list[str]:
-        """The names of the versions. For the log only, because replies must not name other owners' versions."""
+        """The names of all tracked versions. For the log only, because replies must not name other owners' versions."""
         return sorted(entry.name for entry in self._entries.values())
 
     def reserve(self, message: Load, idle: Callable[[str], bool]) -> list[str]:

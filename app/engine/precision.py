@@ -22,17 +22,17 @@ from app.wire.probes import MOST, ProbeSet
 from models.config import ModelConfig
 from models.interface import Context
 
-AGREEMENT = 0.995  # minimum share of probes with the same labels
+AGREEMENT = 0.995  # minimum share of probes with the same labels in both types
 CHANGE = 0.02  # maximum change of any probability
 TEXT = 0.005  # maximum mean KL divergence in nats, and maximum relative change of the perplexity
 COSINE = 0.9999  # minimum cosine similarity of the embeddings of a probe
 ROWS = 32  # probes in a batch
-TEXTS, TOKENS = 32, 48  # probes of a language model, and tokens of each
-EMBEDDED = 4  # of this many probes in a batch, one is embedded
+TEXTS, TOKENS = 32, 48  # the maximum number of probes of a language model, and of tokens in each
+EMBEDDED = 4  # one of this many probes in a batch is embedded
 COMPARED = ("classification", "multilabel", "generation")  # tasks whose outputs have bounds
 
 Row = TypeVar("Row")
-GoOn = Callable[[float], bool]  # takes the share of the work that is done
+GoOn = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The outputs of a network for some rows.
+    """The outputs of a network for some probes.
 
     `values` are calibrated probabilities or, for a language model, log-probabilities of the next token. For a language
-    model, `following` is the next token in the text. `vectors` are embeddings of some of the rows. `rows` is the number
-    of probes whose last values are in these outputs.
+    model, `following` contains the actual next tokens. `vectors` are embeddings of some of the probes. `rows` is the
+    number of probes whose last values are in these outputs.
     """
 
     values: Tensor
@@ -71,7 +71,8 @@ class Outputs:
 def outputs(subject: Subject, network: Any, probes: ProbeSet, dtype: torch.dtype, go_on: GoOn) -> Iterator[Outputs]:
     """Yield the outputs of a network that computes in `dtype`.
 
-    `go_on` is called before each batch and each step. Raises OutOfTime if `go_on` returns false.
+    `go_on` is called before each batch or, for a language model, before each step. Raises OutOfTime if `go_on` returns
+    false.
     """
     texts = subject.config.task == "generation"
     run = _texts if texts else _labels
@@ -168,7 +169,7 @@ def _check_time(go_on: GoOn, done: float) -> None:
 
 @dataclass(slots=True)
 class _Vectors:
-    """Compares embeddings, which have length 1."""
+    """Compares embeddings, which are unit vectors."""
 
     least: float = 1.0
 

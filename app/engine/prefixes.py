@@ -1,7 +1,9 @@
 """The prefix cache: a tree that stores the states after prefixes of earlier prompts. Imports no torch.
 
-Each node stores the state for the tokens on its edge: these tokens' positions in growing tensors, and the values of
-fixed tensors after the last token. Prompts with the same beginning share nodes, so no position is stored twice.
+A state consists of growing tensors, which have one entry per position (keys and values), and fixed tensors, which each
+token overwrites. A node stores the part of the state that belongs to the tokens on its edge: their entries in growing
+tensors, and the values of fixed tensors after the last of them. Prompts with the same beginning share nodes, so no
+position is stored twice.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class Segment(Protocol):
     def nbytes(self) -> int: ...
 
     def cut(self, start: int, stop: int) -> Self:
-        """Copy the positions from `start` to `stop`."""
+        """Return a copy of the positions from `start` to `stop`."""
         ...
 
 

@@ -17,10 +17,10 @@ SHORTEST, LONGEST = 5, 100  # tokens of a random probe
 def probes_of(
     config: ModelConfig, stored: bytes, digest: str, specials: Callable[[], Collection[int]]
 ) -> ProbeSet | None:
-    """Return `MOST` probes for a version, or None if there are too few and none can be made.
+    """Return `MOST` probes for a version, or None if the version reads numbers and has too few stored probes.
 
-    `stored` contains the version's encoded probes, if any. If there are too few token id probes, probes of random
-    tokens are added. These tokens are not in `specials` and depend only on the digest.
+    `stored` contains the version's encoded probes, if any. If there are too few probes of token ids, probes of random
+    tokens are added. The random generator is seeded with the digest, and does not choose tokens in `specials`.
     """
     probes = wire.decode(stored) or ProbeSet("")
     if config.input == "features":

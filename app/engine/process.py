@@ -1,6 +1,7 @@
 """The engine process. The process has two sockets, a loop that passes messages to the host, and a heartbeat thread.
 
-Each iteration of the loop receives messages and runs a step. While there is no work, the loop blocks on a socket.
+Each iteration of the loop receives messages and runs a step. While there is no work, the loop sleeps until a message
+arrives, a thread has finished its work or a signal is received.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SLOW = "the engine aborted this request because its replies were not read fast e
 BURST = 1024  # the maximum number of messages received between two steps
 LARGEST_MESSAGE = 2**28
 LINGER_MS = 500
-OVERTIME = 30.0  # seconds by which a step may exceed the predicted time of the longest sequence
+OVERTIME = 30.0  # seconds by which a step may exceed the maximum predicted time of a sequence
 STUCK = 70  # exit status after a step that did not end in time
 
 _decode = msgspec.msgpack.Decoder(wire.ToEngine).decode
@@ -71,9 +72,10 @@ def run(socket_path: Path, settings: Settings) -> None:
 
 
 def tuner_of(settings: Settings, device: torch.device, threads: int) -> Tuner | None:
-    """The tuner that chooses types and kernels, or None if the settings fix them.
+    """The tuner that chooses data types and kernels, or None if the settings fix them.
 
-    In invariant mode, types and kernels are also fixed, because repeated measurements could give different results.
+    In invariant mode, data types and kernels are also fixed, because repeated measurements could give different
+    results.
     """
     if settings.dtype != "auto" or settings.batch_invariant:
         return None
@@ -93,7 +95,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the memory in bytes that is available to this process on the GPU, machine or container."""
+    """Return the total memory, in bytes, of the GPU or else of the machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()
@@ -224,8 +226,8 @@ class EngineProcess:
     def _owe(self, peer: bytes, message: wire.FromEngine) -> None:
         """Store a message for a peer whose queue is full, to be sent when the queue has space.
 
-        A reply to a Load message is stored unchanged. Any other message belongs to a request, which is aborted later;
-        Failed is stored as its final message.
+        A reply to a Load message is stored unchanged. Any other message belongs to a request, which `_settle`
+        aborts; Failed is stored as the request's final message.
         """
         final = message
         if not isinstance(message, wire.Loaded | wire.LoadFailed):
@@ -234,7 +236,7 @@ class EngineProcess:
         self._owed.setdefault(peer, {})[_subject(message)] = final
 
     def _settle(self) -> None:
-        """Abort the abandoned requests, and send final messages to peers whose queues have space again."""
+        """Abort the requests in `_given_up`, and send the messages in `_owed` to peers whose queues have space."""
         given_up, self._given_up = self._given_up, []
         for peer, identity in given_up:
             self.host.receive(peer, wire.Abort(identity))

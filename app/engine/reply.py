@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """Counter values by name, for a process or one version. Also adds changes to `whole`, if given."""
+    """Counter values by name, for a process or one version. Each amount is also added to `whole`, if given."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Counters(dict[str, float]):
             self._whole.add(name, amount)
 
     def observe(self, name: str, amount: int) -> None:
-        """Add an amount to a histogram's sum, and count it in the bucket of the next power of two."""
+        """Add an amount to a histogram's sum, and count it in the bucket of the smallest power of two not below it."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 
@@ -38,7 +38,7 @@ class Counters(dict[str, float]):
 
 
 def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, message: str, request_id: str = "") -> None:
-    """Count, log and send Failed, the final message of a request that cannot be answered."""
+    """Count and log the failure of a request, and send Failed as its final message."""
     counters.failed(code)
     with telemetry.about(request_id):
         logger.warning("%s: %s", code, message)

@@ -16,7 +16,7 @@ NEVER = float("inf")
 class OpenRequest(Protocol):
     """The attributes that `OpenRequests` uses.
 
-    `closed` is true after the final message or if the peer has disconnected.
+    `closed` is true once the final message is being sent or the peer has disconnected.
     """
 
     peer: bytes
@@ -39,7 +39,7 @@ class OpenRequests(Generic[R]):
     def __init__(self, reply: Reply, counters: Counters) -> None:
         self.reply, self.counters = reply, counters
         self._requests: dict[tuple[bytes, str], R] = {}
-        self._next_deadline = NEVER  # a lower bound: closing a request does not raise it
+        self._next_deadline = NEVER  # a lower bound of all deadlines: closing a request does not raise it
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -100,7 +100,7 @@ class OpenRequests(Generic[R]):
         return orphans
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. Closes all requests before sending, so that none stays open on an error."""
+        """Fail every open request. Closes all of them before sending, so that none stays open if sending fails."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.closed = True

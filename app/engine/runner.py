@@ -24,7 +24,7 @@ class Scaling:
     """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
     `dtype` is the data type in which the values are normalised. For a version whose training data was normalised in
-    float32, `dtype` is float32, so that answers do not change.
+    float32, `dtype` is float32 too, so that requests are normalised as in training.
     """
 
     mean: list[float]
@@ -55,7 +55,7 @@ class Runner:
         return divisible
 
     def snapshot(self, slot: int, start: int) -> Snapshot:
-        """Copy a slot's state. Keys and values are copied starting at position `start`."""
+        """Return a copy of a slot's state, with the keys and values from position `start` on."""
         return self.state.snapshot(slot, start)
 
     def resume(self, slot: int, segments: Sequence[Snapshot], ids: Sequence[int]) -> None:

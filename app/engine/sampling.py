@@ -181,7 +181,8 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
     )
     if any(p.top_p < 1 for p in options):
         top_p_R1 = _column([_mass(p.top_p) for p in options], scores_RV, torch.float64)
-        # Keep a token if the tokens before it do not reach the share: the token that crosses the share is kept.
+        # Keep a token if the tokens before it do not reach the share. The token with which the sum reaches the share
+        # is therefore kept.
         keep_RN &= _mass_before((ranked_RN - total_R1).exp()) < top_p_R1
     if any(p.min_p > 0 for p in options):
         min_p_R1 = _column([p.min_p for p in options], scores_RV)
@@ -233,9 +234,9 @@ def _keep_typical(probs_RV: Tensor, shares: list[float]) -> Tensor:
 
 
 def _logprobs(raw_BV: Tensor, ids: list[int], rows: Rows[Sequence]) -> list[TokenLogprob | None]:
-    """Return the requested log-probabilities.
+    """Return the log-probabilities of each row that requests them and has a valid id, and None for all other rows.
 
-    All rows are processed together, with the largest number of alternatives that any row requests.
+    The requesting rows are processed together, with the largest number of alternatives that any of them requests.
     """
     reports: list[TokenLogprob | None] = [None] * len(rows)
     index = [i for i, row in enumerate(rows) if row.params.logprobs is not None and ids[i] != NOT_FINITE]

@@ -15,7 +15,7 @@ from app.engine.slots import Slots
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `lengths[i]` prompt tokens of `sequences[i]`, which is in slot `start` + i."""
+    """The input of a prefill call: the next `lengths[i]` prompt tokens of each `sequences[i]`, in slot `start` + i."""
 
     start: int
     sequences: tuple[Sequence, ...]
@@ -27,7 +27,7 @@ class Chunk:
         return len(self.lengths) * max(self.lengths)
 
 
-BACKGROUND_SHARE = 8  # background sequences can take one of so many slots
+BACKGROUND_SHARE = 8  # background sequences may take one in this many slots
 
 
 class Scheduler:
@@ -114,7 +114,7 @@ class Scheduler:
     def chunks(self) -> list[Chunk]:
         """Return this step's prompt chunks, oldest first and background last.
 
-        The chunks have up to `prefill_tokens` tokens, including padding.
+        Together, the chunks have at most `prefill_tokens` tokens, including padding.
         """
         pending = sorted((s for s in self.slots.owners if s.remaining), key=lambda s: (s.background, s.order))
         taken: set[Sequence] = set()

@@ -26,7 +26,7 @@ from models.interruption import ComputationStopped
 logger = logging.getLogger(__name__)
 
 ScoringRow = list[int] | FeatureSequence  # token ids, or numeric steps
-# The limits of a batch of background rows. A request that arrives meanwhile waits for the end of one such batch.
+# The limits of a batch of background rows. A request that arrives while such a batch runs waits until it ends.
 BACKGROUND_ROWS, BACKGROUND_TOKENS = 8, 1024
 ScoreFunction = Callable[[Sequence[ScoringRow]], Tensor]  # rows of one batch -> scores_BC
 
@@ -82,17 +82,17 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests that have rows in a batch. Safe to read from another thread."""
+        """The number of open requests of which a row has entered a batch. Safe to read from another thread."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
     def waiting(self) -> int:
-        """The number of open requests that have no row in a batch."""
+        """The number of open requests of which no row has entered a batch."""
         return len(self.open) - self.running
 
     @property
     def busy(self) -> bool:
-        """Whether a request is open."""
+        """Whether any request is open."""
         return len(self.open) > 0
 
     @property
@@ -183,7 +183,7 @@ class Scorer:
             return error
 
     def attempt_open(self, batch: Sequence[ScoringItem]) -> list[list[float]] | Exception:
-        """Like `attempt`, but computes nothing if all requests were closed while the batch was waiting."""
+        """Like `attempt`, but returns empty scores, without computing, if all requests of the batch are closed."""
         return [[] for _ in batch] if all(item.request.closed for item in batch) else self.attempt(batch)
 
     def finish(self, batch: Sequence[ScoringItem], outcome: list[list[float]] | Exception) -> None:

@@ -6,16 +6,16 @@ from app.engine.sequence import Sequence
 
 
 class Slots:
-    """The slots of a decoder's state. `owners[i]` is the sequence in slot i. `background` counts background sequences.
+    """The slots of a decoder's state. `owners[i]` is the sequence in slot i.
 
-    Slots 0 to len(owners) - 1 are in use, without gaps, and all others are free. A decode step can
-    therefore use a view of the state's first rows, without copying.
+    `background` is the number of background sequences that have a slot. Slots 0 to len(owners) - 1 are in use, without
+    gaps, and all others are free. A decode step can therefore use a view of the state's first rows, without copying.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.owners: list[Sequence] = []
-        self.background = 0  # counted here, because a sum over all slots for each admission would be quadratic
+        self.background = 0  # a running count: a sum over all slots at each admission would take quadratic time
 
     @property
     def full(self) -> bool:
@@ -30,14 +30,14 @@ class Slots:
         self.background += sequence.background
 
     def free(self, sequence: Sequence) -> tuple[int, int] | None:
-        """Free a sequence's slot and assign it to the last sequence, so that no gap remains.
+        """Free a sequence's slot and move the sequence in the last slot into it, so that no gap remains.
 
         Returns (source, target), the slots between which the state must be copied, or None if no copy is needed.
         """
         target = sequence.slot
         assert self.owners[target] is sequence
         # Moving the last sequence into the gap copies the state of one slot. Shifting all later sequences would copy
-        # their states too.
+        # the states of all of them.
         last = self.owners.pop()
         self.background -= sequence.background
         sequence.slot = -1

@@ -22,11 +22,11 @@ from models.kernels.modes import ComputeMode, set_mode, supported_modes
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-LAYERS, VOCABULARY = 4, 8192  # the measured network has at most this many; the other sizes are those of the version
+LAYERS, VOCABULARY = 4, 8192  # maxima for the measured network; its other sizes are those of the version
 SECONDS = 0.5  # for each workload, without the first calls
-LEAST, MOST = 3, 15  # rounds
-COPIES = 5  # upper bound of the size of all modes together, as a multiple of that of float32
-CALL = 0.05  # predicted seconds of one core above which a batch is reduced
+LEAST, MOST = 3, 15  # the minimum and maximum number of rounds
+COPIES = 5  # upper bound of the size of the networks in all modes together, as a multiple of the float32 size
+CALL = 0.05  # a batch is made smaller if one core would need more than this many seconds
 
 Call = Callable[[], object]
 
@@ -57,7 +57,7 @@ def workloads(config: ModelConfig) -> list[Workload]:
 def measure(
     config: ModelConfig, modes: Sequence[ComputeMode], device: torch.device, threads: int, end: float = math.inf
 ) -> dict[ComputeMode, float]:
-    """Return the speed of each mode, as a multiple of the speed of the first one.
+    """Return the speed of each mode, as a multiple of the speed of the first mode.
 
     Calls of all modes alternate. Only the shortest call of each mode counts, because other programs on the machine can
     only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out, but if the
@@ -149,7 +149,7 @@ def reduced(config: ModelConfig) -> ModelConfig:
 
 
 def _network(config: ModelConfig, mode: ComputeMode, device: torch.device) -> Any:
-    """A network with random weights of the usual size: undefined weights could be denormal numbers, which are slow."""
+    """A network with random weights of usual magnitude: undefined weights could be denormal numbers, which are slow."""
     network: Any = tasks.build_for_inference(config)
     random = Generator().manual_seed(0)
     for parameter in network.parameters():
@@ -183,7 +183,7 @@ def _call(config: ModelConfig, network: Any, mode: ComputeMode, workload: Worklo
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with this many threads in the caller's thread."""
+    """Set torch's number of threads for the duration of the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

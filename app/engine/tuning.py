@@ -1,9 +1,9 @@
 """Chooses the mode (data type and kernel) in which each version is computed on this machine.
 
-The speeds of the modes are measured once for each shape. The outputs in each data type other than float32 are compared
-with those in float32 once for each version. All results are stored, so a restarted engine does not measure again. If
-there is too little time or memory, if an error occurs, or if an engine died during an attempt within the last day,
-float32 is used and nothing is stored.
+The speeds of the modes are measured once for each shape of network. The outputs in each data type other than float32
+are compared with those in float32 once for each version. All results are stored, so a restarted engine does not measure
+again. If there is too little time or memory, if an error occurs, or if an engine died during an attempt within the last
+day, float32 is used and nothing is stored.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from models.parameters import count
 
 logger = logging.getLogger(__name__)
 GAIN = 1.1  # another mode, or another type than float32, must be this many times as fast, because of noise
-SECONDS = 5.0  # for all measurements of an engine, because versions are loaded one after another
-LEAST_DONE = 0.05  # share of a comparison from which its duration is predicted
+SECONDS = 5.0  # limit for all measurements of an engine, because loads of other versions wait for them
+LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
-ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt, because the cause may be gone
+ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; by then, the cause of a crash may be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
-HELD = 1000  # measurements kept in memory; the others are read again from where they are stored
+HELD = 1000  # measurements kept in memory; all others are read from their files
 TOO_LATE = "there was not enough time for the measurement"
 Measure = Callable[[ModelConfig, Sequence[ComputeMode], torch.device, int, float], Mapping[ComputeMode, float]]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -94,13 +94,13 @@ class Tuner:
     ) -> None:  # fmt: skip
         self.device, self.threads = device, threads
         self._measurements, self._measure, self._left = measurements, measure, seconds
-        self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, with what is not stored
+        self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, stored or not
         self._mark = ""
         self._closed = False
         self._lock = threading.Lock()  # held while a mark is stored or removed by `close`, which another thread calls
 
     def close(self) -> None:
-        """Stop before the process exits. The exit must not look like a crash during a measurement."""
+        """Prevent new measurements and remove the current mark, so that the exit does not look like a crash."""
         with self._lock:
             self._closed = True
             if self._mark:
@@ -174,7 +174,7 @@ class Tuner:
         return _Speeds([str(mode) for mode in modes], {str(mode): speed for mode, speed in measured.items()})
 
     def _check(self, comparison: _Comparison, mode: ComputeMode) -> PrecisionCheck:
-        """Compare a mode with float32. Raises Undecided if there are no probes, or if the outputs have no bounds."""
+        """Compare a mode with float32. Raises Undecided without probes, or if the comparison is not possible."""
         version = comparison.version
         probes, config = comparison.probes, version.subject.config
         if probes is None:
@@ -268,7 +268,7 @@ class _Comparison:
             plain = fixed_mode(self.device, torch.float32, generates=False)
             with _built(self.version, plain, self.device) as network:
                 self._exact = list(precision.outputs(subject, network, probes, torch.float32, self._go_on(2)))
-            del network  # before the other is built
+            del network  # before the other network is built
         with _built(self.version, mode, self.device) as network:
             other = precision.outputs(subject, network, probes, mode.dtype, self._go_on(1))
             return precision.compare(subject, self._exact, other, probes.source)
@@ -287,7 +287,7 @@ class _Comparison:
 
 @contextmanager
 def _built(version: UntunedVersion, mode: ComputeMode, device: torch.device) -> Iterator[Any]:
-    """Build a network, and free its memory afterwards."""
+    """Build a network for the duration of the block, and then free its memory."""
     network = version.build()
     try:
         set_mode(network, mode, device)

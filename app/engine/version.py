@@ -29,8 +29,8 @@ ENDLESS = 2**31  # represents the unlimited context of a recurrent network
 class LoadedVersion:
     """A loaded version. `parts` maps the type of a request to the scorer or decoder that answers it.
 
-    Every version can compute embeddings. A version may also score sequences or generate text. `counters` are the
-    counters of this version.
+    Every version except a linear model can compute embeddings. A version may also score sequences or generate text.
+    `counters` are the counters of this version.
     """
 
     loaded: LoadedNetwork
@@ -45,7 +45,7 @@ class LoadedVersion:
 
     @property
     def busy(self) -> bool:
-        """Whether a request to this version is open, or a thread still computes a row of a closed request."""
+        """Whether any request to this version is open, or a thread is still computing a row of a closed request."""
         return any(part.busy or (isinstance(part, Scorer) and part.computing) for part in self.parts.values())
 
     def status(self) -> wire.VersionStatus:
@@ -82,7 +82,7 @@ def assemble(
     if config.architecture != "linear":  # a linear model has no body, so it has no embeddings
         parts[wire.Embed] = scorer(loaded.network.embed)
     if config.task == "generation":
-        # With `invariant`, the results depend on the pieces in which a prompt is read, so their size is fixed.
+        # The last bits of a result depend on the pieces in which a prompt is read, so `invariant` fixes their size.
         prefill = limits.prefill_tokens if limits.invariant else limits.tokens_of_step(config, limits.prefill_tokens)
         scheduler = Scheduler(limits.max_slots, prefill, limits.invariant)
         runner = Runner(loaded.network, limits.max_slots, loaded.device)

@@ -17,13 +17,13 @@ from app.quotas import Quotas
 from app.rates import TOKENS, Rates
 from app.telemetry import model_series, num_requests_running, num_requests_waiting, rejected
 
-MEMORY_SECONDS = 5.0  # the time constant of the average completion rate
+MEMORY_SECONDS = 5.0  # the time constant of the average rate of released requests
 LONGEST_RETRY = 60.0
-LEAST_SHARE = 8  # a request without a limit may generate at least this part of the key's quota of tokens
+LEAST_SHARE = 8  # a request without a token limit may use at least 1/LEAST_SHARE of the key's quota of tokens
 
 
 class Ticket:
-    """The capacity and metrics of one caller's requests. `close` releases the capacity and ends the metrics."""
+    """The capacity that one caller's requests hold, and their metrics. `close` releases the capacity."""
 
     __slots__ = (
         "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
@@ -33,7 +33,7 @@ class Ticket:
         self._admission, self._model, self._principal = admission, model, principal
         self._reserved = 0  # tokens of the caller's quota for text that has not been generated yet
         self._held, self._tokens = requests, tokens  # the capacity taken from `admission`
-        self._waiting, self._running = requests, 0  # the numbers that the gauges show
+        self._waiting, self._running = requests, 0  # the requests that this ticket contributes to the gauges
         self._closed = False
         model_series.begin(model)  # keeps the gauges of this model from being dropped until `close`
         num_requests_waiting.labels(model).inc(requests)
@@ -56,10 +56,10 @@ class Ticket:
         self._reserved = reserved
 
     def room(self, tokens: int) -> int | None:
-        """Return how many tokens each request without a limit may generate after prompts of `tokens` tokens.
+        """Return how many tokens each waiting request may generate after prompts of `tokens` tokens in total.
 
-        Each request may use half of the caller's remaining quota, but at least a small share of the whole quota, so
-        that other requests can run at the same time. Returns None if the caller has no quota.
+        Prompts and generated text together may use half of the caller's remaining quota, or 1/LEAST_SHARE of the whole
+        quota if that is more. The rest is left for other requests. Returns None if the caller has no quota.
         """
         allowance = self._admission.rates.allowance(self._principal, TOKENS)
         if allowance is None:
@@ -67,7 +67,7 @@ class Ticket:
         return (max(allowance.limit // LEAST_SHARE, allowance.left // 2) - tokens) // max(1, self._waiting)
 
     def generated(self, tokens: int) -> None:
-        """Deduct generated tokens from the reserved tokens. `close` returns the remaining tokens."""
+        """Deduct generated tokens from the reserved tokens. `close` returns the rest to the quota."""
         self._reserved -= tokens
 
     def started(self) -> None:
@@ -79,9 +79,9 @@ class Ticket:
             self._run(1)
 
     def sent(self) -> None:
-        """Count the sent requests as running.
+        """Count all waiting requests as running, because they have been sent to an engine.
 
-        Sent requests keep their capacity, because the engine does not report when it starts them.
+        They keep their capacity, because the engine does not report when it starts them.
         """
         self._run(self._waiting)
 
@@ -117,7 +117,7 @@ class Admission:
         self.max_requests, self.max_tokens = max_requests, max_tokens
         self.requests = self.tokens = 0
         self._clock = clock
-        self._rate = 0.0  # requests completed per second, as an exponential average
+        self._rate = 0.0  # requests released per second, as an exponential average
         self._at = clock()
 
     def admit(self, model: str, requests: int, tokens: int = 0, principal: str = "") -> Ticket:
@@ -143,7 +143,7 @@ class Admission:
         self.tokens += tokens
 
     def release(self, requests: int, tokens: int) -> None:
-        """Release capacity. Each finished request counts towards the recent completion rate."""
+        """Release capacity. Each released request counts towards the average rate, which `retry_after` uses."""
         if requests:
             now = self._clock()
             faded = self._rate * math.exp((self._at - now) / MEMORY_SECONDS)
@@ -152,7 +152,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are done, from the recent completion rate."""
+        """Estimate the seconds until half of the waiting requests are released, from the recent average rate."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

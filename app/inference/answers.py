@@ -19,7 +19,7 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """The probability of one label compared with all others."""
+    """The probability of one label."""
 
     index: int
 
@@ -32,9 +32,9 @@ class LabelReading:
 class SelectionReading:
     """A distribution over some of the labels, given that exactly one of them applies.
 
-    The distribution is the softmax of the labels' logits. For classification, this restricts the distribution to the
-    selected labels; for multilabel classification, whose probabilities are independent, it conditions on exactly one of
-    them being present.
+    The distribution is the softmax of the selected labels' logits. For classification, this restricts the distribution
+    to the selected labels; for multilabel classification, whose probabilities are independent, it conditions on exactly
+    one of them being present.
     """
 
     indices: tuple[int, ...]

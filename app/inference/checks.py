@@ -1,4 +1,4 @@
-"""Checks whether a version can answer a query. Each check raises InvalidRequest."""
+"""Checks that a version can answer a query. A check that fails raises InvalidRequest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.parameters import body_width
 
 
 def check_scores(version: ResolvedVersion) -> None:
-    """Check that the version computes scores rather than text."""
+    """Check that the version computes scores, rather than text or only embeddings."""
     if version.config.task == "generation":
         raise InvalidRequest(
             f"{version.ref} generates text; classification requires a version with labels",
@@ -58,7 +58,7 @@ def check_same_tokenizer(version: VersionRecord, owner: VersionRecord, field: st
 
 
 def tokenizer_of(version: ResolvedVersion) -> Tokenizer:
-    """Return the tokenizer of a version that generates text."""
+    """Check that the version generates text, and return its tokenizer."""
     if version.config.task != "generation" or version.tokenizer is None:
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}; generation requires a language model",
@@ -73,8 +73,8 @@ def filled(
 ) -> wire.SamplingParams:
     """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
-    `max_tokens` is at least 1 and, if `most` is given, at most `most`. If the network has no maximum sequence length,
-    the context length is the upper limit.
+    If `most` is given, `max_tokens` is at most `most`. It is never less than 1 or `min_tokens`. If the network has no
+    maximum sequence length, the context length is the upper limit.
     """
     limit = version.config.position_limit
     room = version.config.context_length if limit is None else limit - max(map(len, prompts))
@@ -83,7 +83,7 @@ def filled(
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that each prompt and its continuation fit into the context, if its length is limited, as in a Transformer.
+    """Check that each prompt and its continuation fit into the context, if this is limited, as in a Transformer.
 
     `field` is the request field that limits the number of tokens.
     """
@@ -100,7 +100,7 @@ def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersi
 
 
 def check_ids(params: wire.SamplingParams, version: ResolvedVersion) -> None:
-    """Check that the vocabulary contains the token ids in the parameters."""
+    """Check that the token ids in `logit_bias` and `stop_token_ids` are in the vocabulary."""
     size = version.config.vocab_size
     for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
         if ids and not 0 <= max(ids) < size:

@@ -15,7 +15,7 @@ from app.tokenization.tokenizer import Tokenizer
 class Conversation:
     """A conversation whose next answer is to be generated. Each message has a `role` and a `content`.
 
-    With `fallback`, the same format is used for versions that were not trained on conversations.
+    With `fallback`, a version without a chat template reads the conversation in this service's chat format.
     """
 
     messages: Sequence[Mapping[str, str]]
@@ -30,7 +30,8 @@ class Conversation:
 
         As in training, each text is encoded separately, and each answer has an end token.
 
-        Raises InvalidRequest if the version has no chat template, or one that was not written by this service.
+        Raises InvalidRequest if the version has no chat template and `fallback` is not set, or if its chat template was
+        not written by this service.
         """
         self._check(version)
         pairs, prompt = continued(self.messages)
@@ -46,7 +47,7 @@ class Conversation:
         if template is None and not self.fallback:
             raise InvalidRequest(
                 f"{version.ref} has no chat template, because it was not trained on conversations; send the text as "
-                "`prompt` to POST /v1/completions. OSTINATO_CHAT_FALLBACK=1 makes every language model read messages "
+                "`prompt` to POST /v1/completions. With OSTINATO_CHAT_FALLBACK=1, every language model reads messages "
                 "as lines such as `user: …`",
                 code="no_chat_template",
                 param="model",

@@ -23,7 +23,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._open: set[TimeLimit] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = float("inf")  # when the timer runs
+        self._due = float("inf")  # the monotonic time at which the timer runs
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,7 +65,7 @@ class TimeLimit:
     def __init__(self, deadlines: Deadlines, until: float) -> None:
         self._deadlines, self.until = deadlines, until
         self._task: asyncio.Task[object] | None = None
-        self._cancellations = 0  # the task's cancellation requests from before the block
+        self._cancellations = 0  # the number of cancellation requests to the task before the block
         self._expired = False
 
     def expire(self) -> None:

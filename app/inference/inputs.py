@@ -21,7 +21,7 @@ LARGEST = 3.4028234663852886e38  # the largest float32
 
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
-    """The input for one engine request: token ids or numeric steps, one entry per item."""
+    """The input for engine requests: token ids or numeric steps, one entry per item."""
 
     sequences: list[list[int]]
     features: list[wire.FeatureSequence]
@@ -38,7 +38,7 @@ def prepare(
     """Convert the items to token ids or numeric steps. This is slow for long texts.
 
     `policy` specifies how overlong input is handled. `field` is the request field named in errors. Raises
-    InvalidRequest.
+    InvalidRequest if the version cannot read an item.
     """
     cut = cutter(version, policy, field)
     one = len(items) == 1
@@ -99,7 +99,7 @@ def _encode_other(
 
 
 def _within(size: int, side: str, item: Item, ids: list[int], tokenizer: Tokenizer) -> list[int]:
-    """Truncate an overlong text, but not the tokenizer's template around it. Does not change other items."""
+    """Truncate an overlong text or pair, but not the template around it. The ids of all other items do not change."""
     if isinstance(item, str):
         return tokenizer.encode_within(size, side, item)
     if isinstance(item, Pair):

@@ -16,11 +16,11 @@ from app.wording import counted
 class LengthPolicy:
     """Specifies how overlong input is handled.
 
-    `truncate`: None rejects the input, -1 truncates it to the version's context length, n truncates it to n tokens.
-    `side` is the end that is cut off. `continuation` is the number of tokens to generate; if they share the context
-    with the prompt, a `truncate` of -1 leaves room for them. If `special` is true, the tokenizer's template is added
-    around each text. The template is never truncated. `remedy` names the request field that enables truncation, for use
-    in error messages.
+    If `truncate` is None, the input is rejected; if it is -1, the input is truncated to the version's context length;
+    if it is n, the input is truncated to n tokens. `side` is the end that is cut off. `continuation` is the number of
+    tokens to generate; if they share the context with the prompt, a `truncate` of -1 leaves room for them. If `special`
+    is true, the tokenizer's template is added around each text. The template is never truncated. `remedy` names the
+    request field that enables truncation, for use in error messages.
     """
 
     truncate: int | None = None

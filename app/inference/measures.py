@@ -18,7 +18,7 @@ class Measures:
         t.request_prompt_tokens.labels(model).observe(prompt_tokens)
 
     def finished(self, reason: str, timing: wire.Timing | None) -> None:
-        """Record that the engine has sent its final answer to one request."""
+        """Record the engine's final answer: once per choice of a generation, otherwise once."""
         t.request_success.labels(self.model, reason).inc()
         if timing is not None:
             t.request_queue_time.labels(self.model).observe(timing.queue_ms / 1000)

@@ -36,9 +36,9 @@ class GenerationQuery(InferenceQuery):
     """A query for `n` continuations of each prompt; choice i * n + j is the j-th continuation of prompt i.
 
     With `open_ended`, the parameter `max_tokens` is ignored, and a continuation may have as many tokens as fit into the
-    context. `limit_param` is the request field that limits the number of tokens, for use in error messages. If a
-    continuation begins with the character `lead`, this character is removed. Only requests with the same principal and
-    `cache_salt` share states in the prefix cache.
+    context and the principal's quota. `limit_param` is the request field that limits the number of tokens, for use in
+    error messages. If a continuation begins with the character `lead`, this character is removed. Only requests with
+    the same principal and `cache_salt` share states in the prefix cache.
     """
 
     params: wire.SamplingParams = field(default_factory=wire.SamplingParams)

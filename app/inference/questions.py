@@ -11,14 +11,15 @@ from app.inference.versions import ResolvedVersion
 
 POSITIVE = frozenset(("true", "yes", "1", "positive"))  # names of a binary version's positive label, in lower case
 SHOWN = 8  # the maximum number of labels in an error message
-SEARCHED = 1000  # the maximum number of labels among which the most similar one is looked for
+SEARCHED = 1000  # the maximum number of labels that are searched for the most similar one
 
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """A question about whether something is true: the probability of one label compared with all others.
+    """A question about whether something is true, answered with the probability of one label.
 
-    `place` is the path of the question in the request, for use in error messages.
+    `place` is the path of the question in the request, for use in error messages. `name` may be a label; otherwise, the
+    version's only label or its positive label is used.
     """
 
     place: str
@@ -90,7 +91,7 @@ class QuestionReader:
         place, labels = f"{question.place}.{question.field}", self.version.labels
         described = len(question.levels) == len(labels) and self.positions.keys().isdisjoint(question.levels)
         if described and _numeric(labels):
-            # The levels describe the numbers, from the lowest to the highest.
+            # The levels describe the numbers that are the labels, from the lowest to the highest.
             return SelectionReading(tuple(sorted(range(len(labels)), key=lambda index: float(labels[index]))))
         return self._selection([self._option(level, place) for level in question.levels], place)
 
@@ -112,7 +113,8 @@ class QuestionReader:
     def _option(self, option: str | bool, place: str) -> int:
         """The index of the label that an option represents.
 
-        True is the positive label, and false is the other label.
+        For a binary version, true is the positive label and false is the other label. For other versions, they are the
+        labels `true` and `false`.
         """
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)

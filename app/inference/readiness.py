@@ -1,7 +1,7 @@
 """Decides whether this process can answer requests: checks the database, the engines and every required version.
 
-The checks run twice a second, so a report is always available. The checks also tell the engines which versions to keep
-loaded, unload deleted versions, and drop deleted versions' data from this process.
+The checks run twice a second, so a recent report is always available. The checks also tell the engines which versions
+to keep loaded, unload deleted versions, and drop deleted versions' data from this process.
 """
 
 from __future__ import annotations

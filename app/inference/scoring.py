@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import msgspec
 
 from app.checkpoint.calibration import Calibration
 
+INLINE = 4000  # logits that are calibrated on the event loop
 FEW = 8  # a heap is faster than sorting if fewer than 1/FEW of the scores are requested
 
 
@@ -32,6 +34,13 @@ def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> lis
     return [[logit * a + b for logit, a, b in zip(row, factors, offsets, strict=True)] for row in rows]
 
 
+async def calibrate(calibration: Calibration, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the result of `calibrated`, which is computed in a thread if there are many logits."""
+    if len(rows) * len(rows[0]) <= INLINE:
+        return calibrated(calibration, rows)
+    return await asyncio.to_thread(calibrated, calibration, rows)
+
+
 def softmax(logits: Sequence[float]) -> list[float]:
     """Probabilities that sum to 1. The largest logit is subtracted first, so that `exp` cannot overflow."""
     top = max(logits)
@@ -51,7 +60,7 @@ def activate(logits: Sequence[float], task: str) -> list[float]:
 
 
 def ranked(labels: Sequence[str], scores: Sequence[float], top_k: int | None = None) -> list[LabelScore]:
-    """Return the labels in order of descending score. Labels with equal scores keep their original order."""
+    """Return the labels, or the first `top_k`, by descending score. Labels with equal scores keep their order."""
     if top_k is not None and FEW * top_k < len(scores):
         order = heapq.nlargest(top_k, range(len(scores)), scores.__getitem__)
     else:

@@ -31,7 +31,8 @@ from app.inference.items import Item, entries_of, parse, size_of
 from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
-from app.inference.scoring import calibrated
+from app.inference.scoring import calibrate
+from app.inference.tally import Tally
 from app.inference.versions import Cache, LoadProbes, ResolvedVersion, Versions
 from app.rates import Rates
 from app.registry.records import Version
@@ -60,6 +61,7 @@ class Inference:
         self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens, rates=rates)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
+        self.tally = Tally()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
         self.versions = Versions(resolve, cache, settings.load_timeout, probes=probes)
         self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
@@ -87,24 +89,22 @@ class Inference:
     async def classify(
         self, query: InferenceQuery, check: Callable[[ResolvedVersion], None] | None = None
     ) -> ScoredBatch:
-        """Return the head's outputs for each item. The outputs are calibrated unless the query disables calibration.
+        """Return the head's outputs for each item, calibrated if the version has a calibration and the query allows it.
 
-        Raises InvalidRequest if the version generates text. `check` is called with the version before any work is done,
-        and may reject the version by raising an error.
+        Raises InvalidRequest if the version generates text or only computes embeddings. `check` is called with the
+        version before any work is done, and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
-        calibration = scored.version.assets.calibration
-        if calibration is None or not query.calibrated:
-            return scored
-        work = partial(calibrated, calibration, scored.rows)
-        if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-            return replace(scored, rows=work())
-        return replace(scored, rows=await asyncio.to_thread(work))
+        if query.calibrated and (calibration := scored.version.assets.calibration) is not None:
+            scored = replace(scored, rows=await calibrate(calibration, scored.rows))
+        if not query.trusted:
+            self.tally.add(scored.version, scored.rows)
+        return scored
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
-        """Return a unit vector for each item. Works with every version.
+        """Return a unit vector for each item.
 
-        Raises InvalidRequest if the version's vectors have fewer than `dimensions` numbers.
+        Raises InvalidRequest for a linear model, or if the version's vectors have fewer than `dimensions` numbers.
         """
         return await self._rows(query, wire.Embed, dimensions)
 
@@ -185,7 +185,7 @@ class Inference:
         return await self._readers.run(entries, work)
 
     async def check_tokenizer(self, reference: str, owner: str, principal: str, field: str) -> None:
-        """Check that `owner`, a model reference or a digest, has the same tokenizer as the version.
+        """Check that the version `owner`, a model reference or a digest, has the same tokenizer as `reference`.
 
         `field` is the request field that names `owner`. Raises InvalidRequest if the tokenizers differ, and
         NotFound if `owner` does not resolve to a version.
@@ -204,7 +204,8 @@ class Inference:
     ) -> tuple[ResolvedVersion, T]:
         """Return the version and the result of `work(version)`.
 
-        `size` is the length of the input in characters or tokens. Long input is processed in a thread.
+        `size` is the length of the input in characters or tokens. `work` runs in a thread if the input is long or the
+        tokenizer was not trained here.
         """
         with self.deadlines.limit(seconds):
             version = await self.versions.get(reference, principal)

@@ -23,6 +23,7 @@ from app.checkpoint.directory import FileEntry
 from app.db.database import DatabaseUnavailable
 from app.errors import NotFound, Unavailable
 from app.inference.shared_tasks import SharedTasks, StillRunning
+from app.registry.records import Abstention
 from app.telemetry import stale_answers
 from app.tokenization import isolated
 from app.tokenization.children import Children
@@ -33,11 +34,11 @@ from models.config import ModelConfig
 log = logging.getLogger(__name__)
 LoadProbes = Callable[[str, str], bytes]  # (digest, owner) to encoded probes
 TTL = 0.4  # seconds for which a resolved reference is cached
-STALE_SECONDS = 300.0  # for which an answer may be used while the database does not give another one
-ANSWER_SECONDS = 0.5  # for which a request with such an answer waits for the database
+STALE_SECONDS = 300.0  # for which an earlier result may be used while the database does not respond
+ANSWER_SECONDS = 0.5  # for which a request waits for the database if there is an earlier result
 REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
 ASSETS_BYTES = 512 * 2**20  # the maximum estimated memory of all assets together, unless a single version needs more
-MEMORY_PER_BYTE = 20  # bytes of memory for each byte of the files below; docs/log.md has the measurements
+MEMORY_PER_BYTE = 20  # bytes of memory for each byte of the files in READ; docs/log.md has the measurements
 READ = ("config.json", "labels.json", "tokenizer.json", "calibration.json")
 WEIGHTS = "model.safetensors"
 
@@ -59,6 +60,8 @@ class VersionRecord(Protocol):
     def digest(self) -> str: ...
     @property
     def files(self) -> Mapping[str, FileEntry]: ...
+    @property
+    def abstention(self) -> Abstention: ...
 
 
 class Cache(Protocol):
@@ -121,7 +124,10 @@ class ResolvedVersion:
 
 @dataclass(slots=True)
 class _Answer:
-    """The version to which a reference resolved, with the monotonic times of the query."""
+    """The version to which a reference resolved.
+
+    `asked` is the monotonic time of the query. Until `fresh_until`, the answer is used without a new query.
+    """
 
     record: VersionRecord
     asked: float
@@ -133,8 +139,8 @@ class Versions:
 
     `probes(digest, owner)` returns the encoded probes of a version, or empty bytes if the version has none.
 
-    These operations run in threads, because they block. Files are fetched in separate threads, because fetching can
-    take minutes. A request waits at most `patience` seconds for the files.
+    Queries and file operations run in threads, because they block. Files have their own threads, because fetching them
+    can take minutes. A request waits at most `patience` seconds for the files.
     """
 
     def __init__(
@@ -166,6 +172,11 @@ class Versions:
         return set(self._assets)
 
     @property
+    def owners(self) -> dict[str, str]:
+        """The owners of the versions to which requests have resolved lately, by the versions' references."""
+        return {answer.record.ref: answer.record.owner for answer in self._records.values()}
+
+    @property
     def memory(self) -> int:
         """The estimated memory of the assets, in bytes."""
         return sum(assets.memory for assets in self._assets.values())
@@ -191,7 +202,7 @@ class Versions:
             return await self._lookups.run(key, lambda: self._look_up(key), ANSWER_SECONDS)
         except (StillRunning, DatabaseUnavailable):
             stale_answers.inc()
-            entry.fresh_until = time.monotonic() + self._ttl  # so that not every request waits
+            entry.fresh_until = time.monotonic() + self._ttl  # so that the following requests do not wait
             return entry.record
 
     async def get(self, reference: str, principal: str) -> ResolvedVersion:

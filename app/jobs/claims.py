@@ -1,6 +1,6 @@
 """SQL for worker operations on jobs: claim a job, renew its lease, report its progress, and end or requeue it.
 
-Workers do not communicate with each other. Two rules ensure that only one of them changes a job:
+Workers do not communicate with each other. Two rules ensure that only one of them changes a job at a time:
 
 - A lease expires according to the database's clock, and a job with an expired lease can be claimed again. The workers'
   own clocks are not used, and no cleanup is needed after a worker is killed.
@@ -90,7 +90,7 @@ class JobClaims:
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
         if following is None:
             return None
-        # The worker that held the job is lost. A job that waits for its trials has no lease, and no worker held it.
+        # If the job is running with a lease, its worker is lost. No worker holds an auto job that waits for its trials.
         lost = 1 if following.status == RUNNING and following.lease_until is not None else 0
         row = session.scalar(
             update(JobRow)
@@ -248,7 +248,7 @@ class JobClaims:
         # A batch has one more attempt, which stores the answers that it has.
         most = max_attempts + case((JobRow.kind == BATCH, 1), else_=0)
         settled = and_(JobRow.kind.in_(kinds), or_(stopped, JobRow.losses + 1 >= most))
-        # If a lost worker comes back, the lock prevents it from renewing its lease before its row is changed.
+        # If a lost worker comes back, the lock prevents it from renewing its lease before the job's row is changed.
         rows = select(JobRow).where(selection.expired(now), settled).with_for_update(skip_locked=True)
         for row in session.scalars(rows).all():
             if row.cancel_requested or row.pause_requested:

@@ -43,7 +43,7 @@ class JobCreation:
         self._memory = memory or installed_memory()
 
     def create(self, request: JobRequest, principal: str, key: str | None, retry_count: int) -> Job:
-        """Queue the job, or return the job that an earlier attempt of the same request created.
+        """Queue the job, or return the job that an earlier copy of the same request created.
 
         Raises InvalidRequest or NotFound with `param` set.
         """

@@ -40,7 +40,7 @@ def check(request: JobRequest) -> None:
 
 
 def check_base(config: Mapping[str, Any], request: JobRequest) -> None:
-    """Check that a fine-tuning request does not change the dimensions of its base model.
+    """Check a fine-tuning request against its base model, whose dimensions the request must not change.
 
     Raises InvalidRequest with `param` set.
     """
@@ -106,7 +106,7 @@ def _check_file_ids(request: JobRequest) -> None:
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:
-    """Check the number and the lengths of a client's metadata entries. Raises InvalidRequest with `param` set."""
+    """Check the number of metadata pairs and the lengths of keys and values. Raises InvalidRequest with `param` set."""
     if len(metadata) > PAIR_LIMIT:
         raise _invalid("metadata", f"can have at most {PAIR_LIMIT} pairs, not {len(metadata)}")
     for key, value in metadata.items():

@@ -1,4 +1,4 @@
-"""Queries for jobs: by id, by idempotency key, and in pages."""
+"""Queries for jobs: by id, key, body or status, in pages, and for the number of jobs ahead in the queue."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def count_before(session: Session, job: Job) -> int:
 def counts_before(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     """Return `count_before` for each of several jobs, by job id.
 
-    Ranks the queue only once, regardless of the number of jobs. A trial has the same count as its parent, which is a
+    Ranks the queue only once, regardless of the number of jobs. The count of a trial includes its parent, which is a
     running job.
     """
     if not jobs:

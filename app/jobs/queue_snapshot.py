@@ -1,4 +1,4 @@
-"""What the queue holds: the numbers of unfinished jobs, and the jobs that workers hold."""
+"""Reads the state of the queue: the numbers of unfinished jobs, and the jobs that workers hold."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ class Job:
     `kind` is `FINE_TUNING`, `EVALUATION` or `BATCH`. `request` contains the validated fields of the request and, under
     "spec", the `TrainSpec`, `EvaluationSpec` or `BatchSpec` that all attempts use. `report` is the result of an
     evaluation, or the `BatchProgress` of a batch. Each claim increments `attempt`, so that writes by earlier attempts
-    can be rejected. `losses` is the number of lost attempts. `seen_at` sets `lost` if the lease has
-    expired; the job then waits for its next claim. Times are seconds since the epoch according to the database's clock.
+    can be rejected. `losses` is the number of lost attempts. `seen_at` sets `lost` if the lease has expired; the job
+    then waits for its next claim. Times are seconds since the epoch according to the database's clock.
 
     A trial is a job with a `parent_id`. `trials` contains the trials of an auto job, if they were read with the job.
     """
@@ -84,7 +84,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     lost: bool = False
-    jobs_before: int | None = None  # number of jobs that are running or will start earlier; None unless it is queued
+    jobs_before: int | None = None  # number of jobs running or ahead of this one in the queue; None unless it is queued
     trials: tuple[Job, ...] = ()
 
     @classmethod
@@ -145,7 +145,7 @@ class NewEvent:
 
 
 def attempt_lost(attempt: int, message: str, reason: str) -> NewEvent:
-    """Return the event that reports a lost attempt. Its data has the attempt and the reason for programs."""
+    """Return the event that reports a lost attempt. Its data contains the attempt and the reason, for programs."""
     data = {"lost_attempt": attempt, "reason": reason}
     return NewEvent(kind=ATTEMPT_LOST, step=attempt, level="warn", message=message, data=data)
 

@@ -1,4 +1,4 @@
-"""Creates one job for all attempts of the same request."""
+"""Creates only one job for a request that a client sends repeatedly."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class Repeat:
 
 
 def create_once(database: Database, repeat: Repeat, insert: Callable[[Session], Job]) -> Job:
-    """Return the job that an earlier attempt of the request created, or else the job that `insert` inserts.
+    """Return the job that an earlier copy of the request created, or else the job that `insert` inserts.
 
-    Both happen in one transaction. Raises InvalidRequest if the key is too long, or belongs to a different request.
+    The search and the insertion happen in one transaction. Raises InvalidRequest if the key is empty or too long, or
+    belongs to a different request.
     """
     if repeat.key is not None and not 1 <= len(repeat.key) <= 255:
         raise InvalidRequest("Idempotency-Key must have 1 to 255 characters", param="Idempotency-Key")
@@ -65,5 +66,5 @@ def create_once(database: Database, repeat: Repeat, insert: Callable[[Session], 
         return create()
     except IntegrityError:
         # A concurrent request with the same key was committed after this request had searched for the key. The second
-        # attempt finds the job of the concurrent request.
+        # call of `create` finds the job of the concurrent request.
         return create()

@@ -44,8 +44,8 @@ class JobRepository:
     def insert(self, session: Session, **values: Any) -> Job:
         """Insert a queued job; `values` are the columns that depend on the request.
 
-        Call this last in a transaction. Raises JobQuotaExceeded, PriorityNotAllowed, or StorageQuotaExceeded (if the
-        owner has no storage left, for example for the result of the job).
+        Call this last in a transaction. Raises JobQuotaExceeded or PriorityNotAllowed, or StorageQuotaExceeded if the
+        owner's quota has no room for the job's results.
         """
         # Use the database's clock, because jobs are ordered by this time and may be created on several machines.
         values |= {"status": QUEUED, "phase": WAITING, "created_at": self._database.now(session)}
@@ -72,7 +72,7 @@ class JobRepository:
         The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
         # Cancel the trials first. If no worker holds a trial, all trials end here, and the job ends with them. `_stop`
-        # writes both flags, so an earlier request to pause is repeated.
+        # writes both flags, so it must also pass on an earlier request to pause.
         for trial in trials.of(session, job.id, lock=True):
             if not trial.ended:
                 self._stop(session, trial, Flags(cancel=True, pause=trial.pause_requested))
@@ -121,7 +121,7 @@ class JobRepository:
             self._states.obey(session, job.id, flags)
 
     def _keeps_answers(self, job: Job) -> bool:
-        """Whether the job is a batch that a worker began. The next attempt stores the answers and ends the batch."""
+        """Whether the job is a batch that a worker has begun. The next attempt stores its answers and ends it."""
         return job.kind == BATCH and job.attempt > 0
 
     def _held(self, session: Session, job: Job) -> bool:

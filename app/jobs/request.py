@@ -26,7 +26,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A validated request. `training` combines the options from all places where a client may send them."""
+    """A validated training request. `training` combines the options from all places where a client may send them."""
 
     model: str
     training_file: Annotated[str, Meta(description="A file id from `POST /v1/files`; `GET /v1/files` lists all ids")]

@@ -19,14 +19,14 @@ def expired(now: float) -> ColumnElement[bool]:
 
 
 def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
-    """Whether a job may be claimed. `busy` contains the owners that may not have another running job."""
+    """Whether a job may be claimed. `busy` contains the owners that may not start another job."""
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
     allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
 
 
 def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collection[str]) -> Any:
-    """Lock the next job to claim. Return its id, status and lease, and whether it has trials; None if no job waits."""
+    """Lock the next job to claim, if any. Return its id, its status, its lease, and whether it has trials."""
     # The row stays locked until this transaction ends. With SKIP LOCKED, workers on PostgreSQL do not wait for a
     # row that another worker is claiming. On SQLite, writing transactions run one at a time.
     locked = session.scalar(

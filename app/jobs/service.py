@@ -1,4 +1,4 @@
-"""Client operations on training jobs: create, watch, pause, resume and cancel."""
+"""Client operations on jobs: create training jobs, and watch, pause, resume and cancel jobs of any kind."""
 
 from __future__ import annotations
 
@@ -231,6 +231,6 @@ def _check_not_trial(job: Job, action: str) -> None:
 
 
 def wrong_state(job: Job, problem: str) -> InvalidRequest:
-    """Return the error for an operation that the state of the job does not allow."""
+    """Return the error for an operation that the job's state does not allow. `problem` completes its message."""
     status = batch_progress.status_of(job) if job.kind == BATCH else job.public_status
     return InvalidRequest(f"{job.id} is {status} and {problem}", code="invalid_job_state", retryable=False)

@@ -37,8 +37,8 @@ END_EVENTS = {  # status -> level and message of the last event
 class JobStates:
     """Changes the state of a job row that the caller's transaction has locked, and logs each change.
 
-    The methods do not check whether a change is allowed. The caller must check this condition while it holds the lock
-    on the row. Without the lock, another worker could claim the job, or another client could end it, between the check
+    The methods do not check whether a change is allowed. The caller must check this while it holds the lock on the row.
+    Without the lock, another worker could claim the job, or another client could end it, between the check
     and the write.
     """
 
@@ -83,7 +83,7 @@ class JobStates:
         session.execute(statement.execution_options(synchronize_session=False))
 
     def _announce(self, session: Session, job_id: str, now: float) -> None:
-        """Enqueue the event for a training job or batch that has ended. Evaluations and trials have no events."""
+        """Enqueue the webhook event of an ended training job or batch. Evaluations and trials have no such events."""
         query = select(JobRow.owner, JobRow.kind, JobRow.parent_id, JobRow.status, JobRow.error)
         job = session.execute(query.where(JobRow.id == job_id)).one()
         if job.kind == BATCH:

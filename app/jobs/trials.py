@@ -8,7 +8,7 @@ the auto job as its parent. Three rules prevent conflicts:
 - A transaction that changes a parent and its trials locks the parent first. Workers that hold a trial never lock its
   parent in the same transaction, so no deadlock can occur.
 - A parent ends after its trials. A request to cancel or pause the parent is passed on to its trials. When the trials
-  have stopped, the next worker that looks for a job also changes the parent.
+  have stopped, the next worker that looks for a job also cancels or pauses the parent.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.tables import AliasMoveRow, AliasRow
-from app.registry.records import Alias, AliasMove
+from app.registry.records import Abstention, Alias, AliasMove
 
 AliasNames = dict[tuple[str, int], list[str]]  # (model, version) -> the aliases that point to it
 
@@ -33,8 +33,18 @@ def group_by_version(aliases: Iterable[Alias]) -> AliasNames:
 def make_alias(row: AliasRow) -> Alias:
     """Convert a row to a record."""
     return Alias(
-        model=row.model, alias=row.alias, version=row.version, required=row.required, updated_at=row.updated_at
+        model=row.model,
+        alias=row.alias,
+        version=row.version,
+        required=row.required,
+        updated_at=row.updated_at,
+        abstention=abstention_of(row),
     )
+
+
+def abstention_of(row: AliasRow | AliasMoveRow) -> Abstention:
+    """Return the abstention that a row stores."""
+    return Abstention(row.abstain_below, row.max_risk)
 
 
 def load_all_aliases(session: Session, *, required: bool = False) -> list[Alias]:
@@ -66,6 +76,7 @@ def list_moves(session: Session, name: str, alias: str, after: int | None, order
             to_version=row.to_version,
             principal=row.principal,
             created_at=row.created_at,
+            abstention=abstention_of(row),
         )
         for row in session.scalars(query)
     ]

@@ -9,11 +9,13 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy.orm import Session
 
 from app.db.paging import Page, cut
-from app.db.tables import AliasMoveRow, AliasRow, ModelRow
+from app.db.tables import AliasMoveRow, AliasRow, ModelRow, VersionRow
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.registry import alias_repository, repository
-from app.registry.records import NUMBER_LIMIT, Alias, AliasMove, check_name, show
+from app.registry.records import NUMBER_LIMIT, Abstention, Alias, AliasMove, check_name, show
 
+LABELLED, CALIBRATION = ("classification", "multilabel"), "calibration.json"
+NewAbstention = Abstention | UnsetType  # UNSET: the alias keeps its own
 MOVE_LIMIT = 2**63  # above the largest id that a row can have
 Expected = int | None | UnsetType  # the version that the alias must point to; None: no alias; UNSET: not checked
 
@@ -29,12 +31,14 @@ def move(
     expected: Expected = UNSET,
     required: bool | None = None,
     loads: bool = True,
+    abstention: NewAbstention = UNSET,
 ) -> Alias:
     """Point `alias` to a ready version, creating it if needed.
 
-    If `required` is None, the alias's `required` flag does not change. `loads` indicates whether the version has been
-    loaded without errors. A required alias must not point to a version that may fail to load, because the service would
-    then never become ready. Raises InvalidRequest (`version_not_loaded`) for such a version, NotFound
+    If `required` is None, the alias's `required` flag does not change; nor does its abstention if `abstention` is
+    UNSET. `loads` indicates whether the version has been loaded without errors. A required alias must not point to a
+    version that may fail to load, because the service would then never become ready. Raises InvalidRequest
+    (`version_not_loaded`) for such a version, InvalidRequest if the version does not support the `abstention`, NotFound
     (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point
     to the `expected` version.
     """
@@ -58,10 +62,32 @@ def move(
             code="version_not_loaded",
             param="alias",
         )
-    if before != version:
+    if _set_abstention(row, target, abstention) or before != version:
         _log(session, row, before, version, principal, now)
     session.flush()
     return alias_repository.make_alias(row)
+
+
+def _set_abstention(row: AliasRow, version: VersionRow, abstention: NewAbstention) -> bool:
+    """Change the abstention of an alias that points to `version`. Returns whether it differs from the earlier one."""
+    if abstention is UNSET or abstention == alias_repository.abstention_of(row):
+        return False
+    _check_abstention(abstention, version)
+    row.abstain_below, row.max_risk = abstention.abstain_below, abstention.max_risk
+    return True
+
+
+def _check_abstention(abstention: Abstention, version: VersionRow) -> None:
+    """Raise InvalidRequest if the version predicts no labels, or has no calibration for `max_risk`."""
+    if abstention == Abstention():
+        return
+    ref = f"{version.model}:{version.version}"
+    if version.task not in LABELLED:
+        message = f"abstention applies to labels, but the task of {ref} is {version.task}"
+        raise InvalidRequest(message, code="wrong_task", param="abstention")
+    if abstention.max_risk is not None and CALIBRATION not in version.files:
+        message = f"max_risk requires a calibration, but {ref} has none; train the model again, or use abstain_below"
+        raise InvalidRequest(message, code="no_calibration", param="abstention.max_risk")
 
 
 def remove(
@@ -96,6 +122,8 @@ def _log(
             to_version=to_version,
             principal=principal,
             created_at=now,
+            abstain_below=row.abstain_below if to_version is not None else None,
+            max_risk=row.max_risk if to_version is not None else None,
         )
     )
 

@@ -1,6 +1,6 @@
 """Reads and writes checkpoint directories as tar archives.
 
-The reader accepts only regular files whose names are allowed in a checkpoint. The module does not use Python's
+The reader accepts only regular files whose names are allowed in a checkpoint. The reader does not use Python's
 `tarfile`, which supports links and sparse files and allocates buffers of any size declared in a header.
 """
 
@@ -20,7 +20,7 @@ from app.storage.blobs import BlobStore
 BLOCK, CHUNK = 512, 2**20
 MEMBERS_LIMIT = 256
 EXTENSION_LIMIT = 64 * 1024  # maximum number of bytes in an extended header
-TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end
+TAIL_LIMIT = 4 * 2**20  # maximum number of bytes of padding after the end of the archive
 KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
 COMMAND = "tar -C DIRECTORY -cf checkpoint.tar ."
 NOT_A_TAR = f"this is not a tar archive, or it is damaged; create one with: {COMMAND}"
@@ -106,7 +106,7 @@ def unpack(stream: Iterable[bytes], directory: Path, limit: int) -> int:
 
 
 def _read_members(source: _Input) -> Iterator[_Member]:
-    """Yield the members with extended headers applied. Callers must read each member before requesting the next."""
+    """Yield the members, with extended headers applied. Read each member's data before requesting the next member."""
     extended: dict[str, str] = {}
     for _ in range(MEMBERS_LIMIT):
         block = b"".join(source.read_exactly(BLOCK))

@@ -33,7 +33,7 @@ BATCH = 200  # number of blobs deleted in one transaction, during which publishe
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of a collection: the size of the blobs removed (in a dry run: to be removed), and the kept blobs."""
+    """The result of a collection: the blobs removed (in a dry run: found), their total size, and the blobs kept."""
 
     dry_run: bool
     blobs: int
@@ -44,9 +44,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users. `damaged`
-    lists the columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has
-    repaired.
+    """The result of a check.
+
+    `missing` and `corrupt` map the SHA-256 of a blob to the names of the objects that use it. `damaged` lists the
+    columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has repaired.
 
     Orphans are unreferenced blobs. Orphans are not errors; a collection removes them when they are old enough.
     """
@@ -108,7 +109,7 @@ def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = Fals
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """Map the SHA-256 of each referenced blob to its users: pairs of a name and the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to its references: pairs of a name and the size that the blob must have.
 
     Includes the blobs of versions deleted after `deleted_since` (if None, deleted versions are ignored), and the blobs
     that unfinished jobs need: their base models and their trials.
@@ -148,13 +149,13 @@ class _Garbage:
 
 
 def _exist(deleted_since: float | None) -> ColumnElement[bool]:
-    """The condition that a version is not deleted, or was deleted after this time."""
+    """The condition that a version is not deleted, or was deleted after `deleted_since`."""
     exist = VersionRow.status != repository.DELETED
     return exist if deleted_since is None else or_(exist, VersionRow.deleted_at > deleted_since)
 
 
 def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
-    """Select the probes of versions that exist."""
+    """Select the probes of versions that satisfy `_exist`."""
     version = select(VersionRow.id).where(
         VersionRow.digest == ProbesRow.digest, VersionRow.owner == ProbesRow.owner, _exist(deleted_since)
     )
@@ -162,7 +163,7 @@ def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
 
 
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
-    """Load the name and manifest of each version, each job checkpoint, and the base of each unfinished job."""
+    """Load the name and manifest of each job checkpoint, and of each version that exists or an unfinished job uses."""
     versions = session.execute(
         select(VersionRow.model, VersionRow.version, VersionRow.files).where(_exist(deleted_since))
     )
@@ -213,7 +214,7 @@ def _find_dangling(session: Session) -> list[str]:
 
 
 def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
-    """Whether a blob has the size that all its users expect and, if `deep` is true, the right hash."""
+    """Whether a blob has the size that all its references state and, if `deep` is true, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

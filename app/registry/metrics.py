@@ -42,7 +42,7 @@ def reduce(metrics: dict[str, Any], limit: int = LIMIT) -> dict[str, Any]:
 
 
 def _fit(part: dict[str, Any], room: int, path: str, omitted: list[str]) -> dict[str, Any]:
-    """Keep an object's smallest fields, up to a total of `room` bytes. Larger objects are also reduced."""
+    """Keep an object's smallest fields, up to a total of `room` bytes. Objects in its other fields are reduced."""
     kept: dict[str, Any] = {}
     for size, name in sorted((_size({name: value}), name) for name, value in part.items()):
         value, empty = part[name], _size({name: {}})

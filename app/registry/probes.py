@@ -23,7 +23,7 @@ class Probes:
     def add(self, session: Session, version: Version, entry: FileEntry) -> None:
         """Record a stored blob as the probes of a version, in the caller's transaction. Replaces earlier probes.
 
-        Raises Unavailable if the blob has already been collected.
+        Raises Unavailable if garbage collection has already deleted the blob.
         """
         claim_blobs(session, [entry.sha256], self._blobs.exists)
         values = {"sha256": entry.sha256, "bytes": entry.size, "created_at": self._database.now(session)}

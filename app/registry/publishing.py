@@ -41,7 +41,7 @@ class Publication:
 def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
     """Validate a checkpoint directory, including the values of its weights, and store its files.
 
-    Raises CheckpointInvalid, or Conflict if a file changes.
+    Raises CheckpointInvalid if the directory is not a valid checkpoint, or Conflict if a file changes while it is read.
     """
     files = manifest(directory)
     read(directory)

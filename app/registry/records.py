@@ -15,6 +15,7 @@ from app.errors import InvalidRequest
 __all__ = [
     "LOCAL",
     "UNSET",
+    "Abstention",
     "Alias",
     "AliasMove",
     "Model",
@@ -100,13 +101,26 @@ def _split(text: str) -> tuple[str, str, str]:
     return (text[: mark.start()], mark.group(), text[mark.end() :]) if mark else (text, "", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """When a version leaves typed decisions unanswered: if the score of its answer is below `abstain_below`, or if the
+    error rate could exceed `max_risk`. A limit that is None does not apply.
+    """
+
+    abstain_below: float | None = None
+    max_risk: float | None = None
+
+
+NEVER_ABSTAINS = Abstention()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """A version of a model: an immutable checkpoint. Only a version's status and aliases change.
 
     This class also represents jobs' checkpoints, with `version` 0 and the checkpoint's id as `model`. `config` is the
     content of config.json with the labels added; `parameters` is the number of weights; `status` is pending, ready,
-    failed or deleted.
+    failed or deleted. `abstention` is that of the alias through which a reference was resolved to this version.
     """
 
     model: str
@@ -124,6 +138,7 @@ class Version:
     job_id: str | None
     created_at: float
     deleted_at: float | None = None
+    abstention: Abstention = NEVER_ABSTAINS
 
     @property
     def ref(self) -> str:
@@ -150,11 +165,15 @@ class Alias:
     version: int
     required: bool
     updated_at: float
+    abstention: Abstention = NEVER_ABSTAINS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """A move of an alias. `from_version` is None if the alias was created; `to_version` is None if it was removed."""
+    """A change of an alias. `from_version` is None if the alias was created; `to_version` is None if it was removed.
+
+    If only the abstention has changed, both versions are the same.
+    """
 
     id: int
     model: str
@@ -163,6 +182,7 @@ class AliasMove:
     to_version: int | None
     principal: str
     created_at: float
+    abstention: Abstention = NEVER_ABSTAINS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ def find(session: Session) -> list[str]:
 
 
 def mend(session: Session) -> list[str]:
-    """Repair all damaged columns with `strict_json.mend`, and return them. Version files do not change."""
+    """Repair all damaged columns, and return their names as `find` does. Version files do not change."""
     damages = list(_scan(session))
     names = [damage.describe(session) for damage in damages]
     for table, key, column in damages:

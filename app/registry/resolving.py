@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from app.db.tables import AliasRow, ModelRow, VersionRow
 from app.errors import InvalidRequest, NotFound
-from app.registry import repository
+from app.registry import alias_repository, repository
 from app.registry.records import CHAMPION, NAME, NUMBER_LIMIT, ModelReference, Version, show, visible
 
 
@@ -27,10 +29,12 @@ def resolve(session: Session, text: str, principal: str) -> Version:
     model = repository.find_model(session, reference.name)
     if model is None or not visible(model.owner, principal):
         raise model_not_found(text, "no model has this name")
-    version = _find(session, reference)
+    alias = _find_alias(session, reference)
+    version = _find(session, reference, alias)
     if version is None or version.status != repository.READY:
         raise model_not_found(text, _explain(reference, version))
-    return repository.load_version(session, version)
+    record = repository.load_version(session, version)
+    return record if alias is None else replace(record, abstention=alias_repository.abstention_of(alias))
 
 
 def get_model(session: Session, name: str, principal: str, *, lock: bool = False, param: str = "model") -> ModelRow:
@@ -63,7 +67,14 @@ def model_not_found(reference: str, reason: str, param: str = "model") -> NotFou
     return NotFound(message, code="model_not_found", param=param)
 
 
-def _find(session: Session, reference: ModelReference) -> VersionRow | None:
+def _find_alias(session: Session, reference: ModelReference) -> AliasRow | None:
+    """Find the alias that a reference denotes. A bare name denotes the champion."""
+    if reference.version is not None or reference.digest is not None:
+        return None
+    return session.get(AliasRow, (reference.name, reference.alias or CHAMPION))
+
+
+def _find(session: Session, reference: ModelReference, alias: AliasRow | None) -> VersionRow | None:
     """Find a version by number, digest or alias. A bare name resolves to the champion or, if there is none, to the
     newest ready version.
     """
@@ -71,7 +82,6 @@ def _find(session: Session, reference: ModelReference) -> VersionRow | None:
         return repository.find_version(session, reference.name, reference.version)
     if reference.digest is not None:
         return repository.find_newest(session, reference.name, reference.digest)
-    alias = session.get(AliasRow, (reference.name, reference.alias or CHAMPION))
     if alias is not None:
         return repository.find_version(session, reference.name, alias.version)
     return repository.find_newest(session, reference.name) if reference.alias is None else None

@@ -105,7 +105,7 @@ def figure(metrics: dict[str, Any], path: str) -> float | None:
 
 
 def _to_float(value: float) -> float | None:
-    """Convert a number to a float, or to None if it is too large; early releases stored some such metrics."""
+    """Convert a number to a float, or to None if it is too large, as some metrics from early releases are."""
     try:
         return float(value)
     except OverflowError:

@@ -19,7 +19,7 @@ from app.db.paging import Page, check_page, cut
 from app.errors import InvalidRequest
 from app.quotas import NO_QUOTAS, Quotas
 from app.registry import alias_repository, aliases, archive, catalog, garbage, publishing, repository, resolving
-from app.registry.aliases import Expected
+from app.registry.aliases import Expected, NewAbstention
 from app.registry.catalog import Entry
 from app.registry.metrics import read_metrics
 from app.registry.publishing import Publication
@@ -173,26 +173,20 @@ class Registry:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def set_alias(
-        self,
-        name: str,
-        alias: str,
-        version: int,
-        principal: str,
-        *,
-        expected_version: Expected = UNSET,
-        required: bool | None = None,
-        loads: bool = True,
-    ) -> Alias:
-        """Point `alias` to a ready version if it currently points to `expected_version`.
+        self, name: str, alias: str, version: int, principal: str, *, expected_version: Expected = UNSET,
+        required: bool | None = None, loads: bool = True, abstention: NewAbstention = UNSET,
+    ) -> Alias:  # fmt: skip
+        """Point `alias` to a ready version, creating the alias if needed.
 
-        If `expected_version` is None, the alias must not exist. If `required` is None, the alias's `required` flag does
-        not change. Raises Conflict (`alias_conflict`).
+        If `expected_version` is given, the alias must currently point to this version or, if it is None, not exist.
+        Otherwise, raises Conflict (`alias_conflict`). If `required` is None or `abstention` is UNSET, the alias keeps
+        its current value.
         """
         with self.database.transaction() as session:
             model, now = get_model(session, name, principal, lock=True), self.database.now(session)
             return aliases.move(
                 session, model, alias, version, principal=principal, now=now, expected=expected_version,
-                required=required, loads=loads,
+                required=required, loads=loads, abstention=abstention,
             )  # fmt: skip
 
     def delete_alias(self, name: str, alias: str, principal: str, *, expected_version: Expected = UNSET) -> None:
@@ -281,13 +275,16 @@ class Registry:
             return version
 
     def export_tar(self, version: Version) -> archive.Export:
-        """Return the checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
+        """Return a version's checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
         return archive.export(version.files, self.blobs)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
-        """Delete the unreferenced files whose grace period is over. Safe to run while versions are being published."""
+        """Delete the unreferenced files whose grace period is over. In a dry run, only count them.
+
+        Safe to run while versions are being published.
+        """
         return garbage.collect(self.database, self.blobs, self.grace_seconds, dry_run=dry_run)
 
     def fsck(self, *, deep: bool = True, mend: bool = False) -> garbage.Report:

@@ -15,7 +15,8 @@ from app.wording import listed
 
 MOST_LINE = 64 * 2**20  # bytes
 MOST_ERRORS = 100  # maximum number of errors that are reported for a file
-# Maximum number of characters that an error quotes, because every reply about the batch contains the errors.
+# Maximum number of characters of a name or a text that an error quotes. Every reply about the batch contains its
+# errors.
 MOST_NAME, MOST_TEXT = 60, 200
 BOM = b"\xef\xbb\xbf"
 
@@ -55,7 +56,7 @@ class CheckedInput:
 
 
 class InvalidLine(Exception):
-    """A line that is not a request."""
+    """Raised for a line that is not a valid request."""
 
     def __init__(self, error: LineError) -> None:
         super().__init__(error.message)
@@ -63,13 +64,13 @@ class InvalidLine(Exception):
 
 
 def requests(path: Path) -> Iterator[NumberedRequest]:
-    """Yield the requests of a file. Blank lines are skipped. Raises InvalidLine."""
+    """Yield the requests of a file. Blank lines are skipped. Raises InvalidLine at a line that is not a request."""
     for index, (line, text) in enumerate(_lines(path)):
         yield NumberedRequest(line, index, _decode(line, text))
 
 
 def check(path: Path, endpoint: str) -> CheckedInput:
-    """Check that every line is a request to the endpoint with a unique `custom_id`. Stops after `MOST_ERRORS`."""
+    """Check that each line is a request to the endpoint with a unique `custom_id`. Stops after `MOST_ERRORS` errors."""
     errors: list[LineError] = []
     seen: dict[str, int] = {}  # maps each custom_id to its line
     total = 0

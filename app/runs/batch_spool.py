@@ -32,7 +32,7 @@ class SpoolReader:
         self.path = path
         self.answers: dict[int, SpooledAnswer] = {}
         self.completed = self.failed = 0
-        self.end = 0  # of the last complete record
+        self.end = 0  # the offset of the end of the last complete record
 
     def read(self) -> Self:
         """Read the records that have been added. The file need not exist yet."""

@@ -158,7 +158,7 @@ class RunDirectory:
     def earlier_events(self, attempt: int) -> Iterator[list[TrainEvent]]:
         """Yield the events of all earlier attempts' trainers, in batches.
 
-        If a worker was killed, the last events of its trainer may be missing from the job's log.
+        The next attempt logs them again: if a worker was killed, its trainer's last events may be missing from the log.
         """
         numbers = (int(path.stem) for path in (self.path / "events").glob("*.jsonl") if path.stem.isdecimal())
         for number in sorted(n for n in numbers if n < attempt):

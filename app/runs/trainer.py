@@ -48,7 +48,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 class Trainer:
-    """A trainer process. All methods are thread-safe and may be called after the process has exited."""
+    """A trainer or batch program. All methods are thread-safe and may be called after the process has exited."""
 
     def __init__(
         self,

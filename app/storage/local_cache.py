@@ -149,7 +149,7 @@ class LocalCache:
 
 
 def _lock_file(path: Path, wait: bool) -> int:
-    """Open and lock a lock file. Tries again if the previous holder of the lock has removed the file."""
+    """Open and lock a lock file, and return its descriptor. Tries again if the previous holder has removed the file."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

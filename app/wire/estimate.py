@@ -36,6 +36,18 @@ class EstimatedSeconds(msgspec.Struct, frozen=True):
     total: float
 
 
+class TrainingChoice(msgspec.Struct, frozen=True):
+    """The value of the training option `option` in a run, and the reason for this value in one sentence.
+
+    `requested` is true if the request sets the option; otherwise, the trainer has chosen the value.
+    """
+
+    option: str
+    value: bool | int | float | str
+    reason: str
+    requested: bool
+
+
 class TrainingPlan(msgspec.Struct, frozen=True):
     """One training run, with its network, settings, memory and time.
 
@@ -64,19 +76,23 @@ class TrainingPlan(msgspec.Struct, frozen=True):
     seconds_per_step: float
     memory: EstimatedMemory
     seconds: EstimatedSeconds
+    choices: list[TrainingChoice] = []
 
 
 class DataSummary(msgspec.Struct, frozen=True):
     """The data as the trainer reads it, by split (train, validation, test).
 
     `rows` is empty for plain text; `characters` is empty for all other data. `tokens` counts tokens or numeric steps.
-    `labels` contains the number of rows for each label.
+    `labels` contains the number of rows for each label. `columns` maps each role, such as text and label, to the column
+    with this role, or to a list of columns; `ignored_columns` have no role.
     """
 
     rows: dict[str, int]
     characters: dict[str, int]
     tokens: dict[str, int]
     labels: dict[str, dict[str, int]]
+    columns: dict[str, str | list[str]] = {}
+    ignored_columns: list[str] = []
 
 
 class EstimateNote(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class TrainSpec(msgspec.Struct, frozen=True):
-    """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights.
+    """The contents of `run.json`, the trainer's only input. Equal specs produce equal weights, unless training time is
+    limited.
 
     `model` is an architecture, or "base" to fine-tune the checkpoint in the run directory's `base/`. If `model` is
     "auto", the trainer only plans the trials.

@@ -2,7 +2,7 @@
 
 1. Lock the run directory, and fetch and check the requests.
 2. Start the batch program, which answers the requests that have no answer in the spool, and report its progress.
-3. When all requests are answered, the batch has expired or a client has cancelled it, store the result files.
+3. When all requests have been answered, or the batch has expired or been cancelled, store the result files.
 
 A killed worker leaves the spool, from which the next attempt continues.
 """
@@ -82,7 +82,7 @@ class BatchAttempt(JobAttempt):
 
     @property
     def _open(self) -> bool:
-        """Whether the batch still has requests to answer."""
+        """Whether requests are still to be answered. False if the batch has been cancelled or has expired."""
         return not self._lease.cancel and not self._expired and len(self._spool.answers) < self._total
 
     @property

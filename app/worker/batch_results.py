@@ -56,12 +56,13 @@ def store(
     ending: BatchEnding,
     error: dict[str, Any] | None = None,
 ) -> str:
-    """Store the result files and end the job, as failed if there is an `error`. Return its status.
+    """Store the result files, end the job according to `ending`, and return its status.
 
-    Raises retryable errors, OSError and LeaseLost.
+    If the job fails, its error is `error` or, by default, `EXPIRY`. Raises retryable errors, OSError and LeaseLost.
     """
     job = lease.job
-    # The files become blobs without a copy. The copied blobs are removed if there is an error, such as a full disk.
+    # The files become blobs without being copied. If there is an error, such as a full disk, files that are not blobs
+    # yet are removed.
     with resources.blobs.scratch(run.path) as output, resources.blobs.scratch(run.path) as errors:
         unanswered = _write(output, errors, run.path / INPUT, spool, ending)
         files = {name: file for name, file in (("output", output), ("error", errors)) if file.tell()}

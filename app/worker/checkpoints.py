@@ -28,7 +28,7 @@ class Checkpoints:
     """The checkpoints of one attempt.
 
     Training does not wait for the blob store. If the store cannot accept a checkpoint, training continues, and the
-    checkpoint stays pending until a later attempt to store it succeeds.
+    checkpoint stays pending until it has been stored.
     """
 
     def __init__(self, resources: Resources, lease: Lease, run: RunDirectory) -> None:
@@ -44,7 +44,7 @@ class Checkpoints:
         return bool(self._pending)
 
     def load(self) -> None:
-        """Load the numbers of the steps at which earlier attempts stored checkpoints. Raises LeaseLost."""
+        """Load the steps at which earlier attempts stored checkpoints. Raises LeaseLost."""
         self._stored = stored_steps(self._lease)
 
     def store(self, saved: CheckpointSaved) -> NewEvent | None:
@@ -106,5 +106,5 @@ def store(resources: Resources, lease: Lease, run: RunDirectory, saved: Checkpoi
 
 
 def stored_steps(lease: Lease) -> set[int]:
-    """Load the steps of all checkpoints ever stored for the job. Raises LeaseLost."""
+    """Return the steps of all checkpoints ever stored for the job. Raises LeaseLost."""
     return lease.write(lambda session: logbook.stored_steps(session, lease.job.id))

@@ -24,7 +24,7 @@ from app.runs.trainer import Trainer
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.4  # the interval between two reads of the flags; a cancelled job's trainer must end within two seconds
+POLL_SECONDS = 0.4  # the interval between two reads of the flags, so that a cancelled job's trainer ends within seconds
 RENEWALS = 4  # number of renewals during one lease
 TRAINER_SHARE = 0.75  # fraction of the lease after which the trainer exits, before another worker can claim the job
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between retries while the database is unavailable
@@ -66,7 +66,7 @@ class Lease:
             trainer.kill()
 
     def check(self) -> None:
-        """Raise LeaseLost unless the attempt may continue."""
+        """Raise LeaseLost if the lease has been lost or has expired."""
         # Check the clock as well as the flag: if this process was frozen, the lease may have expired, but the renewing
         # thread may not have run yet.
         if self.lost or time.monotonic() - self._renewed > self.seconds:

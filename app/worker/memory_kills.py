@@ -35,5 +35,5 @@ class KillWatch:
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process was killed since the second-to-last check."""
+        """Whether a process was killed since the second-to-last call of `look` at which the process was running."""
         return count() > self._earlier

@@ -36,8 +36,8 @@ def publish(
 ) -> str:
     """Register the trained version and end the job with this `result`. Return the job's status.
 
-    If the registry rejects the version because the alias has moved or another owner has the name, the job fails and the
-    checkpoint is kept. Raises retryable errors and LeaseLost.
+    If the registry rejects the version, for example because the alias has moved or another owner has the name, the job
+    fails and the checkpoint is kept. Raises retryable errors and LeaseLost.
     """
     directory = run.inside(done.checkpoint)
     files, contents = resources.registry.upload_files(directory), checkpoint.read(directory)

@@ -41,7 +41,7 @@ def default_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """The kinds of jobs that a lane runs, and how it attempts one."""
+    """The kinds of jobs that a lane runs, and the class of its attempts."""
 
     kinds: tuple[str, ...]
     attempt: Callable[[Resources, Job, Callable[[], bool]], JobAttempt]
@@ -59,7 +59,7 @@ class Worker:
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
-        # The state of the database when no job could be claimed, which only a commit can change.
+        # A mark of the database's state when no job could be claimed. No new query is made until a commit changes it.
         self._quiet: Hashable | None = None
         self._awake, self._waker = os.pipe()
         for descriptor in (self._awake, self._waker):
@@ -124,7 +124,7 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in its parent's log. A failed report is repeated with the next trial's result."""
+        """Report a trial's result in its parent's log. A report that fails is repeated after the next trial."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)
@@ -154,6 +154,7 @@ class Worker:
 
         try:
             prune(self._resources.runs, self._resources.settings.keep_runs, partial(ended, TRAINING_LANE))
-            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))  # those of lost batches may be large
+            # Keep no directories of batches: those that remain after a worker was lost may be large.
+            prune(self._resources.runs, 0, partial(ended, BATCH_LANE))
         except OSError as error:
             log.warning("cannot remove old run directories: %s", error)

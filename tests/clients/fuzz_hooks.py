@@ -31,7 +31,7 @@ REASONS = (
     Reason("invalid_file_purpose|file_too_large", "", "depends on the file"),
     Reason("invalid_archive|invalid_checkpoint", "", "the content of an archive"),
     Reason(
-        "wrong_task|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
+        "wrong_task|abstained|unknown_label|no_calibration|coverage_not_attainable|risk_not_attainable",
         "",
         "depends on the model",
     ),
@@ -98,7 +98,7 @@ def reason_for(response: Any) -> str | None:
 @schemathesis.check
 def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
     """Schemathesis' `positive_data_acceptance` without the rejections in `REASONS`."""
-    if response.status_code in (400, 422) and reason_for(response):
+    if response.status_code in (400, 422, 424) and reason_for(response):
         return None
     return checks._openapi_positive_data_acceptance(ctx, response, case)
 

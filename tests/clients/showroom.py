@@ -103,6 +103,7 @@ def showroom(folder: Path, database: Path) -> Iterator[Showroom]:
         files = {"training.json": json.dumps(TRAINING), "README.md": CARD, "calibration.json": json.dumps(CALIBRATION)}
         shelf.classifier("mood", alias="champion", metrics={"test": METRICS}, files=files, job_id=job)
         shelf.classifier("mood", metrics={"test": METRICS | {"accuracy": 0.91}})
+        shelf.classifier("rival")
         shelf.put("waves", input="features", features=2, labels=LABELS)
         shelf.generator("echo")
         yield Showroom(api, shelf, engine, job)

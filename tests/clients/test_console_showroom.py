@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
-from tests.clients.showroom import EVIL, ROWS_SHA, Showroom, showroom
+from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, Showroom, showroom
 
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
@@ -77,3 +77,108 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     expect(examples.get_by_label("File")).to_be_visible()
     expect(examples.get_by_role("button", name="Evaluate on its held-out rows")).to_have_count(0)
     assert page.evaluate("window.hacked") is None
+
+
+def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
+    tests = page.get_by_role("region", name="Paired tests")
+    expect(tests.get_by_role("row", name="echo:1")).to_contain_text("Has the task generation")
+    page.get_by_label("File").select_option(index=1)
+    page.get_by_role("button", name="Test on the same rows").click()
+    expect(tests.get_by_text("waiting for a worker")).to_have_count(2)
+    for version in ("mood:2", "rival:1"):
+        room.finish_evaluation(REPORT | {"comparison": {"summary": f"the difference to {version} may be chance"}})
+    for version in ("mood:2", "rival:1"):
+        row = tests.get_by_role("row", name=version)
+        expect(row).to_contain_text("the difference to")
+        expect(row.get_by_role("link", name="Details")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_label("Version", exact=True).select_option("mood:2")
+    page.get_by_role("button", name="Promote").click()
+    expect(page.get_by_text("champion now points at version 2")).to_be_visible()
+    page.goto(f"{room.url}/#/models/mood")
+    moves = page.get_by_role("region", name="Moves of champion")
+    expect(moves.get_by_role("cell", name="from version 1 to version 2")).to_be_visible()
+    expect(moves.get_by_role("cell", name="created for version 1")).to_be_visible()
+
+
+def test_texts_are_classified_by_several_versions_side_by_side(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/play?model=mood:1")
+    also = page.get_by_label("Compare with")
+    for version in ("mood:2", "rival", "mood:2"):
+        also.select_option(version)
+    page.get_by_role("button", name="Remove rival").click()
+    also.select_option("rival")
+    page.get_by_label("Prediction set").select_option("0.9")
+    page.get_by_label("Texts", exact=True).fill("so so\ngreat")
+    page.get_by_role("button", name="Classify").click()
+    for version in ("mood:1", "mood:2", "rival"):
+        expect(page.get_by_role("heading", name=version, exact=True)).to_have_count(2)
+    expect(page.get_by_text("Prediction set:")).to_have_count(2)  # only mood:1 has a calibration
+    expect(page.get_by_text("The action failed")).to_have_count(4)
+    page.goto(f"{room.url}/#/play?model=waves:1")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("waves:1")
+    page.get_by_label("Texts", exact=True).fill("[[0.1, 0.2], [0.3, 0.1]]")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".bars li").first).to_be_visible()
+    page.get_by_text("Earlier inputs, stored in this browser").click()
+    page.get_by_role("button", name="so so great").click()
+    expect(page.get_by_label("Texts", exact=True)).to_have_value("so so\ngreat")
+
+
+def test_tokens_are_explained_to_the_keyboard_and_stopped_texts_are_kept(page: Page, room: Showroom) -> None:
+    room.engine.hold_after = 4
+    page.goto(f"{room.url}/#/play?model=echo")
+    page.get_by_label("Prompt").fill("once upon a time")
+    page.get_by_role("button", name="Generate").click()
+    tokens = page.locator(".output .token")
+    expect(tokens).to_have_count(4)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("· stopped").first).to_be_visible()
+    room.engine.release()
+    tokens.first.focus()
+    expect(page.get_by_text('"o": ')).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text('"n": ')).to_be_visible()
+    tokens.nth(3).click()
+    expect(page.get_by_text('"e": ')).to_be_visible()
+    assert serious_problems(page) == []
+    page.get_by_text("Earlier inputs, stored in this browser").click()
+    expect(page.get_by_role("button", name="once upon a time")).to_be_visible()
+
+
+def test_embeddings_are_compared_and_their_texts_kept(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/play?model=mood:1")
+    page.get_by_role("tab", name="Embed").click()
+    page.get_by_label("Texts", exact=True).fill("one\ntwo\nthree")
+    page.get_by_role("button", name="Compare").click()
+    similarity = page.get_by_role("region", name="Similarity", exact=True).last
+    expect(similarity.get_by_role("rowheader", name="3. three")).to_be_visible()
+    expect(similarity.get_by_role("cell", name="1", exact=True)).to_have_count(9)
+    assert serious_problems(page) == []
+    page.get_by_text("Earlier inputs, stored in this browser").click()
+    expect(page.get_by_role("button", name="one two three")).to_be_visible()
+    page.get_by_role("button", name="Forget all").click()
+    assert "three" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_the_traffic_of_the_last_hour_is_shown_by_version_and_reason(page: Page, room: Showroom) -> None:
+    sampler = room.api.services.traffic
+    with room.api.client() as client:
+        for text in ("so so", "great", "bad"):
+            assert client.post("/v1/classify", json={"model": "rival", "input": text}).status_code == 200
+        admission = room.api.services.inference.admission
+        admission.requests = admission.max_requests
+        assert client.post("/v1/classify", json={"model": "rival", "input": "a"}).status_code == 429
+        admission.requests = 0
+    sampler.ring.add(sampler.take())
+    page.goto(f"{room.url}/#/traffic")
+    labels = page.get_by_role("region", name="Labels by version")
+    labels.get_by_label("Version").select_option("rival:1")
+    expect(labels.get_by_text("3 inputs in the last hour, with a mean confidence of")).to_be_visible()
+    expect(page.get_by_role("img", name="Share of each label. Latest:")).to_be_visible()
+    expect(page.get_by_role("img", name="Mean confidence. Latest: rival:1")).to_be_visible()
+    expect(page.get_by_role("img", name="Mean latency. Latest:")).to_be_visible()
+    expect(page.get_by_role("row", name="Max waiting 1")).to_be_visible()
+    expect(page.get_by_role("region", name="Since the process started")).to_contain_text("Rejected (429)")
+    assert serious_problems(page) == []

@@ -13,7 +13,7 @@ import pytest
 
 from app.checkpoint.directory import Manifest, read
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, NotFound, Unavailable
-from app.registry.records import Version
+from app.registry.records import Abstention, Version
 from app.registry.service import Registry
 from tests.checkpoints import make_checkpoint, publish, safetensors
 
@@ -72,6 +72,34 @@ def test_an_alias_moves_by_compare_and_set_with_history(registry: Registry, fold
     moves = registry.alias_history("mood", "champion", "alice", order="asc").items
     assert [(m.from_version, m.to_version) for m in moves] == [(None, 1), (1, 2), (2, 1), (1, None)]
     assert registry.required_aliases() == []
+
+
+def test_an_alias_keeps_its_abstention_with_history(registry: Registry, folder: Path) -> None:
+    """An alias keeps its abstention when it is moved. The abstention applies to references by this alias only."""
+    publish(registry, folder, alias="champion")
+    publish(registry, folder)
+    wary = Abstention(abstain_below=0.8)
+    assert registry.set_alias("mood", "champion", 1, "alice", abstention=wary).abstention == wary
+    assert registry.set_alias("mood", "champion", 2, "alice").abstention == wary
+    assert {ref: registry.resolve(ref, "alice").abstention for ref in ("mood", "mood@champion", "mood:2")} == {
+        "mood": wary, "mood@champion": wary, "mood:2": Abstention(),
+    }  # fmt: skip
+    assert registry.set_alias("mood", "champion", 2, "alice", abstention=Abstention()).abstention == Abstention()
+    registry.set_alias("mood", "champion", 2, "alice", abstention=wary)
+    registry.delete_alias("mood", "champion", "alice")
+    assert registry.set_alias("mood", "champion", 2, "alice").abstention == Abstention()
+    moves = registry.alias_history("mood", "champion", "alice", order="asc").items
+    assert [(move.from_version, move.to_version, move.abstention.abstain_below) for move in moves] == [
+        (None, 1, None), (1, 1, 0.8), (1, 2, 0.8), (2, 2, None), (2, 2, 0.8), (2, None, None), (None, 2, None),
+    ]  # fmt: skip
+
+
+def test_an_alias_has_no_abstention_that_its_version_does_not_support(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion")
+    with pytest.raises(InvalidRequest, match="requires a calibration") as caught:
+        registry.set_alias("mood", "champion", 1, "alice", abstention=Abstention(max_risk=0.05))
+    assert (caught.value.code, caught.value.param) == ("no_calibration", "abstention.max_risk")
+    assert registry.resolve("mood", "alice").abstention == Abstention()
 
 
 def test_an_alias_points_to_ready_versions_only(registry: Registry, folder: Path) -> None:

@@ -15,7 +15,7 @@ from app.api.http.presence import attended
 from app.api.http.services import services_of
 from app.errors import InvalidRequest
 from app.inference.answers import AnswerReading, HeadOutput
-from app.inference.decisions import DecisionPolicy, decision_rule
+from app.inference.decisions import DecisionPolicy, DecisionRule, decision_rule
 from app.inference.lengths import LengthPolicy
 from app.inference.queries import InferenceQuery, ScoredBatch
 from app.inference.questions import OptionChoice, QuestionReader, Rating, TypedQuestion
@@ -69,7 +69,7 @@ async def judge(request: Request, caller: Caller, text: TextToJudge, questions: 
     def check(version: ResolvedVersion) -> None:
         reader = QuestionReader.of(version)
         readings.extend(reader.read(question) for question in questions)
-        decision_rule(version, policy)
+        _rule(version, policy)
 
     inference = services_of(request).inference
     items = await inference.items(text.text, text.param)
@@ -93,17 +93,30 @@ def _size(question: TypedQuestion) -> int:
     return len(question.levels) if isinstance(question, Rating) else 1
 
 
-def _judgement(scored: ScoredBatch, readings: Sequence[AnswerReading], policy: DecisionPolicy) -> Judgement:
+def _judgement(scored: ScoredBatch, readings: Sequence[AnswerReading], policy: DecisionPolicy | None) -> Judgement:
     [row], task = scored.rows, scored.version.config.task
     output = HeadOutput(row, row if task == "regression" else activate(row, task))
-    if decision_rule(scored.version, policy).abstains(output.probabilities):
+    if _rule(scored.version, policy).abstains(output.probabilities):
         return Judgement(scored, [None] * len(readings))
     return Judgement(scored, [Outcome(reading, reading.probabilities(output)) for reading in readings])
 
 
-def _policy(request: Request) -> DecisionPolicy:
-    """Read the abstention policy from the headers. Error messages about the policy name the headers."""
+def _rule(version: ResolvedVersion, policy: DecisionPolicy | None) -> DecisionRule:
+    """Apply a policy to a version. None means the abstention of the alias by which the version was requested."""
+    if policy is not None:
+        return decision_rule(version, policy)
+    own = version.record.abstention
+    try:
+        return decision_rule(version, DecisionPolicy(abstain_below=own.abstain_below, max_risk=own.max_risk))
+    except InvalidRequest as error:  # the alias has been moved to a version without what its abstention requires
+        raise InvalidRequest(f"the abstention of the alias: {error.message}", code=error.code, param="model") from None
+
+
+def _policy(request: Request) -> DecisionPolicy | None:
+    """Read the abstention policy from the headers, if there is one. Error messages about it name the headers."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
+    if all(value is None for value in values.values()):
+        return None
     request.scope[SENT_NAMES] |= POLICY
     return DecisionPolicy(**values)
 

@@ -80,7 +80,8 @@ _EXAMPLE: dict[str, Any] = {
     description=(
         "Returns the probability of each option of each question. The options are labels with which the version was "
         "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
-        "`x-max-risk` (an error rate), the version abstains if it is not certain enough."
+        "`x-max-risk` (an error rate), or the `abstention` of the alias, the version abstains if it is not certain "
+        "enough."
     ),
     response_model=None,
     openapi_extra=reads(DecisionRequest, two_questions=_ASKED),

@@ -33,7 +33,7 @@ from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuesti
 from app.telemetry import request_id
 
 ABSTAINED = (
-    "the version abstained, because it is not certain enough for x-abstain-below or x-max-risk; the answers of this "
+    "the version abstained, because it is less certain than the request or the alias demands; the answers of this "
     "route have no refusal, but those of POST /v1/decisions do"
 )
 router = APIRouter(tags=["classification"])
@@ -76,8 +76,8 @@ _EXAMPLE: dict[str, Any] = {
     description=(
         "Returns the probability of each option of each question. The options are labels with which the version was "
         "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
-        "`x-max-risk` (an error rate), the reply is an error (`abstained`) if the version is not certain enough. "
-        "`POST /v1/decisions` returns refusals instead."
+        "`x-max-risk` (an error rate), or the `abstention` of the alias, the reply is an error (`abstained`) if the "
+        "version is not certain enough. `POST /v1/decisions` returns refusals instead."
     ),
     response_model=None,
     openapi_extra=reads(SystemOneRequest, three_questions=_ASKED),

@@ -10,9 +10,10 @@ from app.api.http.services import Services
 async def load_if_required(
     services: Services, principal: str, name: str, alias: str, version: int, required: bool | None = None
 ) -> bool:
-    """Load the version if the alias is required or becomes required, so that the service stays ready.
+    """Load the version and run it once if the alias is or becomes required, so that the service stays ready.
 
-    Returns whether the version has been loaded.
+    `required` is the new setting of the alias, or None to keep its current setting. Returns whether the version was
+    loaded. Raises the same error as a request for the version.
     """
     if required is None:
         others = await run_in_threadpool(services.registry.required_aliases)

@@ -13,9 +13,9 @@ from app.db import audit
 from app.db.audit import Change
 from app.db.database import Database, DatabaseUnavailable
 
-TOGETHER_SECONDS = 0.2  # for which a change waits for others, to be written together
+TOGETHER_SECONDS = 0.2  # how long a change waits, so that several changes are written together
 RETRY_SECONDS = 1.0
-MOST_WAITING = 10_000  # changes that wait for the database
+MOST_WAITING = 10_000  # maximum number of changes that wait for the database
 PATH_LIMIT, SUBJECT_LIMIT = 1024, 160  # characters
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ class _Subject(msgspec.Struct):
 
 
 class AuditTrail:
-    """The changes made by one process that have not been written yet.
+    """The changes that clients have made through this process and that have not been written yet.
 
-    The process is not woken while no changes are pending.
+    While no changes are pending, no timer wakes the process.
     """
 
     def __init__(self, database: Database) -> None:
@@ -51,7 +51,7 @@ class AuditTrail:
             await self._task
 
     def add(self, principal: str, method: str, path: str, body: bytes, status: int, request_id: str) -> None:
-        """Record a change. `body` is the reply, which contains the `id` of the changed object."""
+        """Record a change. `body` is the body of the reply, from which the `id` of the changed object is read."""
         if len(self._waiting) >= MOST_WAITING:
             log.error("a change is missing from the audit log: request %s", request_id)
             return
@@ -92,4 +92,4 @@ def _subject(body: bytes) -> str:
     try:
         return msgspec.json.decode(body, type=_Subject).id[:SUBJECT_LIMIT].replace("\x00", "")
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # the reply has no id, or an id that is a number
+        return ""  # the reply is not a JSON object, or its id is not a string

@@ -104,7 +104,7 @@ class Authentication:
         self.scopes = settings.scopes
         self.host = settings.host
         if self.keys and not settings.key_scopes:
-            log.info("every API key may send every request; OSTINATO_KEY_SCOPES limits what a key may do")
+            log.info("every API key may send every request; to limit what a key may do, set OSTINATO_KEY_SCOPES")
         self.origins = frozenset(settings.origins)
 
     def principal(self, scope: Scope) -> str:
@@ -122,7 +122,10 @@ class Authentication:
         return principal or ""
 
     def _check_key(self, principal: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Unauthorized if there is no key, or Forbidden if the key lacks the scope that the request needs."""
+        """Raise Unauthorized if there is no valid key, or Forbidden if the key lacks the scope that the request needs.
+
+        Requests to public routes are accepted without a key. Also records whether the principal is an operator.
+        """
         scope["is_operator"] = access.OPERATOR in self.scopes.get(principal or "", ())
         if is_public(scope["method"], scope["path"]):
             return

@@ -26,7 +26,7 @@ class JsonBody(Generic[T]):
     def __init__(self, kind: type[T], others: OtherFields | None = None, *, media: Collection[str] = ()) -> None:
         """`others` describes fields from other servers' APIs that are also accepted.
 
-        `media` are additional media types that are accepted, because another server's clients send JSON with them.
+        `media` contains additional media types to accept, because another server's clients send JSON with them.
         """
         self.kind, self._others, self._media = kind, others, frozenset(media)
         self._decode = msgspec.json.Decoder(kind).decode
@@ -34,8 +34,8 @@ class JsonBody(Generic[T]):
     async def read(self, request: Request) -> T:
         """Read and decode a body.
 
-        Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest for an invalid body. The messages
-        use the field names that the client sent (`as_sent`).
+        Raises UnsupportedMedia for a content type other than JSON, and InvalidRequest for an invalid body. Error
+        replies use the field names that the client sent (`as_sent`).
         """
         _check_type(request.headers.get("content-type"), self._media)
         names = request.scope[SENT_NAMES] = {}
@@ -120,7 +120,7 @@ def _inside(type_: inspect.Type, step: str) -> list[inspect.Type]:
 def _check_type(content_type: str | None, others: Collection[str]) -> None:
     # A browser sends application/json to another origin only after a CORS preflight, which succeeds only for the
     # origins in the setting `allowed_origins`. Text and forms are sent without a preflight; then only the check of the
-    # Origin header (`auth.py`) protects the route, so `others` is for routes that change nothing.
+    # Origin header (`auth.py`) protects the route. Therefore, only routes that change nothing may accept `others`.
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
     if kind not in ("application/json", *others) and not kind.endswith("+json"):
         raise UnsupportedMedia(f"the request body must be application/json, not {kind[:60]!a}")

@@ -27,13 +27,14 @@ class Caller:
 
     @classmethod
     def read(cls, request: Request, model: str | None) -> Self:
-        """Read a request's caller. `model` is the model named in the body, or None. Raises InvalidRequest."""
+        """Read a request's caller. `model` is the model named in the body, or None. Raises InvalidRequest if there is
+        no model reference, or if the time limit is malformed."""
         settings = services_of(request).settings
         return cls(principal_of(request), _reference(request, model, settings), time_limit(request))
 
 
 def _reference(request: Request, model: str | None, settings: Settings) -> str:
-    """The model reference: from the body, `?model=`, the X-Model header, or the `default_model` setting."""
+    """The model reference: in the body or, if it is missing there, `?model=`, the X-Model header or `default_model`."""
     reference = model or request.query_params.get("model") or request.headers.get("x-model") or settings.default_model
     if not reference:
         raise InvalidRequest("model is missing, and there is no default model", param="model", code="model_missing")
@@ -43,7 +44,7 @@ def _reference(request: Request, model: str | None, settings: Settings) -> str:
 def time_limit(request: Request) -> float:
     """The client's time limit in seconds, capped at the `request_timeout` setting, which is also the default.
 
-    Raises InvalidRequest.
+    Raises InvalidRequest if the header `x-request-timeout-ms` is malformed.
     """
     settings = services_of(request).settings
     header = request.headers.get("x-request-timeout-ms")

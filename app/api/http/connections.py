@@ -10,12 +10,12 @@ from typing import Protocol
 
 DESCRIPTORS = 65_536  # the limit on file descriptors that the process requests from the system
 OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
-MOST = 4096  # the maximum number of connections; more would need too much memory if each had an unfinished request
+MOST = 4096  # default maximum of connections; more would need too much memory if each had an unfinished request
 RESERVE = 32  # additional connections, which may request only the health routes
 
 
 class Connection(Protocol):
-    """A connection that the table may close."""
+    """A connection that `ConnectionTable` may close."""
 
     def evict(self) -> None:
         """Close the connection immediately."""
@@ -30,7 +30,7 @@ class ConnectionLimits:
 
     @classmethod
     def choose(cls, total: int, per_address: int) -> ConnectionLimits:
-        """Return the limits. The limit on file descriptors also limits the total.
+        """Return the limits. Raises the limit on file descriptors first, because it also limits the total.
 
         A `total` of 0 means the default, `MOST`. A `per_address` of 0 means 3/4 of the total.
         """
@@ -42,10 +42,10 @@ class ConnectionLimits:
 class ConnectionTable:
     """The open connections. A connection that is waiting for a request is *idle* and can be replaced by a new one.
 
-    If a limit is reached, a new connection replaces the one that has been idle longest. If the new connection's address
-    has reached its limit, one of that address's connections is replaced. Otherwise, a connection from the address with
-    the most idle connections is replaced. If all connections have a request in progress, the new one is *reserved*: it
-    may request only the health routes, and the next new connection replaces it.
+    If an address has reached its limit, a new connection from this address replaces the one that has been idle longest.
+    If the total has reached its limit, a new connection replaces the one that has been idle longest among those of the
+    address with the most idle connections. If no connection can be replaced, the new one is *reserved*: it may request
+    only the health routes. At most `RESERVE` connections are reserved at a time; a further one replaces the oldest.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -115,7 +115,7 @@ class ConnectionTable:
 
 
 def group(host: str) -> str:
-    """Return the key for an address's limit: the IPv4 address, or an IPv6 subscriber's usual 64-bit prefix."""
+    """Return the key for the limit per address: an IPv4 address, or the 64-bit prefix of an IPv6 subscriber."""
     if ":" not in host:
         return host
     address = ipaddress.IPv6Address(host.partition("%")[0])
@@ -123,7 +123,7 @@ def group(host: str) -> str:
 
 
 def raise_descriptors() -> int:
-    """Raise the limit on file descriptors as far as the system allows, and return the new limit."""
+    """Raise the limit on file descriptors to `DESCRIPTORS`, or as far as the system allows. Return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:

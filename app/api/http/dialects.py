@@ -87,7 +87,7 @@ def covers(prefix: str, method: str, path: str) -> bool:
 
 @cache
 def _paths(start: str) -> re.Pattern[str]:
-    """Return a regular expression for the paths that begin with `start`."""
+    """Return a regular expression for the paths that the prefix `start` covers."""
     steps = re.escape(start.rstrip("/")).replace(r"\{\}", "[^/]+")
     below = "/" if start == "/" else "/.*" if start.endswith("/") else "(/.*)?"
     return re.compile(steps + below, re.DOTALL)

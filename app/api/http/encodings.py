@@ -17,8 +17,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
-PIECE = 2**18  # maximum number of decoded bytes in one step, so that a small body cannot expand in memory
-MEMBERS = 100  # maximum number of gzip members or zstd frames, because empty ones cost time too
+PIECE = 2**18  # maximum number of bytes decoded in one step, because a small body may decode to gigabytes
+MEMBERS = 100  # maximum number of gzip members or zstd frames in a body, because empty ones take time too
 GZIP = 31  # zlib's `wbits` for the gzip format with the largest window
 WINDOW: dict[int, int] = {DecompressionParameter.window_log_max: 23}  # 8 MiB, the maximum for zstd in HTTP (RFC 9659)
 
@@ -42,7 +42,10 @@ class GzipDecoder:
         return self._stream.eof
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes, in pieces of at most `PIECE` bytes. Raises zlib.error if the data is damaged."""
+        """Yield the decoded bytes, in pieces of at most `PIECE` bytes.
+
+        Raises zlib.error if the data is damaged or has more than `MEMBERS` members.
+        """
         while data:
             if self._stream.eof:
                 self._left -= 1
@@ -54,7 +57,7 @@ class GzipDecoder:
 
 
 class DeflateDecoder:
-    """Decodes deflate data, which HTTP defines as the zlib format."""
+    """Decodes deflate data, which has the zlib format in HTTP."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj()
@@ -83,7 +86,10 @@ class ZstdDecoder:
         return self._stream.eof
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes, in pieces of at most `PIECE` bytes. Raises ZstdError if the data is damaged."""
+        """Yield the decoded bytes, in pieces of at most `PIECE` bytes.
+
+        Raises ZstdError if the data is damaged or has more than `MEMBERS` frames.
+        """
         while data or not (self._stream.eof or self._stream.needs_input):
             if self._stream.eof:
                 self._left -= 1

@@ -19,7 +19,7 @@ from app.api.http.neutral_fields import SENT_NAMES
 from app.errors import InvalidRequest, NotFound, OstinatoError, Unavailable, as_sent
 from app.telemetry import cancelled, request_failure, request_id
 
-CODE = "x-error-code"  # of the error, because the bodies of some dialects have no field for it
+CODE = "x-error-code"  # a header, because the error bodies of some dialects have no field for the code
 IN_PARTS = "send larger files in parts with POST /v1/uploads"
 
 
@@ -74,7 +74,7 @@ def _headers(error: OstinatoError) -> dict[str, str]:
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if not error.retryable and (error.status >= 500 or error.status in (408, 409, 429)):
-        headers["x-should-retry"] = "false"  # otherwise OpenAI's clients retry these statuses
+        headers["x-should-retry"] = "false"  # otherwise, OpenAI's clients would retry a request with such a status
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return headers
@@ -160,7 +160,7 @@ def _no_route(request: Request) -> str:
 
 
 def _instead(request: Request, path: str) -> str | None:
-    """Return a dialect's error message for a method and path that it does not implement."""
+    """Return the error message of the dialect that lists the method and path as missing, or None."""
     for dialect in request.app.state.dialects:
         for missing, instead in dialect.missing.items():
             if covers(missing, request.method, path):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 EVERY_SECONDS = 5.0
-LEAST = 32 * 2**20  # bytes by which the process must have grown since the last time
+LEAST = 32 * 2**20  # bytes by which the process must have grown since memory was last returned
 log = logging.getLogger(__name__)
 
 
@@ -23,7 +23,7 @@ class FreedMemory:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start on the event loop that serves requests. Does nothing if the C library is not glibc."""
+        """Start on the event loop that serves requests. Does nothing on systems without glibc or without /proc."""
         if hasattr(ctypes.CDLL(None), "malloc_trim") and Path("/proc/self/statm").exists():
             self._task = asyncio.get_running_loop().create_task(self._repeat())
 

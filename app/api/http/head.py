@@ -1,4 +1,4 @@
-"""Answers HEAD requests on every GET route with the reply's headers and without its body."""
+"""Answers HEAD requests on every GET route: sends the headers that a GET request would return, and no body."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Streams a job's events as server-sent events until the job ends.
 
-Each job event is sent with its `id`, so that a client can later continue from there with `Last-Event-ID`. An event of
-the type `job` contains the job object, and is sent at the start and whenever the job changes.
+Each job event is sent with its `id`. A client that reconnects sends the last id in `Last-Event-ID`, and receives the
+events after it. An event of the type `job` contains the job object, and is sent at the start and whenever the job
+changes.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from app.jobs.service import Jobs
 
 STREAMED = (
     "With `stream=true`, sends the events as server-sent events, the oldest first, until the job ends. Events of the "
-    "type `job` contain the job object; they are sent at the start and whenever the job changes. `after` or the header "
-    "`Last-Event-ID` continues a stream after an event. `points` limits the number of past metrics events in a "
-    "stream, for example for a plot. At most `points` events with a validation loss and `points` events without one "
-    "are sent, evenly spaced over the log."
+    "type `job` contain the job object; they are sent at the start and whenever the job changes. To continue a stream "
+    "after an event, send the event's id as `after` or in the header `Last-Event-ID`. With `points`, only some of the "
+    "past metrics events are sent, for example for a plot: at most `points` events with a validation loss and `points` "
+    "events without one, evenly spaced over the log."
 )
-Points = Annotated[int, Query(ge=2, le=5000)]  # the maximum number of past metrics of either kind in a stream
+# The maximum number of past metrics events with a validation loss in a stream, and also of those without one.
+Points = Annotated[int, Query(ge=2, le=5000)]
 PAGE = 500  # events that are read at once
-PAUSE = 0.4  # seconds between two looks at the database
+PAUSE = 0.4  # seconds between two checks for changes in the database
 REREAD = 3.0  # seconds after which the job is read even if the database has not changed: a lease may have expired
 
 
@@ -44,7 +46,7 @@ class Followed:
     job_id: str
     principal: str
     render: Callable[[Job], Any]
-    points: int | None = None  # the maximum number of past metrics of either kind; None sends all
+    points: int | None = None  # as in `Points`; None sends all past metrics
 
 
 async def list_or_follow(
@@ -58,7 +60,10 @@ async def list_or_follow(
 
 
 async def _follow(request: Request, services: Services, followed: Followed, after: str | None) -> Response:
-    """Return a stream of the events after the event `after`. Raises NotFound before the first byte is sent."""
+    """Return a stream of the events after the event with the id in `Last-Event-ID` or, without this header, `after`.
+
+    Raises NotFound or Overloaded before the first byte is sent.
+    """
     after = request.headers.get("last-event-id") or after
     await asyncio.to_thread(followed.jobs.news, followed.job_id, followed.principal, after, 1)
     until = time.monotonic() + time_limit(request)
@@ -73,7 +78,10 @@ async def _follow(request: Request, services: Services, followed: Followed, afte
 async def _frames(
     services: Services, followed: Followed, after: str | None, until: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield new events. The job is sent after the events that were read with it, so that its final state comes last."""
+    """Yield the past and new events, and the job whenever it has changed.
+
+    The job is sent after the events that were read with it, so that its final state comes last.
+    """
     shown, mark, read_at = b"", None, 0.0
     for page in await _past(followed, after):
         after = page[-1].id
@@ -98,11 +106,11 @@ async def _frames(
         if whole:
             await asyncio.sleep(PAUSE)
         else:
-            mark = None  # there may be more
+            mark = None  # the database may contain more events, so read again even if it does not change
 
 
 async def _past(followed: Followed, after: str | None) -> list[Sequence[JobEvent]]:
-    """Return pages of the past events, with at most `points` metrics of either kind. Empty if `points` is not set."""
+    """Return pages of the past events, with some of the metrics (see `Points`). Empty if `points` is not set."""
     if followed.points is None:
         return []
     arguments = followed.job_id, followed.principal, after, followed.points

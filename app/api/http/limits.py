@@ -20,7 +20,7 @@ MULTIPART = re.compile(rb"\s*multipart/form-data\s*(;|$)", re.IGNORECASE)
 
 
 class BodyLimits:
-    """Rejects bodies whose Content-Length, actual size or decoded size is too large, or whose encoding is unknown."""
+    """Rejects bodies that are too large (Content-Length, received or decoded bytes) or have an unsupported encoding."""
 
     def __init__(self, max_body: int, max_upload: int) -> None:
         self.max_body, self.max_upload = max_body, max_upload
@@ -43,7 +43,7 @@ class BodyLimits:
         return self._sized(headers, receive, limit, hint)
 
     def _sized(self, headers: Mapping[bytes, bytes], receive: Receive, limit: int, hint: str) -> Receive:
-        """Limit the number of bytes that are received."""
+        """Check the Content-Length header or, if there is none, return a `receive` function that counts the bytes."""
         length = headers.get(b"content-length")
         if length is None or b"transfer-encoding" in headers:
             return _limited(receive, limit, hint)
@@ -63,7 +63,10 @@ class BodyLimits:
 def _decoded(
     scope: Scope, receive: Receive, encoding: bytes, too_large: Callable[[], OstinatoError], limit: int
 ) -> Receive:
-    """Decode the body, and remove the headers that describe its encoded form."""
+    """Return a `receive` function that decodes the body. Raises UnsupportedMedia if the encoding is not supported.
+
+    Removes the headers that describe the encoded body from the scope.
+    """
     if encoding not in DECODERS:
         raise UnsupportedMedia(
             f"the content encoding {encoding.decode('latin-1')[:60]!a} is not supported; send the request body "
@@ -75,7 +78,8 @@ def _decoded(
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header about the body is sent twice, because the route might use the other value."""
+    """Raise InvalidRequest if a header about the body is sent twice: the checks and the route might read different
+    values."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

@@ -1,7 +1,7 @@
 """The middleware for all requests: request ids, timing, authentication, body size limits, metrics and the access log.
 
 The middleware is plain ASGI middleware, because Starlette's `BaseHTTPMiddleware` is slower. The middleware is a single
-layer, because each layer would add a coroutine and a closure per request.
+layer, because each additional layer would add a coroutine and a closure per request.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from app.telemetry import http_requests, request_id
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 QUIET = HEALTH | {"/metrics"}  # polled often: logged at debug level
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all other methods share a label
-SHORT = 16 * 1024  # bytes of a reply's body from which the id of the changed object is read
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share one metric label
+SHORT = 16 * 1024  # maximum size in bytes of a body that is kept, to read the id of the changed object from it
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 faults = logging.getLogger("ostinato.faults")
@@ -96,7 +96,7 @@ class Envelope:
             await send_error(scope, exchange.send, Stopping())
         except Exception:
             faults.exception("%s %s failed", scope["method"], ascii(scope["path"][:200]))
-            if exchange.status:  # the reply has started, so the error can be signaled only by closing the connection
+            if exchange.status:  # the reply has started, so closing the connection is the only way to report the error
                 raise
             await send_error(scope, exchange.send, InternalError())
         finally:

@@ -15,7 +15,7 @@ import msgspec
 
 from app.errors import InvalidRequest
 
-SENT_NAMES = "ostinato.sent_names"  # key of the ASGI scope: field of the struct -> the name under which it was sent
+SENT_NAMES = "ostinato.sent_names"  # key of a dictionary in the ASGI scope: field of the struct -> its name in the body
 ANY = object()  # the field has no effect, so any value is accepted
 OFF = (False,)
 NULL: tuple[Any, ...] = ()  # null is always accepted
@@ -70,7 +70,7 @@ OPENAI_RESPONSES: Mapping[str, Any] = {
     "tools": NONE,
     "user": ANY,
 }
-NOT_STORED = "responses are not stored: send the whole conversation in input"
+NOT_STORED = "responses are not stored (input must contain the whole conversation)"
 VLLM: Mapping[str, Any] = {
     "cache_salt": ANY,
     "mm_processor_kwargs": NONE,
@@ -169,8 +169,7 @@ class OtherFields:
     """The fields that a route accepts in addition to its struct's fields.
 
     `neutral` maps a field to the values that are accepted; null is always accepted. `synonyms` maps another server's
-    name for a field to the name in the struct. For some fields, `reasons` explains why no other value is accepted and
-    what to do instead.
+    name for a field to the name in the struct. For some fields, `reasons` explains why no other value is accepted.
     """
 
     neutral: Mapping[str, Any]
@@ -178,10 +177,10 @@ class OtherFields:
     reasons: Mapping[str, str] | None = None
 
     def translate(self, body: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the body with the field names used by the struct `kind`. Fields that are not listed here are kept.
+        """Return the body with the field names used by the struct `kind`, and without neutral fields.
 
-        Also returns, for each field, the name under which it was sent. Raises InvalidRequest for a value that is not
-        neutral, or if two names for the same field have different values.
+        Unknown fields are kept. Also returns, for each field, the name under which it was sent. Raises InvalidRequest
+        if the value of a neutral field is not accepted, or if two names for the same field have different values.
         """
         own = {field.encode_name for field in msgspec.structs.fields(kind)}
         translated: dict[str, Any] = {}

@@ -21,14 +21,14 @@ from app.telemetry import request_failure
 
 HEAD_BYTES = 64 * 1024  # maximum size of the request line and the headers
 HEADERS = 100  # maximum number of headers
-HEAD_SECONDS = 10.0  # time limit for the request line and the headers, also for the first request of a connection
+HEAD_SECONDS = 10.0  # time limit for the request line and the headers, from when a client connects or begins a request
 BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period of BODY_SECONDS, a client must send BODY_BYTES of a body
 FRAMING = 8  # bytes of chunk headers that a client may send per byte of a request body, besides HEAD_BYTES
 WRITE_SECONDS = 60.0  # time limit for a client to read enough of the reply for more to be sent
 
 
 class HeadTooLarge(OstinatoError):
-    """The request line and headers are too large, or there are too many headers."""
+    """The request line, headers, trailers or chunk headers are too large, or there are too many headers."""
 
     status, code = 431, "headers_too_large"
 
@@ -161,7 +161,7 @@ class BoundedProtocol(WatchedProtocol):
     # --- time limits --------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Start a timer while a request is only partly received; stop the timer when the request is complete."""
+        """Start a timer if a request has been received only in part; stop the timer if no part is missing."""
         if self._in_head and not self._head_bytes:
             self._stop_timer()
         elif self._timer is None:
@@ -226,7 +226,7 @@ class BoundedProtocol(WatchedProtocol):
     def _refuse(self, error: OstinatoError) -> None:
         """Send an error and close the connection.
 
-        Aborts the connection instead if a reply to an earlier request is in progress.
+        Aborts the connection instead if the reply to this request, or to the one before it, has started.
         """
         if self.transport.is_closing():
             return

@@ -19,18 +19,18 @@ class RequestRates:
         self._rates = rates
 
     def is_limited(self, scope: Scope) -> bool:
-        """Whether a request is counted, or its reply reports the remaining quota."""
+        """Whether the request's key has a quota of requests or tokens, and the route is not public."""
         key = scope["principal"]
         if all(self._rates.limit(key, name) is None for name in RATES):
             return False
         return not is_public(scope["method"], scope["path"])
 
     def count(self, scope: Scope) -> None:
-        """Count a request. Raises RateLimited."""
+        """Count a request. Raises RateLimited if the key has no requests left."""
         self._rates.take(scope["principal"], REQUESTS, 1)
 
     def with_headers(self, scope: Scope, send: Send) -> Send:
-        """Return a `send` function that adds the headers to the reply."""
+        """Return a `send` function that adds the rate-limit headers to the reply."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

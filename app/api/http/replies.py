@@ -39,8 +39,8 @@ class JsonReply(Response):
 def encode(value: object) -> bytes:
     """Encode a value as JSON.
 
-    Database rows written by early releases may contain lone surrogates, which cannot be encoded and are replaced. An
-    object with an `id` that contains such a character gets `"damaged": true`, so that a list with damaged rows remains
+    Database rows written by early releases may contain lone surrogates, which cannot be encoded and are replaced. If an
+    object with an `id` contains one, the object gets `"damaged": true`, so that a list with damaged rows remains
     readable and shows which rows are damaged.
     """
     try:
@@ -67,7 +67,7 @@ def encode_each(items: Iterable[object]) -> list[msgspec.Raw]:
 def answer_headers(
     ref: str, prompt_tokens: int, timing: Timing, generated_tokens: int | None = None, *, ended: bool = True
 ) -> dict[str, str]:
-    """Return an answer's headers: version, token counts, and times in ms. `ended` adds the inference time."""
+    """Return an answer's headers: version, token counts, and times in ms (the inference time only if `ended`)."""
     headers = {"x-model-version": ref, "x-prompt-tokens": str(prompt_tokens)}
     headers["x-queue-time"] = f"{timing.queue_ms:.3f}"
     if ended:

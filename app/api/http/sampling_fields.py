@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def value_or(value: T | None, default: T) -> T:
-    """Replace None with the default, because clients may send null to request it."""
+    """Return the value, or the default if the value is None: clients may send null to request the default."""
     return default if value is None else value
 
 

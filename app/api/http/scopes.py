@@ -17,13 +17,13 @@ def _rule(expression: str) -> re.Pattern[str]:
     return re.compile(expression, re.DOTALL)
 
 
-# The first rule whose expression matches the method and the path applies. Requests without a rule run a model.
+# The first rule whose expression matches the method and the path applies. Requests that match no rule run a model.
 RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_rule(r"\w+ /v1/(fine_tuning|files|uploads|queue|webhook_endpoints|webhook_event_types)(/.*)?"), TRAIN),
     (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (_rule(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
     (_rule(r"POST /v2/repository/models/.*/unload"), REGISTRY),
-    (_rule(r"\w+ (/v2(/.*)?|/v1/(evaluations|batches)(/.*)?|/version|/api/\w+|/)"), INFER),
+    (_rule(r"\w+ (/v2(/.*)?|/v1/(evaluations|batches|traffic)(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 
@@ -35,7 +35,7 @@ class MissingScope(Forbidden):
 
 def needed(method: str, path: str) -> str | None:
     """Return the scope that a request needs, or None if every key may send it, for example to read models."""
-    path = path.removesuffix("\n")  # routing ignores it too: its expressions end with `$`
+    path = path.removesuffix("\n")  # routing ignores a final line feed too: its expressions end with `$`
     scope = next((scope for pattern, scope in RULES if pattern.fullmatch(f"{method} {path}")), INFER)
     if method in READS and (scope == REGISTRY or path in PLAIN_READS):
         return None
@@ -43,7 +43,10 @@ def needed(method: str, path: str) -> str | None:
 
 
 def is_audited(method: str, path: str) -> bool:
-    """Whether the request changes models, aliases, files or jobs, or starts an evaluation or a batch."""
+    """Whether a request is recorded in the audit log if it is not a read.
+
+    The log records changes to models, aliases, files, jobs, evaluations, batches and webhook endpoints.
+    """
     return needed(method, path) in (TRAIN, REGISTRY) or path.startswith(("/v1/evaluations", "/v1/batches"))
 
 

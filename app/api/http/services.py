@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from app.api.http.audit import AuditTrail
 from app.api.http.followers import FollowerLimit
 from app.api.http.freed_memory import FreedMemory
+from app.api.http.traffic_sampler import TrafficSampler
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
 from app.files.service import Files
@@ -28,10 +29,11 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.traffic import TrafficRing
 from app.webhooks.sender import Sender
 from app.webhooks.service import Webhooks
 
-MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each looks at the database several times a second
+MOST_FOLLOWERS = 200  # clients that may follow jobs at the same time; each costs several database checks per second
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Services:
     changes: Changes
     audit: AuditTrail
     rates: Rates
+    traffic: TrafficSampler
     freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
@@ -61,11 +64,13 @@ class Services:
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
+        self.traffic.start()
         self.audit.start()
 
     async def close(self) -> None:
         """Stop the services, whether `start` has started them or not, and close the database."""
         self.estimates.close()
+        await self.traffic.close()
         await self.freed_memory.close()
         await self.audit.close()
         await self.readiness.close()
@@ -124,6 +129,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
         changes=changes,
         audit=AuditTrail(database),
         rates=rates,
+        traffic=TrafficSampler(inference, TrafficRing(settings.run_dir / "traffic")),
     )
 
 

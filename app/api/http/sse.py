@@ -20,9 +20,9 @@ from app.telemetry import cancelled, request_failure
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 PING_SECONDS = 15.0
-LAST_WORDS = 5.0  # seconds for which a stream stays open after its deadline, so that the client can read the end
-# JSON does not escape these characters, but `str.splitlines` ends a line at each of them. So does httpx's `iter_lines`,
-# which clients such as OpenAI's use: for them, one of these characters in generated text would split an event in two.
+LAST_WORDS = 5.0  # seconds for which a stream may stay open after its deadline, so that the client can read the end
+# Line ends that JSON does not escape. httpx's `iter_lines`, which clients such as OpenAI's use, ends a line at each of
+# them, as `str.splitlines` does. If generated text contained one of them, these clients would split an event in two.
 LINE_ENDS = [(end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\x85\u2028\u2029"]
 
 log = logging.getLogger(__name__)

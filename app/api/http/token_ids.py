@@ -1,4 +1,4 @@
-"""Checks which tokenizer produced the token ids in a request."""
+"""Checks that the token ids in a request come from the tokenizer of the version that reads them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from app.inference.items import Item
 HEADER = "x-token-ids-of"
 FIELD = "token_ids_of"
 UNNAMED = (
-    "the input contains token ids, but the request does not name the model whose tokenizer produced them; ids of "
+    "the input contains token ids, but the request does not name the model whose tokenizer produced them; ids from "
     "another tokenizer would give a wrong vector. Send texts (with LangChain: "
     "OpenAIEmbeddings(check_embedding_ctx_length=False)), or name the model in "
-    f"{FIELD} or in the header {HEADER}. OSTINATO_ACCEPT_TOKEN_IDS=1 accepts all ids"
+    f"{FIELD} or in the header {HEADER}. To accept all ids, set OSTINATO_ACCEPT_TOKEN_IDS=1"
 )
 
 

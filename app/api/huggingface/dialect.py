@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from app.api.http.dialects import Dialect
 from app.api.huggingface import embed, generate, hub, info, predict
-from app.api.huggingface.errors import HuggingFaceError, render_error
+from app.api.huggingface.errors import HuggingFaceError, render_error, render_tei_error
 
 POOLED = "only one vector for each text is available: send the texts to POST /embed"
 
 DIALECT = Dialect(
-    inference=(hub.router, generate.router, predict.router, embed.router, info.router),
-    prefixes=(
-        "/", "POST /models/", "/generate", "/generate_stream", "/predict", "/embed", "/embed_all", "/embed_sparse",
-        "/rerank", "/similarity", "/info",
-    ),
+    inference=(hub.router, generate.router, info.router),
+    prefixes=("/", "POST /models/", "/generate", "/generate_stream", "/info"),
     render_error=render_error,
+    error_reply=HuggingFaceError,
+)
+TEI = Dialect(
+    inference=(predict.router, embed.router),
+    prefixes=("/predict", "/embed", "/embed_all", "/embed_sparse", "/rerank", "/similarity"),
+    render_error=render_tei_error,
     error_reply=HuggingFaceError,
     missing={
         "/embed_all": f"the vectors of single tokens are not available; {POOLED}",
         "/embed_sparse": f"sparse vectors are not available; {POOLED}",
         "/rerank": "texts are not ranked by a query; POST /similarity compares a text with others",
     },
-)  # fmt: skip
+)

@@ -23,7 +23,7 @@ from app.api.huggingface.similarities import (
     length_policy,
     similarities,
 )
-from app.api.openapi.describe import NUMBER, Noted, list_schema, reads, replies_json
+from app.api.openapi.describe import NUMBER, Noted, failures, list_schema, reads, replies_json
 
 router = APIRouter(tags=["Hugging Face"])
 NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
@@ -73,7 +73,7 @@ _COMPARED = {"inputs": {"source_sentence": "good", "sentences": ["fine", "bad"]}
     description="Returns a list with a vector of unit length for each text.",
     response_model=None,
     openapi_extra=reads(TeiEmbedRequest, texts=Noted({"inputs": ["good", "bad"]}, NEEDS)),
-    responses=replies_json(list_schema(list_schema(NUMBER)), [[0.12, -0.98, 0.16]]),
+    responses=replies_json(list_schema(list_schema(NUMBER)), [[0.12, -0.98, 0.16]]) | failures(424),
 )
 async def tei_embed(request: Request, model: ModelQuery = None) -> Response:
     body = await _body.read(request)
@@ -91,7 +91,7 @@ async def tei_embed(request: Request, model: ModelQuery = None) -> Response:
     description="Returns the cosine similarity of the source sentence to each of the other sentences.",
     response_model=None,
     openapi_extra=reads(SimilarityRequest, texts=Noted(_COMPARED, NEEDS)),
-    responses=replies_json(list_schema(NUMBER), [0.93, -0.2]),
+    responses=replies_json(list_schema(NUMBER), [0.93, -0.2]) | failures(424),
 )
 async def tei_similarity(request: Request, model: ModelQuery = None) -> Response:
     body = await _pairs_body.read(request)

@@ -12,6 +12,7 @@ TYPES = {  # Ostinato's status -> the status and `error_type` of TGI and TEI
     400: (422, "validation"),
     404: (404, "not_found"),
     413: (413, "validation"),
+    424: (424, "backend"),
     429: (429, "overloaded"),
     500: (500, "incomplete_generation"),
     503: (503, "unhealthy"),
@@ -30,6 +31,13 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
     """Render an error as `{"error": …, "error_type": …}`, the format of TGI and TEI."""
     status, kind = TYPES.get(error.status, (error.status, error.code))
     return status, {"error": error.message, "error_type": kind}
+
+
+def render_tei_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
+    """Render an error like `render_error`, but with TEI's status 424 if the model cannot perform the task."""
+    if error.code == "wrong_task":
+        return 424, {"error": error.message, "error_type": "backend"}
+    return render_error(error)
 
 
 def stream_error(error: OstinatoError) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.api.http.services import services_of
 from app.api.huggingface.queries import ModelQuery
 from app.api.huggingface.scores import classified, label_scores
 from app.api.huggingface.similarities import length_policy
-from app.api.openapi.describe import Noted, reads, replies
+from app.api.openapi.describe import INFERENCE, Noted, reads, replies
 from app.errors import InvalidRequest
 from app.inference.items import Item
 from app.inference.scoring import LabelScore
@@ -56,7 +56,7 @@ _SCORES = [{"label": "positive", "score": 0.91}, {"label": "negative", "score": 
         text=Noted({"inputs": "I love this!"}, NEEDS),
         several_texts=Noted({"inputs": [["I love this!"], ["Not my thing."]]}, NEEDS),
     ),
-    responses=replies(LabelScore, _SCORES, nested=True),
+    responses=replies(LabelScore, _SCORES, (*INFERENCE, 424), nested=True),
 )
 async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
     body = await _body.read(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -26,6 +26,7 @@ from app.api.native.registry_objects import (
 )
 from app.api.openapi.describe import LOOKUP, reads, replies
 from app.api.openapi.parameters import MODEL, OWN_MODEL, Order
+from app.registry.records import Abstention
 
 router = APIRouter(prefix="/v1/registry/models/{name}/aliases", tags=["registry"])
 
@@ -44,10 +45,16 @@ async def alias_request(request: Request) -> AliasRequest:
     description=(
         "With `expected_version`, the alias is moved only if it currently points to that version; otherwise the "
         "request fails with 409 `alias_conflict` and should not be retried. The version of a required alias is loaded "
-        "first; if that fails, the alias does not change."
+        "first; if that fails, the alias does not change. With `abstention`, typed decisions that are requested by "
+        "this alias are left unanswered if the version is not certain enough."
     ),
     response_model=None,
-    openapi_extra=reads(AliasRequest, move={"version": 1}, safely={"version": 1, "expected_version": 1}),
+    openapi_extra=reads(
+        AliasRequest,
+        move={"version": 1},
+        safely={"version": 1, "expected_version": 1},
+        abstain={"version": 1, "abstention": {"abstain_below": 0.8}},
+    ),
     responses=replies(AliasObject, ALIAS_EXAMPLE, (*LOOKUP, 409, 504)),
 )
 async def set_alias(
@@ -70,8 +77,18 @@ async def set_alias(
         expected_version=body.expected_version,
         required=body.required,
         loads=loads,
+        abstention=_abstention(body),
     )
     return JsonReply(alias_object(moved))
+
+
+def _abstention(body: AliasRequest) -> Abstention | UnsetType:
+    """The abstention to set: UNSET keeps the current one, and an empty one removes it."""
+    if body.abstention is UNSET:
+        return UNSET
+    return (
+        Abstention() if body.abstention is None else Abstention(body.abstention.abstain_below, body.abstention.max_risk)
+    )
 
 
 @router.delete(
@@ -102,6 +119,7 @@ _MOVE: dict[str, Any] = {
     "alias": "champion",
     "from_version": None,
     "to_version": 1,
+    "abstention": None,
     "principal": "local",
     "created_at": 1745383065,
 }
@@ -110,8 +128,8 @@ _MOVE: dict[str, Any] = {
 @router.get(
     "/{alias}/history",
     operation_id="list_alias_history",
-    summary="List the moves of an alias",
-    description="Returns the latest move first. The history is available even after the alias has been deleted.",
+    summary="List the changes of an alias",
+    description="Returns the latest change first. The history is available even after the alias has been deleted.",
     response_model=None,
     responses=replies(AliasMoveList, {"object": "list", "data": [_MOVE], "has_more": False}, LOOKUP),
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from app.api.openapi.parameters import JOB_ID, MODEL
 from app.errors import InvalidRequest
 from app.registry import metrics
-from app.registry.records import Alias, AliasMove, Model, Version
+from app.registry.records import Abstention, Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
 
 SUMMARY_LIMIT = 32 * 1024  # the maximum bytes of a version's labels, and of its configuration, in a list
@@ -63,8 +63,20 @@ class ModelObject(msgspec.Struct, frozen=True):
     aliases: dict[str, int]
 
 
+_Limit = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class AliasAbstention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When typed decisions remain unanswered: if the score of an answer is below `abstain_below`, or if the error rate
+    could exceed `max_risk`. `max_risk` requires a calibration."""
+
+    abstain_below: _Limit | None = None
+    max_risk: _Limit | None = None
+
+
 class AliasObject(msgspec.Struct, frozen=True):
-    """An alias of a version. If `required` is true, the service is ready only when this version is loaded."""
+    """An alias of a version. If `required` is true, the service is ready only when this version is loaded. `abstention`
+    applies to typed decisions that are requested by this alias."""
 
     id: str
     object: str
@@ -72,12 +84,13 @@ class AliasObject(msgspec.Struct, frozen=True):
     alias: str
     version: int
     required: bool
+    abstention: AliasAbstention | None
     updated_at: int
 
 
 class AliasMoveObject(msgspec.Struct, frozen=True):
-    """One move of an alias. `from_version` is null if the move created the alias, and `to_version` is null if it
-    deleted the alias."""
+    """One change of an alias. `from_version` is null if the change created the alias, and `to_version` is null if it
+    deleted the alias. Both are the same if only `abstention` was changed."""
 
     id: int
     object: str
@@ -85,6 +98,7 @@ class AliasMoveObject(msgspec.Struct, frozen=True):
     alias: str
     from_version: int | None
     to_version: int | None
+    abstention: AliasAbstention | None
     principal: str
     created_at: int
 
@@ -100,11 +114,12 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to point an alias at a version. `expected_version` is the version that the alias must point to now, or
     null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
-    is missing, its current value is kept."""
+    or `abstention` is missing, its current value is kept; null removes the abstention."""
 
     version: int
     expected_version: int | UnsetType | None = UNSET
     required: bool | None = None
+    abstention: AliasAbstention | UnsetType | None = UNSET
 
 
 class RegistryModelList(msgspec.Struct, frozen=True):
@@ -182,6 +197,7 @@ ALIAS_EXAMPLE: dict[str, Any] = {
     "alias": "champion",
     "version": 1,
     "required": False,
+    "abstention": None,
     "updated_at": 1745383065,
 }
 
@@ -252,6 +268,7 @@ def alias_object(alias: Alias) -> AliasObject:
         alias=alias.alias,
         version=alias.version,
         required=alias.required,
+        abstention=_abstention_object(alias.abstention),
         updated_at=int(alias.updated_at),
     )
 
@@ -264,9 +281,16 @@ def move_object(move: AliasMove) -> AliasMoveObject:
         alias=move.alias,
         from_version=move.from_version,
         to_version=move.to_version,
+        abstention=_abstention_object(move.abstention),
         principal=move.principal,
         created_at=int(move.created_at),
     )
+
+
+def _abstention_object(abstention: Abstention) -> AliasAbstention | None:
+    if abstention == Abstention():
+        return None
+    return AliasAbstention(abstention.abstain_below, abstention.max_risk)
 
 
 def comparison_object(comparison: Comparison) -> ComparisonObject:

@@ -29,7 +29,7 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """The total number of requests in a batch, and the numbers of answered and failed requests."""
+    """The total number of requests in a batch, and how many of them have succeeded and failed so far."""
 
     total: int
     completed: int
@@ -40,9 +40,9 @@ class BatchObject(msgspec.Struct, frozen=True):
     """A batch.
 
     `status` is `validating`, `in_progress`, `finalizing`, `completed`, `failed`, `expired`, `cancelling` or
-    `cancelled`. The output file contains the answered requests, and the error file contains all others, with one
-    request per line. A file without lines is not created. `errors` is null unless the input file is invalid or the
-    batch could not be run.
+    `cancelled`. The output file contains one line for each request that succeeded, and the error file one line for each
+    other request. A file without lines is not created. `errors` is null unless the input file is invalid or the batch
+    could not be run.
     """
 
     id: str

@@ -47,8 +47,8 @@ async def new_batch(request: Request) -> NewBatch:
     description=(
         f"Queues a batch. Each line of the file is a JSON object with a `custom_id` of your choice, `method` (POST), "
         f"`url` (the endpoint) and `body`, the body of the request. A file can have at most {MOST_REQUESTS:,} lines "
-        f"and 200 MiB. The endpoints are {listed(ENDPOINTS)}. Every request is answered exactly as the route would "
-        "answer it, but its reply cannot be streamed. Requests that are not answered within 24 hours expire. "
+        f"and 200 MiB. The endpoints are {listed(ENDPOINTS)}. Every request is answered exactly as the endpoint would "
+        "answer it, but replies cannot be streamed. Requests that are not answered within 24 hours expire. "
         "`Idempotency-Key` works as for training jobs."
     ),
     response_model=None,
@@ -92,7 +92,7 @@ def list_(services: ServicesDep, principal: Principal, after: str | None = None,
     "/{batch_id}",
     operation_id="retrieve_batch",
     summary="Retrieve a batch",
-    description="Returns the status of a batch, the numbers of answers, and the ids of its result files.",
+    description="Returns the status of a batch, its request counts, and the ids of its result files.",
     response_model=None,
     responses=replies(BatchObject, EXAMPLE, LOOKUP),
 )
@@ -104,8 +104,8 @@ def retrieve(services: ServicesDep, principal: Principal, batch_id: str) -> Resp
     "/{batch_id}/cancel",
     operation_id="cancel_batch",
     summary="Cancel a batch",
-    description="Ends a batch. The answers so far are stored in the output file; the other requests are listed in the "
-    "error file with the code `batch_cancelled`. If the batch has already ended, the request fails with "
+    description="Ends a batch. The answers so far are kept in its result files. Requests without an answer are listed "
+    "in the error file with the code `batch_cancelled`. If the batch has already ended, the call fails with "
     "`invalid_job_state`.",
     response_model=None,
     responses=replies(BatchObject, EXAMPLE | {"status": "cancelling", "cancelling_at": 1745383070}, LOOKUP),

@@ -107,7 +107,7 @@ def _plain(message: ChatMessage, place: str) -> dict[str, str]:
     if message.tool_calls:
         raise InvalidRequest(f"{place}.tool_calls is not supported; leave it out", param=f"{place}.tool_calls")
     content = message.refusal if message.content is None else message.content
-    plain = plain_message(message.role, content, place)  # the error for a role is clearer than that for its fields
+    plain = plain_message(message.role, content, place)  # first: for a tool's message, the error should name the role
     if message.tool_call_id:
         raise InvalidRequest(f"{place}.tool_call_id is not supported; leave it out", param=f"{place}.tool_call_id")
     return plain

@@ -108,7 +108,7 @@ class ChatFramer:
         self._starts = [start + b'{"index":%d,"delta":{"content":' % i for i in range(len(generation.choices))]
 
     def opening(self) -> Iterator[bytes]:
-        """Return chunks that contain each answer's role."""
+        """Yield one chunk for each answer, with its role."""
         for choice in self._generation.choices:
             yield self._chunk(ChatDeltaChoice(choice.index, ChatDelta("assistant", ""), None, None))
 
@@ -129,7 +129,7 @@ class ChatFramer:
         return events or None
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts, if the client requested it."""
+        """Yield the final chunk, which contains the token counts, if the client requested it."""
         if self._usage_at_end:
             yield self._encoded([], usage_of(self._generation))
 

@@ -13,13 +13,13 @@ from app.api.openai.completions_schemas import CompletionUsage
 from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import SamplingFields
 
-FINGERPRINT = f"ostinato-{release()}"  # a text, because TGI's client does not accept null
+FINGERPRINT = f"ostinato-{release()}"  # a string, because TGI's client does not accept null
 NoCalls = Annotated[list[Any], Meta(extra_json_schema={"maxItems": 0})]
 NoId = Annotated[str, Meta(extra_json_schema={"maxLength": 0})]
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message in a conversation. `content` is a string, or a list of parts of type `text`.
+    """A message in a conversation. `content` is a string, or a list of text parts.
 
     A message from a reply can be sent back unchanged. `name` and `annotations` have no effect.
     """
@@ -71,7 +71,7 @@ class ChatToken(msgspec.Struct, frozen=True):
 
 
 class ChatLogprobs(msgspec.Struct, frozen=True):
-    """The log-probabilities of the tokens in an answer or in one piece of a stream."""
+    """The log-probabilities of the tokens in an answer or, in a stream, in a piece of it."""
 
     content: list[ChatToken]
     refusal: None = None
@@ -108,7 +108,7 @@ class ChatReply(msgspec.Struct, frozen=True):
 
 
 class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """New text of an answer. An answer's first chunk contains the `role`, and its last chunk is empty."""
+    """New text of an answer. An answer's first delta contains the `role`, and its last delta is empty."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -125,7 +125,7 @@ class ChatDeltaChoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChatChunk(msgspec.Struct, frozen=True):
-    """One chunk of a stream. The chunk with the token counts has no choices."""
+    """One chunk of a stream. If token counts were requested, the last chunk contains them and no choices."""
 
     id: str
     created: int

@@ -101,7 +101,8 @@ def _params(body: CompletionRequest) -> SamplingParams:
 
 
 def _prompt_logprobs(body: CompletionRequest) -> int | None:
-    """Return the number of alternatives per prompt token. With `echo`, `logprobs` also applies to the prompt."""
+    """Return the number of most likely tokens to report at each position of the prompt, or None for no report. With
+    `echo`, `logprobs` also applies to the prompt."""
     counts = [n for n in (body.prompt_logprobs, body.logprobs if body.echo else None) if n is not None]
     return max(counts, default=None)
 

@@ -61,7 +61,10 @@ class LogprobsWriter:
         self._offsets = Offsets(tokenizer)
 
     def logprobs(self, prompt: Sequence[wire.TokenLogprob], entries: Sequence[wire.TokenLogprob]) -> Logprobs | None:
-        """Report an echoed prompt's tokens, then a piece's. Offsets count characters from the start of the choice."""
+        """Report the tokens of an echoed prompt and then those of a piece.
+
+        Offsets count characters from the start of the choice. Returns None if there is nothing to report.
+        """
         if self._alternatives is None or not (prompt or entries):
             return None
         offsets = [self._offsets.push(entry.id) for entry in prompt]
@@ -191,8 +194,10 @@ class Framer:
         self._plain = head.body.logprobs is None and not head.body.return_token_ids and not self._count
 
     def opening(self) -> Iterator[bytes]:
-        """Return chunks that contain the prompts if `echo` is set. With `logprobs`, the first pieces contain the
-        prompts instead."""
+        """Yield one chunk for each choice, with its prompt, if `echo` is set.
+
+        With `logprobs`, the chunk for a choice's first piece contains the prompt instead.
+        """
         if not self._head.body.echo or self._head.body.logprobs is not None:
             return
         for i in range(len(self._generation.choices)):
@@ -206,7 +211,7 @@ class Framer:
         return self._full(piece)
 
     def closing(self) -> Iterator[bytes]:
-        """Return the chunk with the token counts, if the client requested it."""
+        """Yield the final chunk, which contains the token counts, if the client requested it."""
         if self._usage_at_end:
             yield self._chunk([], usage_of(self._generation))
 

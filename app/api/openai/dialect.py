@@ -22,7 +22,7 @@ from app.api.openai import (
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
 RANKING = "texts are not ranked by a query; POST /similarity compares a text with others"
 
-# The routes that llama.cpp has beside OpenAI's, and those that other servers have added to them.
+# Routes that llama.cpp and other servers have in addition to OpenAI's.
 OTHER_SERVERS = {
     "/completion": f"this is llama.cpp's own route; {COMPLETIONS}",
     "/infill": f"gaps in a text cannot be filled; {COMPLETIONS}",
@@ -30,7 +30,8 @@ OTHER_SERVERS = {
     "/apply-template": "conversations are not returned as text; send them as `messages` to POST /v1/chat/completions",
     "/props": "GET /v1/models lists all models, and GET /v1/settings lists the settings of the service",
     "/slots": "GET /v1/engine shows the state of the engines",
-    "/lora-adapters": "adapters are merged into their base: ostinato import BASE --set adapter=DIRECTORY",
+    "/lora-adapters": "adapters are not loaded separately; to merge one into its base model, run ostinato import BASE "
+    "--set adapter=DIRECTORY",
     "/reranking": RANKING,
     "/v1/rerank": RANKING,
     "/v1/reranking": RANKING,

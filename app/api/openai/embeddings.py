@@ -32,7 +32,7 @@ router = APIRouter(tags=["embeddings"])
 class EmbeddingRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to embed one or more inputs.
 
-    `input` is a string, token ids, or a list of these. Token ids are accepted if `token_ids_of` (or the header
+    `input` is a string, token ids, or a list of either. Token ids are accepted if `token_ids_of` (or the header
     `x-token-ids-of`) names the version whose tokenizer produced them, by model reference or digest. For a version that
     reads numbers, `input` is an array of numbers with the axes batch, time and feature. `dimensions` is the length to
     which each vector is shortened; the result is rescaled to unit length. If `encoding_format` is `base64`, each vector

@@ -93,7 +93,7 @@ EXAMPLE: dict[str, Any] = {
     "columns": ["body", "mood"],
     "column_roles": {"text": "body", "label": "mood"},
 }
-_OPTIONAL: dict[str, Any] = {  # Swagger UI fills in the example; empty fields count as missing
+_OPTIONAL: dict[str, Any] = {  # the examples are empty, because Swagger UI sends them; empty fields count as missing
     "expires_after[anchor]": {"type": "string", "enum": ["", "created_at"], "examples": [""]},
     "expires_after[seconds]": {
         "anyOf": [{"type": "integer", "minimum": 3600, "maximum": 2592000}, {"type": "string", "enum": [""]}],
@@ -204,7 +204,7 @@ def list_(
     responses=replies(FileObject, EXAMPLE, LOOKUP),
 )
 def retrieve(services: ServicesDep, principal: Principal, file_id: str) -> Response:
-    """Returns a file's size, format and purpose; its content is at `/content`."""
+    """Returns a file's size, format and purpose. To download its content, append `/content` to the path."""
     return JsonReply(file_object(services.files.get(file_id, principal)))
 
 

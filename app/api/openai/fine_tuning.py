@@ -85,7 +85,7 @@ async def job_request(request: Request) -> JobRequest:
     """A dependency that reads and validates the request body."""
     body = await _body.read(request)
     parsed = parse(body)
-    request.scope[SENT_NAMES] = sent_names(body)  # for errors that are found later
+    request.scope[SENT_NAMES] = sent_names(body)  # for errors that are found after parsing
     return parsed
 
 
@@ -98,8 +98,8 @@ async def job_request(request: Request) -> JobRequest:
         "reference to fine-tune, or `auto`, which trains several architectures as `trials` and publishes the one with "
         "the best results on the validation data. If several are equally good, the smallest is published. Only `model` "
         "and `training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that the "
-        "first one created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
-        "each training run, its plan, memory and duration, which is estimated from a few steps on the machine of the "
+        "first request created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
+        "each training run, its plan, its memory, and its duration, estimated from a few steps on the machine of the "
         "API. If the job would fail because of its data or its settings, the dry run fails with the same error. Only "
         "one dry run can run at a time."
     ),
@@ -152,9 +152,9 @@ async def _estimate(services: Services, body: JobRequest, principal: str, second
     operation_id="list_fine_tuning_jobs",
     summary="List training jobs",
     description=(
-        "Returns the newest job first. `metadata[key]=value`, which can be repeated, selects the jobs with these "
-        "pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left out unless "
-        "`trials=true`."
+        "Returns the newest job first. `metadata[key]=value` selects the jobs with this pair and can be repeated, to "
+        "require several pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left "
+        "out unless `trials=true`."
     ),
     response_model=None,
     responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),
@@ -191,8 +191,8 @@ def retrieve(services: ServicesDep, principal: Principal, job_id: str) -> Respon
     operation_id="cancel_fine_tuning_job",
     summary="Cancel a training job",
     description=(
-        "Ends a job without publishing a version. A repeated request has no effect until the job has ended; "
-        "after that, the request fails with `invalid_job_state`."
+        "Ends a job without publishing a version. Until the job has ended, a repeated request has no effect; "
+        "afterwards, it fails with `invalid_job_state`."
     ),
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "cancelled", "phase": "ended"}, LOOKUP),
@@ -205,7 +205,7 @@ def cancel(services: ServicesDep, principal: Principal, job_id: str) -> Response
     "/{job_id}/pause",
     operation_id="pause_fine_tuning_job",
     summary="Pause a training job",
-    description="Stops a queued or running job at its current step until it is resumed.",
+    description="Stops a queued job, or a running job at its current step, until it is resumed.",
     response_model=None,
     responses=replies(JobObject, EXAMPLE | {"status": "paused"}, LOOKUP),
 )

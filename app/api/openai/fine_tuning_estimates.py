@@ -15,9 +15,10 @@ class JobEstimate(msgspec.Struct, frozen=True):
     """The estimate for a training job.
 
     `plans` contains one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric
-    data. `parameters` and `memory_bytes` describe the largest plan; `seconds` is the total time if all plans run one
-    after another and each takes all of its steps. `notes` contains remarks about the data and settings. `report`
-    describes the data: lengths with a histogram, duplicates, contradictions between labels, hashes.
+    data. `parameters` and `memory_bytes` are the maxima over all plans; `seconds` is the total time if all plans run
+    one after another and each takes all of its steps. `data.columns` names the column of each role, and the `choices`
+    of a plan state the value of each option with its reason. `notes` contains remarks about the data and settings.
+    `report` describes the data: lengths with a histogram, duplicates, contradictory labels and hashes.
     """
 
     object: Literal["fine_tuning.job.estimate"]
@@ -46,6 +47,8 @@ ESTIMATE: dict[str, Any] = {
         "characters": {},
         "tokens": {"train": 121500, "validation": 13480},
         "labels": {"train": {"bug": 2100, "question": 2400}, "validation": {"bug": 233, "question": 267}},
+        "columns": {"text": "message", "label": "label"},
+        "ignored_columns": ["id"],
     },
     "vocab_size": 2048,
     "plans": [
@@ -77,6 +80,15 @@ ESTIMATE: dict[str, Any] = {
                 "limit": 16777216000,
             },
             "seconds": {"preparation": 9.1, "steps": 44.4, "evaluations": 6.2, "closing": 3.4, "total": 63.1},
+            "choices": [
+                {
+                    "option": "optimizer",
+                    "value": "muon",
+                    "reason": "Muon needs fewer steps here than AdamW.",
+                    "requested": False,
+                },
+                {"option": "layers", "value": 1, "reason": "Set in the request.", "requested": True},
+            ],
         }
     ],
     "parameters": 1922564,
@@ -90,7 +102,7 @@ ESTIMATE: dict[str, Any] = {
 
 
 def estimate_object(request: JobRequest, estimate: Estimate) -> JobEstimate:
-    """The reply to a dry run of this request."""
+    """Return the reply to a dry run of `request`."""
     return JobEstimate(
         object="fine_tuning.job.estimate",
         model=request.model,

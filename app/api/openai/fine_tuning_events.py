@@ -44,7 +44,8 @@ _CHECKPOINT = {
     "/{job_id}/events",
     operation_id="list_fine_tuning_events",
     summary="List the events of a training job",
-    description=f"Returns the newest event first: messages, and the metrics of steps (`type` is `metrics`). {STREAMED}",
+    description=f"Returns the newest event first. Events of the type `metrics` contain the metrics of a step; all "
+    f"others are messages. {STREAMED}",
     response_model=None,
     responses=replies(
         EventList,

@@ -16,7 +16,7 @@ from app.wire.training_options import TrainingOptions
 from models.choices import TRAINABLE
 
 AUTO = {"type": "string", "enum": ["auto"]}
-A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # the title becomes the name of a model
+A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # text that is converted to a model's name
 A_FILE = {"pattern": f"^{FILE_ID.pattern}$"}
 
 

@@ -1,4 +1,4 @@
-"""What the requests that create jobs and batches share: the bounds of metadata, and the number of the retries."""
+"""Shared by the requests that create jobs and batches: the bounds of metadata, and the retry count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METADATA: Schema = {
 
 
 async def retry_count(x_stainless_retry_count: Annotated[str | None, Header(include_in_schema=False)] = None) -> int:
-    """A dependency that returns the number of retries from the header of OpenAI's client; 0 if it is not a number."""
+    """A dependency that returns the retry count from the header of OpenAI's client, or 0 if it is not a number."""
     count = x_stainless_retry_count or ""
     return int(count) if count.isdecimal() and len(count) < 6 else 0
 

@@ -28,9 +28,10 @@ MOST = 2048  # the maximum number of messages in one request, because they are p
 
 
 def plain_message(role: str, content: Content | None, place: str) -> dict[str, str]:
-    """Return a message as `role` and `content`. `place` is the message's path in the request, such as `messages[0]`.
+    """Return the message's role and its text, as `role` and `content`.
 
-    Raises InvalidRequest if the role is unknown, or a part of the content is missing or not text.
+    `place` is the message's path in the request, such as `messages[0]`. Raises InvalidRequest if the role is unknown,
+    or if the content is missing or contains a part that is not text.
     """
     if role not in ROLES:
         raise InvalidRequest(

@@ -95,8 +95,8 @@ _SUMMARY: dict[str, Any] = {
     operation_id="list_models",
     summary="List models",
     description=(
-        "Returns the models that this key may use, as `name`, and their ready versions, as `name:number`. For the next "
-        "page, send the last id of this page as `after`."
+        "Returns the models that the API key may use, as `name`, and their ready versions, as `name:number`. For the "
+        "next page, send the last id of this page as `after`."
     ),
     response_model=None,
     responses=replies(ModelList, {"data": [_CARD], "models": [_SUMMARY], "has_more": False, "object": "list"}, COMMON),
@@ -144,7 +144,7 @@ def _delete(registry: Registry, model: str, principal: str) -> None:
     except InvalidRequest as error:
         raise NotFound(error.message, code="model_not_found", param="model") from None
     if reference.version is None:
-        registry.resolve(model, principal)  # raises NotFound for an unknown model, which takes precedence
+        registry.resolve(model, principal)  # an unknown model is reported first, with NotFound
         raise InvalidRequest(f"model must name the version to delete: {reference.name}:<number>", param="model")
     registry.delete_version(reference.name, reference.version, principal)
 

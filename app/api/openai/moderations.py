@@ -85,7 +85,7 @@ _EXAMPLE: dict[str, Any] = {
     operation_id="create_moderation",
     summary="Find the labels that apply to texts",
     description="Returns the score of every label for each text, and the labels that apply. Requires a multilabel "
-    "version. A text is flagged if a label applies.",
+    "version. A text is flagged if at least one label applies.",
     response_model=None,
     openapi_extra=reads(
         ModerationRequest, one_text=Noted({"model": "tickets", "input": "the app crashes at start"}, _NEEDS)

@@ -1,4 +1,4 @@
-"""`POST /v1/responses`: OpenAI's Responses, complete or streamed. Responses are not stored."""
+"""`POST /v1/responses`: OpenAI's Responses API. Responses are complete or streamed, and are not stored."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ ASKED = {"model": "demo-text-lstm", "instructions": "Be brief.", "input": "Hello
     operation_id="create_response",
     summary="Create a response to a conversation",
     description=(
-        "Generates the next answer in a conversation, like `/v1/chat/completions`, in the formats of OpenAI's "
-        "Responses. Responses are not stored: `input` contains the whole conversation. With `stream`, the answer is "
+        "Generates the next answer in a conversation, like `/v1/chat/completions`, in the format of OpenAI's Responses "
+        "API. Responses are not stored, so `input` must contain the whole conversation. With `stream`, the answer is "
         "sent as server-sent events, the last of which is `response.completed`, `response.incomplete` or "
         "`response.failed`."
     ),

@@ -45,7 +45,7 @@ class ResponseHead:
         return body.top_logprobs or 0 if body.include is not None and LOGPROBS in body.include else None
 
     def response(self, status: Status, output: list[ResponseMessage], **fields: Any) -> ResponseObject:
-        """The response. Fields that are not passed as parameters are copied from the request."""
+        """The response. Fields that are not passed have the values from the request, or their defaults."""
         body = self.body
         return ResponseObject(
             id=self.id,

@@ -27,14 +27,15 @@ from app.inference.generation import Stops
 from app.wire.engine import SamplingParams
 
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}  # a number up to 2**31 - 1
+# Token ids as keys. The pattern describes numbers up to 2,099,999,999, although ids up to 2**31 - 1 are accepted.
+ID_KEYS = {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8})$"}}
 TEXT_FORMAT = {  # the only supported format
     "properties": {"type": {"type": "string", "enum": ["text"]}},
     "required": ["type"],
     "additionalProperties": False,
 }
 TextFormat = Annotated[dict[str, Any], Meta(extra_json_schema=TEXT_FORMAT)]
-Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default
+Empty = Annotated[list[Any], Meta(max_length=0)]  # llama.cpp's default for `logit_bias`
 CacheSalt = Annotated[str, Meta(max_length=1024)]
 Several = Annotated[int, Meta(ge=1, le=64)]
 
@@ -96,7 +97,11 @@ def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
 def sampling_params(
     body: SamplingFields, max_tokens: int, logprobs: int | None, prompt_logprobs: int | None = None
 ) -> SamplingParams:
-    """The engine's sampling parameters. `logprobs` and `prompt_logprobs` are the numbers of alternatives to report."""
+    """The engine's sampling parameters.
+
+    `logprobs` and `prompt_logprobs` are the numbers of most likely tokens to report at each position of the generated
+    text and of the prompt. None disables the report.
+    """
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens,

@@ -26,7 +26,7 @@ _PARTS_FROM = "The ids that `POST /v1/uploads/{upload_id}/parts` returned, in th
 
 
 class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the file expires: `seconds` after its creation."""
+    """When the file expires: the number of seconds after its creation."""
 
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
     anchor: Annotated[str, Meta(extra_json_schema={"enum": ["created_at"]})] = "created_at"
@@ -45,7 +45,7 @@ class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to complete an upload by joining its parts.
 
-    `md5` is the expected checksum of the whole file, which is verified.
+    `md5` is the MD5 checksum of the whole file. If the checksum differs, the request fails.
     """
 
     part_ids: Annotated[list[str], Meta(min_length=1, max_length=MOST_PARTS, description=_PARTS_FROM)]

@@ -99,8 +99,8 @@ def list_endpoints(services: ServicesDep, principal: Principal, after: str | Non
     summary="Create a webhook endpoint",
     description=(
         "Events of your jobs and batches are sent to `url` as they occur, signed with `signing_secret`, which only "
-        "this reply contains. The URL must begin with `https://` and resolve to a public address; "
-        "`OSTINATO_WEBHOOK_NETWORKS` allows others. A key may have `OSTINATO_MAX_WEBHOOK_ENDPOINTS` endpoints."
+        "this reply contains. The URL must begin with `https://` and resolve to a public address; to allow other "
+        "addresses, set `OSTINATO_WEBHOOK_NETWORKS`. A key may have at most `OSTINATO_MAX_WEBHOOK_ENDPOINTS` endpoints."
     ),
     response_model=None,
     openapi_extra=reads(CreateEndpointRequest, jobs=_REQUEST),
@@ -129,7 +129,7 @@ def retrieve_endpoint(services: ServicesDep, principal: Principal, webhook_endpo
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="update_webhook_endpoint",
     summary="Change a webhook endpoint",
-    description="Changes the fields that are sent. Pending events are sent to the new URL.",
+    description="Changes the fields that are sent. If `url` changes, pending events are sent to the new URL.",
     response_model=None,
     openapi_extra=reads(UpdateEndpointRequest, name={"name": "my other service"}),
     responses=replies(EndpointObject, _EXAMPLE, LOOKUP),
@@ -195,8 +195,8 @@ def rotate_secret(
     operation_id="test_webhook_endpoint",
     summary="Send a test event to a webhook endpoint",
     description=(
-        "Sends a signed event of this type, once, and returns the status of the reply. The id in the event does not "
-        "belong to a job or batch. If there is no reply, the request fails with `webhook_not_answered` and the reason. "
+        "Sends a signed event of the type `event_type`, once, and returns the status of the reply. The id in the event "
+        "is not the id of a job or batch. If there is no reply, the request fails with `webhook_not_answered`. "
         "A key may test one endpoint at a time."
     ),
     response_model=None,

@@ -47,10 +47,10 @@ class TestEndpointRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class EndpointObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook endpoint. `signing_secret_hint` is the end of the endpoint's secret.
+    """A webhook endpoint. `signing_secret_hint` shows the last characters of the endpoint's secret.
 
-    `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are waiting to be sent or
-    have failed permanently. `last_error` is the reason for the latest failure, or null.
+    `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are waiting to be sent,
+    and those whose delivery has failed permanently. `last_error` is the reason for the latest failure, or null.
     """
 
     id: str
@@ -101,7 +101,7 @@ class EndpointTest(msgspec.Struct, frozen=True):
 
 
 class EventTypeList(msgspec.Struct, frozen=True):
-    """The event types."""
+    """The event types that webhook endpoints can select."""
 
     data: list[str]
     object: str = "list"

@@ -22,6 +22,7 @@ MEANINGS = {
     409: "The alias does not point to the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
+    424: "The model cannot perform this task",
     429: "Too many requests are waiting, or a quota is used up; `Retry-After` indicates when to try again",
     500: "An internal error; the log shows the cause under the request's `x-request-id`",
     503: (

@@ -85,7 +85,5 @@ def _from_json(tensor: InputTensor) -> list[Any]:
         raise InvalidRequest(
             f"input {tensor.name!a} has {len(elements)} elements, but its shape requires {count}", param="inputs"
         )
-    kind = str if tensor.datatype == tensors.BYTES else (bool, int, float)
-    if not all(isinstance(element, kind) for element in elements):
-        raise InvalidRequest(f"input {tensor.name!a} has an element that is not {tensor.datatype}", param="inputs")
+    tensors.check_elements(elements, tensor.datatype, tensor.name)
     return elements

@@ -24,7 +24,8 @@ class InputParameters(msgspec.Struct, frozen=True):
 
 
 class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An input. `data` contains the elements, nested or in one list, unless the request sends them as bytes."""
+    """An input. `data` contains the elements, nested or in one list, unless the request sends them as bytes. `FP16`
+    can be sent only as bytes."""
 
     name: str
     shape: TensorShape

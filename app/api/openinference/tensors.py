@@ -17,6 +17,9 @@ FORMATS = {
     "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d",
 }  # fmt: skip
 BYTES = "BYTES"
+IN_JSON: dict[str, set[type]] = {  # data type -> Python types of its elements in JSON; the others are integers
+    "BYTES": {str}, "BOOL": {bool}, "FP32": {int, float}, "FP64": {int, float},
+}  # fmt: skip
 DEPTH_LIMIT = 8  # levels of nested lists
 DATATYPES = (BYTES, *FORMATS)
 LENGTH = struct.Struct("<I")
@@ -54,6 +57,30 @@ def text(data: bytes, place: str) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise InvalidRequest(f"{place} is not UTF-8 text") from None
+
+
+def check_elements(elements: Sequence[Any], datatype: str, name: str) -> None:
+    """Check that a tensor's elements from JSON have its data type. Raises InvalidRequest.
+
+    The protocol allows FP16 only as bytes, because JSON has no numbers of this type.
+    """
+    if datatype == "FP16":
+        raise InvalidRequest(
+            f"input {name!a} has the data type FP16, which can be sent only as bytes; send FP32 in JSON, or bytes with "
+            "binary_data_size",
+            param="inputs",
+        )
+    kinds = set(map(type, elements))
+    allowed = IN_JSON.get(datatype, {int})
+    if not kinds <= allowed or (allowed == {int} and elements and not _fit(elements, datatype)):
+        raise InvalidRequest(f"input {name!a} has an element that is not {datatype}", param="inputs")
+
+
+def _fit(elements: Sequence[int], datatype: str) -> bool:
+    """Whether all integers are in the range of a data type."""
+    bits = 8 * struct.calcsize(FORMATS[datatype])
+    low, high = (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return low <= min(elements) and max(elements) <= high
 
 
 def flat(value: Any, depth: int = DEPTH_LIMIT) -> list[Any]:

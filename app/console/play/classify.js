@@ -43,8 +43,8 @@ export function classifyPane(context) {
   const send = async () => {
     const chosen = [...new Set([reference(model), ...others.chosen])];
     replace(results, h("p", { class: "loading" }, "Classifying… The first request also loads the model."));
-    const replies = await Promise.all(chosen.map((id) => post("/v1/classify", request(id), { signal: context.signal }).catch((error) => ({ error }))));
     history.push({ text: text.value, pair: pair.value });
+    const replies = await Promise.all(chosen.map((id) => post("/v1/classify", request(id), { signal: context.signal }).catch((error) => ({ error }))));
     const texts = shape().numeric ? ["Series"] : text.value.split("\n").filter((line) => line.trim());
     replace(results, texts.map((line, i) => resultCard(line, chosen, replies, i)));
   };

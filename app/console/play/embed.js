@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { action, empty, field } from "../parts.js";
 import { args, curl, openai, snippets } from "../snippets.js";
-import { isUsable, modelField, reference } from "./models.js";
+import { History, isUsable, modelField, reference } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression", "generation"];
 const MOST = 30;
@@ -17,6 +17,7 @@ export function embedPane({ versions, ...rest }) {
   if (rest.found && refuses(rest.found)) Object.assign(context, { wanted: null, found: null });
   if (!isUsable(context, TASKS)) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
   const { control: model, element: modelBox } = modelField(context, TASKS);
+  const history = new History("embed");
   const text = h("textarea", { rows: 5, value: "", placeholder: "One text per line, at least two" });
   const result = h("div", { class: "stack", "aria-live": "polite" });
   const lines = () => text.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST);
@@ -25,11 +26,13 @@ export function embedPane({ versions, ...rest }) {
   const run = action("Compare", async () => {
     if (lines().length < 2) throw new Error("Enter at least two texts, one per line.");
     reference(model);
+    history.push({ text: text.value });
     const { data } = await post("/v1/embeddings", request(), { signal: context.signal });
     replace(result, matrix(lines(), data.map((item) => item.embedding)));
   }, "primary");
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" }, h("div", { class: "fields" }, modelBox),
-    field("Texts", text, `Shows the cosine similarity of each pair of up to ${MOST} texts.`), h("div", { class: "row" }, run)), result,
+    field("Texts", text, `Shows the cosine similarity of each pair of up to ${MOST} texts.`), h("div", { class: "row" }, run),
+    history.element((item) => { text.value = item.text; }, (item) => item.text)), result,
   snippets({
     curl: () => curl("POST", "/v1/embeddings", shown()),
     openai: () => openai(`reply = client.embeddings.create${args(shown())}\nprint(len(reply.data[0].embedding))`),

@@ -1,11 +1,12 @@
-// Generation: streaming, a stop button, sampling options, and the probability of each token on hover.
+// Generation: streaming, a stop button, sampling options, and the probability of each token.
 
 import { stream } from "../api.js";
 import { announce, h, replace } from "../dom.js";
-import { number, percent } from "../format.js";
+import { number } from "../format.js";
 import { button, empty, field, toast } from "../parts.js";
 import { args, curl, flags, openai, shell, snippets, texts } from "../snippets.js";
 import { History, isUsable, modelField } from "./models.js";
+import { Tokens } from "./tokens.js";
 
 const SAMPLING = [
   ["max_tokens", "Maximum tokens", 120, 1], ["temperature", "Temperature", 0.8, 0.1], ["top_p", "Top p", "", 0.05], ["top_k", "Top k", "", 1],
@@ -19,7 +20,7 @@ export function generatePane(context) {
   const prompt = h("textarea", { rows: 3, value: context.text, placeholder: "The beginning of a text" });
   const controls = Object.fromEntries(SAMPLING.map(([name, , value, step]) => [name, h("input", { type: "number", value, step, min: 0, placeholder: "default" })]));
   const stops = h("input", { placeholder: "none" });
-  const output = h("div", { class: "output", tabindex: "0", "aria-label": "Generated text" });
+  const output = new Tokens();
   const facts = h("p", { class: "small muted", role: "status" });
   let running = null;
   const request = () => {
@@ -37,14 +38,14 @@ export function generatePane(context) {
     running = new AbortController();
     context.signal.addEventListener("abort", () => running?.abort());
     [go.disabled, stop.disabled] = [true, false];
-    replace(output, h("span", { class: "prompt" }, prompt.value));
+    output.begin(prompt.value);
+    history.push({ text: prompt.value });
     replace(facts, "Waiting for the first token. The first request also loads the model.");
     const began = performance.now();
     const counts = { tokens: 0, first: 0, reason: "" };
     try {
       const body = { ...request(), stream: true, logprobs: 3 };
       await stream("POST", "/v1/completions", { body, signal: running.signal }, ({ data }) => receive(data, counts, began));
-      history.push({ text: prompt.value });
     } catch (error) {
       if (error.name === "AbortError") counts.reason = "stopped";
       else toast(error.message, "bad");
@@ -60,9 +61,8 @@ export function generatePane(context) {
     if (!choice) return;
     counts.first ||= performance.now() - began;
     counts.reason = choice.finish_reason || counts.reason;
-    const tokens = choice.logprobs?.tokens || [];
-    counts.tokens += tokens.length;
-    if (choice.text) output.append(tokens.length === 1 || tokens.join("") === choice.text ? fragment(choice) : choice.text);
+    counts.tokens += choice.logprobs?.tokens?.length || 0;
+    if (choice.text) output.add(choice);
     replace(facts, `${counts.tokens} tokens`);
   }
 
@@ -80,7 +80,7 @@ export function generatePane(context) {
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
     h("div", { class: "fields" }, modelBox), field("Prompt", prompt, "Ctrl+Enter sends."),
     h("details", { class: "more" }, h("summary", {}, "Sampling"), h("div", { class: "fields" }, SAMPLING.map(([name, title]) => field(title, controls[name])), field("Stop at", stops, "Write \\n for a line break."))),
-    h("div", { class: "row" }, go, stop, facts), output,
+    h("div", { class: "row" }, go, stop, facts), output.element,
     history.element((item) => { prompt.value = item.text; }, (item) => item.text)),
   snippets({
     curl: () => curl("POST", "/v1/completions", { ...request(), stream: true }, " -N"),
@@ -93,15 +93,4 @@ export function generatePane(context) {
       return shell("ostinato", "generate", ...flags(options), ...texts(beginning || "Once upon a time"));
     },
   }));
-}
-
-// The tokens of a piece. Hovering over a token shows its probability and the most likely alternatives.
-function fragment(choice) {
-  const { tokens, token_logprobs: chances, top_logprobs: tops } = choice.logprobs;
-  const titled = (i) => {
-    const others = Object.entries(tops?.[i] || {}).sort((a, b) => b[1] - a[1]).map(([token, p]) => `${JSON.stringify(token)} ${percent(Math.exp(p))}`);
-    return `${percent(Math.exp(chances[i] ?? 0))}${others.length ? `  of ${others.join(", ")}` : ""}`;
-  };
-  if (tokens.length === 1) return h("span", { class: "token", title: titled(0) }, choice.text);
-  return h("span", {}, tokens.map((token, i) => h("span", { class: "token", title: titled(i) }, token)));
 }

@@ -20,7 +20,7 @@ export async function heldOut(job, training, signal) {
 }
 
 // Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded.
-async function evaluate(body, box, signal, done) {
+export async function evaluate(body, box, signal, done) {
   let evaluation = await post("/v1/evaluations", body);
   const place = link("Evaluation", `#/evaluations/${evaluation.id}`);
   const say = (text, tone = "") => replace(box, h("p", { class: `notice ${tone}`, role: "status" }, h("span", {}, place, text)));

@@ -1,12 +1,13 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
-import { get, post, query } from "../api.js";
+import { get, query } from "../api.js";
 import { chosen, fileSelect } from "../datasets.js";
-import { h } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { architecture, compact, phrase, title } from "../format.js";
-import { action, card, empty, field, header, later, link, select, status, table, toast } from "../parts.js";
+import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { show, tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
+import { evaluate } from "../version/evaluate.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
@@ -65,22 +66,27 @@ function figures({ versions, figures: values, best, different_rows }) {
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
+// Tests all versions against the first one, each on the rows of the same file.
 function paired(versions, signal) {
-  const [first, second] = versions;
-  if (first.task !== second.task) return empty(`${first.id} and ${second.id} have different tasks, so they cannot be tested on the same rows.`);
-  const made = later(get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }), ({ data }) => {
-    const between = data.filter((e) => e.against_version === second.id);
-    return between.length ? h("ul", { class: "remarks" }, between.map((e) => h("li", {}, e.report.comparison.summary, " ", link("Details", `#/evaluations/${e.id}`)))) : null;
-  });
+  const [first, ...others] = versions;
+  const fitting = others.filter((v) => v.task === first.task);
+  const made = get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data);
+  const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
+  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, evaluation.report.comparison.summary, " ", link("Details", `#/evaluations/${evaluation.id}`)));
+  made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
   const chooser = later(fileSelect(signal), (control) => {
     if (!control) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    return h("div", { class: "row" }, field("File", control), action("Test on the same rows", async () => {
-      const evaluation = await post("/v1/evaluations", { model: first.id, file: chosen(control), against: second.id });
-      toast("The test is queued");
-      location.hash = `#/evaluations/${evaluation.id}`;
+    return h("div", { class: "row" }, field("File", control), action("Test on the same rows", () => {
+      const file = chosen(control);
+      return Promise.all(fitting.map((v) => evaluate({ model: first.id, file, against: v.id }, boxes.get(v.id), signal, tell)));
     }));
   });
-  return [h("p", { class: "small muted" }, `Compares ${first.id} and ${second.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).`), made, chooser];
+  const rows = table([
+    { name: "Version", kind: "long", cell: (v) => v.id },
+    { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `Has the task ${v.task}, so it cannot be tested on the same rows.` },
+  ], others, { caption: "Paired tests" });
+  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " Of many tests, some find a difference by chance." : ""}`),
+    rows, fitting.length ? chooser : null];
 }
 
 function promotion(versions, again) {

@@ -80,7 +80,7 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine accepts requests: its last heartbeat must be at most one second old."""
+        """Whether the engine is connected and its heartbeats are not overdue."""
         return self._requests is not None and not self.liveness.silent
 
     @property

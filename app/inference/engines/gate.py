@@ -32,7 +32,7 @@ class Gate:
         self._empty.set()
 
     async def enter(self) -> None:
-        """Enter the gate, or wait until it opens."""
+        """Enter the gate. If it is closed, wait until it opens."""
         if self._closed:
             place = asyncio.get_running_loop().create_future()
             self._waiting.append(place)

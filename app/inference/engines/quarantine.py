@@ -45,7 +45,7 @@ FEW = 4  # a larger group shares the time that this number of suspects would get
 
 
 def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
-    """Return a hash of the requested work. Ids, deadlines, principals, choices and seeds are not included."""
+    """Return a hash of what the requests ask for, without ids, deadlines, principals, choices and seeds."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -80,7 +80,10 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Conviction:
-    """The record of a rejected request. `suspects` contains the fingerprints of all suspects in the crash."""
+    """The record of a request that was convicted after a crash.
+
+    `suspects` contains the fingerprints of all suspects in that crash.
+    """
 
     until: float
     suspicion: Suspicion
@@ -171,7 +174,7 @@ class Quarantine:
         return mark, suspicion if suspicion.exclusive else replace(suspicion, exclusive=self._repeated())
 
     def _repeated(self) -> bool:
-        """Whether any suspect was open at two or more crashes. Such a suspect must not run alongside other suspects."""
+        """Whether any suspect was open during two or more crashes. If so, the turns of all suspects are exclusive."""
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import zmq
 
-BURST = 256  # the maximum number of messages received before other callbacks of the event loop run
+BURST = 256  # maximum number of messages received before other callbacks run, and of messages waiting to be sent
 RETRY_SECONDS = 0.01  # the time between two attempts to send to an engine whose queue is full
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class EngineSocket:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
-        self._outgoing: list[bytes] = []  # messages of this turn of the event loop
+        self._outgoing: list[bytes] = []  # messages that have not been handed to the socket yet
         self._flushing = False  # whether `_flush` is scheduled
         self._descriptor = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._descriptor, self.drain)

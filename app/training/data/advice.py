@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.training.data.files import Source
-from app.training.data.guesses import Sample
+from app.training.data.guesses import Sample, joined
 from app.training.data.usual_names import TARGETS
 
 SERIES_ADVICE = (
@@ -34,20 +36,48 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
             '{"text": "…", "label": "…"}'
         )
     advice = "set columns.text to the name of the column that contains the texts" + _such_as(texts)
-    labels = sample.by_likelihood(name for name in sample.categories() if name not in texts[:1])
-    if labels and task != "generation" and not any(name.strip().lower() in TARGETS for name in present):
-        advice += f", and columns.label to the name of the column that contains the labels{_such_as(labels)}"
+    if task != "generation" and not any(name.strip().lower() in TARGETS for name in present):
+        advice += _name_labels(sample, texts)
     if sample.begins_with_row():
         row = "if the first line is a row, begin the file with a line of column names, such as text and label"
         if source.format == "jsonl":
             row = 'if the first array is a row, write each row as an object, such as {"text": "…", "label": "…"}'
             row += ', which pandas\' to_json does with orient="records"'
         return f"; {row}; otherwise, {advice}"
-    if len(texts) > 1 and task is None:
-        advice += "; to train a model that answers one text with another, rename their columns to prompt and completion"
+    advice += _name_pairs(texts, present, task)
     if not texts and task != "generation" and len(sample.numbers()) >= _FEWEST_NUMBERS:
         advice += f"; if the columns of numbers are the input, {SERIES_ADVICE}"
     return f"; {advice}"
+
+
+def _name_pairs(texts: list[str], present: list[str], task: str | None) -> str:
+    """Return the part of the advice about a second column of texts, or "" if there is none."""
+    if len(texts) > 1 and not {"label", "value"}.isdisjoint(present):
+        return f"; if each row is a pair of texts, set columns.text_pair to the second one, such as {texts[1]!r}"
+    way = "; to train a model that answers one text with another, rename their columns to prompt and completion"
+    return way if len(texts) > 1 and task is None else ""
+
+
+def _name_labels(sample: Sample, texts: list[str]) -> str:
+    """Return the part of the advice about columns that look like labels, or "" if there are none."""
+    flags = sample.flags()
+    labels = sample.by_likelihood(name for name in sample.categories() if name not in texts[:1])
+    if len(flags) > 1 and set(labels) <= set(flags):
+        return f", and columns.label to the columns of zeros and ones, {joined(flags)!r}"
+    return f", and columns.label to the name of the column that contains the labels{_such_as(labels)}" if labels else ""
+
+
+def find_label_columns(source: Source, present: list[str], others: Sequence[str]) -> str:
+    """Return the last part of an error message about a table without a label column: how to name the labels.
+
+    `others` are the columns without a role.
+    """
+    sample = Sample(source, others, present)
+    flags = sample.flags()
+    if len(flags) > 1:
+        return f"; set columns.label to the columns of zeros and ones, {joined(flags)!r}, if each belongs to one label"
+    labels = sample.by_likelihood(sample.categories())
+    return f"; set columns.label to the name of the column to predict{_such_as(labels)}"
 
 
 def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> str:

@@ -23,6 +23,10 @@ _SPLIT_CODES = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _FLAGS = {**dict.fromkeys(("1", "1.0", "true"), True), **dict.fromkeys(("0", "0.0", "false"), False)}
+_MARKS = _FLAGS | {
+    **dict.fromkeys(("x", "✓", "✔", "☑", "☒", "yes", "y", "t"), True),
+    **dict.fromkeys(("no", "n", "f", "-", "☐"), False),
+}
 NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
 _DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
 LABEL_FORMS = 'write several labels as a JSON list, such as ["a", "b"], or separate them with |'
@@ -94,6 +98,14 @@ def to_flag(value: Any) -> bool:
     if flag is None:
         raise CellError(f"expected 0 or 1, found {_shown(value)}")
     return flag
+
+
+def to_mark(value: Any) -> bool:
+    """Convert a cell of a column that belongs to one label. In addition to flags, it may contain x, ✓, yes or no."""
+    mark = False if is_blank(value) else _MARKS.get(str(value).strip().lower())
+    if mark is None:
+        raise CellError(f"expected 0 or 1, found {_shown(value)}")
+    return mark
 
 
 def to_number(value: Any) -> float:

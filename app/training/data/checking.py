@@ -26,9 +26,9 @@ class DataReport:
 
     `report` has the keys of the job's `data_report` event, except for the keys that require a tokenizer. For a
     table, it has `rows` and `lengths` for each split, `labels` (for each split, the number of rows of each label),
-    `empty`, `duplicates`, `leaks`, `ignored_columns` and `remarks` (dicts with the keys kind, message, level, where and
-    count) and, for generation, `characters`. For plain text, it has `characters` and `remarks`. If there is an `error`,
-    the report has only `remarks`.
+    `empty`, `duplicates`, `leaks`, `columns` (the column of each role), `ignored_columns` and `remarks` (dicts with the
+    keys kind, message, level, where and count) and, for generation, `characters`. For plain text, it has `characters`
+    and `remarks`. If there is an `error`, the report has only `remarks`.
     `unit` is the unit of `lengths`: "characters" or "steps".
     """
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from app.training.data.cells import (
     CellError,
     is_blank,
-    to_flag,
     to_input_text,
     to_label,
+    to_mark,
     to_number,
     to_split,
 )
@@ -165,7 +165,7 @@ def _is_label(element: Any) -> bool:
 def _is_set(layout: Layout, record: Record, name: str) -> bool:
     """Whether the record has the label `name`, that is, a 1 in the column of this name."""
     try:
-        return to_flag(record.values.get(name))
+        return to_mark(record.values.get(name))
     except CellError as error:
         raise layout.source.fault(str(error), record.where, f"column {name!r}") from None
 

@@ -8,7 +8,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from app.training.data.cells import CellError, is_blank, to_flag
+from app.training.data.cells import CellError, is_blank, to_mark
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
@@ -21,7 +21,7 @@ _SEED = 0  # the guess determines the task, so all attempts at a job must draw t
 # A label column has at least `_FEWEST_ROWS` rows, and on average, each label occurs at least `_REPEATED` times. There
 # are at most `_MOST_LABELS` labels or, if they have at most `_LABEL_WORDS` words each, one per `_OFTEN` rows.
 _FEWEST_ROWS, _REPEATED, _MOST_LABELS, _LABEL_WORDS, _OFTEN = 8, 4, 200, 3, 10
-_LISTED = 20  # the maximum number of columns that a message lists
+_LISTED = 100  # the maximum number of columns that a message lists
 _WORDS = 2  # a column of texts has at least this many words per value on average
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?!\d)")  # the beginning of a date or of a time stamp
 _FULL = 0.9  # a full column has a value in at least this share of the rows
@@ -51,8 +51,19 @@ class Sample:
                     values.append(value)
 
     def flags(self) -> list[str]:
-        """Return the columns that contain both 0 and 1, or both false and true, and nothing else."""
-        return [name for name, values in self._values.items() if {_flag(value) for value in values} == {False, True}]
+        """Return the columns that contain only zeros and ones, or other marks, and both of them.
+
+        Empty cells count as zeros if there are no others.
+        """
+        return [name for name, values in self._values.items() if self._is_marked(values)]
+
+    def sparse_flags(self) -> list[str]:
+        """Return those of these columns that contain only ones and empty cells."""
+        return [name for name in self.flags() if all(map(_mark, self._values[name]))]
+
+    def _is_marked(self, values: list[Any]) -> bool:
+        marks = {_mark(value) for value in values}
+        return marks == {False, True} or (marks == {True} and len(values) < self._records)
 
     def categories(self) -> list[str]:
         """Return the columns with few distinct values, each of which occurs often on average."""
@@ -171,16 +182,24 @@ def _question(source: Source, sample: Sample, usual: list[str], flags: list[str]
     names = list(dict.fromkeys([*usual, *flags, *sample.categories()]))
     ways = []
     labels = sample.by_likelihood(name for name in names if name not in numbers)
+    if len(flags) > 1 and set(labels) == set(flags):
+        labels = []
     if labels:
-        ways.append(f"to classify, set columns.label to the name of the label column, such as {labels[0]!r}")
+        way = f"to classify, set columns.label to the name of the label column, such as {labels[0]!r}"
+        ways.append(way + "; write 0 in its empty cells" * (labels[0] in sample.sparse_flags()))
     if len(flags) > 1:
-        every = ",".join(flags[:_LISTED])
-        ways.append(f"for several labels per row, set columns.label to the columns of zeros and ones, {every!r}")
+        way = f"set columns.label to the columns of zeros and ones, {joined(flags)!r}"
+        ways.append(f"if each label has a column, {way}")
     if values := [name for name in names if name in numbers]:
         ways.append(f"to predict a number, set columns.value to the name of its column, such as {values[0]!r}")
     ways.append("to generate text, set the task (task) to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
+
+
+def joined(flags: list[str]) -> str:
+    """Return the value of columns.label for columns that each belong to one label."""
+    return ",".join(flags[:_LISTED])
 
 
 def _elements(value: Any) -> list[Any]:
@@ -214,8 +233,8 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _flag(value: Any) -> bool | None:
+def _mark(value: Any) -> bool | None:
     try:
-        return to_flag(value)
+        return to_mark(value)
     except CellError:
         return None

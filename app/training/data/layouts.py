@@ -6,18 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean, most_similar
-from app.training.data.advice import SERIES_ADVICE, find_text_columns
+from app.training.data.advice import SERIES_ADVICE, find_label_columns, find_text_columns
 from app.training.data.files import Source
 from app.training.data.formats import READERS
-from app.training.data.guesses import Sample, guess_labels
+from app.training.data.guesses import guess_labels
+from app.training.data.prompts import find_messages, find_turns
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
 _TARGETS = {"classification": "label", "multilabel": "label", "regression": "value"}  # the target key of each task
 _OPTIONAL = ("text_pair", "label", "value", "split")  # keys of columns that a table of text may have
-_SHARED = "conversations"  # the column of messages in ShareGPT's format
-_FIRST = 2000  # the number of records that are searched for messages
 _ANY_CASE = ("text", "text_pair", "label", "split")  # matched regardless of case, since another meaning is unlikely
 _MIN_SIMILARITY = 0.76  # 'lable', 'labels' and 'valeu' count as misspelt; 'table', 'volume' and 'lab' do not
 
@@ -46,6 +45,16 @@ class Layout:
         """Whether the rows have a second text that is used."""
         return self.shape == "text" and "text_pair" in self.names and self.task != "generation"
 
+    @property
+    def roles(self) -> dict[str, str | list[str]]:
+        """The column of each role that is used: a list of columns for one-hot labels and for the features of a step."""
+        roles: dict[str, str | list[str]] = {k: name for k, name in self.names.items() if name not in self.ignored}
+        if self.one_hot:
+            roles["label"] = list(self.one_hot)
+        if self.steps:
+            roles["features"] = list(self.steps)
+        return roles
+
     def fault(self, where: str, key: str, message: str) -> BadData:
         """Return the error for the value of `key` in the record at `where`."""
         return self.source.fault(message, where, f"column {self.names.get(key, key)!r}")
@@ -58,13 +67,14 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     """
     present = READERS[source.format].header(source)
     names = _names(source, columns, present)
-    messages = _messages_column(source, present)
+    messages = find_messages(source, present)
     one_hot = _one_hot(source, columns, present)
     shape = _shape(columns, names, present, messages)
     if columns.features and "," in columns.features and "series" not in names and "features" not in names:
         _raise_wide(source, columns.features, present)
-    if shape in ("chat", "completion"):
-        return _generation(source, shape, task, names, present, messages)
+    turns = find_turns(source, shape, task, names, present, messages)
+    if turns:
+        return _generation(source, columns, task, names, present, turns)
     inferred = task is None
     if shape == "text" and "text" in names and not one_hot:
         one_hot = _guess_labels(source, names, present, task)
@@ -149,21 +159,11 @@ def _missing(source: Source, column: str, present: list[str], key: str, hint: st
     return source.fault(message, param=f"columns.{key}")
 
 
-def _messages_column(source: Source, present: list[str]) -> str | None:
-    """Return the column with conversations, or None. In ShareGPT's format, it is named `conversations`."""
-    if "messages" in present:
-        return "messages"
-    if _SHARED not in present:
-        return None
-    return _SHARED if Sample(source, [_SHARED], present, first=_FIRST).nested() else None
-
-
 def _shape(columns: Columns, names: dict[str, str], present: list[str], messages: str | None) -> str:
-    if not {"text", "label", "value"} & set(names):
-        if messages is not None:
-            return "chat"
-        if {"prompt", "completion"} <= set(present):
-            return "completion"
+    if "text" not in names and messages is not None:
+        return "chat"
+    if "text" not in names and {"prompt", "completion"} <= set(present):
+        return "completion"
     if columns.text is None and "series" in names and "text" not in names:
         return "series"
     if columns.text is None and "features" in names and (columns.features or "text" not in names):
@@ -184,25 +184,28 @@ def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[st
 
 
 def _generation(
-    source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
+    source: Source,
+    columns: Columns,
+    task: str | None,
+    names: dict[str, str],
+    present: list[str],
+    inputs: dict[str, str],
 ) -> Layout:
-    """Return the layout for conversations, or for prompts with completions. Their columns have fixed names."""
-    absent = _absent(shape, task, names)
-    if task not in (None, "generation"):
+    """Return the layout for conversations, or for prompts with completions."""
+    shape = "chat" if "messages" in inputs else "completion"
+    asked = "classification" if columns.label else "regression" if columns.value else task
+    if asked not in (None, "generation"):
         raise source.fault(
             "contains conversations, or prompts with completions, which can be used only for generation, not for "
-            f"{task}"
+            f"{asked}"
         )
-    if messages is not None and shape == "chat":
-        names = names | {"messages": messages}
-        inputs: tuple[str, ...] = (messages,)
-    else:
-        inputs = ("prompt", "completion")
-        names = names | dict(zip(inputs, inputs, strict=True))
-    if inputs == (_SHARED,):
-        source.remark("column_messages", f"has no column 'messages'; the column {_SHARED!r} is used instead")
-    used = {*inputs, *(names[key] for key in ("split",) if key in names)}
-    return Layout(source, "generation", shape, names, ignored=_rest(present, used), absent=absent)
+    absent = _absent(shape, task, names)
+    used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}
+    ignored = _rest(present, used)
+    if rated := [names[key] for key in ("label", "value") if names.get(key) in ignored]:
+        message = f"is used for generation, so all answers are learned, whatever the column {rated[0]!r} contains"
+        source.remark("rated", message, level="warn")
+    return Layout(source, "generation", shape, names | inputs, ignored=ignored, absent=absent)
 
 
 def _task(columns: Columns, names: dict[str, str]) -> str:
@@ -216,9 +219,13 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
     """Raise BadData if a column name looks misspelt, because a misspelt name would silently change the task."""
     absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
-    for column in _rest(present, names.values()):
-        key = most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
-        if key is not None:
+    similar = {
+        column: most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
+        for column in _rest(present, names.values())
+    }
+    keys = list(similar.values())
+    for column, key in similar.items():
+        if key is not None and keys.count(key) == 1:  # label_0 and label_1 are columns of several labels
             raise source.fault(
                 f"did you mean {key!r}? If the name is misspelt, rename the column, or set columns.{key} to its name; "
                 "otherwise, set the task (task), so that the column is ignored",
@@ -235,7 +242,10 @@ def _check_needs(
         raise _missing(source, "text", present, "text", find_text_columns(source, present, requested))
     target = _TARGETS.get(task)
     if target and target not in names:
-        raise _missing(source, target, present, target, f"; set columns.{target} to the name of the column to predict")
+        others = _rest(present, names.values())
+        hint = f"; set columns.{target} to the name of the column to predict"
+        hint = find_label_columns(source, present, others) if target == "label" and shape == "text" else hint
+        raise _missing(source, target, present, target, hint)
     if task == "generation" and shape in ("features", "series"):
         raise source.fault("contains numbers, but generation requires text")
 

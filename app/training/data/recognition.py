@@ -6,22 +6,22 @@ A language model trained on a table learns to generate rows of the table, which 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
+from app.training.data.even_cells import count_cells
 from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines, undecodable_fault
+from app.training.data.labelled_lines import find_labels, find_prefix, find_speakers
 from app.training.data.notes import PLACES, listed_places
 from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wire.file_formats import SUFFIXES, format_of
 
 _SAMPLE = 200  # the number of lines that are examined
-_EVEN_LINES = 10  # a text with at least this many lines, all with the same number of cells, may be a table
+_MANY_LINES = 2000  # the number of lines that are searched for labels, because a text may be sorted by label
+_EVEN_LINES = 10  # a text with at least this many lines, nearly all with the same number of cells, may be a table
 _LABELLED = 0.4  # if at least this share of the lines have a label, a text may be a table
-_LABEL = re.compile(r"\s*__[a-z]+__\S", re.IGNORECASE)  # variants of fastText's prefix, such as __LABEL__ or __class__
 _MOST_CELLS = 0.9  # the share of the lines that must have at least as many cells as the header
 _DELIMITERS = {"\t": "tabs", ";": "';'", "|": "'|'", ",": "commas"}
 # Suffixes of files that are usually tables, documents or programs, and not texts to learn from.
@@ -70,16 +70,14 @@ def _recognised(source: Source, task: str | None) -> Source:
     """Return the source, with another format if it is a text file that is clearly a table. Raises BadData in doubt."""
     if source.format != "text" or task == "generation":
         return source
-    sample = [line.rstrip("\r\n") for _, line in islice(lines(source), _SAMPLE)]
-    filled = [line for line in sample if line.strip()]
+    first = [line.rstrip("\r\n") for _, line in islice(lines(source), _MANY_LINES)]
+    filled = [line for line in first[:_SAMPLE] if line.strip()]
     format_, evidence = _format(filled, task)
     if format_:
         source.remark("read_as_table", f"is read as {format_}, not as plain text: {evidence}; {_AS_TEXT}")
         return replace(source, format="csv" if format_ == "a table" else format_)
-    if task is None and (doubt := _label_doubt(filled)):
-        raise source.fault(f"looks like labelled lines: {doubt}; if it is plain text, {_AS_TEXT}", param="task")
-    if (doubt := _doubt(filled)) and task is None:
-        raise _question(source, doubt)
+    if task is None:
+        _ask(source, filled, [line for line in first if line.strip()])
     suffix = next((name for name in _NOT_TEXT if source.filename.lower().endswith(name)), None)
     if suffix and task is None:
         message = (
@@ -93,6 +91,22 @@ def _recognised(source: Source, task: str | None) -> Source:
         )
         source.remark("read_as_text", message, level="warn")
     return source
+
+
+def _ask(source: Source, sample: list[str], many: list[str]) -> None:
+    """Raise BadData if the text may be a table or may have labels. `many` has more of its lines than `sample`."""
+    if doubt := find_prefix(many):
+        raise _label_question(source, doubt)
+    if doubt := _doubt(sample):
+        raise _question(source, doubt)
+    if doubt := find_labels(many):
+        raise _label_question(source, doubt)
+    if speakers := find_speakers(many):
+        message = (
+            f"has lines that begin with one of the words {quoted(speakers)} and a colon, which are read as part of the "
+            "text; if they are labels, write a table (.csv or .tsv) with the columns text and label instead"
+        )
+        source.remark("speakers", message, level="warn")
 
 
 def _format(sample: list[str], task: str | None) -> tuple[str, str]:
@@ -133,27 +147,11 @@ def _share(sample: list[str], delimiter: str, width: int) -> float:
     return sum(line.count(delimiter) >= width - 1 for line in sample) / len(sample)
 
 
-def _label_doubt(sample: list[str]) -> str:
-    """Return the reason for suspecting that the lines of a text have labels, with advice, or "" if there is none."""
-    most = _LABELLED * len(sample)
-    prefixes = [match[0].strip()[:-1] for line in sample if (match := _LABEL.match(line))]
-    if len(prefixes) > 1 and len(prefixes) >= most:
-        prefix, _ = Counter(prefixes).most_common(1)[0]
-        if prefix != PREFIX:
-            return f"many of its lines begin with {prefix}; to classify, write {PREFIX} instead, in lower case"
-        return (
-            f"many of its lines begin with {PREFIX}; to classify, set the task (task) to classification or multilabel"
-        )
-    within = sum(PREFIX in line.lower() for line in sample)
-    if within > 1 and within >= most:
-        return f"many of its lines contain {PREFIX} after a text; to classify, write the labels first"
-    return ""
-
-
 def _doubt(sample: list[str]) -> str:
     """Return the reason for suspecting that a text is a table, or "" if there is none.
 
-    The possible reasons are that the first line looks like a header, or that all lines have the same number of cells.
+    The possible reasons are that the first line looks like a header, or that nearly all lines have the same number of
+    cells.
     """
     for delimiter in _DELIMITERS:
         names = [name.strip(' "').lower() for name in sample[0].split(delimiter)] if len(sample) > 1 else []
@@ -163,12 +161,8 @@ def _doubt(sample: list[str]) -> str:
     if len(sample) < _EVEN_LINES:
         return ""
     for delimiter, name in _DELIMITERS.items():
-        [(cells, count)] = Counter(line.count(delimiter) for line in sample).most_common(1)
-        # In prose, commas and semicolons are next to a space, but between cells they are not.
-        prose = (f"{delimiter} ", f" {delimiter}") if delimiter in ",;" else ()
-        is_prose = any(mark in line for line in sample for mark in prose)
-        if cells and count == len(sample) and not is_prose:
-            return f"each line has {cells + 1} cells separated by {name}"
+        if cells := count_cells(sample, delimiter):
+            return f"each line has {cells} cells separated by {name}"
     return ""
 
 
@@ -178,3 +172,7 @@ def _question(source: Source, doubt: str) -> BadData:
         f"with a line of column names such as text and label, and upload it again; if it is plain text, {_AS_TEXT}",
         param="task",
     )
+
+
+def _label_question(source: Source, doubt: str) -> BadData:
+    return source.fault(f"looks like labelled lines: {doubt}; if it is plain text, {_AS_TEXT}", param="task")

@@ -29,9 +29,9 @@ def text_report(files: TextFiles) -> dict[str, Any]:
 
 
 def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[str, Any]:
-    """Return the report on a table: its rows, its ignored columns, and the remarks about its files."""
+    """Return the report on a table: its rows, the roles of its columns, and the remarks about its files."""
     ignored = dict.fromkeys(name for layout in files.layouts for name in layout.ignored)
-    report = of_rows(scan) | {"ignored_columns": list(ignored)}
+    report = of_rows(scan) | {"columns": files.training.roles, "ignored_columns": list(ignored)}
     if scan.has_validation_rows and files.validation is None and validation_split != VALIDATION_SPLIT:
         report["unused_split"] = validation_split
     if scan.task == "generation":

@@ -75,7 +75,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, the time limit is reached, or the patience is exhausted.
+        """Whether all steps are done, the time limit is reached or, except with `plateau`, the patience is exhausted.
 
         Even if the time limit is reached before the first step, a run takes one step.
         """

@@ -46,7 +46,7 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
 
 
 def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapt the base tensors to the new network.
+    """Adapt the base tensors to the new network, in place, and return them.
 
     If the base head was tied to the embedding and the new head has a separate matrix, the head gets a copy of the
     embedding. Learned position embeddings are cut to the new context length.

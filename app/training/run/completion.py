@@ -42,6 +42,7 @@ def complete(
     check: Callable[[], None],
 ) -> Done:
     """Write the results, errors and probes, `done.json`, and `checkpoint/` with the weights from the directory `best`.
+    Return the final event, which `done.json` contains.
 
     `check` is called between batches and may raise an exception. `checkpoint/` marks the run as finished and is
     therefore written last. If this attempt is killed earlier, the next attempt calls this function again.

@@ -18,7 +18,7 @@ from app.training.base import BaseCheckpoint
 from app.training.events import Events
 from app.training.loop.remaining import CLOSING, EvaluationWork, evaluations_between, size_of
 from app.training.loop.timing import Timings, time_training, tokens_per_step
-from app.training.plan import config, trials
+from app.training.plan import config, reasons, trials
 from app.training.plan.config import Settled, settle
 from app.training.plan.memory import MemoryEstimate, check_memory, estimate_memory
 from app.training.prepare.dataset import Dataset, sample, token_count
@@ -126,7 +126,9 @@ class EstimateSession(Session):
         seconds = _seconds(settled, dataset, timings, size_of(held_out), before + self._frequencies)
         per_step = tokens_per_step(training)
         memory = estimate_memory(settled, dataset)
-        return _plan(spec, settled, memory, self.machine.memory_limit(settled.device), seconds, timings, per_step)
+        planned = _plan(spec, settled, memory, self.machine.memory_limit(settled.device), seconds, timings, per_step)
+        chosen = reasons.choices(spec, settled, dataset, base_checkpoint)
+        return msgspec.structs.replace(planned, choices=chosen)
 
     def _measure(self, branch: Ngrams, dataset: Dataset, settled: Settled) -> None:
         began, rows = time.monotonic(), size_of(dataset.train)
@@ -209,4 +211,6 @@ def _summary(dataset: Dataset) -> DataSummary:
         characters=dict(report.get("characters") or {}),
         tokens={name: token_count(part) for name, part in dataset.parts.items()},
         labels={name: dict(counts) for name, counts in (report.get("labels") or {}).items()},
+        columns=dict(report.get("columns") or {}),
+        ignored_columns=list(report.get("ignored_columns") or []),
     )

@@ -8,11 +8,12 @@ import httpx
 import pytest
 
 from app.checkpoint.calibration import RiskLevel
+from app.registry.records import Abstention
 from tests.api.native.test_classify import softmax
 from tests.api.native.test_classify_calibration import MADE, put
 from tests.checkpoint.test_calibration import calibration
 from tests.fakes import FakeEngine, fake_scores
-from tests.serving import LABELS, Api, Shelf, byte_tokenizer
+from tests.serving import LABELS, Api, Shelf, byte_tokenizer, wait_until
 
 TONE = {"type": "choice", "instructions": "?", "name": "tone", "choices": [{"value": "positive"}, {"value": "neutral"}]}
 
@@ -142,6 +143,40 @@ def test_an_uncertain_version_refuses_if_it_is_asked_to(api: Api, shelf: Shelf) 
         reply = ask(api, TONE, model="wary", headers={header: sent})
         assert reply.status_code == 400 and reply.json()["error"]["param"] == header, reply.text
         assert message in reply.json()["error"]["message"]
+
+
+def test_an_alias_abstains_by_its_own_setting(api: Api, shelf: Shelf) -> None:
+    certain = max(softmax([x * 0.5 + b for x, b in zip(logits(), MADE.bias, strict=True)]))
+    put(shelf, "mood", MADE)
+    path = "/v1/registry/models/mood/aliases/wary"
+    with api.client() as client:
+        for share, kind in ((certain - 0.01, "choice"), (certain + 0.01, "refusal")):
+            moved = client.put(path, json={"version": 1, "abstention": {"abstain_below": share}}).json()
+            assert moved["abstention"] == {"abstain_below": share, "max_risk": None}
+            wait_until(lambda kind=kind: ask(api, TONE, model="mood@wary").json()["answers"][0]["type"] == kind)  # type: ignore[misc]
+        assert ask(api, TONE).json()["answers"][0]["type"] == "choice"  # by the name, not by the alias
+        header = {"x-abstain-below": "0.01"}  # a header replaces the setting of the alias
+        assert ask(api, TONE, model="mood@wary", headers=header).json()["answers"][0]["type"] == "choice"
+        body = {"model": "mood@wary", "state": "good day", "questions": {"neutral": {"type": "noul"}}}
+        refused = client.post("/v1/systemone", json=body)
+        assert (refused.status_code, refused.headers["x-error-code"]) == (422, "abstained"), refused.text
+        history = client.get(f"{path}/history").json()["data"]
+        assert [move["abstention"]["abstain_below"] for move in history] == [certain + 0.01, certain - 0.01]
+        assert client.put(path, json={"version": 1, "abstention": None}).json()["abstention"] is None
+        for wrong in ({"abstain_below": 1.5}, {"max_risk": 0}, {"below": 0.5}):
+            assert client.put(path, json={"version": 1, "abstention": wrong}).status_code == 400
+
+
+def test_an_alias_that_moves_to_a_version_without_calibration_says_what_is_missing(api: Api, shelf: Shelf) -> None:
+    put(shelf, "wary", calibration(rows=1000, scale=[0.5], risk=[RiskLevel(0.999, 0.1, 0.01, 0.04)]))
+    shelf.classifier("wary")
+    shelf.registry.set_alias("wary", "champion", 1, "local", abstention=Abstention(max_risk=0.08))
+    assert ask(api, TONE, model="wary").json()["answers"] == [{"type": "refusal", "name": "tone"}]
+    shelf.registry.set_alias("wary", "champion", 2, "local")
+    wait_until(lambda: ask(api, TONE, model="wary").status_code == 400)
+    error = ask(api, TONE, model="wary").json()["error"]
+    assert (error["code"], error["param"]) == ("no_calibration", "model")
+    assert error["message"].startswith("the abstention of the alias: max_risk requires a calibration, but wary:2 has")
 
 
 def test_many_questions_are_answered_beside_the_event_loop(api: Api, shelf: Shelf, engine: FakeEngine) -> None:

@@ -48,7 +48,7 @@ PATHS = [
     ("/models/x/y/z", TORCHSERVE),
     ("/generate/x", HUGGING_FACE),
     ("/generate_stream/x", HUGGING_FACE),
-    ("/embed/x", HUGGING_FACE),
+    ("/embed/x", huggingface.TEI),
     ("/embeddings", OPENAI),
     *(
         (f"{prefix}/no/such/route", dialect)

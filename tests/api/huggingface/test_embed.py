@@ -32,3 +32,26 @@ def test_what_is_not_available_is_refused_plainly(api: Api, path: str, words: st
     with api.client() as client:
         reply = client.post(f"{path}?model=mood", json={"inputs": "a"})
     assert reply.status_code == 404 and words in reply.json()["error"] and reply.json()["error_type"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "inputs", "words"),
+    [
+        ("/predict", "echo", "a", "generates text"),
+        ("/embed", "plain", "a", "linear model"),
+        ("/similarity", "plain", {"source_sentence": "a", "sentences": ["b"]}, "linear model"),
+    ],
+)
+def test_a_model_that_cannot_perform_the_task_is_a_failed_dependency(
+    api: Api, shelf: Shelf, path: str, model: str, inputs: object, words: str
+) -> None:
+    """As in TEI. The inference API's routes answer 422 instead, which `huggingface_hub` explains to its users."""
+    shelf.generator()
+    shelf.classifier("plain", architecture="linear", ngram_buckets=16, ngram_words=1)
+    with api.client() as client:
+        reply = client.post(f"{path}?model={model}", json={"inputs": inputs})
+        assert (reply.status_code, reply.json()["error_type"]) == (424, "backend"), reply.text
+        assert words in reply.json()["error"]
+        documented = client.get("/openapi.json", timeout=60).json()["paths"][path]["post"]["responses"]
+        assert documented["424"]["content"]["application/json"]["example"]["error_type"] == "backend"
+        assert client.post("/models/echo/pipeline/text-classification", json={"inputs": "a"}).status_code == 422

@@ -142,7 +142,7 @@ def test_aliases(api: Api, http: httpx.Client, shelf: Shelf, engine: FakeEngine)
     path = f"{ROOT}/mood/aliases/champion"
     created = http.put(path, json={"version": 1, "expected_version": None, "required": True})
     assert created.status_code == 200, created.text
-    assert set(created.json()) == {"id", "object", "model", "alias", "version", "required", "updated_at"}
+    assert set(created.json()) == {"id", "object", "model", "alias", "version", "required", "abstention", "updated_at"}
     assert (created.json()["version"], created.json()["required"]) == (1, True)
     for expected in (None, 2):
         conflict = http.put(path, json={"version": 2, "expected_version": expected})

@@ -102,6 +102,27 @@ def test_numbers_of_every_type(api: Api, client: InferenceServerClient, datatype
     assert np.allclose(result.as_numpy("probs"), expected_probs(api, "waves", values), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("datatype", "pair", "status"),
+    [
+        ("FP16", [1, 2], 400), ("FP32", [1, 2.5], 200), ("FP64", [1e30, 2], 200), ("FP64", [True, 2], 400),
+        ("INT64", [1, 1.5], 400), ("INT64", [1, True], 400), ("INT64", [1, "2"], 400), ("INT64", [1, 2**63], 400),
+        ("INT64", [-(2**63), 2**63 - 1], 200), ("UINT8", [0, 255], 200), ("UINT8", [0, 256], 400),
+        ("UINT8", [-1, 0], 400), ("INT8", [-128, 127], 200), ("INT8", [-129, 0], 400), ("BOOL", [True, False], 200),
+        ("BOOL", [1, 0], 400),
+    ],
+)  # fmt: skip
+def test_numbers_in_json_have_the_declared_type(
+    api: Api, client: InferenceServerClient, datatype: str, pair: list[Any], status: int
+) -> None:
+    tensor = {"name": "series", "shape": [1, 1, 2], "datatype": datatype, "data": pair}
+    with api.client() as http:
+        reply = http.post("/v2/models/waves/infer", json={"inputs": [tensor]})
+    assert reply.status_code == status, reply.text
+    if status == 400:
+        assert list(reply.json()) == ["error"] and datatype in reply.json()["error"]
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_numbers_of_the_declared_type_keep_their_digits(
     client: InferenceServerClient, engine: FakeEngine, binary: bool

@@ -45,7 +45,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
         ([("category", "a b"), ("sentiment", "x y")], ["label column, such as 'category'"]),
         (
             [("toxic", "0 1 1"), ("insult", "0 1")],
-            ["set columns.label to the columns of zeros and ones, 'toxic,insult'", "label column, such as 'toxic'"],
+            ["if each label has a column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
         ),
         ([("spam", "True False")], ["label column, such as 'spam'"]),
         ([("department", "sales it hr")], ["label column, such as 'department'"]),
@@ -125,6 +125,66 @@ def test_columns_of_0_and_1_are_taken_for_the_task_multilabel(tmp_path: Path) ->
     assert any(remark["kind"] == "one_hot" for remark in result.report["remarks"])
 
 
+def sparse(name: str, ones: str, zeros: str, count: int = 40) -> str:
+    """A table with a column for each of three labels. JSON objects lack the keys of the other labels."""
+    labels, lines = ("pos", "neg", "mixed"), []
+    for n in range(count):
+        if name.endswith(".jsonl"):
+            lines.append(json.dumps({"text": f"film number {n}", labels[n % 3]: 1 if ones == "1" else ones}))
+        else:
+            cells = [ones if k in (n % 3, n % 5) else zeros for k in range(3)]
+            lines.append(",".join([f"film number {n}", *cells]))
+    header = [] if name.endswith(".jsonl") else ["text," + ",".join(labels)]
+    return "\n".join([*header, *lines])
+
+
+@pytest.mark.parametrize(
+    ("name", "ones", "zeros"),
+    [
+        ("a.csv", "1", ""),
+        ("a.csv", "x", ""),
+        ("a.csv", "X", " "),
+        ("a.csv", "✓", ""),
+        ("a.csv", "TRUE", ""),
+        ("a.csv", "yes", "no"),
+        ("a.csv", "x", "-"),
+        ("a.jsonl", "1", ""),
+        ("a.jsonl", "x", ""),
+    ],
+)
+def test_columns_of_ones_and_blanks_are_labels(name: str, ones: str, zeros: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, sparse(name, ones, zeros))
+    error = check_files(path).error
+    assert error is not None and error.param == "columns.label"
+    listed = "'pos,neg,mixed'"
+    assert f"set columns.label to the columns of zeros and ones, {listed}" in error.message
+    assert "label column, such as" not in error.message  # this would train one of the labels
+    named = check_files(path, columns=Columns(label="pos,neg,mixed"))
+    assert named.error is None and set(named.report["labels"]["train"]) == {"pos", "neg", "mixed"}
+    assert check_files(path, task="multilabel").report["labels"] == named.report["labels"]
+    assert check_files(path, task="generation").error is None
+    single = check_files(path, task="classification").error
+    assert single is not None and f"the columns of zeros and ones, {listed}, if each belongs" in single.message
+
+
+def test_a_single_column_of_ones_and_blanks_is_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,spam\n" + "\n".join(f"mail {n},{'1' * (n % 3 == 0)}" for n in range(40)))
+    error = check_files(path).error
+    assert error is not None and "such as 'spam'; write 0 in its empty cells" in error.message
+
+
+def test_all_columns_of_0_and_1_are_suggested_if_the_text_has_another_name(tmp_path: Path) -> None:
+    names = [f"label_{k}" for k in range(30)]
+    rows = [",".join(["this is a comment", str(n), *[str(int(n % 30 == k)) for k in range(30)]]) for n in range(90)]
+    rows = [f"{n},this is comment number {n}," + row.split(",", 2)[2] for n, row in enumerate(rows)]
+    path = write(tmp_path, "a.csv", "id,comment_text," + ",".join(names) + "\n" + "\n".join(rows))
+    error = check_files(path).error
+    assert error is not None and "such as 'comment_text', and columns.label to the columns of zeros" in error.message
+    assert ",".join(names) in error.message and "labels, such as" not in error.message
+    result = check_files(path, columns=Columns(text="comment_text", label=",".join(names)))
+    assert result.error is None and len(result.report["labels"]["train"]) == 30
+
+
 def test_faults_in_columns_of_0_and_1_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", table(("toxic", "0 1 2"), ("insult", "0 1")))
     error = check_files(path, columns=Columns(label="toxic,insult")).faults[0]
@@ -152,7 +212,7 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
         ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
         ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
         ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
-        ("question,answer", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
+        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
     ],
 )
 def test_columns_that_look_like_texts_and_labels_are_suggested(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.training.data.checking import DataReport, check_files
+from app.wire.training_options import Columns
 from tests.training.data.tables import write
 
 PAIRS = "text,text_pair,label\n" + "".join(f"a {n},b {n},{'pq'[n % 2]}\n" for n in range(12))
@@ -47,3 +49,22 @@ def test_train_rows_in_a_validation_file_are_told(tmp_path: Path) -> None:
         "b.csv, line 2: 1 row is marked as a training row, but is used as a validation row, because it is in the "
         "validation file"
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "roles"),
+    [
+        ("id,text,label\n1,a,x\n2,b,y\n3,c,x\n", {}, {"text": "text", "label": "label"}),
+        ("body,text_pair,stars\na,c,1\nb,d,2\ne,f,1\n", {"text": "body", "label": "stars"},
+         {"text": "body", "text_pair": "text_pair", "label": "stars"}),
+        ("text,p,q,rest\na,1,0,z\nb,0,1,z\nc,1,1,z\n", {"label": "p,q"}, {"text": "text", "label": ["p", "q"]}),
+        ("series,x,y,value\na,1,2,1\na,1,3,1\nb,2,2,4\nc,2,2,7\n", {},
+         {"series": "series", "value": "value", "features": ["x", "y"]}),
+    ],
+)  # fmt: skip
+def test_the_report_names_the_column_of_each_role(
+    tmp_path: Path, table: str, columns: dict[str, str], roles: dict[str, Any]
+) -> None:
+    (tmp_path / "a.csv").write_text(table)
+    result = check_files(tmp_path / "a.csv", columns=Columns(**columns))
+    assert result.error is None and result.report["columns"] == roles

@@ -38,7 +38,10 @@ def test_an_estimate_describes_the_run_that_would_be_trained(tmp_path: Path) -> 
     estimate = plan(tmp_path / "dry", model="gru", training=training)
     assert estimate.task == "classification" and estimate.data.rows == {"train": 216, "validation": 24}
     assert sum(estimate.data.labels["train"].values()) == 216
+    assert estimate.data.columns == {"text": "text", "label": "label"} and estimate.data.ignored_columns == []
     (planned,) = estimate.plans
+    chosen = {choice.option: choice for choice in planned.choices}
+    assert (chosen["width"].value, chosen["width"].requested, chosen["layers"].requested) == (16, True, False)
     done = runs.train(runs.make(tmp_path / "real", "a.csv", runs.table(), model="gru", training=training))[-1]
     assert isinstance(done, Done)
     assert (planned.parameters, planned.steps, planned.width) == (done.parameters, 12, 16)
@@ -66,6 +69,7 @@ def test_an_auto_job_has_a_plan_for_each_trial(tmp_path: Path) -> None:
     estimate = plan(tmp_path, model="auto")
     assert [item.model for item in estimate.plans] == ["linear", "gru"]
     assert (estimate.plans[0].layers, estimate.plans[0].width) == (None, None)
+    assert ["width" in {choice.option for choice in item.choices} for item in estimate.plans] == [False, True]
     assert estimate.seconds > sum(item.seconds.total for item in estimate.plans)
     assert estimate.memory == max(item.memory.total for item in estimate.plans)
 

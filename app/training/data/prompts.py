@@ -1,0 +1,69 @@
+"""Finds the columns of conversations, and of prompts with completions, by their usual names."""
+
+from __future__ import annotations
+
+from app.training.data.files import Source
+from app.training.data.guesses import Sample
+from app.training.data.usual_names import quoted
+
+_PROMPTS = ("prompt", "question", "instruction", "query", "request", "user", "human", "q")
+_COMPLETIONS = ("completion", "response", "answer", "output", "reply", "assistant", "gpt", "bot", "a")
+_CONTEXTS = ("input", "context", "system", "history")  # other columns that belong to the prompt
+_SHARED = "conversations"  # the column of messages in ShareGPT's format
+_FIRST = 2000  # the records that are searched for messages
+
+
+def find_messages(source: Source, present: list[str]) -> str | None:
+    """Return the column with conversations, or None. In ShareGPT's format, it is named `conversations`."""
+    if "messages" in present:
+        return "messages"
+    if _SHARED not in present:
+        return None
+    return _SHARED if Sample(source, [_SHARED], present, first=_FIRST).nested() else None
+
+
+def find_turns(
+    source: Source, shape: str, task: str | None, names: dict[str, str], present: list[str], messages: str | None
+) -> dict[str, str]:
+    """Map `messages`, or `prompt` and `completion`, to their columns. Empty if the layout has neither.
+
+    `names` maps the other keys to their columns, and `messages` is the column with conversations.
+    """
+    if shape == "chat" and messages is not None:
+        if messages == _SHARED:
+            source.remark("column_messages", f"has no column 'messages'; the column {_SHARED!r} is used instead")
+        return {"messages": messages}
+    if shape == "completion":
+        return {"prompt": "prompt", "completion": "completion"}
+    if shape != "text" or {"text", "label", "value"} & set(names) or task not in (None, "generation"):
+        return {}
+    return _usual_prompts(source, present, asked=task is not None)
+
+
+def _usual_prompts(source: Source, present: list[str], *, asked: bool) -> dict[str, str]:
+    """Map `prompt` and `completion` to columns with other usual names. Empty if there are none.
+
+    `asked` is whether the request names the task generation. If it does not, answers that look like labels are not
+    taken for completions. Raises BadData if the prompt may consist of several columns.
+    """
+    prompts, completions, contexts = (_named(present, names) for names in (_PROMPTS, _COMPLETIONS, _CONTEXTS))
+    if not prompts and _named(contexts, ("input",)) and completions:
+        prompts = _named(contexts, ("input",))
+        contexts = [name for name in contexts if name not in prompts]
+    if len(prompts) != 1 or len(completions) != 1:
+        return {}
+    if not asked and completions[0] in Sample(source, completions, present).categories():
+        return {}
+    if contexts:
+        message = (
+            f"has prompts in several columns ({quoted([*prompts, *contexts])}): join them in a column named prompt, "
+            f"and rename {completions[0]!r} to completion"
+        )
+        raise source.fault(message, param="columns.text")
+    message = f"has no columns 'prompt' and 'completion'; {prompts[0]!r} and {completions[0]!r} are used instead"
+    source.remark("usual_prompts", message)
+    return {"prompt": prompts[0], "completion": completions[0]}
+
+
+def _named(present: list[str], names: tuple[str, ...]) -> list[str]:
+    return [name for name in present if name.strip().lower() in names]
