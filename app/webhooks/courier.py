@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,9 +51,14 @@ class Courier:
     """A context manager that sends deliveries in a thread, until the end of the block."""
 
     def __init__(
-        self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float
-    ) -> None:
-        """`seconds` is the time limit for each request that `sender` sends."""
+        self, database: Database, changes: Changes, sender: Sender, policy: RetryPolicy, seconds: float,
+        keys: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
+        """`seconds` is the time limit for each request that `sender` sends.
+
+        If `keys` is given, only the endpoints of these owners receive events: those of a revoked key receive none.
+        """
+        self._keys, self._reported = keys, keys is None
         self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
         self._hold_seconds = seconds + HOLD_SECONDS
         self._sending: dict[asyncio.Task[None], Delivery] = {}
@@ -84,6 +89,8 @@ class Courier:
         while not self._stopping.is_set():
             seconds = POLL_SECONDS
             try:
+                if not self._reported:
+                    await asyncio.to_thread(self._report_orphans)
                 if await self._begin():
                     continue
             except DatabaseUnavailable as error:
@@ -141,15 +148,27 @@ class Courier:
     def _claim(self, busy: list[str], owners: list[str]) -> tuple[Delivery | None, float]:
         """Claim a delivery. If no delivery is due, return the seconds until the next one is due."""
         with self._database.read() as session:  # read first: an idle courier must not take SQLite's write lock
-            due, now = deliveries.next_due(session, busy, owners), self._database.now(session)
+            due, now = deliveries.next_due(session, busy, owners, self._keys), self._database.now(session)
         if due is None or due > now:
             return None, float("inf") if due is None else due - now
         with self._database.transaction() as session:
             now = self._database.now(session)
             claimed = deliveries.claim(
-                session, now, self._hold_seconds, self._policy.attempts, busy, owners, list(self._served)
+                session, now, self._hold_seconds, self._policy.attempts, busy, owners, list(self._served), self._keys
             )
         return claimed, LOST_SECONDS
+
+    def _report_orphans(self) -> None:
+        """Log the endpoints whose key no longer exists, once. Keys change only when the programs are restarted."""
+        with self._database.read() as session:
+            orphans = deliveries.list_orphans(session, self._keys or ())
+        self._reported = True
+        for endpoint_id, owner in orphans:
+            log.warning(
+                "%s receives no events, because its key %r no longer exists; an operator may delete it",
+                endpoint_id,
+                owner,
+            )
 
     async def _deliver(self, delivery: Delivery, began: float) -> None:
         """Send a claimed delivery and store the outcome. `began` is the time before the claim."""

@@ -136,7 +136,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
 def _webhooks(settings: Settings, database: Database) -> Webhooks:
     networks = settings.networks
     sender = Sender(networks, settings.webhook_timeout)
-    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints, frozenset(settings.keys.values()))
 
 
 def services_of(request: Request) -> Services:

@@ -76,6 +76,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "maximum": (1.0, "The highest value of the metric"),
     "expected_version": (1, "The version that the alias must currently point to"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
+    "all_owners": (True, "Whether to include the endpoints of other API keys"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
     "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
     "points": (
