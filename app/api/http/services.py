@@ -15,6 +15,7 @@ from app.api.http.freed_memory import FreedMemory
 from app.api.http.traffic_sampler import TrafficSampler
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
+from app.files.preview import Previews
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
@@ -45,6 +46,7 @@ class Services:
     registry: Registry
     probes: Probes
     files: Files
+    previews: Previews
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
@@ -119,6 +121,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
         registry=registry,
         probes=probes,
         files=files,
+        previews=Previews(files, settings.scratch_dir / "previews"),
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files, quotas),
