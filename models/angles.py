@@ -60,11 +60,12 @@ class Angles:
 
 
 def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
-    """Return the rotation rates for rotary positions that are scaled to texts longer than those in training.
+    """Return the rotation rates, reduced so that a network can read longer texts than those in its training.
 
-    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
-    slow rotations are divided: those that turn less than `low` times within the original length. Rotations that turn
-    more than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    With one number in `scaling`, all rates are divided by it (position interpolation: Chen et al., 2023). With four
+    numbers (factor, low, high, original length), only slow rates are divided by the factor: those at which a rotation
+    turns less than `low` times within the original length. Rates at which it turns more than `high` times are kept, and
+    rates in between are interpolated, as in Llama 3.1. If `scaling` is empty, all rates are kept.
     """
     if not scaling:
         return rates_K

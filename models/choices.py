@@ -34,8 +34,8 @@ COUNTS = (
 )  # fmt: skip
 MOST_HEAD_LAYERS = 16
 FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
-# Fields that are written only if they differ from their defaults. The bytes of configurations that do not use these
-# fields therefore stay the same.
+# Fields that are written only if they differ from their defaults. A field that is added here therefore does not change
+# the files of configurations that do not use it.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation", "input_norm", "token_types", "separator_id",

@@ -14,7 +14,7 @@ from models.choices import OPTIONAL
 from models.constraints import ConfigError
 from models.fields import ConfigFields
 
-# The types of a field's values in JSON.
+# The type of a field -> the Python types that its value in JSON may have.
 _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 

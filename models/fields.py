@@ -11,12 +11,12 @@ from models.choices import POSITIONED, RECURRENT
 class ConfigFields:
     """All data needed to build a network, except for its weights.
 
-    `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
-    generation and for embeddings. `input_width` is the width of the input vectors of a recurrent network (0: the same
-    as `width`). If `input_width` equals `features`, numeric steps are read without a projection, unless there is an
-    `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner` is the inner width
-    of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because they identify padding
-    by the lengths of the rows. The field `pad_id` exists for other programs.
+    `features` is the number of values in a numeric step. `classes` is the number of classes or labels; it is 1 for
+    regression, and 0 for generation and for embeddings. `input_width` is the width of the input vectors of a recurrent
+    network (0: the same as `width`). If `input_width` equals `features`, numeric steps are read without a projection,
+    unless there is an `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner`
+    is the inner width of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because
+    they identify padding by the lengths of the rows; `pad_id` is for programs that read an exported network.
 
     `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);

@@ -56,7 +56,7 @@ Options = Annotated[
 ProbeInput = Annotated[
     str | None,
     typer.Option(
-        help="A file of typical inputs, on which number types are compared. For weights, PROBE may also be a single "
+        help="A file of typical inputs, on which data types are compared. For weights, PROBE may also be a single "
         "input. The command prints the answer to the first input, for comparison with your program's answer."
     ),
 ]

@@ -164,7 +164,7 @@ class AliasCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
-            "ostinato_model_version_info", "The version that an alias points at", labels=["model_name", "alias"]
+            "ostinato_model_version_info", "The version that an alias points to", labels=["model_name", "alias"]
         )
         for alias in self.aliases:
             family.add_metric([alias.model, alias.alias], float(alias.version))

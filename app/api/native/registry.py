@@ -128,7 +128,7 @@ def retrieve_version(services: ServicesDep, principal: Principal, name: str, ver
     operation_id="delete_model_version",
     summary="Delete a version",
     description=(
-        "Fails with `version_in_use` while an alias points at the version. The version's files are removed after a "
+        "Fails with `version_in_use` while an alias points to the version. The version's files are removed after a "
         "grace period."
     ),
     response_model=None,

@@ -112,7 +112,7 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
+    """A request to point an alias at a version. `expected_version` is the version that the alias must point to now, or
     null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
     or `abstention` is missing, its current value is kept; null removes the abstention."""
 

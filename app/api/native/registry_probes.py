@@ -1,4 +1,4 @@
-"""`PUT …/versions/{version}/probes`: the inputs on which engines compare number types."""
+"""`PUT …/versions/{version}/probes`: the inputs on which engines compare data types."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     summary="Set the probes of a version",
     description=(
         "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
-        "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay within fixed "
+        "loads the version uses a faster data type than float32 only if the answers to 500 inputs stay within fixed "
         "bounds. New probes take effect the next time the version is loaded. Probes are not returned by any route, are "
         "not exported, and are deleted with the version and with the file that it was trained on."
     ),

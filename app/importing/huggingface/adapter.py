@@ -1,4 +1,4 @@
-"""Merges an adapter in PEFT's layout (LoRA; Hu et al., 2021) into the weights of its base."""
+"""Merges an adapter in PEFT's layout (LoRA; Hu et al., 2021) into the weights of its base model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ PLAIN = (True, False, "gaussian", None)  # other initial values change the weigh
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter. `scale` multiplies its products; with `transposed`, the matrices of the base are (in, out)."""
+    """An adapter. `scale` multiplies the product of each pair of its matrices.
+
+    With `transposed`, the matrices of the base are (in, out). `classifies` is true if the adapter contains the head of
+    a classifier.
+    """
 
     name: str
     rank: float
@@ -58,7 +62,7 @@ def _number(settings: dict[str, Any], key: str) -> float:
 
 
 def _check(settings: dict[str, Any]) -> None:
-    """Raise ForeignFileInvalid for an entry that is neither known nor empty."""
+    """Raise ForeignFileInvalid for another kind than LoRA, or for a setting that is neither known nor empty."""
     kind, initial = settings.pop("peft_type", None), settings.pop("init_lora_weights", True)
     if kind != "LORA":
         raise ForeignFileInvalid(f"{CONFIG}: peft_type is {str(kind)[:40]!r}; only LORA can be imported")

@@ -20,7 +20,10 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True, slots=True)
 class DecoderFamily:
-    """Reads models with a particular `model_type`. `tied` is the default of tie_word_embeddings."""
+    """Reads models with a particular `model_type`.
+
+    `prefix` is the beginning of the names of the body's tensors, and `tied` is the default of tie_word_embeddings.
+    """
 
     prefix: str
     read: Callable[[SourceConfig, Tensors, Answers], ForeignBody]

@@ -85,7 +85,7 @@ def drop_unused(tensors: Tensors, answers: Answers) -> None:
         )
     if dropped:
         modules = ", ".join(dict.fromkeys(name.partition(".")[0] for name in dropped))
-        answers.assumed.append(f"dropped={modules}: these {len(dropped)} tensors predict masked tokens or are unused")
+        answers.assumed.append(f"dropped={modules}: these {len(dropped)} tensors belong to heads that are not used")
 
 
 def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:

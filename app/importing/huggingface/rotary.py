@@ -14,7 +14,7 @@ KINDS = ("default", "linear", "llama3")
 def read_rotary(config: SourceConfig, layers: int, answers: Answers) -> dict[str, Any]:
     """Return the fields of a `ModelConfig` that describe positions.
 
-    Raises ForeignFileInvalid for an unsupported kind.
+    Raises ForeignFileInvalid for unsupported positions.
     """
     config.expect("partial_rotary_factor", 1, 1.0, None)
     for key in ("rope_interleaved", "is_llama_config"):
