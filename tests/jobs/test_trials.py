@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -351,6 +354,32 @@ def test_a_claim_during_the_end_of_the_planning_does_not_take_the_job_before_its
     assert claims == [None]
     assert shop.jobs()[job_id].status == "running"
     shop.finish_all()
+
+
+def test_threads_that_build_the_first_queries_at_the_same_time_find_the_trials() -> None:
+    expected, interval = str(trials.complete()), sys.getswitchinterval()
+
+    def build(module: ModuleType, together: threading.Barrier, built: list[str]) -> None:
+        together.wait()
+        built.append(str(module.complete()))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            spec = importlib.util.spec_from_file_location("app.jobs.new_trials", trials.__file__)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)  # as in a program that has just started
+            spec.loader.exec_module(module)
+            built: list[str] = []
+            together = threading.Barrier(4)
+            threads = [threading.Thread(target=build, args=(module, together, built)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert built == [expected] * 4
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_job_that_was_read_before_its_trials_were_planned_has_none_yet(queue: Queue) -> None:
