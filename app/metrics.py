@@ -63,9 +63,13 @@ class _Labelled(MetricWrapperBase):
         series: Any = self._metrics.get(values)
         return series if series is not None else super().labels(*values, **named)
 
+    def series(self) -> list[tuple[tuple[str, ...], Any]]:
+        """Return the labels and the values of all series."""
+        return [(tuple(labels), series) for labels, series in list(self._metrics.items())]
+
 
 class Counter(_Labelled, library.Counter):
-    """A counter."""
+    """A counter whose increments are summed when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -74,9 +78,13 @@ class Counter(_Labelled, library.Counter):
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
         self._value.inc(amount)
 
+    def totals(self) -> dict[tuple[str, ...], float]:
+        """Return the value of each series, by its labels."""
+        return {labels: series._value.get() for labels, series in self.series()}
+
 
 class Gauge(_Labelled, library.Gauge):
-    """A gauge."""
+    """A gauge whose changes are summed when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -88,9 +96,13 @@ class Gauge(_Labelled, library.Gauge):
     def dec(self, amount: float = 1) -> None:
         self._value.inc(-amount)
 
+    def totals(self) -> dict[tuple[str, ...], float]:
+        """Return the value of each series, by its labels."""
+        return {labels: series._value.get() for labels, series in self.series()}
+
 
 class Histogram(_Labelled, library.Histogram):
-    """A histogram."""
+    """A histogram whose values are sorted into buckets when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -100,6 +112,15 @@ class Histogram(_Labelled, library.Histogram):
         self._observed.append(amount)
         if len(self._observed) >= MOST_PENDING:
             self._add_up()
+
+    def totals(self) -> dict[tuple[str, ...], tuple[float, float]]:
+        """Return the number and the sum of the values of each series, by its labels."""
+        return {labels: series.total() for labels, series in self.series()}
+
+    def total(self) -> tuple[float, float]:
+        """Return the number and the sum of the values of one series."""
+        self._add_up()
+        return sum(bucket.get() for bucket in self._buckets), self._sum.get()
 
     def _add_up(self) -> None:
         with self._adding:

@@ -38,6 +38,7 @@ ENVIRONMENT_PASSERS = {
     "app/launcher/launcher.py",
     "app/cli/serve.py",
     "app/worker/__main__.py",
+    "app/files/preview.py",
     "app/jobs/estimates.py",
     "app/process_tuning.py",  # to OpenMP
 }  # to children

@@ -16,8 +16,9 @@ from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import columns_of, label_and_score, set_of, shorten
 from app.cli.references import check_reads_texts
+from app.cli.saved_tables import check_output, write_rows
 from app.cli.streams import read_text
-from app.cli.tables import InputRow, TableOptions, check_output, input_rows, write_rows
+from app.cli.tables import InputRow, TableOptions, input_rows
 from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLES

@@ -1,20 +1,16 @@
-"""Reads the texts to classify, tables with the trainer's readers, and writes them with added predictions."""
+"""Reads the texts to classify: arguments, lines, or the rows of tables, which the trainer's readers read."""
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import itertools
-import json
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.data import as_regular_files, refusal
-from app.cli.export import save
 from app.cli.output import warn
 from app.cli.streams import BYTE_ORDER_MARK, read_text
 from app.cli.wording import in_own_words
@@ -28,9 +24,7 @@ if TYPE_CHECKING:
     from app.training.data.files import Source
     from app.training.data.remarks import Remark
 
-_SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_JSON = (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -55,14 +49,6 @@ class InputRow:
 
 
 @dataclass(frozen=True)
-class SavedTable:
-    """The number of rows that were written and, unless the input has the same one, a description of the encoding."""
-
-    rows: int
-    encoding: str = ""
-
-
-@dataclass(frozen=True)
 class TableOptions:
     """How to read a table: the columns with the texts, the encoding, and the share of rows that may be left out.
 
@@ -83,15 +69,39 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
     if encoding is not None and (file is None or not is_encoding(encoding)):
         wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
         raise InvalidRequest(f"--encoding {encoding}: {wrong}")
-    if file is not None and (is_table(file) or _holds_table(file, encoding)):
+    if file is None:
+        _check_no_table(options)
+        yield from _texts(texts or _piped_lines(), pair)
+        return
+    with as_regular_files({"file": file}) as paths:  # the file is read several times, but a pipe can be read only once
+        file = paths["file"]
+        if not is_table(file) and not _holds_table(file, options):
+            _check_no_table(options)
+            yield from _texts(read_lines(file, encoding), pair)
+            return
         if pair:
             raise InvalidRequest(
                 "--pair cannot be used with a table; set --text-pair-column to the column with the second texts"
             )
         yield from read_rows(file, options)
-        return
-    _check_no_table(options)
-    lines = texts or read_lines(file, encoding)
+
+
+def _piped_lines() -> list[str]:
+    """Return the lines of standard input. Warns if they look like a table."""
+    from app.training.data.usual_names import INPUTS, TARGETS
+
+    lines = read_lines(None)
+    names = {cell.strip(' "').lower() for cell in re.split(r"[,;\t|]", lines[0])}
+    if len(lines) > 1 and names & INPUTS and names & TARGETS:
+        warn(
+            "warning: standard input looks like a table, but each of its lines is classified as a text; to classify "
+            "the rows of the table, use --file /dev/stdin"
+        )
+    return lines
+
+
+def _texts(lines: list[str], pair: bool) -> Iterator[InputRow]:
+    """Return one row per line or, with `pair`, a single row with two texts."""
     if not pair:
         yield from (InputRow(line if line.strip() else None, {"text": line}) for line in lines)
     elif len(lines) == 2:
@@ -102,7 +112,7 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
 
 
 def _check_no_table(options: TableOptions) -> None:
-    """Raise InvalidRequest if there are options that only a table can have."""
+    """Raise InvalidRequest if there are options that apply only to tables."""
     suffixes = f"a --file that ends in {listed(TABLE_SUFFIXES)}"
     if options.columns != Columns():
         raise InvalidRequest(f"--text-column and --text-pair-column require {suffixes}")
@@ -115,11 +125,11 @@ def is_table(path: Path) -> bool:
     return format_of(path.name) in TABLES
 
 
-def _holds_table(path: Path, encoding: str | None) -> bool:
-    """Whether the content of a file with another name is a table, as training decides it. Reports the decision."""
+def _holds_table(path: Path, options: TableOptions) -> bool:
+    """Whether a file that is not named like a table contains one, as training decides. If so, prints a message."""
     from app.training.data.unlabelled import holds_table
 
-    if not path.is_file() or not holds_table(path, encoding):  # a pipe can be read only once
+    if not holds_table(path, options.encoding, options.columns):
         return False
     warn(
         f"{path.name} is read as a table, as for training; to classify each line as a text, pass the lines on standard "
@@ -143,9 +153,9 @@ def _decoded(path: Path, encoding: str | None) -> str:
     from app.training.data.encoding import settle_encoding
     from app.training.data.files import Source
 
-    with _errors_of(path), as_regular_files({"file": path}) as paths:  # the file is read twice
+    with _errors_of(path):
         zipped = path.suffix.lower() == ".gz"
-        source = settle_encoding(Source(paths["file"], path.name, "text", zipped, "file"), encoding)
+        source = settle_encoding(Source(path, path.name, "text", zipped, "file"), encoding)
         _warn(source)
         with source.open() as file:
             text = file.read().decode(source.encoding)
@@ -185,14 +195,14 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
     All rows are checked before the first one is returned, and those that cannot be used are left out, with a warning.
-    Raises InvalidRequest if the table cannot be read, or if the share of these rows exceeds `skip_bad_rows`; for
-    invalid rows, the messages name the line and column.
+    Raises InvalidRequest if the table cannot be read, or if the share of unusable rows exceeds `skip_bad_rows`; then,
+    the messages name the lines and columns.
     """
     from app.training.data.faults import ignore
     from app.training.data.unlabelled import check_texts, open_texts, read_texts, text_layout
 
-    with as_regular_files({"file": path}) as paths, _errors_of(path):
-        source = open_texts(paths["file"], options.encoding)
+    with _errors_of(path):
+        source = open_texts(path, options.encoding, options.columns)
         printed = _warn(source)
         layout = text_layout(source, options.columns)
         # warnings about the header and the quoting, which precede those about the rows
@@ -218,61 +228,3 @@ def _style_of(source: Source) -> TableStyle:
         marked = file.read(len(codecs.BOM_UTF8)).startswith(_MARKS)
     delimiter = delimiters_of(source).delimiter if source.format in ("csv", "tsv") else ","
     return TableStyle(delimiter, source.encoding, marked)
-
-
-def check_output(target: Path, source: Path | None) -> None:
-    """Raise InvalidRequest if the predictions would replace the file with the texts."""
-    if source is not None and target.exists() and source.exists() and target.samefile(source):
-        raise InvalidRequest(f"--output {target}: is the input file; choose another name")
-
-
-def write_rows(rows: Iterable[tuple[InputRow, dict[str, Any]]], target: Path) -> SavedTable:
-    """Write rows as a table in UTF-8, adding the columns of their predictions.
-
-    The suffix of `target` determines the format. A .csv file has the delimiter of the input, unless this is a tab; .csv
-    and .tsv files begin with a byte order mark if the input does. If a row already has a column with the same name, the
-    prediction's column is renamed to `predicted_…`. A row without a prediction is written unchanged.
-    """
-    if target.suffix.lower() not in (".csv", *_SEPARATORS, *_JSON):
-        raise InvalidRequest(f"--output {target}: must end in .csv, .tsv or .jsonl")
-    counter, suffix = itertools.count(), target.suffix.lower()
-    rows = iter(rows)
-    first = list(itertools.islice(rows, 1))
-    style = first[0][0].style if first else TableStyle()
-    marked = style.marked and suffix not in _JSON
-    delimiter = style.delimiter if suffix == ".csv" and style.delimiter != "\t" else _SEPARATORS.get(suffix, ",")
-    content = _encoded(itertools.chain(first, rows), suffix in _JSON, delimiter, counter)
-    save(itertools.chain([codecs.BOM_UTF8] * marked, content), target)
-    differs = marked or style.encoding.lower() not in ("utf-8", "utf8", "ascii")
-    return SavedTable(next(counter), ("UTF-8" + " with a byte order mark" * marked) * differs)
-
-
-def _encoded(
-    rows: Iterable[tuple[InputRow, dict[str, Any]]], as_json: bool, delimiter: str, counter: itertools.count[int]
-) -> Iterator[bytes]:
-    waiting: list[dict[str, Any]] = []  # rows before the first prediction, which determines the columns
-    buffer = io.StringIO()
-    writer: Any = None
-    for source_row, prediction in rows:
-        columns = source_row.columns
-        row = columns | {
-            (f"predicted_{name}" if name in columns else name): value for name, value in prediction.items()
-        }
-        next(counter)
-        if as_json:
-            yield (json.dumps(row, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
-            continue
-        waiting.append(row)
-        if writer is None and prediction:
-            writer = csv.DictWriter(buffer, list(row), delimiter=delimiter, lineterminator="\n", extrasaction="ignore")
-            writer.writeheader()
-        if writer is not None:
-            writer.writerows({name: _cell(value) for name, value in row.items()} for row in waiting)
-            waiting.clear()
-            yield buffer.getvalue().encode("utf-8", "backslashreplace")
-            buffer.seek(0)
-            buffer.truncate()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | bool) else value

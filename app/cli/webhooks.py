@@ -36,18 +36,32 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 
 
 @webhooks.command("list")
-def list_endpoints(as_json: Json = False) -> None:
+def list_endpoints(
+    all_owners: Annotated[
+        bool, typer.Option("--all-owners", help="Include those of other keys, for operators.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the webhook endpoints."""
     with connect() as client:
-        listed = list(client.pages(ENDPOINTS))
+        listed = list(client.pages(ENDPOINTS, **({"all_owners": True} if all_owners else {})))
     if as_json:
         print_json(listed)
         return
     rows = [
-        (e["id"], e["name"], e["url"], e["waiting_deliveries"], e["failed_deliveries"], when(e["created_at"]))
+        (
+            e["id"],
+            e["name"],
+            e["url"],
+            *([e["owner"]] if all_owners else []),
+            e["waiting_deliveries"],
+            e["failed_deliveries"],
+            when(e["created_at"]),
+        )
         for e in listed
     ]
-    table(["endpoint", "name", "url", "waiting", "failed", "created"], rows, empty="no webhook endpoints yet")
+    columns = ["endpoint", "name", "url", *(["key"] if all_owners else []), "waiting", "failed", "created"]
+    table(columns, rows, empty="no webhook endpoints yet")
     for endpoint in listed:
         if endpoint["last_error"]:
             print(f"{endpoint['id']}: {endpoint['last_error']}")

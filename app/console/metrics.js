@@ -61,15 +61,6 @@ export function rate(read) {
   });
 }
 
-// The mean latency of the requests that completed between two samples.
-export function latency(model) {
-  return samples.slice(1).flatMap((now, i) => {
-    const [a, b] = [samples[i].models[model], now.models[model]];
-    const count = (b?.requests || 0) - (a?.requests || 0);
-    return count > 0 ? [[now.time, ((b.seconds - (a?.seconds || 0)) / count) * 1000]] : [];
-  });
-}
-
 // The upper bound of the histogram bucket that contains this quantile.
 export function quantile({ buckets, requests }, share) {
   const level = [...buckets].sort((a, b) => a[0] - b[0]).find(([, count]) => count >= share * requests);

@@ -38,7 +38,7 @@ class Counters(dict[str, float]):
 
 
 def fail(reply: Reply, counters: Counters, peer: bytes, id: str, code: str, message: str, request_id: str = "") -> None:
-    """Count, log and send Failed, the final message of a request that cannot be answered."""
+    """Count and log the failure of a request, and send Failed as its final message."""
     counters.failed(code)
     with telemetry.about(request_id):
         logger.warning("%s: %s", code, message)

@@ -105,7 +105,7 @@ def _kind_of_binary(path: Path) -> str:
     if start[:1] == b"\x80" or start == b"PK":  # a pickle, or the archive in which torch.save stores one
         return (
             "is a pickle, which can contain code and is never read; save the vocabulary as JSON in your program: "
-            "json.dump(vocabulary, open('vocabulary.json', 'w')), where a vocabulary of torchtext is "
+            "json.dump(vocabulary, open('vocabulary.json', 'w')); for a torchtext vocabulary, save "
             "vocabulary.get_itos()"
         )
     return "is not UTF-8 text; save it as UTF-8"
@@ -180,9 +180,9 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record the words that our splitting can never produce, because the original program splits texts differently.
+    """Record how many words our splitting can never produce: the original program probably splits texts differently.
 
-    Raises VocabularyInvalid if more than half of all words cannot be produced.
+    Raises VocabularyInvalid if more than half of the words in `ordinary` cannot be produced.
     """
     candidates = [word for word in ordinary if word]
     lost = [word for word in candidates if _ids(tokenizer, word) != [words[word]]]

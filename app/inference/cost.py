@@ -1,7 +1,7 @@
 """Predicts how long one sequence takes to compute, so that no request can occupy an engine for minutes.
 
-A sequence is scored in one computation, on one core if it is long. At the request's deadline, only a long computation
-on a CPU is stopped, once its current part (such as a layer) is complete.
+A sequence is scored in one computation. At the request's deadline, only the computation of a long sequence that an
+engine runs in a separate thread, on one core, is stopped.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import msgspec
 
 from app.checkpoint.calibration import Calibration
 
+INLINE = 4000  # logits that are calibrated on the event loop
 FEW = 8  # a heap is faster than sorting if fewer than 1/FEW of the scores are requested
 
 
@@ -30,6 +32,13 @@ def calibrated(calibration: Calibration, rows: Sequence[Sequence[float]]) -> lis
     count = max(len(scale), len(bias))
     factors, offsets = scale * count if len(scale) == 1 else scale, bias or [0.0] * count
     return [[logit * a + b for logit, a, b in zip(row, factors, offsets, strict=True)] for row in rows]
+
+
+async def calibrate(calibration: Calibration, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the result of `calibrated`, which is computed in a thread if there are many logits."""
+    if len(rows) * len(rows[0]) <= INLINE:
+        return calibrated(calibration, rows)
+    return await asyncio.to_thread(calibrated, calibration, rows)
 
 
 def softmax(logits: Sequence[float]) -> list[float]:

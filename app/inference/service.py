@@ -31,7 +31,8 @@ from app.inference.items import Item, entries_of, parse, size_of
 from app.inference.measures import GenerationMeasures, Measures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
-from app.inference.scoring import calibrated
+from app.inference.scoring import calibrate
+from app.inference.tally import Tally
 from app.inference.versions import Cache, LoadProbes, ResolvedVersion, Versions
 from app.rates import Rates
 from app.registry.records import Version
@@ -60,6 +61,7 @@ class Inference:
         self.admission = Admission(settings.max_waiting, settings.max_waiting_tokens, rates=rates)
         self.pool = EnginePool(settings.socket_dir, self._lost)
         self.deadlines = Deadlines()
+        self.tally = Tally()
         self._readers = Readers(LONG_INPUTS * settings.max_body_bytes)
         self.versions = Versions(resolve, cache, settings.load_timeout, probes=probes)
         self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
@@ -93,13 +95,11 @@ class Inference:
         version before any work is done, and may reject the version by raising an error.
         """
         scored = await self._rows(query, wire.Score, check=check)
-        calibration = scored.version.assets.calibration
-        if calibration is None or not query.calibrated:
-            return scored
-        work = partial(calibrated, calibration, scored.rows)
-        if len(scored.rows) * len(scored.rows[0]) <= INLINE:
-            return replace(scored, rows=work())
-        return replace(scored, rows=await asyncio.to_thread(work))
+        if query.calibrated and (calibration := scored.version.assets.calibration) is not None:
+            scored = replace(scored, rows=await calibrate(calibration, scored.rows))
+        if not query.trusted:
+            self.tally.add(scored.version, scored.rows)
+        return scored
 
     async def embed(self, query: InferenceQuery, dimensions: int = 0) -> ScoredBatch:
         """Return a unit vector for each item.

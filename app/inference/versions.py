@@ -172,6 +172,11 @@ class Versions:
         return set(self._assets)
 
     @property
+    def owners(self) -> dict[str, str]:
+        """The owners of the versions to which requests have resolved lately, by the versions' references."""
+        return {answer.record.ref: answer.record.owner for answer in self._records.values()}
+
+    @property
     def memory(self) -> int:
         """The estimated memory of the assets, in bytes."""
         return sum(assets.memory for assets in self._assets.values())

@@ -77,6 +77,8 @@ class JobClaims:
     ) -> Job | None:
         """Claim the oldest of the jobs with the highest priority. Returns None if no job of these kinds can be claimed.
 
+        If only batches are claimed, their owners take turns.
+
         An auto job can be claimed twice: when it is queued, and when all of its trials have ended. A job whose lease
         has expired counts as lost and can be claimed too. If a client has asked to cancel or pause the lost job, it is
         cancelled or paused instead. A batch is an exception: its next attempt stores the answers that it has. A job

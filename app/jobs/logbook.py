@@ -17,7 +17,7 @@ from app.db.tables import JobCheckpointRow, JobEventRow, TableBase
 from app.db.upserts import insert_into
 from app.jobs.records import CHECKPOINT, METRICS, JobCheckpoint, JobEvent, NewEvent
 
-CHUNK = 500  # rows that are loaded at once by their positions
+CHUNK = 500  # maximum number of rows that one query loads by their positions
 
 
 def append(session: Session, job_id: str, events: Sequence[NewEvent], now: float) -> None:

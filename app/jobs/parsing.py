@@ -1,6 +1,7 @@
 """Parses a client's JSON into a validated `JobRequest`.
 
-Every error is an InvalidRequest that names the field. References are resolved later, when the job is created.
+Every error is an InvalidRequest, which names the field if the error is about one. References are resolved later, when
+the job is created.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def parse(body: Mapping[str, Any]) -> JobRequest:
 
 
 def sent_names(body: Mapping[str, Any]) -> dict[str, str]:
-    """Map options to the paths that a valid body uses instead: `training.epochs` -> `hyperparameters.n_epochs`."""
+    """Map options to their paths in a valid body, if these differ: `training.epochs` -> `hyperparameters.n_epochs`."""
     _, sources = _merge_options(body)
     return {f"training.{name}": source for name, source in sources.items() if source != f"training.{name}"}
 

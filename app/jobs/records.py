@@ -145,7 +145,7 @@ class NewEvent:
 
 
 def attempt_lost(attempt: int, message: str, reason: str) -> NewEvent:
-    """Return the event that reports a lost attempt. Its data repeats the attempt and the reason, for programs."""
+    """Return the event that reports a lost attempt. Its data contains the attempt and the reason, for programs."""
     data = {"lost_attempt": attempt, "reason": reason}
     return NewEvent(kind=ATTEMPT_LOST, step=attempt, level="warn", message=message, data=data)
 

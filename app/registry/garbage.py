@@ -44,9 +44,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check. `missing` and `corrupt` map the SHA-256 of a blob to the names of its users. `damaged`
-    lists the columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has
-    repaired.
+    """The result of a check.
+
+    `missing` and `corrupt` map the SHA-256 of a blob to the names of the objects that use it. `damaged` lists the
+    columns whose values cannot be encoded in a reply, and `mended` lists the columns that the check has repaired.
 
     Orphans are unreferenced blobs. Orphans are not errors; a collection removes them when they are old enough.
     """
@@ -108,7 +109,7 @@ def check(database: Database, blobs: BlobStore, *, deep: bool, mend: bool = Fals
 
 
 def load_references(session: Session, deleted_since: float | None) -> dict[str, list[tuple[str, int]]]:
-    """Map the SHA-256 of each referenced blob to its users: pairs of a name and the size that the blob must have.
+    """Map the SHA-256 of each referenced blob to its references: pairs of a name and the size that the blob must have.
 
     Includes the blobs of versions deleted after `deleted_since` (if None, deleted versions are ignored), and the blobs
     that unfinished jobs need: their base models and their trials.
@@ -213,7 +214,7 @@ def _find_dangling(session: Session) -> list[str]:
 
 
 def _is_sound(blobs: BlobStore, blob: Blob, sizes: set[int], deep: bool) -> bool:
-    """Whether a blob has the size that all its users expect and, if `deep` is true, the right hash."""
+    """Whether a blob has the size that all its references state and, if `deep` is true, the right hash."""
     if sizes != {blob.size}:
         return False
     try:

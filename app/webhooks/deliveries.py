@@ -12,7 +12,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
@@ -21,7 +21,7 @@ from app.webhooks.records import Delivery, WebhookEndpoint
 
 GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
-JITTER = 0.2  # of a delay, so that the deliveries of an endpoint that was down do not arrive all at once
+JITTER = 0.2  # share by which a delay varies, so that the events for an endpoint that was down arrive spread out
 KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
 OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
@@ -33,7 +33,7 @@ INTERRUPTED = "the program ended during the last attempt"
 class RetryPolicy:
     """The number of attempts, and the delay in seconds before the second attempt.
 
-    Each further delay is three times as long.
+    Each further delay is three times as long, up to `LONGEST_DELAY`.
     """
 
     attempts: int
@@ -53,13 +53,14 @@ def claim(
     busy: Collection[str],
     owners: Collection[str],
     served: Sequence[str] = (),
+    keys: Collection[str] | None = None,
 ) -> Delivery | None:
     """Claim the delivery that has been due for the longest time. Returns None if there is none.
 
     Prefers owners that are not in `served`, and then the first owner in `served`, so that owners take turns. Skips the
-    endpoints in `busy` and the endpoints of `owners`. No other process can claim the delivery for `hold_seconds`. A
-    delivery fails if it is too old, or if it has been claimed `attempts` times and the program ended during each
-    attempt.
+    endpoints in `busy`, the endpoints of `owners` and, if `keys` is given, those of owners that are not in `keys`. No
+    other process can claim the delivery for `hold_seconds`. A delivery fails if it is too old, or if the program ended
+    during the last of `attempts` attempts.
     """
     turns = (
         [case({owner: turn for turn, owner in enumerate(served, 1)}, value=WebhookEndpointRow.owner, else_=0)]
@@ -69,7 +70,7 @@ def claim(
     due = (
         select(WebhookDeliveryRow.id)
         .join(WebhookEndpointRow, WebhookEndpointRow.id == WebhookDeliveryRow.endpoint_id)
-        .where(_waiting(busy, owners), WebhookDeliveryRow.due_at <= now)
+        .where(_waiting(busy, owners, keys), WebhookDeliveryRow.due_at <= now)
         .order_by(*turns, WebhookDeliveryRow.due_at, WebhookDeliveryRow.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=WebhookDeliveryRow)
@@ -102,10 +103,19 @@ def _delivery(row: WebhookDeliveryRow, endpoint: WebhookEndpoint, now: float) ->
     )
 
 
-def next_due(session: Session, busy: Collection[str], owners: Collection[str]) -> float | None:
+def next_due(
+    session: Session, busy: Collection[str], owners: Collection[str], keys: Collection[str] | None = None
+) -> float | None:
     """Return the time at which the next delivery for `claim` is due, or None if no delivery is waiting."""
     query = select(func.min(WebhookDeliveryRow.due_at)).join(WebhookEndpointRow)
-    return session.scalar(query.where(_waiting(busy, owners)))
+    return session.scalar(query.where(_waiting(busy, owners, keys)))
+
+
+def list_orphans(session: Session, keys: Collection[str]) -> list[tuple[str, str]]:
+    """Return the id and the owner of each endpoint whose owner is not in `keys`."""
+    row = WebhookEndpointRow
+    orphans = select(row.id, row.owner).where(row.owner.not_in(keys)).order_by(row.owner, row.id)
+    return [(id_, owner) for id_, owner in session.execute(orphans)]
 
 
 def settle(session: Session, delivery: Delivery, error: str | None, retry_after: float | None, now: float) -> bool:
@@ -144,17 +154,21 @@ def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> N
 
 
 def forget(session: Session, before: float) -> None:
-    """Delete the deliveries that ended before this time."""
+    """Delete the deliveries that ended before this time, and those that were enqueued before it and are still waiting.
+
+    A delivery waits that long only if the API key of its owner has been removed, or if no worker has run.
+    """
     row = WebhookDeliveryRow
-    ended = select(row.id).where(row.status != WAITING, row.ended_at < before)
-    # Skips rows that another worker or the end of an endpoint deletes, in whatever order.
+    ended = select(row.id).where(case((row.status == WAITING, row.created_at), else_=row.ended_at) < before)
+    # Skips rows that another worker or the deletion of an endpoint has locked; waiting for them could cause a deadlock.
     statement = delete(row).where(row.id.in_(ended.with_for_update(skip_locked=True)))
     session.execute(statement.execution_options(synchronize_session=False))
 
 
-def _waiting(busy: Collection[str], owners: Collection[str]) -> ColumnElement[bool]:
+def _waiting(busy: Collection[str], owners: Collection[str], keys: Collection[str] | None) -> ColumnElement[bool]:
     return and_(
         WebhookDeliveryRow.status == WAITING,
         WebhookDeliveryRow.endpoint_id.not_in(busy),
         WebhookEndpointRow.owner.not_in(owners),
+        true() if keys is None else WebhookEndpointRow.owner.in_(keys),
     )

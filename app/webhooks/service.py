@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from enum import Enum
 
-from sqlalchemy import and_, func, or_, select, text, true
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, text, true
 from sqlalchemy.orm import Session
 
 from app.access import IPNetwork
 from app.db.database import Database
-from app.db.ownership import LOCAL, visible
+from app.db.ownership import LOCAL
 from app.db.paging import Page, check_page, cut, new_id
 from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
 from app.errors import InvalidRequest, NotFound, Overloaded, did_you_mean
@@ -31,19 +32,41 @@ ENDPOINT_LOCK = 0x0571_7EB0  # an arbitrary number that must never change
 TEST_SUBJECT = "0" * 24  # the end of the id in a test event, which belongs to no job and no batch
 
 
+class Reach(Enum):
+    """The endpoints that a principal may list and delete besides its own."""
+
+    OWN = "none"
+    ORPHANED = "those whose owner no longer exists"
+    ALL = "all"
+
+
 class Webhooks:
     """The webhook endpoints of all principals; one instance per process. All methods are thread-safe.
 
     For an endpoint of another owner, the methods raise NotFound (`webhook_endpoint_not_found`), as if it did not exist.
     """
 
-    def __init__(self, database: Database, sender: Sender, networks: Sequence[IPNetwork], most: int) -> None:
-        """`networks` are non-public networks that may be reached. Each owner may have `most` endpoints."""
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        networks: Sequence[IPNetwork],
+        most: int,
+        keys: Collection[str] = (),
+    ) -> None:
+        """`networks` are non-public networks that may be reached. Each owner may have at most `most` endpoints.
+
+        `keys` are the names of the API keys: an endpoint with another owner is orphaned.
+        """
+        self._keys = keys
         self._database, self._sender, self._networks, self._most = database, sender, networks, most
         self._testing: set[str] = set()  # the principals that are testing an endpoint
 
     def create(self, principal: str, name: str, url: str, event_types: Sequence[str]) -> WebhookEndpoint:
-        """Create an endpoint with a new secret. Raises InvalidRequest with `param` set."""
+        """Create an endpoint with a new secret.
+
+        Raises InvalidRequest for a value that is not allowed, or if the principal has too many endpoints.
+        """
         _check_name(name)
         check_url(url, self._networks)
         with self._database.transaction() as session:
@@ -69,16 +92,16 @@ class Webhooks:
             row = _visible(session, endpoint_id, principal)
             return _with_figures(session, [WebhookEndpoint.of(row)])[0]
 
-    def list(self, principal: str, *, after: str | None = None, limit: int = 20) -> Page[WebhookEndpoint]:
-        """Return the principal's endpoints, newest first, after the endpoint with id `after`."""
+    def list(
+        self, principal: str, *, after: str | None = None, limit: int = 20, reach: Reach = Reach.OWN
+    ) -> Page[WebhookEndpoint]:
+        """Return the principal's endpoints and those within `reach`, newest first, after the one with id `after`."""
         check_page(limit, "desc", PAGE_LIMIT)
         created, id_ = WebhookEndpointRow.created_at, WebhookEndpointRow.id
-        query = select(WebhookEndpointRow).where(
-            true() if principal == LOCAL else WebhookEndpointRow.owner == principal
-        )
+        query = select(WebhookEndpointRow).where(self._within(principal, reach))
         with self._database.read() as session:
             if after is not None:
-                last = _visible(session, after, principal, param="after")
+                last = _find(session, after, self._within(principal, reach), param="after")
                 earlier = or_(created < last.created_at, and_(created == last.created_at, id_ < last.id))
                 query = query.where(earlier)
             rows = session.scalars(query.order_by(created.desc(), id_.desc()).limit(limit + 1))
@@ -112,10 +135,17 @@ class Webhooks:
                 row.updated_at = self._database.now(session)
         return self.get(endpoint_id, principal)
 
-    def delete(self, endpoint_id: str, principal: str) -> None:
-        """Delete an endpoint and its deliveries."""
+    def delete(self, endpoint_id: str, principal: str, *, reach: Reach = Reach.OWN) -> None:
+        """Delete an endpoint within `reach`, and its deliveries."""
         with self._database.transaction() as session:
-            session.delete(_visible(session, endpoint_id, principal, lock=True))
+            session.delete(_find(session, endpoint_id, self._within(principal, reach), lock=True))
+
+    def _within(self, principal: str, reach: Reach) -> ColumnElement[bool]:
+        """The condition for endpoints that the principal may list and delete."""
+        if principal == LOCAL or reach is Reach.ALL:
+            return true()
+        orphaned = WebhookEndpointRow.owner.not_in(self._keys) if reach is Reach.ORPHANED else false()
+        return or_(WebhookEndpointRow.owner == principal, orphaned)
 
     def rotate_secret(self, endpoint_id: str, principal: str, *, keep_old: bool) -> WebhookEndpoint:
         """Replace the secret. If `keep_old` is true, requests are also signed with the previous secret for 24 hours."""
@@ -165,14 +195,20 @@ class Webhooks:
             raise InvalidRequest(message, code="too_many_webhook_endpoints")
 
 
-def _visible(
-    session: Session, endpoint_id: str, principal: str, *, param: str = "id", lock: bool = False
+def _visible(session: Session, endpoint_id: str, principal: str, *, lock: bool = False) -> WebhookEndpointRow:
+    own = true() if principal == LOCAL else WebhookEndpointRow.owner == principal
+    return _find(session, endpoint_id, own, lock=lock)
+
+
+def _find(
+    session: Session, endpoint_id: str, within: ColumnElement[bool], *, param: str = "id", lock: bool = False
 ) -> WebhookEndpointRow:
+    """Return the endpoint's row, if it meets the condition. Otherwise, raise NotFound."""
     row = None
     if ENDPOINT_ID.fullmatch(endpoint_id):
-        query = select(WebhookEndpointRow).where(WebhookEndpointRow.id == endpoint_id)
+        query = select(WebhookEndpointRow).where(WebhookEndpointRow.id == endpoint_id, within)
         row = session.scalar(query.with_for_update() if lock else query)
-    if row is None or not visible(row.owner, principal):
+    if row is None:
         message = f"there is no webhook endpoint {endpoint_id[:60]!a}; GET /v1/webhook_endpoints lists your endpoints"
         raise NotFound(message, code="webhook_endpoint_not_found", param=param)
     return row
@@ -185,7 +221,7 @@ def _check_name(name: str) -> str:
 
 
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
-    """Return the types without repetitions. Raises InvalidRequest."""
+    """Return the event types in the order of `EVENT_TYPES`, each once. Raises InvalidRequest for an unknown type."""
     if not event_types:
         raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:
@@ -196,7 +232,7 @@ def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str
 
 
 def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> list[WebhookEndpoint]:
-    """Add the statistics of the deliveries of the last few days."""
+    """Add the numbers of waiting and of failed deliveries, and the latest error. Old deliveries have been deleted."""
     row, ids = WebhookDeliveryRow, [endpoint.id for endpoint in endpoints]
     counts = select(row.endpoint_id, row.status, func.count()).where(row.endpoint_id.in_(ids))
     numbers = {

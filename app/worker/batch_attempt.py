@@ -2,7 +2,7 @@
 
 1. Lock the run directory, and fetch and check the requests.
 2. Start the batch program, which answers the requests that have no answer in the spool, and report its progress.
-3. When all requests are answered, the batch has expired or a client has cancelled it, store the result files.
+3. When all requests have been answered, or the batch has expired or been cancelled, store the result files.
 
 A killed worker leaves the spool, from which the next attempt continues.
 """

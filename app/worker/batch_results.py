@@ -61,8 +61,8 @@ def store(
     If the job fails, its error is `error` or, by default, `EXPIRY`. Raises retryable errors, OSError and LeaseLost.
     """
     job = lease.job
-    # The files become blobs without a copy. If there is an error, such as a full disk, files that are not blobs yet are
-    # removed.
+    # The files become blobs without being copied. If there is an error, such as a full disk, files that are not blobs
+    # yet are removed.
     with resources.blobs.scratch(run.path) as output, resources.blobs.scratch(run.path) as errors:
         unanswered = _write(output, errors, run.path / INPUT, spool, ending)
         files = {name: file for name, file in (("output", output), ("error", errors)) if file.tell()}

@@ -99,7 +99,8 @@ def _write(
 ) -> tuple[Done, str]:
     """Write the winner's checkpoint, with the table of all trials, to the run directory.
 
-    Returns the event that describes the checkpoint, and the reason for the choice, extended if the baseline is better.
+    Returns the event that describes the checkpoint, and the reason for the choice, with a remark if the baseline is
+    better.
     """
     result = winner.result
     assert result is not None

@@ -78,4 +78,5 @@ class Resources:
         settings = self.settings
         sender = Sender(settings.networks, settings.webhook_timeout)
         policy = RetryPolicy(settings.webhook_attempts, settings.webhook_retry_seconds)
-        return Courier(self.database, self.changes, sender, policy, settings.webhook_timeout)
+        keys = frozenset(settings.keys.values()) or None  # without keys, all objects belong to the user of this machine
+        return Courier(self.database, self.changes, sender, policy, settings.webhook_timeout, keys)

@@ -1,4 +1,4 @@
-"""Deletes the rows of expired files and uploads, of all but the best checkpoints of each job, and of old deliveries.
+"""Deletes the rows of expired files and uploads, of old webhook deliveries, and of all but each job's best checkpoints.
 
 Also deletes partial files from uploads that were interrupted when a program was killed. Each worker does this between
 jobs. Workers do not need to coordinate, because repeated deletion has no effect. Garbage collection (`ostinato registry

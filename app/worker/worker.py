@@ -59,7 +59,7 @@ class Worker:
         self.name = name or default_name()
         self._stopping = False
         self._retention = Retention(resources)
-        # A mark of the database's state when no job could be claimed. The next query waits until a commit changes it.
+        # A mark of the database's state when no job could be claimed. No new query is made until a commit changes it.
         self._quiet: Hashable | None = None
         self._awake, self._waker = os.pipe()
         for descriptor in (self._awake, self._waker):
@@ -124,7 +124,7 @@ class Worker:
             log.info("%s: attempt %d ended: %s", job.id, job.attempt, outcome)
 
     def _report_trial(self, job: Job) -> None:
-        """Report a trial's result in its parent's log. A failed report is repeated with the next trial's result."""
+        """Report a trial's result in its parent's log. A report that fails is repeated after the next trial."""
         if job.parent_id is not None:
             with self._resources.database.transaction() as session:
                 self._resources.jobs.report_trials(session, job.parent_id)

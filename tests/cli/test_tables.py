@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import threading
@@ -220,6 +221,59 @@ def test_a_share_of_bad_rows_may_be_left_out(reading: Service, ostinato: Run, tm
     assert len(reading.sent("POST /v1/classify")[0].json["input"]) == 6
     few = ostinato("classify", "-m", "m", "--file", "in.csv", "--skip-bad-rows", "0.2")
     assert few.status == 1 and "2 rows cannot be used" in few.err
+
+
+PIPED = {
+    "csv": 'text,label\n"a fine, long day",yes\na dull day,no\n',
+    "tsv": "id\ttext\tlabel\n1\ta fine, long day\tyes\n2\ta dull day\tno\n",
+    "json": '{"text": "a fine, long day", "id": 1}\n{"text": "a dull day", "id": 2}\n',
+    "single": "text\na fine long day\na dull day\n",
+}
+
+
+@pytest.mark.parametrize("kind", PIPED)
+def test_a_pipe_without_a_suffix_is_read_as_the_table_that_it_contains(
+    reading: Service, ostinato: Run, tmp_path: Path, kind: str
+) -> None:
+    read, write = os.pipe()
+    os.write(write, PIPED[kind].encode())
+    os.close(write)
+    try:
+        done = ostinato("classify", "-m", "m", "--file", f"/dev/fd/{read}", "--output", "out.csv")
+    finally:
+        os.close(read)
+    assert done.status == 0, done.err
+    texts = reading.sent("POST /v1/classify")[0].json["input"]
+    assert [text.replace(",", "") for text in texts] == ["a fine long day", "a dull day"]
+    assert len(rows_of(tmp_path / "out.csv")) == 2
+    assert "pipe is read as a table, as for training" in done.err
+
+
+@pytest.mark.parametrize("header", ["id,comment", "comment", '"id";"comment"', "a\tcomment\tb"])
+def test_a_column_can_be_named_for_a_file_of_any_name(
+    reading: Service, ostinato: Run, tmp_path: Path, header: str
+) -> None:
+    names = header.replace('"', "").replace(";", ",").replace("\t", ",").split(",")
+    delimiter = ";" if ";" in header else "\t" if "\t" in header else ","
+    rows = [
+        delimiter.join("a fine day" if name == "comment" else "1" for name in names),
+        delimiter.join("a dull day" if name == "comment" else "2" for name in names),
+    ]
+    (tmp_path / "in").write_text("\n".join([header, *rows]))
+    done = ostinato("classify", "-m", "m", "--file", "in", "--text-column", "comment", "-o", "out.csv")
+    assert done.status == 0, done.err
+    assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine day", "a dull day"]
+
+
+@pytest.mark.parametrize("header", ["text,label", "id\ttext\tlabel", '"label";"text"'])
+def test_a_table_on_standard_input_is_warned_about(
+    reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{header}\na fine day,yes\n"))
+    done = ostinato("classify", "-m", "m")
+    assert done.status == 0 and "use --file /dev/stdin" in done.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("a text, a label\na fine day, yes\n"))
+    assert "/dev/stdin" not in ostinato("classify", "-m", "m").err
 
 
 def test_a_table_may_come_from_a_pipe(reading: Service, ostinato: Run, tmp_path: Path) -> None:

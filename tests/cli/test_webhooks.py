@@ -9,6 +9,7 @@ from tests.cli.service import Service
 
 ENDPOINT = {
     "id": "whe-1",
+    "owner": "ann",
     "name": "mine",
     "url": "https://example.com/x",
     "waiting_deliveries": 2,
@@ -38,6 +39,8 @@ def test_endpoints_are_created_listed_tested_and_deleted(service: Service, ostin
     listed = ostinato("webhooks").out
     assert "https://example.com/x" in listed and listed.endswith("whe-1: the endpoint answered 500\n")
     assert json.loads(ostinato("webhooks", "--json", "list").out) == [ENDPOINT]
+    assert "ann" not in listed and "ann" in ostinato("webhooks", "list", "--all-owners").out
+    assert "all_owners=true" in service.requests[-1].query
     assert ostinato("webhooks", "rotate-secret", "whe-1", "--keep-old").out.endswith("\nwhsec_2\n")
     assert json.loads(service.requests[-1].body) == {"keep_old_secret_active_for_24_hours": True}
     assert ostinato("webhooks", "test", "whe-1").out == "whe-1 answered 204\n"

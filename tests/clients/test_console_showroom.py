@@ -160,3 +160,25 @@ def test_embeddings_are_compared_and_their_texts_kept(page: Page, room: Showroom
     expect(page.get_by_role("button", name="one two three")).to_be_visible()
     page.get_by_role("button", name="Forget all").click()
     assert "three" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_the_traffic_of_the_last_hour_is_shown_by_version_and_reason(page: Page, room: Showroom) -> None:
+    sampler = room.api.services.traffic
+    with room.api.client() as client:
+        for text in ("so so", "great", "bad"):
+            assert client.post("/v1/classify", json={"model": "rival", "input": text}).status_code == 200
+        admission = room.api.services.inference.admission
+        admission.requests = admission.max_requests
+        assert client.post("/v1/classify", json={"model": "rival", "input": "a"}).status_code == 429
+        admission.requests = 0
+    sampler.ring.add(sampler.take())
+    page.goto(f"{room.url}/#/traffic")
+    labels = page.get_by_role("region", name="Labels by version")
+    labels.get_by_label("Version").select_option("rival:1")
+    expect(labels.get_by_text("3 inputs in the last hour, with a mean confidence of")).to_be_visible()
+    expect(page.get_by_role("img", name="Share of each label. Latest:")).to_be_visible()
+    expect(page.get_by_role("img", name="Mean confidence. Latest: rival:1")).to_be_visible()
+    expect(page.get_by_role("img", name="Mean latency. Latest:")).to_be_visible()
+    expect(page.get_by_role("row", name="Too many waiting requests 1")).to_be_visible()
+    expect(page.get_by_role("region", name="Since the process started")).to_contain_text("Rejected (429)")
+    assert serious_problems(page) == []

@@ -9,6 +9,7 @@ from app.settings import Settings
 from app.webhooks.events import EVENT_TYPES
 from tests.security.attacks import code
 from tests.serving import Api, wait_until
+from tests.webhooks.fixtures import add_endpoint
 from tests.webhooks.receiver import LOOPBACK, Receiver
 
 ENDPOINTS = "/v1/webhook_endpoints"
@@ -31,11 +32,12 @@ def test_endpoints_belong_to_their_key(api: Api) -> None:
         attempts = [("GET", "", None), ("POST", "", {"url": "https://bob.example"}), ("DELETE", "", None),
                     ("POST", "/rotate_secret", {}), ("POST", "/test", {"event_type": EVENT_TYPES[0]})]  # fmt: skip
         for method, rest, content in attempts:
-            for client in (bob, ops):
+            for client in (bob,) if method == "DELETE" else (bob, ops):
                 reply = client.request(method, path + rest, json=content)
                 assert (reply.status_code, code(reply)) == (404, "webhook_endpoint_not_found")
             assert code(infer.request(method, path + rest, json=content)) == "missing_scope"
-        assert bob.get(ENDPOINTS).json()["data"] == []
+        assert [client.get(ENDPOINTS).json()["data"] for client in (bob, ops)] == [[], []]
+        assert code(bob.get(ENDPOINTS, params={"all_owners": True})) == "missing_scope"
         assert code(bob.get(ENDPOINTS, params={"after": created["id"]})) == "webhook_endpoint_not_found"
         assert code(infer.post(ENDPOINTS, json=body)) == "missing_scope"
         assert receiver.received == []
@@ -55,3 +57,30 @@ def test_endpoints_belong_to_their_key(api: Api) -> None:
         ("ann", "DELETE", path),
     ]
     assert [entry["subject"] for entry in entries] == [created["id"]] * 3 + ["", created["id"]]
+
+
+def test_an_operator_lists_and_deletes_the_endpoints_of_all_keys(api: Api) -> None:
+    ids = {owner: add_endpoint(api.services.database, owner, created_at=at) for at, owner in enumerate(("ann", "gone"))}
+    with api.client(SECRETS["ops"]) as ops, api.client(SECRETS["bob"]) as bob:
+        every = ops.get(ENDPOINTS, params={"all_owners": True}).json()["data"]
+        assert [(endpoint["id"], endpoint["owner"]) for endpoint in every] == [
+            (ids["gone"], "gone"),
+            (ids["ann"], "ann"),
+        ]
+        assert "whsec_" not in "".join(str(endpoint) for endpoint in every).replace("whsec_…", "")
+        rest = ops.get(ENDPOINTS, params={"all_owners": True, "after": ids["gone"]}).json()["data"]
+        assert [endpoint["id"] for endpoint in rest] == [ids["ann"]]
+        for id_ in ids.values():
+            assert code(bob.delete(f"{ENDPOINTS}/{id_}")) == "webhook_endpoint_not_found"
+            assert ops.delete(f"{ENDPOINTS}/{id_}").json()["deleted"] is True
+        assert ops.get(ENDPOINTS, params={"all_owners": True}).json()["data"] == []
+
+
+def test_without_scopes_keys_reach_only_the_endpoints_of_revoked_keys(settings: Settings) -> None:
+    """Every key is an operator then, and keys are still protected from each other."""
+    with Api(msgspec.structs.replace(settings, key_scopes="")) as api, api.client(SECRETS["bob"]) as bob:
+        ids = {owner: add_endpoint(api.services.database, owner) for owner in ("ann", "gone")}
+        listed = bob.get(ENDPOINTS, params={"all_owners": True}).json()["data"]
+        assert [endpoint["id"] for endpoint in listed] == [ids["gone"]]
+        assert code(bob.delete(f"{ENDPOINTS}/{ids['ann']}")) == "webhook_endpoint_not_found"
+        assert bob.delete(f"{ENDPOINTS}/{ids['gone']}").json()["deleted"] is True

@@ -26,9 +26,16 @@ from tests.webhooks.receiver import LOOPBACK, Receiver
 client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
 
 
-def courier(database: Database, *, attempts: int = 5, seconds: float = 20.0, allowed: str = LOOPBACK) -> Courier:
+def courier(
+    database: Database,
+    *,
+    attempts: int = 5,
+    seconds: float = 20.0,
+    allowed: str = LOOPBACK,
+    keys: set[str] | None = None,
+) -> Courier:
     sender = Sender(networks(allowed), seconds)
-    return Courier(database, Changes(database), sender, RetryPolicy(attempts, 0.01), seconds)
+    return Courier(database, Changes(database), sender, RetryPolicy(attempts, 0.01), seconds, keys)
 
 
 @contextmanager
@@ -239,3 +246,22 @@ def test_a_courier_that_stops_lets_its_requests_end(database: Database, monkeypa
         with running(database):
             assert arrived.wait(30)
     assert statuses(database) == {"delivered"}
+
+
+def test_the_endpoints_of_a_revoked_key_receive_nothing(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    with Receiver() as receiver:
+        revoked = add_endpoint(database, "mallory", url=receiver.url)
+        add_endpoint(database, url=receiver.url)
+        enqueue(database, "ftjob-1", owner="mallory")
+        enqueue(database, "ftjob-2")
+        with running(database, keys={"alice"}):
+            until(lambda: len(receiver.accepted) == 1)
+            enqueue(database, "ftjob-3", owner="mallory")
+            enqueue(database, "ftjob-4")
+            until(lambda: len(receiver.accepted) == 2)
+        assert f"{revoked} receives no events, because its key 'mallory' no longer exists" in caplog.text
+        assert {row.subject: row.status for row in deliveries(database)} == {
+            "ftjob-1": "waiting", "ftjob-2": "delivered", "ftjob-3": "waiting", "ftjob-4": "delivered",
+        }  # fmt: skip
+        with running(database, keys={"alice", "mallory"}):  # the key was removed by mistake, and is back
+            until(lambda: statuses(database) == {"delivered"})

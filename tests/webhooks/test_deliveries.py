@@ -173,7 +173,9 @@ def test_ended_deliveries_are_forgotten(database: Database) -> None:
     for outcome in (None, "failed"):
         delivery = claim(database)
         assert delivery is not None and settle(database, delivery, outcome)
-    for before, left in ((200.0, 3), (201.0, 1)):
+    with database.transaction() as session:
+        outbox.enqueue(session, "alice", SUCCEEDED, "ftjob-late", 300.0)
+    for before, left in ((2.0, 4), (200.0, 3), (201.0, 1)):  # the third event was never sent; the last one still waits
         with database.transaction() as session:
             deliveries.forget(session, before)
         assert len(rows(database)) == left

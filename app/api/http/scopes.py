@@ -23,7 +23,7 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_rule(r"\w+ (/metrics|/v1/engine|/v1/audit|/v1/settings)"), OPERATOR),
     (_rule(r"\w+ /v1/(registry|models)(/.*)?|\w+ /models|(?!POST)\w+ /models/.*"), REGISTRY),
     (_rule(r"POST /v2/repository/models/.*/unload"), REGISTRY),
-    (_rule(r"\w+ (/v2(/.*)?|/v1/(evaluations|batches)(/.*)?|/version|/api/\w+|/)"), INFER),
+    (_rule(r"\w+ (/v2(/.*)?|/v1/(evaluations|batches|traffic)(/.*)?|/version|/api/\w+|/)"), INFER),
 )
 
 

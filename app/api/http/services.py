@@ -12,8 +12,10 @@ from fastapi import Depends, Request
 from app.api.http.audit import AuditTrail
 from app.api.http.followers import FollowerLimit
 from app.api.http.freed_memory import FreedMemory
+from app.api.http.traffic_sampler import TrafficSampler
 from app.db.changes import Changes, Remembered
 from app.db.database import Database
+from app.files.preview import Previews
 from app.files.service import Files
 from app.inference.readiness import Readiness
 from app.inference.service import Inference
@@ -28,6 +30,7 @@ from app.registry.service import Registry
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
+from app.traffic import TrafficRing
 from app.webhooks.sender import Sender
 from app.webhooks.service import Webhooks
 
@@ -43,6 +46,7 @@ class Services:
     registry: Registry
     probes: Probes
     files: Files
+    previews: Previews
     jobs: Jobs
     estimates: Estimates
     evaluations: Evaluations
@@ -53,6 +57,7 @@ class Services:
     changes: Changes
     audit: AuditTrail
     rates: Rates
+    traffic: TrafficSampler
     freed_memory: FreedMemory = field(default_factory=FreedMemory)
     followers: FollowerLimit = field(default_factory=lambda: FollowerLimit(MOST_FOLLOWERS))
 
@@ -61,11 +66,13 @@ class Services:
         await self.inference.start()
         self.readiness.start()
         self.freed_memory.start()
+        self.traffic.start()
         self.audit.start()
 
     async def close(self) -> None:
         """Stop the services, whether `start` has started them or not, and close the database."""
         self.estimates.close()
+        await self.traffic.close()
         await self.freed_memory.close()
         await self.audit.close()
         await self.readiness.close()
@@ -114,6 +121,7 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
         registry=registry,
         probes=probes,
         files=files,
+        previews=Previews(files, settings.scratch_dir / "previews"),
         jobs=Jobs(database, registry, files, memory=settings.training_memory * 2**20, quotas=quotas),
         estimates=Estimates(settings, database, registry, files, blobs, cache),
         evaluations=Evaluations(database, registry, files, quotas),
@@ -124,13 +132,14 @@ def build_services(settings: Settings, *, background: bool = False) -> Services:
         changes=changes,
         audit=AuditTrail(database),
         rates=rates,
+        traffic=TrafficSampler(inference, TrafficRing(settings.run_dir / "traffic")),
     )
 
 
 def _webhooks(settings: Settings, database: Database) -> Webhooks:
     networks = settings.networks
     sender = Sender(networks, settings.webhook_timeout)
-    return Webhooks(database, sender, networks, settings.max_webhook_endpoints)
+    return Webhooks(database, sender, networks, settings.max_webhook_endpoints, frozenset(settings.keys.values()))
 
 
 def services_of(request: Request) -> Services:

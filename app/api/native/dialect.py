@@ -18,6 +18,7 @@ from app.api.native import (
     registry_probes,
     settings,
     tokenization,
+    traffic,
 )
 
 DIALECT = Dialect(
@@ -31,6 +32,7 @@ DIALECT = Dialect(
         evaluations.router,
         operations.router,
         queue.router,
+        traffic.router,
         settings.router,
         audit.router,
         documentation.router,

@@ -9,6 +9,7 @@ from app.api.openai import (
     chat,
     completions,
     embeddings,
+    file_previews,
     files,
     fine_tuning,
     fine_tuning_events,
@@ -43,6 +44,7 @@ DIALECT = Dialect(
     management=(
         models.router,
         files.router,
+        file_previews.router,
         uploads.router,
         fine_tuning.router,
         fine_tuning_events.router,

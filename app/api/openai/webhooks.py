@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from app.api.http.auth import Principal
+from app.api.http.auth import Principal, is_operator
 from app.api.http.bodies import JsonBody
 from app.api.http.replies import JsonReply
-from app.api.http.services import ServicesDep
+from app.api.http.scopes import MissingScope
+from app.api.http.services import Services, ServicesDep
 from app.api.openai.webhooks_schemas import (
     CreateEndpointRequest,
     EndpointDeleted,
@@ -28,6 +29,7 @@ from app.api.openai.webhooks_schemas import (
 from app.api.openapi.describe import COMMON, LOOKUP, reads, replies
 from app.api.openapi.parameters import ENDPOINT_ID
 from app.webhooks.events import EVENT_TYPES
+from app.webhooks.service import Reach
 
 router = APIRouter(tags=["webhooks"])
 _create = JsonBody(CreateEndpointRequest)
@@ -41,6 +43,7 @@ _REQUEST: dict[str, Any] = {"name": "my service", "url": "https://example.com/we
 _EXAMPLE: dict[str, Any] = {
     "id": ENDPOINT_ID,
     "object": "webhook_endpoint",
+    "owner": "local",
     "created_at": 1745383065,
     "updated_at": 1745383065,
     **_REQUEST,
@@ -78,7 +81,11 @@ async def rotation(request: Request) -> RotateSecretRequest:
     "/v1/webhook_endpoints",
     operation_id="list_webhook_endpoints",
     summary="List webhook endpoints",
-    description="Returns the newest endpoint first, without secrets.",
+    description=(
+        "Returns the newest endpoint first, without secrets. With `all_owners`, the list also contains the endpoints "
+        "of other keys, which requires the scope operator; without `OSTINATO_KEY_SCOPES`, it contains those of keys "
+        "that no longer exist."
+    ),
     response_model=None,
     responses=replies(
         EndpointList,
@@ -86,11 +93,34 @@ async def rotation(request: Request) -> RotateSecretRequest:
         LOOKUP,
     ),
 )
-def list_endpoints(services: ServicesDep, principal: Principal, after: str | None = None, limit: int = 20) -> Response:
-    page = services.webhooks.list(principal, after=after, limit=limit)
+def list_endpoints(
+    services: ServicesDep,
+    request: Request,
+    principal: Principal,
+    after: str | None = None,
+    limit: int = 20,
+    all_owners: bool = False,
+) -> Response:
+    reach = _reach(request, services) if all_owners else Reach.OWN
+    if all_owners and reach is Reach.OWN:
+        raise MissingScope(
+            "only a key with the operator scope may list the endpoints of other keys", param="all_owners"
+        )
+    page = services.webhooks.list(principal, after=after, limit=limit, reach=reach)
     data = [endpoint_object(endpoint) for endpoint in page.items]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return JsonReply(EndpointList("list", data, page.has_more, first, last))
+
+
+def _reach(request: Request, services: Services) -> Reach:
+    """The endpoints of other keys that the request may list and delete.
+
+    Without scopes, every key is an operator. Keys would then not be protected from each other, so only the endpoints
+    that no key can delete any more are within reach.
+    """
+    if not is_operator(request):
+        return Reach.OWN
+    return Reach.ALL if services.settings.key_scopes or not services.settings.keys else Reach.ORPHANED
 
 
 @router.post(
@@ -150,14 +180,19 @@ def update_endpoint(
     "/v1/webhook_endpoints/{webhook_endpoint_id}",
     operation_id="delete_webhook_endpoint",
     summary="Delete a webhook endpoint",
-    description="Pending events of the endpoint are also deleted.",
+    description=(
+        "Pending events of the endpoint are also deleted. An operator may delete the endpoints of other keys; without "
+        "`OSTINATO_KEY_SCOPES`, every key may delete those of keys that no longer exist."
+    ),
     response_model=None,
     responses=replies(
         EndpointDeleted, {"id": ENDPOINT_ID, "deleted": True, "object": "webhook_endpoint.deleted"}, LOOKUP
     ),
 )
-def delete_endpoint(services: ServicesDep, principal: Principal, webhook_endpoint_id: str) -> Response:
-    services.webhooks.delete(webhook_endpoint_id, principal)
+def delete_endpoint(
+    services: ServicesDep, request: Request, principal: Principal, webhook_endpoint_id: str
+) -> Response:
+    services.webhooks.delete(webhook_endpoint_id, principal, reach=_reach(request, services))
     return JsonReply(EndpointDeleted(webhook_endpoint_id, True))
 
 

@@ -47,7 +47,8 @@ class TestEndpointRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
 
 class EndpointObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook endpoint. `signing_secret_hint` shows the last characters of the endpoint's secret.
+    """A webhook endpoint. `owner` is the name of its API key, and `signing_secret_hint` shows the last characters of
+    its secret.
 
     `waiting_deliveries` and `failed_deliveries` count the events of the last seven days that are waiting to be sent,
     and those whose delivery has failed permanently. `last_error` is the reason for the latest failure, or null.
@@ -55,6 +56,7 @@ class EndpointObject(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    owner: str
     created_at: int
     updated_at: int
     name: str
@@ -123,6 +125,7 @@ def endpoint_with_secret(endpoint: WebhookEndpoint) -> EndpointWithSecret:
 def _fields(endpoint: WebhookEndpoint) -> dict[str, Any]:
     return {
         "id": endpoint.id,
+        "owner": endpoint.owner,
         "created_at": int(endpoint.created_at),
         "updated_at": int(endpoint.updated_at),
         "name": endpoint.name,

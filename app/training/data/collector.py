@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.training.data.example import Example
 from app.training.data.layouts import Layout
 from app.training.data.notes import EMPTY, LEFT_OUT, MESSAGES, NO_COMPLETION, NO_TEXT, NotedRows, sentence
 from app.training.data.number_file import NumberFile
+from app.training.data.precision import Precision
 from app.training.failures import BadData
 from app.wording import counted
 
@@ -76,6 +78,7 @@ class Collector:
     numbers: dict[Stratum, int] = field(default_factory=dict)  # maps each stratum to its index
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
+    precision: Precision | None = None  # that of the steps, unless they are stored
     width: int = 0  # the number of features of a step
     empty: int = 0  # the number of rows that are left out because they are empty
     left_out: int = 0  # the number of rows that are left out for any other reason
@@ -129,7 +132,9 @@ class Collector:
     def _add_steps(self, layout: Layout, where: str, steps_TF: NDArray[np.float64]) -> None:
         if not self.width:
             self.width = steps_TF.shape[1]
-            if self.steps_path is not None:
+            if self.steps_path is None:
+                self.precision = Precision.of(self.width)
+            else:
                 self.steps = NumberFile(self.steps_path, np.float64, self.width)
         if steps_TF.shape[1] != self.width:
             first = self.places[0].relative_to(layout)
@@ -137,6 +142,12 @@ class Collector:
             raise layout.fault(where, "features", f"{reason}; all rows must have the same number")
         if self.steps is not None:
             self.steps.append(steps_TF)
+        if self.precision is not None:
+            self.precision.add_row(steps_TF)
+
+    def lost_precision(self, names: Sequence[str]) -> list[str]:
+        """Return a sentence for each feature that loses too much precision. Empty if the steps are stored."""
+        return [] if self.precision is None else self.precision.warnings(names)
 
     def remark(self) -> None:
         """Report each kind of note once per file, with the number of rows that it applies to."""

@@ -38,8 +38,8 @@ def open_files(
 
     Raises BadData if the files do not match each other or the request.
     """
-    training = as_table(training, task)
-    validation = None if validation is None else as_table(validation, task)
+    training = as_table(training, task, columns)
+    validation = None if validation is None else as_table(validation, task, columns)
     if training.format == "text":
         _refuse_table_options(training, columns, task)
         if validation is not None and validation.format != "text":

@@ -20,6 +20,13 @@ QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 # Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
 _CYRILLIC = "АВЕІЈКМНОРСТУХЅԚԜҮаеорсухіјѕһԁԛԝӏ", "ABEIJKMHOPCTYXSQWYaeopcyxijshdqwl"
 _GREEK = "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοριυν", "ABEZHIKMNOPTYXaopiuv"
+# Words with the same meaning. They are compared only if few other labels exist: 1 and t may also be characters.
+_WORDS = (
+    ("true", "t", "yes", "y", "1", "1.0", "on"), ("false", "f", "no", "n", "0", "0.0", "off"),
+    ("positive", "pos"), ("negative", "neg"), ("neutral", "neu"),
+)  # fmt: skip
+_MEANINGS = {word: words[0] for words in _WORDS for word in words}
+_MOST_OTHERS = 2
 _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 
 
@@ -36,6 +43,9 @@ def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
     _warn(column, counts, "mixed_scripts", message, _skeleton, ascii)
     message = "some labels are the same number, written in different ways, and are treated as different labels"
     _warn(column, counts, "equal_numbers", message, _number, shown)
+    if sum(label.casefold() not in _MEANINGS for label in counts) <= _MOST_OTHERS:
+        message = "some labels probably have the same meaning, but are treated as different labels"
+        _warn(column, counts, "equal_meaning", message, _meaning, shown)
 
 
 def _warn(
@@ -76,6 +86,12 @@ def _skeleton(label: str) -> str:
     Accents are separated from their letters first, so that accented letters that look alike also get the same key.
     """
     return label if label.isascii() else unicodedata.normalize("NFD", label).translate(_LATIN)
+
+
+def _meaning(label: str) -> str:
+    """Return a key that is the same for words such as true, yes and 1, regardless of case."""
+    word = label.casefold()
+    return _MEANINGS.get(word, f"label {word}")
 
 
 def _number(label: str) -> str:

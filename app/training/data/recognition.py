@@ -17,6 +17,7 @@ from app.training.data.notes import PLACES, listed_places
 from app.training.data.usual_names import INPUTS, TARGETS, TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wire.file_formats import SUFFIXES, format_of
+from app.wire.training_options import Columns
 
 _SAMPLE = 200  # the number of lines that are examined
 _MANY_LINES = 2000  # the number of lines that are searched for labels, because a text may be sorted by label
@@ -43,13 +44,17 @@ _NOT_TEXT = (
 _AS_TEXT = "set the task (task) to generation to train on it as plain text"
 
 
-def as_table(source: Source, task: str | None) -> Source:
+def as_table(source: Source, task: str | None, columns: Columns | None = None) -> Source:
     """Return the source, with the format of a table if it is a text file whose content is clearly a table.
 
-    For the generation task, a text file is always plain text. If the text may be a table and the request does not name
+    If the request names `columns`, and the first line names all of them, the file is a table. Otherwise, for the
+    generation task, a text file is always plain text. If the text may be a table and the request does not name
     a task, raises BadData, so that the user can decide. Also raises BadData for plain text with bytes that cannot be
     decoded.
     """
+    if source.format == "text" and columns is not None and _names_columns(source, columns):
+        source.remark("read_as_table", "is read as a table: its first line names the columns of the request")
+        source = replace(source, format="csv")
     source = _recognised(source, task)
     if source.format == "text" and source.undecodable:
         raise _damaged_text(source)
@@ -64,6 +69,15 @@ def _damaged_text(source: Source) -> BadData:
         return first
     message = f"{first.reason}. In total, {len(damaged):,} lines have such bytes"
     return source.fault(f"{message} ({listed_places(damaged[:PLACES], len(damaged))})", *first.where)
+
+
+def _names_columns(source: Source, columns: Columns) -> bool:
+    """Whether the first line of a text file names all columns that the request names, and there are some."""
+    named = [getattr(columns, key) for key in columns.__struct_fields__]
+    wanted = {part.strip() for name in named if name is not None for part in name.split(",")}
+    first = next((line for _, line in lines(source) if line.strip()), "") if wanted else ""
+    cells = ({name.strip().strip('"') for name in first.split(delimiter)} for delimiter in _DELIMITERS)
+    return bool(wanted) and any(wanted <= names for names in cells)
 
 
 def _recognised(source: Source, task: str | None) -> Source:

@@ -15,6 +15,7 @@ from app.training.data.files import Source
 from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
 from app.training.data.notes import listed_places
+from app.training.data.precision import rounded_values
 from app.training.data.scan import DataFiles, Scan
 from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
@@ -37,6 +38,10 @@ def table_report(files: DataFiles, scan: Scan, validation_split: float) -> dict[
     if scan.task == "generation":
         masks = {name: scan.splits_N == code for code, name in SPLIT_NAMES.items()}
         report["characters"] = {name: int(scan.lengths_N[mask].sum()) for name, mask in masks.items() if mask.any()}
+    if scan.lost_precision:
+        report["lost_precision"] = scan.lost_precision
+    if rounded := rounded_values(scan.values_N) if scan.task == "regression" else "":
+        report["rounded_values"] = rounded
     return report | dropped_rows(scan) | _remarks(*(layout.source for layout in files.layouts))
 
 
@@ -86,6 +91,11 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
             f"will mostly repeat them; use at least {SHORT_TEXT:,} characters"
         )
         warnings.append(("short_text", message))
+    if lost := report.get("lost_precision"):
+        more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
+        warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
+    if rounded := report.get("rounded_values"):
+        warnings.append(("rounded_values", rounded))
     if share := report.get("unused_split"):
         message = f"validation_split {share:g} has no effect: the data itself determines which rows are held out"
         warnings.append(("unused_split", message))

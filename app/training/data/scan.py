@@ -90,6 +90,7 @@ class Scan:
     steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for text data
     empty: int = 0  # the number of rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out
+    lost_precision: list[str] = field(default_factory=list)  # a sentence for each feature, unless steps are stored
     has_validation_rows: bool = False  # whether the files themselves mark validation rows
 
     @property
@@ -153,7 +154,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
     scan = _to_scan(files.training, collector, base_labels)
-    scan.dropped = faults
+    scan.dropped, scan.lost_precision = faults, collector.lost_precision(files.training.steps)
     return scan
 
 

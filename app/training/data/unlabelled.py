@@ -32,21 +32,21 @@ class TextRow:
     values: dict[str, Any]
 
 
-def open_texts(path: Path, encoding: str | None = None) -> Source:
+def open_texts(path: Path, encoding: str | None = None, columns: Columns | None = None) -> Source:
     """Detect the format of a table. Raises BadData if the file is plain text or cannot be read."""
-    source = as_table(detect(path, path.name, param="file", encoding=encoding), "classification")
+    source = as_table(detect(path, path.name, param="file", encoding=encoding), "classification", columns)
     if source.format == "text":
         raise source.fault("is plain text without columns; rename it to .txt to classify its lines")
     return source
 
 
-def holds_table(path: Path, encoding: str | None = None) -> bool:
+def holds_table(path: Path, encoding: str | None = None, columns: Columns | None = None) -> bool:
     """Whether training would read a file as a table. False if the file is empty or cannot be read."""
     try:
         source = detect(path, path.name, param="file", encoding=encoding)
         if source.format == "text" and not any(line.strip() for _, line in lines(source)):
             return False
-        return as_table(source, "classification").format != "text"
+        return as_table(source, "classification", columns).format != "text"
     except BadData:  # reading the lines reports the error
         return False
 

@@ -17,11 +17,11 @@ from app.training.base import BaseCheckpoint
 from app.training.data.example import SPLIT_NAMES
 from app.training.data.notes import NotedRows
 from app.training.data.number_file import NumberFile
+from app.training.data.precision import Precision
 from app.training.data.scan import DataFiles, Scan
 from app.training.prepare import normalization, report
 from app.training.prepare.dataset import TOKENIZER, Dataset, Facts, Rows, array_path
 from app.training.prepare.gathering import GatheredRows
-from app.training.prepare.normalization import Precision
 from app.training.prepare.targets import Targets, encode_targets
 from app.training.prepare.tokenizing import describe_input, iterate_batches, tokenizer_for_rows
 from app.wire.trainer import TrainSpec

@@ -8,8 +8,7 @@ checkpoints, inputs are standardised in float32, as they were during training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,6 @@ from app.training.data.example import TRAIN
 Blocks = Callable[[], Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]]
 Normalization = dict[str, Any]  # keys: mean and std, each a list of numbers, and dtype
 _EPSILON, _SMALLEST = 4 * float(np.finfo(np.float64).eps), float(np.finfo(np.float32).tiny)
-_WHOLE = 2.0**53  # above this, float64 cannot represent every whole number
-_OFF = 0.1  # a change between steps counts as lost if its relative error is larger than this
-_SHARE = 0.1  # a warning is issued for a feature that loses more than this share of its changes
 
 
 def measure(blocks: Blocks, width: int) -> Normalization:
@@ -55,51 +51,6 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
     dtype = np.dtype(scaling.get("dtype", "float32"))
     mean_F, std_F = np.asarray(scaling["mean"], dtype), np.asarray(scaling["std"], dtype)
     return ((steps_SF.astype(dtype) - mean_F) / std_F).astype(np.float32)
-
-
-@dataclass
-class Precision:
-    """Counts how often each feature changes between adjacent steps, and how often float32 distorts the change."""
-
-    changes_F: NDArray[np.int64]
-    lost_F: NDArray[np.int64]
-    largest_F: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, width: int) -> Precision:
-        return cls(np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width))
-
-    def add(self, steps_SF: NDArray[np.float64], scaled_SF: NDArray[np.float32], scaling: Normalization | None) -> None:
-        """Count the changes in a block of steps. `scaled_SF` contains the same steps, as the network reads them."""
-        if not len(steps_SF):
-            return
-        std_F = np.asarray(scaling["std"] if scaling else 1.0, np.float64)
-        exact_SF = np.diff(steps_SF, axis=0) / std_F
-        error_SF = np.abs(np.diff(scaled_SF.astype(np.float64), axis=0) - exact_SF)
-        self.changes_F += (exact_SF != 0).sum(0)
-        self.lost_F += (error_SF > _OFF * np.abs(exact_SF)).sum(0)
-        self.largest_F = np.maximum(self.largest_F, np.abs(steps_SF).max(0))
-
-    def warnings(self, names: Sequence[str] = ()) -> list[str]:
-        """Return a sentence about each feature whose numbers lose too much precision.
-
-        `names` are the names of the features' columns. Without names, features are counted from 1.
-        """
-        shown = [repr(name) for name in names] or range(1, len(self.changes_F) + 1)
-        return [
-            f"feature {name} {reason}; subtract a constant from it, or split it into several columns"
-            for number, name in enumerate(shown)
-            if (reason := self._reason(number))
-        ]
-
-    def _reason(self, number: int) -> str:
-        if self.largest_F[number] >= _WHOLE:
-            spacing = np.spacing(self.largest_F[number])
-            return f"has values up to {self.largest_F[number]:.3g}, which are rounded to multiples of {spacing:g}"
-        if self.lost_F[number] > _SHARE * self.changes_F[number]:
-            share = self.lost_F[number] / self.changes_F[number]
-            return f"loses {share:.0%} of its changes between steps, which are very small relative to its range"
-        return ""
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:

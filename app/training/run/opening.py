@@ -82,9 +82,6 @@ def _warnings(report: dict[str, Any], settled: Settled) -> list[tuple[str, str]]
         verb = "is" if settled.truncated == 1 else "are"
         message = f"{counted(settled.truncated, 'row')} {verb} cut to {settled.config.context_length} {unit}"
         warnings.append(("truncated", message))
-    if lost := report.get("lost_precision"):
-        more = f"; and {len(lost) - 3:,} more features" if len(lost) > 3 else ""
-        warnings.append(("lost_precision", "; ".join(lost[:3]) + more))
     if settled.max_seconds:
         message = "with max_seconds, training stops after a fixed time, so equal requests may produce different weights"
         warnings.append(("time_limit", message))

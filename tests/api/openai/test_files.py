@@ -15,6 +15,7 @@ import pytest
 from app.settings import Settings
 from tests.api.clients import sdk
 from tests.serving import Api, settings_in
+from tests.training.data.tables import parquet
 
 DATA = b"text,label\ngood,yes\nbad,no\n"
 EVERY_FIELD = {
@@ -212,3 +213,11 @@ def shown(schema: dict[str, Any]) -> str:
         return str(schema["examples"][0])
     first = schema["anyOf"][0] if "anyOf" in schema else schema
     return "null" if first["type"] == "null" else str(first.get("enum", ["string"])[0])
+
+
+def test_a_preview_has_the_first_rows_of_a_file(api: Api, client: openai.OpenAI) -> None:
+    file = client.files.create(file=("a.parquet", parquet()), purpose="fine-tune")
+    shown = httpx.get(f"{api.url}/v1/files/{file.id}/preview").json()
+    assert shown["object"] == "file.preview" and (shown["id"], shown["format"]) == (file.id, "parquet")
+    assert shown["columns"] == ["text", "label", "split"] and shown["rows"][2] == ["naïve 😀", "good", "test"]
+    assert httpx.get(f"{api.url}/v1/files/file-{'0' * 24}/preview").json()["error"]["code"] == "file_not_found"

@@ -253,3 +253,23 @@ def test_labels_of_two_files_that_only_look_alike_are_told(training: str, tmp_pa
     report = both(tmp_path, training, validation)
     assert report.error is not None and "but no training row has it" in report.error.message
     assert any(remark["kind"] == "look_alike_labels" for remark in report.report["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        (["true", "1", "0", "false"], ["'1' (4 rows), 'true' (4 rows)", "'0' (4 rows), 'false' (4 rows)"]),
+        (["T", "F", "true"], ["'T' (4 rows), 'true' (4 rows)"]),
+        (["yes", "no", "Y", "unknown"], ["'Y' (4 rows), 'yes' (4 rows)"]),
+        (["pos", "Positive", "neg", "neutral"], ["'Positive' (4 rows), 'pos' (4 rows)"]),
+        (["1", "0"], []),
+        (["true", "false", "maybe"], []),
+        (["t", "1", "a", "b", "c"], []),  # characters
+        (["positive", "negative", "neutral"], []),
+    ],
+)
+def test_labels_with_the_same_meaning_are_warned_about(labels: list[str], groups: list[str], tmp_path: Path) -> None:
+    result, remarks = scan_labels(tmp_path, labels)
+    assert set(result.labels) == set(labels)
+    assert ("equal_meaning" in remarks) == bool(groups)
+    assert all(group in remarks["equal_meaning"].message for group in groups)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.training.data.checking import check_files
+from app.wire.training_options import Columns
 from tests.training import runs
 from tests.training.data.tables import write
 
@@ -142,3 +143,17 @@ def test_lines_without_a_label_are_faults_if_the_task_is_to_learn_labels(tmp_pat
     result = check_files(path, task="classification")
     assert [fault.where[0] for fault in result.faults] == ["line 1", "line 17", "line 18", "line 19", "line 20"]
     assert check_files(path, task="classification", skip_bad_rows=0.3).error is None
+
+
+@pytest.mark.parametrize("task", [None, "classification"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_a_text_is_a_table_if_its_first_line_names_the_columns_of_the_request(
+    delimiter: str, task: str | None, tmp_path: Path
+) -> None:
+    rows = [delimiter.join(("review", "kind")), *(f"film {n}{delimiter}{'ab'[n % 2]}" for n in range(40))]
+    path = write(tmp_path, "pipe", "\n".join(rows))
+    result = check_files(path, task=task, columns=Columns(text="review", label="kind"))
+    assert (result.task, result.error) == ("classification", None)
+    assert any("names the columns of the request" in remark["message"] for remark in result.report["remarks"])
+    wrong = check_files(path, columns=Columns(text="review", label="class")).error
+    assert wrong is not None

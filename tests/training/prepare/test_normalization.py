@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.training.prepare.normalization import Blocks, Precision, measure, standardise
+from app.training.data.precision import Precision
+from app.training.prepare.normalization import Blocks, measure, standardise
 
 
 def blocks(*parts: NDArray[np.float64]) -> Blocks:

@@ -1,0 +1,142 @@
+"""`GET /v1/traffic`: the traffic of the last hour, for keys about their own versions and for operators about all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.access import OPERATOR
+from app.api.http.auth import Principal
+from app.api.http.replies import JsonReply
+from app.api.http.services import ServicesDep
+from app.api.openapi.describe import COMMON, replies
+from app.api.openapi.parameters import MODEL
+from app.registry.records import LOCAL, visible
+from app.traffic import PERIOD, TrafficSample, VersionTraffic
+
+router = APIRouter(tags=["operations"])
+
+
+class VersionTrafficObject(msgspec.Struct, frozen=True):
+    """The requests to a version in one period. `seconds` is their total duration.
+
+    `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels, or null if
+    there were none. `labels` counts the answers by label. Labels beyond the 20 most frequent ones are counted in
+    `other_labels`.
+    """
+
+    id: str
+    requests: int
+    seconds: float
+    texts: int
+    confidence: float | None
+    labels: dict[str, int]
+    other_labels: int
+
+
+class TrafficTotals(msgspec.Struct, frozen=True):
+    """The traffic of all versions in one period: the replies of model routes, of which `rejected` had the status 429
+    and `errors` a status above 499; the tokens; and the requests that were running and waiting at the end of the
+    period. `reasons` counts rejected requests by reason, as the metric `ostinato_rejected_total` does."""
+
+    replies: int
+    rejected: int
+    errors: int
+    read_tokens: int
+    generated_tokens: int
+    running: int
+    waiting: int
+    reasons: dict[str, int]
+
+
+class TrafficSampleObject(msgspec.Struct, frozen=True):
+    """One period, which begins `at` seconds since the epoch. `totals` is null for keys without the scope operator."""
+
+    at: int
+    totals: TrafficTotals | None
+    versions: list[VersionTrafficObject]
+
+
+class TrafficReport(msgspec.Struct, frozen=True):
+    """The periods of the last hour in which something happened, oldest first. `seconds` is the length of a period."""
+
+    object: str
+    seconds: int
+    data: list[TrafficSampleObject]
+
+
+_EXAMPLE: dict[str, Any] = {
+    "object": "traffic",
+    "seconds": PERIOD,
+    "data": [
+        {
+            "at": 1745383060,
+            "totals": {
+                "replies": 12,
+                "rejected": 2,
+                "errors": 0,
+                "read_tokens": 84,
+                "generated_tokens": 0,
+                "running": 0,
+                "waiting": 0,
+                "reasons": {"max_waiting": 2},
+            },
+            "versions": [
+                {
+                    "id": f"{MODEL}:1",
+                    "requests": 10,
+                    "seconds": 0.031,
+                    "texts": 10,
+                    "confidence": 0.87,
+                    "labels": {"positive": 7, "negative": 3},
+                    "other_labels": 0,
+                }
+            ],
+        }
+    ],
+}
+
+
+@router.get(
+    "/v1/traffic",
+    operation_id="retrieve_traffic",
+    summary="Read the traffic of the last hour",
+    description=(
+        "Returns samples of the requests that the API processes of this machine have answered: by version, the number "
+        "of requests and the mix and mean score of their labels. A key sees its own versions; a key with the scope "
+        "operator sees all versions and the totals. Requests of batches are not included. The samples are only meant "
+        "for a quick look; `GET /metrics` is for a monitoring system."
+    ),
+    response_model=None,
+    responses=replies(TrafficReport, _EXAMPLE, COMMON),
+)
+def retrieve_traffic(services: ServicesDep, principal: Principal) -> Response:
+    all_ = principal == LOCAL or OPERATOR in services.settings.scopes.get(principal, ())
+    samples = [_sample(sample, principal, all_) for sample in services.traffic.ring.read()]
+    data = [sample for sample in samples if sample.totals is not None or sample.versions]
+    return JsonReply(TrafficReport("traffic", PERIOD, data), {"cache-control": "no-store"})
+
+
+def _sample(sample: TrafficSample, principal: str, all_: bool) -> TrafficSampleObject:
+    shown = {ref: v for ref, v in sample.versions.items() if all_ or visible(v.owner, principal)}
+    return TrafficSampleObject(
+        sample.at, _totals(sample) if all_ else None, [_version(ref, traffic) for ref, traffic in shown.items()]
+    )
+
+
+def _totals(sample: TrafficSample) -> TrafficTotals:
+    names = ("replies", "rejected", "errors", "read", "generated", "running", "waiting")
+    replies_, rejected, errors, read, generated, running, waiting = (int(sample.counts.get(name, 0)) for name in names)
+    return TrafficTotals(replies_, rejected, errors, read, generated, running, waiting, sample.rejected)
+
+
+def _version(ref: str, traffic: VersionTraffic) -> VersionTrafficObject:
+    traffic.bound()  # the samples of several processes together may have too many labels
+    answered = sum(traffic.labels.values()) + traffic.others
+    confidence = traffic.confidence / traffic.texts if answered and traffic.texts else None
+    return VersionTrafficObject(
+        ref, traffic.requests, round(traffic.seconds, 6), traffic.texts, confidence, traffic.labels, traffic.others
+    )

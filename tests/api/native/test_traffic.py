@@ -1,0 +1,48 @@
+"""The traffic of the last hour as the API reports it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.settings import Settings
+from tests.fakes import FakeEngine
+from tests.serving import Api, Shelf
+
+ANN, BOB, OPS = "secret-of-ann-1", "secret-of-bob-1", "secret-of-ops-1"
+
+
+def test_a_key_sees_its_own_versions_and_an_operator_all(settings: Settings, shelf: Shelf, engine: FakeEngine) -> None:
+    keys = f"ann:{ANN},bob:{BOB},ops:{OPS}"
+    scopes = "ann:infer,bob:infer,ops:operator"
+    shelf.classifier("mood", owner="ann")
+    shelf.generator("echo", owner="bob")
+    with Api(msgspec.structs.replace(settings, api_keys=keys, key_scopes=scopes)) as api:
+        api.wait_ready()
+        with api.client(ANN) as ann, api.client(BOB) as bob, api.client(OPS) as ops:
+            assert ann.post("/v1/classify", json={"model": "mood", "input": ["a", "b"]}).status_code == 200
+            assert bob.post("/v1/completions", json={"model": "echo", "prompt": "hi"}).status_code == 200
+            sampler = api.services.traffic
+            sampler.ring.add(sampler.take())
+            own = [v for period in ann.get("/v1/traffic").json()["data"] for v in period["versions"]]
+            [mood] = own
+            assert (mood["id"], mood["requests"], mood["texts"]) == ("mood:1", 1, 2)
+            assert sum(mood["labels"].values()) == 2 and 1 / 3 <= mood["confidence"] <= 1
+            periods = bob.get("/v1/traffic").json()["data"]
+            assert [v["id"] for period in periods for v in period["versions"]] == ["echo:1"]
+            assert all(period["totals"] is None for period in periods)
+            [period] = ops.get("/v1/traffic").json()["data"]
+            assert {v["id"] for v in period["versions"]} == {"mood:1", "echo:1"}
+            assert period["totals"]["replies"] == 2 and period["totals"]["generated_tokens"] > 0
+
+
+def test_refusals_are_counted_by_reason(api: Api, shelf: Shelf) -> None:
+    shelf.classifier("mood")
+    admission = api.services.inference.admission
+    admission.requests = admission.max_requests
+    with api.client() as client:
+        assert client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 429
+        sampler = api.services.traffic
+        sampler.ring.add(sampler.take())
+        [period] = client.get("/v1/traffic").json()["data"]
+    assert period["totals"]["rejected"] == 1
+    assert period["totals"]["reasons"] == {"max_waiting": 1}
