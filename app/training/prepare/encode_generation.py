@@ -148,8 +148,9 @@ def encode_plain_text(
     validation = GatheredStream(staging, SPLIT_NAMES[VALIDATION], context)
     tallies[VALIDATION] = _encode(tokenizer, held_out_pieces, validation)
     if len(train) < 2 or len(validation) < 2:
-        is_held_out = held_out is not None and len(train) >= 2
-        too_short, characters = (held_out, validation.characters) if is_held_out else (source, total)
+        too_short, characters = source, total
+        if held_out is not None and len(train) >= 2:
+            too_short, characters = held_out, validation.characters
         raise too_short.fault(f"has {characters:,} characters, too few for training and validation")
     tokenizer.save(staging / TOKENIZER)
     streams = {TRAIN: train_stream, VALIDATION: validation.to_stream()}
