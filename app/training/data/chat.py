@@ -11,7 +11,7 @@ from typing import Any
 from app.tokenization.chat import content_text, exchanges
 from app.training.data import notes
 from app.training.data.cells import CellError, describe, to_text
-from app.training.data.columns import read
+from app.training.data.columns import damage_notes, read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
@@ -111,6 +111,7 @@ def _to_message(number: int, message: Any) -> _Message:
     keys = [key for key, content in message.items() if key not in _KEYS and content not in (None, "", [], {})]
     result.notes += [f"{notes.MESSAGE_KEYS}:{key}" for key in keys]
     result.notes += _uses(result) + [notes.JOINED_PARTS] * is_joined
+    result.notes += damage_notes(text or "")
     return result
 
 
