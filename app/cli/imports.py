@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app import settings
-from app.cli.import_probe import answer_probe, send_probes, show_probe
+from app.cli.import_probe import Tested, answer_probe, probe_checkpoint, send_probes, show_probe
 from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
 from app.cli.references import ROOT
@@ -110,15 +110,15 @@ def import_version(
     inputs = read_inputs(probe)
     if probe is not None and inputs is None:
         raise InvalidRequest(f"--probe: for a checkpoint, it must be a file of inputs; {probe!r} is not a file")
-    with connect() as client, _archive(source) as archive:
-        version = _upload(client, name, archive)
-        send_probes(client, name, version["version"], inputs)
-        _report(version, name, as_json)
+    tested = probe_checkpoint(source, inputs)
+    with connect() as client:
+        with _archive(source) as archive:
+            version = _upload(client, name, archive)
+        _finish(client, name, version, tested, inputs, as_json, converted=False)
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
     """Convert weights, register them, and show the new version's answer to a test request."""
-    from app.client import ServiceError
     from app.importing.probe import make_probe, read_inputs
 
     with _working_folder(options.source) as folder:
@@ -129,20 +129,38 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
         warn(f"computes {clean(converted.computation)}")
         config = converted.checkpoint.config
         probe, inputs = make_probe(checkpoint, config, own_probe), read_inputs(own_probe)
+        tested = Tested(probe, config.task, converted.checkpoint.labels)
         with connect() as client:
             with _archive(checkpoint) as archive:
                 version = _upload(client, options.name, archive)
-            reference = f"{options.name}:{version['version']}"
-            send_probes(client, options.name, version["version"], inputs)
-            try:
-                answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
-            except ServiceError as error:
-                warn(f"{reference} is registered, but did not answer a test request: {error.message}")
-                _report(version, options.name, as_json)
-                return
-    _report(version | {"probe": {"input": probe.input, "answer": answer}}, options.name, as_json)
+            _finish(client, options.name, version, tested, inputs, as_json, converted=True)
+
+
+def _finish(
+    client: Client,
+    name: str,
+    version: dict[str, Any],
+    tested: Tested | None,
+    inputs: list[Any] | None,
+    as_json: bool,
+    *,
+    converted: bool,
+) -> None:
+    """Store the user's inputs with a new version, and print the version with its answer to a test request."""
+    from app.client import ServiceError
+
+    send_probes(client, name, version["version"], inputs)
+    reference, answer = f"{name}:{version['version']}", None
+    try:
+        answer = tested and answer_probe(client, reference, tested.task, tested.labels, tested.probe)
+    except ServiceError as error:
+        warn(f"{reference} is registered, but did not answer a test request: {error.message}")
+    if tested is None or answer is None:
+        _report(version, name, as_json)
+        return
+    _report(version | {"probe": {"input": tested.probe.input, "answer": answer}}, name, as_json)
     if not as_json:
-        show_probe(probe, answer)
+        show_probe(tested.probe, answer, converted=converted)
 
 
 def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
