@@ -189,9 +189,11 @@ def _finish(
     from app.client import ServiceError
 
     send_probes(client, name, version["version"], inputs)
-    reference, answer = f"{name}:{version['version']}", None
+    reference = f"{name}:{version['version']}"
+    answer: dict[str, float] | None = None
     try:
-        answer = tested and answer_probe(client, reference, tested.task, tested.labels, tested.probe)
+        if tested is not None:
+            answer = answer_probe(client, reference, tested.task, tested.labels, tested.probe)
     except ServiceError as error:
         warn(f"{reference} is registered, but did not answer a test request: {error.message}")
     if tested is None or answer is None:
