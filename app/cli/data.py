@@ -118,7 +118,7 @@ def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together; no limit for a file that is checked alone."""
+    """The share of rows that may be left out of both files together; for a file checked alone, 1 unless it is 0."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 
@@ -180,7 +180,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
 
 
 def _option(error: BadData) -> str:
-    """Return the option that caused an error, in parentheses, unless the message names it or it is not set."""
+    """Return the option that caused an error, in parentheses, or "" if there is none or the message names it."""
     option = option_for(error.param or "")
     is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
     return "" if is_named else f" (in {option})"

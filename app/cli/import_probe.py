@@ -1,4 +1,4 @@
-"""Sends one input to a newly imported version. The user can compare the answer with the original program's."""
+"""Sends one input to a newly imported version, so that the user can compare the answer with the original program's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 10  # maximum number of labels or tokens to print
 def answer_probe(client: Client, version: str, task: str, labels: list[str], probe: Probe) -> dict[str, float]:
     """Return the version's answer: probabilities of labels or of the most likely next tokens, or {"value": number}.
 
-    For embeddings, the answer maps indices to the first components of the vector.
+    For embeddings, the answer contains the first components of the vector, under names such as `component 0`.
 
     Raises ServiceError if the service does not answer the request.
     """

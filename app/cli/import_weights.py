@@ -138,8 +138,8 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
 def read_fields(options: Sequence[str], own: dict[str, str]) -> dict[str, str]:
     """Read the arguments of `--set field=value`. `own` contains the values of the options that each set a single field.
 
-    Returns the fields with the values of `--set`, `--task` and `--heads`. Raises InvalidRequest if a field is given
-    twice.
+    Returns the fields with the values of `--set`, `--task` and `--heads`. Raises InvalidRequest if an argument has no
+    `=`, or if a field is given twice.
     """
     fields: dict[str, str] = {}
     for option in options:

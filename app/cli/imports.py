@@ -81,7 +81,7 @@ def import_version(
     allow_pickle_tensors: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """Register a checkpoint directory, a Hugging Face directory, or plain PyTorch weights as a new version."""
+    """Register a checkpoint, a Hugging Face directory, a GGUF file, or plain PyTorch weights as a new version."""
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
@@ -184,7 +184,7 @@ def _archive(source: Path) -> Iterator[Path]:
 def _check_checkpoint(source: Path) -> None:
     """Raise InvalidRequest unless `source` is a checkpoint directory or a tar archive.
 
-    No other file is then uploaded by mistake.
+    This check keeps other files from being uploaded by mistake.
     """
     if source.is_file() and not _is_tar(source):
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""Generates command-line options from the fields of request structs. A new training option needs no code here."""
+"""Generates command-line options from the fields of request structs. A new training option needs only a help text."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ _ANY_FIELD = re.compile(
 _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len, reverse=True))) + r")(?![/\w])`?")
 
 
-# Conditions in msgspec's words -> phrase. `{kind}` and `{bound}` are those of the condition.
+# Conditions in msgspec's words, which are replaced by the phrases of `_condition` and `_length`.
 _CONDITION = re.compile(r"expected `(int|float)` (<=|>=|<|>) (-?[\d.e+]*\d)")
 _LENGTH = re.compile(r"expected `str` of length (<=|>=) (\d+)")
 _BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
@@ -78,7 +78,7 @@ def _length(match: re.Match[str]) -> str:
 def leading_option(message: str, field: str, options: Collection[str]) -> str:
     """Replace a field at the beginning of a message, such as `seed` or `stop[0]`, with its option.
 
-    There, even a field whose name is an ordinary word can only be meant as a field.
+    In this place, even a name that is an ordinary word can only mean the field.
     """
     option = f"--{re.sub(r'[^a-z_].*', '', field).replace('_', '-')}"
     rest = message.removeprefix(field)

@@ -1,4 +1,4 @@
-"""Splits texts into words as other programs do, with the normalizers and pre-tokenizers of the tokenizers library."""
+"""Makes a tokenizer split texts into words as other programs do, with the components of the tokenizers library."""
 
 from __future__ import annotations
 

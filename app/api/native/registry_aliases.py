@@ -45,7 +45,7 @@ async def alias_request(request: Request) -> AliasRequest:
     description=(
         "With `expected_version`, the alias is moved only if it currently points to that version; otherwise the "
         "request fails with 409 `alias_conflict` and should not be retried. The version of a required alias is loaded "
-        "first; if that fails, the alias does not change. With `abstention`, typed decisions that are requested by "
+        "first; if that fails, the alias does not change. With `abstention`, typed decisions that are requested with "
         "this alias are left unanswered if the version is not certain enough."
     ),
     response_model=None,

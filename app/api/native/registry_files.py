@@ -58,7 +58,7 @@ _IMPORT: dict[str, Any] = {
                             "type": "string",
                             "pattern": "^([0-9]{1,9}|none|null)?$",
                             "examples": [""],
-                            "description": "The number of the version that the alias must currently point to, or none "
+                            "description": "The number of the version to which the alias must currently point, or none "
                             "for a new alias",
                         },
                     },
