@@ -15,8 +15,9 @@ _LIBRARIES = ("safetensors", "obstore")
 def os_error(error: BaseException) -> OSError | None:
     """Return the operating system's error that caused `error`, or None.
 
-    The result is `error` itself or an exception that caused it. Libraries written in Rust (safetensors, tokenizers,
-    obstore) do not always raise an OSError, but their messages contain the operating system's error number.
+    The result is `error` itself, an exception that caused it, or a new OSError with the error number from a message.
+    Libraries written in Rust (safetensors, tokenizers, obstore) do not always raise an OSError, but their messages
+    contain the operating system's error number.
     """
     seen: BaseException | None = error
     while seen is not None:

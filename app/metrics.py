@@ -69,7 +69,7 @@ class _Labelled(MetricWrapperBase):
 
 
 class Counter(_Labelled, library.Counter):
-    """A counter."""
+    """A counter whose increments are summed when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -84,7 +84,7 @@ class Counter(_Labelled, library.Counter):
 
 
 class Gauge(_Labelled, library.Gauge):
-    """A gauge."""
+    """A gauge whose changes are summed when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()
@@ -102,7 +102,7 @@ class Gauge(_Labelled, library.Gauge):
 
 
 class Histogram(_Labelled, library.Histogram):
-    """A histogram."""
+    """A histogram whose values are sorted into buckets when it is read."""
 
     def _metric_init(self) -> None:
         super()._metric_init()

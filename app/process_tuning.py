@@ -50,6 +50,6 @@ def freeze_objects() -> None:
 
 # Options of <malloc.h>. Blocks of up to MMAP_THRESHOLD bytes come from the heap. Some versions of glibc reject values
 # above 32 MiB, so the value 32 MiB is set first, then 1 GiB. The heap keeps up to TRIM_THRESHOLD free bytes. All
-# threads share one arena, because further arenas are small.
+# threads share one arena, because the heaps of further arenas have a small maximum size.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _MALLOC = ((_M_MMAP_THRESHOLD, 1 << 25), (_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_ARENA_MAX, 1))

@@ -36,12 +36,12 @@ NAMES = tuple(each.name for each in fields(Quota))
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """The quota of each key by name, and the quota of all other keys."""
+    """The quota of each key, by name. Names without an entry are not limited."""
 
     of_keys: Mapping[str, Quota] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, key: str) -> Quota:
-        """The quota of a key. A name that is not the name of a key has no quota."""
+        """The quota of a key. A name that does not belong to a key is not limited."""
         return self.of_keys.get(key, UNLIMITED)
 
     def limited(self, name: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ from app.telemetry import rejected
 REQUESTS, TOKENS = "requests", "tokens"
 RATES = (REQUESTS, TOKENS)
 MINUTE = 60.0
-ROUNDING = 1e-6  # added so that a retry after exactly the announced time succeeds
+ROUNDING = 1e-6  # tolerance, so that a retry after exactly the announced time succeeds
 
 
 class RateLimited(Overloaded):
@@ -57,7 +57,7 @@ class Rates:
         self.clock = clock
 
     def limit(self, key: str, name: str) -> int | None:
-        """The amount per minute, or None if it is not limited."""
+        """A key's quota per minute, or None if there is no limit."""
         entry = self._limits.get((key, name))
         return None if entry is None else entry[1]
 
@@ -99,11 +99,11 @@ class Rates:
             self._levels[slot] = Level(min(float(limit), level.left + amount), level.at)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file that the API processes share."""
         self._levels.close()
 
     def allowance(self, key: str, name: str) -> Allowance | None:
-        """The state of a quota, or None if there is no limit."""
+        """The state of a key's quota, or None if there is no limit."""
         entry = self._limits.get((key, name))
         if entry is None:
             return None

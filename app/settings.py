@@ -70,22 +70,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         _help("MiB of weights above which an engine unloads the least recently used versions; 0: half of the memory"),
     ] = 0
-    prefix_memory: Annotated[Count, _help("MiB for states of prompts with equal beginnings; 0: no cache")] = 256
+    prefix_memory: Annotated[Count, _help("MiB for the states after the beginnings of earlier prompts; 0: none")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512
     max_waiting: Annotated[Positive, _help("limit on waiting requests; further requests get 429")] = 1024
     max_waiting_tokens: Annotated[Positive, _help("limit on waiting tokens; further requests get 429")] = 1_000_000
     max_sequence_seconds: Annotated[
-        Seconds, _help("limit on the predicted computing time of one sequence; longer sequences get 400")
+        Seconds, _help("maximum predicted seconds for computing one sequence; requests above it get 400")
     ] = 30.0
     max_texts: Annotated[Positive, _help("maximum number of texts in one request")] = 2048
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_connections: Annotated[
-        Count, _help("maximum number of connections to one API process; 0: 4096, or fewer if the file limit is low")
+        Count,
+        _help("maximum number of connections to one API process; 0: 4096, or fewer if few files may be open"),
     ] = 0
     max_connections_per_address: Annotated[
-        Count, _help("maximum number of connections from one address; 0: three quarters of the maximum")
+        Count,
+        _help("maximum number of connections from one address; 0: three quarters of OSTINATO_MAX_CONNECTIONS"),
     ] = 0
     max_upload_bytes: Annotated[Positive, _help("maximum size of an uploaded file")] = 536_870_912
     cache_bytes: Annotated[
@@ -105,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training_processor_seconds: Annotated[
         Count, _help("seconds of processor time, over all cores, that an attempt at a job may use; 0: no limit")
     ] = 0
-    stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save and stop")] = 1.5
+    stop_seconds: Annotated[Seconds, _help("seconds that a trainer has to save its progress and stop")] = 1.5
     max_attempts: Annotated[Positive, _help("number of attempts lost in crashes after which a job fails")] = 10
     resume_every_seconds: Annotated[Seconds, _help("seconds between two resume points of a training run")] = 15.0
     keep_runs: Annotated[Count, _help("number of finished run folders to keep")] = 20
@@ -113,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive, _help("number of best checkpoints to keep per job; the others are deleted after a grace period")
     ] = 3
     delete_grace_seconds: Annotated[
-        float, Meta(ge=0), _help("seconds before the blobs of deleted objects may be removed")
+        float, Meta(ge=0), _help("seconds after which the blobs of deleted objects may be removed")
     ] = 86_400.0
     default_model: Annotated[str, _help("default model for requests that do not name one")] = ""
     accept_token_ids: Annotated[
@@ -154,12 +156,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def run_dir(self) -> Path:
-        """The folder that lists the running programs."""
+        """The folder for the files of running programs, such as their list, the launcher's lock and the quotas."""
         return self.data / "run"
 
     @property
     def scratch_dir(self) -> Path:
-        """The folder for temporary files, used because the system's temporary folder is often in memory."""
+        """The folder for temporary files. The system's temporary folder is not used, because it is often in memory."""
         return self.data / "scratch"
 
     @cached_property
@@ -213,12 +215,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The origins of web pages that may call the API. Raises SettingError if the setting is invalid."""
+        """The origins of web pages that may call the API. Raises SettingError if `allowed_origins` is invalid."""
         return access.origins(self.allowed_origins, bool(self.api_keys))
 
     @property
     def networks(self) -> tuple[access.IPNetwork, ...]:
-        """The networks that webhooks may be sent to. Raises SettingError if the setting is invalid."""
+        """The networks that webhooks may be sent to. Raises SettingError if `webhook_networks` is invalid."""
         return access.networks(self.webhook_networks)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ENTRY = struct.Struct("<dd")
-LOCK_SECONDS = 0.05  # a process that was stopped while it held the lock must not stop the others
+LOCK_SECONDS = 0.05  # the maximum wait: a process that was stopped while it held the lock must not stop the others
 REST_SECONDS = 1.0  # seconds without waiting for the lock, after a wait has timed out
 PAUSE_SECONDS = 0.0002  # lets the process that holds the lock run
 CLOCK_SECONDS = 1.0  # tolerance for differences between the clocks of two processors
@@ -75,7 +75,7 @@ class SharedLevels:
                 self._leave(error)
 
     def _leave(self, error: OSError) -> None:
-        """Stop using the file, because without stored levels, the quota would be full again for each request."""
+        """Stop using the file: if levels cannot be stored in it, each request would find a full quota."""
         _warn(error)
         self.close()
 
@@ -123,7 +123,7 @@ def _opened(folder: Path, contents: str, count: int) -> int:
     name = PREFIX + hashlib.sha256((boot + contents).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for other in folder.glob(f"{PREFIX}*"):
-        with suppress(FileNotFoundError):  # a program with other limits may be running
+        with suppress(FileNotFoundError):  # another process may have removed the file
             if other.name != name and other.stat().st_mtime < time.time() - UNUSED_SECONDS:
                 other.unlink()
     file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -60,8 +60,8 @@ def check(value: Any, *, depth: int = DEPTH) -> None:
 def mend(value: Any, depth: int = DEPTH) -> Any:
     """Return a modified copy that `check` accepts.
 
-    Lone surrogates become U+FFFD. Numbers and levels that exceed a limit, NaN, and values of unsupported types become
-    None. Tuples become lists, and names of other types become strings.
+    Lone surrogates become U+FFFD. Numbers that exceed a limit, NaN, lists and objects that are nested too deeply, and
+    values of unsupported types become None. Tuples become lists, and names of other types become strings.
     """
     if isinstance(value, str):
         return SURROGATE.sub("\ufffd", value)

@@ -218,7 +218,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, program, message, `data`, and the current ids."""
+    """Formats a record as one JSON object: time, level, logger, program, message, ids, and the fields of `data`."""
 
     def __init__(self, program: str) -> None:
         super().__init__()

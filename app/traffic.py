@@ -1,7 +1,7 @@
 """Samples of the traffic of the last hour, summed over the API processes of this machine.
 
 Each process keeps its own samples in memory, and appends them to a file that the other processes read. If the file
-cannot be written, for example because the disk is full, the other processes do not see these samples.
+cannot be written, for example because the disk is full, the other processes do not see the samples of this process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 PERIOD = 10  # seconds between two samples
 KEPT_SECONDS = 3600
-MOST_LABELS, MOST_VERSIONS, MOST_CHARACTERS = 20, 50, 200  # of one sample, and of a label
+MOST_LABELS, MOST_VERSIONS, MOST_CHARACTERS = 20, 50, 200  # of a version; of a sample; of a label
 SUFFIX, OLD = ".traffic", ".traffic.old"
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class VersionTraffic(msgspec.Struct, omit_defaults=True):
     """The requests to one version, with their total duration, and its answers.
 
-    `texts` counts the classified inputs, `labels` the labels of their answers (the most frequent ones), and `others`
-    the other labels. `confidence` is the sum of the scores of the best labels.
+    `texts` counts the classified inputs, `labels` the answers with each of the most frequent labels, and `others` the
+    answers with other labels. `confidence` is the sum of the scores of the best labels.
     """
 
     owner: str

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # the keys are `config.ACTIVATIONS`
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {  # the keys are `choices.ACTIVATIONS`
     "none": lambda x: x,
     "relu": torch.relu,
     "tanh": torch.tanh,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 256  # positions computed at once; this keeps the float64 intermediates small, however large the table is
+BLOCK = 256  # positions computed at once, so that the float64 intermediates are small, however large the table is
 BASE = 10_000.0
 AngleTable = tuple[Tensor, Tensor]
 
@@ -16,7 +16,7 @@ AngleTable = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
-    The tables are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
+    The tables are used for two position encodings: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
     where `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al.,
     2021, section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so
     a large `context_length` in a configuration file does not by itself use memory.
@@ -60,11 +60,12 @@ class Angles:
 
 
 def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
-    """Return the rotation rates for rotary positions that are scaled to texts longer than those in training.
+    """Return the rotation rates, reduced so that a network can read longer texts than those in its training.
 
-    With one number, all rates are divided by it (position interpolation: Chen et al., 2023). With four numbers, only
-    slow rotations are divided: those that turn less than `low` times within the original length. Rotations that turn
-    more than `high` times keep their rates, and rates in between are interpolated, as in Llama 3.1.
+    With one number in `scaling`, all rates are divided by it (position interpolation: Chen et al., 2023). With four
+    numbers (factor, low, high, original length), only slow rates are divided by the factor: those at which a rotation
+    turns less than `low` times within the original length. Rates at which it turns more than `high` times are kept, and
+    rates in between are interpolated, as in Llama 3.1. If `scaling` is empty, all rates are kept.
     """
     if not scaling:
         return rates_K

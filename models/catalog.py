@@ -24,8 +24,8 @@ BODIES: Mapping[str, str] = {
 def body_name(config: ModelConfig) -> str:
     """Return the name of the body that a configuration uses.
 
-    A Transformer has two bodies: a decoder for generation and an encoder for all other tasks. Every other architecture
-    has one body, which has the same name.
+    A Transformer has two bodies: a decoder for generation and an encoder for all other tasks. Each recurrent
+    architecture has one body, of the same name.
     """
     if config.architecture == "transformer":
         return "decoder" if config.task == "generation" else "encoder"

@@ -10,7 +10,7 @@ ARCHITECTURES = ("linear", *NETWORKS)
 POSITIONED = ("transformer",)  # architectures whose sequences have at most `context_length` positions
 TRAINABLE = ("classification", "multilabel", "regression", "generation")
 TASKS = (*TRAINABLE, "embedding")
-ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
+ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # as in PyTorch
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "architecture": ARCHITECTURES,
     "task": TASKS,
@@ -34,8 +34,8 @@ COUNTS = (
 )  # fmt: skip
 MOST_HEAD_LAYERS = 16
 FEWEST_BUCKETS, LONGEST_NGRAM = 16, 8
-# Fields that are written only if they differ from their defaults. The bytes of configurations that do not use these
-# fields therefore stay the same.
+# Fields that are written only if they differ from their defaults. A field that is added here therefore does not change
+# the files of configurations that do not use it.
 OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation", "input_norm", "token_types", "separator_id",

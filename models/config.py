@@ -1,6 +1,6 @@
 """The configuration of a network, as plain data. Imports no torch, so that the API can check configurations.
 
-`models/catalog.py` maps architectures to classes.
+`models/catalog.py` finds the class of the body that a configuration describes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from models.choices import OPTIONAL
 from models.constraints import ConfigError
 from models.fields import ConfigFields
 
-# The types of a field's values in JSON.
+# The type of a field -> the Python types that its value in JSON may have.
 _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 

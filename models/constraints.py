@@ -58,7 +58,9 @@ def _check_input(config: ConfigFields) -> None:
 
 def _check_token_types(config: ConfigFields) -> None:
     if config.architecture != "transformer" or config.input != "tokens" or config.task == "generation":
-        raise ConfigError("token_types", "must be 0 unless a Transformer reads whole texts, as for classification")
+        raise ConfigError(
+            "token_types", "must be 0 unless a transformer reads tokens, for a task other than generation"
+        )
     if config.separator_id >= config.vocab_size:
         raise ConfigError("separator_id", f"must be below vocab_size ({config.vocab_size})")
 

@@ -1,7 +1,7 @@
-"""Predicts how long a network takes for a sequence or a batch, based on measurements. Imports no torch.
+"""Predicts how long a network takes for a sequence, and how many tokens it can process in a given time.
 
-The prediction is the number of multiplications and additions divided by an assumed speed, which is lower than that of
-an idle machine.
+Imports no torch. The predicted time is the number of multiplications and additions, divided by an assumed speed that is
+lower than the speed of an idle machine. A recurrent network also has a minimum time for each step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def predict(config: ModelConfig, length: int, speed: float) -> float:
 
 
 def affordable_tokens(config: ModelConfig, seconds: float, speed: float) -> int:
-    """Return the number of tokens, in short sequences, that a batch can process within `seconds`."""
+    """Return the number of tokens, in short sequences, that a network can process in one batch within `seconds`."""
     if config.architecture == "linear" or speed == float("inf"):
         return UNBOUNDED
     return max(1, int(seconds * speed / _operations(config, SHORT)))

@@ -11,12 +11,12 @@ from models.choices import POSITIONED, RECURRENT
 class ConfigFields:
     """All data needed to build a network, except for its weights.
 
-    `features` is the number of values in a numeric step. `classes` is the number of labels: 1 for regression, 0 for
-    generation and for embeddings. `input_width` is the width of the input vectors of a recurrent network (0: the same
-    as `width`). If `input_width` equals `features`, numeric steps are read without a projection, unless there is an
-    `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner` is the inner width
-    of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because they identify padding
-    by the lengths of the rows. The field `pad_id` exists for other programs.
+    `features` is the number of values in a numeric step. `classes` is the number of classes or labels; it is 1 for
+    regression, and 0 for generation and for embeddings. `input_width` is the width of the input vectors of a recurrent
+    network (0: the same as `width`). If `input_width` equals `features`, numeric steps are read without a projection,
+    unless there is an `input_activation`. `kv_heads` is the number of key-value heads (0: the same as `heads`). `inner`
+    is the inner width of the Transformer's MLP (0: a default, see `inner_width`). Networks ignore `pad_id`, because
+    they identify padding by the lengths of the rows; `pad_id` is for programs that read an exported network.
 
     `ngram_buckets` is the number of rows in the table of the n-gram branch (0: no branch). The branch of a text
     classifier reads n-grams of 2 to `ngram_characters` characters and of 1 to `ngram_words` words (`models/ngrams.py`);
@@ -32,7 +32,7 @@ class ConfigFields:
 
     `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
     head are normalised before they are rotated. `qkv_bias` adds biases to the query, key and value projections of a
-    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
+    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` reduces
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """

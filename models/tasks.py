@@ -256,7 +256,7 @@ def build(config: ModelConfig, generator: Generator | None = None, *, initialise
     """Build a configuration's network on the CPU, in float32 and in training mode.
 
     The weights are drawn from `generator` or from torch's global random state. With `initialised=False`, the weights
-    are left undefined, for callers that load weights afterwards.
+    are left undefined, for callers that load weights afterwards. Raises ValueError for the task `embedding`.
     """
     with _Uninitialised():
         network = _network(config)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def copy_to(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Start to copy a tensor to the device, without waiting for the device. On the CPU, return the tensor itself."""
+    """Return a copy on the device, without waiting until it is complete. For the CPU, return the tensor itself."""
     if torch.device(device).type == "cpu":
         return tensor
     # Only a copy from contiguous, pinned memory is asynchronous; any other copy makes the host wait.

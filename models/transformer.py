@@ -98,7 +98,7 @@ class TransformerEncoder(Transformer):
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
             # Each step of padding adds matrix products with `width` squared multiplications each. Leaving out the
-            # padding adds one call of attention for each row.
+            # padding adds at most one call of attention for each row.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)

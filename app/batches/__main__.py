@@ -55,14 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def answer(run: Path, settings: setting.Settings) -> None:
-    """Answer the requests with this machine's engines."""
+    """Answer the requests in a run directory with this machine's engines."""
     # Importing the routes takes a second, so they are imported only after the lease is watched.
     from app.api.http.services import build_services
     from app.batches.answering import BatchAnswering
     from app.batches.routes import BatchRoutes
 
     spec = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec)
-    # A busy service may have no time for background requests for hours, so they have the time of the whole batch.
+    # A busy service may have no time for background requests for hours, so each has the time limit of the whole batch.
     services = build_services(msgspec.structs.replace(settings, request_timeout=WINDOW_SECONDS), background=True)
     answering = BatchAnswering(run, BatchRoutes(services, spec.owner))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.stop)

@@ -23,8 +23,9 @@ from app.runs.batch_input import NumberedRequest
 from app.runs.batch_spool import Spool
 from app.wire.batch import ANSWERS, INPUT, MOST_ANSWER_BYTES, SPEC, BatchAnswer, BatchFault, BatchResponse, BatchSpec
 
-# Requests that are open at the same time. Each one that computes beside a client's request slows that request down, so
-# there is only one at an endpoint that scores. Sequences that generate share each step, at little cost to the others.
+# Maximum number of open requests: at endpoints that score, and at endpoints that generate. A request that is computed
+# at the same time as a client's request slows the client down, so the numbers are small. Sequences that are generated
+# at the same time share each step, so that a second request costs little.
 IN_FLIGHT, GENERATING_IN_FLIGHT = 1, 2
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
@@ -48,22 +49,25 @@ class Poster(Protocol):
 class BatchAnswering:
     """Answers the requests in a run directory that have no answer in its spool yet.
 
-    `stop` may be called on the event loop.
+    `stop` must be called on the event loop.
     """
 
     def __init__(self, run: Path, routes: Poster) -> None:
         self._run, self._routes = run, routes
         self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
         self._stopping = asyncio.Event()
-        self._without_memory = set[bytes]()  # the models that had no memory after `PATIENCE_SECONDS`
-        self._full = False  # whether the answers have reached their largest size
+        self._without_memory = set[bytes]()  # the models whose latest request failed for lack of memory
+        self._full = False  # whether the answers have reached `MOST_ANSWER_BYTES`
 
     def stop(self) -> None:
         """Do not begin any more requests. Open requests are cancelled after `GRACE_SECONDS`."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Return when all requests are answered, or soon after `stop`. Raises OSError."""
+        """Answer requests until all are answered, or until soon after `stop`.
+
+        Raises OSError if the disk is full or fails.
+        """
         count = GENERATING_IN_FLIGHT if self._endpoint in GENERATING else IN_FLIGHT
         with Spool(self._run / ANSWERS) as spool:
             pending = _pending(self._run / INPUT, spool)
@@ -97,7 +101,7 @@ class BatchAnswering:
             spool.append(numbered.position, success, line)
 
     async def _answer(self, body: bytes) -> RouteReply:
-        """Send the request until the reply is final."""
+        """Send the request, again and again if necessary, until the reply is final."""
         model, wait, began = bytes(read_head(body).model), FIRST_WAIT, time.monotonic()
         while True:
             reply = await self._routes.post(self._endpoint, body)

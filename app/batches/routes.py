@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply is unrelated to the request: no engine was available, or the key has used up its quota.
+        """Whether the reply is unrelated to the request: no engine answered in time, or the key has used up its quota.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """
@@ -67,7 +67,7 @@ class RequestHead(msgspec.Struct, frozen=True):
 
 
 def read_head(body: bytes) -> RequestHead:
-    """Read these fields. Leaves errors in the body to the route, and then returns the defaults."""
+    """Read the head of a body. Returns the defaults if the body is not valid; the route then reports the error."""
     try:
         return msgspec.json.decode(body, type=RequestHead)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

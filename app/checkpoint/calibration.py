@@ -141,7 +141,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def parse_calibration(value: object, config: ModelConfig) -> Calibration:
-    """Check a parsed calibration.json. Raises CheckpointInvalid, with the invalid field in the message."""
+    """Check and convert a parsed calibration.json. Raises CheckpointInvalid, with the invalid field in the message."""
     try:
         calibration = msgspec.convert(value, Calibration)
     except msgspec.ValidationError as error:

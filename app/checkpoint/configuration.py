@@ -68,7 +68,7 @@ def _check_normalization(value: object, config: ModelConfig) -> None:
     if value is None:
         return
     if config.input != "features":
-        raise CheckpointInvalid("config.json: normalization is allowed only with input features")
+        raise CheckpointInvalid("config.json: normalization is allowed only if input is 'features'")
     if not isinstance(value, dict) or set(value) - {"dtype"} != {"mean", "std"}:
         raise CheckpointInvalid("config.json: normalization must have the fields mean and std, and may have dtype")
     if value.get("dtype", "float32") not in ("float32", "float64"):

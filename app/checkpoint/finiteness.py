@@ -49,7 +49,7 @@ def _count_not_finite(file: IO[bytes], entry: TensorEntry) -> int:
 def _count_in_piece(piece: bytes, dtype: str) -> int:
     import numpy as np  # imported here, so that programs that do not check weights do not load it
 
-    if dtype == "F64":  # loading converts the weights to float32 at most
+    if dtype == "F64":  # loading converts these weights to float32, in which the largest become infinite
         with np.errstate(over="ignore", invalid="ignore"):
             return int((~np.isfinite(np.frombuffer(piece, "<f8").astype(np.float32))).sum())
     if dtype not in EXPONENTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Components that do not change characters.
+# Components that neither change nor add characters.
 KEEPING = ("Digits", "Fuse", "Punctuation", "Split", "Strip", "Whitespace", "WhitespaceSplit")
 
 
@@ -20,10 +20,10 @@ def growth(components: Sequence[Mapping[str, Any]]) -> float:
     for component in reversed(components):
         if component["type"] == "Replace":
             weights, rest = _replace(component, weights, rest)
-        elif component["type"] == "Prepend":  # before each text between special tokens, perhaps one character
+        elif component["type"] == "Prepend":  # adds a text before each piece between special tokens, even one character
             added = _weigh(str(component.get("prepend")), weights, rest)
             weights, rest = {c: weight + added for c, weight in weights.items()}, rest + added
-        elif component["type"] not in KEEPING:  # may turn any character into one that occurs in a later pattern
+        elif component["type"] not in KEEPING:  # may turn a character into any that a later pattern contains
             weights, rest = {}, max(rest, *weights.values(), 1.0)
     return max(rest, *weights.values(), 1.0)
 

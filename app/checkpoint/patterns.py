@@ -60,7 +60,7 @@ PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 def check(definition: Mapping[str, Any]) -> None:
     """Check the regular expressions in a parsed tokenizer.json.
 
-    Raises CheckpointInvalid, which shows the first expression that is not in the list.
+    Raises CheckpointInvalid for an expression that is not in `SAFE`. The message shows the expression.
     """
     for pattern in _find_patterns([definition.get(part) for part in PARTS]):
         if pattern not in SAFE:

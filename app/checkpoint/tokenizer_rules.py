@@ -15,16 +15,16 @@ from typing import Any, NoReturn
 from app.checkpoint.growth import growth
 from app.errors import CheckpointInvalid
 
-# Each limit is the maximum number of the things that its comment names.
-GROWTH = 4.0  # characters into which all replacements together may turn one character
-PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components of a part, and of one type that is not in REPEATABLE
+# Each limit is a maximum, and its comment says of what.
+GROWTH = 4.0  # characters that all replacements together make of one character
+PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components in a part, and components of one type that is not in REPEATABLE
 TOKEN_LIMIT, AFFIX_LIMIT = 1024, 16  # characters of a token, and of a prefix or suffix of tokens
-PIECE_LIMIT = 64  # characters of a token of a Unigram model, which looks up all pieces of this length in a text
-WORD_LIMIT = 256  # characters of the longest word that WordPiece splits; its time grows with their square
-CHARSMAP_LIMIT = 64  # bytes to which a precompiled map may turn one character; the longest in public maps has 33
-TEMPLATE_LIMIT = 16  # tokens and texts of a template
-ADDED_LIMIT = 2**16
-ID_LIMIT, SPARSE_IDS = 2**24, 4  # token ids, also as a multiple of the number of tokens
+PIECE_LIMIT = 64  # characters of a token of a Unigram model, which looks up all pieces of a text up to this length
+WORD_LIMIT = 256  # characters of a word that WordPiece splits; the time grows with the square of this number
+CHARSMAP_LIMIT = 64  # bytes that a precompiled map makes of one character; public maps make up to 33
+TEMPLATE_LIMIT = 16  # tokens and texts of a template, and ids of one of its special tokens
+ADDED_LIMIT = 2**16  # added tokens
+ID_LIMIT, SPARSE_IDS = 2**24, 4  # token ids, in total and as a multiple of the number of tokens
 REPEATABLE = ("Replace", "Split", "Strip", "Digits", "Punctuation")
 ALLOWED: Mapping[str, tuple[str, ...]] = {
     "normalizer": (
@@ -96,7 +96,7 @@ def _check_component(component: Mapping[str, Any]) -> None:
 def _check_charsmap(encoded: Any) -> None:
     """Check the lengths of the replacements in a SentencePiece map.
 
-    The replacements follow the trie and end with NUL.
+    The replacements follow the map's trie, and each ends with NUL.
     """
     try:
         content = base64.b64decode(encoded or "", validate=True)
@@ -112,7 +112,7 @@ def _check_template(component: Mapping[str, Any]) -> None:
         pieces = component.get(name) or []
         texts = Counter(str(piece["Sequence"]) for piece in pieces if isinstance(piece, dict) and "Sequence" in piece)
         if len(pieces) > TEMPLATE_LIMIT or texts.total() > 2:
-            _refuse(f"its template {name} has more than {TEMPLATE_LIMIT} parts, or repeats a text")
+            _refuse(f"its template {name!r} has more than {TEMPLATE_LIMIT} parts, or repeats a text")
     for token in (component.get("special_tokens") or {}).values():
         if isinstance(token, dict) and len(token.get("ids") or []) > TEMPLATE_LIMIT:
             _refuse(f"its template has a special token of more than {TEMPLATE_LIMIT} ids")

@@ -24,7 +24,7 @@ def set_alias(
     expected: Annotated[
         str | None,
         typer.Option(
-            help="Move the alias only if it currently points at this version; none: only if the alias does not exist."
+            help="Move the alias only if it currently points to this version; none: only if the alias does not exist."
         ),
     ] = None,
     required: Annotated[
@@ -73,7 +73,7 @@ def delete_alias(name: Name, alias: Alias, as_json: Json = False) -> None:
 
 
 def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
-    """List the versions that an alias has pointed at, with the time and author of each change."""
+    """List the versions that an alias has pointed to, with the time and author of each change."""
     with connect() as client:
         moves = list(client.pages(f"{ROOT}/{name}/aliases/{alias}/history", limit=1000))
     if as_json:
@@ -89,7 +89,7 @@ def alias_history(name: Name, alias: Alias, as_json: Json = False) -> None:
         )
         for m in moves
     ]
-    table(["when", "from", "to", "abstains", "by"], rows, empty=f"{name}@{alias} has never pointed at a version")
+    table(["when", "from", "to", "abstains", "by"], rows, empty=f"{name}@{alias} has never pointed to a version")
 
 
 def _limits(abstention: dict[str, Any]) -> str:

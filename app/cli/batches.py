@@ -85,7 +85,7 @@ def create(
 
 
 def _check(path: Path, endpoint: str) -> None:
-    """Run the service's checks on all lines of a file. Prints the faults of several lines, one per line.
+    """Run the service's checks on all lines of a file. If several lines are faulty, prints one fault per line.
 
     Raises InvalidRequest if the file cannot be used.
     """
@@ -112,7 +112,7 @@ def _fault(path: Path, error: LineError) -> str:
 
 
 def _other_endpoint(path: Path, checked: CheckedInput) -> str:
-    """Return a hint if the fault of all lines is their url, and the first of these is another endpoint."""
+    """Return a hint if every line has a wrong url, and the url of the first request is another endpoint."""
     if len(checked.errors) < checked.total or any(error.code != "invalid_url" for error in checked.errors):
         return ""
     url = next(batch_input.requests(path)).request.url
@@ -152,7 +152,7 @@ def cancel(batch_id: BatchId, as_json: Json = False) -> None:
 
 
 def _counts(batch: dict[str, Any]) -> str:
-    """The counts of requests answered without an error, of all requests and, if there are any, of errors."""
+    """The counts of requests answered without an error, of all requests and, if there are any, of failed requests."""
     counts = batch["request_counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{counts['completed']} of {counts['total']}{failed}" if counts["total"] else ""

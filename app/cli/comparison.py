@@ -32,7 +32,7 @@ def search(
     name: Annotated[str | None, typer.Argument(help="Part of the model's name.", show_default="all models")] = None,
     task: Annotated[str | None, typer.Option(help="Only versions for this task.")] = None,
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Only versions that an alias with this name points at.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only versions that an alias with this name points to.")] = None,
     job: Annotated[str | None, typer.Option(help="Only the version that this job produced.")] = None,
     metric: Annotated[
         str | None, typer.Option(help="Only versions with this metric, best first; for example test.macro_f1.")

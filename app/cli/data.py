@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.cli.output import warn
+from app.cli.output import print_json, warn
 from app.cli.wording import in_own_words, option_for
 from app.errors import InvalidRequest
 from app.wire.measurement import SELECTING_ROWS, consequences, too_few
@@ -63,8 +63,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
     if "training_file" not in paths:
-        _check_validation(paths.get("validation_file"), request)
-        return []
+        return _check_validation(paths.get("validation_file"), request, as_json)
     uploaded = "validation_file" in request
     training = request.get("training", {})
     result = check_files(
@@ -78,9 +77,16 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
     )
     if uploaded and "rows" in result.report:  # no rows of the training file are held out
         result.report["rows"] = {"train": sum(result.report["rows"].values())}
+    messages = _show(paths["training_file"].name, result, training, as_json)
+    _check_model(result, request.get("model"))
+    return messages
+
+
+def _show(name: str, result: DataReport, training: dict[str, Any], as_json: bool) -> list[str]:
+    """Print the result of checking a file, and return its messages. Raises InvalidRequest if there is an error."""
     messages = _messages(result) + _few_rows(result, selects=bool(training.get("patience")))
     if result.error is None and not as_json:
-        print(f"{paths['training_file'].name}: {_sizes(result)}")
+        print(f"{name}: {_sizes(result)}")
     for level, message in messages:
         line = ("warning: " if level == "warn" else "") + in_own_words(message)
         if not as_json:
@@ -88,8 +94,7 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
         elif level == "warn":
             warn(line)
     if result.error is not None:
-        raise refusal(result.error)
-    _check_model(result, request.get("model"))
+        raise refusal(result.error, as_json=as_json)
     return [message for _, message in messages]
 
 
@@ -100,21 +105,20 @@ def _check_model(result: DataReport, model: str | None) -> None:
         raise InvalidRequest(f"{complaint}; nothing was uploaded", param="model")
 
 
-def _check_validation(path: Path | None, request: dict[str, Any]) -> None:
-    """Raise InvalidRequest if a validation file cannot be used; its training file has already been uploaded."""
+def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool) -> list[str]:
+    """Check a validation file whose training file was uploaded before. Prints and returns as `check_data` does."""
     if path is None:
-        return
+        return []
     from app.training.data.checking import check_validation  # loads numpy and pyarrow
 
     training, columns = request.get("training", {}), msgspec.convert(request.get("columns", {}), Columns)
     skipped = _skipped_share(training, alone=True)
-    error = check_validation(path, request.get("task"), columns, skipped, training.get("encoding"))
-    if error is not None:
-        raise refusal(error)
+    result = check_validation(path, request.get("task"), columns, skipped, training.get("encoding"))
+    return _show(path.name, result, training, as_json)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together; no limit for a file that is checked alone."""
+    """The share of rows that may be left out of both files together; for a file checked alone, 1 unless it is 0."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 
@@ -152,10 +156,15 @@ def _few_rows(result: DataReport, *, selects: bool) -> list[tuple[str, str]]:
     return [("warn" if too_few(rows) else "info", few)] * bool(few)
 
 
-def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> InvalidRequest:
-    """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line."""
-    from app.training.data.faults import BadRows
+def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: bool = False) -> InvalidRequest:
+    """Return the error for unusable data. For `BadRows`, also print the first faulty rows, one per line.
 
+    With `as_json`, prints the first hundred faults as JSON to standard output.
+    """
+    from app.training.data.faults import BadRows, describe
+
+    if as_json:
+        print_json(error.to_dict() if isinstance(error, BadRows) else {"rows": 1, "faults": [describe(error)]})
     if not isinstance(error, BadRows):
         return InvalidRequest(f"{error.message}{_option(error)}; {outcome}")
     for line in error.listing().splitlines():
@@ -171,7 +180,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded") -> Invalid
 
 
 def _option(error: BadData) -> str:
-    """Return the option that caused an error, in parentheses, unless the message names it or it is not set."""
+    """Return the option that caused an error, in parentheses, or "" if there is none or the message names it."""
     option = option_for(error.param or "")
     is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
     return "" if is_named else f" (in {option})"

@@ -79,7 +79,7 @@ def _check_archive(target: Path, force: bool) -> None:
 
 
 def _converted(chunks: Callable[[], Iterable[bytes]], target: Path, to_format: ExportFormat) -> tuple[int, str]:
-    """Download a version and write it in another format. Returns its size and a description."""
+    """Download a version and write it in another format. Returns the size of the result, and a description of it."""
     from app.exporting.convert_version import convert_version
 
     if target.exists():

@@ -87,12 +87,12 @@ class Follower:
             self.losses = [*self.losses[-KEPT_LOSSES:], float(loss)]
 
     def lines(self, events: Sequence[dict[str, Any]]) -> list[str]:
-        """Format events as lines. Leaves out internal events, and messages that have already been printed."""
+        """Format events as lines. Leaves out those that `render` omits, and messages that were already printed."""
         return [line for event in events if event.get("message") not in self._printed and (line := render(event))]
 
     @property
     def waiting(self) -> str:
-        """A line that shows the number of jobs ahead of this job. Empty if there are none, or if it is not queued."""
+        """A line with the number of jobs ahead of this job, or "" if there are none or if the job is not queued."""
         before = self.job.get("jobs_before")
         if self.job.get("status") != "queued" or not before:
             return ""

@@ -119,7 +119,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
-    """Describe the settings. Leaves out settings that have no option; `--json` shows all."""
+    """Format the hyperparameters. Leaves out those without a command-line option, which `--json` shows too."""
     for name, value in hyperparameters.items():
         if value is not None and name in SHOWN:
             yield f"{SHOWN[name]} {value}"

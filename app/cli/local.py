@@ -36,7 +36,7 @@ def register(program: typer.Typer) -> None:
 
 
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the programs that run on this machine with the same data folder."""
+    """List the programs that run on this machine with this data folder."""
     from app.launcher import programs
 
     chosen = load_shown(data_dir)

@@ -1,4 +1,4 @@
-"""Generates command-line options from the fields of request structs. A new training option needs no code here."""
+"""Generates command-line options from the fields of request structs. A new training option needs only a help text."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ HELP = {
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
-    "precision": "Number type of the computation: " + _choice("precision"),
+    "precision": "Data type of the computation: " + _choice("precision"),
     "encoding": "Encoding of the data files, such as cp1252 (default: detected).",
     "baseline": "Also fit a linear model (for plain text: an n-gram model) for comparison (default).",
     "skip_bad_rows": "Skip unusable rows, up to this fraction of all rows.",

@@ -22,7 +22,7 @@ _JSON = (".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True)
 class SavedTable:
-    """The number of rows that were written and, unless the input has the same one, a description of the encoding."""
+    """The number of rows that were written, and a description of the encoding if the input was not plain UTF-8."""
 
     rows: int
     encoding: str = ""

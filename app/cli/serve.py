@@ -31,7 +31,7 @@ PASS_ARGUMENTS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def load_shown(data_dir: str | None, *, quiet: bool = False) -> settings.Settings:
-    """Load the settings. If the user has not named the data folder, prints to standard error which one it is."""
+    """Load the settings. Without --data-dir, prints the data folder to standard error, unless `quiet` is true."""
     chosen = settings.load(data_dir=data_dir)
     if data_dir is None and not quiet:
         warn(f"data folder: {chosen.data}")

@@ -1,4 +1,4 @@
-"""Reads the texts to classify, and tables with the trainer's readers."""
+"""Reads the texts to classify: arguments, lines, or the rows of tables, which the trainer's readers read."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
         _check_no_table(options)
         yield from _texts(texts or _piped_lines(), pair)
         return
-    with as_regular_files({"file": file}) as paths:  # a file is read several times
+    with as_regular_files({"file": file}) as paths:  # the file is read several times, but a pipe can be read only once
         file = paths["file"]
         if not is_table(file) and not _holds_table(file, options):
             _check_no_table(options)
@@ -112,7 +112,7 @@ def _texts(lines: list[str], pair: bool) -> Iterator[InputRow]:
 
 
 def _check_no_table(options: TableOptions) -> None:
-    """Raise InvalidRequest if there are options that only a table can have."""
+    """Raise InvalidRequest if there are options that apply only to tables."""
     suffixes = f"a --file that ends in {listed(TABLE_SUFFIXES)}"
     if options.columns != Columns():
         raise InvalidRequest(f"--text-column and --text-pair-column require {suffixes}")
@@ -126,7 +126,7 @@ def is_table(path: Path) -> bool:
 
 
 def _holds_table(path: Path, options: TableOptions) -> bool:
-    """Whether the content of a file with another name is a table, as training decides it. Reports the decision."""
+    """Whether a file that is not named like a table contains one, as training decides. If so, prints a message."""
     from app.training.data.unlabelled import holds_table
 
     if not holds_table(path, options.encoding, options.columns):
@@ -195,8 +195,8 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
     """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
 
     All rows are checked before the first one is returned, and those that cannot be used are left out, with a warning.
-    Raises InvalidRequest if the table cannot be read, or if the share of these rows exceeds `skip_bad_rows`; for
-    invalid rows, the messages name the line and column.
+    Raises InvalidRequest if the table cannot be read, or if the share of unusable rows exceeds `skip_bad_rows`; then,
+    the messages name the lines and columns.
     """
     from app.training.data.faults import ignore
     from app.training.data.unlabelled import check_texts, open_texts, read_texts, text_layout

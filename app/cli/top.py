@@ -32,7 +32,7 @@ def register(program: typer.Typer) -> None:
 
 
 def top(every: Every = 2.0, once: Once = False, as_json: Json = False) -> None:
-    """Show requests, tokens, queues, batches, and the type and kernel of each loaded version. Ctrl+C ends it.
+    """Show each loaded version's requests, tokens, batches, data type and kernel, until Ctrl+C is pressed.
 
     If the output is piped, or with --once or --json, prints the figures for one period and exits.
     """
@@ -78,8 +78,8 @@ class Measurement:
     def versions(self, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The figures for each of an engine's versions.
 
-        `fill` is the mean number of sequences per call, and `padding` the fraction of padding; each is None if there
-        were no such calls.
+        `fill` is the mean number of sequences per call, or None without calls. `padding` is the fraction of padding
+        among the tokens, or None without tokens.
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])

@@ -65,7 +65,7 @@ def train(
     file: Data,
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL)] = AUTO,
     name: Name = None,
-    alias: Annotated[str | None, typer.Option(help="Alias to point at the new version.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias that will point to the new version.")] = None,
     task: Task = None,
     validation_file: Annotated[
         Path | None, typer.Option(help="Validation data, to choose the best checkpoint.")

@@ -1,4 +1,4 @@
-"""The audit log, which records all changes and their authors. Entries are added in batches and never changed."""
+"""The audit log, which records the changes that clients make. Entries are added in batches and never changed."""
 
 from __future__ import annotations
 

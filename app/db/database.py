@@ -33,7 +33,7 @@ AWAY = (OperationalError, InterfaceError, PoolTimeout, TooManyWriters)
 ENDED_AS_IDLE = "25P03"  # PostgreSQL's error code after IDLE_SECONDS; other internal errors are program defects
 UNKNOWN_STATES = ("42P01", "42703")  # PostgreSQL's error codes for a missing table or column
 UNKNOWN_WORDS = ("no such table", "no such column")  # SQLite's messages
-FULL_STATES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # PostgreSQL's code, and the names of SQLite's
+FULL_STATES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # PostgreSQL's error code, and SQLite's names
 FULL = "the disk of the database is full, so nothing was changed; try again when there is free space"
 FULL_RETRY_SECONDS = 60.0
 NO_ANSWER = "the database is not responding; try again in a moment"
@@ -61,7 +61,7 @@ class DatabaseOutdated(DatabaseUnavailable):
 def url_of(text_: str) -> URL:
     """Parse the database URL setting. `postgres://…` and `postgresql://…` use the driver psycopg 3.
 
-    Raises SettingError.
+    Raises SettingError if the URL is not valid, or if it names a database that is not supported.
     """
     try:
         url = make_url(text_)
@@ -100,7 +100,8 @@ class Database:
         """Open a session whose changes are committed at the end of the block, or rolled back if an exception is raised.
 
         On SQLite, the session holds the database's write lock from the beginning of the block. If too many transactions
-        are waiting for a lock, further ones fail immediately.
+        of this process are open, another one waits at most a second for its turn, and then fails; if too many are
+        waiting, it fails immediately.
         """
         with (
             _translated_errors(),

@@ -20,7 +20,7 @@ WRITE_LOCK_SECONDS = 10.0  # for which a writer waits for a lock
 READ_LOCK_SECONDS = 2.0  # for which a reader waits for a lock; few operations lock out readers
 CONNECTION_SECONDS = 10.0  # for which a thread waits for a connection of the pool, or the database for a new one
 IDLE_SECONDS = 15.0  # after this time, PostgreSQL ends the transaction of a frozen program and releases its locks
-SIZE, OVERFLOW = 5, 15  # connections of each pool that are kept, and further ones
+SIZE, OVERFLOW = 5, 15  # connections that each pool keeps open, and further ones while all of these are in use
 WRITERS, WAITING_WRITERS = 16, 8  # transactions that write at once in one process, and threads that wait for their turn
 TURN_SECONDS = 1.0  # for which a thread waits for its turn
 
@@ -115,8 +115,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging (WAL), in which readers do not wait for writers.
 
-    SQLite ignores the busy timeout during the switch, which therefore fails if several programs attempt it on a new
-    file at the same time. If the switch fails, it is retried.
+    SQLite ignores the busy timeout during the switch, which therefore fails if several programs switch a new file at
+    the same time. If the switch fails, it is retried.
     """
     deadline = time.monotonic() + WRITE_LOCK_SECONDS
     while True:

@@ -268,4 +268,4 @@ class WebhookDeliveryRow(TableBase):
     error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
     created_at: Mapped[float]
     ended_at: Mapped[float | None]
-    failed_at: Mapped[float | None]  # the time of the latest failure; None in rows from before this column
+    failed_at: Mapped[float | None]  # the time of the latest failure; None in rows that are older than this column

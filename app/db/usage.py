@@ -40,7 +40,7 @@ class PriorityNotAllowed(Forbidden):
 
 
 def stored_bytes(session: Session, owner: str) -> int:
-    """The total size of the owner's files, upload parts, versions and job checkpoints."""
+    """Return the total size of the owner's files, upload parts, versions and job checkpoints."""
     files = session.scalar(select(func.coalesce(func.sum(FileRow.bytes), 0)).where(FileRow.owner == owner))
     versions = select(VersionRow.files).where(VersionRow.owner == owner, VersionRow.status != DELETED)
     checkpoints = select(JobCheckpointRow.files).where(JobCheckpointRow.owner == owner)
@@ -49,7 +49,7 @@ def stored_bytes(session: Session, owner: str) -> int:
 
 
 def room(session: Session, quotas: Quotas, owner: str) -> int | None:
-    """The number of bytes that the owner may still store, or None without a quota. The number may be negative."""
+    """Return the number of bytes that the owner may still store, which may be negative, or None without a quota."""
     limit = quotas.of(owner).bytes
     return None if limit is None else limit - stored_bytes(session, owner)
 
@@ -111,10 +111,10 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
 
 
 def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = False) -> list[str]:
-    """Return the owners whose number of running jobs has reached the limit.
+    """Return the owners whose number of running jobs has reached their quota.
 
-    The trials of a job are counted, but not the job itself. If `alone` is true, exclude other workers until the
-    transaction ends, because each of them could start one more job.
+    The trials of an auto job are counted, but not the auto job, which has no lease. If `alone` is true, exclude other
+    workers until the transaction ends, because each of them could start one more job.
     """
     limits = quotas.limited("running")
     if not limits:

@@ -1,7 +1,7 @@
 """Chooses the mode (data type and kernel) in which each version is computed on this machine.
 
-The speeds of the modes are measured once for each shape of network. The outputs of each type other than float32 are
-compared with those of float32 once for each version. All results are stored, so a restarted engine does not measure
+The speeds of the modes are measured once for each shape of network. The outputs in each data type other than float32
+are compared with those in float32 once for each version. All results are stored, so a restarted engine does not measure
 again. If there is too little time or memory, if an error occurs, or if an engine died during an attempt within the last
 day, float32 is used and nothing is stored.
 """

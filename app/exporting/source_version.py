@@ -26,11 +26,11 @@ class ExportRefused(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class SourceVersion:
-    """A version to export. `raw` is its config.json, and `card` is its README.md; `tokenizer` is None if the version
-    reads numbers.
+    """A version to export.
 
+    `raw` is its config.json, and `card` is its README.md. `tokenizer` is None if the version reads numbers.
     `calibration` is the scale and the bias, each of shape (C), that the service applies to the network's outputs, or
-    None. For regression, they are those of the values.
+    None. For regression, they are the standard deviation and the mean of the values that the network predicts.
     """
 
     config: ModelConfig
@@ -43,16 +43,16 @@ class SourceVersion:
 
     @property
     def number_type(self) -> str:
-        """The type that the service uses to standardise numbers. Other programs must use the same type.
+        """The data type in which the service standardises numbers. Other programs must use the same type.
 
-        In float32, large numbers such as times would lose their digits before their mean is subtracted.
+        In float32, large numbers such as times would be rounded before their mean is subtracted.
         """
         scales: dict[str, Any] = self.raw.get("normalization") or {}
         return str(scales.get("dtype", "float32"))
 
 
 def read_version(directory: Path) -> SourceVersion:
-    """Read a checkpoint directory. Raises CheckpointInvalid."""
+    """Read a checkpoint directory. Raises CheckpointInvalid if it is not valid."""
     contents = checkpoint.validate(directory)
     card = directory / "README.md"
     return SourceVersion(
@@ -78,7 +78,7 @@ def _calibration(contents: Checkpoint) -> tuple[Array, Array] | None:
 
 
 def differences(config: ModelConfig, needed: Mapping[str, Any]) -> list[str]:
-    """The fields of a configuration that do not have the required value, each as `field is value`."""
+    """Return the fields of a configuration that do not have the required value, each as `field is value`."""
     values = {name: getattr(config, name) for name in needed}
     return [f"{name} is {_shown(value)}" for name, value in values.items() if value != needed[name]]
 

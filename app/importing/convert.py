@@ -40,7 +40,8 @@ def convert(
     """Write the new checkpoint directory `target` from the weights in `source`.
 
     `fields` contains the user's answers. Raises ImportQuestion with all questions that are still open, UnknownNetwork
-    for a network that cannot be imported, and ForeignFileInvalid for a file that cannot be read without running code.
+    for a network that cannot be imported, and ForeignFileInvalid for a file that is damaged or could be read only by
+    running code.
     """
     answers = Answers(fields or {})
     if labels is None and (answer := answers.get("labels")) not in (None, NUMBERS, ""):

@@ -35,7 +35,7 @@ def find(keys: Collection[str], extras: Mapping[Any, Any]) -> tuple[str, Any] | 
 def report_unused(extras: Mapping[str, Any], used: Collection[str], answers: Answers) -> None:
     """Record the file's unused entries, except those about the training run, such as `epoch`.
 
-    If only one of a dictionary's own entries was used, its other entries are recorded with their paths.
+    If an entry inside a dictionary was used, the dictionary's other entries are recorded with their paths.
     """
     rest = []
     for name, value in extras.items():
@@ -47,10 +47,10 @@ def report_unused(extras: Mapping[str, Any], used: Collection[str], answers: Ans
 
 
 def label_names(value: Any, source: str) -> list[str]:
-    """Labels by index, from a list, {index: name}, {name: index} or TorchServe's format {"0": ["id", "name"]}.
+    """Return the labels, ordered by the index of their output.
 
-    One of these may also be an entry of an object, as in {"classes": ["a", "b"]}. Raises InvalidRequest for anything
-    else.
+    `value` is a list, {index: name}, {name: index}, TorchServe's format {"0": ["id", "name"]}, or an object with an
+    entry in one of these forms, as in {"classes": ["a", "b"]}. Raises InvalidRequest for anything else.
     """
     inner = find(LABELS, value) if isinstance(value, dict) else None
     value = value if inner is None else inner[1]
@@ -83,7 +83,7 @@ def _first(keys: Iterable[str], entries: Mapping[Any, Any]) -> tuple[str, Any] |
 
 
 def _inner_entries(extras: Mapping[Any, Any]) -> dict[str, Any]:
-    """The lists and dictionaries inside the dictionaries of `extras`, by their paths, such as `config/classes`."""
+    """Return the filled lists and dictionaries inside those of `extras`, keyed by path, such as `config/classes`."""
     outer = [(path, value) for path, value in extras.items() if isinstance(value, dict)]
     return {f"{path}/{key}": inner for path, value in outer for key, inner in value.items() if _filled(inner)}
 

@@ -89,7 +89,7 @@ def _check_shapes(tensors: Tensors, config: ModelConfig) -> None:
     ]
     if wrong:
         raise InvalidRequest(
-            "the tensors do not match a single network:\n" + "\n".join(wrong[:30]), code="unknown_network"
+            "the tensors do not match the network's configuration:\n" + "\n".join(wrong[:30]), code="unknown_network"
         )
 
 

@@ -16,8 +16,8 @@ STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 NEW_WORDS = ("zyx", "zyxwv", "zyxwvuts")  # one of these is added to a text, as a word outside the vocabulary
 NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # the same for vocabularies of characters
 NEW_PLACE = 3
-# The places of words in a text, and the marks added to them. Each of the ways in which an import can split a text gives
-# another number or order of tokens, even if the vocabulary has no punctuation.
+# The places of words in a text, and the marks added to them. With these marks, each way in which an import can split a
+# text gives a different number or order of tokens, even if the vocabulary has no punctuation.
 MARKS = ((1, ","), (4, ";"), (5, "!?"))
 
 
@@ -32,7 +32,8 @@ class Probe:
 def read_inputs(own: str | None) -> list[Any] | None:
     """Return the inputs in the file `own`: one text per line, or a JSON list of inputs or of the steps of one input.
 
-    Returns None if `own` is not a file. Raises InvalidRequest.
+    Inputs after the first `MOST` are left out. Returns None if `own` is not a file. Raises InvalidRequest if the file
+    contains no input, is not UTF-8, or begins like a list but is not valid JSON.
     """
     try:
         if own is None or not Path(own).is_file():

@@ -95,7 +95,7 @@ class Answers:
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """Return the user's answer. If there is no answer, `value` is assumed and recorded with the reason."""
+        """Return the user's answer or, if there is none, `value`, which is then recorded as assumed for `reason`."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")
@@ -122,7 +122,7 @@ class Answers:
             raise ImportQuestion(self.open)
         if unused := [field for field in self._answers if field not in self._used]:
             raise InvalidRequest(
-                f"{', '.join(unused)}: this has no effect on the network; leave it out, or check that this is the "
-                "intended file",
+                f"{', '.join(unused)}: this has no effect on the network; leave it out, or check that the file is "
+                "the intended one",
                 param=unused[0],
             )

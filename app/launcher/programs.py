@@ -23,8 +23,8 @@ CHILDREN = {"trainer": b"app.training", "batch": b"app.batches"}  # the module o
 class Program(msgspec.Struct, frozen=True):
     """One running process. `started_at` is in Unix seconds.
 
-    `job` and `attempt` are set for trainers and batch programs only, and `parent` for trainers of trials. `url` is set
-    for the API only. `url` is the address at which programs on this machine reach the API.
+    `job` and `attempt` are set only for trainers and batch programs, and `parent` only for trainers of trials. `url`,
+    the address at which programs on this machine reach the API, is set only for the API.
     """
 
     program: str  # api | engine | worker | trainer | batch
@@ -69,8 +69,8 @@ def _runs(module: bytes, pid: int) -> bool:
 
 
 class Trainers:
-    """The trainers listed by this machine's workers. If there are no trainers, reading the list takes one system
-    call.
+    """The trainers and batch programs that this machine's workers list. If there are none, reading the list takes one
+    system call.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -78,7 +78,7 @@ class Trainers:
         self._empty: int | None = None  # the folder's modification time when it was last found empty
 
     def read(self) -> list[Program]:
-        """Return the trainers that are running."""
+        """Return the trainers and batch programs that are running."""
         try:
             changed = os.stat(self._folder).st_mtime_ns
         except OSError:
@@ -86,8 +86,8 @@ class Trainers:
         if changed == self._empty:
             return []
         paths = sorted(self._folder.glob("*.json"))
-        # The folder's time has a limited resolution, and a file may be added within it, so a recent change is not
-        # trusted.
+        # The folder's modification time has a limited resolution, so a file that was added just after a change may not
+        # alter it. The folder is therefore treated as empty only some time after its last change.
         settled = not paths and time.time_ns() - changed > SETTLED_NS
         self._empty = changed if settled else None
         return [trainer for path in paths if (trainer := _trainer(path)) is not None]

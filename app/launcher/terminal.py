@@ -46,8 +46,8 @@ class LauncherOutput:
 class Terminal(LauncherOutput):
     """Quiet output: the programs' warnings and errors in colour, a banner, and progress bars for the demo.
 
-    The bars are the last lines on the screen. The bars are erased before another line is printed, and drawn again below
-    that line.
+    The bars are the last lines on the screen. To print another line, the bars are erased, and then drawn again below
+    it.
     """
 
     def __init__(self, out: TextIO, *, colour: bool = True, moving: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Child processes that tokenize texts with imported tokenizers, so that these cannot harm the API process."""
+"""Child processes that tokenize texts with imported tokenizers, so that no such tokenizer can harm the API process."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class TokenizerProcess:
     def ask(self, request: Define | Read) -> Answer:
         """Send a request and wait for its answer.
 
-        Raises ChildEnded, UnicodeEncodeError, or bounds.Abandoned when the caller is no longer waiting. In the last
-        case, the process is killed, because its work cannot be stopped otherwise.
+        Raises ChildEnded if the process ends without an answer, UnicodeEncodeError for a text with a lone surrogate,
+        and bounds.Abandoned if the caller is no longer waiting. In the last case, the process is killed, because its
+        work cannot be stopped otherwise.
         """
         if self.closed:
             raise bounds.Abandoned
@@ -113,7 +114,11 @@ class Children:
                 child.kill()
 
     def read(self, request: Read, definition: Definition) -> list[list[int]]:
-        """Return the ids of the request's texts. Raises InvalidRequest and bounds.Abandoned."""
+        """Return the ids of the request's texts.
+
+        Raises InvalidRequest if they cannot be tokenized within the limits, and bounds.Abandoned if the caller is no
+        longer waiting.
+        """
         with self._child() as child:
             if not child.fresh:
                 with suppress(ChildEnded):  # perhaps because of earlier texts or other tokenizers, so try again

@@ -23,7 +23,10 @@ class Definition:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """Read a tokenizer.json, given its path or its directory. Raises CheckpointInvalid."""
+        """Read a tokenizer.json, given its path or directory, and the files next to it that name special tokens.
+
+        Raises CheckpointInvalid if the tokenizer.json cannot be read.
+        """
         path = Path(path)
         file = path / FILE if path.is_dir() else path
         try:
@@ -33,7 +36,7 @@ class Definition:
         return cls(text, tuple(_objects(file.parent)))
 
     def parse(self) -> dict[str, Any]:
-        """Return the content of the tokenizer.json. Raises JsonInvalid."""
+        """Return the content of the tokenizer.json. Raises JsonInvalid if it is not valid JSON."""
         value: dict[str, Any] = strict_json.parse(self.text.encode(), values=strict_json.VOCABULARY_VALUES)
         return value
 

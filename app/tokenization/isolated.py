@@ -1,6 +1,6 @@
 """Tokenizers that encode texts in child processes.
 
-Used for all tokenizers that differ from those trained by this service.
+Used for all tokenizers except those of the kinds that this service trains.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class IsolatedTokenizer(Tokenizer):
     """A tokenizer that encodes texts in a child process, and decodes ids in this process."""
 
     def __init__(self, definition: Definition, children: Children) -> None:
-        """First load the tokenizer in a child process with limits. Raises CheckpointInvalid."""
+        """Load the tokenizer: first in a child process with limits, then in this process. Raises CheckpointInvalid."""
         children.check(definition)
         super().__init__(definition.text, definition.configs)
         self._source, self._children, self._key = definition, children, key_of(definition)

@@ -31,7 +31,7 @@ from app.tokenization.words import SHORT, WordTokens, splits_into_words
 from app.wording import counted
 
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
-REMEMBERED = 2**14  # maximum number of cached characters without a token of their own; more than any language uses
+REMEMBERED = 2**14  # cached characters, after which only those with a token of their own are added
 
 
 class Tokenizer:
@@ -192,7 +192,7 @@ class Tokenizer:
     def _characters(self) -> Mapping[str, tuple[int, ...]] | None:
         """The ids of each character, or None if characters are not encoded separately.
 
-        This is faster than the library.
+        Encoding a text with this table is faster than with the library.
         """
         if self.kind not in ("char", "byte") or not self._exact:
             return None
@@ -262,7 +262,10 @@ class Tokenizer:
             raise InvalidRequest("this version's tokenizer cannot encode the text", code="invalid_text") from None
 
     def _without_specials(self, ids: list[int], from_template: list[int]) -> list[int]:
-        """Replace special tokens that a word-level tokenizer produced because the text contains their names."""
+        """Replace special tokens that a word-level tokenizer produced because the text contains their names.
+
+        They become the unknown token or, if the tokenizer has none, are dropped.
+        """
         forbidden = self._specials.forbidden
         if forbidden.isdisjoint(ids):
             return ids
@@ -273,7 +276,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches the ids of all characters in the vocabulary, and of up to `REMEMBERED` other characters."""
+    """Caches the ids of all characters in the vocabulary, and of others while there are fewer than `REMEMBERED`."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

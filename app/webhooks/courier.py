@@ -24,13 +24,13 @@ from app.webhooks.deliveries import RetryPolicy
 from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
 
-AT_ONCE, OF_ONE_OWNER = 8, 4  # requests
-RESERVED = 2  # requests that only owners have who have no other
-POLL_SECONDS = 1.0  # between two looks at the mark of the database
-WAIT_SECONDS = 5.0  # before the next look after an error
-HOLD_SECONDS = 20.0  # in addition to the time limit of a request, for which a claim lasts
-LOST_SECONDS = 0.1  # before the next look if another process has claimed the delivery
-GRACE_SECONDS = 3.0  # that requests have to end when the courier stops
+AT_ONCE, OF_ONE_OWNER = 8, 4  # maximum number of requests in progress: in total, and to the endpoints of one owner
+RESERVED = 2  # of these requests, reserved for owners without another request in progress
+POLL_SECONDS = 1.0  # between two checks of the database's mark
+WAIT_SECONDS = 5.0  # before the next check after an error
+HOLD_SECONDS = 20.0  # for which a claim lasts, in addition to the time limit of a request
+LOST_SECONDS = 0.1  # before the next check if another process has claimed the delivery
+GRACE_SECONDS = 3.0  # for which a courier that stops waits for its requests
 GONE = 410  # the status by which an endpoint asks for no more attempts
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 class DeliveryOutcome:
     """The outcome of a request.
 
-    `error` is None if the event was accepted; `gone` means that the endpoint wants no more events.
+    `error` is None if the event was accepted; `gone` means that the endpoint has asked for no more attempts.
     """
 
     error: str | None = None
     gone: bool = False
-    silent: bool = False  # there was no answer, so another event would probably have none either
+    silent: bool = False  # there was no answer, so another event would probably not be answered either
 
 
 class Courier:
@@ -75,7 +75,7 @@ class Courier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and wait a few seconds for the requests in progress. All other requests are sent again later."""
+        """Stop, and wait a few seconds for the requests in progress. Those that do not end are sent again later."""
         self._stopping.set()
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake.set)
@@ -143,7 +143,7 @@ class Courier:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
-        self._quiet = None  # its endpoint and its owner are free again, also if nothing was committed
+        self._quiet = None  # the endpoint and the owner are free again, even if nothing was committed
 
     def _claim(self, busy: list[str], owners: list[str]) -> tuple[Delivery | None, float]:
         """Claim a delivery. If no delivery is due, return the seconds until the next one is due."""

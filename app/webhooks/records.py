@@ -1,4 +1,4 @@
-"""Immutable records of endpoints and deliveries. Error messages in these records never contain secrets."""
+"""Immutable records of endpoints and deliveries. Their `repr` contains no secrets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class WebhookEndpoint:
         return signing.hint(self.secret)
 
     def secrets_at(self, now: float) -> tuple[str, ...]:
-        """The secrets that sign requests at the time `now`: the current one, and an earlier one that is still valid."""
+        """Return the secrets that sign requests at the time `now`: the current one, and an old one if still valid."""
         old = self.old_secret if self.old_secret_until is not None and now < self.old_secret_until else None
         return (self.secret,) if old is None else (self.secret, old)
 

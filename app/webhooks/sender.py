@@ -21,7 +21,7 @@ from app.webhooks.addresses import AddressRefused, Destination, resolve
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
 LINE_LIMIT = 8192  # bytes of the status line, or of a header
 INTERIM_LIMIT, INTERIM_BYTES = 10, 16384  # replies before the final one, and their size in total
-REST_LIMIT, REST_SECONDS = 65536, 1.0  # of the reply, which are read only for the sake of the receiver
+REST_LIMIT, REST_SECONDS = 65536, 1.0  # bytes and seconds for which `_leave` reads more of the reply
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -104,7 +104,10 @@ def _head(destination: Destination, headers: Mapping[str, str], body: bytes) -> 
 
 
 async def _status(reader: asyncio.StreamReader) -> int:
-    """Read the status of the final reply, after any interim ones such as 103 Early Hints. Raises ValueError."""
+    """Read the status of the final reply, after any interim ones such as 103 Early Hints.
+
+    Raises ValueError if the reply is not valid HTTP, or if the interim replies are too many or too long.
+    """
     left = INTERIM_BYTES  # lines that have arrived are read without a pause, so their number must be small
     for _ in range(INTERIM_LIMIT):
         match = STATUS_LINE.fullmatch(line := await reader.readuntil())
@@ -122,7 +125,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
 
 async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read the start of the reply, because a receiver may fail if the connection is closed while it sends."""
+    """Read more of the reply, then close the connection, because a receiver may fail if it is cut off while sending."""
     left = REST_LIMIT
     try:
         with suppress(TimeoutError, OSError):

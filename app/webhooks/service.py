@@ -54,7 +54,7 @@ class Webhooks:
         most: int,
         keys: Collection[str] = (),
     ) -> None:
-        """`networks` are non-public networks that may be reached. Each owner may have `most` endpoints.
+        """`networks` are non-public networks that may be reached. Each owner may have at most `most` endpoints.
 
         `keys` are the names of the API keys: an endpoint with another owner is orphaned.
         """
@@ -63,7 +63,10 @@ class Webhooks:
         self._testing: set[str] = set()  # the principals that are testing an endpoint
 
     def create(self, principal: str, name: str, url: str, event_types: Sequence[str]) -> WebhookEndpoint:
-        """Create an endpoint with a new secret. Raises InvalidRequest with `param` set."""
+        """Create an endpoint with a new secret.
+
+        Raises InvalidRequest for a value that is not allowed, or if the principal has too many endpoints.
+        """
         _check_name(name)
         check_url(url, self._networks)
         with self._database.transaction() as session:
@@ -218,7 +221,7 @@ def _check_name(name: str) -> str:
 
 
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
-    """Return the types without repetitions. Raises InvalidRequest."""
+    """Return the event types in the order of `EVENT_TYPES`, each once. Raises InvalidRequest for an unknown type."""
     if not event_types:
         raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:
@@ -229,7 +232,7 @@ def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str
 
 
 def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> list[WebhookEndpoint]:
-    """Add the statistics of the deliveries of the last few days."""
+    """Add the numbers of waiting and of failed deliveries, and the latest error. Old deliveries have been deleted."""
     row, ids = WebhookDeliveryRow, [endpoint.id for endpoint in endpoints]
     counts = select(row.endpoint_id, row.status, func.count()).where(row.endpoint_id.in_(ids))
     numbers = {

@@ -55,7 +55,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     files: dict[str, str]  # path -> SHA-256, which is verified before the file is used
     name: str  # the version's reference, for logs and metrics
     bytes: int = 0  # the size of the weights file, which approximates the memory that the weights need
-    aliased: bool = False  # whether an alias points at the version; versions with an alias are unloaded last
+    aliased: bool = False  # whether an alias points to the version; versions with an alias are unloaded last
     probes: Data | None = b""  # the encoded probes of the version, if there are any; None if they could not be read
 
 
@@ -261,7 +261,7 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """The state of one loaded version. `cache_bytes` is the memory allocated for the states of sequences, and
     `cache_used` is the part that running sequences use. `prefix_bytes` is the size of the version's states in the
     prefix cache. `kernel` is the name of the implementation of its matrix products, and `choice` explains the choice of
-    number type and kernel.
+    data type and kernel.
     """
 
     digest: str

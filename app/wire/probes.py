@@ -1,4 +1,4 @@
-"""Probes: inputs of a version that are used to compare the outputs of other number types with those of float32.
+"""Probes: inputs of a version that are used to compare the outputs in other data types with those in float32.
 
 Imports no torch. The probes of a version are stored as one blob, which only engines read. Probes are token ids or
 numbers, never text.

@@ -30,7 +30,7 @@ def named(name: str) -> Kernels | None:
 
 
 def bind(network: nn.Module, kernels: Kernels) -> int:
-    """Bind every layer of `network` to `kernels`, in place, for inference only.
+    """Bind every `KernelLayer` of `network` to `kernels`, in place, for inference only.
 
     Afterwards, the `state_dict` no longer contains weights that exist only in prepared form. Returns the size in bytes
     of the weights that are in memory twice (see `KernelLayer.bind`).

@@ -1,4 +1,4 @@
-"""Modes: combinations of a weight type and kernels with which a processor can compute a network."""
+"""Modes: combinations of a data type for the weights and a kernel, with which a processor can compute a network."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import nn
 from models.kernels import choice
 from models.kernels.port import KernelLayer
 
-# Weight type -> the dtype of the weights. A network has this dtype, except that activations and the parameters without
-# kernels are float32 if the type is for weights only.
+# The name of a data type for weights -> its dtype in torch. With a type that is not in `ACTIVATIONS`, only the weights
+# that kernels have packed are of this type; activations and all other parameters are float32.
 TYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-ACTIVATIONS = ("float32", "bfloat16")  # the types that are also types of activations
-EXACT = "float32"  # the type with which all others are compared
+ACTIVATIONS = ("float32", "bfloat16")  # the data types in which activations can be computed
+EXACT = "float32"  # the data type with which all others are compared
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeMode:
     """A way to compute a network.
 
-    `type` is the type of the weights, a key of `TYPES`. `kernel` is the name of a module in `choice.KERNELS`, or
+    `type` is the data type of the weights, a key of `TYPES`. `kernel` is the name of a module in `choice.KERNELS`, or
     `choice.PLAIN`.
     """
 
@@ -50,7 +50,7 @@ class ComputeMode:
 
 
 def fixed_mode(device: torch.device, dtype: torch.dtype, *, generates: bool) -> ComputeMode:
-    """The default mode, which needs no measurement: packed matrices for decoding, and plain products otherwise."""
+    """Return the mode to use without measurements: plain PyTorch, except that generation uses kernels if available."""
     kernels = choice.choose(device, dtype) if generates else None
     return ComputeMode(str(dtype).removeprefix("torch."), choice.name_of(kernels))
 
@@ -92,7 +92,7 @@ def _size(network: nn.Module) -> int:
 def _is_native(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the processor has instructions for this dtype and plain PyTorch uses them.
 
-    Emulated bfloat16 is never faster.
+    Emulated bfloat16 is never faster than float32.
     """
     if dtype == torch.float32:
         return True

@@ -2,8 +2,8 @@
 
 `torch.nn.functional.linear` rearranges the matrix at every call, and distributes the work unevenly among threads if
 there are few rows. In decoding, where a product has only a few rows, this overhead takes up to half of the time. With
-many rows, as in classification, `linear` is at least as fast as the products in this module (see docs/log.md for
-measurements).
+many rows, as in classification, torch's function is at least as fast as the products in this module (see docs/log.md
+for measurements).
 
 torch.compile uses the same operators for linear layers on a CPU (torch._inductor, mkldnn_fusion.py). Calling these
 operators directly does not require a compiler.
@@ -60,8 +60,8 @@ def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> P
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
     # Compute the two halves as separate products. The activation is then applied within the first product, and the
-    # elementwise multiplication within the second, while the tiles are still in the cache. With one product for both
-    # halves, each of these operations would need another pass over memory.
+    # elementwise multiplication within the second, while their results are still in the cache. With one product for
+    # both halves, the activation and the multiplication would each need another pass over memory.
     gate_weight, value_weight = weight.chunk(2)
     gate_bias, value_bias = (None, None) if bias is None else bias.chunk(2)
     gate = linear_activation(gate_weight, gate_bias, activation)
@@ -81,7 +81,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return the matrix in oneDNN's blocked layout. The argument None permits any number of rows in x."""
+    """Return the matrix in oneDNN's blocked layout. The argument None permits inputs with any number of rows."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

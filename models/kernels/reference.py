@@ -1,4 +1,4 @@
-"""Differentiable products in plain PyTorch, for every device. Used by layers without faster kernels."""
+"""Differentiable products in plain PyTorch, for every device. Layers that are not bound to other kernels use them."""
 
 from __future__ import annotations
 

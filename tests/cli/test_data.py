@@ -57,11 +57,48 @@ def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: R
     *faults, last = ostinato("train", "reviews.csv").err.splitlines()
     assert len(faults) == 6 and faults[4].startswith("reviews.csv, line 26, column 'label'")
     assert faults[5].startswith("… and 125 more: column 'label': ")
-    assert faults[5].endswith(" (line 27, line 28, line 29, line 30, line 31, …)")
+    assert faults[5].endswith(" (all: lines 22-151)")
     assert "--skip-bad-rows" not in last
     assert last.endswith(
         "Fix these rows or the column 'label'; too many rows are affected to leave them out; nothing was uploaded"
     )
+
+
+def test_all_faults_are_found_in_ranges_and_in_json(queue: Service, ostinato: Run, tmp_path: Path) -> None:
+    rows = [f"text {n},{'' if 10 <= n < 80 or n in (90, 95) else 'ab'[n % 2]}" for n in range(200)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows))
+    done = ostinato("train", "a.csv")
+    assert done.status == 1 and "(all: lines 12-81, 92, 97)" in done.err
+    done = ostinato("train", "a.csv", "--json")
+    report = json.loads(done.out)
+    assert (done.status, report["rows"], len(report["faults"])) == (1, 72, 72)
+    assert [fault["where"][0] for fault in report["faults"]][-2:] == ["line 92", "line 97"]
+    assert list(report["places"].values()) == ["lines 12-81, 92, 97"]
+    (tmp_path / "b.csv").write_text("text,label\nx,a\ny,b\nz\n")
+    single = json.loads(ostinato("train", "b.csv", "--json").out)
+    assert (single["rows"], single["faults"][0]["where"]) == (1, ["line 4", "column 'label'"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        (
+            "v.csv",
+            "text,label\n" + "".join(f"row {n},{'Good' if n == 3 else ['good', 'bad'][n % 2]}\n" for n in range(30)),
+            ["v.csv: 30 rows for classification (30 validation)", "v.csv has 3 labels", "differ only in case"],
+        ),
+        ("v.csv", "text,value,id\n" + "".join(f"row {n},{n},1\n" for n in range(30)), ["for regression", "'id'"]),
+        ("v.txt", "once upon a time\n" * 1000, ["v.txt: plain text for generation, 17,000 characters"]),
+    ],
+)
+def test_a_validation_file_beside_an_uploaded_one_is_reported(
+    queue: Service, ostinato: Run, tmp_path: Path, name: str, content: str, parts: list[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = ostinato("train", "file-0123456789abcdef01234567", "--validation-file", name, "--no-wait")
+    assert done.status == 0, done.err
+    before = done.out[: done.out.index("uploaded")]
+    assert [part for part in parts if part not in before] == [], before
 
 
 def test_numbers_are_refused_for_a_linear_model_before_the_upload(

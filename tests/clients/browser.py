@@ -72,11 +72,16 @@ def serious_problems(page: Page) -> list[tuple[str, str, list[str]]]:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Visit]:
-    """Open a tab with separate storage. At the end, asserts that no script has failed."""
+def visit(
+    browser: Browser, url: str, *, width: int = 1280, scheme: str = "light", zone: str | None = None
+) -> Iterator[Visit]:
+    """Open a tab with separate storage, in the time zone `zone`. At the end, asserts that no script has failed."""
     dark = scheme == "dark"
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+        timezone_id=zone,
     )
     visitor = Visit(context.new_page(), url)
     try:

@@ -42,7 +42,7 @@ RISK = [
 CALIBRATION: dict[str, Any] = {
     "format_version": 1, "rows": 140, "method": "apart", "scale": [1.0], "bias": [],
     "scores": {"rows": 140, "values": [i / 140 for i in range(140)]},
-    "risk": RISK, "after": {"ece": 0.04, "bins": BINS},
+    "risk": RISK, "confidence": 0.975, "after": {"ece": 0.04, "bins": BINS},
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "seed": 3,

@@ -179,6 +179,6 @@ def test_the_traffic_of_the_last_hour_is_shown_by_version_and_reason(page: Page,
     expect(page.get_by_role("img", name="Share of each label. Latest:")).to_be_visible()
     expect(page.get_by_role("img", name="Mean confidence. Latest: rival:1")).to_be_visible()
     expect(page.get_by_role("img", name="Mean latency. Latest:")).to_be_visible()
-    expect(page.get_by_role("row", name="Max waiting 1")).to_be_visible()
+    expect(page.get_by_role("row", name="Too many waiting requests 1")).to_be_visible()
     expect(page.get_by_role("region", name="Since the process started")).to_contain_text("Rejected (429)")
     assert serious_problems(page) == []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
+import pytest
 from sqlalchemy import update
 
 from app.db.tables import JobRow
 from app.jobs.claims import JobClaims
-from app.jobs.records import TRAINING_LANE, Job, NewEvent
+from app.jobs.records import BATCH_LANE, TRAINING_LANE, Job, NewEvent
 from app.quotas import parse as parse_quotas
+from app.worker.resources import Resources
+from tests.jobs.batch_fixtures import BatchQueue, queue_of
 from tests.jobs.fixtures import Queue, claim
 
 
@@ -123,3 +127,55 @@ def test_an_owner_runs_no_more_jobs_than_its_quota(queue: Queue) -> None:
         assert claims.claimable(session, TRAINING_LANE)
         following = claims.claim(session, "w", 100.0, 3, TRAINING_LANE)
         assert following is not None and following.owner == "alice"
+
+
+def claim_batch(queue: BatchQueue) -> Job | None:
+    with queue.database.transaction() as session:
+        return JobClaims(queue.database).claim(session, "w", 100.0, 3, BATCH_LANE)
+
+
+def test_owners_of_batches_take_turns(resources: Resources) -> None:
+    """Many batches of one owner do not delay those of others."""
+    queue = queue_of(resources)
+    jobs = [queue.create(owner=owner) for owner in ("ann", "ann", "ann", "ann", "bob", "bob", "cy")]
+    order = [claim_batch(queue) for _ in jobs]
+    assert [job.id for job in order if job] == [jobs[n].id for n in (0, 4, 6, 1, 5, 2, 3)]
+    first, claims = order[0], JobClaims(queue.database)
+    assert first is not None
+    with queue.database.transaction() as session:
+        claims.requeue(session, first.id, first.attempt, lost=False)
+    late = [queue.create(owner=owner) for owner in ("ann", "cy")]
+    again = [claim_batch(queue) for _ in range(3)]  # first the batch that has begun, then that of the owner who waits
+    assert [job.id for job in again if job] == [first.id, late[1].id, late[0].id]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_turns_of_owners_respect_priorities_and_ages(resources: Resources, seed: int) -> None:
+    """The next batch has the highest priority.
+
+    Among equals, its owner has waited longest since its last batch began.
+    """
+    queue, draw = queue_of(resources), random.Random(seed)
+    waiting: dict[str, Job] = {}
+    began: dict[str, float] = {}
+    for _ in range(40):
+        if draw.random() < 0.5:
+            job = queue.create(owner=draw.choice(("ann", "ann", "bob", "cy")))
+            with queue.database.transaction() as session:
+                priority = draw.choice((0, 0, 5))
+                session.execute(update(JobRow).where(JobRow.id == job.id).values(priority=priority))
+            waiting[job.id] = queue.get(job)
+        elif (claimed := claim_batch(queue)) is not None:
+            expected = min(waiting.values(), key=lambda j: (-j.priority, began.get(j.owner, 0.0), j.created_at, j.id))
+            assert claimed.id == expected.id
+            del waiting[claimed.id]
+            assert claimed.started_at is not None
+            began[claimed.owner] = claimed.started_at
+        else:
+            assert not waiting
+
+
+def test_training_jobs_are_claimed_by_age_whoever_owns_them(queue: Queue, resources: Resources) -> None:
+    owned = [queue.create(owner=owner) for owner in ("ann", "ann", "bob")]
+    queue_of(resources).create(owner="ann")
+    assert [claim(queue).id for _ in owned] == [job.id for job in owned]

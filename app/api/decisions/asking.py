@@ -23,7 +23,7 @@ from app.inference.scoring import activate
 from app.inference.versions import ResolvedVersion
 
 MOST_QUESTIONS, MOST_OPTIONS = 400, 255
-INLINE = 2000  # maximum number of options that are computed on the event loop rather than in a worker thread
+INLINE = 2000  # if there are more options or outputs, the probabilities are computed in a worker thread
 POLICY = {"abstain_below": "x-abstain-below", "max_risk": "x-max-risk"}  # field of the policy -> header
 
 
@@ -60,7 +60,7 @@ class Judgement:
 
 
 async def judge(request: Request, caller: Caller, text: TextToJudge, questions: Sequence[TypedQuestion]) -> Judgement:
-    """Answer questions about a text. Raises InvalidRequest if the version cannot answer one of them.
+    """Answer questions about a text. Raises InvalidRequest unless the version can answer all of them.
 
     The version reads the text only once, because its computation does not depend on the questions.
     """
@@ -102,18 +102,18 @@ def _judgement(scored: ScoredBatch, readings: Sequence[AnswerReading], policy: D
 
 
 def _rule(version: ResolvedVersion, policy: DecisionPolicy | None) -> DecisionRule:
-    """Apply a policy to a version. None means the abstention of the alias by which the version was requested."""
+    """Return the rule for a version. Without a policy, the abstention of the alias in the request applies."""
     if policy is not None:
         return decision_rule(version, policy)
     own = version.record.abstention
     try:
         return decision_rule(version, DecisionPolicy(abstain_below=own.abstain_below, max_risk=own.max_risk))
-    except InvalidRequest as error:  # the alias has been moved to a version without what its abstention requires
+    except InvalidRequest as error:  # the alias has been moved to a version that lacks what the abstention requires
         raise InvalidRequest(f"the abstention of the alias: {error.message}", code=error.code, param="model") from None
 
 
 def _policy(request: Request) -> DecisionPolicy | None:
-    """Read the abstention policy from the headers, if there is one. Error messages about it name the headers."""
+    """Read the abstention policy from the headers, if they contain one. Errors in it then name the headers."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
     if all(value is None for value in values.values()):
         return None

@@ -79,9 +79,9 @@ _EXAMPLE: dict[str, Any] = {
     summary="Answer typed questions about an input",
     description=(
         "Returns the probability of each option of each question. The options are labels with which the version was "
-        "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
-        "`x-max-risk` (an error rate), or the `abstention` of the alias, the version abstains if it is not certain "
-        "enough."
+        "trained, so their order does not affect the probabilities. If the request has the header `x-abstain-below` "
+        "(the lowest acceptable score) or `x-max-risk` (the highest acceptable error rate), or if the alias has an "
+        "`abstention`, the version abstains when it is not certain enough."
     ),
     response_model=None,
     openapi_extra=reads(DecisionRequest, two_questions=_ASKED),
@@ -99,7 +99,7 @@ async def create_decision(request: Request) -> Response:
 
 
 def headers_of(result: Judgement) -> dict[str, str]:
-    """An answer's headers."""
+    """Return the HTTP headers of a reply that contains the result."""
     return answer_headers(result.scored.version.ref, result.tokens, result.scored.timing)
 
 

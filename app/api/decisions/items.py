@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from app.errors import InvalidRequest
 
-MOST = 2048  # the maximum number of items, because they are parsed on the event loop
+MOST = 2048  # the maximum number of items, which is limited because they are parsed on the event loop
 ROLES = ("user", "developer", "system", "assistant")
 # The type of an item that is not a message -> the fields that make up its text.
 CALLS = {
@@ -49,7 +49,7 @@ DecisionInput = str | Annotated[list[DecisionItem], Meta(min_length=1, max_lengt
 
 
 def text_of(value: DecisionInput) -> str:
-    """Return the text of an input. Raises InvalidRequest if an item is incomplete, unknown or not text.
+    """Return the text of an input. Raises InvalidRequest if an item is incomplete or of an unsupported type.
 
     Several items become lines of the form `role: text`. A single message becomes its text without a role, so a version
     trained on texts reads the same input for a text and for a single message.

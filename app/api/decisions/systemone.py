@@ -33,8 +33,8 @@ from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuesti
 from app.telemetry import request_id
 
 ABSTAINED = (
-    "the version abstained, because it is less certain than the request or the alias demands; the answers of this "
-    "route have no refusal, but those of POST /v1/decisions do"
+    "the version abstained, because it is less certain than the request or the alias demands; POST /v1/decisions "
+    "returns a refusal instead of this error"
 )
 router = APIRouter(tags=["classification"])
 _body = JsonBody(SystemOneRequest, SYSTEM_ONE)
@@ -75,9 +75,10 @@ _EXAMPLE: dict[str, Any] = {
     summary="Answer typed questions about a state",
     description=(
         "Returns the probability of each option of each question. The options are labels with which the version was "
-        "trained, so their order does not affect the probabilities. With the header `x-abstain-below` (a score) or "
-        "`x-max-risk` (an error rate), or the `abstention` of the alias, the reply is an error (`abstained`) if the "
-        "version is not certain enough. `POST /v1/decisions` returns refusals instead."
+        "trained, so their order does not affect the probabilities. If the request has the header `x-abstain-below` "
+        "(the lowest acceptable score) or `x-max-risk` (the highest acceptable error rate), or if the alias has an "
+        "`abstention`, the reply is an error (`abstained`) when the version is not certain enough. `POST "
+        "/v1/decisions` returns refusals instead."
     ),
     response_model=None,
     openapi_extra=reads(SystemOneRequest, three_questions=_ASKED),

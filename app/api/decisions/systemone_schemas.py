@@ -14,7 +14,7 @@ Described = str | dict[str, Any] | list[Any]
 
 
 class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Descriptions of both answers. They have no effect."""
+    """Descriptions of the answers `true` and `false`. They have no effect."""
 
     true: Described | None = None
     false: Described | None = None
@@ -22,8 +22,8 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
     """A question about the probability of one label: the label that has the question's name or, if there is none, the
-    positive one of the two labels. `instructions` have no effect, because training determines which question a version
-    answers.
+    only label or the positive one of two labels. `instructions` have no effect, because training determines which
+    question a version answers.
     """
 
     instructions: Described | None = None
@@ -44,7 +44,7 @@ class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     """A question about where an input lies on a scale of labels, ordered from the lowest level to the highest.
 
     If all of the version's labels are numbers, and there are as many levels as labels, the levels describe the numbers.
-    For a regression, levels that are numbers represent themselves, and other levels represent the values 0, 1, 2, …
+    For a regression, the levels represent their own values if all of them are numbers, and otherwise 0, 1, 2, …
     """
 
     criteria: Annotated[list[Described], Meta(min_length=1, max_length=MOST_OPTIONS)]

@@ -35,7 +35,7 @@ class GeneratedToken(msgspec.Struct, frozen=True):
 
 
 class GenerationDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Details about a text's generation."""
+    """Details about the generation of a text."""
 
     finish_reason: str
     generated_tokens: int
@@ -60,7 +60,7 @@ class GenerationReply(msgspec.Struct, frozen=True):
 
 
 class StreamDetails(msgspec.Struct, frozen=True):
-    """The end of a stream."""
+    """Details about a streamed text, which the last event of the stream contains."""
 
     finish_reason: str
     generated_tokens: int
@@ -69,7 +69,7 @@ class StreamDetails(msgspec.Struct, frozen=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One token in a stream. The last event contains the whole text."""
+    """One token in a stream. The last event also contains the whole text and its details."""
 
     index: int
     token: GeneratedToken
@@ -90,7 +90,7 @@ def token_of(entry: wire.TokenLogprob, tokenizer: Tokenizer) -> GeneratedToken:
 
 
 def top_tokens(entry: wire.TokenLogprob, tokenizer: Tokenizer) -> list[GeneratedToken]:
-    """The most likely tokens at a position."""
+    """The most likely tokens at the position of one generated token."""
     pairs = zip(entry.top_ids, entry.top_logprobs, strict=True)
     return [GeneratedToken(id_, tokenizer.token_text(id_), logprob, False) for id_, logprob in pairs]
 
@@ -147,7 +147,7 @@ class TokenEvents:
         self._generation, self._tokenizer = generation, generation.version.tokenizer
         self._several = bool(parameters.top_n_tokens)
         self._text = self._tokenizer.decode(generation.prompts[0]) if parameters.return_full_text else ""
-        self._held: tuple[wire.TokenLogprob, str] | None = None  # the newest token, and its text
+        self._held: tuple[wire.TokenLogprob, str] | None = None  # the newest token, not yet sent, and its text
         self._index = 0
 
     def opening(self) -> Iterator[bytes]:
@@ -160,7 +160,7 @@ class TokenEvents:
         for number, entry in enumerate(piece.logprobs, start=1):
             events += self._release()
             self._held = entry, piece.text if number == len(piece.logprobs) else ""
-        if piece.text and not piece.logprobs:  # the rest of the text, at its end
+        if piece.text and not piece.logprobs:  # the end of the text, which belongs to the newest token
             entry, text = self._held or (self._end_token(), "")
             self._held = entry, text + piece.text
         self._text += piece.text
@@ -171,7 +171,7 @@ class TokenEvents:
         return iter(())
 
     def _release(self) -> bytes:
-        """Send the newest token, if any."""
+        """Return the event of the token that has not been sent yet, or no bytes if there is none."""
         if self._held is None:
             return b""
         (entry, text), self._held = self._held, None

@@ -22,6 +22,6 @@ TEI = Dialect(
     missing={
         "/embed_all": f"the vectors of single tokens are not available; {POOLED}",
         "/embed_sparse": f"sparse vectors are not available; {POOLED}",
-        "/rerank": "texts are not ranked by a query; POST /similarity compares a text with others",
+        "/rerank": "texts cannot be ranked by a query; POST /similarity compares a text with other texts",
     },
 )

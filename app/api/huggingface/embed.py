@@ -32,8 +32,8 @@ NEEDS = "Needs a default model other than a linear one, or the name of such a mo
 class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to embed texts. The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`.
 
-    All vectors have unit length. `dimensions` is the length to which each vector is shortened; the result is rescaled
-    to unit length.
+    All vectors have unit length. With `dimensions`, only this number of components of each vector is returned,
+    rescaled to unit length.
     """
 
     inputs: str | list[str]
@@ -56,7 +56,7 @@ class SimilarityParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class SimilarityRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to compare a text with others."""
+    """A request to compare a text with other texts."""
 
     inputs: SimilarityInput
     parameters: SimilarityParameters | None = None

@@ -22,7 +22,7 @@ NEEDS = "Needs a default model that generates text, or its name as ?model="
 
 class TgiRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to continue a text. The model is given by `?model=`, the header `X-Model`, or `OSTINATO_DEFAULT_MODEL`.
-    `stream` has no effect on these two routes."""
+    `stream` has no effect, because `/generate_stream` is a separate route."""
 
     inputs: str
     parameters: GenerationParameters | None = None

@@ -41,7 +41,7 @@ TASKS = (CLASSIFICATION, GENERATION, FEATURES, SIMILARITY)
 
 
 class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pair of texts (`text`, `text_pair`), or a text and others to compare it with (`source_sentence`,
+    """A text or a pair of texts (`text`, `text_pair`), or a text and the texts to compare it with (`source_sentence`,
     `sentences`)."""
 
     text: str | None = None
@@ -51,14 +51,14 @@ class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def pair(self) -> Pair:
-        """The pair of texts. Raises InvalidRequest."""
+        """The text and, if there is one, the second text of the pair. Raises InvalidRequest if `text` is missing."""
         if self.text is None:
             raise InvalidRequest("inputs.text is missing", param="inputs.text")
         return Pair(self.text, self.text_pair)
 
     @property
     def comparison(self) -> SimilarityInput:
-        """The texts to compare. Raises InvalidRequest."""
+        """The texts to compare. Raises InvalidRequest if one of the two fields is missing."""
         if self.source_sentence is None or self.sentences is None:
             raise InvalidRequest("inputs must contain both source_sentence and sentences", param="inputs")
         return SimilarityInput(self.source_sentence, self.sentences)
@@ -67,9 +67,9 @@ class HubInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HubRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to run a version.
 
-    `inputs` is a text, a {text, text_pair} object, or a list of these; for a version that reads numbers, it is an array
-    with the axes batch, time and feature. `stream` applies to generated text. `normalize` and the fields after it apply
-    to embeddings.
+    `inputs` is a text, a {text, text_pair} object, or a list of these; for similarities, a {source_sentence, sentences}
+    object; for a version that reads numbers, an array with the axes batch, time and feature. `stream` applies only to
+    generated text, `dimensions` only to embeddings, and `truncate` to everything but generated text.
     """
 
     inputs: str | HubInput | list[str | HubInput | list[list[float]]]
@@ -109,8 +109,9 @@ _RESPONSES = replies_json(
 _DOCS: dict[str, Any] = {
     "description": (
         "Classifies, continues, embeds or compares texts, in the formats of `huggingface_hub.InferenceClient`. The "
-        "task is the version's task, unless the path or `?task=` specifies another one. `POST /` uses the model named "
-        "by `?model=`, the header `X-Model` or `OSTINATO_DEFAULT_MODEL`."
+        "task is the version's task, unless the path or `?task=` specifies another one, or `inputs` contains "
+        "`source_sentence`. `POST /` uses the model named by `?model=`, the header `X-Model` or "
+        "`OSTINATO_DEFAULT_MODEL`."
     ),
     "response_model": None,
     "responses": _RESPONSES,
@@ -163,7 +164,7 @@ async def _answer(request: Request, model: str | None, task: str | None) -> Resp
 
 
 async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
-    """Return the version's task, or similarity if the input is a comparison."""
+    """Return the task of a request that does not name one: similarity for a comparison, or the version's task."""
     if isinstance(body.inputs, HubInput) and body.inputs.source_sentence is not None:
         return SIMILARITY
     version = await services_of(request).inference.versions.get(caller.reference, caller.principal)
@@ -171,7 +172,7 @@ async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
 
 
 def _plain(body: HubRequest) -> Any:
-    """Return the inputs, with objects replaced by pairs."""
+    """Return the inputs as a list in which pairs replace the objects."""
     entries = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     return [entry.pair if isinstance(entry, HubInput) else entry for entry in entries]
 

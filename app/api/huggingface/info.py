@@ -39,7 +39,7 @@ class TextModelInfo(msgspec.Struct, frozen=True):
 
 
 class TeiModelInfo(msgspec.Struct, frozen=True):
-    """A version that classifies or embeds, in TEI's format."""
+    """The description of a version that does not generate text, in TEI's format."""
 
     model_id: str
     model_sha: str

@@ -33,10 +33,11 @@ BestOf = Annotated[int, Meta(ge=1, le=64)]
 class GenerationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Generation parameters, as in TGI.
 
-    The most likely token is always chosen, unless `do_sample` is true or one of `temperature`, `top_k`, `top_p` and
-    `typical_p` is set. Without `max_new_tokens`, the text may fill the model's context. The text includes the stop
-    string that ended it. `truncate` is the number of tokens to keep from the end of the input. `best_of` generates
-    several texts and returns the most likely one. `watermark`, `grammar` and `adapter_id` are not supported.
+    The most likely token is always chosen, unless `do_sample` is true, `top_k` is set, or `temperature`, `top_p` or
+    `typical_p` is set to a value other than 1. Without `max_new_tokens`, the text may fill the model's context. The
+    text includes the stop string that ended it. `truncate` is the number of tokens to keep from the end of the input.
+    `best_of` is the number of texts to generate, of which the most likely one is returned. `watermark`, `grammar` and
+    `adapter_id` are not supported.
     """
 
     do_sample: bool | None = False
@@ -85,7 +86,7 @@ PLAIN = GenerationParameters()
 def generation_query(
     caller: Caller, items: list[Item], parameters: GenerationParameters, stream: bool
 ) -> GenerationQuery:
-    """Return the generation query. The query requests log-probabilities only if the reply contains them."""
+    """Return the generation query, which requests log-probabilities only if the reply or `best_of` needs them."""
     reported = stream or parameters.details or (parameters.best_of or 1) > 1
     return GenerationQuery(
         caller.reference,

@@ -70,7 +70,7 @@ async def tei_predict(request: Request, model: ModelQuery = None) -> Response:
 
 
 def shaped(inputs: str | list[Any]) -> tuple[list[Any], bool]:
-    """Return the inputs as a list of texts and pairs, and whether there were several. Raises InvalidRequest."""
+    """Return the texts and pairs in `inputs`, and whether each was in its own list. Raises InvalidRequest."""
     if isinstance(inputs, str):
         return [inputs], False
     if inputs and all(isinstance(entry, str) for entry in inputs):
@@ -81,7 +81,7 @@ def shaped(inputs: str | list[Any]) -> tuple[list[Any], bool]:
 
 
 def _one(texts: list[str]) -> str | list[str]:
-    """A text, or a pair of texts."""
+    """Return one text, or a pair of texts. Raises InvalidRequest for any other number of texts."""
     if len(texts) not in (1, 2):
         raise InvalidRequest(SHAPES, param="inputs")
     return texts if len(texts) == 2 else texts[0]

@@ -58,8 +58,8 @@ _ENTRY: dict[str, Any] = {
     operation_id="list_audit_entries",
     summary="List the changes that keys have made",
     description=(
-        "Returns the latest change first: imported and deleted versions, moved aliases, uploaded and deleted files, "
-        "jobs and evaluations. A change appears within a second. Requires the operator scope."
+        "Returns the changes to versions, aliases, files, jobs, evaluations, batches and webhook endpoints, the latest "
+        "change first. The log contains a change within a second. Requires the operator scope."
     ),
     response_model=None,
     responses=replies(AuditList, {"object": "list", "data": [_ENTRY], "has_more": False}, LOOKUP),

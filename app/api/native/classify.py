@@ -42,7 +42,7 @@ class ClassifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `input` is a string, a {text, text_pair} object, token ids, or a list of these. For a version that reads numbers,
     `input` is an array of numbers with the axes batch, time and feature. `top_k` limits `scores` to the highest-scoring
-    labels; a regression version has no labels and rejects it. `threshold` is the minimum probability of the labels in
+    labels; a regression version has no labels and rejects `top_k`. `threshold` is the minimum probability of labels in
     `labels`; the default is the version's threshold. `truncate_prompt_tokens` is the number of tokens to which each
     input is truncated; -1 truncates it to the version's context length. If `use_activation` is false, `probs` and
     `scores` are logits, whose softmax (or sigmoid, if multilabel) gives the probabilities. If `probs` is false, the
@@ -113,7 +113,7 @@ class ClassifyReply(msgspec.Struct, frozen=True):
 
 
 class _ClassifyBody(JsonBody[ClassifyRequest]):
-    """Decodes requests, with a plain error for numbers that are not in the form of steps."""
+    """Decodes requests. The error for numbers that are not in the form of steps describes the expected form."""
 
     def decode(self, payload: bytes, names: dict[str, str] | None = None) -> ClassifyRequest:
         try:

@@ -24,7 +24,7 @@ POLICY = (
 )
 HEADERS = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "vary": "accept-encoding"}
 PAGE = "index.html"
-PLACE = b"{assets}"  # in the page: the path of the assets, which changes with their content
+PLACE = b"{assets}"  # the page's placeholder for the path of the assets, which changes with their content
 MEDIA = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -60,7 +60,7 @@ class WebConsole:
 
 @cache
 def console() -> WebConsole:
-    """Read and compress the console's files when one of them is first requested."""
+    """Read and compress the console's files. The result is cached."""
     contents = dict(sorted(_read(files("app") / "console")))
     digest = hashlib.sha256(b"".join(name.encode() + contents[name] for name in contents)).hexdigest()[:16]
     contents[PAGE] = contents[PAGE].replace(PLACE, f"{CONSOLE}{digest}".encode())

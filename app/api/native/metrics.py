@@ -24,7 +24,7 @@ VERSION_GAUGES: dict[str, tuple[str, Callable[[VersionStatus], float]]] = {
     "state_cache_bytes": ("Size of the states of running sequences in bytes", lambda v: v.cache_used),
     "state_cache_allocated_bytes": ("Memory allocated for states in bytes", lambda v: v.cache_bytes),
     "prefix_cache_bytes": ("Size of the version's states in the prefix cache in bytes", lambda v: v.prefix_bytes),
-    "kv_cache_usage_perc": ("Fraction of the slots in use, from 0 to 1", lambda v: _share(v)),
+    "kv_cache_usage_perc": ("Fraction of the state cache's slots in use, from 0 to 1", lambda v: _share(v)),
 }
 HISTOGRAM = re.compile(r"(?P<name>[a-z0-9_]+?)_(?:le_(?P<bound>\d+)|(?P<sum>sum))")
 HISTOGRAMS = {"iteration_tokens": ("iteration_tokens_total", "Tokens in one step of the engine")}
@@ -56,14 +56,14 @@ COUNTERS: dict[str, str] = {
     "prefix_cache_hits": "Prompt tokens that were found in the prefix cache",
     "prefix_cache_queries": "Prompt tokens that were looked up in the prefix cache",
     "prompt_tokens": "Tokens of prompts and inputs that the engine has read, without padding",
-    "steps": "Steps of decoders",
+    "steps": "Decoder steps, which decode tokens and read prompts",
     "unloads": "Versions that the engine has unloaded",
 }
 COUNTERS_BY_CASE = {  # counters whose names end in a finish reason or an error code
     "finished_": "Requests that ended with the finish reason {}",
     "failed_": "Requests that failed with the error code {}",
 }
-UNKNOWN_COUNTER = "Counter of the engine"  # sent by an engine of another release
+UNKNOWN_COUNTER = "Counter of the engine"  # for a counter that only engines of another release have
 NAME = re.compile(r"[^a-z0-9_]")
 
 
@@ -101,11 +101,11 @@ def _versions(clients: list[EngineClient]) -> Iterable[Metric]:
 
 
 def _work(clients: list[EngineClient]) -> Iterable[Metric]:
-    """Return the work done for each version, with the version's type and kernel as labels."""
+    """Return the counters of each version, and a gauge whose labels are the version's data type and kernel."""
     labels = ["engine", "model_name"]
     families = [CounterMetricFamily(f"ostinato_engine_{n}", m, labels=labels) for n, (m, _) in VERSION_COUNTERS.items()]
     about = GaugeMetricFamily(
-        "ostinato_engine_version_info", "The type and kernel of a version", labels=[*labels, "dtype", "kernel"]
+        "ostinato_engine_version_info", "The data type and kernel of a version", labels=[*labels, "dtype", "kernel"]
     )
     for client in clients:
         for version in client.heartbeat.versions if client.heartbeat else ():
@@ -164,7 +164,7 @@ class AliasCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
-            "ostinato_model_version_info", "The version that an alias points at", labels=["model_name", "alias"]
+            "ostinato_model_version_info", "The version that an alias points to", labels=["model_name", "alias"]
         )
         for alias in self.aliases:
             family.add_metric([alias.model, alias.alias], float(alias.version))

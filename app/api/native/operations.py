@@ -56,8 +56,8 @@ class EngineVersion(msgspec.Struct, frozen=True):
     """A version that is loaded in an engine.
 
     `running` and `waiting` count the version's requests. `cache_bytes` is the memory for running sequences' states, and
-    `prefix_bytes` is the memory for earlier prompts' states. `dtype` is the type of the weights, `kernel` is the matrix
-    product implementation, and `choice` explains how both were chosen.
+    `prefix_bytes` is the memory for earlier prompts' states. `dtype` is the data type of the weights, `kernel` is the
+    implementation of the matrix products, and `choice` explains how both were chosen.
     """
 
     ref: str
@@ -75,7 +75,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine. `busy_seconds` is the time since the engine's current step started."""
+    """An engine. `busy_seconds` is the time since the engine's current step started, or 0 if it is idle."""
 
     pid: int
     device: str

@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/registry", tags=["registry"])
     summary="List models",
     description=(
         "Returns the models by name, each with its newest version. `search` matches part of a model's name. `task` "
-        "and `architecture` are compared with the model's newest version."
+        "and `architecture` are compared with those of the model's newest version."
     ),
     response_model=None,
     responses=replies(RegistryModelList, {"object": "list", "data": [MODEL_EXAMPLE], "has_more": False}, COMMON),
@@ -128,7 +128,7 @@ def retrieve_version(services: ServicesDep, principal: Principal, name: str, ver
     operation_id="delete_model_version",
     summary="Delete a version",
     description=(
-        "Fails with `version_in_use` while an alias points at the version. The version's files are removed after a "
+        "Fails with `version_in_use` while an alias points to the version. The version's files are removed after a "
         "grace period."
     ),
     response_model=None,

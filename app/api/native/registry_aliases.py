@@ -43,9 +43,9 @@ async def alias_request(request: Request) -> AliasRequest:
     operation_id="set_model_alias",
     summary="Point an alias at a version",
     description=(
-        "With `expected_version`, the alias is moved only if it currently points at that version; otherwise the "
+        "With `expected_version`, the alias is moved only if it currently points to that version; otherwise the "
         "request fails with 409 `alias_conflict` and should not be retried. The version of a required alias is loaded "
-        "first; if that fails, the alias does not change. With `abstention`, typed decisions that are requested by "
+        "first; if that fails, the alias does not change. With `abstention`, typed decisions that are requested with "
         "this alias are left unanswered if the version is not certain enough."
     ),
     response_model=None,
@@ -96,7 +96,7 @@ def _abstention(body: AliasRequest) -> Abstention | UnsetType:
     operation_id="delete_model_alias",
     summary="Delete an alias",
     description=(
-        "The history of the alias is kept. With `expected_version`, the alias is deleted only if it points at that "
+        "The history of the alias is kept. With `expected_version`, the alias is deleted only if it points to that "
         "version."
     ),
     response_model=None,

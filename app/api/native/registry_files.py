@@ -52,13 +52,13 @@ _IMPORT: dict[str, Any] = {
                             "type": "string",
                             "pattern": f"^$|{A_NAME['pattern']}",
                             "examples": [""],
-                            "description": "An alias to point at the new version",
+                            "description": "An alias that will point to the new version",
                         },
                         "expected_version": {
                             "type": "string",
                             "pattern": "^([0-9]{1,9}|none|null)?$",
                             "examples": [""],
-                            "description": "The number of the version that the alias must currently point at, or none "
+                            "description": "The number of the version to which the alias must currently point, or none "
                             "for a new alias",
                         },
                     },

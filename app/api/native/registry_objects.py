@@ -14,7 +14,7 @@ from app.registry import metrics
 from app.registry.records import Abstention, Alias, AliasMove, Model, Version
 from app.registry.search import Comparison
 
-SUMMARY_LIMIT = 32 * 1024  # the maximum bytes of a version's labels, and of its configuration, in a list
+SUMMARY_LIMIT = 32 * 1024  # bytes: the maximum size of a version's labels, and of its configuration, in a list
 
 
 class FileEntryObject(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class AliasAbstention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class AliasObject(msgspec.Struct, frozen=True):
     """An alias of a version. If `required` is true, the service is ready only when this version is loaded. `abstention`
-    applies to typed decisions that are requested by this alias."""
+    applies to typed decisions that are requested with this alias."""
 
     id: str
     object: str
@@ -112,7 +112,7 @@ class RegistryDeleted(msgspec.Struct, frozen=True):
 
 
 class AliasRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to point an alias at a version. `expected_version` is the version that the alias must point at now, or
+    """A request to point an alias at a version. `expected_version` is the version that the alias must point to now, or
     null if the alias must not exist yet; without `expected_version`, the alias is moved unconditionally. If `required`
     or `abstention` is missing, its current value is kept; null removes the abstention."""
 
@@ -203,7 +203,7 @@ ALIAS_EXAMPLE: dict[str, Any] = {
 
 
 def parse_number(text: str, message: str, param: str) -> int:
-    """Parse a version number written in decimal digits. Raises InvalidRequest with `message` for any other string."""
+    """Parse a version number of up to nine decimal digits. Raises InvalidRequest with `message` for other strings."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InvalidRequest(message, param=param)
     return int(text)

@@ -1,4 +1,4 @@
-"""`PUT …/versions/{version}/probes`: the inputs on which engines compare number types."""
+"""`PUT …/versions/{version}/probes`: the inputs with which engines compare data types."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ _EXAMPLE = {"id": f"{OWN_MODEL}:1", "object": "model.version.probes", "probes": 
     operation_id="set_model_version_probes",
     summary="Set the probes of a version",
     description=(
-        "Stores typical inputs of the version as token ids or numbers. With `OSTINATO_DTYPE=auto`, an engine that "
-        "loads the version uses a faster number type than float32 only if the answers to 500 inputs stay within fixed "
-        "bounds. New probes take effect the next time the version is loaded. Probes are not returned by any route, are "
-        "not exported, and are deleted with the version and with the file that it was trained on."
+        "Stores typical inputs of the version, its probes, as token ids or numbers. With `OSTINATO_DTYPE=auto`, an "
+        "engine that loads the version uses a faster data type than float32 only if the version's answers to the "
+        "probes stay within fixed bounds of the float32 answers. New probes take effect the next time the version is "
+        "loaded. No route returns probes, and exports do not contain them. They are deleted with the version, and "
+        "with the file on which it was trained."
     ),
     response_model=None,
     openapi_extra=reads(ProbesRequest, texts={"input": ["a delight from start to end"]}),

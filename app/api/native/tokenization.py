@@ -22,7 +22,7 @@ from app.tokenization.spans import character_spans
 from app.tokenization.tokenizer import Tokenizer
 
 router = APIRouter(tags=["tokenization"])
-TEXTS_LIMIT = 2_048  # per request
+TEXTS_LIMIT = 2_048  # the maximum number of texts in a request
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +48,9 @@ class TokenizeReply(msgspec.Struct, frozen=True):
 
 
 class TextToken(msgspec.Struct, frozen=True):
-    """A token in TEI's format. `text[start:stop]` is what it encodes; both are null for a special token.
+    """A token in TEI's format. It encodes the characters `start` to `stop`, exclusive, of the request's text.
 
-    They are also null if the tokenizer changes the text, for example to lower case.
+    Both are null for a special token, and if the tokenizer changes the text, for example to lower case.
     """
 
     id: int

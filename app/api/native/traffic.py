@@ -38,9 +38,9 @@ class VersionTrafficObject(msgspec.Struct, frozen=True):
 
 
 class TrafficTotals(msgspec.Struct, frozen=True):
-    """The traffic of all versions in one period: replies of model routes, with the status 429 (`rejected`) or 5xx
-    (`errors`); tokens; and the requests that were running and waiting at the end. `reasons` counts refused requests by
-    the reason, as in the metric `ostinato_rejected_total`."""
+    """The traffic of all versions in one period: the replies of model routes, of which `rejected` had the status 429
+    and `errors` a status above 499; the tokens; and the requests that were running and waiting at the end of the
+    period. `reasons` counts rejected requests by reason, as the metric `ostinato_rejected_total` does."""
 
     replies: int
     rejected: int
@@ -134,7 +134,7 @@ def _totals(sample: TrafficSample) -> TrafficTotals:
 
 
 def _version(ref: str, traffic: VersionTraffic) -> VersionTrafficObject:
-    traffic.bound()  # the sum of several processes may have more labels
+    traffic.bound()  # the samples of several processes together may have too many labels
     answered = sum(traffic.labels.values()) + traffic.others
     confidence = traffic.confidence / traffic.texts if answered and traffic.texts else None
     return VersionTrafficObject(

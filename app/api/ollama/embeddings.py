@@ -29,8 +29,8 @@ MODEL = "demo-sentiment-lstm"
 class EmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to embed `input`, a text or a list of texts.
 
-    Texts that are too long are truncated, unless `truncate` is false. `dimensions` is the length to which each vector
-    is shortened; the result is rescaled to unit length. `options` and `keep_alive` have no effect.
+    Texts that are too long are truncated, unless `truncate` is false. With `dimensions`, only this number of components
+    of each vector is returned, rescaled to unit length. `options` and `keep_alive` have no effect.
     """
 
     model: str
@@ -99,7 +99,7 @@ async def ollama_embed(request: Request) -> Response:
     "/api/embeddings",
     operation_id="ollama_embeddings",
     summary="Embed one text (Ollama's older route)",
-    description="Returns the vector of one text. `/api/embed` accepts several.",
+    description="Returns the vector of one text. `/api/embed` accepts several texts.",
     response_model=None,
     openapi_extra=reads(PromptEmbeddingRequest, text={"model": MODEL, "prompt": "good"}),
     responses=replies(PromptEmbeddingReply, {"embedding": [0.12, -0.98, 0.16]}),

@@ -17,7 +17,7 @@ from app.errors import OstinatoError
 from app.inference.generation import GenerationRequest, Piece
 
 NDJSON = "application/x-ndjson"
-Make = Callable[..., Any]  # creates the object of a text: `make(text, done=…, **counts)`
+Make = Callable[..., Any]  # creates the reply object for a text: `make(text, done=…, **counts)`
 
 
 def now() -> str:

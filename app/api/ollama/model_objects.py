@@ -61,7 +61,7 @@ class RunningModels(msgspec.Struct, frozen=True):
 
 
 class OllamaDescription(msgspec.Struct, frozen=True):
-    """A version. `capabilities` lists the kinds of requests that it supports."""
+    """The description of a version. `capabilities` lists the kinds of requests that the version supports."""
 
     modelfile: str
     parameters: str

@@ -84,7 +84,7 @@ class OllamaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def masked_seed(self) -> int | None:
-        """The seed, or None if the service chooses one; Ollama's -1 means the same."""
+        """The seed, or None if it is missing or -1, which lets the service choose one."""
         return None if self.seed == -1 else masked(self.seed)
 
 
@@ -92,7 +92,7 @@ NONE = OllamaOptions()
 
 
 def sampling_params(options: OllamaOptions) -> SamplingParams:
-    """The engine's parameters."""
+    """Return the engine's sampling parameters for Ollama's options."""
     return SamplingParams(
         max_tokens=options.limit or 1,
         temperature=value_or(options.temperature, DEFAULTS.temperature),

@@ -10,5 +10,5 @@ CURL = ("application/x-www-form-urlencoded",)  # the type that `curl -d` sends, 
 
 
 def caller_of(request: Request, model: str) -> Caller:
-    """Return the caller of a request for `model`. Raises InvalidRequest."""
+    """Return the caller of a request for `model`. Raises InvalidRequest as `Caller.read` does."""
     return Caller.read(request, model.removesuffix(LATEST))

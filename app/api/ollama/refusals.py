@@ -24,5 +24,5 @@ INSTEAD = {
 @router.post("/create")
 @router.post("/copy")
 async def refuse(request: Request) -> Response:
-    """Reject a request that would create, copy or delete a model."""
+    """Reject a request that would create, copy, transfer or delete a model. The error names an alternative."""
     raise InvalidRequest(INSTEAD[request.url.path.rpartition("/")[2]], code="unsupported")

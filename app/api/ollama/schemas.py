@@ -12,14 +12,14 @@ from app.api.ollama.options import OllamaOptions
 
 KeepAlive = float | str
 NoItems = Annotated[list[Any], Meta(max_length=0)]
-MOST = 2048  # the maximum number of messages in one request, because they are parsed on the event loop
+MOST = 2048  # the maximum number of messages, which is limited because they are parsed on the event loop
 
 
 class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The fields shared by generation and chat requests. The reply is a stream unless `stream` is false.
 
-    `model` is a model reference; the tag `:latest` has no effect. `keep_alive` has no effect. The remaining fields
-    request unsupported features, so only neutral values are accepted.
+    `model` is a model reference; the tag `:latest` has no effect. `keep_alive` and `shift` have no effect. `format`,
+    `think`, `logprobs` and `top_logprobs` request unsupported features, so only neutral values are accepted.
     """
 
     model: str
@@ -77,7 +77,7 @@ class OllamaChatRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, 
 
 
 class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The end of a reply: the numbers of tokens read and generated, and durations in nanoseconds."""
+    """The fields at the end of a reply: why it ended, the number of tokens, and durations in nanoseconds."""
 
     done_reason: str | None = None
     total_duration: int | None = None

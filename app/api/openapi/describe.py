@@ -16,10 +16,10 @@ from app.errors import OstinatoError
 MEANINGS = {
     400: "The request is invalid; `param` names the field",
     401: "The API key is missing or unknown",
-    403: "The request comes from another web site",
+    403: "The API key may not send this request, or the request comes from another web site",
     404: "The object does not exist, or this key may not see it",
     405: "The path does not allow this method",
-    409: "The alias does not point at the expected version; retrieve the alias before trying again",
+    409: "The alias does not point to the expected version; retrieve the alias before trying again",
     413: "The request body is too large",
     415: "The request body has an unsupported content type",
     424: "The model cannot perform this task",

@@ -66,15 +66,15 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "search": ("sentiment", "A part of the model's name"),
     "query": ("sentiment", "A part of the model's name"),
     "model": (MODEL, "Returns only versions of this model"),
-    "task": ("classification", f"Returns only this task: {listed(TASKS)}"),
-    "architecture": ("lstm", f"Returns only this architecture: {listed(ARCHITECTURES)}"),
+    "task": ("classification", f"Returns only results with this task: {listed(TASKS)}"),
+    "architecture": ("lstm", f"Returns only results with this architecture: {listed(ARCHITECTURES)}"),
     "status": ("ready", "Returns only versions with this status: pending, ready, failed or deleted"),
-    "alias": ("champion", "Returns only versions that this alias points at"),
+    "alias": ("champion", "Returns only versions that this alias points to"),
     "job_id": (JOB_ID, "Returns only the version that this job produced; use an id from `GET /v1/fine_tuning/jobs`"),
     "metric": ("test.accuracy", "Returns only versions with this metric, a path in `metrics`"),
     "minimum": (0.5, "The lowest value of the metric"),
     "maximum": (1.0, "The highest value of the metric"),
-    "expected_version": (1, "The version that the alias must currently point at"),
+    "expected_version": (1, "The version that the alias must currently point to"),
     "next_page_token": (MODEL, "`nextPageToken` of the previous page"),
     "all_owners": (True, "Whether to include the endpoints of other API keys"),
     "trials": (True, "Whether to include the trials of `auto` jobs"),
@@ -86,7 +86,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (
         "reviews-of-may",
-        "A key of your choice; another request with the same key returns the first job",
+        "A key of your choice; another request with the same key returns the job of the first request",
     ),
 }
 
@@ -101,7 +101,7 @@ OF_MODEL = (  # operations whose `name` may be any model reference
     "create_chat_completion_of_model", "predict", "put_prediction", "infer", "model_metadata", "model_ready",
     "model_config", "model_statistics", "load_model", "unload_model", "triton_generate", "triton_generate_stream",
 )  # fmt: skip
-OF_VERSION = (  # operations whose `version` is part of the path, as a text
+OF_VERSION = (  # operations whose path contains `version` as a string
     "infer_with_version", "version_metadata", "version_ready", "version_config", "version_statistics",
     "triton_generate_with_version", "triton_generate_stream_with_version",
 )  # fmt: skip
@@ -140,7 +140,7 @@ OWN_BOUNDS: dict[tuple[str, str], Schema] = {  # bounds of a single operation: (
 
 
 def illustrate(operation: dict[str, Any]) -> None:
-    """Add an example and a description to each of an operation's parameters that lacks them."""
+    """Add bounds, and missing examples and descriptions, to the parameters of an operation."""
     for parameter in operation.get("parameters", ()):
         name, required = parameter["name"], parameter["required"]
         _bound(parameter, operation["operationId"])
@@ -170,6 +170,6 @@ def _bound(parameter: dict[str, Any], operation: str) -> None:
 
 
 def _next_page(operation: dict[str, Any]) -> tuple[Any, str]:
-    """Return an example and a description of `after`. The example is the last id in the example reply."""
+    """Return an example and a description of `after`. The example is the id of the last item in the example reply."""
     page = operation["responses"]["200"]["content"]["application/json"]["example"]
-    return page["data"][-1]["id"], "The last id of the previous page"
+    return page["data"][-1]["id"], "The id of the last item on the previous page"

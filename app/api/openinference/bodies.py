@@ -14,14 +14,14 @@ from app.api.openinference import tensors
 from app.api.openinference.infer_schemas import InferParameters, InferRequest, InputTensor
 from app.errors import InvalidRequest
 
-INLINE = 100_000  # elements and bytes of tensors that are decoded on the event loop rather than in a worker thread
+INLINE = 100_000  # tensors with more elements and bytes in total are decoded in a worker thread
 HEADER = "inference-header-content-length"
 DIGITS = re.compile("[0-9]{1,10}")
 _body = JsonBody(InferRequest, media=("application/octet-stream",))  # the type that Triton's client sends
 
 
 def parameters_of(body: InferRequest) -> InferParameters:
-    """The parameters of the request. Raises InvalidRequest."""
+    """The parameters of the request. Raises InvalidRequest if one of them is invalid."""
     try:
         return msgspec.convert(body.parameters or {}, InferParameters)
     except msgspec.ValidationError as error:
@@ -70,7 +70,7 @@ def _from_bytes(tensor: InputTensor, data: bytes, size: int) -> list[Any]:
         raise InvalidRequest(f"input {tensor.name!a} has fewer bytes than its binary_data_size, {size}", param="inputs")
     count = tensors.size_of(tensor.shape)
     if tensor.datatype == tensors.BYTES:
-        if count > size:  # each text has a length of four bytes
+        if count > size:  # even an empty text takes up the four bytes of its length
             raise InvalidRequest(f"input {tensor.name!a} ends before its last element", param="inputs")
         return list(tensors.texts(data, count, tensor.name))
     return list(tensors.numbers(data, tensor.datatype, count, tensor.name))

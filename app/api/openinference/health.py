@@ -33,7 +33,7 @@ class ServerLiveness(msgspec.Struct, frozen=True):
 
 
 class ServerReadiness(msgspec.Struct, frozen=True):
-    """Whether requests can be answered. The protocol's specification also calls this field `live`."""
+    """Whether requests can be answered. `live` is always true, because a process that replies is running."""
 
     ready: bool
     live: bool

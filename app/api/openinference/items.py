@@ -13,7 +13,7 @@ from models.config import ModelConfig
 
 
 def items_of(config: ModelConfig, inputs: Sequence[InputTensor], elements: Sequence[list[Any]]) -> list[Any]:
-    """Return one entry for each item: a text, a pair of texts, or rows of numbers. Raises InvalidRequest."""
+    """Return the items: texts, pairs or sequences. Raises InvalidRequest if the version cannot read the tensors."""
     expected = [entry.name for entry in signature.inputs_of(config)]
     for tensor in inputs:
         if tensor.name not in expected:

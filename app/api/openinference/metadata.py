@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v2/models/{name}", tags=["Open Inference Protocol"])
 
 
 class ModelMetadata(msgspec.Struct, frozen=True):
-    """A model, together with the versions that the reply describes, and their tensors."""
+    """A model, with the version that the reply describes and the tensors of this version."""
 
     name: str
     versions: list[str]

@@ -26,7 +26,7 @@ from app.inference.queries import ScoredBatch
 from app.inference.scoring import activate, ranked
 
 CODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda data: gzip.compress(data, 1), "deflate": zlib.compress}
-LEAST = 1024  # bytes from which a reply is compressed
+LEAST = 1024  # bytes: smaller replies are not compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,6 @@ def _classes(value: OutputValues, count: int) -> OutputValues:
 
 
 def _coding(accepted: str) -> str | None:
-    """The first content coding in the client's list that the protocol's clients can decode."""
+    """The first content coding in the Accept-Encoding header that is in CODERS, or None."""
     names = [part.partition(";")[0].strip().lower() for part in accepted.split(",")]
     return next((name for name in names if name in CODERS), None)

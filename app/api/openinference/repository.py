@@ -25,7 +25,7 @@ Unloaded = Annotated[dict[str, bool], Meta(extra_json_schema={"propertyNames": {
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the index. All versions in the index are ready, so `ready` has no effect."""
+    """A request for the list of versions, called the index. All of them are ready, so `ready` has no effect."""
 
     ready: bool | None = None
 
@@ -46,7 +46,7 @@ class LoadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UnloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to unload a model. The parameter has no effect, because versions have no dependents."""
+    """A request to unload a model. `unload_dependents` has no effect, because versions have no dependents."""
 
     parameters: Unloaded | None = None
 
@@ -57,7 +57,7 @@ class UnloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _optional(kind: type[msgspec.Struct], **examples: dict[str, Any]) -> dict[str, Any]:
-    """Describe an optional request body."""
+    """Return `openapi_extra` for a route with an optional request body."""
     described = reads(kind, **examples)
     described["requestBody"]["required"] = False
     return described
@@ -114,8 +114,8 @@ async def load_model(request: Request, name: str) -> Response:
     "/models/{name}/unload",
     operation_id="unload_model",
     summary="Unload a model (Triton)",
-    description="Frees the memory of the version that the name refers to, after its open requests. A later request "
-    "loads it again.",
+    description="Frees the memory of the version that the name refers to, after its open requests have ended. The next "
+    "request loads the version again.",
     response_model=None,
     openapi_extra=_optional(UnloadRequest, unload={"parameters": {"unload_dependents": False}}),
     response_class=Response,
@@ -127,7 +127,7 @@ async def unload_model(request: Request, name: str) -> Response:
     version = await services.inference.versions.find(name, principal_of(request))
     required = await asyncio.to_thread(services.registry.required_aliases)
     named = any((alias.model, alias.version) == (version.model, version.version) for alias in required)
-    if named or services.readiness.requires(version.digest):  # another version may have the same content
+    if named or services.readiness.requires(version.digest):  # a required version may have the same content
         raise InvalidRequest(f"{version.ref} has a required alias, so it must stay loaded", code="version_required")
     services.inference.pool.unload(version.digest)
     return Response()

@@ -36,7 +36,7 @@ def numbers(data: bytes, datatype: str, count: int, name: str) -> list[float]:
 
 
 def texts(data: bytes, count: int, name: str) -> list[str]:
-    """Decode `count` texts, each preceded by its length in bytes. Raises InvalidRequest."""
+    """Decode `count` texts, each preceded by its length in bytes. Raises InvalidRequest if the data is malformed."""
     decoded, place = [], 0
     for number in range(count):
         if place + LENGTH.size > len(data):
@@ -60,7 +60,7 @@ def text(data: bytes, place: str) -> str:
 
 
 def check_elements(elements: Sequence[Any], datatype: str, name: str) -> None:
-    """Check that a tensor's elements from JSON have its data type. Raises InvalidRequest.
+    """Raise InvalidRequest unless the elements of a tensor, decoded from JSON, have the tensor's data type.
 
     The protocol allows FP16 only as bytes, because JSON has no numbers of this type.
     """
@@ -113,6 +113,6 @@ def pack(values: Sequence[Any], datatype: str) -> bytes:
 
 
 def pack_texts(values: Iterable[str]) -> bytes:
-    """Encode texts as BYTES."""
+    """Encode texts as BYTES: each text is preceded by its length in bytes."""
     encoded = [value.encode() for value in values]
     return b"".join(LENGTH.pack(len(value)) + value for value in encoded)

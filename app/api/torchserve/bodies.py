@@ -101,7 +101,7 @@ async def _from_form(request: Request) -> str:
 
 
 def _sent_text(form: Form, most: int) -> str:
-    """The form field `data`, whose value may be a file."""
+    """Return the text in the form field `data`, whose value may be a file."""
     if "data" not in form.files:
         if "data" not in form.fields:
             raise InvalidRequest("data is missing: send the input in the form field 'data'", param="data")

@@ -1,4 +1,4 @@
-"""TorchServe's dialect: predictions, listing versions, and choosing the default version."""
+"""TorchServe's dialect: predictions, the list of models, and the choice of the default version."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class JobQueueStatus(msgspec.Struct, frozen=True, rename="camel"):
 class ModelDescription(msgspec.Struct, frozen=True, rename="camel"):
     """A version.
 
-    `modelUrl` is the version's reference; `task`, `architecture` and `digest` are fields of this service.
+    `modelUrl` is the version's reference. TorchServe's own descriptions lack the fields from `task` on.
     """
 
     model_name: str
@@ -88,7 +88,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 def describe(version: Version, pool: EnginePool) -> ModelDescription:
-    """Describe a version and the engines that have it loaded."""
+    """Describe a version and the engines that have loaded it."""
     statuses = [
         (beat, status)
         for beat in (client.heartbeat for client in pool.living)

@@ -38,13 +38,14 @@ _PREDICTIONS = {
     "required": ["predictions"],
 }
 _RESULT: Schema = {
-    "description": "Probabilities by label or a number for one input; a list of these or of texts for several",
+    "description": "For one input, probabilities by label, or a number; for several inputs, a list of results",
     "anyOf": [define("Predictions", _PREDICTIONS), *_ONE, _SEVERAL],
 }
 _DOCS: dict[str, Any] = {
     "description": (
         "Returns the probability of each label, the value of a regression, or generated text. The body is the text "
-        "itself, JSON, or the field `data` of a form. For several inputs, the reply is a list."
+        "itself, JSON, or the field `data` of a form. The reply to a list of inputs is a list, and the reply to "
+        "`instances` is an object with `predictions`."
     ),
     "response_model": None,
     "openapi_extra": inputs(

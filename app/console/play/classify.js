@@ -84,7 +84,7 @@ function inputOf(text, pair, numeric) {
 }
 
 function resultCard(text, references_, replies, index) {
-  return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns" }, replies.map((reply, i) => h("div", { class: "stack" },
+  return card("", h("p", { class: "quoted" }, text), h("div", { class: "columns several" }, replies.map((reply, i) => h("div", { class: "stack" },
     references_.length > 1 ? h("h3", {}, references_[i]) : null, reply.error ? failure(reply.error) : resultOf(reply.data[index])))));
 }
 

@@ -113,7 +113,9 @@ class JobPage {
       this.noPlots.hidden = true;
       this.plots.hidden = false;
       this.loss.update(this.curves.losses());
-      this.quality.update([...this.curves.metrics(), ...this.baselineLevels()]);
+      const quality = [...this.curves.metrics(), ...this.baselineLevels()];
+      this.quality.element.closest(".card").hidden = !quality.length;
+      this.quality.update(quality);
     } else {
       this.noPlots.hidden = job.model === "auto";
       replace(this.noPlots, empty(ENDED.includes(job.status) ? "The job ended before its first step." : "The curves appear after the first steps."));

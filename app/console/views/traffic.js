@@ -12,6 +12,10 @@ import { versionLink } from "./jobs.js";
 const MOST_MODELS = 4;
 const MOST_LABELS = 4;
 const REST = "other labels";
+const REASONS = {
+  max_waiting: "Too many waiting requests", max_waiting_tokens: "Too many waiting tokens", long_inputs: "Too many long inputs being read",
+  quota_requests: "Quota of requests per minute", quota_tokens: "Quota of tokens per minute", quota_bytes: "Quota of stored bytes", quota_queued: "Quota of queued jobs", quota_priority: "Priority not allowed",
+};
 const milliseconds = (value) => (value === null || value === undefined ? "–" : `${number(value, 3)} ms`);
 
 export async function view({ signal }) {
@@ -126,7 +130,7 @@ function refusals({ data }) {
   for (const { totals } of data)
     for (const [reason, count] of Object.entries(totals?.reasons || {})) reasons[reason] = (reasons[reason] || 0) + count;
   const rows = Object.entries(reasons).sort((a, b) => b[1] - a[1]);
-  return rows.length ? table([{ name: "Reason", kind: "long", cell: ([reason]) => title(phrase(reason)) }, { name: "Refused in the last hour", kind: "number", cell: ([, count]) => number(count) }], rows, { caption: "Refusals by reason" })
+  return rows.length ? table([{ name: "Reason", kind: "long", cell: ([reason]) => REASONS[reason] || title(phrase(reason)) }, { name: "Refused in the last hour", kind: "number", cell: ([, count]) => number(count) }], rows, { caption: "Refusals by reason" })
     : h("p", { class: "muted" }, "No request was refused in the last hour.");
 }
 

@@ -22,7 +22,7 @@ GPT2_NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
 
 
 def decoder_content(version: SourceVersion) -> DirectoryContent:
-    """Return the files of a language model in the format of transformers. Raises ExportRefused."""
+    """Return the files of a language model for transformers. Raises ExportRefused if no family has its layers."""
     config = version.config
     gpt2 = config.positions == "learned"
     wrong = differences(config, {**COMMON, **(GPT2 if gpt2 else LLAMA)})
@@ -73,13 +73,15 @@ def _llama(version: SourceVersion) -> DirectoryContent:
 
 
 def _family(config: ModelConfig) -> str:
-    """The family that has this decoder's options. Raises ExportRefused if no family supports all of these options."""
+    """Return the family that has this decoder's options. Raises ExportRefused if no family has all of them."""
     options = {"SmolLM3": bool(config.rotary_skip), "Qwen2": config.qkv_bias, "Qwen3": config.qk_norm}
     chosen = [name for name, used in options.items() if used]
     wide = config.key_width * config.heads != config.width
     if len(chosen) > 1 or (wide and chosen in (["Qwen2"], ["SmolLM3"])):
         used = [name for name in ("rotary_skip", "qkv_bias", "qk_norm", "head_width") if getattr(config, name)]
-        raise ExportRefused(f"no model family of transformers has all of {', '.join(used)}; serve it with this service")
+        raise ExportRefused(
+            f"no model family of transformers has all of {', '.join(used)}; serve the version with this service"
+        )
     return chosen[0] if chosen else "Llama"
 
 

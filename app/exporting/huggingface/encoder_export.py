@@ -21,11 +21,11 @@ ENCODER = {
     "norm": "layer", "norm_first": False, "final_norm": False, "input_norm": True, "positions": "learned", "bias": True,
     "qk_norm": False, "output_norm": "none", "output_activation": "none", "ngram_buckets": 0, "input": "tokens",
 }  # fmt: skip
-DISTILBERT_EPS = 1e-12  # the constant of its norms
+DISTILBERT_EPS = 1e-12  # of DistilBERT's norms; its configuration cannot change it
 
 
 def encoder_content(version: SourceVersion) -> DirectoryContent:
-    """Return the files of an encoder for transformers. Raises ExportRefused."""
+    """Return the files of an encoder for transformers. Raises ExportRefused if no family has its layers."""
     config = version.config
     if config.positions == "rotary":
         return eurobert_content(version)
@@ -38,7 +38,7 @@ def encoder_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _attention(config: ModelConfig) -> list[str]:
-    """The fields that describe an attention or MLP different from BERT's."""
+    """Return the fields in which the attention or the MLP differs from BERT's, each as `field is value`."""
     wrong = [] if config.groups == config.heads else [f"kv_heads is {config.kv_heads}"]
     wrong += [] if config.key_width * config.heads == config.width else [f"head_width is {config.head_width}"]
     return wrong + ([] if config.activation in encoders.ACTIVATIONS else [f"activation is {config.activation}"])
@@ -54,7 +54,7 @@ def _is_distilbert(config: ModelConfig) -> bool:
 
 
 def _classifier(version: SourceVersion) -> DirectoryContent:
-    """A model for sequence classification, which reads the first token."""
+    """Return the files of a model for sequence classification, whose head reads the first token."""
     config, distilled = version.config, _is_distilbert(version.config)
     names, head = (encoders.DISTILBERT, heads.DISTILBERT) if distilled else (encoders.BERT, heads.BERT)
     settings = (_distilbert(config) if distilled else _bert(config)) | outputs(version)
@@ -96,7 +96,7 @@ def _distilbert(config: ModelConfig) -> dict[str, Any]:
 
 
 def _body(ours: Tensors, config: ModelConfig, names: EncoderNames) -> Tensors:
-    """The body's tensors under their names in transformers."""
+    """Return the body's tensors under their names in transformers."""
     weights = {
         "embeddings.word_embeddings.weight": ours["input.embedding.weight"],
         "embeddings.position_embeddings.weight": ours["body.positions.weight"],

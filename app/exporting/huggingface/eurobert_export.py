@@ -21,7 +21,7 @@ POOLINGS = {"mean": "mean", "first": "bos"}
 
 
 def eurobert_content(version: SourceVersion) -> DirectoryContent:
-    """Return the files of an encoder. Raises ExportRefused."""
+    """Return the files of an encoder for transformers. Raises ExportRefused if EuroBERT does not have its layers."""
     config = version.config
     check_fields(differences(config, EUROBERT))
     weights = llama_weights(version.tensors, config)
@@ -29,7 +29,7 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
         "model_type": "eurobert", "architectures": ["EuroBertModel"], "pad_token_id": config.pad_id,
         "bos_token_id": None, "eos_token_id": None,
     }  # fmt: skip
-    # The hidden layer of the head computes the outputs and their negatives, and each takes half of the layer.
+    # The hidden layer of EuroBERT's head has `width` units, of which each output needs two (see `_head`).
     if config.task == "embedding" or config.pooling not in POOLINGS or 2 * config.classes > config.width:
         return DirectoryContent(settings, weights, modules(version))
     settings |= outputs(version) | {"classifier_pooling": POOLINGS[config.pooling]}
@@ -38,10 +38,10 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
 
 
 def _head(version: SourceVersion) -> Tensors:
-    """A head with a hidden layer that computes the same outputs as our head, which has no hidden layer.
+    """Return a head with a hidden layer that computes the same outputs as our head, which has no hidden layer.
 
-    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, the hidden layer computes the outputs and
-    their negatives, and the last layer subtracts them.
+    The hidden layer of EuroBERT ends with GELU. Since gelu(x) - gelu(-x) = x, the hidden layer computes each output and
+    its negative, and the last layer subtracts the second from the first.
     """
     weight, bias = last_layer(version)
     count, width = weight.shape

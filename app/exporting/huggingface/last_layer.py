@@ -10,7 +10,7 @@ from app.exporting.source_version import ExportRefused, SourceVersion
 from app.importing.huggingface import heads
 from app.importing.pytorch.tensors import Array
 
-COARSE = 1e-3  # the largest distance between adjacent float32 values, relative to the scale of a regression's values
+COARSE = 1e-3  # maximum distance between adjacent float32 values near a regression's mean, in standard deviations
 PROBLEMS = {task: problem for problem, task in heads.PROBLEMS.items()}
 
 
@@ -24,7 +24,7 @@ def check_fields(wrong: list[str]) -> None:
 
 
 def last_layer(version: SourceVersion) -> tuple[Array, Array]:
-    """The weight and the bias of the last layer, multiplied by the calibration.
+    """Return the weight and the bias of the last layer, with the calibration folded into them.
 
     Other programs therefore compute the same probabilities as the service. Raises ExportRefused for a regression whose
     values are so far from 0, relative to their standard deviation, that float32 is not precise enough.
@@ -49,7 +49,7 @@ def _check_precision(std: float, mean: float) -> None:
 
 
 def outputs(version: SourceVersion) -> dict[str, Any]:
-    """The entries of config.json that name the outputs."""
+    """Return the entries of config.json that name the outputs and the task."""
     names = version.labels or ["value"]
     return {
         "id2label": {str(index): name for index, name in enumerate(names)},

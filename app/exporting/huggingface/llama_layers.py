@@ -21,7 +21,7 @@ KINDS = {0: "default", 1: "linear", 4: "llama3"}
 
 
 def llama_settings(config: ModelConfig) -> dict[str, Any]:
-    """The sizes of the layers, as entries of a config.json for transformers."""
+    """Return the entries of a config.json for transformers that describe the layers."""
     return {
         "vocab_size": config.vocab_size, "hidden_size": config.width, "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads, "num_key_value_heads": config.groups, "head_dim": config.key_width,
@@ -32,7 +32,7 @@ def llama_settings(config: ModelConfig) -> dict[str, Any]:
 
 
 def llama_weights(ours: Tensors, config: ModelConfig) -> Tensors:
-    """The tensors of the body under their names in transformers, without a prefix."""
+    """Return the tensors of the body under their names in transformers, without a prefix."""
     weights = {"embed_tokens.weight": ours["input.embedding.weight"], "norm.weight": ours["body.norm.weight"]}
     for layer in range(config.layers):
         weights |= _layer(ours, f"layers.{layer}", f"body.blocks.{layer}", config)

@@ -11,7 +11,7 @@ from app.importing.huggingface.sentence import MODES, MODULES
 
 POOLINGS = {ours: mode for mode, ours in MODES.items()}
 FLAGS = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "lasttoken": "lasttoken"}
-PACKAGE = "sentence_transformers.models"  # the names in all releases; newer ones also accept them
+PACKAGE = "sentence_transformers.models"  # the package that all releases of sentence-transformers accept
 IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -42,7 +42,7 @@ def modules(version: SourceVersion) -> Modules:
 
 
 def _listed(*paths: str) -> list[dict[str, Any]]:
-    """The list of modules. The first module is the network, in the main folder."""
+    """Return the list of modules. The first module is the network, in the main folder."""
     return [
         {"idx": index, "name": str(index), "path": path, "type": f"{PACKAGE}.{path[2:] or 'Transformer'}"}
         for index, path in enumerate(paths)

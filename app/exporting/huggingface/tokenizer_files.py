@@ -30,7 +30,7 @@ def write_tokenizer(target: Path, version: SourceVersion) -> None:
 
 
 def _names(tokenizer: Tokenizer) -> dict[str, str]:
-    """The special tokens that the tokenizer has, by their role in transformers."""
+    """Return the special tokens that the tokenizer has, keyed by their role in transformers."""
     ids = {
         "pad_token": tokenizer.pad_id,
         "unk_token": tokenizer.blank_id,

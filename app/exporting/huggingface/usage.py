@@ -1,4 +1,4 @@
-"""The beginning of the README.md of an exported directory: how to run it."""
+"""The beginning of the README.md of an exported directory, which shows how to run the model."""
 
 from __future__ import annotations
 

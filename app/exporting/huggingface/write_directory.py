@@ -43,10 +43,10 @@ def write_directory(version: SourceVersion, target: Path) -> str:
 
 
 def content_of(version: SourceVersion) -> DirectoryContent:
-    """Return the content of the directory. Raises ExportRefused."""
+    """Return the content of the directory. Raises ExportRefused if no model family can compute the version."""
     config = version.config
     if config.architecture != "transformer":
-        other = "keep the tar archive, whose weights have the names of torch.nn, or serve it with this service"
+        other = "keep the tar archive, whose weights have the names of torch.nn, or serve the version with this service"
         remedy = other if config.task == "generation" or config.ngram_buckets else "use --format onnx"
         raise ExportRefused(f"transformers has no family for the architecture {config.architecture}; {remedy}")
     return decoder_content(version) if config.task == "generation" else encoder_content(version)

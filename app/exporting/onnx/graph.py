@@ -29,7 +29,7 @@ class Graph:
         self.parts.outputs.append(Value(name, type_, shape))
 
     def constant(self, value: NDArray[Any] | float, name: str = "constant") -> str:
-        """Add a constant. A Python number becomes a float32 scalar."""
+        """Add a constant. A Python float becomes a float32 scalar."""
         array = np.float32(value) if isinstance(value, float) else value
         unique = self._unique(name)
         self.parts.constants[unique] = np.asarray(array)
@@ -59,11 +59,11 @@ class Graph:
         return product if bias is None else self.add("Add", product, self.constant(bias, "bias"))
 
     def size(self, x: str, axis: int) -> str:
-        """The size of one dimension, as an integer scalar."""
+        """Compute the size of one dimension, as an integer scalar."""
         return self.add("Gather", self.add("Shape", x), self.number(axis), axis=0)
 
     def span(self, end: str) -> str:
-        """The integers from 0 to `end` - 1."""
+        """Compute the integers from 0 to `end` - 1."""
         return self.add("Range", self.number(0), end, self.number(1))
 
     def activation(self, name: str, x: str) -> str:

@@ -23,7 +23,9 @@ class Padding:
 
 
 def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
-    """Declare the inputs, and return the vectors (B, T, D) that the body reads, before positions are added."""
+    """Declare the inputs. Returns the vectors (B, T, D) that the body reads, before positions are added, and the
+    padding.
+    """
     config = version.config
     if config.input == "tokens":
         given = graph.input("input_ids", messages.INT64, BATCH, STEPS)

@@ -9,8 +9,8 @@ from app.exporting.onnx.transformer_graph import layer_norm
 from app.exporting.source_version import SourceVersion
 from models.parameters import body_width
 
-SMALL = 1e-12  # the minimum divisor when a vector is scaled by its length
-LARGE = 1e30
+SMALL = 1e-12  # the minimum divisor when a vector is scaled to length 1
+LARGE = 1e30  # its negative stands for minus infinity, and replaces the values and scores of padding
 
 
 def add_outputs(graph: Graph, version: SourceVersion, hidden: str, padding: Padding) -> None:
@@ -100,5 +100,5 @@ def _last(graph: Graph, version: SourceVersion, hidden: str, padding: Padding) -
 
 
 def _step(graph: Graph, hidden: str, index: str) -> str:
-    """The vector (B, D) at step `index` (B) of each row."""
+    """Return the vectors (B, D) at step `index` (B) of each row."""
     return graph.add("GatherND", hidden, graph.add("Unsqueeze", index, graph.integers(1)), batch_dims=1)

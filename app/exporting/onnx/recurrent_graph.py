@@ -27,7 +27,7 @@ def recurrent_hidden(graph: Graph, version: SourceVersion, x: str, padding: Padd
 
 
 def _layer(graph: Graph, version: SourceVersion, layer: int, x: str, lengths: str) -> str:
-    """Compute both directions of one layer: (T, B, D) to (T, B, D)."""
+    """Compute one layer, in one or both directions: (T, B, D) to (T, B, D)."""
     config, weights = version.config, version.tensors
     directions = ("", "_reverse") if config.bidirectional else ("",)
 

@@ -112,7 +112,7 @@ class TransformerGraph:
         return graph.add("Mul", graph.add("Div", x, root), graph.constant(weight, "gain"))
 
     def _hidden_scores(self) -> str:
-        """A mask (B, 1, 1, T) that is added to the attention scores."""
+        """Return a mask (B, 1, 1, T) to add to the attention scores."""
         graph = self.graph
         padded = graph.add("Cast", graph.add("Not", self.padding.real), to=messages.FLOAT)
         scores = graph.add("Mul", padded, graph.constant(HIDDEN_SCORE))
@@ -125,7 +125,7 @@ class TransformerGraph:
         return np.stack((np.sin(angles), np.cos(angles)), -1).reshape(len(angles), -1).astype(np.float32)
 
     def _rotary(self) -> tuple[str, str]:
-        """The factors (T, K) of a rotation: cosines, and sines with a negated first half."""
+        """Return the factors (T, K) of the rotations: cosines, and sines with a negated first half."""
         angles = self._angles(self.config.key_width, self.config.rotary_base)
         cosine, sine = np.cos(angles), np.sin(angles)
         tables = np.concatenate((cosine, cosine), 1), np.concatenate((-sine, sine), 1)
@@ -133,14 +133,14 @@ class TransformerGraph:
         return first, second
 
     def _angles(self, width: int, base: float) -> NDArray[np.float64]:
-        """The angle of each pair of values at each position."""
+        """Return the angle of each pair of values at each position."""
         rates = np.exp(np.arange(0, width, 2) * (-math.log(base) / width))
         if self.config.positions == "rotary":
             rates = _scaled(rates, self.config.rotary_scaling)
         return np.outer(np.arange(self.config.context_length), rates)
 
     def _first(self, table: Array) -> str:
-        """The rows of a table that correspond to the steps of the input."""
+        """Return the first rows of a table, one for each step of the input."""
         graph = self.graph
         end = graph.add("Unsqueeze", self.padding.steps, graph.integers(0))
         return graph.add("Slice", graph.constant(table, "positions"), graph.integers(0), end, graph.integers(0))
@@ -153,7 +153,7 @@ def layer_norm(graph: Graph, x: str, name: str, weights: Tensors, config: ModelC
 
 
 def _scaled(rates: NDArray[np.float64], scaling: tuple[float, ...]) -> NDArray[np.float64]:
-    """The rates of rotary positions for long texts, as in `models/angles.py`."""
+    """Return the rotation rates, reduced for long texts as in `models/angles.py`."""
     if not scaling:
         return rates
     factor, *bounds = scaling

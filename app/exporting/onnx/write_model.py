@@ -27,13 +27,14 @@ TOO_LARGE = "an ONNX file can have at most 2 GiB, and this version needs more"
 def write_model(version: SourceVersion, target: Path) -> str:
     """Write a version to the new directory `target`, and return the names of its outputs.
 
-    Raises ExportRefused for language models, and for classifiers with an n-gram branch.
+    Raises ExportRefused for language models, for classifiers with an n-gram branch, and for networks of more than 2
+    GiB.
     """
     _check(version)
     graph = build_graph(version)
     metadata = {"task": version.config.task, "labels": json.dumps(version.labels, ensure_ascii=False)}
     content = messages.model(graph.parts, metadata, PRODUCER)
-    if len(content) > LIMIT:  # a long position table can exceed the reserve of the estimate
+    if len(content) > LIMIT:  # a long position table can need more than `SLACK`
         raise ExportRefused(TOO_LARGE)
     target.mkdir(parents=True)
     (target / FILE).write_bytes(content)

@@ -28,7 +28,10 @@ def is_gguf(path: Path) -> bool:
 
 
 def convert_gguf(source: Path, target: Path, fields: Mapping[str, str] | None = None) -> Converted:
-    """Write the new checkpoint directory `target` from a GGUF file. Raises ForeignFileInvalid."""
+    """Write the new checkpoint directory `target` from a GGUF file.
+
+    `fields` contains the user's answers. Raises ForeignFileInvalid for a file that cannot be imported.
+    """
     answers = Answers(fields or {})
     file = read_gguf(source)
     config = read_config(file)

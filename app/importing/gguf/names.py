@@ -13,7 +13,7 @@ from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 
 GGUF_ARCHITECTURES = ("llama", "qwen2", "qwen3")
-KEYS: Mapping[str, str] = {  # metadata, after the name of the architecture -> entries of config.json
+KEYS: Mapping[str, str] = {  # keys of the metadata, without the architecture's prefix -> entries of config.json
     "block_count": "num_hidden_layers",
     "embedding_length": "hidden_size",
     "feed_forward_length": "intermediate_size",
@@ -26,7 +26,7 @@ KEYS: Mapping[str, str] = {  # metadata, after the name of the architecture -> e
     "rope.freq_base": "rope_theta",
     "vocab_size": "vocab_size",
 }
-IGNORED = ("attention.value_length", "rope.dimension_count")  # checked in `config`, or equal to other entries
+IGNORED = ("attention.value_length", "rope.dimension_count")  # must equal the width of a head (`read_config`)
 WHOLE: Mapping[str, str] = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 PARTS: Mapping[str, str] = {  # the parts of a layer
     "attn_norm": "input_layernorm",
@@ -47,7 +47,7 @@ LAYER = re.compile(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)")
 def read_config(file: GgufFile) -> SourceConfig:
     """Return the metadata as a config.json.
 
-    Unknown entries about the network keep their names and are rejected later.
+    Unknown entries about the network keep their names, so that `SourceConfig.settle` rejects them.
     """
     metadata = file.metadata
     architecture = metadata.get("general.architecture")

@@ -20,12 +20,12 @@ from app.importing.gguf.blocks import KINDS, BlockKind
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
-NUMBERS: Mapping[int, str] = {  # type of a value -> its format, little-endian
+NUMBERS: Mapping[int, str] = {  # the number of a value's type -> its type in NumPy
     0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "<u1", 10: "<u8", 11: "<i8", 12: "<f8",
 }  # fmt: skip
 BOOLEAN, STRING, ARRAY = 7, 8, 9
-COUNT_LIMIT = 2**16  # tensors, and entries of metadata
-NAME_LIMIT = 1024  # bytes
+COUNT_LIMIT = 2**16  # maximum number of tensors, and of metadata entries
+NAME_LIMIT = 1024  # maximum length of a name, in bytes
 DIMENSIONS_LIMIT = 4
 ALIGNMENT = "general.alignment"
 
@@ -85,7 +85,9 @@ class _Cursor:
     def take(self, size: int) -> NDArray[np.uint8]:
         """Return the next `size` bytes. Raises ForeignFileInvalid if the file ends before them."""
         if size > len(self._data) - self.position:
-            raise ForeignFileInvalid(f"the header needs {size} more bytes at byte {self.position}, but the file ends")
+            raise ForeignFileInvalid(
+                f"the header needs {size} bytes from byte {self.position}, but the file is shorter"
+            )
         self.position += size
         return self._data[self.position - size : self.position]
 
@@ -153,7 +155,10 @@ def _place(infos: list[_Info], header: int, metadata: Mapping[str, Any], size: i
         end = begin + blocks * info.kind.size
         inside = blocks and last <= begin and end <= size
         if rest or info.shape[-1] % info.kind.numbers or not inside or info.name in tensors:
-            raise ForeignFileInvalid(f"the tensor {info.name[:80]!r} overlaps another, or extends beyond the file")
+            raise ForeignFileInvalid(
+                f"the tensor {info.name[:80]!r} occurs twice, overlaps another, does not consist of whole blocks, or "
+                "extends beyond the file"
+            )
         tensors[info.name] = BlockTensor(info.kind, info.shape, begin, end)
         last = end
     return tensors

@@ -31,12 +31,12 @@ SPLITTERS: Mapping[str, dict[str, Any]] = {  # the names of llama.cpp -> compone
 
 
 def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
-    """Return the tokenizer of a GGUF file. Raises ForeignFileInvalid or CheckpointInvalid."""
+    """Return the tokenizer of a GGUF file. Raises ForeignFileInvalid or CheckpointInvalid if it is not supported."""
     kind, rule = metadata.get(f"{PREFIX}model"), metadata.get(f"{PREFIX}pre")
     if kind != "gpt2" or not isinstance(rule, str) or rule not in SPLITTERS:
         raise ForeignFileInvalid(
             f"its tokenizer ({str(kind)[:40]}, {str(rule)[:40]}) cannot be imported; only byte-level BPE (gpt2) "
-            f"with one of {', '.join(SPLITTERS)} is supported"
+            f"with one of the splitting rules {', '.join(SPLITTERS)} is supported"
         )
     if metadata.get(f"{PREFIX}add_eos_token"):
         raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt is not supported")
@@ -87,7 +87,7 @@ def _definition(tokens: list[str], metadata: Mapping[str, Any], rule: str) -> di
 
 
 def _template(metadata: Mapping[str, Any], rule: str) -> dict[str, Any] | None:
-    """Return the component that prepends the first token to each text, or None if the file does not request it."""
+    """Return the component that puts the `bos` token before each text, or None if the file does not request it."""
     first = special_token(metadata, "bos")
     if first is None or not metadata.get(f"{PREFIX}add_bos_token", rule == "llama-bpe"):
         return None

@@ -79,7 +79,10 @@ def _read(source: Path, answers: Answers, allow_pickle_tensors: bool) -> SourceM
 
 
 def _limit_length(body: ForeignBody, model: SourceModel) -> None:
-    """Limit the context length to the original program's maximum length, because it cuts longer texts."""
+    """Limit the context length to the original program's maximum length, because that program cuts longer texts.
+
+    Raises ForeignFileInvalid if the original program lowercases texts before a case-sensitive tokenizer reads them.
+    """
     whole = body.fields["context_length"]
     limits = {
         "max_seq_length of sentence-transformers": model.modules.longest,
@@ -105,7 +108,8 @@ def _labels(body: ForeignBody, config: SourceConfig, labels: list[str] | None) -
     if labels is None:
         return heads.labels_of(config, body.fields)
     if len(labels) != body.fields["classes"]:
-        raise ForeignFileInvalid(f"--labels: the network has {counted(body.fields['classes'], 'output')}")
+        outputs = counted(body.fields["classes"], "output")
+        raise ForeignFileInvalid(f"--labels: the network has {outputs}, each of which requires one label")
     return labels
 
 

@@ -29,7 +29,7 @@ QUERIES_KEYS_VALUES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj
 def read_gpt2(config: SourceConfig, tensors: Tensors, answers: Answers) -> ForeignBody:
     """Convert the body of a GPT-2 model."""
     for key in ("n_ctx", "n_positions", "vocab_size", "reorder_and_upcast_attn"):
-        config.get(key)  # the shapes of the tensors determine these sizes; the last one changes only rounding
+        config.get(key)  # the shapes of the tensors determine the sizes; the last entry changes only the rounding
     config.expect("scale_attn_weights", True)
     config.expect("scale_attn_by_inverse_layer_idx", False)
     width, layers = config.count("n_embd", "hidden_size"), config.count("n_layer", "num_hidden_layers")

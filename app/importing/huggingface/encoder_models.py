@@ -14,7 +14,10 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 
 @dataclass(frozen=True, slots=True)
 class EncoderFamily:
-    """Reads models with a particular `model_type`. The tensors of a base model have no `prefix`."""
+    """Reads models with a particular `model_type`.
+
+    `prefix` is the beginning of the names of the body's tensors, except in the files of models without a head.
+    """
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
@@ -29,7 +32,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "camembert": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
 }
 CLASSIFIER = "ForSequenceClassification"
-BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures without a head that we import
+BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures of which only the body is imported
 
 
 def read_encoder(model: SourceModel) -> WholeModel:

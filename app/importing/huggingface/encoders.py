@@ -40,7 +40,7 @@ BERT = EncoderNames(
     },
     lambda config: 0,
 )
-# RoBERTa numbers the tokens from the row after that of the padding token.
+# In RoBERTa, the row of the first token is the padding token's id plus 1.
 ROBERTA = EncoderNames(BERT.layer, BERT.queries_keys_values, BERT.parts, lambda config: _padding(config) + 1)
 DISTILBERT = EncoderNames(
     "transformer.layer",
@@ -68,7 +68,7 @@ def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Convert the body of a DistilBERT model."""
-    config.get("sinusoidal_pos_embds")  # the file contains the position table in both cases
+    config.get("sinusoidal_pos_embds")  # the file contains the position table in either case
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
         "width": config.count("dim", "hidden_size"),
@@ -96,7 +96,7 @@ def _common(config: SourceConfig) -> dict[str, Any]:
 
 
 def _padding(config: SourceConfig) -> int:
-    """Return the id of the padding token. Raises ForeignFileInvalid."""
+    """Return the id of the padding token. Raises ForeignFileInvalid if the entry is not a possible id."""
     padding = config.get("pad_token_id", default=1)
     if type(padding) is not int or padding < 0:
         raise ForeignFileInvalid("pad_token_id in config.json must be an integer of 0 or more")
@@ -106,7 +106,7 @@ def _padding(config: SourceConfig) -> int:
 def _read(names: EncoderNames, fields: dict[str, Any], config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Remove the body's tensors from `tensors`, and return them under our names."""
     for key in ("vocab_size", "max_position_embeddings", "type_vocab_size", "tie_word_embeddings"):
-        config.get(key)  # the shapes of the tensors determine these sizes
+        config.get(key)  # the shapes of the tensors determine the sizes; the heads that are imported are never tied
     tensors.pop("embeddings.position_ids", None)
     tensors.pop("embeddings.token_type_ids", None)
     width, first = fields["width"], names.first(config)

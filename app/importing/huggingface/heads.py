@@ -68,7 +68,10 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
 
 
 def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str:
-    """Make a network for embeddings. `pooling` is None if the directory does not specify the pooling."""
+    """Complete a network for embeddings. Returns a description of its output.
+
+    `pooling` is None if the directory does not specify the pooling.
+    """
     if pooling is None:
         reason = "the directory has no modules.json of sentence-transformers; embeddings are the mean of the tokens"
         pooling = answers.assume("pooling", "mean", reason, POOLINGS)
@@ -85,7 +88,7 @@ def drop_unused(tensors: Tensors, answers: Answers) -> None:
         )
     if dropped:
         modules = ", ".join(dict.fromkeys(name.partition(".")[0] for name in dropped))
-        answers.assumed.append(f"dropped={modules}: these {len(dropped)} tensors predict masked tokens or are unused")
+        answers.assumed.append(f"dropped={modules}: these {len(dropped)} tensors belong to heads that are not used")
 
 
 def labels_of(config: SourceConfig, fields: dict[str, Any]) -> list[str]:

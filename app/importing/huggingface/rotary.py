@@ -14,7 +14,7 @@ KINDS = ("default", "linear", "llama3")
 def read_rotary(config: SourceConfig, layers: int, answers: Answers) -> dict[str, Any]:
     """Return the fields of a `ModelConfig` that describe positions.
 
-    Raises ForeignFileInvalid for an unsupported kind.
+    Raises ForeignFileInvalid for unsupported positions.
     """
     config.expect("partial_rotary_factor", 1, 1.0, None)
     for key in ("rope_interleaved", "is_llama_config"):
@@ -59,7 +59,9 @@ def _scaling(config: SourceConfig, kind: object, parameters: dict[str, Any]) -> 
         del parameters["partial_rotary_factor"]
     if set(parameters) != set(names):
         wrong = ", ".join(sorted(name[:40] for name in set(parameters) ^ set(names)))
-        raise ForeignFileInvalid(f"{config.name}: rotary positions of the kind {kind} have unexpected entries: {wrong}")
+        raise ForeignFileInvalid(
+            f"{config.name}: rotary positions of the kind {kind} have missing or unexpected entries: {wrong}"
+        )
     return tuple(_number(config, parameters[name]) for name in names)
 
 

@@ -54,7 +54,7 @@ class SourceConfig:
             )
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """Return the value of the first key that is present and not null."""
+        """Return the value of the first key that is present and not null, or `default`."""
         self._read.update(keys)
         return next((self.values[key] for key in keys if self.values.get(key) is not None), default)
 

@@ -19,9 +19,10 @@ MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer in tokenizer.json. The tokenizer's parts are checked before it is built.
+    """Return the tokenizer in tokenizer.json or, if there is no such file, in vocab.txt.
 
-    Raises CheckpointInvalid or ForeignFileInvalid.
+    The tokenizer's parts are checked before it is built. Raises CheckpointInvalid or ForeignFileInvalid if there is
+    neither file, or if the tokenizer is not supported.
     """
     if (folder / FILE).is_file():
         definition = read_json(folder / FILE, strict_json.VOCABULARY_VALUES)
@@ -50,7 +51,7 @@ def check_size(tokenizer: Tokenizer, rows: int) -> None:
 
 
 def longest_text(folder: Path) -> int | None:
-    """Return the maximum number of tokens in tokenizer_config.json, or None if there is none."""
+    """Return the maximum number of tokens that tokenizer_config.json sets for a text, or None if it sets no limit."""
     limit: Any = read_object(folder / "tokenizer_config.json").get("model_max_length")
     return int(limit) if isinstance(limit, int | float) and 0 < limit < MOST_TOKENS else None
 

@@ -19,7 +19,7 @@ OTHERS = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "rust_model.ot")
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Return the files that contain the weights. Prefers safetensors. Raises ForeignFileInvalid."""
+    """Return the files that contain the weights. Prefers safetensors. Raises ForeignFileInvalid if any are missing."""
     for name in (SAFETENSORS, PICKLE):
         if (folder / name).is_file():
             return [folder / name]
@@ -64,7 +64,7 @@ def read_safetensors(path: Path) -> Tensors:
     except CheckpointInvalid as error:
         raise ForeignFileInvalid(error.message.replace(SAFETENSORS, path.name, 1)) from None
     if unknown := next((name for name, entry in header.items() if entry.dtype not in TYPES), None):
-        raise ForeignFileInvalid(f"{unknown[:80]}: the number type {header[unknown].dtype} is not supported")
+        raise ForeignFileInvalid(f"{unknown[:80]}: the data type {header[unknown].dtype} is not supported")
     data = np.memmap(path, np.uint8, mode="r")
     start = len(data) - max(entry.end for entry in header.values())
     tensors = {}

@@ -16,7 +16,7 @@ TOKENIZERS = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "Dist
 def word_piece(folder: Path) -> dict[str, Any]:
     """Return the content of a tokenizer.json that corresponds to vocab.txt and tokenizer_config.json.
 
-    Raises ForeignFileInvalid.
+    Raises ForeignFileInvalid if these files do not describe a BERT tokenizer.
     """
     settings = read_object(folder / "tokenizer_config.json")
     if settings.get("tokenizer_class") not in TOKENIZERS:

@@ -33,8 +33,8 @@ class _Scale:
 def fold_batch_norms(tensors: Tensors, answers: Answers) -> Tensors:
     """Return the tensors with all batch norms folded into linear layers.
 
-    Asks the user where each norm is applied, unless only one layer has the same width. Returns the tensors unchanged if
-    there is no batch norm, or if no layer fits one of the norms.
+    Asks the user where the norms are applied, unless their widths allow only one answer. Returns the tensors unchanged
+    if there is no batch norm, if there are more than `MOST_NORMS`, or if no layer fits one of the norms.
     """
     prefixes = [name.removesuffix(STATISTIC) for name in tensors if name.endswith(STATISTIC)]
     rest = {name: tensor for name, tensor in tensors.items() if not _is_part(name, prefixes)}

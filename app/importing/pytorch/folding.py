@@ -17,7 +17,7 @@ from app.importing.pytorch.tensors import Array
 
 Wide = NDArray[np.float64]
 _erf: Any = np.frompyfunc(math.erf, 1, 1)
-ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # the names in `models.config.ACTIVATIONS`
+ACTIVATIONS: Mapping[str, Callable[[Wide], Wide]] = {  # the names in `models.choices.ACTIVATIONS`
     "none": lambda x: x,
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,

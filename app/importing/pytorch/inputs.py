@@ -17,7 +17,7 @@ from app.wording import counted
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the weights and fields of the input. Returns a list of the steps that compute the input."""
+    """Add the weights and fields of the input. Returns descriptions of its parts, in order."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)
@@ -37,7 +37,9 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """Whether steps are numbers (assumed) or one-hot vectors, which become tokens with an identity embedding."""
+    """Return "numbers" (assumed), or "one_hot" if steps are one-hot vectors: these become tokens with an identity
+    matrix as the embedding.
+    """
     reason = "the numbers of a step are not scaled by the service; scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
 
@@ -82,7 +84,7 @@ def _add_numbers(fields: dict[str, Any], weights: Tensors, inputs: Chain, functi
     for suffix in ("", "_reverse") if fields.get("bidirectional") else ("",):
         weight, bias = (f"body.rnn.{part}_ih_l0{suffix}" for part in ("weight", "bias"))
         if bias not in weights or weights[weight].shape != (len(weights[bias]), layer.outputs):
-            continue  # the file is damaged; the later check of the shapes reports the errors
+            continue  # the file is damaged; `output.write` checks all shapes and reports the errors
         weights[weight], weights[bias] = merge(weights[weight], weights[bias], layer)
 
 

@@ -70,8 +70,8 @@ def assemble(
 def fill_biases(weights: Tensors, prefix: str, description: str, answers: Answers) -> None:
     """Add zero biases to a module that was built with bias=False, and record the assumption.
 
-    If only some of a module's biases are missing, the file is damaged, and the module is left unchanged. The shape
-    check later reports the missing biases.
+    If only some of a module's biases are missing, the file is damaged, and the module is left unchanged. `output.write`
+    then reports the missing biases.
     """
     names = [name for name in weights if name.startswith(prefix)]
     if not names or any("bias" in name for name in names):

@@ -44,7 +44,7 @@ class SavedWeights:
 def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) -> SavedWeights:
     """Read the weights in a file. A `.pt` file is read only with `allow_pickle_tensors`.
 
-    Raises ForeignFileInvalid for a file that contains more than plain data.
+    Raises ForeignFileInvalid for a file that is damaged, has an unsupported format, or contains more than plain data.
     """
     if not path.is_file():
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")
@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> Tensors:
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in TYPES:
-            raise ForeignFileInvalid(f"{name}: the number type {entry['dtype']} is not supported")
+            raise ForeignFileInvalid(f"{name}: the data type {entry['dtype']} is not supported")
         numbers, shape = flat(bytes(entry["data"]), entry["dtype"]), tuple(entry["shape"])
         tensors[name] = to_float32(numbers.reshape(shape))
     return tensors

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
-STORAGES: Mapping[str, str] = {  # torch's storage types -> the number types of `tensors.TYPES`
+STORAGES: Mapping[str, str] = {  # torch's storage types -> the data types in `tensors.TYPES`
     "DoubleStorage": "F64",
     "FloatStorage": "F32",
     "HalfStorage": "F16",
@@ -61,8 +61,8 @@ def check_name(name: Name) -> Name:
     allowed = (name.module, name.name) in (DICTIONARY, TENSOR, PARAMETER)
     if not allowed and not (name.module == "torch" and name.name in STORAGES):
         raise ForeignFileInvalid(
-            f"the file refers to {name.module}.{name.name}, which does not describe a tensor, so it was not read, and "
-            "none of its code was run; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
+            f"the file refers to {name.module}.{name.name}, which does not describe a tensor, so the file was not "
+            "read, and no code was run; save only the weights: torch.save(model.state_dict(), …), or as safetensors"
         )
     return name
 

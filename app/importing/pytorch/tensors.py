@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 Array = NDArray[np.float32]
 Tensors = dict[str, Array]
 BF16 = "BF16"
-TYPES: Mapping[str, str] = {  # type name in safetensors -> little-endian type of NumPy
+TYPES: Mapping[str, str] = {  # data type in safetensors -> little-endian type of NumPy
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",

@@ -11,7 +11,7 @@ from typing import Any
 from app.tokenization.chat import content_text, exchanges
 from app.training.data import notes
 from app.training.data.cells import CellError, describe, to_text
-from app.training.data.columns import read
+from app.training.data.columns import damage_notes, read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
@@ -105,12 +105,17 @@ def _to_message(number: int, message: Any) -> _Message:
     if weight not in (None, 0, 1):
         raise CellError(f"message {number}: weight must be 0 or 1, not {describe(weight)}")
     calls = bool(message.get("tool_calls") or message.get("function_call"))
-    text, is_joined = _text(f"message {number} (role {role[:30]!r})", message, calls)
+    place = f"message {number} (role {role[:30]!r})"
+    text, is_joined = _text(place, message, calls)
     meant = _meant_role(role)
-    result = _Message(to_text(meant), None if text is None else to_text(text), weight != 0, meant != role, calls)
+    try:
+        result = _Message(to_text(meant), None if text is None else to_text(text), weight != 0, meant != role, calls)
+    except CellError as error:
+        raise CellError(f"{place}: {error}") from None
     keys = [key for key, content in message.items() if key not in _KEYS and content not in (None, "", [], {})]
     result.notes += [f"{notes.MESSAGE_KEYS}:{key}" for key in keys]
     result.notes += _uses(result) + [notes.JOINED_PARTS] * is_joined
+    result.notes += damage_notes(text or "")
     return result
 
 

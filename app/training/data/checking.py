@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.training.data import text as text_file
 from app.training.data.detection import detect
+from app.training.data.example import TEST, VALIDATION
 from app.training.data.faults import BadRows
-from app.training.data.inputs import TextFiles, check_input, open_files
+from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
 from app.training.data.report import table_report, text_report, warnings_of
 from app.training.data.scan import DataFiles, scan_files, scan_held_out
 from app.training.failures import BadData, is_data_error
@@ -101,16 +104,13 @@ def check_held_out(
     Returns the error if the file cannot be used, otherwise None. `task` is the task of the version, and `takes` is its
     kind of input: tokens or features.
     """
-    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding)
+    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding).error
 
 
 def check_validation(
     path: Path, task: str | None, columns: Columns, skip_bad_rows: float = 0.0, encoding: str | None = None
-) -> BadData | None:
-    """Read and check all rows of a validation file without reading its training file.
-
-    Returns the error if the file cannot be used, otherwise None.
-    """
+) -> DataReport:
+    """Read and check all rows of a validation file without reading its training file."""
     return _check_alone(path, task, columns, "validation_file", skip_bad_rows=skip_bad_rows, encoding=encoding)
 
 
@@ -122,30 +122,33 @@ def _check_alone(
     takes: str | None = None,
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
-) -> BadData | None:
-    """Return the error if an evaluation or validation file cannot be used, otherwise None.
-
-    `param` is the file's field in the request.
-    """
+) -> DataReport:
+    """Check an evaluation or validation file, whose rows are all held out. `param` is its field in the request."""
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:
             check_input(files, takes)
-        if isinstance(files, DataFiles):
-            scan_held_out(files, None, (), skip_bad_rows)
+        if isinstance(files, TextFiles):
+            return DataReport("generation", {"characters": {"validation": text_file.length(files.training)}})
+        scan = scan_held_out(files, None, (), skip_bad_rows)
+        scan.splits_N = np.where(scan.splits_N == TEST, TEST, VALIDATION).astype(np.uint8)
+        return DataReport(scan.task, table_report(files, scan, VALIDATION_SPLIT), unit=_unit(files))
     except BadData as error:
-        return error
+        return DataReport(task, error=error)
     except Exception as error:
         if not is_data_error(error):
             raise
-        return BadData(f"{path.name} cannot be read ({type(error).__name__}: {error})", file=param)
-    return None
+        message = f"{path.name} cannot be read ({type(error).__name__}: {error})"
+        return DataReport(task, error=BadData(message, file=param))
 
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    unit = "steps" if files.training.shape in ("features", "series") else "characters"
-    return DataReport(scan.task, table_report(files, scan, validation_split), unit=unit)
+    return DataReport(scan.task, table_report(files, scan, validation_split), unit=_unit(files))
+
+
+def _unit(files: DataFiles) -> str:
+    return "steps" if files.training.shape in NUMERIC else "characters"
 
 
 def _characters(files: TextFiles) -> dict[str, int]:

@@ -26,6 +26,7 @@ from app.training.data.notes import (
     BLANK_FLAGS,
     EMPTY_PAIRS,
     EMPTY_PROMPTS,
+    LINE_ENDS,
     MISSING_TEXTS,
     MOJIBAKE,
     NO_SPLIT,
@@ -74,6 +75,8 @@ def read_notes(layout: Layout, record: Record, *keys: str) -> tuple[str, ...]:
     for key in keys:
         value = record.values.get(layout.names[key])
         notes += _text_notes(key, value)
+        if layout.task != "generation" and isinstance(value, str) and ("\n" in value or "\r" in value):
+            notes.append(LINE_ENDS)
     if layout.one_hot and any(is_blank(record.values.get(name)) for name in layout.one_hot):
         notes.append(BLANK_FLAGS)
     if layout.task in ("classification", "multilabel") and "label" in layout.names:
@@ -98,14 +101,19 @@ def _text_notes(key: str, value: Any) -> Iterator[str]:
         elif key == "prompt":
             yield EMPTY_PROMPTS
     else:
-        if has_mojibake(value):
-            yield MOJIBAKE
-        if "\0" in value:
-            yield NUL_CHARACTERS
+        yield from damage_notes(value)
         if len(value) <= _LONGEST_PLACEHOLDER and value.strip().casefold() in _PLACEHOLDERS:
             yield f"{MISSING_TEXTS}:{value.strip()}"
     if key == "text_pair" and is_blank(value):
         yield EMPTY_PAIRS
+
+
+def damage_notes(text: str) -> Iterator[str]:
+    """Yield the notes on characters that a text probably contains by mistake."""
+    if has_mojibake(text):
+        yield MOJIBAKE
+    if "\0" in text:
+        yield NUL_CHARACTERS
 
 
 def read_target(layout: Layout, record: Record) -> Target:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.training.data.row_ranges import RowRanges
 from app.training.failures import BadData
 
 LISTED = 100  # the maximum number of faults that a report lists one by one
@@ -48,6 +49,7 @@ class BadRows(BadData):
         first = faults.first[0]
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
+        self.ranges = {kind: str(ranges) for kind, ranges in faults.ranges.items()}
         self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
         self.unread, self.basis = unread, basis
 
@@ -62,9 +64,8 @@ class BadRows(BadData):
             faults = groups.get(kind, [])
             lines += [fault.message for fault in faults[:_SHOWN]]
             if more := count - len(faults[:_SHOWN]):
-                places = [fault.where[0] for fault in faults[_SHOWN : _SHOWN + _PLACES] if fault.where]
-                shown = ", ".join(places) + (", …" if more > len(places) else "")
-                lines.append(f"… and {more:,} more: {kind}" + (f" ({shown})" if places else ""))
+                every = str(self.ranges.get(kind, ""))
+                lines.append(f"… and {more:,} more: {kind}" + (f" (all: {every})" if every else ""))
         return "\n".join(lines)
 
     @property
@@ -79,7 +80,8 @@ class BadRows(BadData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the faults as a dict."""
-        return {"rows": self.rows, "counts": self.counts, "faults": [describe(fault) for fault in self.faults]}
+        faults = [describe(fault) for fault in self.faults]
+        return {"rows": self.rows, "counts": self.counts, "places": self.ranges, "faults": faults}
 
 
 def describe(fault: BadData) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class Faults:
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)  # maps kinds of faults to their first places
+    ranges: dict[str, RowRanges] = field(default_factory=dict)  # maps kinds of faults to all their places
 
     def add(self, error: BadData) -> None:
         """Record a row's fault. Call this at most once per row."""
@@ -109,8 +112,11 @@ class Faults:
             kind = _OTHER
         self.counts[kind] += 1
         places = self.places.setdefault(kind, [])
+        of_file = " of the validation file" * (error.file == "validation_file")
         if error.where and len(places) < _PLACES:
-            places.append(error.where[0] + " of the validation file" * (error.file == "validation_file"))
+            places.append(error.where[0] + of_file)
+        if error.where:
+            self.ranges.setdefault(kind, RowRanges()).add(error.where[0], of_file)
 
     def summary(self) -> str:
         """List every kind of fault with its number of rows and the first places where it occurs."""

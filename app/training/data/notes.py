@@ -13,6 +13,7 @@ from app.training.data.usual_names import quoted
 AS_TEXT = "as_text"
 MOJIBAKE = "mojibake"
 NUL_CHARACTERS = "nul_characters"
+LINE_ENDS = "line_ends_in_texts"
 NO_SPLIT = "no_split"
 BLANK_FLAGS = "blank_flags"
 ONE_HOT_OBJECTS = "one_hot_objects"
@@ -65,6 +66,12 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "1 text contains a NUL character, which is kept; if an export caused it, repair the file",
         "{count} texts contain NUL characters, which are kept; if an export caused them, repair the file, because the "
         "model would learn them",
+    ),
+    LINE_ENDS: (
+        "info",
+        "1 text contains line ends, which are kept",
+        "{count} texts contain line ends, which are kept; if requests will contain texts on a single line, replace the "
+        "line ends with spaces",
     ),
     NO_SPLIT: (
         "info",

@@ -1,4 +1,4 @@
-"""Selects inputs from the validation data. Engines use them to compare number types (`app.wire.probes`)."""
+"""Selects inputs from the validation data. Engines use them to compare data types (`app.wire.probes`)."""
 
 from __future__ import annotations
 

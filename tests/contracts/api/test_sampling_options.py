@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROMPT = "once upon"
 NETWORKS = {"teller": "lstm", "weaver": "transformer"}
+STREAMED = {**NETWORKS, "chanter": "rnn", "singer": "gru"}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -300,19 +301,20 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize(("name", "architecture"), STREAMED.items())
 @given(options=OPTIONS, nothing=st.booleans())
 @settings(
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_a_stream_equals_the_whole_reply(
-    client: httpx.Client, real: Real, options: dict[str, Any], nothing: bool
+    client: httpx.Client, real: Real, name: str, architecture: str, options: dict[str, Any], nothing: bool
 ) -> None:
-    real.serve("teller")
+    real.serve(name, architecture)
     if nothing and options.get("echo"):
         options |= {"max_tokens": 0, "min_tokens": 0}
-    whole = complete(client, "teller", **options)
-    parts = chunks(client, "teller", stream_options={"include_usage": True}, **options)
+    whole = complete(client, name, **options)
+    parts = chunks(client, name, stream_options={"include_usage": True}, **options)
     assert parts[-1]["usage"] == whole["usage"]
     for choice in whole["choices"]:
         mine = [c for chunk in parts for c in chunk["choices"] if c["index"] == choice["index"]]
@@ -328,6 +330,30 @@ def test_a_stream_equals_the_whole_reply(
         prompts = [c["prompt_logprobs"] for c in mine if c.get("prompt_logprobs")]
         expected = [choice["prompt_logprobs"]] if choice.get("prompt_logprobs") else []
         assert flat(prompts) == pytest.approx(flat(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "architecture"), STREAMED.items())
+def test_a_stop_string_of_characters_of_several_tokens_ends_streams_too(
+    client: httpx.Client, real: Real, name: str, architecture: str
+) -> None:
+    """The sampled bytes form characters of two bytes, single letters, and bytes that are no character."""
+    real.serve(name, architecture)
+    likely = {str(id_): 60 for id_ in real.tokenizers[name].encode("üa")}
+    stopped = 0
+    for seed in range(8):
+        options = {"logit_bias": likely, "temperature": 1.0, "seed": seed, "max_tokens": 24}
+        text = complete(client, name, **options)["choices"][0]["text"]
+        place = text.find("ü", 4)
+        if place < 0 or text.index(text[place - 1 : place + 1]) != place - 1:
+            continue
+        stopped += 1
+        options["stop"] = [text[place - 1 : place + 1], "ü never"]
+        choice = complete(client, name, **options)["choices"][0]
+        assert (choice["text"], choice["finish_reason"]) == (text[: place - 1], "stop")
+        streamed = chunks(client, name, **options)
+        assert "".join(chunk["choices"][0]["text"] for chunk in streamed) == choice["text"]
+        assert streamed[-1]["choices"][0]["finish_reason"] == "stop"
+    assert stopped >= 2
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:

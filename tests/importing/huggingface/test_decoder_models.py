@@ -102,7 +102,7 @@ def test_a_template_by_name_and_one_that_is_too_long(tmp_path: Path) -> None:
         ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
         ("llama", {"hidden_act": "relu2"}, "hidden_act is 'relu2'"),
         ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
-        ("llama", {"num_attention_heads": 8}, "do not match a single network"),
+        ("llama", {"num_attention_heads": 8}, "do not match the network's configuration"),
         ("llama", {"head_dim": 3}, "head_width"),
         ("mistral", {"layer_types": ["chunked_attention"]}, "layer_types"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.training.data.checking import check_files
 from app.training.data.example import Turn
 from app.training.failures import BadData
 from tests.training.data.scans import scan
@@ -50,7 +51,8 @@ def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
             r"message 2 \(role 'tool'\) has an object as its content; .*; write the object as a JSON string",
         ),
         ([("assistant", "x", 0.5)], "message 1: weight must be 0 or 1, not the number 0.5"),
-        ([("assistant", "\ud800", 1)], "not valid Unicode"),
+        ([("user", "x", None), ("assistant", "\ud800", 1)], r"message 2 \(role 'assistant'\): not valid Unicode"),
+        ([("user", "x", None), ("\ud800", "y", 1)], r"message 2 \(role '\\ud800'\): not valid Unicode"),
     ],
 )
 def test_malformed_conversations_are_reported(
@@ -230,3 +232,16 @@ def test_conversations_in_the_format_of_sharegpt_are_read_and_told(
 def test_a_table_of_texts_named_conversations_is_no_chat(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"set columns\.text to the name of the column"):
         read(write(tmp_path, "a.csv", "conversations,mood\nhello there you,good\n"))
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+@pytest.mark.parametrize(("text", "kind"), [("an\0swer", "nul_characters"), ("cafÃ© und TÃ¼r", "mojibake")])
+def test_damaged_characters_in_conversations_are_told(text: str, kind: str, column: str, tmp_path: Path) -> None:
+    keys = ("role", "content") if column == "messages" else ("from", "value")
+    turns = [("user", "Rain?"), ("assistant", text), ("user", text), ("assistant", "No.")]
+    rows = [
+        {column: [dict(zip(keys, (role, f"{content} {n}"), strict=True)) for role, content in turns]} for n in range(40)
+    ]
+    result = check_files(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == kind]
+    assert (remark["count"], remark["where"], remark["level"]) == (80, "line 1", "warn")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from datetime import date
@@ -144,6 +146,21 @@ def test_blank_parts_of_an_input_and_placeholders_are_told(tmp_path: Path) -> No
     rows = [{"prompt": f"a {n}" if n % 4 else (None, "")[n % 8 // 4], "completion": f"b {n}"} for n in range(12)]
     _, remarks = scan(write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows))))
     assert (remarks["empty_prompts"].where, remarks["empty_prompts"].count) == ("line 1", 2)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize("text", ["two\nlines {n}", "one line {n}\n", "two\r\nlines {n}"])
+def test_line_ends_in_texts_are_told_once(text: str, name: str, tmp_path: Path) -> None:
+    rows = [{"text": text.format(n=n) if n % 4 else f"plain {n}", "label": "ab"[n % 2]} for n in range(40)]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["text", "label"])
+    writer.writeheader()
+    writer.writerows(rows)
+    content = out.getvalue() if name == "a.csv" else "\n".join(map(json.dumps, rows))
+    _, remarks = scan(write(tmp_path, name, content))
+    assert (remarks["line_ends_in_texts"].count, remarks["line_ends_in_texts"].level) == (30, "info")
+    generation = scan(write(tmp_path, name, content), "generation")[1]
+    assert "line_ends_in_texts" not in generation
 
 
 def test_nul_characters_in_texts_are_told(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""The pages of a running job, of files and of the settings in a real browser, with one shared service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.db.paging import new_id
+from app.jobs import logbook
+from app.jobs.claims import JobClaims
+from app.jobs.records import TRAINING_LANE, JobCheckpoint, JobProgress, NewEvent
+from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.clients.console import log, write_step
+from tests.clients.showroom import Showroom, showroom
+from tests.serving import wait_until
+
+PATNA = timedelta(hours=5, minutes=30)
+expect.set_options(timeout=PATIENCE)
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Showroom]:
+    with showroom(tmp_path_factory.mktemp("showroom"), _sqlite_template) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, room: Showroom) -> Iterator[Page]:
+    with visit(browser, room.url, zone="Asia/Kolkata") as visitor:
+        visitor.page.on("dialog", lambda dialog: dialog.accept())
+        yield visitor.page
+
+
+def report(room: Showroom) -> None:
+    """Report the progress of the job, a step, a baseline and a checkpoint."""
+    database = room.api.services.database
+    version = room.shelf.registry.get("mood", 1, "local")
+    values = {
+        "digest": version.digest,
+        "files": {path: {"sha256": entry.sha256, "size": entry.size} for path, entry in version.files.items()},
+        "config": dict(version.config),
+    }
+    event = NewEvent(
+        kind="validated", step=0, message="Baseline", data={"splits": {"validation": {"rows": 140, "accuracy": 0.7}}}
+    )
+    step = NewEvent(
+        kind="metrics",
+        step=5,
+        type="metrics",
+        message="Step 5",
+        data={"step": 5, "train_loss": 0.4, "accuracy": 0.8, "valid_rows": 140},
+    )
+    log(room.api, room.job, event, step)
+    with database.transaction() as session:
+        now = database.now(session)
+        checkpoint = JobCheckpoint(
+            id=new_id("ftckpt"),
+            job_id=room.job,
+            owner="local",
+            step=5,
+            metrics={"valid_loss": 0.3125},
+            created_at=now,
+            **values,
+        )
+        logbook.add_checkpoint(session, checkpoint)
+        progress = JobProgress(phase="training", progress=0.4, seconds_left=150.0)
+        JobClaims(database).report(session, room.job, 1, progress, [])
+
+
+def test_a_job_shows_its_baseline_time_and_checkpoints_and_can_be_paused(page: Page, room: Showroom) -> None:
+    report(room)
+    page.goto(f"{room.url}/#/jobs/{room.job}")
+    expect(page.get_by_role("img", name="Metrics. Latest:")).to_have_attribute(
+        "aria-label", re.compile("Baseline accuracy 70")
+    )
+    left = page.get_by_role("region", name="Progress").get_by_text(re.compile(r"^[12]\u202fmin"))
+    expect(left).to_be_visible()
+    created = datetime.fromtimestamp(room.api.services.jobs.events(room.job, "local").items[-1].created_at, UTC)
+    shown = page.locator(".log time").first
+    expect(shown).to_have_text((created + PATNA).strftime("%H:%M:%S"))
+    assert serious_problems(page) == []
+    checkpoint = page.get_by_role("row", name="0.3125")
+    expect(checkpoint.get_by_role("cell", name="5", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    wait_until(lambda: room.api.services.jobs.get(room.job, "local").pause_requested)
+    claims = JobClaims(room.api.services.database)
+    with room.api.services.database.transaction() as session:
+        claims.requeue(session, room.job, 1, lost=False)  # the worker has stopped the trainer
+    expect(page.get_by_text("Paused. If you resume the job")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("The job continues as soon as a worker is free")).to_be_visible()
+    with room.api.services.database.transaction() as session:
+        claims.claim(session, "worker", 600.0, 3, TRAINING_LANE)
+    write_step(room.api, room.job, 6, 0.25)
+    expect(page.locator(".legend").first).to_contain_text("Training loss 0.25")
+    checkpoint.get_by_role("link", name="Try").click()
+    model = page.get_by_label("Model", exact=True)
+    expect(model).to_have_value(re.compile("ftckpt-"))
+    page.get_by_label("Texts", exact=True).fill("a text")
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".bars li").first).to_be_visible()
+
+
+def test_a_file_is_uploaded_saved_and_deleted(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/files")
+    content = b"text,label\none,a\n"
+    page.get_by_label("Choose a data file").set_input_files(
+        {"name": "mine.csv", "mimeType": "text/csv", "buffer": content}
+    )
+    row = page.get_by_role("row", name="mine.csv")
+    with page.expect_download() as download:
+        row.get_by_role("button", name="Save").click()
+    assert download.value.suggested_filename == "mine.csv"
+    assert Path(download.value.path()).read_bytes() == content
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert "mine.csv" not in [file.filename for file in room.api.services.files.list("local").items]
+
+
+def test_the_settings_are_listed_with_their_meaning(page: Page, room: Showroom) -> None:
+    page.goto(f"{room.url}/#/settings")
+    folder = page.get_by_role("row", name="OSTINATO_DATA_DIR")
+    expect(folder).to_contain_text(room.api.settings.data_dir)
+    expect(folder.get_by_text("changed")).to_be_visible()
+    expect(page.get_by_text("No API keys: only this machine can reach the service.")).to_be_visible()
+    assert serious_problems(page) == []
