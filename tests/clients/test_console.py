@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.registry.records import Abstention
 from app.settings import Settings
 from tests.clients.browser import PATIENCE, Visit, chromium, serious_problems, visit
 from tests.clients.console import claimed_job, write_step
@@ -112,13 +113,15 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
         shelf.classifier("mood")
     shelf.registry.set_alias("mood", "champion", 1, "local")
     page = console.open("models/mood")
-    shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else
+    shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else, who then changes no version
+    shelf.registry.set_alias("mood", "champion", 2, "local", abstention=Abstention(abstain_below=0.5))
     page.get_by_label("Alias", exact=True).fill("champion")
     page.get_by_label("Points at").select_option("3")
     page.get_by_role("button", name="Set alias").click()
     expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("button", name="Show the current state").click()
+    expect(page.get_by_text("abstention changed, still version 2")).to_be_visible()
     page.get_by_role("button", name="Roll back to version 1").click()
     expect(page.get_by_text("points at version 1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Return to version 2")).to_be_visible()
