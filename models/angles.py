@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 256  # positions computed at once; this keeps the float64 intermediates small, however large the table is
+BLOCK = 256  # positions computed at once, so that the float64 intermediates are small, however large the table is
 BASE = 10_000.0
 AngleTable = tuple[Tensor, Tensor]
 
@@ -16,7 +16,7 @@ AngleTable = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
-    The tables are used for two kinds of positions: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
+    The tables are used for two position encodings: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
     where `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al.,
     2021, section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so
     a large `context_length` in a configuration file does not by itself use memory.

@@ -10,7 +10,7 @@ ARCHITECTURES = ("linear", *NETWORKS)
 POSITIONED = ("transformer",)  # architectures whose sequences have at most `context_length` positions
 TRAINABLE = ("classification", "multilabel", "regression", "generation")
 TASKS = (*TRAINABLE, "embedding")
-ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # with PyTorch's defaults
+ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # as in PyTorch
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "architecture": ARCHITECTURES,
     "task": TASKS,

@@ -1,6 +1,6 @@
 """The configuration of a network, as plain data. Imports no torch, so that the API can check configurations.
 
-`models/catalog.py` maps architectures to classes.
+`models/catalog.py` finds the class of the body that a configuration describes.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class ConfigFields:
 
     `head_width` is the width of a head (0: `width` divided by `heads`). With `qk_norm`, the queries and keys of each
     head are normalised before they are rotated. `qkv_bias` adds biases to the query, key and value projections of a
-    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` stretches
+    Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` reduces
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
     """

@@ -63,7 +63,7 @@ def _spread(name: str, parameter: Tensor, config: ModelConfig) -> float:
 
 
 def _recurrent(name: str, parameter: Tensor, config: ModelConfig, generator: Generator | None) -> None:
-    """Draw a recurrent layer's parameters separately for each gate.
+    """Initialise a parameter of a recurrent layer, separately for each gate.
 
     Recurrent matrices are orthogonal (Saxe et al., 2014), the entries of input matrices are uniformly distributed
     (Glorot and Bengio, 2010), and biases are 0. The exception is the forget gate of an LSTM, whose bias is 1, so that

@@ -76,7 +76,7 @@ class Ngrams(nn.Module):
         return scores_BC + self.bias
 
     def count(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (row, bucket, count) for each bucket with n-grams of a row, sorted by row and bucket, on the CPU."""
+        """Return (row, bucket, number of n-grams) for each bucket that a row uses, sorted by row and bucket."""
         texts = self._texts(ids_BT, lengths_B)
         parts, start = [], 0
         for stop in _chunks(texts):
@@ -111,7 +111,7 @@ class Ngrams(nn.Module):
         return distinct_N >> (bits + 1), distinct_N & (len(self.weight) - 1), counts_N
 
     def _weigh(self, rows_N: Tensor, buckets_N: Tensor, counts_N: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Return the index of each row's first entry, and the weight of each entry (a bucket with n-grams of a row).
+        """Return the index of each row's first entry, and the weight of each entry (a bucket that the row uses).
 
         In each row, the weights of character n-grams and those of word n-grams are scaled to unit L2 norm separately.
         """
@@ -201,7 +201,7 @@ def _code_points(texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _chunks(texts: list[str]) -> list[int]:
-    """Return the ends of consecutive groups of texts. A group has at most about `_CHUNK` characters."""
+    """Return the ends of consecutive groups of texts, of about `_CHUNK` characters at most or of a single text."""
     ends, size = [], 0
     for number, text in enumerate(texts):
         if size and size + len(text) > _CHUNK:
@@ -237,7 +237,7 @@ def _signed(value: int) -> int:
 
 
 def _powers(count: int) -> tuple[Tensor, Tensor]:
-    """Return the powers from 0 to `count` - 1 of the base and of its inverse, modulo 2^64."""
+    """Return the powers of the base and of its inverse with exponents from 0 to `count` - 1, modulo 2^64."""
     powers, inverses = _power_tables(max(1024, 1 << (count - 1).bit_length()))
     return powers[:count], inverses[:count]
 

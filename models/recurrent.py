@@ -21,7 +21,7 @@ from models.interface import Context
 from models.kernels.port import KernelLayer, Kernels
 from models.state import State
 
-PIECE_STEPS = 2048  # steps of a long sequence between two checks whether to stop
+PIECE_STEPS = 2048  # steps of a long sequence that are computed between two calls of `interruption.check`
 RowIndex = slice | Tensor
 Cell = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]  # (x_BD, state) -> new state, output first
 

@@ -188,7 +188,7 @@ class State:
         return State(self._storage, self._start, self.slots, -1)
 
     def reserve(self, positions: int) -> None:
-        """Allocate `positions` positions in each slot. Raises `StateFull` if `positions` exceeds the limit."""
+        """Allocate at least `positions` positions in each slot. Raises `StateFull` if they exceed the limit."""
         self._storage.reserve(self._start + self.slots, positions)
 
     def advance(self, steps: Sequence[int]) -> None:

@@ -112,7 +112,7 @@ def _check_template(component: Mapping[str, Any]) -> None:
         pieces = component.get(name) or []
         texts = Counter(str(piece["Sequence"]) for piece in pieces if isinstance(piece, dict) and "Sequence" in piece)
         if len(pieces) > TEMPLATE_LIMIT or texts.total() > 2:
-            _refuse(f"its template {name} has more than {TEMPLATE_LIMIT} parts, or repeats a text")
+            _refuse(f"its template {name!r} has more than {TEMPLATE_LIMIT} parts, or repeats a text")
     for token in (component.get("special_tokens") or {}).values():
         if isinstance(token, dict) and len(token.get("ids") or []) > TEMPLATE_LIMIT:
             _refuse(f"its template has a special token of more than {TEMPLATE_LIMIT} ids")

@@ -39,7 +39,7 @@ export async function suggestModels(text, signal) {
 export function finder(label, suggest, use, signal) {
   const options = h("datalist", { id: unique("found") });
   const note = h("span", { class: "small muted", role: "status" });
-  const input = h("input", { type: "search", list: options.id, "aria-label": label, placeholder: `${label}…`, autocomplete: "off", spellcheck: "false" });
+  const input = h("input", { type: "search", list: options.id, "aria-label": label, placeholder: "Find another…", autocomplete: "off", spellcheck: "false" });
   const look = debounce(async () => {
     const text = input.value.trim();
     const found = text ? await suggest(text, signal).catch(() => []) : [];

@@ -58,15 +58,16 @@ class Memory:
                 missing -= self._entries[digest].bytes
                 evicted.append(digest)
         if missing > 0:
-            raise Unavailable(self._explain(message), code="out_of_memory")
+            in_use = self.bytes - sum(self._entries[digest].bytes for digest in evicted)
+            raise Unavailable(self._explain(message, in_use), code="out_of_memory")
         self._entries[message.digest] = _Entry(message.name, message.bytes, message.aliased, next(self._uses))
         return evicted
 
-    def _explain(self, message: Load) -> str:
-        sizes = f"it needs {_mib(message.bytes)} MiB, but OSTINATO_MODEL_MEMORY is {_mib(self.limit)} MiB"
+    def _explain(self, message: Load, in_use: int) -> str:
+        needed = f"it needs {_mib(message.bytes)} MiB, but the limit (OSTINATO_MODEL_MEMORY) is {_mib(self.limit)} MiB"
         if message.bytes > self.limit:
-            return sizes
-        return f"{sizes}, {_mib(self.bytes)} of which are in use by versions that are busy or required"
+            return needed
+        return f"{needed}, {_mib(in_use)} of which are in use by versions that are busy or required"
 
     def loaded(self, digest: str, nbytes: int) -> None:
         """Replace the expected size of a version with its actual size."""

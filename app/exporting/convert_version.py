@@ -12,8 +12,8 @@ WRITERS = {"huggingface": write_directory, "onnx": write_model}
 
 
 def convert_version(checkpoint: Path, target: Path, to_format: str) -> str:
-    """Write the new directory `target`, and return what it contains. `to_format` is a key of `WRITERS`.
+    """Write the new directory `target`, and return a description of the model in it.
 
-    Raises ExportRefused for a version that the format cannot express.
+    `to_format` is a key of `WRITERS`. Raises ExportRefused for a version that the format cannot express.
     """
     return WRITERS[to_format](read_version(checkpoint), target)

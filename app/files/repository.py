@@ -64,13 +64,20 @@ def jobs_using(session: Session, id_: str) -> list[str]:
     return list(session.scalars(jobs.order_by(JobRow.id)))
 
 
-def expired(session: Session, now: float) -> list[FileRow]:
-    """Lock and return the expired rows that no unfinished job uses. Skips rows locked by other transactions."""
+def deletable(now: float) -> ColumnElement[bool]:
+    """Whether a row has expired and no unfinished job uses it."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
+    return and_(FileRow.expires_at <= now, ~used)
+
+
+def expired(session: Session, now: float) -> list[FileRow]:
+    """Lock and return the expired rows that no unfinished job uses. Skips rows locked by other transactions."""
     # If another transaction has locked a row, that file is being deleted, or a job that uses it is being created.
-    query = select(FileRow).where(FileRow.expires_at <= now, ~used).with_for_update(skip_locked=True)
-    return list(session.scalars(query))
+    locked = set(session.scalars(select(FileRow.id).where(deletable(now)).with_for_update(skip_locked=True)))
+    # Check the rows again. If a job was created during that query, PostgreSQL did not see the job, but could lock the
+    # file, because the transaction that created the job had ended.
+    return [row for row in session.scalars(select(FileRow).where(deletable(now))) if row.id in locked]
 
 
 def delete_file(session: Session, row: FileRow) -> None:

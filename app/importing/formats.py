@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
-KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently than PyTorch"
+KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently from PyTorch's"
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 TORCH_EXPORT = f"a program of torch.export, which contains operations instead of layers; {ADVICE}"
 CORE_ML = "a Core ML model, which cannot be imported"

@@ -1,4 +1,4 @@
-"""Splits texts into words as other programs do, with the normalizers and pre-tokenizers of the tokenizers library."""
+"""Makes a tokenizer split texts into words as other programs do, with the components of the tokenizers library."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MEANINGS = (
     "words_and_marks: \\w+|[^\\w\\s]"
 )
 CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
-    "If the file has no token for unknown words (such as <unk>), also set unknown=WORD (the word or id that replaces "
-    "unknown words, skip or none). If the file has fewer words than the embedding has rows ({rows}), also set "
-    "first_id=ID (the id of its first word, often 0, 1 or 2). If the file has tokens such as <s>, also set around=none "
-    "or, for example, around='<s> … </s>'"
+    "Also set unknown=WORD (the word or id that replaces words that are not in the file, skip or none), first_id=ID "
+    "(the id of its first word: 0, or more if it has fewer words than the embedding has rows, {rows}) and around=none, "
+    "or around='<s> … </s>' for tokens of the file that the program puts around each text. For a tokenizer.json, leave "
+    "these out"
 )
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (

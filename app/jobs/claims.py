@@ -262,8 +262,12 @@ class JobClaims:
 
     def _settle_stopped(self, session: Session) -> None:
         """Cancel or pause, as requested, the auto jobs whose trials have stopped."""
-        for row in session.scalars(select(JobRow).where(trials.stopped()).with_for_update(skip_locked=True)).all():
-            self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
+        locked = set(session.scalars(select(JobRow.id).where(trials.stopped()).with_for_update(skip_locked=True)))
+        # Check the jobs again: see `selection.lock_next`. In the meantime, the job may have been resumed, so that its
+        # trials run again.
+        for row in session.scalars(select(JobRow).where(trials.stopped())).all() if locked else ():
+            if row.id in locked:
+                self._states.obey(session, row.id, Flags(cancel=row.cancel_requested, pause=row.pause_requested))
 
     def _write(self, session: Session, job_id: str, attempt: int, **values: Any) -> None:
         # The attempt is checked in the UPDATE's condition, so no claim can happen between the check and the write.

@@ -32,7 +32,6 @@ ACTIVE = (QUEUED, RUNNING)
 UNFINISHED = (*ACTIVE, PAUSED)
 FIGURES = ("accuracy", "macro_f1", "bits_per_character", "r2", "mae", "loss")
 _INHERITED = ("owner", "priority", "training_file", "validation_file", "seed", "publish_name", "request_id")
-_Trial = aliased(JobRow)
 
 
 def of(session: Session, parent_id: str, *, lock: bool = False) -> list[Job]:
@@ -106,9 +105,12 @@ def waits() -> ColumnElement[bool]:
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
     """Whether a job has any trials or, if `statuses` is given, any with one of these statuses."""
-    query = select(_Trial.id).where(_Trial.parent_id == JobRow.id)
+    # Every query has an alias of its own. SQLAlchemy completes an alias when it is first used, and is not thread-safe
+    # there: if threads share the alias, the condition may name the job instead of the trial until the program ends.
+    trial = aliased(JobRow)
+    query = select(trial.id).where(trial.parent_id == JobRow.id)
     if statuses is not None:
-        query = query.where(_Trial.status.in_(tuple(statuses)))
+        query = query.where(trial.status.in_(tuple(statuses)))
     return query.correlate(JobRow).exists()
 
 

@@ -18,8 +18,8 @@ from app.tokenization.messages import Answer, Define, Defined, Ids, Read, Refuse
 from app.tokenization.tokenizer import Tokenizer
 
 ADDRESS_SPACE = 3 * 2**30  # bytes, of which a process uses about half a gigabyte for the most expensive text
-FILES = 64  # open files
-KEPT = 4  # tokenizers
+FILES = 64  # maximum number of open files
+KEPT = 4  # maximum number of loaded tokenizers
 
 
 class Shelf:

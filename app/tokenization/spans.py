@@ -16,7 +16,7 @@ def character_spans(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list
     """
     if tokenizer.token_bytes is None or tokenizer.join(ids) != text.encode():
         return [None] * len(ids)
-    characters = [number for number, character in enumerate(text) for _ in character.encode()]  # of each byte
+    characters = [number for number, character in enumerate(text) for _ in character.encode()]  # by byte
     spans: list[Span | None] = []
     end = 0
     for id_ in ids:

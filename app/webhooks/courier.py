@@ -25,7 +25,7 @@ from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
 
 AT_ONCE, OF_ONE_OWNER = 8, 4  # maximum number of requests in progress: in total, and to the endpoints of one owner
-RESERVED = 2  # of the requests in total: reserved for owners that have no other request in progress
+RESERVED = 2  # of these requests, reserved for owners without another request in progress
 POLL_SECONDS = 1.0  # between two checks of the database's mark
 WAIT_SECONDS = 5.0  # before the next check after an error
 HOLD_SECONDS = 20.0  # for which a claim lasts, in addition to the time limit of a request

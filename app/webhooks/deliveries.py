@@ -141,7 +141,7 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
 
 
 def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> None:
-    """Postpone the other deliveries to an endpoint that has not answered, by about `delay` seconds.
+    """Postpone the other deliveries to an endpoint that has not answered, by `delay` seconds within `PAUSE_SECONDS`.
 
     Otherwise, each delivery would wait for the time limit of a request.
     """

@@ -21,15 +21,15 @@ from sqlalchemy import insert, select
 
 from app.db.database import Database
 from app.db.paging import new_id
-from app.db.tables import JobEventRow, JobRow, ModelRow, TableBase, VersionRow
+from app.db.tables import FileRow, JobEventRow, JobRow, ModelRow, TableBase, VersionRow
 from app.settings import Settings
 from benchmarks.accept.record import Record, Skip
 from benchmarks.browser import chromium
-from benchmarks.service import Service, running
+from benchmarks.service import Service, running, wait_until
 
 ROOT = Path(__file__).parents[2]
-FEW = 10  # models, jobs, and points of the curve
-FACTOR = int(os.environ.get("ACCEPT_FACTOR", "1000"))  # jobs: FEW * FACTOR; models: a tenth; points: ten times as many
+FEW = 10  # models, jobs, files, and points of the curve
+FACTOR = int(os.environ.get("ACCEPT_FACTOR", "1000"))  # jobs, files: FEW * FACTOR; models: a tenth; points: ten times
 SLOWDOWN, PAINT = 3.0, 2.0  # bounds, as multiples of the time with few rows and of the first paint of an empty page
 VISITS, PAINTS = 5, 9
 PATIENCE = 60_000.0  # milliseconds
@@ -52,9 +52,9 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         copies = Copies(service)
         copies.grow(models=FEW, jobs=FEW, points=FEW)
-        few = times(browser, service.url, copies.job_id)
+        few = times(browser, service.url, copies)
         copies.grow(models=FEW * FACTOR // 10, jobs=FEW * FACTOR, points=10 * FEW * FACTOR)
-        many = times(browser, service.url, copies.job_id)
+        many = times(browser, service.url, copies)
         record.notes["milliseconds"] = {name: [round(1e3 * few[name]), round(1e3 * many[name])] for name in few}
         for name in few:
             record.at_most(f"{name}: time as a multiple of the time with few rows", many[name] / few[name], SLOWDOWN)
@@ -69,10 +69,13 @@ class Copies:
     """Copies the database rows of a training run, to create many models, jobs and points of a curve."""
 
     def __init__(self, service: Service) -> None:
-        job = service.train(model="linear", training_file=service.upload(ROOT / "examples" / "messages.csv"))
+        file = service.upload(ROOT / "examples" / "messages.csv")
+        job = service.train(model="linear", training_file=file)
         ended = service.finish(job["id"], 600)
         if ended["status"] != "succeeded":
             raise RuntimeError(f"the training run failed: {ended['error']}")
+        self.version: str = ended["fine_tuned_model"]
+        self.evaluation_id = _evaluate(service, self.version, file)
         self.job_id, self._database = job["id"], Database(Settings(data_dir=str(service.data)).database)
         self._models, self._jobs, self._points = 1, 1, 0
 
@@ -81,6 +84,7 @@ class Copies:
         self._copy(ModelRow, self._models, models, lambda number, row: {"name": f"copy-{number}"})
         self._copy(VersionRow, self._models, models, lambda number, row: {"model": f"copy-{number}", "id": None})
         self._copy(JobRow, self._jobs, jobs, lambda number, row: {"id": new_id("ftjob")})
+        self._copy(FileRow, self._jobs, jobs, lambda number, row: {"id": new_id("file")})
         now = time.time()
         self._insert(
             JobEventRow,
@@ -100,7 +104,7 @@ class Copies:
     ) -> None:
         columns = [column.name for column in table.__table__.columns]
         with self._database.read() as session:
-            source = session.scalars(select(table).limit(1)).one()
+            source = session.scalars(select(table).order_by(table.__table__.columns["created_at"]).limit(1)).one()
             row = {name: getattr(source, name) for name in columns}
         copies = [row | change(number, row) for number in range(start, end)]
         self._insert(table, [{k: v for k, v in copy.items() if k != "id" or v is not None} for copy in copies])
@@ -111,15 +115,26 @@ class Copies:
                 session.execute(insert(table), rows[start : start + CHUNK])
 
 
-def times(browser: Browser, url: str, job_id: str) -> dict[str, float]:
+def _evaluate(service: Service, version: str, file: str) -> str:
+    """Evaluate a version on a file, and return the id of the evaluation."""
+    reply = service.client.post("/v1/evaluations", json={"model": version, "file": file})
+    id_: str = reply.raise_for_status().json()["id"]
+    wait_until(lambda: service.client.get(f"/v1/evaluations/{id_}").json()["report"], 300, "the evaluation")
+    return id_
+
+
+def times(browser: Browser, url: str, copies: Copies) -> dict[str, float]:
     """Return the median seconds until each view is complete."""
-    places = {"home": "", "jobs": "jobs", "job": f"jobs/{job_id}", "models": "models", "files": "files"}
+    name, number = copies.version.split(":")
+    places = {"home": "", "jobs": "jobs", "job": f"jobs/{copies.job_id}", "models": "models", "files": "files"}
     places |= {"traffic": "traffic", "new training": "train", "playground": "play", "compare": "compare"}
+    places |= {"model": f"models/{name}", "version": f"models/{name}/{number}", "settings": "settings"}
+    places |= {"evaluation": f"evaluations/{copies.evaluation_id}"}
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     seconds = {
-        name: statistics.median(_visit(page, f"{url}/#/{place}", curve=name == "job") for _ in range(VISITS))
-        for name, place in places.items()
+        view: statistics.median(_visit(page, f"{url}/#/{place}", curve=view == "job") for _ in range(VISITS))
+        for view, place in places.items()
     }
     page.close()
     return seconds

@@ -81,7 +81,7 @@ def _binary(weight: Tensor, bias: Tensor | None, operation: str) -> AddedProduct
 
 
 def _packed(weight: Tensor) -> Tensor:
-    """Return the matrix in oneDNN's blocked layout. The argument None permits any number of rows in x."""
+    """Return the matrix in oneDNN's blocked layout. The argument None permits inputs with any number of rows."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     return packed
 

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from app.db.database import Database
 from app.db.tables import ModelRow, TableBase, VersionRow
-from tests.clients.browser import PATIENCE, chromium, visit
+from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
 from tests.serving import Api, Shelf
 
 MANY = 110  # more than each list of versions or models has
@@ -24,6 +24,14 @@ def multiply(database: Database, name: str) -> None:
         with database.transaction() as session:
             row = session.scalars(select(table).where(getattr(table, column) == name)).one()
             session.execute(insert(table), [_copy(table, row, column, f"{name}-{i}") for i in range(MANY)])
+
+
+def prolong(database: Database, name: str) -> None:
+    """Add newer versions to a model."""
+    with database.transaction() as session:
+        row = session.scalars(select(VersionRow).where(VersionRow.model == name)).one()
+        versions = ({"version": row.version + i} for i in range(1, MANY))
+        session.execute(insert(VersionRow), [_copy(VersionRow, row, "model", name) | changed for changed in versions])
 
 
 def _copy(table: type[TableBase], row: TableBase, column: str, name: str) -> dict[str, object]:
@@ -58,6 +66,7 @@ def test_every_version_can_be_tried(page: Page, api: Api) -> None:
     search.fill("oldest:3")
     search.press("Enter")
     expect(page.get_by_text("There is no version oldest:3.")).to_be_visible()
+    assert serious_problems(page) == []
     search.fill("oldest:1")
     search.press("Enter")
     expect(model).to_have_value("oldest:1")
@@ -81,3 +90,22 @@ def test_every_version_can_be_compared_and_trained_on(page: Page, api: Api) -> N
     search.fill("oldest")
     search.press("Enter")
     expect(base).to_have_value("oldest")
+
+
+def test_every_version_of_a_model_can_be_promoted(page: Page, api: Api, shelf: Shelf) -> None:
+    prolong(shelf.database, "oldest")
+    shelf.registry.set_alias("oldest", "champion", MANY, "local")
+    page.goto(f"{api.url}/#/models/oldest")
+    expect(page.get_by_role("link", name=str(MANY), exact=True)).to_be_visible()
+    first = page.get_by_role("link", name="1", exact=True)
+    for _ in range(2):
+        expect(first).to_have_count(0)
+        page.get_by_role("button", name="Show more").click()
+    expect(first).to_be_visible()
+    search = page.get_by_label("Find another version")
+    for reference, problem in (("m:1", "m:1 belongs to another model."), ("oldest:3", "")):
+        search.fill(reference)
+        search.press("Enter")
+        expect(page.get_by_text("belongs to another model")).to_have_count(int(bool(problem)))
+    expect(page.get_by_label("Points at")).to_have_value("3")
+    expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.memory import Memory
+from app.engine.memory import MIB, Memory
 from app.errors import Unavailable
 from app.wire.engine import Load
 
@@ -43,6 +43,12 @@ def test_busy_and_required_versions_stay_and_the_error_says_why() -> None:
         memory.reserve(load("huge", 31), lambda _: True)
     assert "OSTINATO_MODEL_MEMORY" in error.value.message
     assert memory.bytes == 30
+
+
+def test_idle_versions_do_not_count_as_in_use() -> None:
+    memory = filled(load("idle", 10 * MIB), load("busy", 15 * MIB), limit=30 * MIB)
+    with pytest.raises(Unavailable, match=r"needs 20 MiB, but the limit .* is 30 MiB, 15 of which are in use"):
+        memory.reserve(load("new", 20 * MIB), lambda digest: digest == "idle")
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40), st.booleans(), st.booleans()), max_size=40))

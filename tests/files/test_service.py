@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Text, and_, cast, func, select, text, update
 
+from app.db.database import Database
 from app.db.tables import FileRow, JobRow, ModelRow, ProbesRow, VersionRow
 from app.errors import InvalidRequest, NotFound, TooLarge
+from app.files import repository
 from app.files.records import StoredFile, clean_name, format_of
 from app.files.service import Files
+from app.storage.blobs import BlobStore
+from tests.jobs.fixtures import until
+
+GATE = 7  # an advisory lock of PostgreSQL
 
 
 def upload(files: Files, name: str = "a.csv", owner: str = "alice", **options: object) -> StoredFile:
@@ -141,6 +148,32 @@ def test_an_expired_file_is_not_found(files: Files) -> None:
         files.get(made.id, "alice")
     assert [f.id for f in files.list("alice").items] == [kept.id]
     assert files.delete_expired() == 1
+
+
+@pytest.mark.postgres
+def test_an_expired_file_is_kept_for_a_job_that_is_created_at_the_same_time(
+    postgres_database: Database, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, real = Files(postgres_database, blobs), repository.deletable
+    used, other = upload(files, expires_after=3600), upload(files, expires_after=3600)
+    with files.database.transaction() as session:
+        session.execute(update(FileRow).values(expires_at=1.0))
+    wait = cast(func.pg_advisory_xact_lock_shared(GATE), Text) == ""
+    deleted: list[int] = []
+    deleter = threading.Thread(target=lambda: deleted.append(files.delete_expired()))
+    with files.database.transaction() as gate:
+        gate.execute(select(func.pg_advisory_xact_lock(GATE)))
+        # The deletion waits inside its query: after the query's snapshot, and before the rows are locked.
+        monkeypatch.setattr(repository, "deletable", lambda now: and_(real(now), wait))
+        deleter.start()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        until(lambda: gate.scalar(waiting))
+        monkeypatch.undo()
+        job(files, used, "queued")
+    deleter.join(60)
+    assert deleted == [1]
+    with files.database.read() as session:
+        assert repository.get(session, used.id) is not None and repository.get(session, other.id) is None
 
 
 def test_results_are_recorded_in_the_callers_transaction(files: Files) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -351,6 +354,66 @@ def test_a_claim_during_the_end_of_the_planning_does_not_take_the_job_before_its
     assert claims == [None]
     assert shop.jobs()[job_id].status == "running"
     shop.finish_all()
+
+
+@pytest.mark.postgres
+def test_a_job_that_is_resumed_and_paused_again_is_not_paused_before_its_trials(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real = Shop(postgres_database), trials.stopped
+    job_id = shop.create(1)
+    shop.work(claimed(shop), "planned")
+    trial = claimed(shop)
+    shop.client("pause", job_id)
+    shop.work(trial, "stopped")  # now the job can be paused too
+    wait = cast(func.pg_advisory_xact_lock_shared(GATE), Text) == ""
+    claims: list[Job | None] = []
+    claimer = threading.Thread(target=lambda: claims.append(shop.claim("late")))
+    with shop.database.transaction() as gate:
+        gate.execute(select(func.pg_advisory_xact_lock(GATE)))
+        monkeypatch.setattr(trials, "stopped", lambda: and_(real(), wait))
+        claimer.start()
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        until(lambda: gate.scalar(waiting))
+        monkeypatch.undo()
+        assert shop.claim() is None and shop.jobs()[job_id].status == "paused"
+        shop.client("resume", job_id)
+        claimed_again = claimed(shop)
+        assert claimed_again.id == trial.id
+        shop.client("pause", job_id)
+    claimer.join(60)
+    assert claims == [None]
+    assert shop.jobs()[trial.id].status == shop.jobs()[job_id].status == "running"
+    shop.work(claimed_again, "stopped")
+    assert shop.claim() is None and shop.jobs()[job_id].status == "paused"
+    shop.client("resume", job_id)
+    shop.finish_all()
+
+
+def test_threads_that_build_the_first_queries_at_the_same_time_find_the_trials() -> None:
+    expected, interval = str(trials.complete()), sys.getswitchinterval()
+
+    def build(module: ModuleType, together: threading.Barrier, built: list[str]) -> None:
+        together.wait()
+        built.append(str(module.complete()))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            spec = importlib.util.spec_from_file_location("app.jobs.new_trials", trials.__file__)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)  # as in a program that has just started
+            spec.loader.exec_module(module)
+            built: list[str] = []
+            together = threading.Barrier(4)
+            threads = [threading.Thread(target=build, args=(module, together, built)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert built == [expected] * 4
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_job_that_was_read_before_its_trials_were_planned_has_none_yet(queue: Queue) -> None:

@@ -72,6 +72,25 @@ def test_a_large_head_is_refused(api: Api, connections: ExitStack, head: bytes) 
     assert b"headers_too_large" in answer or b"invalid_api_key" in answer
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
+        (b"GET /livez HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: x\r\n" % n for n in range(200)), b"HTTP/1.1 431"),
+        (b"GET /livez HTTP/1.1\r\nX: y", b"HTTP/1.1 408"),
+    ],
+    ids=["one long header", "many headers", "half a header"],
+)
+def test_a_later_request_on_a_connection_is_refused_like_the_first(
+    api: Api, connections: ExitStack, monkeypatch: pytest.MonkeyPatch, head: bytes, status: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    connection = connect(api, connections, b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    connection.sendall(head)
+    assert reply(connection).startswith(status)
+
+
 def test_an_endless_head_costs_nothing(api: Api, connections: ExitStack) -> None:
     before, began = resident_bytes(), time.process_time()
     connection = connect(api, connections, b"GET /livez HTTP/1.1\r\n" + HOST + b"X: ")

@@ -22,5 +22,12 @@ def test_more_text_gets_more_buckets_and_more_rows_fewer_passes() -> None:
     assert small.batch_size < large.batch_size
 
 
+def test_few_rows_get_more_and_larger_steps() -> None:
+    few, some, many = (ngrams(rows, 10_000, 3, "bpe") for rows in (200, 500, 1_000))
+    assert few.epochs > some.epochs > many.epochs and few.epochs <= 2 * many.epochs
+    assert few.learning_rate > some.learning_rate > many.learning_rate
+    assert few.buckets > many.buckets
+
+
 def test_a_character_is_a_token_of_its_own() -> None:
     assert ngrams(500, 40_000, 2, "char").buckets == ngrams(500, 10_000, 2, "bpe").buckets

@@ -75,3 +75,20 @@ def test_the_events_of_batches_arrive(queue: Queue, resources: Resources) -> Non
         ("batch.completed", ended[0].id),
         ("batch.failed", ended[1].id),
     ]
+
+
+def test_a_worker_sends_no_events_to_the_endpoints_of_revoked_keys(queue: Queue, resources: Resources) -> None:
+    settings = msgspec.structs.replace(
+        resources.settings, webhook_networks=LOOPBACK, webhook_timeout=20.0, api_keys="ann:a-long-secret"
+    )
+    with Receiver() as receiver, working(replace(resources, settings=settings)):
+        ids = {owner: add_endpoint(queue.database, owner, url=receiver.url) for owner in ("gone", "ann")}
+        revoked, kept = (queue.create(owner=owner, plan={"steps": 2}) for owner in ("gone", "ann"))
+        until(lambda: len(receiver.accepted) == 1)
+        until(lambda: queue.get(revoked).status == queue.get(kept).status == "succeeded")
+        until(
+            lambda: {row.endpoint_id: row.status for row in deliveries(queue.database)}.get(ids["ann"]) == "delivered"
+        )
+    assert {row.endpoint_id: row.status for row in deliveries(queue.database)} == {
+        ids["gone"]: "waiting", ids["ann"]: "delivered",
+    }  # fmt: skip

@@ -226,13 +226,16 @@ class BoundedProtocol(WatchedProtocol):
     def _refuse(self, error: OstinatoError) -> None:
         """Send an error and close the connection.
 
-        Aborts the connection instead if the reply to this request, or to the one before it, has started.
+        Aborts the connection instead if the reply to this request has started, or if the reply to the one before it has
+        started and is not complete.
         """
         if self.transport.is_closing():
             return
         self._stop_timer()
         request_failure.labels(error.code).inc()
-        if self.cycle is not None and self.cycle.response_started:
+        # Until the head of a request is complete, `cycle` belongs to the request before it.
+        is_over = self._in_head and self.cycle is not None and self.cycle.response_complete
+        if self.cycle is not None and self.cycle.response_started and not is_over:
             self.transport.abort()
             return
         body = msgspec.json.encode(error_body(error))

@@ -48,7 +48,10 @@ class TrafficSampler:
 
     def take(self) -> TrafficSample:
         """Return the traffic since the last call."""
+        at = round(self._clock() / PERIOD - 1) * PERIOD
         grown = self._growth()
+        if not grown:
+            return TrafficSample(at)
         replies = {labels: n for labels, n in grown["replies"].items() if _runs_model(labels[0], labels[1])}
         counts = {
             "replies": sum(replies.values()),
@@ -60,7 +63,6 @@ class TrafficSampler:
             "waiting": sum(t.num_requests_waiting.totals().values()),
         }
         rejected = {reason: int(count) for (reason,), count in grown["rejected"].items()}
-        at = round(self._clock() / PERIOD - 1) * PERIOD
         return TrafficSample(at, counts, rejected, self._versions(grown))
 
     def _versions(self, grown: Mapping[str, Mapping[tuple[str, ...], float]]) -> dict[str, VersionTraffic]:
@@ -76,16 +78,18 @@ class TrafficSampler:
         return {ref: versions[ref] for ref in busiest}
 
     def _growth(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Return by how much each counter has grown since the last call."""
+        """Return by how much each counter has grown since the last call, or nothing if no request has had an effect.
+
+        The metrics of each model are read only if there were any replies or tokens, because there may be many models.
+        """
+        quick = {"replies": t.http_requests, "rejected": t.rejected, "generated": t.generation_tokens}
+        now = {name: counter.totals() for name, counter in quick.items()}
+        if all(self._before.get(name) == values for name, values in now.items()):
+            return {}
         latencies = t.e2e_request_latency.totals()
-        now: dict[str, dict[tuple[str, ...], float]] = {
-            "replies": t.http_requests.totals(),
-            "read": t.prompt_tokens.totals(),
-            "generated": t.generation_tokens.totals(),
-            "rejected": t.rejected.totals(),
-            "requests": {labels: count for labels, (count, _) in latencies.items()},
-            "seconds": {labels: total for labels, (_, total) in latencies.items()},
-        }
+        now["read"] = t.prompt_tokens.totals()
+        now["requests"] = {labels: count for labels, (count, _) in latencies.items()}
+        now["seconds"] = {labels: total for labels, (_, total) in latencies.items()}
         before, self._before = self._before, now
         return {name: _grown(before.get(name, {}), values) for name, values in now.items()}
 

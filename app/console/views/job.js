@@ -113,7 +113,9 @@ class JobPage {
       this.noPlots.hidden = true;
       this.plots.hidden = false;
       this.loss.update(this.curves.losses());
-      this.quality.update([...this.curves.metrics(), ...this.baselineLevels()]);
+      const quality = [...this.curves.metrics(), ...this.baselineLevels()];
+      this.quality.element.closest(".card").hidden = !quality.length;
+      this.quality.update(quality);
     } else {
       this.noPlots.hidden = job.model === "auto";
       replace(this.noPlots, empty(ENDED.includes(job.status) ? "The job ended before its first step." : "The curves appear after the first steps."));
@@ -203,9 +205,12 @@ class JobPage {
   lines() {
     const id = this.job.id;
     return snippets({
-      curl: () => curl("GET", `${this.path}/events?stream=true`, null, " -N"),
-      openai: () => openai(`job = client.fine_tuning.jobs.retrieve("${id}")\nprint(job.status, job.fine_tuned_model)\nfor event in client.fine_tuning.jobs.list_events("${id}"):\n    print(event.message)`),
-      cli: () => [shell("ostinato", "jobs", "follow", id), shell("ostinato", "jobs", "cancel", id)].join("\n"),
+      curl: () => [curl("GET", `${this.path}/events?stream=true`, null, " -N"), "# To pause, resume or cancel the job:", ...["pause", "resume", "cancel"].map((move) => inactive(curl("POST", `${this.path}/${move}`)))].join("\n"),
+      openai: () => openai(`job = client.fine_tuning.jobs.retrieve("${id}")\nprint(job.status, job.fine_tuned_model)\nfor event in client.fine_tuning.jobs.list_events("${id}"):\n    print(event.message)\n# To pause, resume or cancel the job:\n${["pause", "resume", "cancel"].map((move) => `# client.fine_tuning.jobs.${move}("${id}")`).join("\n")}`),
+      cli: () => [shell("ostinato", "jobs", "follow", id), "# To pause, resume or cancel the job:", ...["pause", "resume", "cancel"].map((move) => inactive(shell("ostinato", "jobs", move, id)))].join("\n"),
     });
   }
 }
+
+// A command as a comment, so that it is not run together with the others.
+const inactive = (command) => command.split("\n").map((line) => `# ${line}`).join("\n");

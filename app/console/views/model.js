@@ -1,15 +1,19 @@
 // The page of a model: its versions, its aliases with their history, and moving aliases.
 
-import { all, call, get } from "../api.js";
+import { call, get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { architecture, compact } from "../format.js";
-import { action, button, card, facts, failure, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
+import { action, button, card, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
 import { quality } from "../quality.js";
 import { commented, curl, requests, shell, snippets } from "../snippets.js";
+import { choose, find, finder, suggestVersions } from "../versions.js";
+import { paged } from "./jobs.js";
+
+const LISTED = 50;  // versions; the others are loaded on request
 
 export async function view({ parameters: [name], signal, show }) {
   const base = `/v1/registry/models/${encodeURIComponent(name)}`;
-  const [model, versions] = await Promise.all([get(base, { signal }), all(`${base}/versions`, {}, 500, { signal })]);
+  const [model, { data: versions, has_more: more }] = await Promise.all([get(base, { signal }), get(`${base}/versions?limit=${LISTED}`, { signal })]);
   const picked = new Set();
   const compare = h("a", { class: "button" }, "Compare");
   const pick = (version, on) => {
@@ -30,8 +34,8 @@ export async function view({ parameters: [name], signal, show }) {
   ];
   return [
     header(name, `${model.latest?.task || "No ready version"} · owned by ${model.owner}`, compare, h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(name)}` }, "Try it")),
-    card("Versions", table(columns, versions, { caption: "Versions", blank: "This model has no versions." })),
-    aliasCard(base, model, versions, signal, show),
+    card("Versions", paged(`${base}/versions`, columns, signal, { caption: "Versions", blank: "This model has no versions." })),
+    aliasCard(base, model, versions, more, signal, show),
     snippets({
       curl: () => commented(["The versions", curl("GET", `${base}/versions`)], [moves, curl("PUT", champion, { version: newest })], ["The moves of the alias", curl("GET", `${champion}/history`)]),
       python: () => requests(["GET", `${base}/versions`, null, "The versions"], ["PUT", champion, { version: newest }, moves], ["GET", `${champion}/history`, null, "The moves of the alias"]),
@@ -40,28 +44,41 @@ export async function view({ parameters: [name], signal, show }) {
   ];
 }
 
-function aliasCard(base, model, versions, signal, show) {
+function aliasCard(base, model, versions, more, signal, show) {
   const aliases = Object.entries(model.aliases);
   const box = h("div", { class: "slot" });
   const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
     h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `points at version ${version}`)),
-    later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), ({ data }) => history(base, alias, version, data, { box, show, versions }))));
+    later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), async ({ data }) => {
+      const before = versionBefore(data);
+      return history(base, alias, version, data, { box, show, usable: before ? await find(`${model.name}:${before}`, signal) : null });
+    })));
   const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "Name, such as champion", list: "aliases" });
   const names = h("datalist", { id: "aliases" }, aliases.map(([alias]) => h("option", { value: alias })));
   const target = select(versions.filter((v) => v.status === "ready").map((v) => [v.version, `version ${v.version}`]), versions[0]?.version);
+  const others = more ? finder("Find another version", suggestVersions, (reference, version) => {
+    if (version.model !== model.name) return `${reference} belongs to another model.`;
+    choose(target, String(version.version), `version ${version.version}`);
+    return "";
+  }, signal) : null;
+  const points = h("div", { class: "field" }, field("Points at", target), others);
   const set = action("Set alias", () => move(base, name.value.trim(), Number(target.value), model.aliases[name.value.trim()] ?? null, box, show), "primary");
   return card("Aliases", h("p", { class: "muted small" }, `Requests for ${model.name} are answered by ${model.name}@champion if that alias exists, otherwise by the newest version.`),
-    box, rows, versions.length ? [h("h3", {}, "Move or create an alias"), h("div", { class: "row" }, names, field("Alias", name), field("Points at", target), set)] : null);
+    box, rows, versions.length ? [h("h3", {}, "Move or create an alias"), h("div", { class: "row" }, names, field("Alias", name), points, set)] : null);
+}
+
+// The version before the last move. A change of the alias's abstention has the same version twice.
+function versionBefore(moves) {
+  return moves.find((m) => m.from_version !== m.to_version)?.from_version;
 }
 
 // The moves of an alias, and a button that undoes the last move, unless the version has been deleted.
-function history(base, alias, current, moves, { box, show, versions }) {
-  const previous = moves[0]?.from_version;
-  const usable = versions.some((v) => v.version === previous && v.status === "ready");
+function history(base, alias, current, moves, { box, show, usable }) {
+  const previous = versionBefore(moves);
   const back = usable ? action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
   return [table([
     { name: "When", cell: (m) => when(m.created_at) },
-    { name: "Move", cell: (m) => (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
+    { name: "Move", cell: (m) => m.from_version === m.to_version ? `abstention changed, still version ${m.to_version}` : (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
     { name: "By", cell: (m) => m.principal },
   ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
 }

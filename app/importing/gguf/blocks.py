@@ -1,7 +1,7 @@
 """Converts blocks of quantised numbers to float32.
 
-In every kind of block except the floating-point ones, a block has one or more scales, and an integer of a few bits for
-each number. The layouts are defined by ggml (https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h).
+Except in the floating-point kinds, a block has one or more scales, and an integer of a few bits for each number. The
+layouts are defined by ggml (https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h).
 """
 
 from __future__ import annotations

@@ -85,7 +85,9 @@ class _Cursor:
     def take(self, size: int) -> NDArray[np.uint8]:
         """Return the next `size` bytes. Raises ForeignFileInvalid if the file ends before them."""
         if size > len(self._data) - self.position:
-            raise ForeignFileInvalid(f"the header needs {size} more bytes at byte {self.position}, but the file ends")
+            raise ForeignFileInvalid(
+                f"the header needs {size} bytes from byte {self.position}, but the file is shorter"
+            )
         self.position += size
         return self._data[self.position - size : self.position]
 

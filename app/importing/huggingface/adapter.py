@@ -15,13 +15,13 @@ from app.importing.questions import Answers
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
-WITHOUT_EFFECT = frozenset({  # on the merged weights
+WITHOUT_EFFECT = frozenset({  # settings that have no effect on the merged weights
     "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
     "layers_to_transform", "lora_dropout", "megatron_core", "modules_to_save", "peft_version", "qalora_group_size",
     "revision", "target_modules",
 })  # fmt: skip
 EMBEDDINGS, HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"  # of language models
-PLAIN = (True, False, "gaussian", None)  # other initial values change the weights of the base
+PLAIN = (True, False, "gaussian", None)  # the values of init_lora_weights that do not change the base
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def read_adapter(folder: Path, answers: Answers) -> Adapter:
     scale = alpha / (math.sqrt(rank) if settings.pop("use_rslora", False) else rank)
     transposed, task = bool(settings.pop("fan_in_fan_out", False)), settings.pop("task_type", None)
     _check(settings)
-    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}, whose weights must be in this directory")
+    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}; the imported model must be that one")
     stored = read_safetensors(folder / WEIGHTS)
     tensors = {name.removeprefix(PREFIX): value for name, value in stored.items()}
     return Adapter(folder.name, rank, scale, transposed, task == "SEQ_CLS", tensors)
@@ -62,7 +62,7 @@ def _number(settings: dict[str, Any], key: str) -> float:
 
 
 def _check(settings: dict[str, Any]) -> None:
-    """Raise ForeignFileInvalid for another kind than LoRA, or for a setting that is neither known nor empty."""
+    """Raise ForeignFileInvalid for a kind other than LoRA, and for a setting that is neither known nor empty."""
     kind, initial = settings.pop("peft_type", None), settings.pop("init_lora_weights", True)
     if kind != "LORA":
         raise ForeignFileInvalid(f"{CONFIG}: peft_type is {str(kind)[:40]!r}; only LORA can be imported")

@@ -108,7 +108,8 @@ def _labels(body: ForeignBody, config: SourceConfig, labels: list[str] | None) -
     if labels is None:
         return heads.labels_of(config, body.fields)
     if len(labels) != body.fields["classes"]:
-        raise ForeignFileInvalid(f"--labels: the network has {counted(body.fields['classes'], 'output')}")
+        outputs = counted(body.fields["classes"], "output")
+        raise ForeignFileInvalid(f"--labels: the network has {outputs}, each of which requires one label")
     return labels
 
 

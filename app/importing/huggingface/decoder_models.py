@@ -82,7 +82,7 @@ def _end_token(settings: dict[str, Any], model: SourceModel) -> str | None:
     if isinstance(ids, list) and len(ids) > 1:
         shown = ", ".join(str(id_)[:20] for id_ in ids[:10])
         model.answers.assumed.append(
-            f"eos_token={name}: transformers ends a text at any of the token ids {shown}; also send stop_token_ids"
+            f"eos_token={name}: transformers ends a text at any of the token ids {shown}; send them as stop_token_ids"
         )
     return name if isinstance(name, str) else None
 

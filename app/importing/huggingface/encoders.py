@@ -40,7 +40,7 @@ BERT = EncoderNames(
     },
     lambda config: 0,
 )
-# In RoBERTa, the first token has the row after the one whose number is the padding token's id.
+# In RoBERTa, the row of the first token is the padding token's id plus 1.
 ROBERTA = EncoderNames(BERT.layer, BERT.queries_keys_values, BERT.parts, lambda config: _padding(config) + 1)
 DISTILBERT = EncoderNames(
     "transformer.layer",
@@ -68,7 +68,7 @@ def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Convert the body of a DistilBERT model."""
-    config.get("sinusoidal_pos_embds")  # the file contains the position table in both cases
+    config.get("sinusoidal_pos_embds")  # the file contains the position table in either case
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
         "width": config.count("dim", "hidden_size"),

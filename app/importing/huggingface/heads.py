@@ -68,7 +68,10 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
 
 
 def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str:
-    """Make a network for embeddings. `pooling` is None if the directory does not specify the pooling."""
+    """Complete a network for embeddings. Returns a description of its output.
+
+    `pooling` is None if the directory does not specify the pooling.
+    """
     if pooling is None:
         reason = "the directory has no modules.json of sentence-transformers; embeddings are the mean of the tokens"
         pooling = answers.assume("pooling", "mean", reason, POOLINGS)

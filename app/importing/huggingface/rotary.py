@@ -59,7 +59,9 @@ def _scaling(config: SourceConfig, kind: object, parameters: dict[str, Any]) -> 
         del parameters["partial_rotary_factor"]
     if set(parameters) != set(names):
         wrong = ", ".join(sorted(name[:40] for name in set(parameters) ^ set(names)))
-        raise ForeignFileInvalid(f"{config.name}: rotary positions of the kind {kind} have unexpected entries: {wrong}")
+        raise ForeignFileInvalid(
+            f"{config.name}: rotary positions of the kind {kind} have missing or unexpected entries: {wrong}"
+        )
     return tuple(_number(config, parameters[name]) for name in names)
 
 

@@ -17,7 +17,7 @@ from app.wording import counted
 
 
 def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: Answers) -> list[str]:
-    """Add the weights and fields of the input. Returns a list of the steps that compute the input."""
+    """Add the weights and fields of the input. Returns descriptions of its parts, in order."""
     function, after = "none", []
     if roles.inputs:
         names = ", ".join(repr(layer.name) for layer in roles.inputs)

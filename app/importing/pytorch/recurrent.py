@@ -18,7 +18,7 @@ from app.importing.questions import Answers, Question
 PARAMETER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?$")
 ARCHITECTURE_BY_GATES = {1: "rnn", 3: "gru", 4: "lstm"}  # by number of gates; PyTorch stacks the matrices of all gates
 MOST_PARTS = 5  # maximum number of recurrent modules that are applied one after the other
-CONTEXT_LENGTH = 4096  # maximum number of steps
+CONTEXT_LENGTH = 4096  # the assumed maximum number of steps
 CONTEXT_REASON = "the maximum sequence length; the network itself has no limit"
 
 

@@ -16,7 +16,7 @@ from app.training.baseline.result import Fitted, Predictions
 from app.training.baseline.symbols import Symbols, SymbolText
 from app.training.baseline.texts import Texts
 from app.training.baseline.work import HELD_OUT_CHARACTERS, BaselineLimits
-from app.training.prepare.dataset import Dataset, Rows, Stream
+from app.training.prepare.dataset import Dataset, Rows, Stream, token_count
 
 
 def fit(dataset: Dataset, limits: BaselineLimits, context_length: int) -> Fitted:
@@ -67,9 +67,12 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
             return symbols.of_stream(part, most)
         return symbols.of_completions(part, context_length, most)
 
-    most = limits.characters(LONGEST)
-    # Most tokens have at least one character, so this many tokens usually suffice.
-    text = read(dataset.train, most).symbols_T
+    most = tokens = limits.characters(LONGEST)
+    text = read(dataset.train, tokens).symbols_T
+    # A token may be a part of a character, so this many tokens may have fewer characters.
+    while len(text) < most and tokens < token_count(dataset.train):
+        tokens *= 2
+        text = read(dataset.train, tokens).symbols_T
     model = NgramModel(text[-most:])
     splits = {}
     for name, part in dataset.parts.items():

@@ -105,9 +105,13 @@ def _to_message(number: int, message: Any) -> _Message:
     if weight not in (None, 0, 1):
         raise CellError(f"message {number}: weight must be 0 or 1, not {describe(weight)}")
     calls = bool(message.get("tool_calls") or message.get("function_call"))
-    text, is_joined = _text(f"message {number} (role {role[:30]!r})", message, calls)
+    place = f"message {number} (role {role[:30]!r})"
+    text, is_joined = _text(place, message, calls)
     meant = _meant_role(role)
-    result = _Message(to_text(meant), None if text is None else to_text(text), weight != 0, meant != role, calls)
+    try:
+        result = _Message(to_text(meant), None if text is None else to_text(text), weight != 0, meant != role, calls)
+    except CellError as error:
+        raise CellError(f"{place}: {error}") from None
     keys = [key for key, content in message.items() if key not in _KEYS and content not in (None, "", [], {})]
     result.notes += [f"{notes.MESSAGE_KEYS}:{key}" for key in keys]
     result.notes += _uses(result) + [notes.JOINED_PARTS] * is_joined

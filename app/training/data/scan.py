@@ -62,7 +62,13 @@ class DataFiles:
 
     def examples(self) -> Iterator[Example]:
         """Yield every usable row, in the order of the arrays in `Scan`."""
-        return (example for _, example, _ in self.rows(ignore) if example.usable)
+        width = 0  # the number of features of a step in the first row; `Collector` rejects the rows with another number
+        for _, example, _ in self.rows(ignore):
+            features_TF = example.features_TF
+            if example.usable and features_TF is not None:
+                width = width or features_TF.shape[1]
+            if example.usable and (features_TF is None or features_TF.shape[1] == width):
+                yield example
 
 
 @dataclass(slots=True)

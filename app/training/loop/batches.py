@@ -215,11 +215,16 @@ class StreamBatches:
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         slack = len(self.ids_T) - 1 - self.windows * self.window
         # One of the adjacent windows is left out, so that the offset of the others can be up to one window larger. It
-        # is replaced by a window whose start is drawn from the same range as the offset. If a batch takes all windows,
-        # no window is left out.
+        # is replaced by a window near the start or the end of the text, in proportion to the tokens that the others
+        # leave out there. If a batch takes all windows, no window is left out.
         count, room = (self.windows - 1, self.window + slack) if self.windows > self.size else (self.windows, slack)
-        starts: NDArray[np.int64] = int(random.integers(0, room + 1)) + random.permutation(count) * self.window
-        return starts if count == self.windows else np.append(starts, int(random.integers(0, room + 1)))
+        offset = int(random.integers(0, room + 1))
+        starts: NDArray[np.int64] = offset + random.permutation(count) * self.window
+        if count == self.windows:
+            return starts
+        # Drawn last: a run that an earlier release began, which drew it only near the start, keeps all other windows.
+        replacement = int(random.integers(0, room + 1))
+        return np.append(starts, replacement if replacement < offset else replacement + (count - 1) * self.window)
 
     def _gather(self, starts: NDArray[np.int64]) -> Batch:
         index_BT = starts[:, None] + np.arange(self.window + 1)[None, :]

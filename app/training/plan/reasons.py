@@ -74,9 +74,9 @@ def choices(spec: TrainSpec, settled: Settled, dataset: Dataset, base: BaseCheck
     run = Run(spec.training, settled, dataset, base)
     requested = {name for name in TrainingOptions.__struct_fields__ if getattr(run.options, name) is not None}
     # An option applies if it would be accepted: an option that has no effect is rejected.
-    applies = applicable(msgspec.structs.replace(TrainingOptions(), **dict.fromkeys(_VALUES, 1)), run.kind)
+    applies = applicable(msgspec.structs.replace(TrainingOptions(), **dict.fromkeys(OPTIONS, 1)), run.kind)
     made = []
-    for name, read in _VALUES.items():
+    for name, read in OPTIONS.items():
         if getattr(applies, name) is None:
             continue
         value, reason = read(run)
@@ -199,8 +199,8 @@ def _context_length(run: Run) -> tuple[OptionValue, str]:
     longest = int(run.dataset.train.lengths_N.max())
     unit = "steps" if run.dataset.facts.input == "features" else "tokens"
     return context, (
-        f"About twice the length of the training rows, of which the longest has {longest:,} {unit}, "
-        f"but at most {network.LONGEST_CONTEXT:,}."
+        f"About twice the length of the training rows, of which the longest has {longest:,} {unit}; "
+        f"from 128 to {network.LONGEST_CONTEXT:,}."
     )
 
 
@@ -255,7 +255,7 @@ def _precision(run: Run) -> tuple[OptionValue, str]:
     )
 
 
-_VALUES: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
+OPTIONS: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
     "epochs": _epochs,
     "max_steps": _max_steps,
     "max_seconds": lambda run: (run.settled.max_seconds, REQUESTED),

@@ -148,8 +148,10 @@ def encode_plain_text(
     validation = GatheredStream(staging, SPLIT_NAMES[VALIDATION], context)
     tallies[VALIDATION] = _encode(tokenizer, held_out_pieces, validation)
     if len(train) < 2 or len(validation) < 2:
-        too_short = source if held_out is None or len(train) < 2 else held_out
-        raise too_short.fault(f"has {total:,} characters, too few for training and validation")
+        too_short, characters = source, total
+        if held_out is not None and len(train) >= 2:
+            too_short, characters = held_out, validation.characters
+        raise too_short.fault(f"has {characters:,} characters, too few for training and validation")
     tokenizer.save(staging / TOKENIZER)
     streams = {TRAIN: train_stream, VALIDATION: validation.to_stream()}
     return assemble(_facts("stream", tokenizer, report=_text_report(tallies)), streams, staging)

@@ -12,6 +12,14 @@ from calls import CHATS, COMPLAINT, CRASH, MESSAGES, PROMPT, URL, Calls, answers
 calls = Calls("ollama")
 client: Any = ollama.Client(host=URL)
 OPTIONS = {"temperature": 0, "num_predict": 40}
+QUESTIONS = {
+    "billing": {"type": "noul", "instructions": "Is it about billing?"},
+    "department": {
+        "type": "choice",
+        "instructions": "Which department?",
+        "criteria": {"billing": None, "delivery": None, "returns": None},
+    },
+}
 
 
 def unit(vector: Any) -> bool:
@@ -88,6 +96,18 @@ calls.works(
     lambda m: "completion" in m.capabilities and m.modelinfo["ostinato.reference"] == f"{CHATS[0]}:1",
 )
 calls.works("ps", lambda: [m.model for m in client.ps().models], lambda names: f"{CHATS[0]}:1" in names)
+calls.works(
+    "systemone",
+    lambda: client.systemone("departments:latest", COMPLAINT, QUESTIONS, keep_alive="5m").answers,
+    lambda answers: answers["department"].choice == "billing" and answers["billing"].noul > 0.5,
+)
+calls.refused(
+    "systemone, abstaining",
+    lambda: ollama.Client(host=URL, headers={"x-abstain-below": "0.99999"}).systemone(
+        "departments", COMPLAINT, QUESTIONS
+    ),
+    "the version abstained",
+)
 calls.refused("generate, unknown model", lambda: client.generate("nobody", "a"), "model not found: 'nobody'")
 calls.refused("generate, classifier", lambda: client.generate("departments", "a"), "generation requires")
 calls.refused("chat, tools", lambda: client.chat(CHATS[0], MESSAGES, tools=[lambda: 1]), "tools")

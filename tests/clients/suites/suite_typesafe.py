@@ -46,6 +46,13 @@ with TypeSafeClient(base_url=URL, api_key="none") as client:
         "did you mean 'billing'",
     )
     calls.refused(
+        "system_one, abstaining",
+        lambda: client.system_one(
+            model="departments", state=COMPLAINT, questions=questions, extra_headers={"x-abstain-below": "0.99999"}
+        ),
+        "the version abstained",
+    )
+    calls.refused(
         "system_one, unknown model",
         lambda: client.system_one(model="nobody", state="x", questions=questions),
         "model not found: 'nobody'",

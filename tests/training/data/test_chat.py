@@ -51,7 +51,8 @@ def test_every_answer_is_learned_unless_its_weight_is_0(tmp_path: Path) -> None:
             r"message 2 \(role 'tool'\) has an object as its content; .*; write the object as a JSON string",
         ),
         ([("assistant", "x", 0.5)], "message 1: weight must be 0 or 1, not the number 0.5"),
-        ([("assistant", "\ud800", 1)], "not valid Unicode"),
+        ([("user", "x", None), ("assistant", "\ud800", 1)], r"message 2 \(role 'assistant'\): not valid Unicode"),
+        ([("user", "x", None), ("\ud800", "y", 1)], r"message 2 \(role '\\ud800'\): not valid Unicode"),
     ],
 )
 def test_malformed_conversations_are_reported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ import pytest
 
 from app.training.data.example import Example
 from app.training.data.files import Record, Source
+from app.training.data.inputs import open_files
 from app.training.data.layouts import Layout
+from app.training.data.scan import DataFiles
 from app.training.data.series import read_examples
 from app.training.failures import BadData
+from app.wire.training_options import Columns
 from tests.training.data.scans import scan
-from tests.training.data.tables import assert_fault, read, write
+from tests.training.data.tables import assert_fault, detected, read, write
 
 
 def test_rows_are_gathered_by_series_in_the_order_of_time(tmp_path: Path) -> None:
@@ -149,6 +153,16 @@ def test_the_share_of_rows_of_series_that_cannot_be_used_states_what_it_counts(t
     rows = [f"{n // 3},{n},{n if n != 7 else 'x'},{'pq'[n // 3 % 2]}" for n in range(120)]
     with pytest.raises(BadData, match="this share counts this row, and each of the 39 usable series, as one"):
         scan(write(tmp_path, "b.csv", "series,time,x,label\n" + "\n".join(rows)))
+
+
+def test_rows_with_another_number_of_features_are_left_out_of_both_passes(tmp_path: Path) -> None:
+    rows = [{"features": [[n, 1]] if n != 5 else [[n]], "label": "pq"[n % 2]} for n in range(20)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    result, _ = scan(path, skip_bad_rows=0.1)
+    files = open_files(detected(path), None, Columns(), None)
+    assert isinstance(files, DataFiles)
+    assert [example.where for example in files.examples()] == [f"line {n}" for n in range(1, 21) if n != 6]
+    assert len(result.splits_N) == 19
 
 
 def test_series_without_a_split_and_with_equal_times_are_told(tmp_path: Path) -> None:

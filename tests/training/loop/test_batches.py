@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,6 +91,16 @@ def test_windows_are_parts_of_the_text_and_hardly_overlap(length: int, window: i
             assert piece.inputs.shape[1] == batches.window
             starts += piece.inputs[:, 0].tolist()
     assert len(set(starts[: len(starts) // 2])) >= len(starts) // 2 - 1
+
+
+@pytest.mark.parametrize(("length", "size"), [(161, 4), (161, 8), (175, 8)])
+def test_the_end_of_a_text_is_used_as_often_as_its_beginning(length: int, size: int) -> None:
+    batches = StreamBatches(Stream(np.arange(length, dtype=np.int32), 0), size, 3, window=10, micro_tokens=10**6)
+    used_T = np.zeros(length)
+    for step in range(batches.steps_per_epoch * 1000):
+        for piece in batches.pieces(step):
+            used_T += np.bincount(piece.inputs.flatten().numpy(), minlength=length)
+    assert used_T[:20].sum() == pytest.approx(used_T[-21:-1].sum(), rel=0.05)
 
 
 @settings(max_examples=100)

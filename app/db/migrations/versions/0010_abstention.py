@@ -1,4 +1,4 @@
-"""Adds the abstention of aliases, and its history."""
+"""Adds columns for the abstention of an alias to the `aliases` and `alias_moves` tables."""
 
 from __future__ import annotations
 
