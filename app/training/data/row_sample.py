@@ -21,20 +21,20 @@ def row_sample(hashes_N: NDArray[np.uint64]) -> dict[str, Any]:
     return {"distinct": len(distinct), "hashes": [f"{number:016x}" for number in distinct[:_MOST].tolist()]}
 
 
-def count_known(sample: Any, hashes_N: NDArray[np.uint64]) -> tuple[int, bool]:
+def count_trained(sample: Any, hashes_N: NDArray[np.uint64]) -> tuple[int, bool]:
     """Return how many of the rows with these hashes are in the sampled data, and whether the number is exact.
 
     `sample` is the value that `row_sample` returned, perhaps from an uploaded file. Returns (0, True) if it is invalid.
     """
     try:
-        known = np.asarray([int(number, 16) for number in sample["hashes"]], dtype=np.uint64)
-        is_exact = int(sample["distinct"]) <= len(known)
+        sampled = np.asarray([int(number, 16) for number in sample["hashes"]], dtype=np.uint64)
+        is_exact = int(sample["distinct"]) <= len(sampled)
     except (TypeError, ValueError, KeyError, OverflowError):
         return 0, True
-    if not len(known) or not len(hashes_N):
+    if not len(sampled) or not len(hashes_N):
         return 0, True
-    compared_N = hashes_N if is_exact else hashes_N[hashes_N <= known.max()]
-    matches = int(np.isin(compared_N, known).sum())
+    compared_N = hashes_N if is_exact else hashes_N[hashes_N <= sampled.max()]
+    matches = int(np.isin(compared_N, sampled).sum())
     if is_exact or not matches:
         return matches, is_exact
     return max(1, round(matches / len(compared_N) * len(hashes_N))), False

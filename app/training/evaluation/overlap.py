@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.training.base import BaseCheckpoint
-from app.training.data.row_sample import TRAIN_SAMPLE, count_known
+from app.training.data.row_sample import TRAIN_SAMPLE, count_trained
 from app.training.evaluation.held_out import HeldOut
 from app.wire.trainer import DataFile
 
@@ -29,11 +29,11 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
         return f"{rows} the validation rows of {reference}, {chosen}"
     if held_out.split is None and file.sha256 == data.get("training_file"):
         return f"{file.filename} is the file that {reference} was trained on (it has the same SHA-256), {learned}"
-    known, is_exact = count_known(_object(data, "report").get(TRAIN_SAMPLE), held_out.hashes_N)
-    if known:
+    count, is_exact = count_trained(_object(data, "report").get(TRAIN_SAMPLE), held_out.hashes_N)
+    if count:
         total = len(held_out.hashes_N)
-        count = f"{known:,} of the {total:,}" if is_exact else f"about {known:,} of the {total:,}"
-        return f"{count} evaluated rows of {file.filename} have inputs that {reference} was trained on, {optimistic}"
+        share = f"{count:,} of the {total:,}" if is_exact else f"about {count:,} of the {total:,}"
+        return f"{share} evaluated rows of {file.filename} have inputs that {reference} was trained on, {optimistic}"
     return ""
 
 
