@@ -147,6 +147,27 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         expect(page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
 
 
+def test_a_key_sees_the_traffic_of_its_own_versions(
+    browser: Browser, settings: Settings, shelf: Shelf, engine: FakeEngine
+) -> None:
+    shelf.classifier("mood", owner="ann")
+    guarded = msgspec.structs.replace(settings, api_keys="ann:secret-of-ann-1", key_scopes="ann:infer")
+    with Api(guarded) as api, visit(browser, api.url) as visitor:
+        api.wait_ready()
+        page = visitor.open()
+        page.get_by_label("API key").fill("secret-of-ann-1")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Traffic").click()
+        expect(page.get_by_text("No model request was answered in the last hour.").last).to_be_visible()
+        with api.client("secret-of-ann-1") as client:
+            assert client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200
+        api.services.traffic.ring.add(api.services.traffic.take())
+        page.reload()
+        expect(page.get_by_text("1 input in the last hour")).to_be_visible()
+        expect(page.get_by_role("heading", name="Now")).to_be_hidden()
+        expect(page.get_by_text("required scope")).to_have_count(0)
+
+
 def test_the_sign_in_page_can_be_read_by_everybody(browser: Browser, settings: Settings, engine: FakeEngine) -> None:
     guarded = msgspec.structs.replace(settings, api_keys="ann:secret-of-ann-1")
     with Api(guarded) as api, visit(browser, api.url, width=380) as visitor:
