@@ -29,11 +29,11 @@ from app.wire.preview import Preview
 
 log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-m", "app.training.run.preview")
-HEAD = 4 * 2**20  # bytes of a text that are read, after decompression
-LARGEST = 256 * 2**20  # bytes of a binary file, which can be read only as a whole
-SECONDS = 20.0  # for waiting, and for the program
+HEAD = 4 * 2**20  # number of bytes of a text that are read, after decompression
+LARGEST = 256 * 2**20  # maximum size in bytes of a binary file, which can be read only as a whole
+SECONDS = 20.0  # time limit for other previews to end, and for the program
 RETRY_SECONDS = 2.0
-OLD_SECONDS = 600.0  # no preview takes that long
+OLD_SECONDS = 600.0  # an older folder was left behind, because no preview takes that long
 GZIP, BINARY = b"\x1f\x8b", (b"PAR1", b"PK\x03\x04")  # parquet; zip, which Excel workbooks use
 UNPACK = 31  # zlib's `wbits` for the gzip format
 
