@@ -118,7 +118,7 @@ def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together. If it is not 0, it is 1 for one file alone."""
+    """The share of rows that may be left out of both files together; with `alone`, 1 unless this share is 0."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 

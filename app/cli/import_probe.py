@@ -29,7 +29,7 @@ SHOWN = 10  # maximum number of labels or tokens to print
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A probe, and the facts of its version that its answer depends on."""
+    """A probe, and the task and labels of the version that answers it."""
 
     probe: Probe
     task: str

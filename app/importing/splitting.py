@@ -65,8 +65,9 @@ def _split(words: list[str], answers: Answers) -> str:
     if joined is not None and not punctuated:
         reason = f"no other way to split a text gives tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
-    kind = "punctuation" if punctuated else "words without punctuation"
-    return answers.ask(Question("split", f"the vocabulary has {kind}: how is a text split? {MEANINGS}", SPLITS))
+    contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
+    text = f"the vocabulary contains {contents}; how is a text split? {MEANINGS}"
+    return answers.ask(Question("split", text, SPLITS))
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:

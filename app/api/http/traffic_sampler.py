@@ -1,4 +1,4 @@
-"""Samples the traffic of this API process every few seconds, for the ring that the traffic route reads."""
+"""Samples the traffic of this API process every few seconds, for the `TrafficRing` that the traffic route reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.inference.service import Inference
 from app.traffic import MOST_VERSIONS, PERIOD, TrafficRing, TrafficSample, VersionTraffic
 
 K = TypeVar("K")
-NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # their routes need the scope infer too
+NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # routes that need the scope infer, but run no model
 
 
 class TrafficSampler:
@@ -29,7 +29,7 @@ class TrafficSampler:
 
     def start(self) -> None:
         """Start on the event loop that serves requests."""
-        self._growth()  # the counters begin here
+        self._growth()  # what has been counted earlier is not part of the first sample
         self._task = asyncio.get_running_loop().create_task(self._repeat())
 
     async def close(self) -> None:
@@ -78,9 +78,9 @@ class TrafficSampler:
         return {ref: versions[ref] for ref in busiest}
 
     def _growth(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Return by how much each counter has grown since the last call, or nothing if no request has had an effect.
+        """Return the growth of each counter since the last call; empty if no reply, rejection or token was counted.
 
-        The metrics of each model are read only if there were any replies or tokens, because there may be many models.
+        If the result is empty, the metrics of the models are not read, because there may be many models.
         """
         quick = {"replies": t.http_requests, "rejected": t.rejected, "generated": t.generation_tokens}
         now = {name: counter.totals() for name, counter in quick.items()}
@@ -95,7 +95,7 @@ class TrafficSampler:
 
 
 def _grown(before: Mapping[K, float], now: Mapping[K, float]) -> dict[K, float]:
-    """Return the positive differences. The series of an unused model is dropped, and begins again from zero."""
+    """Return the increases. A value that is lower than before belongs to a series that began again from zero."""
     differences = {key: value - before.get(key, 0.0) for key, value in now.items()}
     return {key: now[key] if n < 0 else n for key, n in differences.items() if n}
 

@@ -56,7 +56,9 @@ export async function showFirstRows(box, file, signal, use) {
     replace(box, shown.problem && h("p", { class: "notice warn" }, shown.problem), firstRows(shown));
     use(shown);
   } catch (error) {
-    if (error.name !== "AbortError") replace(box, h("p", { class: "small muted" }, error.message));
+    if (error.name === "AbortError" || signal.aborted) return;
+    if (error.code === "preview_busy") setTimeout(() => showFirstRows(box, file, signal, use), 1000 * (error.retryAfter || 2));
+    else replace(box, h("p", { class: "small muted" }, error.message));
   }
 }
 
