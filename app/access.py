@@ -12,7 +12,7 @@ from app.errors import InvalidRequest
 PREFIX = "OSTINATO_"  # the prefix of every setting's environment variable
 INFER, TRAIN, REGISTRY, OPERATOR = "infer", "train", "registry", "operator"
 SCOPES = (INFER, TRAIN, REGISTRY, OPERATOR)  # the scope operator includes all others
-SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # variables whose values are never displayed
+SECRET_SETTINGS = ("api_keys", "api_key", "database_url", "storage_url")  # settings whose values are never displayed
 IPNetwork = IPv4Network | IPv6Network
 NAME_LIMIT = 128  # the maximum length of the name of a key, in characters
 ORIGIN = re.compile(r"https?://[^/\s,?#@]+")

@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         _help("MiB of weights above which an engine unloads the least recently used versions; 0: half of the memory"),
     ] = 0
-    prefix_memory: Annotated[Count, _help("MiB for the states after the beginnings of earlier prompts; 0: none")] = 256
+    prefix_memory: Annotated[Count, _help("MiB for the prefix cache (states of earlier prompts); 0: no cache")] = 256
     max_batch_tokens: Annotated[Positive, _help("maximum tokens per classification batch, including padding")] = 4096
     max_slots: Annotated[Positive, _help("maximum sequences that one version generates concurrently")] = 32
     prefill_tokens: Annotated[Positive, _help("maximum prompt tokens processed between two decode steps")] = 512

@@ -38,7 +38,7 @@ class Level(NamedTuple):
 class SharedLevels:
     """`count` levels, which are None until they are set. Not thread-safe.
 
-    If `contents` differs (for example, because the limits have changed) or the machine restarts, a new file with new
+    If `contents` changes (for example, because it lists other limits) or the machine restarts, a new file with new
     levels is created.
     """
 

@@ -19,7 +19,8 @@ import msgspec
 
 PERIOD = 10  # seconds between two samples
 KEPT_SECONDS = 3600
-MOST_LABELS, MOST_VERSIONS, MOST_CHARACTERS = 20, 50, 200  # of a version; of a sample; of a label
+MOST_VERSIONS, MOST_LABELS = 50, 20  # maximum number of versions in a sample, and of labels of each version
+MOST_CHARACTERS = 200  # longer labels are cut to this length
 SUFFIX, OLD = ".traffic", ".traffic.old"
 log = logging.getLogger(__name__)
 

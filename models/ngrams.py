@@ -161,7 +161,8 @@ class _PrefixHashes:
     def characters(self, longest: int, prefixes_T: Tensor, ends_T: Tensor, bits: int) -> Tensor:
         """Return a key for each n-gram of 2 to `longest` characters within a row.
 
-        A key is the entry of `prefixes_T` for the n-gram's first position, plus the n-gram's bucket (`bits` bits).
+        A key is the entry of `prefixes_T` for the n-gram's first position, plus the index of the n-gram's bucket, which
+        fills the lowest `bits` bits.
         N-grams that would extend beyond their row get `_NO_KEY`.
         """
         steps = len(ends_T)

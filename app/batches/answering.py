@@ -29,9 +29,9 @@ from app.wire.batch import ANSWERS, INPUT, MOST_ANSWER_BYTES, SPEC, BatchAnswer,
 IN_FLIGHT, GENERATING_IN_FLIGHT = 1, 2
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
-PATIENCE_SECONDS = 600.0  # for which a request is tried again after a transient reply that is not `delayed`
+PATIENCE_SECONDS = 600.0  # how long a request is tried again after transient replies that are not `delayed`
 SYNC_SECONDS = 1.0  # interval between two writes to the disk
-RESERVED_BYTES = 64 * 2**20  # left free on the disk, so that the database and the programs can still write
+RESERVED_BYTES = 64 * 2**20  # bytes left free on the disk, so that the database and the programs can still write
 TOO_LARGE = BatchFault(
     "output_too_large",
     f"The answers of the batch have reached the limit of {MOST_ANSWER_BYTES} bytes; send the rest in another batch.",

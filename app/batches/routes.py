@@ -22,7 +22,7 @@ from app.errors import InvalidRequest, OstinatoError
 from app.rates import RateLimited
 from app.telemetry import request_id
 
-DELAYS = (b"engine_lost", RateLimited.code.encode())  # codes of replies that say nothing about the request
+DELAYS = (b"engine_lost", RateLimited.code.encode())  # codes of errors that are not caused by the request
 TRANSIENT = (429, 503, 504)  # statuses after which a retry may succeed, unless the reply says otherwise
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the reply is unrelated to the request: no engine answered in time, or the key has used up its quota.
+        """Whether the cause is not the request: no answer came in time, an engine was lost, or the quota is used up.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """

@@ -20,10 +20,10 @@ def growth(components: Sequence[Mapping[str, Any]]) -> float:
     for component in reversed(components):
         if component["type"] == "Replace":
             weights, rest = _replace(component, weights, rest)
-        elif component["type"] == "Prepend":  # adds a text before each piece between special tokens, even one character
+        elif component["type"] == "Prepend":  # adds a text before each piece, even if it has one character
             added = _weigh(str(component.get("prepend")), weights, rest)
             weights, rest = {c: weight + added for c, weight in weights.items()}, rest + added
-        elif component["type"] not in KEEPING:  # may turn a character into any that a later pattern contains
+        elif component["type"] not in KEEPING:  # may turn a character into any character of a later pattern
             weights, rest = {}, max(rest, *weights.values(), 1.0)
     return max(rest, *weights.values(), 1.0)
 

@@ -39,7 +39,7 @@ from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
 from app.cli.streams import prepare_output, read_arguments
 from app.cli.unknown_options import suggest
-from app.cli.wording import in_own_words, leading_option, option_for
+from app.cli.wording import in_own_words, leading_option, option_for, usage_in_own_words
 from app.errors import OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
@@ -113,7 +113,7 @@ def main() -> None:
 
 def refuse(error: Any) -> NoReturn:
     """Print a usage error and exit. For an unknown option, the message suggests what to write instead."""
-    message = error.format_message()
+    message = usage_in_own_words(error.format_message())
     if not message or type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         sys.exit(error.exit_code)

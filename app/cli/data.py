@@ -106,7 +106,7 @@ def _check_model(result: DataReport, model: str | None) -> None:
 
 
 def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool) -> list[str]:
-    """Check a validation file whose training file was uploaded before. Prints and returns as `check_data` does."""
+    """Check a validation file whose training file was uploaded before. Prints and returns the same as `check_data`."""
     if path is None:
         return []
     from app.training.data.checking import check_validation  # loads numpy and pyarrow
@@ -118,7 +118,7 @@ def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together; for a file checked alone, 1 unless it is 0."""
+    """The share of rows that may be left out of both files together; with `alone`, 1 unless this share is 0."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 

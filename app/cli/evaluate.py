@@ -25,7 +25,7 @@ from app.wording import counted
 if TYPE_CHECKING:
     from app.client import Client
 
-MISTAKES, CONFUSIONS, LABELS = 10, 10, 30  # the maximum numbers of printed entries
+MISTAKES, CONFUSIONS, LABELS = 10, 10, 30  # the maximum number of rows of each printed table
 _TEXT = 80
 FIGURES = (
     "accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2",

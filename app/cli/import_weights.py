@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.importing.output import Converted
     from app.importing.questions import ImportQuestion
 
+BY_VOCABULARY = ("unknown", "first_id", "around")  # fields whose questions depend on the vocabulary
 OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the others are given with --set
 
 
@@ -26,7 +27,8 @@ OWN_OPTIONS = ("task", "heads")  # fields that have their own options; the other
 class WeightsOptions:
     """The command-line options for importing weights.
 
-    `fields` contains the values of `--set`, `--task` and `--heads`.
+    `fields` contains the values of `--set`, `--task` and `--heads`. `given` maps copies of pipes to the paths that the
+    user gave.
     """
 
     source: Path
@@ -35,6 +37,7 @@ class WeightsOptions:
     vocabulary: Path | None = None
     allow_pickle: bool = False
     fields: dict[str, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
 
     def command(self) -> str:
         """The command line with these options, quoted for a shell."""
@@ -44,7 +47,7 @@ class WeightsOptions:
         parts += ["--vocabulary", str(self.vocabulary)] if self.vocabulary is not None else []
         for name, value in self.fields.items():
             parts += [f"--{name}", value] if name in OWN_OPTIONS else ["--set", f"{name}={value}"]
-        return shlex.join(parts)
+        return shlex.join(self.given.get(part, part) for part in parts)
 
     def with_answer(self, name: str, answer: str) -> WeightsOptions:
         """Return a copy of these options that includes the answer to one question."""
@@ -66,7 +69,9 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     from app.importing.questions import ImportQuestion
 
     if options.source.is_dir() or is_gguf(options.source):
+        _check_pickle_option(options)
         return _convert_model(options, target)
+    _check_pickle_option(options)
     if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
@@ -92,6 +97,19 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         if asked:
             warn(f"to repeat this import: {options.command()}")
         return converted
+
+
+def _check_pickle_option(options: WeightsOptions) -> None:
+    """Raise InvalidRequest for `--allow-pickle-tensors` if there is no file that it applies to."""
+    from app.importing.pytorch.state_dict import PICKLES
+
+    source = options.source
+    files = source.rglob("*") if source.is_dir() else [source]
+    if options.allow_pickle and not any(path.suffix.lower() in PICKLES for path in files):
+        raise InvalidRequest(
+            f"--allow-pickle-tensors has no effect: {source.name} {'contains' if source.is_dir() else 'is'} no pickle; "
+            "leave it out, or check that this is the intended file"
+        )
 
 
 def _convert_model(options: WeightsOptions, target: Path) -> Converted:
@@ -129,6 +147,9 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
     """Append a command to the error's message. The command contains `...` for each answer without a default."""
     for question in error.questions:
         options = options.with_answer(question.field, question.usual or "...")
+    if any(question.field == "vocabulary" for question in error.questions):
+        for name in BY_VOCABULARY:
+            options = options.with_answer(name, options.fields.get(name, "..."))
     error.message += (
         f"\nThe command, with PyTorch's defaults; replace each ... with your answer:\n  {options.command()}"
     )

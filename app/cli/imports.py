@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app import settings
-from app.cli.import_probe import answer_probe, send_probes, show_probe
+from app.cli.import_probe import Tested, answer_probe, probe_checkpoint, send_probes, show_probe
 from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
 from app.cli.references import ROOT
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from app.client import Client
 
 GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of a gzip file
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # the first bytes of a file that torch.save wrote
 TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar archive
 
 
@@ -85,40 +88,76 @@ def import_version(
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
-    from app.importing.probe import read_inputs
     from app.importing.pytorch.state_dict import WEIGHTS
 
     if not source.exists():
         raise InvalidRequest(f"{source} does not exist")
-    if kind := describe(source):
-        raise InvalidRequest(f"{source} is {kind}")
-    if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+    with ExitStack() as stack:
+        given: dict[str, str] = {}
+        source = Path(_without_pipe(str(source), given, stack))
+        labels, probe = (value and _without_pipe(value, given, stack) for value in (labels, probe))
+        vocabulary = vocabulary and Path(_without_pipe(str(vocabulary), given, stack))
+        if kind := describe(source):
+            raise InvalidRequest(f"{source} is {kind}")
         own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
-        fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
-        _import_weights(WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields), probe, as_json)
-        return
-    _check_checkpoint(source)
-    weights_options = {
-        "--labels": labels, "--vocabulary": vocabulary, "--task": task, "--heads": heads, "--set": options,
-        "--allow-pickle-tensors": allow_pickle_tensors or None,
-    }  # fmt: skip
-    if useless := [flag for flag, value in weights_options.items() if value is not None]:
-        raise InvalidRequest(
-            f"{', '.join(useless)} can only be used with weights; a checkpoint directory already contains "
-            "this information"
-        )
+        if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+            fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
+            of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, given)
+            _import_weights(of_weights, probe, as_json)
+            return
+        _check_checkpoint(source)
+        weights_options = {f"--{key}": value for key, value in own.items()} | {
+            "--set": options, "--allow-pickle-tensors": allow_pickle_tensors or None,
+        }  # fmt: skip
+        if useless := [flag for flag, value in weights_options.items() if value is not None]:
+            raise InvalidRequest(
+                f"{', '.join(useless)} can only be used with weights; a checkpoint directory already contains "
+                "this information"
+            )
+        _import_checkpoint(source, name, probe, as_json)
+
+
+def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
+    """Return the path of a copy of a pipe, which can be read only once, and record the pipe in `given`.
+
+    Any other value is returned unchanged. A copy of weights gets their usual suffix.
+    """
+    path = Path(value)
+    try:
+        if not path.exists() or path.is_file() or path.is_dir():
+            return value
+        folder = stack.enter_context(_working_folder(path))
+        with path.open("rb") as stream:
+            start = stream.read(16)
+            suffix = ".pt" if start.startswith(PICKLE_STARTS) else ".safetensors" if start[8:9] == b"{" else ""
+            copy = folder / f"pipe{suffix}"
+            with copy.open("wb") as file:
+                file.write(start)
+                shutil.copyfileobj(stream, file)
+    except (OSError, ValueError) as error:  # ValueError: no path can contain this value
+        if isinstance(error, ValueError):
+            return value
+        raise InvalidRequest(f"cannot read {value}: {error.strerror or error}") from None
+    given[str(copy)] = value
+    return str(copy)
+
+
+def _import_checkpoint(source: Path, name: str, probe: str | None, as_json: bool) -> None:
+    """Register a checkpoint, and show the new version's answer to a test request."""
+    from app.importing.probe import read_inputs
+
     inputs = read_inputs(probe)
     if probe is not None and inputs is None:
         raise InvalidRequest(f"--probe: for a checkpoint, it must be a file of inputs; {probe!r} is not a file")
-    with connect() as client, _archive(source) as archive:
-        version = _upload(client, name, archive)
-        send_probes(client, name, version["version"], inputs)
-        _report(version, name, as_json)
+    tested = probe_checkpoint(source, inputs)
+    with connect() as client:
+        with _archive(source) as archive:
+            version = _upload(client, name, archive)
+        _finish(client, name, version, tested, inputs, as_json, converted=False)
 
 
 def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: bool) -> None:
     """Convert weights, register them, and show the new version's answer to a test request."""
-    from app.client import ServiceError
     from app.importing.probe import make_probe, read_inputs
 
     with _working_folder(options.source) as folder:
@@ -129,20 +168,40 @@ def _import_weights(options: WeightsOptions, own_probe: str | None, as_json: boo
         warn(f"computes {clean(converted.computation)}")
         config = converted.checkpoint.config
         probe, inputs = make_probe(checkpoint, config, own_probe), read_inputs(own_probe)
+        tested = Tested(probe, config.task, converted.checkpoint.labels)
         with connect() as client:
             with _archive(checkpoint) as archive:
                 version = _upload(client, options.name, archive)
-            reference = f"{options.name}:{version['version']}"
-            send_probes(client, options.name, version["version"], inputs)
-            try:
-                answer = answer_probe(client, reference, config.task, converted.checkpoint.labels, probe)
-            except ServiceError as error:
-                warn(f"{reference} is registered, but did not answer a test request: {error.message}")
-                _report(version, options.name, as_json)
-                return
-    _report(version | {"probe": {"input": probe.input, "answer": answer}}, options.name, as_json)
+            _finish(client, options.name, version, tested, inputs, as_json, converted=True)
+
+
+def _finish(
+    client: Client,
+    name: str,
+    version: dict[str, Any],
+    tested: Tested | None,
+    inputs: list[Any] | None,
+    as_json: bool,
+    *,
+    converted: bool,
+) -> None:
+    """Store the user's inputs with a new version, and print the version with its answer to a test request."""
+    from app.client import ServiceError
+
+    send_probes(client, name, version["version"], inputs)
+    reference = f"{name}:{version['version']}"
+    answer: dict[str, float] | None = None
+    try:
+        if tested is not None:
+            answer = answer_probe(client, reference, tested.task, tested.labels, tested.probe)
+    except ServiceError as error:
+        warn(f"{reference} is registered, but did not answer a test request: {error.message}")
+    if tested is None or answer is None:
+        _report(version, name, as_json)
+        return
+    _report(version | {"probe": {"input": tested.probe.input, "answer": answer}}, name, as_json)
     if not as_json:
-        show_probe(probe, answer)
+        show_probe(tested.probe, answer, converted=converted)
 
 
 def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
@@ -154,12 +213,13 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _working_folder(source: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `source` or, if its parent is not writable, in the data folder.
+    """Yield a temporary folder beside `source` or, for a pipe or if its parent is not writable, in the data folder.
 
     The system's temporary folder is often in memory, which may be too small for converted weights.
     """
     parent = source.absolute().parent
-    if not os.access(parent, os.W_OK | os.X_OK):
+    is_pipe = source.exists() and not (source.is_file() or source.is_dir())  # its parent may be /dev/fd
+    if is_pipe or not os.access(parent, os.W_OK | os.X_OK):
         parent = settings.load().scratch_dir
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".import-", dir=parent) as folder:

@@ -7,6 +7,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from app.errors import InvalidRequest
 
 _SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 _JSON = (".jsonl", ".ndjson", ".json")
+
+_WHOLE, _FRACTION = re.compile(r"-?\d+"), re.compile(r"(-?\d+)\.0+")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def _encoded(
     buffer = io.StringIO()
     writer: Any = None
     for source_row, prediction in rows:
-        columns = source_row.columns
+        columns = _comparable(source_row.columns, prediction)
         row = columns | {
             (f"predicted_{name}" if name in columns else name): value for name, value in prediction.items()
         }
@@ -80,6 +83,14 @@ def _encoded(
             yield buffer.getvalue().encode("utf-8", "backslashreplace")
             buffer.seek(0)
             buffer.truncate()
+
+
+def _comparable(columns: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of the input with a whole-numbered label spelled like the version's: -1.0 becomes -1."""
+    own, predicted = columns.get("label"), prediction.get("label")
+    if isinstance(predicted, str) and _WHOLE.fullmatch(predicted) and (match := _FRACTION.fullmatch(str(own))):
+        return columns | {"label": int(match[1]) if isinstance(own, float) else match[1]}
+    return columns
 
 
 def _cell(value: Any) -> Any:

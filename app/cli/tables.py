@@ -126,7 +126,7 @@ def is_table(path: Path) -> bool:
 
 
 def _holds_table(path: Path, options: TableOptions) -> bool:
-    """Whether a file that is not named like a table contains one, as training decides. If so, prints a message."""
+    """Whether a file that is not named like a table contains one, by the rules of training. If so, prints a message."""
     from app.training.data.unlabelled import holds_table
 
     if not holds_table(path, options.encoding, options.columns):

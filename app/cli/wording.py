@@ -75,6 +75,31 @@ def _length(match: re.Match[str]) -> str:
     return f"must have {_BOUNDS[match[1]].removeprefix('of ')} {counted(int(match[2]), 'character')}"
 
 
+# Reasons for refusing a value in Pydantic's words -> phrase
+_REASONS = (
+    (re.compile(r"Input should be a valid (?:integer|int).*"), "must be an integer"),
+    (re.compile(r"Input should be a valid number.*"), "must be a number"),
+    (re.compile(r"Input should be a valid boolean.*"), "must be true or false"),
+    (re.compile(r"Input should be greater than or equal to (\S+)"), r"must be at least \1"),
+    (re.compile(r"Input should be less than or equal to (\S+)"), r"must be at most \1"),
+    (re.compile(r"Input should be greater than (\S+)"), r"must be greater than \1"),
+    (re.compile(r"Input should be less than (\S+)"), r"must be less than \1"),
+    (re.compile(r"Input should be a finite number.*"), "must be a finite number"),
+)
+_INVALID = re.compile(r"Invalid value for '([^']+)': (Input should be .*)")
+
+
+def usage_in_own_words(message: str) -> str:
+    """Return a message about an invalid value of an option or argument without the words of a library."""
+    match = _INVALID.fullmatch(message)
+    if match is None:
+        return message
+    for pattern, phrase in _REASONS:
+        if reason := pattern.fullmatch(match[2]):
+            return f"{match[1]} {reason.expand(phrase)}"
+    return message
+
+
 def leading_option(message: str, field: str, options: Collection[str]) -> str:
     """Replace a field at the beginning of a message, such as `seed` or `stop[0]`, with its option.
 

@@ -27,9 +27,10 @@ function style() {
 }
 
 // series: [{name, points: [[x, y], …], dashed, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
+// With `span`, the horizontal axis shows these two positions at least; with `range`, the vertical axis has these ends.
 export class Chart {
-  constructor(name, { time = false, xName = "Step", format = number, height = 240, waiting = "The curve appears within a few seconds." } = {}) {
-    Object.assign(this, { name, time, xName, format, height });
+  constructor(name, { time = false, xName = "Step", format = number, height = 240, range = null, waiting = "The curve appears within a few seconds." } = {}) {
+    Object.assign(this, { name, time, xName, format, height, range, span: null });
     this.box = h("div", { class: "chart", role: "img", "aria-label": name });
     this.legend = h("div", { class: "legend" }, h("em", {}, waiting));
     this.element = h("figure", { class: "stack", style: { margin: 0 } }, this.box, this.legend);
@@ -44,7 +45,8 @@ export class Chart {
     if (this.plot && width && Math.abs(width - this.plot.width) > 1) this.plot.setSize({ width, height: this.height });
   }
 
-  async update(series) {
+  async update(series, span = null) {
+    this.span = span;
     const same = this.plot && series.length === this.series.length && series.every((s, i) => s.name === this.series[i].name);
     this.series = series;
     this.describe();
@@ -71,7 +73,8 @@ export class Chart {
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return {
       width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
-      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time }, y: { range: (_, low, high) => (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
+      cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time, ...(this.time ? { range: (plot, low, high) => this.ends(plot, low, high) } : {}) },
+        y: { range: (_, low, high) => this.range || (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
       axes: [{ ...axis, size: 30, ...(this.time ? { space: 80, values: (_, ticks) => ticks.map(clock) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
         { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({
@@ -79,6 +82,13 @@ export class Chart {
         dash: s.dashed || s.level !== undefined ? [6, 5] : undefined, points: { show: s.points?.length < 40, size: 5 } }))],
       hooks: { setCursor: [(plot) => this.point(plot)] },
     };
+  }
+
+  // The ends of the time axis: the span, unless the reader has zoomed in.
+  ends({ data: [xs] }, low, high) {
+    const [first, last] = [xs[0], xs[xs.length - 1]];
+    const whole = low <= first && high >= last;
+    return this.span && whole ? [Math.min(first, this.span[0]), Math.max(last, this.span[1])] : [low, high];
   }
 
   // Shows the values at the pointer's position in the legend.

@@ -2,7 +2,9 @@
 
 import { h } from "./dom.js";
 import { architecture, bytes, compact, counted, duration, number, title } from "./format.js";
-import { bars, facts, stat, table } from "./parts.js";
+import { ROLES, optionTitle, roleTitle } from "./options.js";
+import { badge, bars, code, facts, stat, table } from "./parts.js";
+import { shown } from "./training/options.js";
 
 const LABELS = 12;
 const SPLITS = ["train", "validation", "test"];
@@ -41,8 +43,17 @@ export function dataPart({ data, notes, task, report }) {
     h("div", { class: "stats" }, stat("Task", title(task)), splits.map(([split, count]) => stat(title(split), compact(count), unit)),
       Object.keys(data.tokens).length ? stat("Tokens", compact(Object.values(data.tokens).reduce((a, b) => a + b, 0))) : null),
     h("div", { class: "columns" }, labelBars(data.labels), lengthBars(report?.length_histogram)),
+    columnsOf(data),
     remarks(notes),
   ];
+}
+
+// The columns that have a role, and those that have none.
+function columnsOf({ columns, ignored_columns: ignored }) {
+  const list = (names) => [].concat(names).map((name, i) => [i ? ", " : null, code(name)]);
+  const names = [...new Set([...ROLES.map(([role]) => role), ...Object.keys(columns)])].filter((role) => columns[role]);
+  const roles = names.map((role) => [roleTitle(role), list(columns[role])]);
+  return roles.length ? [h("h3", {}, "Columns"), facts([...roles, ["Not used", ignored.length ? list(ignored) : null]])] : null;
 }
 
 const planColumns = [
@@ -60,10 +71,20 @@ export function planPart(estimate) {
     h("div", { class: "stats" }, stat("Time", `up to ${duration(estimate.seconds)}`, plan?.ends_earlier ? "usually ends earlier" : ""),
       stat("Memory", bytes(estimate.memory_bytes)), stat("Parameters", compact(estimate.parameters))),
     table(planColumns, estimate.plans, { caption: "Training runs" }),
-    estimate.plans.length === 1 ? h("details", { class: "more" }, h("summary", {}, "All choices"), facts([
-      ["Optimiser", plan.optimizer], ["Schedule", plan.schedule], ["Learning rate", number(plan.learning_rate)],
-      ["Batch size", number(plan.batch_size)], ["Context length", number(plan.context_length)], ["Precision", plan.precision],
-      ["Device", plan.device], ["Vocabulary", number(estimate.vocab_size)], ["Ends earlier", plan.ends_earlier],
-    ])) : null,
+    h("details", { class: "more" }, h("summary", {}, "The value of each option, and why"), optionTable(estimate.plans)),
   ];
+}
+
+// The options of the runs: one row for each option, and one column for each run.
+function optionTable(plans) {
+  const names = [...new Set(plans.flatMap((plan) => plan.choices.map(({ option }) => option)))];
+  const rows = names.map((name) => ({ name, choices: plans.map((plan) => plan.choices.find(({ option }) => option === name)) }));
+  const value = (choice) => (choice ? [h("strong", {}, shown(choice.value)), choice.requested ? [" ", badge("set by you")] : null] : "–");
+  const reason = (choice) => choice && !choice.requested && h("div", { class: "small muted" }, choice.reason);
+  const [plan] = plans;
+  const columns = plans.length === 1
+    ? [{ name: "Value", cell: ({ choices: [choice] }) => value(choice) }, { name: "Reason", kind: "long", cell: ({ choices: [choice] }) => reason(choice) }]
+    : plans.map((each, i) => ({ name: architecture(each.architecture), kind: "long", cell: ({ choices }) => [h("div", {}, value(choices[i])), reason(choices[i])] }));
+  return [table([{ name: "Option", cell: ({ name }) => optionTitle(name) }, ...columns], rows, { caption: "Options", tall: true }),
+    plan?.ends_earlier ? h("p", { class: "small muted" }, `The run usually ends earlier: ${plan.ends_earlier}.`) : null];
 }

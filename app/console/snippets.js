@@ -3,7 +3,7 @@
 import { copy, h, tabs } from "./parts.js";
 import { key } from "./api.js";
 
-const DEFAULTS = ["http://127.0.0.1:8000", "http://localhost:8000"];  // where the command line looks for the service
+const DEFAULTS = ["127.0.0.1:8000", "localhost:8000"];  // where the command line looks for the service
 const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const auth = () => (key() ? ` \\\n  -H "Authorization: Bearer $OSTINATO_API_KEY"` : "");
 
@@ -80,7 +80,7 @@ export const flags = (values) => given(values).flatMap(([name, value]) => {
 // The flags for the columns of a request: --text-column, --label-column and so on.
 export const columnFlags = (columns) => Object.fromEntries(Object.entries(columns || {}).map(([role, name]) => [`${role}_column`, name]));
 
-const address = () => (DEFAULTS.includes(location.origin) ? "" : `export OSTINATO_URL=${location.origin}\n`);
+const address = () => (DEFAULTS.includes(location.host) ? "" : `export OSTINATO_URL=${location.origin}\n`);
 
 function pane(text) {
   const box = h("pre", { tabindex: "0" }, h("code", {}, text));

@@ -1,6 +1,6 @@
 """Generates text with continuous batching for one loaded version. Sequences join and leave the batch between steps.
 
-The steps are the same for every architecture. Only the state differs between an LSTM and a Transformer.
+The steps are the same for every architecture. Only the form of the state depends on the architecture.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Decoder:
             self.reuse.end(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
-        """Remove a closed sequence from the schedule, and copy the state of the last sequence into its slot."""
+        """Remove a closed sequence from the schedule, and copy the state of the last sequence into the freed slot."""
         move = self.scheduler.remove(sequence)
         if move is None:
             return

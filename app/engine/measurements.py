@@ -37,7 +37,7 @@ class Measurements:
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
         with suppress(OSError):
-            os.utime(self._path(key))  # so that measurements that are used are not removed as the oldest
+            os.utime(self._path(key))  # a measurement in use must not be among the oldest, which are removed
         return value
 
     def save(self, key: str, value: msgspec.Struct) -> bool:

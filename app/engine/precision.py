@@ -59,7 +59,7 @@ class Outputs:
 
     `values` are calibrated probabilities or, for a language model, log-probabilities of the next token. For a language
     model, `following` contains the actual next tokens. `vectors` are embeddings of some of the probes. `rows` is the
-    number of probes whose last values are in these outputs.
+    number of probes for which no further outputs follow.
     """
 
     values: Tensor

@@ -21,13 +21,13 @@ Key = tuple[str, ...]  # the digest of the version, the principal and the salt
 
 
 class Segment(Protocol):
-    """Part of a sequence's state (`models.snapshot.Snapshot`)."""
+    """A part of a sequence's state, such as a `models.snapshot.Snapshot`."""
 
     @property
     def nbytes(self) -> int: ...
 
     def cut(self, start: int, stop: int) -> Self:
-        """Return a copy of the positions from `start` to `stop`."""
+        """Return a copy of the part from position `start` up to, but not including, position `stop`."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Prepares the probes of a version: checks those that are stored, and adds random tokens if there are too few."""
+"""Prepares the probes of a version: checks stored probes, and adds probes of random tokens if there are too few."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def probes_of(
     """Return `MOST` probes for a version, or None if the version reads numbers and has too few stored probes.
 
     `stored` contains the version's encoded probes, if any. If there are too few probes of token ids, probes of random
-    tokens are added. The random generator is seeded with the digest, and does not choose tokens in `specials`.
+    tokens are added. The random tokens depend only on the digest, and none of them is in `specials`.
     """
     probes = wire.decode(stored) or ProbeSet("")
     if config.input == "features":

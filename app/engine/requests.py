@@ -14,7 +14,7 @@ NEVER = float("inf")
 
 
 class OpenRequest(Protocol):
-    """The attributes that `OpenRequests` uses.
+    """The attributes of a request that `OpenRequests` uses.
 
     `closed` is true once the final message is being sent or the peer has disconnected.
     """

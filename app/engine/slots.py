@@ -41,7 +41,7 @@ class Slots:
         last = self.owners.pop()
         self.background -= sequence.background
         sequence.slot = -1
-        if last is sequence:  # it was in the last slot, so there is no gap
+        if last is sequence:  # the sequence was in the last slot, so there is no gap
             return None
         source, last.slot = last.slot, target
         self.owners[target] = last
@@ -50,6 +50,6 @@ class Slots:
     def clear(self) -> None:
         """Free all slots. No state needs to be copied, because no sequence remains."""
         for owner in self.owners:
-            owner.slot = -1  # `Scheduler.remove` may still be called for it, and must not free another sequence's slot
+            owner.slot = -1  # a later `Scheduler.remove` of this sequence must not free another sequence's slot
         self.owners.clear()
         self.background = 0

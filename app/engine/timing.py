@@ -23,7 +23,7 @@ from models.parameters import count
 
 logger = logging.getLogger(__name__)
 LAYERS, VOCABULARY = 4, 8192  # maxima for the measured network; its other sizes are those of the version
-SECONDS = 0.5  # for each workload, without the first calls
+SECONDS = 0.5  # duration of the measurement of each workload, not counting the first call of each mode
 LEAST, MOST = 3, 15  # the minimum and maximum number of rounds
 COPIES = 5  # upper bound of the size of the networks in all modes together, as a multiple of the float32 size
 CALL = 0.05  # a batch is made smaller if one core would need more than this many seconds

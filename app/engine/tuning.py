@@ -39,7 +39,7 @@ SECONDS = 5.0  # limit for all measurements of an engine, because loads of other
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
-ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; by then, the cause of a crash may be gone
+ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; the cause of a crash may then be gone
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
 HELD = 1000  # measurements kept in memory; all others are read from their files
 TOO_LATE = "there was not enough time for the measurement"
@@ -48,7 +48,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Undecided(Exception):
-    """The reason why something could not be measured."""
+    """The speed or the outputs of a mode could not be measured. The message states the reason."""
 
 
 class _Speeds(msgspec.Struct, frozen=True):
@@ -84,8 +84,8 @@ class UntunedVersion:
 class Tuner:
     """Chooses modes for one engine with `threads` threads.
 
-    `measurements` are the stored measurements for this kind of machine. All measurements together take about `seconds`
-    seconds. Once this time is used up, new versions are measured only by an engine that is started later.
+    `measurements` are the stored measurements for this kind of machine. All new measurements together take about
+    `seconds` seconds. Once this time is used up, new versions are measured only by an engine that is started later.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Tuner:
         self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, stored or not
         self._mark = ""
         self._closed = False
-        self._lock = threading.Lock()  # held while a mark is stored or removed by `close`, which another thread calls
+        self._lock = threading.Lock()  # held while a mark is stored or, by another thread in `close`, removed
 
     def close(self) -> None:
         """Prevent new measurements and remove the current mark, so that the exit does not look like a crash."""

@@ -29,11 +29,12 @@ from app.wire.preview import Preview
 
 log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-m", "app.training.run.preview")
-HEAD = 4 * 2**20  # bytes of a text that are read, after decompression
-LARGEST = 256 * 2**20  # bytes of a binary file, which can be read only as a whole
-SECONDS = 20.0  # for waiting, and for the program
+HEAD = 4 * 2**20  # number of bytes of a text that are read, after decompression
+LARGEST = 256 * 2**20  # maximum size in bytes of a binary file, which can be read only as a whole
+SECONDS = 20.0  # time limit for the program
+WAIT_SECONDS = 2.0  # maximum wait for other previews; longer waits would occupy the threads that other routes need
 RETRY_SECONDS = 2.0
-OLD_SECONDS = 600.0  # no preview takes that long
+OLD_SECONDS = 600.0  # an older folder was left behind, because no preview takes that long
 GZIP, BINARY = b"\x1f\x8b", (b"PAR1", b"PK\x03\x04")  # parquet; zip, which Excel workbooks use
 UNPACK = 31  # zlib's `wbits` for the gzip format
 
@@ -56,7 +57,7 @@ class Previews:
         too large, or that the program cannot read within its limits.
         """
         file, pieces = self._files.content(id_, principal)
-        if not self._turn.acquire(timeout=SECONDS):
+        if not self._turn.acquire(timeout=WAIT_SECONDS):
             raise Overloaded(
                 "other previews are in progress; try again", code="preview_busy", retry_after=RETRY_SECONDS
             )

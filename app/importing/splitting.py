@@ -17,10 +17,10 @@ MEANINGS = (
     "words_and_marks: \\w+|[^\\w\\s]"
 )
 CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
-    "If the file has no token for unknown words (such as <unk>), also set unknown=WORD (the word or id that replaces "
-    "unknown words, skip or none). If the file has fewer words than the embedding has rows ({rows}), also set "
-    "first_id=ID (the id of its first word, often 0, 1 or 2). If the file has tokens such as <s>, also set around=none "
-    "or, for example, around='<s> … </s>'"
+    "Also set unknown=WORD (the word or id that replaces words that are not in the file, skip or none), first_id=ID "
+    "(the id of the file's first word: 0, or more if the file has fewer words than the embedding has rows, {rows}) and "
+    "around=none, or around='<s> … </s>' for tokens of the file that the program puts around each text. For a "
+    "tokenizer.json, leave these out"
 )
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (
@@ -65,8 +65,9 @@ def _split(words: list[str], answers: Answers) -> str:
     if joined is not None and not punctuated:
         reason = f"no other way to split a text gives tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
-    kind = "punctuation" if punctuated else "words without punctuation"
-    return answers.ask(Question("split", f"the vocabulary has {kind}: how is a text split? {MEANINGS}", SPLITS))
+    contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
+    text = f"the vocabulary contains {contents}; how is a text split? {MEANINGS}"
+    return answers.ask(Question("split", text, SPLITS))
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:

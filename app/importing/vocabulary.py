@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +63,15 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
         first = _first_id(words, source, rows, answers)
         words = {word: number + first for word, number in words.items()}
     else:
+        _accept(answers, "first_id", str(min(words.values())), "the file determines the ids of all words")
         _check_size(max(words.values()) + 1, rows, source, answers)
     return _word_level(words, rows, answers)
+
+
+def _accept(answers: Answers, field: str, value: str, reason: str) -> None:
+    """Accept the user's answer to a question that the vocabulary does not raise, if it agrees with the vocabulary."""
+    if (answer := answers.get(field)) not in (None, value):
+        raise VocabularyInvalid(f"{field}={answer}: must be {value} or left out, because {reason}", param=field)
 
 
 def _refuse_pieces(words: Mapping[str, int], source: str) -> None:
@@ -118,7 +126,7 @@ def _read(path: Path) -> Any:
         raise VocabularyInvalid(f"{path} {_kind_of_binary(path)}") from None
     except OSError as error:
         raise VocabularyInvalid(f"cannot read {path}: {error.strerror or error}") from None
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" and not _is_json(text):
         return _lines(text, path.name)
     try:
         value = strict_json.parse(text.encode(), values=strict_json.VOCABULARY_VALUES)
@@ -127,6 +135,17 @@ def _read(path: Path) -> Any:
     if isinstance(value, dict) and isinstance(value.get("model"), dict):
         return Tokenizer.load(path)
     return value
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON rather than one word on each line, such as a list whose first word is "[PAD]"."""
+    start = text.lstrip()
+    if not start.startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(start), (dict, list))
+    except (ValueError, RecursionError):
+        return "\n" not in start.strip() and start.startswith(('{"', '["'))
 
 
 def _lines(text: str, source: str) -> list[str] | dict[str, int]:
@@ -173,6 +192,8 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
     add_splitting(native, ordinary, answers)
     if around := [word for word in AROUND if word in words]:
         _add_template(native, words, around, answers)
+    else:
+        _accept(answers, "around", "none", "the vocabulary has no tokens such as <s>")
     tokenizer = Tokenizer(native.to_str())
     if not answers.open:
         _check_reach(tokenizer, ordinary, words, answers)

@@ -19,7 +19,7 @@ class HeadOutput:
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """The probability of one label."""
+    """Returns the probability of one label."""
 
     index: int
 
@@ -30,7 +30,7 @@ class LabelReading:
 
 @dataclass(frozen=True, slots=True)
 class SelectionReading:
-    """A distribution over some of the labels, given that exactly one of them applies.
+    """Computes a distribution over some of the labels, given that exactly one of them applies.
 
     The distribution is the softmax of the selected labels' logits. For classification, this restricts the distribution
     to the selected labels; for multilabel classification, whose probabilities are independent, it conditions on exactly
@@ -55,7 +55,7 @@ class SelectionReading:
 
 @dataclass(frozen=True, slots=True)
 class ScaleReading:
-    """A distribution over the levels of a scale, derived from a regression's value. Levels are distinct numbers."""
+    """Computes a distribution over the levels of a scale from a regression's value. Levels are distinct numbers."""
 
     levels: tuple[float, ...]
 

@@ -1,7 +1,7 @@
 """Predicts how long one sequence takes to compute, so that no request can occupy an engine for minutes.
 
-A sequence is scored in one computation. At the request's deadline, only the computation of a long sequence that an
-engine runs in a separate thread, on one core, is stopped.
+A sequence is scored in one computation. At the request's deadline, an engine can stop this computation only for a long
+sequence, which it computes in a separate thread on one core.
 """
 
 from __future__ import annotations

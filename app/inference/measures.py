@@ -30,7 +30,7 @@ class Measures:
 
 
 class GenerationMeasures(Measures):
-    """Also measures the times between tokens, separately per choice, because choices are generated independently."""
+    """Like Measures, but also measures the times between tokens, separately for each choice."""
 
     def __init__(self, model: str, prompt_tokens: int, choices: int) -> None:
         super().__init__(model, prompt_tokens)

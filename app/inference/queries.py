@@ -17,8 +17,8 @@ class InferenceQuery:
     """A query to one version: the model reference, inputs, principal, and time limit in seconds.
 
     `param` is the request field named in errors about the inputs. `trusted` marks a query made by the service itself,
-    such as a readiness check. A trusted query is never suspected of having crashed an engine. `calibrated` applies the
-    version's calibration, if it has one, to classification outputs.
+    such as a readiness check. A trusted query is never suspected of having crashed an engine. If `calibrated` is
+    true, the version's calibration, if it has one, is applied to classification outputs.
     """
 
     reference: str

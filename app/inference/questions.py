@@ -113,8 +113,8 @@ class QuestionReader:
     def _option(self, option: str | bool, place: str) -> int:
         """The index of the label that an option represents.
 
-        For a binary version, true is the positive label and false is the other label. For other versions, they are the
-        labels `true` and `false`.
+        For a binary version, true is the positive label and false is the other label. For other versions, true and
+        false are the labels with these names.
         """
         if isinstance(option, bool):
             positive = positive_index(self.version.labels)

@@ -1,4 +1,4 @@
-"""Counts the labels of classifications and their confidence, by version, with little work for each request."""
+"""Counts the labels of classified inputs and sums their confidence, by version, with little work for each request."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from app.inference.versions import ResolvedVersion
 from app.traffic import VersionTraffic
 
-MOST_PENDING = 4096  # numbers in the rows that are kept before they are counted
+MOST_PENDING = 4096  # maximum number of outputs that are kept before they are counted
 MOST_VERSIONS = 1000
-LARGEST = 700.0  # logits whose exponential can be computed
+LARGEST = 700.0  # the exponential of a logit between -LARGEST and LARGEST is finite and not zero
 
 
 class _VersionTally:
-    """The numbers of one version. `labels` counts by the label's index."""
+    """The counts of one version. `labels[i]` is the number of answers with the label of index i."""
 
     __slots__ = ("confidence", "labels", "texts", "version")
 
@@ -24,7 +24,7 @@ class _VersionTally:
         self.labels = [0] * len(version.labels)
 
     def add(self, rows: Sequence[Sequence[float]]) -> None:
-        """Count rows of logits; the values of a regression have no labels."""
+        """Count the rows and, unless they are the values of a regression, their labels."""
         self.texts += len(rows)
         task = self.version.config.task
         if task == "multilabel":
@@ -62,14 +62,14 @@ class Tally:
         self._tallies: dict[str, _VersionTally] = {}
 
     def add(self, version: ResolvedVersion, rows: list[list[float]]) -> None:
-        """Remember the outputs of a version for `rows` inputs. They are counted later, many at a time."""
+        """Keep a version's outputs, one row for each input. They are counted later, many at a time."""
         self._pending.append((version, rows))
         self._numbers += len(rows) * len(rows[0])
         if self._numbers > MOST_PENDING:
             self._count()
 
     def take(self) -> dict[str, VersionTraffic]:
-        """Return the numbers of each version, and begin again from zero."""
+        """Return the counts of each version, by reference, and begin again from zero."""
         self._count()
         tallies, self._tallies = self._tallies, {}
         return {ref: _traffic(tally) for ref, tally in tallies.items()}

@@ -32,10 +32,10 @@ from app.wire import engine as wire
 from models.config import ModelConfig
 
 log = logging.getLogger(__name__)
-LoadProbes = Callable[[str, str], bytes]  # (digest, owner) to encoded probes
+LoadProbes = Callable[[str, str], bytes]  # (digest, owner) -> encoded probes
 TTL = 0.4  # seconds for which a resolved reference is cached
-STALE_SECONDS = 300.0  # for which an earlier result may be used while the database does not respond
-ANSWER_SECONDS = 0.5  # for which a request waits for the database if there is an earlier result
+STALE_SECONDS = 300.0  # how long an earlier result may be used while the database does not respond
+ANSWER_SECONDS = 0.5  # how long a request waits for the database if there is an earlier result
 REFERENCES, ASSETS = 4096, 64  # the maximum number of entries in each cache
 ASSETS_BYTES = 512 * 2**20  # the maximum estimated memory of all assets together, unless a single version needs more
 MEMORY_PER_BYTE = 20  # bytes of memory for each byte of the files in READ; docs/log.md has the measurements
@@ -168,7 +168,7 @@ class Versions:
 
     @property
     def digests(self) -> set[str]:
-        """The digests whose assets are in memory."""
+        """The digests of the versions whose assets are in memory."""
         return set(self._assets)
 
     @property

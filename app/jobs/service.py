@@ -123,8 +123,8 @@ class Jobs:
     def news(self, job_id: str, principal: str, after: str | None, limit: int) -> tuple[Job, Sequence[JobEvent]]:
         """Return a job and up to `limit` of its events, oldest first, starting after the event with id `after`.
 
-        The job is read before its events, so if the returned job has ended, the events were read after its last one was
-        written.
+        The job is read before its events. If the returned job has ended, its last event was therefore already written
+        when the events were read.
         """
         with self._database.read() as session:
             job = self._complete(session, self._job(session, job_id, principal))

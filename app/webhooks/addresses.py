@@ -23,9 +23,9 @@ from app.errors import InvalidRequest
 URL_LIMIT = 2048
 PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
-# Without a user, a fragment, spaces, and characters that RFC 3986 does not allow
+# Does not match a URL with a user, a fragment, spaces, or characters that RFC 3986 does not allow.
 URL = re.compile(rf"(https?)://({HOST}(:{PORT})?)([/?][A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?")
-GLOBAL = IPv6Network("2000::/3")  # of which `is_global` excludes the special networks
+GLOBAL = IPv6Network("2000::/3")  # all global addresses are in this network; `is_global` excludes its special networks
 # Networks that `is_global` allows in some versions of Python, and the address of Azure's hosts
 SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "168.63.129.16/32")))
 NAT64 = IPv6Network("64:ff9b::/96")  # an IPv6 network that stands for all IPv4 addresses

@@ -25,12 +25,12 @@ from app.webhooks.records import Delivery
 from app.webhooks.sender import Sender, Unanswered
 
 AT_ONCE, OF_ONE_OWNER = 8, 4  # maximum number of requests in progress: in total, and to the endpoints of one owner
-RESERVED = 2  # of these requests, reserved for owners without another request in progress
-POLL_SECONDS = 1.0  # between two checks of the database's mark
-WAIT_SECONDS = 5.0  # before the next check after an error
-HOLD_SECONDS = 20.0  # for which a claim lasts, in addition to the time limit of a request
-LOST_SECONDS = 0.1  # before the next check if another process has claimed the delivery
-GRACE_SECONDS = 3.0  # for which a courier that stops waits for its requests
+RESERVED = 2  # how many of AT_ONCE are reserved for owners without another request in progress
+POLL_SECONDS = 1.0  # the time between two checks of the database's mark
+WAIT_SECONDS = 5.0  # the time before the next check after an error
+HOLD_SECONDS = 20.0  # how long a claim lasts, in addition to the time limit of a request
+LOST_SECONDS = 0.1  # the time before the next check if another process has claimed the delivery
+GRACE_SECONDS = 3.0  # how long a courier that stops waits for its requests
 GONE = 410  # the status by which an endpoint asks for no more attempts
 log = logging.getLogger(__name__)
 

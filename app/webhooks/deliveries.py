@@ -22,8 +22,8 @@ from app.webhooks.records import Delivery, WebhookEndpoint
 GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
 JITTER = 0.2  # share by which a delay varies, so that the events for an endpoint that was down arrive spread out
-KEEP_SECONDS = 604_800.0  # for which deliveries that have ended are kept
-OLDEST_SECONDS = 432_000.0  # after which a delivery is given up, regardless of the number of its attempts
+KEEP_SECONDS = 604_800.0  # how long deliveries that have ended are kept
+OLDEST_SECONDS = 432_000.0  # the age at which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
 EXPIRED = "the endpoint has not accepted the event within five days"
 INTERRUPTED = "the program ended during the last attempt"

@@ -27,7 +27,7 @@ from app.webhooks.sender import Sender, Unanswered
 PAGE_LIMIT = 1000
 NAME, NAME_LIMIT = re.compile(r"[^\x00-\x1f\x7f]+"), 128
 ENDPOINT_ID = re.compile(r"whe-[A-Za-z0-9_-]{1,36}")
-KEPT_SECONDS = 86_400.0  # for which a replaced secret may be kept
+KEPT_SECONDS = 86_400.0  # how long a replaced secret may be kept
 ENDPOINT_LOCK = 0x0571_7EB0  # an arbitrary number that must never change
 TEST_SUBJECT = "0" * 24  # the end of the id in a test event, which belongs to no job and no batch
 

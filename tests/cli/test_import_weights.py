@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from app.cli.import_weights import WeightsOptions
@@ -49,8 +50,12 @@ def test_the_questions_end_with_a_command_to_complete(registry: Service, ostinat
     command = done.err.splitlines()[-1].strip()
     for option in ("--vocabulary ...", "pooling=...", "head_activation=...", "nonlinearity=tanh"):
         assert option in command
+    for option in ("unknown=...", "first_id=...", "around=..."):
+        assert option in command
     filled = command.replace("--vocabulary ...", "--vocabulary words.json").replace("pooling=...", "pooling=last")
     filled = filled.replace("head_activation=...", "head_activation=relu").replace("split=...", "split=whitespace")
+    filled = filled.replace("unknown=...", "'unknown=<unk>'").replace("first_id=...", "first_id=0")
+    filled = filled.replace("around=...", "around=none")
     done = ostinato(*shlex.split(filled.replace("lowercase=...", "lowercase=no"))[1:])
     assert done.status == 0, done.err
     assert len(registry.sent(f"POST {ROUTE}")) == 1
@@ -78,6 +83,72 @@ def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: 
     ] * 2
     shown = json.loads(ostinato(*arguments, "--json", "--probe", "bad").out)
     assert shown["probe"] == {"input": "bad", "answer": {"no": 0.75, "yes": 0.25}}
+
+
+def piped(path: Path) -> int:
+    """A file descriptor that yields the content of a file once."""
+    reading, writing = os.pipe()
+    os.write(writing, path.read_bytes())
+    os.close(writing)
+    return reading
+
+
+@pytest.mark.parametrize(
+    "kinds", [("weights",), ("vocabulary",), ("labels",), ("probe",), ("weights", "vocabulary", "probe")]
+)
+def test_files_may_be_pipes(
+    registry: Service, ostinato: Run, weights: Path, tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
+    answering(registry)
+    registry.routes[f"PUT {ROUTE}/4/probes"] = (200, {"probes": 1})
+    (tmp_path / "labels").write_text("no\nyes\n")
+    (tmp_path / "probe").write_text("bad\n")
+    files = {
+        "weights": weights,
+        "vocabulary": tmp_path / "words.json",
+        "labels": tmp_path / "labels",
+        "probe": tmp_path / "probe",
+    }
+    descriptors = {kind: piped(files[kind]) for kind in kinds}
+    paths = {kind: str(path) for kind, path in files.items()} | {
+        kind: f"/dev/fd/{descriptor}" for kind, descriptor in descriptors.items()
+    }
+    answers = ["pooling=last", "head_activation=relu", "nonlinearity=tanh", "split=whitespace", "lowercase=no"]
+    options = [word for answer in answers for word in ("--set", answer)]
+    options += [word for kind in ("vocabulary", "labels", "probe") for word in (f"--{kind}", paths[kind])]
+    try:
+        done = ostinato("import", paths["weights"], "--name", "reviews", "--allow-pickle-tensors", *options)
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+    assert done.status == 0, done.err
+    assert done.out.startswith("reviews:4 is registered") and "the text 'bad'" in done.out
+    assert b'"yes"' in registry.sent(f"POST {ROUTE}")[0].body
+
+
+def test_the_command_to_complete_names_the_pipe(registry: Service, ostinato: Run, weights: Path) -> None:
+    descriptor = piped(weights)
+    path = f"/dev/fd/{descriptor}"
+    done = ostinato("import", path, "--name", "reviews", "--labels", "no,yes", "--allow-pickle-tensors")
+    os.close(descriptor)
+    assert done.status == 1 and f"ostinato import {path} --name reviews" in done.err and "/pipe" not in done.err
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "gguf", "directory"])
+def test_consent_to_pickles_is_refused_without_a_pickle(
+    registry: Service, ostinato: Run, weights: Path, tmp_path: Path, kind: str
+) -> None:
+    source = tmp_path / {"safetensors": "m.safetensors", "gguf": "m.gguf", "directory": "made"}[kind]
+    if kind == "safetensors":
+        save_file(torch.load(weights), source)
+    elif kind == "gguf":
+        source.write_bytes(b"GGUF" + bytes(100))
+    else:
+        source.mkdir()
+        (source / "config.json").write_text('{"model_type": "bert"}')
+        (source / "model.safetensors").write_bytes(b"")
+    done = ostinato("import", source.name, "--name", "reviews", "--allow-pickle-tensors")
+    assert done.status == 1 and "--allow-pickle-tensors has no effect" in done.err and not registry.requests
 
 
 def test_a_version_that_gives_no_answer_is_registered_all_the_same(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import pickle
 import re
@@ -38,6 +39,57 @@ def test_a_tar_is_sent_unchanged(registry: Service, ostinato: Run, tmp_path: Pat
     (tmp_path / "a.tar").write_bytes(archive(x="y"))
     assert ostinato("import", "a.tar", "--name", "reviews").status == 0
     assert archive(x="y") in registry.requests[0].body
+
+
+@pytest.fixture
+def checkpoint(registry: Service, ostinato: Run, tmp_path: Path) -> Path:
+    """A checkpoint directory with labels: an import that was converted and sent before."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    body, head = torch.nn.RNN(8, 8, batch_first=True), torch.nn.Linear(8, 2)
+    state = {"embedding.weight": torch.randn(5, 8)}
+    state |= {f"rnn.{k}": v for k, v in body.state_dict().items()} | {
+        f"fc.{k}": v for k, v in head.state_dict().items()
+    }
+    save_file(state, tmp_path / "m.safetensors")
+    (tmp_path / "v.json").write_text('["<unk>", "a", "good", "bad", "film"]')
+    answers = ["task=classification", "pooling=last", "nonlinearity=tanh", "split=whitespace", "lowercase=yes"]
+    fields = [part for answer in answers[1:] for part in ("--set", answer)]
+    done = ostinato(
+        "import", "m.safetensors", "--name", "reviews", "--labels", "no,yes", "--vocabulary", "v.json", *fields
+    )
+    assert done.status == 0, done.err
+    body_ = registry.sent(f"POST {ROUTE}")[0].body
+    start = body_.index(b"\r\n\r\n") + 4
+    with tarfile.open(fileobj=io.BytesIO(body_[start:])) as tar:
+        tar.extractall(tmp_path / "made", filter="data")
+    (tmp_path / "made.tar").write_bytes(body_[start : body_.rindex(b"\r\n--")])
+    with tarfile.open(tmp_path / "made.tgz", "w:gz") as tar:
+        tar.add(tmp_path / "made", ".")
+    registry.requests.clear()
+    return tmp_path / "made"
+
+
+@pytest.mark.parametrize("source", ["made", "made.tar", "made.tgz"])
+@pytest.mark.parametrize("own", [None, "film good"])
+def test_a_checkpoint_answers_a_test_request(
+    checkpoint: Path, registry: Service, ostinato: Run, tmp_path: Path, source: str, own: str | None
+) -> None:
+    registry.routes["POST /v1/classify"] = (200, {"data": [{"probs": [0.25, 0.75]}]})
+    registry.routes[PUT] = (200, {"probes": 1})
+    (tmp_path / "probes").write_text(own or "")
+    done = ostinato("import", source, "--name", "reviews", *(["--probe", "probes"] if own else []))
+    assert done.status == 0, done.err
+    first, second, *answer = done.out.splitlines()
+    assert first == "reviews:4 is registered: classification, lstm"
+    assert second.startswith("it answers the text ") and second.endswith(" with:") and "token ids [" in second
+    assert answer == ["  no  0.250000", "  yes  0.750000"]
+    [text] = registry.sent("POST /v1/classify")[0].json["input"]
+    assert text == own if own else "film" in text
+    as_json = json.loads(ostinato("import", source, "--name", "reviews", "--json").out)
+    assert as_json["probe"]["answer"] == {"no": 0.25, "yes": 0.75}
 
 
 @pytest.mark.parametrize("suffix", PICKLES)

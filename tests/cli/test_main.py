@@ -146,12 +146,12 @@ HUGE = "9" * 24
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("jobs", "list", "--limit", HUGE), "'--limit'"),
-        (("jobs", "events", "ftjob-1", "--limit", HUGE), "'--limit'"),
-        (("batches", "list", "--limit", HUGE), "'--limit'"),
-        (("models", "search", "--limit", HUGE), "'--limit'"),
-        (("up", "--port", HUGE), "'--port'"),
-        (("engine", "--number", HUGE), "'--number'"),
+        (("jobs", "list", "--limit", HUGE), "--limit must be"),
+        (("jobs", "events", "ftjob-1", "--limit", HUGE), "--limit must be"),
+        (("batches", "list", "--limit", HUGE), "--limit must be"),
+        (("models", "search", "--limit", HUGE), "--limit must be"),
+        (("up", "--port", HUGE), "--port must be"),
+        (("engine", "--number", HUGE), "--number must be"),
         (("models", "alias", "m", "a", "1", "--expected", "²"), "--expected ²: must be a version number or none"),
         (("models", "search", "--minimum", "1"), "--minimum and --maximum require --metric"),
         (("generate", "-m", "m", "x", "--temperature", "nan"), "--temperature nan: must be a finite number"),

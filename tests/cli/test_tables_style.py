@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -33,3 +34,25 @@ def test_the_output_has_the_delimiter_and_the_byte_order_mark_of_the_input(
     assert (tmp_path / "out.csv").read_bytes().decode() == written
     ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "saved"),
+    [
+        ("a.csv", "-1.0", "-1"),
+        ("a.csv", "2.00", "2"),
+        ("a.csv", "0.5", "0.5"),
+        ("a.jsonl", -1.0, "-1"),
+        ("a.csv", "x", "x"),
+    ],
+)
+def test_labels_are_written_as_those_of_the_version(
+    service: Service, ostinato: Run, tmp_path: Path, name: str, own: object, saved: str
+) -> None:
+    item = {"index": 0, "label": "-1", "probs": [1.0], "scores": [{"label": "-1", "score": 1.0}]}
+    service.routes["POST /v1/classify"] = (200, {"model": "m", "data": [item], "usage": {}})
+    content = f"text,label\nfilm,{own}\n" if name == "a.csv" else json.dumps({"text": "film", "label": own}) + "\n"
+    (tmp_path / name).write_text(content)
+    assert ostinato("classify", "-m", "m", "--file", name, "-o", "out.csv").status == 0
+    [row] = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert (row["label"], row["predicted_label"]) == (saved, "-1")

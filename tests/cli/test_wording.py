@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.cli.wording import in_own_words
+from tests.cli.conftest import Run
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,20 @@ def test_fields_and_routes_become_options_and_commands(message: str, own: str) -
 )
 def test_what_the_user_wrote_is_kept(message: str) -> None:
     assert in_own_words(message) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("models", "alias", "m", "champion", "abc"), "version must be an integer"),
+        (("models", "alias", "m", "champion", "0"), "version must be at least 1"),
+        (("train", "x.csv", "--epochs", "abc"), "--epochs must be a number"),
+        (("train", "x.csv", "--width", "1.5"), "--width must be an integer"),
+        (("classify", "--threshold", "3", "x"), "--threshold must be at most 1"),
+    ],
+)
+def test_wrong_values_are_described_without_the_words_of_a_library(
+    arguments: tuple[str, ...], message: str, ostinato: Run
+) -> None:
+    done = ostinato(*arguments)
+    assert done.status == 2 and done.err.splitlines()[0] == f"ostinato: {message}"

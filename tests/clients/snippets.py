@@ -57,6 +57,12 @@ def the(code: list[tuple[str, str]], name: str) -> str:
     return next(text for own, text in code if own == name)
 
 
+def uncommented(text: str) -> str:
+    """Return the text with the commands that it contains as comments."""
+    lines = text.split("\n")
+    return "\n".join(line.removeprefix("# ") if "To pause" not in line else line for line in lines)
+
+
 def json_of(text: str) -> dict[str, Any]:
     """Return the body of the first request in a text with commands of curl."""
     body: dict[str, Any] = json.loads(to_request(command_lines(text)[0]).content)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.registry.records import Abstention
 from app.settings import Settings
 from tests.clients.browser import PATIENCE, Visit, chromium, serious_problems, visit
 from tests.clients.console import claimed_job, write_step
@@ -112,13 +113,15 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
         shelf.classifier("mood")
     shelf.registry.set_alias("mood", "champion", 1, "local")
     page = console.open("models/mood")
-    shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else
+    shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else, who then changes no version
+    shelf.registry.set_alias("mood", "champion", 2, "local", abstention=Abstention(abstain_below=0.5))
     page.get_by_label("Alias", exact=True).fill("champion")
     page.get_by_label("Points at").select_option("3")
     page.get_by_role("button", name="Set alias").click()
     expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("button", name="Show the current state").click()
+    expect(page.get_by_text("abstention changed, still version 2")).to_be_visible()
     page.get_by_role("button", name="Roll back to version 1").click()
     expect(page.get_by_text("points at version 1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Return to version 2")).to_be_visible()
@@ -142,6 +145,27 @@ def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
         assert page.context.cookies() == []
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in to Ostinato")).to_be_visible()
+
+
+def test_a_key_sees_the_traffic_of_its_own_versions(
+    browser: Browser, settings: Settings, shelf: Shelf, engine: FakeEngine
+) -> None:
+    shelf.classifier("mood", owner="ann")
+    guarded = msgspec.structs.replace(settings, api_keys="ann:secret-of-ann-1", key_scopes="ann:infer")
+    with Api(guarded) as api, visit(browser, api.url) as visitor:
+        api.wait_ready()
+        page = visitor.open()
+        page.get_by_label("API key").fill("secret-of-ann-1")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Traffic").click()
+        expect(page.get_by_text("No model request was answered in the last hour.").last).to_be_visible()
+        with api.client("secret-of-ann-1") as client:
+            assert client.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200
+        api.services.traffic.ring.add(api.services.traffic.take())
+        page.reload()
+        expect(page.get_by_text("1 input in the last hour")).to_be_visible()
+        expect(page.get_by_role("heading", name="Now")).to_be_hidden()
+        expect(page.get_by_text("required scope")).to_have_count(0)
 
 
 def test_the_sign_in_page_can_be_read_by_everybody(browser: Browser, settings: Settings, engine: FakeEngine) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from app.db.database import Database
 from app.db.tables import ModelRow, TableBase, VersionRow
-from tests.clients.browser import PATIENCE, chromium, visit
+from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
 from tests.serving import Api, Shelf
 
 MANY = 110  # more than each list of versions or models has
@@ -66,6 +66,7 @@ def test_every_version_can_be_tried(page: Page, api: Api) -> None:
     search.fill("oldest:3")
     search.press("Enter")
     expect(page.get_by_text("There is no version oldest:3.")).to_be_visible()
+    assert serious_problems(page) == []
     search.fill("oldest:1")
     search.press("Enter")
     expect(model).to_have_value("oldest:1")

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Route, expect
 from app.settings import Settings
 from app.wire.engine import Generate
 from tests.clients.browser import PATIENCE, Visit, chromium, visit
-from tests.clients.snippets import TABLE, Runner, accept, code_in, code_of, command_lines, json_of, the
+from tests.clients.snippets import TABLE, Runner, accept, code_in, code_of, command_lines, json_of, the, uncommented
 from tests.fakes import FakeEngine
 from tests.serving import LABELS, Api, Shelf
 
@@ -73,6 +73,10 @@ def test_the_code_of_every_view_runs(
         assert {"curl", "Command line"} < {name for name, _ in code}, place
         runner.run(code)
     assert shelf.registry.model("mood", "local").aliases == {"champion": 1}  # Compare promotes the first version
+    job_code = [(name, uncommented(text)) for name, text in code_of(console, f"jobs/{job}")]
+    runner.run([(name, text) for name, text in job_code if name in EVERY])  # pauses, resumes and cancels the job
+    compile(the(job_code, "openai package"), "script", "exec")
+    assert api.services.jobs.get(job, "local").public_status == "cancelled"
     again = accept(command_lines(the(code_of(console, f"evaluations/{evaluation}"), "Command line"))[1])
     assert (again["model"], again["against"], str(again["file"]), again["text_column"]) == (
         "mood:1", "mood:2", runner.file, "text",

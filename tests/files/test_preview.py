@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.errors import EngineFailed, InvalidRequest, NotFound
+from app.errors import EngineFailed, InvalidRequest, NotFound, Overloaded
 from app.files import preview
 from app.files.preview import Previews
 from app.files.service import Files
@@ -68,6 +68,11 @@ def test_failures_of_the_program_are_reported(files: Files, tmp_path: Path, monk
         previews(files, tmp_path, "raise MemoryError").preview(id_, "ann")
     with pytest.raises(EngineFailed):
         previews(files, tmp_path, "print('nonsense')").preview(id_, "ann")
+    monkeypatch.setattr(preview, "WAIT_SECONDS", 0.01)
+    busy = previews(files, tmp_path)
+    with busy._turn, pytest.raises(Overloaded) as caught:
+        busy.preview(id_, "ann")
+    assert caught.value.code == "preview_busy"
     with pytest.raises(NotFound):
         previews(files, tmp_path).preview(id_, "bob")
     assert msgspec.json.encode(previews(files, tmp_path).preview(id_, "ann"))

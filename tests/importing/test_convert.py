@@ -252,11 +252,11 @@ def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_roun
         convert(tmp_path / "model.pt", tmp_path / "out", fields=answers, allow_pickle_tensors=True)
     assert [question.field for question in caught.value.questions] == ["vocabulary"]
     for part in (
-        "set unknown=",
-        "set first_id=",
-        "set around=",
-        "fewer words than the embedding has rows (30)",
-        "If the file has no token for unknown",
+        "set unknown=WORD",
+        "first_id=ID",
+        "around=none",
+        "fewer words than the embedding has rows, 30",
+        "For a tokenizer.json, leave these out",
     ):
         assert part in caught.value.message
     (tmp_path / "words.json").write_text(json.dumps(["good", "bad", "<s>"]))

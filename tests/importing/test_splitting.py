@@ -105,7 +105,7 @@ def test_words_without_punctuation_leave_the_split_open(words: list[str]) -> Non
     answers = Answers({"lowercase": "no"})
     tokenizer_from(["<unk>", *words], "words", 3, answers)
     [question] = answers.open
-    assert question.field == "split" and "words without punctuation" in question.text
+    assert question.field == "split" and "no punctuation marks as tokens" in question.text
     assert not any(line.startswith("split") for line in answers.assumed)
 
 

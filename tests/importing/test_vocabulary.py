@@ -64,9 +64,36 @@ def test_an_impossible_first_id_is_refused(first: str) -> None:
         tokenizer(WORDS, 6, unknown="skip", first_id=first)
 
 
-def test_a_list_as_long_as_the_embedding_has_no_first_id() -> None:
-    with pytest.raises(InvalidRequest, match="first_id: this has no effect on the network"):
-        tokenizer(WORDS, 4, unknown="skip", first_id="0")
+def test_answers_that_the_vocabulary_does_not_need_must_agree_with_it() -> None:
+    """The command to complete has all answers that may depend on the vocabulary."""
+    assert tokenizer(WORDS, 4, unknown="skip", first_id="0", around="none").encode("the good") == [0, 3]
+    counted = {word: number for number, word in enumerate([*WORDS, "<unk>"], 1)}
+    assert tokenizer(counted, 6, unknown="<unk>", first_id="1").encode("the good") == [1, 4]
+    with pytest.raises(VocabularyInvalid, match="first_id=1: must be 0 or left out, because the file determines"):
+        tokenizer(WORDS, 4, unknown="skip", first_id="1")
+    with pytest.raises(VocabularyInvalid, match="around=<s> …: must be none or left out"):
+        tokenizer(WORDS, 4, unknown="skip", around="<s> …")
+
+
+@pytest.mark.parametrize("name", ["vocabulary", "words.txt", "pipe"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("value", [WORDS, dict(zip(WORDS, range(4), strict=True)), ["[PAD]", "{", "a", "b"]])
+def test_json_is_recognised_without_its_suffix(value: Any, indent: int | None, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(json.dumps(value, indent=indent))
+    answers = Answers(PLAIN | {"unknown": "skip"})
+    words = [word for word in value if word != "[PAD]"]
+    assert tokenizer_of(path, 4, answers).encode(" ".join(words)) == [list(value).index(word) for word in words]
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(value))
+    assert tokenizer_of(lines, 4, answers).encode(" ".join(words)) == [list(value).index(word) for word in words]
+
+
+def test_damaged_json_is_not_read_as_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary"
+    path.write_text(json.dumps(WORDS)[:-1])
+    with pytest.raises(VocabularyInvalid, match="vocabulary is not valid JSON"):
+        tokenizer_of(path, 4, Answers(PLAIN | {"unknown": "skip"}))
 
 
 def test_rows_without_words_are_noted(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Caller:
 
 
 def _reference(request: Request, model: str | None, settings: Settings) -> str:
-    """The model reference: in the body or, if it is missing there, `?model=`, the X-Model header or `default_model`."""
+    """The model reference in the body or else in `?model=`, the header X-Model or the setting `default_model`."""
     reference = model or request.query_params.get("model") or request.headers.get("x-model") or settings.default_model
     if not reference:
         raise InvalidRequest("model is missing, and there is no default model", param="model", code="model_missing")

@@ -1,8 +1,8 @@
 """Streams a job's events as server-sent events until the job ends.
 
-Each job event is sent with its `id`. A client that reconnects sends the last id in `Last-Event-ID`, and receives the
-events after it. An event of the type `job` contains the job object, and is sent at the start and whenever the job
-changes.
+Each job event is sent with its `id`. A client that reconnects sends the id of the last event that it received in the
+header `Last-Event-ID`, and receives the later events. An event of the type `job` contains the job object, and is sent
+at the start and whenever the job changes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Followed:
     job_id: str
     principal: str
     render: Callable[[Job], Any]
-    points: int | None = None  # as in `Points`; None sends all past metrics
+    points: int | None = None  # see `Points`; None: all past metrics events are sent
 
 
 async def list_or_follow(

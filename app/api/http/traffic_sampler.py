@@ -1,4 +1,4 @@
-"""Samples the traffic of this API process every few seconds, for the ring that the traffic route reads."""
+"""Samples the traffic of this API process every few seconds, for the `TrafficRing` that the traffic route reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.inference.service import Inference
 from app.traffic import MOST_VERSIONS, PERIOD, TrafficRing, TrafficSample, VersionTraffic
 
 K = TypeVar("K")
-NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # their routes need the scope infer too
+NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # routes that need the scope infer, but run no model
 
 
 class TrafficSampler:
@@ -29,7 +29,7 @@ class TrafficSampler:
 
     def start(self) -> None:
         """Start on the event loop that serves requests."""
-        self._growth()  # the counters begin here
+        self._growth()  # what has been counted earlier is not part of the first sample
         self._task = asyncio.get_running_loop().create_task(self._repeat())
 
     async def close(self) -> None:
@@ -48,7 +48,10 @@ class TrafficSampler:
 
     def take(self) -> TrafficSample:
         """Return the traffic since the last call."""
+        at = round(self._clock() / PERIOD - 1) * PERIOD
         grown = self._growth()
+        if not grown:
+            return TrafficSample(at)
         replies = {labels: n for labels, n in grown["replies"].items() if _runs_model(labels[0], labels[1])}
         counts = {
             "replies": sum(replies.values()),
@@ -60,7 +63,6 @@ class TrafficSampler:
             "waiting": sum(t.num_requests_waiting.totals().values()),
         }
         rejected = {reason: int(count) for (reason,), count in grown["rejected"].items()}
-        at = round(self._clock() / PERIOD - 1) * PERIOD
         return TrafficSample(at, counts, rejected, self._versions(grown))
 
     def _versions(self, grown: Mapping[str, Mapping[tuple[str, ...], float]]) -> dict[str, VersionTraffic]:
@@ -76,22 +78,24 @@ class TrafficSampler:
         return {ref: versions[ref] for ref in busiest}
 
     def _growth(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Return by how much each counter has grown since the last call."""
+        """Return the growth of each counter since the last call; empty if no reply, rejection or token was counted.
+
+        If the result is empty, the metrics of the models are not read, because there may be many models.
+        """
+        quick = {"replies": t.http_requests, "rejected": t.rejected, "generated": t.generation_tokens}
+        now = {name: counter.totals() for name, counter in quick.items()}
+        if all(self._before.get(name) == values for name, values in now.items()):
+            return {}
         latencies = t.e2e_request_latency.totals()
-        now: dict[str, dict[tuple[str, ...], float]] = {
-            "replies": t.http_requests.totals(),
-            "read": t.prompt_tokens.totals(),
-            "generated": t.generation_tokens.totals(),
-            "rejected": t.rejected.totals(),
-            "requests": {labels: count for labels, (count, _) in latencies.items()},
-            "seconds": {labels: total for labels, (_, total) in latencies.items()},
-        }
+        now["read"] = t.prompt_tokens.totals()
+        now["requests"] = {labels: count for labels, (count, _) in latencies.items()}
+        now["seconds"] = {labels: total for labels, (_, total) in latencies.items()}
         before, self._before = self._before, now
         return {name: _grown(before.get(name, {}), values) for name, values in now.items()}
 
 
 def _grown(before: Mapping[K, float], now: Mapping[K, float]) -> dict[K, float]:
-    """Return the positive differences. The series of an unused model is dropped, and begins again from zero."""
+    """Return the increases. A value that is lower than before belongs to a series that began again from zero."""
     differences = {key: value - before.get(key, 0.0) for key, value in now.items()}
     return {key: now[key] if n < 0 else n for key, n in differences.items() if n}
 

@@ -172,7 +172,7 @@ async def _own_task(request: Request, caller: Caller, body: HubRequest) -> str:
 
 
 def _plain(body: HubRequest) -> Any:
-    """Return the inputs as a list in which pairs replace the objects."""
+    """Return the inputs as a list, with each object converted to a pair."""
     entries = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     return [entry.pair if isinstance(entry, HubInput) else entry for entry in entries]
 

@@ -56,7 +56,7 @@ _ENTRY: dict[str, Any] = {
 @router.get(
     "/v1/audit",
     operation_id="list_audit_entries",
-    summary="List the changes that keys have made",
+    summary="List the changes that were made with API keys",
     description=(
         "Returns the changes to versions, aliases, files, jobs, evaluations, batches and webhook endpoints, the latest "
         "change first. The log contains a change within a second. Requires the operator scope."

@@ -229,7 +229,7 @@ def complete(
                 for status, reply in failures(400).items():
                     replies_.setdefault(str(status), reply)
             if method == "get" and any(p["name"] == "after" for p in operation.get("parameters", ())):
-                replies_.setdefault("404", failures(404)[404])  # for an `after` that is not in the list
+                replies_.setdefault("404", failures(404)[404])  # if no item has the id in `after`
             if path not in public:
                 replies_.update({str(status): reply for status, reply in failures(*KEYED).items()})
             _translate(replies_, dialect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from app.inference.queries import ScoredBatch
 from app.inference.scoring import activate, ranked
 
 CODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": lambda data: gzip.compress(data, 1), "deflate": zlib.compress}
+EXCLUDED = re.compile(r"q\s*=\s*0(\.0*)?")
 LEAST = 1024  # bytes: smaller replies are not compressed
 
 
@@ -124,6 +126,6 @@ def _classes(value: OutputValues, count: int) -> OutputValues:
 
 
 def _coding(accepted: str) -> str | None:
-    """The first content coding in the Accept-Encoding header that is in CODERS, or None."""
-    names = [part.partition(";")[0].strip().lower() for part in accepted.split(",")]
-    return next((name for name in names if name in CODERS), None)
+    """The first content coding in the Accept-Encoding header that is in CODERS and not excluded by `q=0`, or None."""
+    parts = [[field.strip().lower() for field in part.split(";")] for part in accepted.split(",")]
+    return next((name for name, *q in parts if name in CODERS and not any(map(EXCLUDED.fullmatch, q))), None)

@@ -10,7 +10,7 @@ TEXT, PAIR, SERIES = "text", "text_pair", "series"
 PROMPT, CONTINUATION = "text_input", "text_output"
 LABEL, PROBS, VALUE = "label", "probs", "value"
 TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "FP64": "TYPE_FP64"}
-DATATYPES = {LABEL: "BYTES", CONTINUATION: "BYTES", PROBS: "FP32", VALUE: "FP64"}  # of the outputs
+DATATYPES = {LABEL: "BYTES", CONTINUATION: "BYTES", PROBS: "FP32", VALUE: "FP64"}  # output -> its data type
 
 
 class TensorMetadata(msgspec.Struct, frozen=True):

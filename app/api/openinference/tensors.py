@@ -20,7 +20,7 @@ BYTES = "BYTES"
 IN_JSON: dict[str, set[type]] = {  # data type -> Python types of its elements in JSON; the others are integers
     "BYTES": {str}, "BOOL": {bool}, "FP32": {int, float}, "FP64": {int, float},
 }  # fmt: skip
-DEPTH_LIMIT = 8  # levels of nested lists
+DEPTH_LIMIT = 8  # the maximum depth of nested lists
 DATATYPES = (BYTES, *FORMATS)
 LENGTH = struct.Struct("<I")
 

@@ -205,9 +205,12 @@ class JobPage {
   lines() {
     const id = this.job.id;
     return snippets({
-      curl: () => curl("GET", `${this.path}/events?stream=true`, null, " -N"),
-      openai: () => openai(`job = client.fine_tuning.jobs.retrieve("${id}")\nprint(job.status, job.fine_tuned_model)\nfor event in client.fine_tuning.jobs.list_events("${id}"):\n    print(event.message)`),
-      cli: () => [shell("ostinato", "jobs", "follow", id), shell("ostinato", "jobs", "cancel", id)].join("\n"),
+      curl: () => [curl("GET", `${this.path}/events?stream=true`, null, " -N"), "# To pause, resume or cancel the job:", ...["pause", "resume", "cancel"].map((move) => inactive(curl("POST", `${this.path}/${move}`)))].join("\n"),
+      openai: () => openai(`job = client.fine_tuning.jobs.retrieve("${id}")\nprint(job.status, job.fine_tuned_model)\nfor event in client.fine_tuning.jobs.list_events("${id}"):\n    print(event.message)\n# To pause, resume or cancel the job:\n${["pause", "resume", "cancel"].map((move) => `# client.fine_tuning.jobs.${move}("${id}")`).join("\n")}`),
+      cli: () => [shell("ostinato", "jobs", "follow", id), "# To pause, resume or cancel the job:", ...["pause", "resume", "cancel"].map((move) => inactive(shell("ostinato", "jobs", move, id)))].join("\n"),
     });
   }
 }
+
+// A command as a comment, so that it is not run together with the others.
+const inactive = (command) => command.split("\n").map((line) => `# ${line}`).join("\n");

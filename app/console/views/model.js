@@ -50,7 +50,7 @@ function aliasCard(base, model, versions, more, signal, show) {
   const rows = aliases.map(([alias, version]) => h("section", { class: "stack", "aria-label": `Alias ${alias}` },
     h("div", { class: "row" }, h("strong", {}, `${model.name}@${alias}`), h("span", { class: "muted" }, `points at version ${version}`)),
     later(get(`${base}/aliases/${alias}/history?limit=10`, { signal }), async ({ data }) => {
-      const before = data[0]?.from_version;
+      const before = versionBefore(data);
       return history(base, alias, version, data, { box, show, usable: before ? await find(`${model.name}:${before}`, signal) : null });
     })));
   const name = h("input", { value: aliases.length ? "" : "champion", placeholder: "Name, such as champion", list: "aliases" });
@@ -67,13 +67,18 @@ function aliasCard(base, model, versions, more, signal, show) {
     box, rows, versions.length ? [h("h3", {}, "Move or create an alias"), h("div", { class: "row" }, names, field("Alias", name), points, set)] : null);
 }
 
+// The version before the last move. A change of the alias's abstention has the same version twice.
+function versionBefore(moves) {
+  return moves.find((m) => m.from_version !== m.to_version)?.from_version;
+}
+
 // The moves of an alias, and a button that undoes the last move, unless the version has been deleted.
 function history(base, alias, current, moves, { box, show, usable }) {
-  const previous = moves[0]?.from_version;
+  const previous = versionBefore(moves);
   const back = usable ? action(`${previous < current ? "Roll back" : "Return"} to version ${previous}`, () => move(base, alias, previous, current, box, show)) : null;
   return [table([
     { name: "When", cell: (m) => when(m.created_at) },
-    { name: "Move", cell: (m) => (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
+    { name: "Move", cell: (m) => m.from_version === m.to_version ? `abstention changed, still version ${m.to_version}` : (m.from_version ? `from version ${m.from_version} to ` : "created for ") + (m.to_version ? `version ${m.to_version}` : "none (deleted)") },
     { name: "By", cell: (m) => m.principal },
   ], moves, { caption: `Moves of ${alias}` }), back ? h("div", {}, back) : null];
 }

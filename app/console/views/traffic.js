@@ -11,6 +11,7 @@ import { versionLink } from "./jobs.js";
 
 const MOST_MODELS = 4;
 const MOST_LABELS = 4;
+const LEAST_SECONDS = 120;  // on the axis of a plot
 const REST = "other labels";
 const REASONS = {
   max_waiting: "Too many waiting requests", max_waiting_tokens: "Too many waiting tokens", long_inputs: "Too many long inputs being read",
@@ -35,13 +36,13 @@ class TrafficPage {
     this.charts = {
       requests: new Chart("Replies per second", { time: true, waiting }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting }),
       queue: new Chart("Current requests", { time: true, waiting }), tokens: new Chart("Tokens per second", { time: true, waiting }),
-      labels: new Chart("Share of each label", { time: true, format: (share) => percent(share, 0), waiting }), confidence: new Chart("Mean confidence", { time: true, format: (share) => percent(share, 0), waiting }),
+      labels: new Chart("Share of each label", { time: true, format: (share) => percent(share, 0), range: [0, 1], waiting }), confidence: new Chart("Mean confidence", { time: true, format: (share) => percent(share, 0), range: [0, 1], waiting }),
     };
     this.version = select([], "", () => this.drawLabels());
     this.labels = card("Labels by version", h("div", { class: "row" }, field("Version", this.version)), this.mix,
       h("div", { class: "columns" }, h("div", { class: "stack" }, h("h3", {}, "Share of each label"), this.charts.labels.element), h("div", { class: "stack" }, h("h3", {}, "Mean confidence"), this.charts.confidence.element)));
     this.operator = h("div", { class: "stack", style: { gap: "1.4rem" } },
-      h("div", { class: "columns" }, card("Now", this.now), card("Since the process started", this.total)),
+      h("div", { class: "columns" }, card("Now", this.now), card("Since this API process started", this.total)),
       h("div", { class: "columns" }, card("Replies per second", this.charts.requests.element), card("Current requests", this.charts.queue.element), card("Tokens per second", this.charts.tokens.element), card("Refusals by reason", this.refusals)));
     this.element = [
       header("Traffic", "The traffic of the last hour. Use Prometheus for long-term metrics."),
@@ -88,15 +89,17 @@ class TrafficPage {
 
   drawPast() {
     const { past, charts } = this;
+    const [begin, end] = [past.data[0]?.at, past.data.at(-1)?.at];
+    this.span = begin === undefined ? null : [Math.min(begin, end - LEAST_SECONDS), end];
     const busiest = byVersion(past);
     const per = (name) => points(past, ({ totals }) => (totals ? totals[name] / past.seconds : null));
     if (past.data.length && past.complete) {
-      charts.requests.update([{ name: "Replies", points: per("replies") }, { name: "Rejected", points: per("rejected") }]);
-      charts.queue.update([["Running", "running"], ["Waiting", "waiting"]].map(([name, key]) => ({ name, points: points(past, ({ totals }) => totals[key]) })));
-      charts.tokens.update([{ name: "Generated", points: per("generated_tokens") }, { name: "Read", points: per("read_tokens") }]);
+      charts.requests.update([{ name: "Replies", points: per("replies") }, { name: "Rejected", points: per("rejected") }], this.span);
+      charts.queue.update([["Running", "running"], ["Waiting", "waiting"]].map(([name, key]) => ({ name, points: points(past, ({ totals }) => totals[key]) })), this.span);
+      charts.tokens.update([{ name: "Generated", points: per("generated_tokens") }, { name: "Read", points: per("read_tokens") }], this.span);
     }
     const lines = busiest.slice(0, MOST_MODELS).map(({ id }) => ({ name: id, points: points(past, (s) => meanLatency(versionIn(s, id))) }));
-    if (lines.length) charts.latency.update(lines);
+    if (lines.length) charts.latency.update(lines, this.span);
     replace(this.refusals, refusals(past));
     const classified = busiest.filter((v) => v.texts);
     const chosen = this.version.value || classified[0]?.id || "";
@@ -118,8 +121,8 @@ class TrafficPage {
     if (labels.length > shown.length || sum.others) lines.push({ name: REST, points: share(rest) });
     replace(this.mix, h("p", { class: "muted" }, `${number(sum.texts)} ${sum.texts === 1 ? "input" : "inputs"} in the last hour${labels.length ? `, with a mean confidence of ${percent(sum.confidence / sum.texts)}` : ". The version predicts numbers, which have no labels"}.`));
     if (!labels.length) return;
-    this.charts.labels.update(lines);
-    this.charts.confidence.update([{ name: id, points: points(this.past, (s) => versionIn(s, id)?.confidence ?? null) }]);
+    this.charts.labels.update(lines, this.span);
+    this.charts.confidence.update([{ name: id, points: points(this.past, (s) => versionIn(s, id)?.confidence ?? null) }], this.span);
   }
 }
 

@@ -21,7 +21,7 @@ ENCODER = {
     "norm": "layer", "norm_first": False, "final_norm": False, "input_norm": True, "positions": "learned", "bias": True,
     "qk_norm": False, "output_norm": "none", "output_activation": "none", "ngram_buckets": 0, "input": "tokens",
 }  # fmt: skip
-DISTILBERT_EPS = 1e-12  # of DistilBERT's norms; its configuration cannot change it
+DISTILBERT_EPS = 1e-12  # the epsilon of DistilBERT's norms, which its configuration cannot change
 
 
 def encoder_content(version: SourceVersion) -> DirectoryContent:

@@ -10,7 +10,7 @@ from app.exporting.source_version import SourceVersion
 from models.parameters import body_width
 
 SMALL = 1e-12  # the minimum divisor when a vector is scaled to length 1
-LARGE = 1e30  # its negative stands for minus infinity, and replaces the values and scores of padding
+LARGE = 1e30  # -LARGE stands for minus infinity, and replaces the values and scores of padding
 
 
 def add_outputs(graph: Graph, version: SourceVersion, hidden: str, padding: Padding) -> None:

@@ -1,4 +1,7 @@
-"""Adds a network's input: numeric steps with an optional input layer, or an embedding with the layers after it."""
+"""Adds the input part to an imported network.
+
+The part is an optional layer that reads numeric steps, or an embedding with the layers after it.
+"""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class EngineClient:
             async with asyncio.timeout(LOAD_LIMIT):
                 return await asyncio.shield(future)
         except TimeoutError:
-            self._loads.pop(message.digest, None)  # a later call may send it again: no engine loads a version twice
+            self._loads.pop(message.digest, None)  # a later call sends a new message; no engine loads a version twice
             raise Unavailable(
                 "the engine has not finished loading the version; try again", code="loading", retry_after=5.0
             ) from None

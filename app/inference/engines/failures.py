@@ -28,7 +28,7 @@ def failure(code: str, message: str) -> OstinatoError:
 
 
 def not_loaded(answer: object) -> bool:
-    """Whether the engine has unloaded the version in the meantime, so that the request may be sent again."""
+    """Whether an answer reports that the engine has unloaded the version. The request may then be sent again."""
     return isinstance(answer, wire.Failed) and answer.code == NOT_LOADED
 
 

@@ -11,7 +11,7 @@ cleared. In a larger group, each suspect has a short turn and then runs alongsid
 not caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A
 request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
 additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
-suspects have again made as much progress as before the crash. The delay is about as long as the earlier suspects had
+suspects have again made as much progress as before the crash. The wait is about as long as the earlier suspects had
 been open when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes

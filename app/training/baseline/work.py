@@ -1,7 +1,8 @@
 """Limits the time spent on fitting a baseline, so that it remains small compared with the training run.
 
-The limits depend on counts of rows, bytes and labels, never on a measured time, so that equal inputs give equal
-figures. One unit of work takes about one microsecond on one core (see `docs/log.md` for the measurements).
+The limits depend only on the numbers of rows, bytes and labels and on the options of the run, never on measured time,
+so that the same data and options always give the same metrics. One unit of work takes about one microsecond on one core
+(see `docs/log.md` for the measurements).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from app.training.data.example import TEST, VALIDATION
 from app.training.data.faults import BadRows
 from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
 from app.training.data.report import table_report, text_report, warnings_of
+from app.training.data.row_sample import TRAIN_SAMPLE
 from app.training.data.scan import DataFiles, scan_files, scan_held_out
 from app.training.failures import BadData, is_data_error
 from app.wire.training_options import VALIDATION_SPLIT, Columns
@@ -123,7 +124,10 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> DataReport:
-    """Check an evaluation or validation file, whose rows are all held out. `param` is its field in the request."""
+    """Check an evaluation or validation file, whose rows are all held out.
+
+    `param` is the request field that names the file.
+    """
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:
@@ -144,7 +148,9 @@ def _check_alone(
 
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
-    return DataReport(scan.task, table_report(files, scan, validation_split), unit=_unit(files))
+    report = table_report(files, scan, validation_split)
+    del report[TRAIN_SAMPLE]  # it is stored with a version, but not reported
+    return DataReport(scan.task, report, unit=_unit(files))
 
 
 def _unit(files: DataFiles) -> str:

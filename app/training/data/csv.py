@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from app.training.data import files
 from app.training.data.decimals import DecimalCommas
@@ -11,6 +12,7 @@ from app.training.data.delimiters import LINE_END, is_stray_line_end, split_reco
 from app.training.data.delimiters_choice import delimiters_of
 from app.training.data.files import Record, Selection, Source
 from app.training.data.inner_headers import InnerHeaders
+from app.training.data.last_comments import LastComments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -44,7 +46,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     numbers = [names.index(name) for name in names if name in selection.numbers]
     numbers = numbers if delimiters_of(source).delimiter == ";" else []
     unnamed = [index for index, name in enumerate(names) if not name and index not in kept.values()]
-    headers = InnerHeaders(source, names)
+    headers, comments = InnerHeaders(source, names), LastComments(source)
     while (cells := table.next()) is not None:
         if not cells:
             continue
@@ -57,8 +59,9 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             continue
         row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
         if row is None:
-            yield Record(where, {}, _wrong_width(source, table.start, cells, names))
+            yield from comments.pass_on(cells, Record(where, {}, _wrong_width(source, table.start, cells, names)))
             continue
+        yield from comments.release()
         for index in numbers:
             row[index] = commas.convert(row[index], where)
         if is_plain:
@@ -66,9 +69,12 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
         else:
             table.count_unnamed(row, unnamed)
             yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
-    headers.remark()
-    table.remark()
-    commas.remark()
+    _remark(headers, comments, table, commas)
+
+
+def _remark(*parts: Any) -> None:
+    for part in parts:
+        part.remark()
 
 
 class _Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from app.training.data import files
@@ -15,6 +15,9 @@ from app.training.failures import BadData
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 _OBJECT_LINE = re.compile(r"\n[ \t]*\{")
+_NEXT_OBJECT = re.compile(r"\}[ \t]*,[ \t]*(?=\{)")
+_LAST_OBJECT = re.compile(r"\}\s*\]\Z")
+_AHEAD = 1 << 20  # the number of characters in which the end of a malformed object is searched for
 _DECODER = json.JSONDecoder()
 _READ = 1 << 16  # the number of characters to read at once
 
@@ -30,6 +33,7 @@ class JsonStream:
         self._blocks = characters(source)
         self._text, self._at = "", 0
         self._in_array = False
+        self._keys: Set[str] = frozenset()  # the keys of the last object
         self._begins_line = True  # whether only blanks and brackets precede the next value in its line
         self.line, self.column = 1, 1
         self._more(_READ)
@@ -52,7 +56,8 @@ class JsonStream:
         """Return the next value, or its fault if it is malformed but can be passed over. Otherwise, raises BadData.
 
         A malformed value can be passed over if it begins a line and either is the last value, or is followed by a line
-        on which an object begins in the same column. This object is then the next value.
+        on which an object begins in the same column. Within a line of an array, an object can be passed over if the
+        next object has the same keys as the last one. The object that follows is then the next value.
         """
         characters = _READ
         while True:
@@ -67,6 +72,7 @@ class JsonStream:
                 return self._pass_over(self._malformed(error))
             self._advance(end)
             self._pass(_BETWEEN)
+            self._keys = value.keys() if isinstance(value, dict) else self._keys
             return value
 
     def _pass_over(self, fault: BadData) -> BadData:
@@ -82,11 +88,34 @@ class JsonStream:
         else:
             is_last, passed, end = False, self._text[self._at : match.start()], match.end()
         if not self._begins_line or (match is None and not is_last):
-            raise fault
+            return self._pass_over_in_line(fault)
         last = self.line + passed.count("\n")
         lines = f"line {last} is" if last == self.line else f"lines {self.line} to {last} are"
         self._advance(end)
         return self._source.fault(f"{fault.reason}; {lines} not read", *fault.where)
+
+    def _pass_over_in_line(self, fault: BadData) -> BadData:
+        """Move past a malformed object in a line of an array. Raises the fault if the end of the object is uncertain.
+
+        The end is certain if an object with the same keys as the last one follows, or if the array has no more objects.
+        """
+        while len(self._text) - self._at < _AHEAD and self._more(_READ):
+            pass
+        if not (self._in_array and self._keys and self._text.startswith("{", self._at)):
+            raise fault
+        for match in _NEXT_OBJECT.finditer(self._text, self._at, self._at + _AHEAD):
+            try:
+                value, _ = self._decoder.raw_decode(self._text, match.end())
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and value.keys() == self._keys:
+                self._advance(match.end())
+                return self._source.fault(f"{fault.reason}; this object is not read", *fault.where)
+        rest = self._text[self._at :].rstrip()
+        if len(rest) >= _AHEAD or "{" in rest[1:] or not _LAST_OBJECT.search(rest):
+            raise fault
+        self._advance(self._at + len(rest) - 1)
+        return self._source.fault(f"{fault.reason}; this object is not read", *fault.where)
 
     def check_end(self) -> None:
         """Raise BadData unless the array ends at the current position and is followed only by white space."""

@@ -179,7 +179,7 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     MESSAGE_KEYS: (
         "warn",
         "1 message has the key {details}, which is not read",
-        "messages have keys that are not read, such as {details} (keys: {count})",
+        "some messages have keys that are not read, such as {details} (occurrences: {count})",
     ),
     JOINED_PARTS: (
         "info",

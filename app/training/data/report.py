@@ -16,6 +16,7 @@ from app.training.data.inputs import TextFiles
 from app.training.data.label_names import in_order
 from app.training.data.notes import listed_places
 from app.training.data.precision import rounded_values
+from app.training.data.row_sample import TRAIN_SAMPLE, row_sample
 from app.training.data.scan import DataFiles, Scan
 from app.training.data.usual_names import quoted
 from app.wire.training_options import VALIDATION_SPLIT
@@ -127,6 +128,8 @@ def of_rows(scan: Scan) -> dict[str, Any]:
         "leaks": _leaks(scan),
         "sha256": {name: digest_of_rows(scan, mask) for name, mask in masks.items()},
     }
+    if TRAIN in scan.splits_N:
+        result[TRAIN_SAMPLE] = row_sample(scan.hashes_N[scan.splits_N == TRAIN])
     if scan.labels:
         result["labels"] = {name: _label_counts(scan, mask) for name, mask in masks.items()}
         result["conflicting_labels"] = _conflicts(scan.hashes_N, scan.strata_N)

@@ -17,7 +17,10 @@ class RowRanges:
     is_cut: bool = False
 
     def add(self, where: str, of_file: str = "") -> None:
-        """Add a place such as 'line 7'. Other places are ignored. `of_file` names the file in the listing."""
+        """Add a place such as 'line 7'. Other places are ignored.
+
+        `of_file` is appended to the file's ranges in the listing, such as ' of the validation file'.
+        """
         match = _PLACE.fullmatch(where)
         if match is None:
             return

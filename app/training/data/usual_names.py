@@ -1,4 +1,4 @@
-"""The usual names of columns, used to recognise a header. Also formats lists of column names for messages."""
+"""The usual names of columns, used to recognise a header, and a function that formats lists of names for messages."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ class HeldOut:
     split: str | None
     sha256: str
     dropped: dict[str, Any] = field(default_factory=dict)
+    hashes_N: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # of the chosen rows' inputs
 
     @property
     def data(self) -> Rows | Stream:
@@ -73,13 +74,13 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
             f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
         )
     split, chosen_N = _choose(scan)
-    sha256 = digest_of_rows(scan, chosen_N)
+    sha256, hashes_N = digest_of_rows(scan, chosen_N), scan.hashes_N[chosen_N]
     labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
     scan.splits_N = np.where(chosen_N, TEST, VALIDATION).astype(np.uint8)
     labelled = replace(base, labels=labels)
     train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # the encoders require one
     dataset = _encoder(files, task)(files, scan, train_spec, labelled, staging)
-    return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan))
+    return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan), hashes_N)
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from app.training.base import BaseCheckpoint
+from app.training.data.row_sample import TRAIN_SAMPLE, count_trained
 from app.training.evaluation.held_out import HeldOut
 from app.wire.trainer import DataFile
 
 
 def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataFile) -> str:
-    """Return a warning if the evaluated rows are the version's training or validation rows, or "" if not known to be.
+    """Return a warning if evaluated rows are known to be training or validation rows of the version, otherwise "".
 
     Compares the hash of the evaluated rows with those of the version's splits and, if the whole file is evaluated, the
-    hash of the file with that of the version's training file. If only some of the rows were used for the version, this
-    is not recognised, because a version stores no hashes of single rows. Imported versions store no hashes at all.
+    hash of the file with that of the version's training file. If only some of the inputs are among the version's
+    training rows, a sample of the rows' hashes determines their number. Imported versions store no hashes.
     """
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")
     rows = f"the evaluated rows of {file.filename} are"
-    chosen = "on which its checkpoint may have been chosen, so these metrics may be better than those on new data"
+    optimistic = "so these metrics may be better than those on new data"
+    chosen = f"on which its checkpoint may have been chosen, {optimistic}"
     learned = "so these metrics do not show how well the version performs on new data"
     if held_out.sha256 == splits.get("train"):
         return f"{rows} the training rows of {reference}, {learned}"
@@ -27,6 +29,11 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
         return f"{rows} the validation rows of {reference}, {chosen}"
     if held_out.split is None and file.sha256 == data.get("training_file"):
         return f"{file.filename} is the file that {reference} was trained on (it has the same SHA-256), {learned}"
+    count, is_exact = count_trained(_object(data, "report").get(TRAIN_SAMPLE), held_out.hashes_N)
+    if count:
+        total = len(held_out.hashes_N)
+        share = f"{count:,} of the {total:,}" if is_exact else f"about {count:,} of the {total:,}"
+        return f"{share} evaluated rows of {file.filename} have inputs that {reference} was trained on, {optimistic}"
     return ""
 
 

@@ -1,7 +1,6 @@
-"""States the value of each training option that a run will use, and the reason for it in one sentence.
+"""Lists the training options that have an effect on a run, each with its value and the reason in one sentence.
 
-The defaults themselves are chosen in `app/training/recipes.py` and in this package; a sentence here describes one of
-these choices. Options that have no effect on the run are left out.
+The defaults themselves are chosen in `app/training/recipes.py` and in this package; this module only explains them.
 """
 
 from __future__ import annotations
@@ -74,9 +73,9 @@ def choices(spec: TrainSpec, settled: Settled, dataset: Dataset, base: BaseCheck
     run = Run(spec.training, settled, dataset, base)
     requested = {name for name in TrainingOptions.__struct_fields__ if getattr(run.options, name) is not None}
     # An option applies if it would be accepted: an option that has no effect is rejected.
-    applies = applicable(msgspec.structs.replace(TrainingOptions(), **dict.fromkeys(_VALUES, 1)), run.kind)
+    applies = applicable(msgspec.structs.replace(TrainingOptions(), **dict.fromkeys(OPTIONS, 1)), run.kind)
     made = []
-    for name, read in _VALUES.items():
+    for name, read in OPTIONS.items():
         if getattr(applies, name) is None:
             continue
         value, reason = read(run)
@@ -101,7 +100,7 @@ def _epochs(run: Run) -> tuple[OptionValue, str]:
     if run.linear:
         return epochs, "A linear model converges after a few passes."
     ends = "; the run usually ends earlier" if run.settled.patience else ""
-    return epochs, f"Small data sets get more passes than large ones, and these are {run.size}{ends}."
+    return epochs, f"Small data sets get more passes than large ones, and this one has {run.size}{ends}."
 
 
 def _max_steps(run: Run) -> tuple[OptionValue, str]:
@@ -112,7 +111,7 @@ def _batch_size(run: Run) -> tuple[OptionValue, str]:
     if run.generates:
         reason = "Small batches of windows teach a language model more per token."
     elif run.dataset.facts.input == "features" or run.linear:
-        reason = f"Larger for more rows, and these are {run.size}."
+        reason = f"Large data sets get larger batches than small ones, and this one has {run.size}."
     else:
         reason = f"About {recipes.STEP_TOKENS:,} tokens per step: small batches teach more per token than large ones."
     return run.settled.batch_size, reason
@@ -149,7 +148,7 @@ def _dropout(run: Run) -> tuple[OptionValue, str]:
         return run.settled.config.dropout, INHERITED
     much = not run.generates and run.dataset.facts.input == "tokens"
     return run.settled.config.dropout, (
-        "Networks on labelled texts learn them by heart quickly; dropout delays this."
+        "A network quickly learns labelled texts by heart; dropout delays this."
         if much
         else "Little dropout: this kind of data is rarely learned by heart."
     )
@@ -199,8 +198,8 @@ def _context_length(run: Run) -> tuple[OptionValue, str]:
     longest = int(run.dataset.train.lengths_N.max())
     unit = "steps" if run.dataset.facts.input == "features" else "tokens"
     return context, (
-        f"About twice the length of the training rows, of which the longest has {longest:,} {unit}, "
-        f"but at most {network.LONGEST_CONTEXT:,}."
+        f"About twice the length of the training rows, of which the longest has {longest:,} {unit}; "
+        f"from 128 to {network.LONGEST_CONTEXT:,}."
     )
 
 
@@ -255,7 +254,7 @@ def _precision(run: Run) -> tuple[OptionValue, str]:
     )
 
 
-_VALUES: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
+OPTIONS: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
     "epochs": _epochs,
     "max_steps": _max_steps,
     "max_seconds": lambda run: (run.settled.max_seconds, REQUESTED),

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from app.training.data.report import warnings_of
+from app.training.data.row_sample import TRAIN_SAMPLE
 from app.training.events import Events
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Rows
@@ -22,7 +23,8 @@ def announce(events: Events, dataset: Dataset, settled: Settled) -> None:
 
 def announce_data(events: Events, dataset: Dataset, settled: Settled) -> None:
     """Emit the notes about the data."""
-    report = dataset.facts.report | {"truncated": settled.truncated}
+    report = {name: value for name, value in dataset.facts.report.items() if name != TRAIN_SAMPLE}
+    report["truncated"] = settled.truncated
     counts = report.get("rows") or report.get("characters") or {}
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     events.note("data_report", 0, f"data: {sizes} {'rows' if 'rows' in report else 'characters'}", **report)

@@ -160,7 +160,8 @@ def test_a_version_is_not_evaluated_on_its_training_file_without_a_warning(
     assert "that mood:2 was trained on" in noted["trained_on_against"]
     tale = warnings_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(), versions["tale"])))
     assert list(tale) == ["trained_on"]
-    assert not warnings_of(evaluate(make(tmp_path / "other", "copy.csv", runs.table(60), versions["gru"])))
+    other = "text,label\n" + "".join(f"unseen number {n},{'ab'[n % 2]}\n" for n in range(30))
+    assert not warnings_of(evaluate(make(tmp_path / "other", "copy.csv", other, versions["gru"])))
 
 
 def test_rows_that_a_version_was_trained_on_are_recognised_in_another_file(tmp_path: Path) -> None:
@@ -177,6 +178,11 @@ def test_rows_that_a_version_was_trained_on_are_recognised_in_another_file(tmp_p
     assert noted["train"]["trained_on"].startswith("the evaluated rows of part.csv are the training rows of mood:1")
     assert noted["val"]["trained_on"].startswith("the evaluated rows of part.csv are the validation rows of mood:1")
     assert noted["test"] == {}
+    mixed = [*parts["train"][:7], *parts["test"][:40]]
+    some = warnings_of(
+        evaluate(make(tmp_path / "some", "m.csv", "\n".join(["text,label", *mixed]), run / "checkpoint"))
+    )
+    assert some["trained_on"].startswith("7 of the 47 evaluated rows of m.csv have inputs that mood:1 was trained on")
     # Of the training file itself, only the test rows are evaluated.
     marked = make(tmp_path / "marked", "t.csv", "text,label,split\n" + table, run / "checkpoint")
     assert not warnings_of(evaluate(marked))
@@ -222,7 +228,7 @@ def test_rows_that_cannot_be_used_are_left_out_as_in_training(versions: dict[str
     assert report["metrics"]["rows"] == len(rows_of(run)) == 40 and report["against"]["metrics"]["rows"] == 40
     [note] = [event for event in events if isinstance(event, Note) and event.kind == "dropped"]
     assert note.level == "warn" and note.message.startswith("2 rows that cannot be used are left out: ")
-    assert report["warnings"] == [note.message]
+    assert report["warnings"][0] == note.message
 
 
 def test_the_encoding_of_an_evaluation_file_can_be_set(versions: dict[str, Path], tmp_path: Path) -> None:

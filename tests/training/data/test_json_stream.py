@@ -87,7 +87,7 @@ def test_rows_without_column_names_are_refused_with_the_form_to_write(tmp_path: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[{"text": "x"}, {"text": }, {"text": "y"}]', "line 1, column 26: not valid JSON"),
+        ('[{"text": "x"}, {"text": }, {"other": "y"}]', "line 1, column 26: not valid JSON"),
         ('[{"text": "x"},\n {"text": },\n  {"text": "y"}]', "line 2, column 11: not valid JSON"),
         ('[{"text": "x"},\n {"text": ', "line 2, column 11: not valid JSON"),
         ('[{"text": "x"},\n {"text": "y"}', "line 2, column 15: the array is not closed"),
@@ -126,7 +126,7 @@ def test_malformed_elements_are_reported_with_the_faults_of_other_rows(tmp_path:
     rows = ['{"text": "x", "label": null}', '{"text": }', '{"text": "y", "label": null}']
     for content, places in (
         ("[\n" + ",\n".join(rows) + "]", ["row 1", "line 3", "row 3"]),
-        ("[" + ", ".join(rows) + "]", ["row 1", "line 1"]),
+        ("[" + ", ".join(rows) + "]", ["row 1", "line 1", "row 3"]),
     ):
         faults = check_files(write(tmp_path, "a.json", content)).faults
         assert [fault.where[0] for fault in faults] == places
@@ -187,3 +187,36 @@ def test_keys_beside_the_split_form_of_pandas_are_told(tmp_path: Path) -> None:
     source = detect(write(tmp_path, "a.json", json.dumps(SPLIT | {"more": [["z", "a", 1]]})), "a.json")
     list(READERS["jsonl"].records(source, EVERYTHING))
     assert remarks_of(source)["json"].endswith("under the key 'data'; its other keys are not read: 'more'")
+
+
+@pytest.mark.parametrize("at", [1, 20, 39])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"text": "x", "label": }',
+        '{"text": "it is "quoted" here", "label": "a"}',
+        '{"text": "x" "label": "a"}',
+        '{"text": "a }, {here", "label": nope}',
+        '{"text": "x", "label": [{"y": 1}, {"z": 2]}',
+    ],
+)
+def test_a_malformed_object_in_one_line_is_one_bad_row(damaged: str, at: int, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"row {n}", "label": "ab"[n % 2]}) for n in range(40)]
+    rows[at] = damaged
+    for content in ("[" + ", ".join(rows) + "]", "[" + ",".join(rows) + "]\n"):
+        path = write(tmp_path, "a.json", content)
+        result = check_files(path, skip_bad_rows=0.1)
+        if at == 39 and "{" in damaged[1:]:  # where the last object ends is uncertain
+            assert result.error is not None
+            continue
+        assert result.error is None and result.report["dropped"]["rows"] == 1, result.error
+        assert sum(result.report["rows"].values()) == 39
+        [fault] = check_files(path).faults
+        assert fault.where[0] == "line 1" and "this object is not read" in fault.message
+
+
+def test_a_malformed_object_whose_end_is_uncertain_ends_the_reading(tmp_path: Path) -> None:
+    good = json.dumps({"text": "x", "label": "a"})
+    for content in (f'[{{"text": }}, {good}]', f'[{good}, {{"text": "x}}, {{"other": 1}}]', f'[{good}, {{"text": "x"'):
+        error = check_files(write(tmp_path, "a.json", content), skip_bad_rows=1).error
+        assert error is not None, content

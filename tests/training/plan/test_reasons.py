@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from app.training import base
 from app.training.plan import reasons
 from app.training.plan.config import check, settle
+from app.training.run.preparation import load_or_prepare
 from app.wire.estimate import TrainingChoice
+from app.wire.trainer import Done, TrainSpec
 from app.wire.training_options import TrainingOptions
 from tests.training import runs
 from tests.training.loops import ready
@@ -58,3 +62,25 @@ def test_a_reason_states_the_data_that_it_depends_on(tmp_path: Path) -> None:
     assert (made["schedule"].value, made["patience"].value) == ("plateau", 2)
     assert "no longer improves" in made["schedule"].reason
     assert made["ngrams"].value is True and made["bidirectional"].value is True
+
+
+def test_all_options_have_a_reason_but_those_that_describe_no_choice() -> None:
+    """The others are off unless requested, or their effect is shown by another option."""
+    without = {"kv_heads", "learning_rate_multiplier", "encoding", "skip_bad_rows"}
+    assert {*reasons.OPTIONS} == {*TrainingOptions.__struct_fields__} - without
+
+
+def test_what_a_version_to_fine_tune_determines(tmp_path: Path) -> None:
+    small = {"max_steps": 2, "width": 16}
+    first, second = tmp_path / "first", runs.make(tmp_path / "second", *ROWS, "base", training={"head_only": False})
+    assert isinstance(runs.train(runs.make(first, *ROWS, "gru", training=small))[-1], Done)
+    shutil.copytree(first / "checkpoint", second / "base")
+    spec = msgspec.json.decode((second / "run.json").read_bytes(), type=TrainSpec)
+    version = base.find(second, spec)
+    dataset = load_or_prepare(second, spec, version, lambda: None)
+    settled = settle(spec, dataset, version, "cpu", 3)
+    made = {choice.option: choice for choice in reasons.choices(spec, settled, dataset, version)}
+    assert (made["width"].value, made["width"].reason) == (16, reasons.INHERITED)
+    assert made["tokenizer"].reason == made["dropout"].reason == reasons.INHERITED
+    assert "already trained" in made["learning_rate"].reason
+    assert (made["head_only"].value, made["head_only"].requested) == (False, True)

@@ -1,0 +1,29 @@
+// The request for a new training, and the code that sends the same one.
+
+import { args, columnFlags, curl, flags, openai, shell, snippets } from "../snippets.js";
+
+const some = (values) => (Object.keys(values).length ? values : undefined);
+
+export function request({ model, file, name, task, columns, alias, request: own, training }) {
+  return {
+    model, training_file: file.id, suffix: name || undefined, task: task || undefined, columns: some(columns),
+    publish: alias ? { alias } : undefined, ...own, training: some(training),
+  };
+}
+
+// The choices on which a check depends.
+export const choices = (state) => JSON.stringify({ ...request(state), suffix: null, publish: null });
+
+export function lines(state) {
+  return snippets({
+    curl: () => curl("POST", "/v1/fine_tuning/jobs", request(state)),
+    openai: () => {
+      const { model, training_file, validation_file, suffix, seed, ...extra } = request(state);
+      return openai(`job = client.fine_tuning.jobs.create${args({ model, training_file, validation_file, suffix, seed }, extra)}\nprint(job.id)`);
+    },
+    cli: () => {
+      const { model, training_file, suffix: name, task, columns, publish, training, ...own } = request(state);
+      return shell("ostinato", "train", training_file, ...flags({ model, name, alias: publish?.alias, task, ...own, ...columnFlags(columns), ...training }));
+    },
+  });
+}

@@ -1,0 +1,164 @@
+"""The page for a new training: the file and its preview, the columns, the options, and the result of the check."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from app.api.openai.fine_tuning_estimates import ESTIMATE
+from app.wire.training_options import Columns, TrainingOptions
+from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.fakes import FakeEngine
+from tests.serving import Api
+from tests.training.data.tables import parquet, xlsx
+
+PLAN: dict[str, Any] = ESTIMATE["plans"][0]
+LINEAR = PLAN | {"model": "linear", "architecture": "linear", "layers": None, "width": None}
+LINEAR |= {"choices": [{"option": "batch_size", "value": 64, "reason": "Larger for more rows.", "requested": False}]}
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, api: Api, engine: FakeEngine, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page, whose check is answered at once: with several runs if the architecture is auto."""
+    width, scheme = getattr(request, "param", (1280, "light"))
+
+    def answer(route: Route) -> None:
+        estimate = copy.deepcopy(ESTIMATE)
+        if route.request.post_data_json["model"] == "auto":
+            estimate["plans"] = [LINEAR, PLAN]
+        route.fulfill(json=estimate)
+
+    with visit(browser, api.url, width=width, scheme=scheme) as visitor:
+        visitor.page.route("**/jobs?dry_run=true", answer)
+        yield visitor.open("train")
+
+
+def drop(page: Page, name: str, content: bytes) -> None:
+    page.get_by_label("Choose a data file").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+
+
+def upload(client: httpx.Client, name: str, content: bytes) -> str:
+    reply = client.post("/v1/files", files={"file": (name, content)}, data={"purpose": "fine-tune"})
+    return str(reply.json()["id"])
+
+
+def started(page: Page, api: Api) -> dict[str, Any]:
+    """Start the training, and return the job."""
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    job: dict[str, Any] = httpx.get(f"{api.url}/v1/fine_tuning/jobs").json()["data"][0]
+    return job
+
+
+def test_every_format_is_previewed_and_its_columns_can_be_chosen(page: Page, api: Api) -> None:
+    for name, content in (("moods.parquet", parquet()), ("moods.xlsx", xlsx())):
+        drop(page, name, content)
+        expect(page.get_by_text(name, exact=True)).to_be_visible()
+        expect(page.get_by_role("cell", name="naïve 😀")).to_be_visible()
+        expect(page.get_by_label("Label", exact=True).get_by_role("option")).to_have_text(
+            ["Detect: label", "text", "label", "split", "Several columns…"]
+        )
+        page.get_by_role("button", name="Another file").click()
+    drop(page, "book.txt", b"once upon a time\n" * 30)
+    expect(page.get_by_label("First lines")).to_contain_text("once upon a time")
+    expect(page.get_by_text("Plain text has no columns.")).to_be_visible()
+
+
+def test_another_file_begins_with_choices_of_its_own(page: Page, api: Api) -> None:
+    drop(page, "first.csv", b"body,stars\nalpha,1\nbeta,2\n")
+    expect(page.get_by_role("cell", name="alpha")).to_be_visible()
+    page.get_by_label("Task", exact=True).select_option("regression")
+    page.get_by_label("Alias to move").fill("champion")
+    page.get_by_label("Text", exact=True).select_option("body")
+    page.get_by_text("All options").click()
+    page.get_by_label("Epochs", exact=True).fill("3")
+    page.get_by_label("Seed", exact=True).fill("5")
+    with api.client() as client:
+        upload(client, "second.csv", b"text,label\ngamma,x\ndelta,y\n")
+    page.get_by_role("button", name="Another file").click()
+    page.get_by_label("Or choose an uploaded file").select_option(label="second.csv – 2 rows")
+    expect(page.get_by_role("cell", name="gamma")).to_be_visible()
+    expect(page.get_by_role("cell", name="alpha")).to_have_count(0)
+    job = started(page, api)
+    assert not job["training"] and job["seed"] != 5
+    assert (job["publish"]["name"], job["publish"].get("alias")) == ("second", None)
+    assert not job["task"] and not job["columns"]
+
+
+def test_a_role_may_have_several_columns(page: Page, api: Api) -> None:
+    drop(page, "tags.csv", b"message,spam,urgent,id\na,1,0,7\nb,0,1,8\n")
+    expect(page.get_by_role("cell", name="message")).to_have_count(0)
+    page.get_by_label("Text", exact=True).select_option("message")
+    page.get_by_label("Label", exact=True).select_option("Several columns…")
+    page.get_by_label("urgent", exact=True).check()
+    page.get_by_label("spam", exact=True).check()
+    assert serious_problems(page) == []
+    assert started(page, api)["columns"] == {"text": "message", "label": "spam,urgent"}
+
+
+@pytest.mark.parametrize("page", [(1280, "light"), (380, "dark")], indirect=True, ids=["light", "narrow-dark"])
+def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> None:
+    drop(page, "a.csv", b"id,message,label\n1,a,bug\n2,b,question\n")
+    expect(page.get_by_label("Text", exact=True).locator("option").first).to_have_text("Detect: message")
+    expect(page.get_by_label("Task", exact=True).locator("option").first).to_have_text("Detect: classification")
+    expect(page.get_by_text("Not used", exact=True)).to_be_visible()
+    page.get_by_text("The value of each option, and why").click()
+    expect(page.get_by_text("Larger for more rows.")).to_be_visible()  # of one of the two runs
+    expect(page.get_by_text("Muon needs fewer steps here than AdamW.")).to_be_visible()
+    expect(page.get_by_text("set by you")).to_be_visible()
+    page.get_by_label("Architecture").select_option("gru")
+    page.get_by_role("button", name="Check data and estimate time").click()
+    expect(page.get_by_text("Larger for more rows.")).to_have_count(0)
+    page.get_by_text("All options").click()
+    expect(page.get_by_label("Optimiser", exact=True).locator("option").first).to_have_text("auto: muon")
+    page.get_by_text("The value of each option, and why").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+    assert serious_problems(page) == []
+
+
+def test_every_option_can_be_set(page: Page, api: Api) -> None:
+    folder = str(page.locator("script[type=module]").get_attribute("src")).rpartition("/")[0]
+    names = "[o.OPTIONS.flatMap(([, list]) => list.map(([name]) => name)), o.ROLES]"
+    options, roles = page.evaluate(f"import('{folder}/options.js').then((o) => {names})")
+    assert {*options} == {*TrainingOptions.__struct_fields__, "seed", "validation_file", "validation_split"}
+    assert {role for role, _ in roles} == {*Columns.__struct_fields__}
+    with api.client() as client:
+        held_out = upload(client, "held-out.csv", b"text,label\na,x\n")
+    drop(page, "a.csv", b"text,label\na,x\nb,y\n")
+    page.get_by_text("All options").click()
+    page.get_by_label("Validation file").select_option(held_out)
+    page.get_by_label("Seed", exact=True).fill("7")
+    page.get_by_label("Pooling", exact=True).select_option("last")
+    page.get_by_label("Both directions").select_option("false")
+    page.get_by_label("Architecture").select_option("gru")
+    job = started(page, api)
+    assert (job["validation_file"], job["seed"]) == (held_out, 7)
+    assert job["training"] == {"pooling": "last", "bidirectional": False}
+
+
+def test_a_file_dropped_on_the_home_page_is_uploaded_and_shown(page: Page, api: Api) -> None:
+    page.goto(f"{api.url}/#/")
+    expect(page.get_by_role("heading", name="Train your first model")).to_be_visible()
+    transfer = page.evaluate_handle("""() => {
+      const data = new DataTransfer();
+      data.items.add(new File(['text,label\\nalpha,x\\nbeta,y\\n'], 'dropped.csv', {type: 'text/csv'}));
+      return data;
+    }""")
+    page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+    expect(page.get_by_role("heading", name="New training")).to_be_visible()
+    expect(page.get_by_role("cell", name="alpha")).to_be_visible()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("dropped")
