@@ -22,13 +22,13 @@ def entry(detail: str, call: str = "files.retrieve", client: str = "a 1") -> dic
 
 def rows(text: str) -> list[tuple[str, str, str]]:
     """The client, call and outcome of each row of a page."""
-    found, client = [], ""
+    outcomes, client = [], ""
     for line in text.splitlines():
         if line.startswith("## "):
             client = line[3:]
         elif row := re.fullmatch(r"\| (.+?) \| (works|(?:refused|missing): .+) \|", line):
-            found.append((client, row[1], row[2].partition(":")[0]))
-    return found
+            outcomes.append((client, row[1], row[2].partition(":")[0]))
+    return outcomes
 
 
 def test_the_page_has_every_call_of_its_record_with_its_outcome() -> None:

@@ -110,12 +110,14 @@ calls.works(
 calls.works(
     "systemone, multilabel",
     lambda: client.systemone("tickets", CRASH, PREDICATES).answers,
-    lambda found: all(math.isclose(found[k].noul, v, abs_tol=1e-6) for k, v in classified("tickets", CRASH).items()),
+    lambda answered: all(
+        math.isclose(answered[k].noul, v, abs_tol=1e-6) for k, v in classified("tickets", CRASH).items()
+    ),
 )
 calls.works(
     "AsyncClient: systemone",
     lambda: asyncio.run(ollama.AsyncClient(host=URL).systemone("tickets", CRASH, PREDICATES)).answers,
-    lambda found: found["bug"].noul > 0.5 > found["billing"].noul,
+    lambda answered: answered["bug"].noul > 0.5 > answered["billing"].noul,
 )
 calls.refused(
     "systemone, abstaining",

@@ -151,9 +151,9 @@ if hasattr(client, "decisions"):
     calls.works(
         "decisions.create, multilabel",
         lambda: client.decisions.create(model="tickets", input=CRASH, questions=both).answers,
-        lambda found: all(
+        lambda given: all(
             math.isclose(answer.probability, classified("tickets", CRASH)[label], abs_tol=1e-6)
-            for answer, label in zip(found, ("bug", "billing"), strict=True)
+            for answer, label in zip(given, ("bug", "billing"), strict=True)
         ),
     )
 else:

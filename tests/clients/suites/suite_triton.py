@@ -179,11 +179,12 @@ calls.works(
 calls.works(
     "aio: get_server_metadata, get_model_metadata, get_model_repository_index, get_inference_statistics",
     lambda: asyncio.run(described()),
-    lambda found: (
-        found[0] == client.get_server_metadata()
-        and found[1] == client.get_model_metadata("waves")
-        and {entry["name"] for entry in found[2]} == {entry["name"] for entry in client.get_model_repository_index()}
-        and found[3]["model_stats"][0]["name"] == "waves"
+    lambda descriptions: (
+        descriptions[0] == client.get_server_metadata()
+        and descriptions[1] == client.get_model_metadata("waves")
+        and {entry["name"] for entry in descriptions[2]}
+        == {entry["name"] for entry in client.get_model_repository_index()}
+        and descriptions[3]["model_stats"][0]["name"] == "waves"
     ),
 )
 calls.refused("infer, unknown model", lambda: client.infer("nobody", [texts("a")]), "model not found: 'nobody'")
