@@ -92,10 +92,10 @@ def _text(tokenizer: Tokenizer, own: str | None) -> Probe:
 
 
 def _sample(tokenizer: Tokenizer) -> str:
-    """Return a text whose tokens differ if texts are split, lowercased or looked up in another way.
+    """Return a text whose tokens reveal any difference in how texts are split, lowercased or looked up.
 
-    It has words of the vocabulary, a capital letter, punctuation attached to words, and a word that is not in the
-    vocabulary. Whatever the tokenizer rejects is left out.
+    The text contains words of the vocabulary, a capital letter, punctuation attached to words, and a word that is not
+    in the vocabulary. Whatever the tokenizer rejects is left out.
     """
     ids = [i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids]
     names = {i: tokenizer.token_text(i) for i in ids}

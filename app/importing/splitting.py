@@ -18,9 +18,9 @@ MEANINGS = (
 )
 CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
     "Also set unknown=WORD (the word or id that replaces words that are not in the file, skip or none), first_id=ID "
-    "(the id of its first word: 0, or more if it has fewer words than the embedding has rows, {rows}) and around=none, "
-    "or around='<s> … </s>' for tokens of the file that the program puts around each text. For a tokenizer.json, leave "
-    "these out"
+    "(the id of the file's first word: 0, or more if the file has fewer words than the embedding has rows, {rows}) and "
+    "around=none, or around='<s> … </s>' for tokens of the file that the program puts around each text. For a "
+    "tokenizer.json, leave these out"
 )
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (

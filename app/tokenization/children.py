@@ -19,10 +19,10 @@ from app.tokenization import bounds, faults, messages
 from app.tokenization.definition import FILE, Definition
 from app.tokenization.messages import Answer, Define, Ids, Read, Refused, Undefined
 
-SECONDS = 60  # of processor time for one request
-PROCESSES = 2  # that read texts; as many again may check new tokenizers
+SECONDS = 60  # maximum processor time for one request
+PROCESSES = 2  # processes that encode texts; as many again may check new tokenizers
 POLL_MILLISECONDS = 50
-THREADS = 2  # of the library, in each process
+THREADS = 2  # threads of the tokenizers library in each process
 TOO_EXPENSIVE = "this version's tokenizer needs too much memory or time for the text; send a shorter text"
 
 

@@ -26,7 +26,7 @@ PLAIN = (True, False, "gaussian", None)  # the values of init_lora_weights that 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter. `scale` multiplies the product of each pair of its matrices.
+    """The settings and tensors of an adapter. `scale` multiplies the product of each pair of its matrices.
 
     With `transposed`, the matrices of the base are (in, out). `classifies` is true if the adapter contains the head of
     a classifier.

@@ -11,8 +11,10 @@ from app.importing.pytorch.tensors import ForeignFileInvalid
 from app.importing.questions import Answers
 
 MODULES = "modules.json"
-MODES = {"cls": "first", "max": "max", "mean": "mean", "lasttoken": "last"}  # pooling modes -> ours
-OLD_MODES = {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean"}  # pooling_mode_X -> mode, else X itself
+# The names of pooling modes in sentence-transformers -> our names.
+MODES = {"cls": "first", "max": "max", "mean": "mean", "lasttoken": "last"}
+# Old files have a key `pooling_mode_X` for each mode: X -> the mode's name, if it differs from X.
+OLD_MODES = {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ MOST_TOKENS = 2**20  # a longer model_max_length means "no limit"
 def read_tokenizer(folder: Path) -> Tokenizer:
     """Return the tokenizer in tokenizer.json or, if there is no such file, in vocab.txt.
 
-    The tokenizer's parts are checked before it is built. Raises CheckpointInvalid or ForeignFileInvalid if there is
-    neither file, or if the tokenizer is not supported.
+    The tokenizer's parts are checked before it is built. Raises CheckpointInvalid or ForeignFileInvalid if both
+    files are missing, or if the tokenizer is not supported.
     """
     if (folder / FILE).is_file():
         definition = read_json(folder / FILE, strict_json.VOCABULARY_VALUES)

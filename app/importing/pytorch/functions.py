@@ -1,4 +1,4 @@
-"""The functions between a network's layers: asks which one is applied, and describes how the service computes it."""
+"""Asks which function a network applies between two layers, and describes how the service computes the function."""
 
 from __future__ import annotations
 

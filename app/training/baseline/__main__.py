@@ -25,7 +25,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.watch_input:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    # These imports load scikit-learn, which takes a second. The thread already watches the input meanwhile.
+    # These imports load scikit-learn, which takes a second. Standard input is already watched during this time.
     from threadpoolctl import threadpool_limits
 
     from app.training.baseline import store

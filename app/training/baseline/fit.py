@@ -69,7 +69,7 @@ def _language(dataset: Dataset, limits: BaselineLimits, context_length: int) -> 
 
     most = tokens = limits.characters(LONGEST)
     text = read(dataset.train, tokens).symbols_T
-    # A token may be a part of a character, so this many tokens may have fewer characters.
+    # A token may be only a part of a character, so `tokens` tokens may contain fewer than `most` characters.
     while len(text) < most and tokens < token_count(dataset.train):
         tokens *= 2
         text = read(dataset.train, tokens).symbols_T

@@ -25,7 +25,7 @@ def order_for(alphabet: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The distinct n-grams of one length, as sorted codes, and their contexts: the n-grams without the last symbol."""
+    """The distinct n-grams of one length, as sorted codes, and their contexts, which lack the last symbol."""
 
     grams: NDArray[np.int64]
     kept: NDArray[np.float64]  # counts minus discounts

@@ -39,7 +39,7 @@ class Linear:
         return f"{features}, {'linear SVM' if self._is_text and self.task != 'regression' else method}"
 
     def fit(self, features: Any, targets_N: NDArray[Any]) -> None:
-        """Fit to training rows.
+        """Fit the model to training rows.
 
         Targets are as in `Rows.targets_N`. If all rows have the same class, the model always predicts it.
         """
@@ -59,7 +59,7 @@ class Linear:
             self._model.fit(features, targets_N)
 
     def predict(self, features: Any) -> NDArray[Any]:
-        """Return, by task, classes (int64), rows of zeros and ones (uint8), or standardised values (float64)."""
+        """Return predictions: classes (int64), rows of zeros and ones (uint8) or standardised values (float64)."""
         if self._model is None:
             return np.full(features.shape[0], self._constant, dtype=np.int64)
         dtype = {"classification": np.int64, "multilabel": np.uint8}.get(self.task, np.float64)

@@ -62,7 +62,7 @@ class _Group:
         counts = self._count(texts)
         rows_H = np.bincount(counts.indices, minlength=counts.shape[1])
         columns = np.flatnonzero(rows_H)
-        if len(columns) > self._most:  # keep those that occur in the most texts
+        if len(columns) > self._most:  # keep the columns of n-grams that occur in the most texts
             columns = np.sort(np.argsort(-rows_H, kind="stable")[: self._most])
         self._columns = columns
         return self._weights.fit_transform(counts[:, columns])

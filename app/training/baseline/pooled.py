@@ -14,7 +14,7 @@ _STATISTICS = 6
 
 
 def columns(features: int) -> int:
-    """Return the number of columns for steps with `features` numbers each."""
+    """Return the number of columns that `pooled` computes from steps with `features` numbers each."""
     return (_STATISTICS + SEGMENTS) * features + 1
 
 

@@ -20,8 +20,8 @@ _EXPORT = {"data", "annotations"}  # keys of each record in Label Studio's compl
 def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
     """Return the end of an error message about a table without a text column: what to change in the request or file.
 
-    Names a column that looks like texts and one that looks like labels, if there are any. If the first line may be a
-    row, says that the header may be missing.
+    The advice mentions a column that looks like texts and one that looks like labels, if there are any. If the first
+    line may be a row, the advice is also to add a header.
     """
     sample = Sample(source, present, present)
     if set(present) >= _EXPORT:

@@ -101,7 +101,7 @@ def to_flag(value: Any) -> bool:
 
 
 def to_mark(value: Any) -> bool:
-    """Convert a cell of a column that belongs to one label. In addition to flags, it may contain x, ✓, yes or no."""
+    """Convert a cell to a bool, as `to_flag` does. The cell may also contain a mark such as x, ✓, yes or no."""
     mark = False if is_blank(value) else _MARKS.get(str(value).strip().lower())
     if mark is None:
         raise CellError(f"expected 0 or 1, found {_shown(value)}")

@@ -124,7 +124,10 @@ def _check_alone(
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
 ) -> DataReport:
-    """Check an evaluation or validation file, whose rows are all held out. `param` is its field in the request."""
+    """Check an evaluation or validation file, whose rows are all held out.
+
+    `param` is the request field that names the file.
+    """
     try:
         files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
         if takes is not None:

@@ -61,7 +61,7 @@ class _Noted:
         return sentence(note, self.rows.count, self.rows.places, list(self.details))
 
 
-Stratum = tuple[tuple[str, ...], bool, tuple[str, ...]]  # the labels, listed and typed of a row's target
+Stratum = tuple[tuple[str, ...], bool, tuple[str, ...]]  # `labels`, `listed` and `typed` of a row's `Target`
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Collector:
     numbers: dict[Stratum, int] = field(default_factory=dict)  # maps each stratum to its index
     places: list[Place] = field(default_factory=list)
     steps: NumberFile | None = None
-    precision: Precision | None = None  # that of the steps, unless they are stored
+    precision: Precision | None = None  # counts lost digits; None if the steps are stored
     width: int = 0  # the number of features of a step
     empty: int = 0  # the number of rows that are left out because they are empty
     left_out: int = 0  # the number of rows that are left out for any other reason
@@ -146,7 +146,7 @@ class Collector:
             self.precision.add_row(steps_TF)
 
     def lost_precision(self, names: Sequence[str]) -> list[str]:
-        """Return a sentence for each feature that loses too much precision. Empty if the steps are stored."""
+        """Return a sentence for each feature that loses too much precision; none if the steps are stored."""
         return [] if self.precision is None else self.precision.warnings(names)
 
     def remark(self) -> None:

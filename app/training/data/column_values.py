@@ -24,7 +24,7 @@ class ColumnValues:
         self._numbers = [True] * width
 
     def add(self, cells: Sequence[str]) -> None:
-        """Add a row. Rows of another width are ignored."""
+        """Add a row. A row that does not have one cell per column is ignored."""
         if len(cells) != len(self._labels):
             return
         self._rows += 1

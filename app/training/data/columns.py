@@ -57,7 +57,7 @@ _LONGEST_PLACEHOLDER = 10
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
-    """Return the value in the column for `key`, after `convert`. Raises BadData if it cannot be converted."""
+    """Convert the value in the column for `key` with `convert`. Raises BadData if `convert` raises CellError."""
     try:
         return convert(record.values.get(layout.names[key]))
     except CellError as error:

@@ -33,7 +33,7 @@ class Delimiters:
 
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
         """Yield the cells of each record in `lines_`. Raises csv.Error for malformed quotes."""
-        csv.field_size_limit(sys.maxsize)  # RECORD_BYTES limits the size of a record instead
+        csv.field_size_limit(sys.maxsize)  # no limit here, because RECORD_BYTES already limits the size of a record
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quoting else csv.QUOTE_NONE
         return csv.reader(
             self._plain(lines_), delimiter=self.delimiter, quoting=quoting, skipinitialspace=self.blanks, strict=True

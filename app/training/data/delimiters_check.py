@@ -48,7 +48,7 @@ class DelimitersCheck:
     full: bool = False  # whether new suspects are no longer kept
     blanks: int = 0  # the number of cells that begin with spaces and a quote
     first_joined: int = 0  # the first line of the first record that spans several lines
-    first_blanks: int = 0  # the last line of the first record with such a cell
+    first_blanks: int = 0  # the last line of the first record with a cell counted in `blanks`
     empty_columns: set[int] = field(default_factory=set)  # columns that are empty in at least one row without quotes
 
     @property

@@ -40,7 +40,7 @@ class BadRows(BadData):
     `faults` lists the first faults, and `counts` the number of rows for each kind of fault. `fraction` is the smallest
     value of `skip_bad_rows` that leaves the faulty rows out. `skippable` is false if no value does: the file cannot be
     read after the last fault, or nearly all rows are faulty. `unread` is the place after which nothing can be read, or
-    "" if there is none. `basis` states in parentheses what the fraction counts, or is "" if it counts rows.
+    "" if there is none. `basis` is a note in parentheses on what `fraction` counts, or "" if it counts rows.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BadRows(BadData):
 
 
 def describe(fault: BadData) -> dict[str, Any]:
-    """Return one fault as a dict with the request field that names the file, the place, and the message."""
+    """Return one fault as a dict: the request field that names the file (`file`), the place, and the message."""
     return {"file": fault.file, "where": list(fault.where), "message": fault.message}
 
 
@@ -151,7 +151,7 @@ class Faults:
         return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last, basis)
 
     def _basis(self, total: int) -> str:
-        """Return what the share of faulty rows counts, in parentheses, or "" if it counts rows."""
+        """Return a note in parentheses on what the share of faulty rows counts, or "" if it counts rows."""
         series = f"each of the {total - self.rows:,} usable series"
         return f" (this share counts each of these rows, and {series}, as one)" if self.of_series else ""
 

@@ -51,14 +51,14 @@ class Sample:
                     values.append(value)
 
     def flags(self) -> list[str]:
-        """Return the columns that contain only zeros and ones, or other marks, and both of them.
+        """Return the columns that contain only zeros and ones (or other marks such as x), with at least one of each.
 
-        Empty cells count as zeros if there are no others.
+        In a column without zeros, empty cells count as zeros.
         """
         return [name for name, values in self._values.items() if self._is_marked(values)]
 
     def sparse_flags(self) -> list[str]:
-        """Return those of these columns that contain only ones and empty cells."""
+        """Return the columns in `flags` that contain only ones and empty cells."""
         return [name for name in self.flags() if all(map(_mark, self._values[name]))]
 
     def _is_marked(self, values: list[Any]) -> bool:

@@ -84,14 +84,14 @@ class InnerHeaders:
         return sorted(lower) == sorted(self._lower)
 
     def _is_other(self, lower: Sequence[str]) -> bool:
-        """Whether the row has only usual names, at least one of an input, and at least one where the header has it."""
+        """Whether the row has only usual names, with one for an input, and one in the same column as in the header."""
         return self._is_usual(lower) and any(name == other for name, other in zip(lower, self._lower, strict=True))
 
     def _is_usual(self, lower: Sequence[str]) -> bool:
         return len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
 
     def _has_moved(self, lower: Sequence[str]) -> bool:
-        """Whether the row has a name of the header, but in another column than the header."""
+        """Whether the row contains a name of the header in another column than the header does."""
         return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:

@@ -13,7 +13,7 @@ _WHOLE = 2.0**53  # above this, float64 cannot represent every whole number
 _OFF = 0.1  # a change between steps counts as lost if its relative error is larger than this
 _SHARE = 0.1  # a warning is issued for a feature that loses more than this share of its changes
 _COARSE = 1e-3  # values are too coarse if adjacent float64 numbers differ by more than this share of their range
-_BLOCK = 4096  # steps that are counted together
+_BLOCK = 4096  # the number of steps that are counted together
 
 
 def rounded_values(values_N: NDArray[np.float64]) -> str:
@@ -44,7 +44,7 @@ class Precision:
 
     @classmethod
     def of(cls, width: int) -> Precision:
-        """Return the counts of `width` features before the first step."""
+        """Return the counts for `width` features, which are all 0 at first."""
         return cls(np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width), np.zeros(width))
 
     def add_row(self, steps_TF: NDArray[np.float64]) -> None:

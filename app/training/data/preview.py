@@ -25,7 +25,7 @@ def read(path: Path, name: str, declared: str | None = None) -> Preview:
         source = detect(path, name, declared)
     except BadData as error:
         return Preview(declared or "", None, [], [], error.message)
-    with suppress(BadData):  # in doubt, the file is shown as text; the dry run asks the question
+    with suppress(BadData):  # if it is unclear whether the file is a table, show it as text; the dry run asks the user
         source = as_table(source, None)
     if source.format == "text":
         return Preview("text", None, [], _lines(source))

@@ -10,7 +10,7 @@ _PROMPTS = ("prompt", "question", "instruction", "query", "request", "user", "hu
 _COMPLETIONS = ("completion", "response", "answer", "output", "reply", "assistant", "gpt", "bot", "a")
 _CONTEXTS = ("input", "context", "system", "history")  # other columns that belong to the prompt
 _SHARED = "conversations"  # the column of messages in ShareGPT's format
-_FIRST = 2000  # the records that are searched for messages
+_FIRST = 2000  # the number of records that are searched for messages
 
 
 def find_messages(source: Source, present: list[str]) -> str | None:

@@ -108,7 +108,7 @@ def _recognised(source: Source, task: str | None) -> Source:
 
 
 def _ask(source: Source, sample: list[str], many: list[str]) -> None:
-    """Raise BadData if the text may be a table or may have labels. `many` has more of its lines than `sample`."""
+    """Raise BadData if the text may be a table or may have labels. `many` contains more lines of it than `sample`."""
     if doubt := find_prefix(many):
         raise _label_question(source, doubt)
     if doubt := _doubt(sample):

@@ -21,8 +21,8 @@ from app.training.failures import BadData
 from app.wording import counted
 
 _ANSWER, _VERDICTS = "answer", ("accept", "reject", "ignore")  # Prodigy's column of verdicts, and its values
-_SAMPLE = 1000  # the number of records that are checked for these values
-_MOST_KEYS = 20  # once there are this many late keys, no more are listed
+_SAMPLE = 1000  # the number of records in which `answer` is checked for these values
+_MOST_KEYS = 20  # the number of keys after which `_LateKeys` lists no more
 ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
@@ -121,7 +121,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _rejection(layout: Layout) -> Callable[[Record], bool]:
-    """Return a function that tells whether an annotator rejected or ignored a record, as Prodigy's `answer` says."""
+    """Return a function that tells whether an annotator rejected or ignored a record (Prodigy's `answer`)."""
     is_prodigy = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
     return lambda record: is_prodigy and record.values.get(_ANSWER) in ("reject", "ignore")
 

@@ -41,7 +41,7 @@ class HeldOut:
     split: str | None
     sha256: str
     dropped: dict[str, Any] = field(default_factory=dict)
-    hashes_N: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # those of the chosen inputs
+    hashes_N: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # of the chosen rows' inputs
 
     @property
     def data(self) -> Rows | Stream:

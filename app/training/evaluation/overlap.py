@@ -11,7 +11,7 @@ from app.wire.trainer import DataFile
 
 
 def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataFile) -> str:
-    """Return a warning if the evaluated rows are the version's training or validation rows, or "" if not known to be.
+    """Return a warning if evaluated rows are known to be training or validation rows of the version, otherwise "".
 
     Compares the hash of the evaluated rows with those of the version's splits and, if the whole file is evaluated, the
     hash of the file with that of the version's training file. If only some of the inputs are among the version's

@@ -17,7 +17,10 @@ _STEPS = 30  # the maximum number of Newton iterations; about five are needed
 def fit(
     task: str, network_NC: OutputTable, branch_NC: OutputTable, targets_N: NDArray[np.generic]
 ) -> NDArray[np.float64]:
-    """Return two non-negative weights: one for the network's outputs, one for the branch's. Not for generation."""
+    """Return two non-negative weights: one for the network's outputs, one for the branch's.
+
+    Supports all tasks except generation.
+    """
     parts_2NC, targets = np.stack([network_NC, branch_NC]), targets_N.astype(np.float64)
     weights = _newton(task, parts_2NC, targets, np.array([True, True]))
     if weights.min() < 0:  # if one part does not help, use only the other part

@@ -1,7 +1,6 @@
-"""States the value of each training option that a run will use, and the reason for it in one sentence.
+"""Lists the training options that have an effect on a run, each with its value and the reason in one sentence.
 
-The defaults themselves are chosen in `app/training/recipes.py` and in this package; a sentence here describes one of
-these choices. Options that have no effect on the run are left out.
+The defaults themselves are chosen in `app/training/recipes.py` and in this package; this module only explains them.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def _epochs(run: Run) -> tuple[OptionValue, str]:
     if run.linear:
         return epochs, "A linear model converges after a few passes."
     ends = "; the run usually ends earlier" if run.settled.patience else ""
-    return epochs, f"Small data sets get more passes than large ones, and these are {run.size}{ends}."
+    return epochs, f"Small data sets get more passes than large ones, and this one has {run.size}{ends}."
 
 
 def _max_steps(run: Run) -> tuple[OptionValue, str]:
@@ -112,7 +111,7 @@ def _batch_size(run: Run) -> tuple[OptionValue, str]:
     if run.generates:
         reason = "Small batches of windows teach a language model more per token."
     elif run.dataset.facts.input == "features" or run.linear:
-        reason = f"Larger for more rows, and these are {run.size}."
+        reason = f"Large data sets get larger batches than small ones, and this one has {run.size}."
     else:
         reason = f"About {recipes.STEP_TOKENS:,} tokens per step: small batches teach more per token than large ones."
     return run.settled.batch_size, reason
@@ -149,7 +148,7 @@ def _dropout(run: Run) -> tuple[OptionValue, str]:
         return run.settled.config.dropout, INHERITED
     much = not run.generates and run.dataset.facts.input == "tokens"
     return run.settled.config.dropout, (
-        "Networks on labelled texts learn them by heart quickly; dropout delays this."
+        "A network quickly learns labelled texts by heart; dropout delays this."
         if much
         else "Little dropout: this kind of data is rarely learned by heart."
     )

@@ -1,6 +1,6 @@
 """The preview program: `python -m app.training.run.preview FILE NAME [FORMAT]` prints the first rows of a data file.
 
-A process of its own with limits, because users can upload any file. NAME is the name under which the file was uploaded.
+Runs in a separate process with limits, because users can upload any file. NAME is the name of the uploaded file.
 """
 
 from __future__ import annotations
