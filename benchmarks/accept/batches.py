@@ -1,4 +1,7 @@
-"""Kills the worker of a batch of 2,000 requests three times, and measures other requests during a second batch."""
+"""Kills the worker of a batch of 2,000 requests three times, and measures other requests during other batches.
+
+A client classifies texts during a batch that classifies texts, and has texts completed during a batch that generates.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +23,44 @@ REQUESTS, KILLS = 2_000, 3
 SAMPLES = 400  # requests beside the batch, and without it
 ENDS = ("completed", "failed", "expired", "cancelled")
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5"}
-MODEL = "killed-judge"
+MODEL, WRITER = "killed-judge", "killed-writer"
+TINY = {"max_steps": 30, "width": 128, "layers": 1}
 
 
-def start_batch(service: Service, folder: Path, name: str, count: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Load:
+    """The requests of a batch, and those of a client at the same time, which are shorter but run the same model."""
+
+    endpoint: str
+    requests: int  # of the batch, more than are answered while the client is measured
+    body: Callable[[int], dict[str, Any]]
+    interactive: Callable[[Service, str], Any]
+
+
+CLASSIFYING = Load(
+    "/v1/classify",
+    50_000,
+    lambda number: {"model": MODEL, "input": f"request {number}, so it is {'very ' * (number % 40)}long"},
+    lambda service, text: service.classify(MODEL, [text]),
+)
+GENERATING = Load(
+    "/v1/completions",
+    20_000,
+    lambda number: {"model": WRITER, "prompt": f"{number} It was", "max_tokens": 128, "ignore_eos": True},
+    lambda service, text: service.complete(WRITER, text, max_tokens=16, ignore_eos=True),
+)
+LOADS = {"classifications": CLASSIFYING, "completions": GENERATING}
+
+
+def start_batch(service: Service, folder: Path, name: str, load: Load, count: int) -> dict[str, Any]:
     path = folder / f"{name}.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
-            body = {"model": MODEL, "input": f"request {number}, so it is {'very ' * (number % 40)}long"}
-            line = {"custom_id": f"{name}-{number}", "method": "POST", "url": "/v1/classify", "body": body}
+            line = {"custom_id": f"{name}-{number}", "method": "POST", "url": load.endpoint, "body": load.body(number)}
             file.write(json.dumps(line) + "\n")
     with path.open("rb") as stream:
         stored = checked(service.client.post("/v1/files", data={"purpose": "batch"}, files={"file": stream}))
-    body = {"input_file_id": stored["id"], "endpoint": "/v1/classify", "completion_window": "24h"}
+    body = {"input_file_id": stored["id"], "endpoint": load.endpoint, "completion_window": "24h"}
     return checked(service.client.post("/v1/batches", json=body))
 
 
@@ -65,7 +94,7 @@ def output(service: Service, done: dict[str, Any]) -> list[dict[str, Any]]:
 def check_kills(record: Record, service: Service, folder: Path) -> None:
     """Kill the worker three times, each time after new answers, and check that each request has exactly one answer."""
     started = time.monotonic()
-    batch_id = start_batch(service, folder, "killed", REQUESTS)["id"]
+    batch_id = start_batch(service, folder, "killed", CLASSIFYING, REQUESTS)["id"]
     killed = 0
     for _ in range(KILLS):
         seen = answered(service, batch_id)
@@ -89,33 +118,44 @@ def check_kills(record: Record, service: Service, folder: Path) -> None:
     record.notes["seconds of the batch with its kills"] = round(time.monotonic() - started, 1)
 
 
-def latencies(service: Service, salt: str, goes_on: Callable[[], bool]) -> list[float]:
-    """Return the milliseconds of up to `SAMPLES` requests, sent one after another while `goes_on()` is true."""
+def latencies(service: Service, load: Load, salt: str) -> list[float]:
+    """Return the milliseconds of `SAMPLES` requests of a client, sent one after another."""
     taken: list[float] = []
-    while len(taken) < SAMPLES and goes_on():
+    for number in range(SAMPLES):
         began = time.perf_counter()
-        service.classify(MODEL, [f"{salt} {len(taken)}: so it is, and so it was"])
+        load.interactive(service, f"{salt} {number}: so it is, and so it was")
         taken.append(1000 * (time.perf_counter() - began))
     return taken
 
 
-def check_latency(record: Record, service: Service, folder: Path) -> None:
+def check_latency(record: Record, service: Service, folder: Path, what: str) -> None:
     """Compare a client's latency during a batch with its latency before and after the batch."""
-    before = latencies(service, "before", lambda: True)
-    batch_id = start_batch(service, folder, "beside", 50_000)["id"]
+    load = LOADS[what]
+    before = latencies(service, load, "before")
+    batch_id = start_batch(service, folder, f"beside-{what}", load, load.requests)["id"]
     wait_until(lambda: answered(service, batch_id), 120, "the first answer")
-    beside = latencies(service, "beside", lambda: True)
+    beside = latencies(service, load, "beside")
     open_still = batch(service, batch_id)["status"] == "in_progress"
     checked(service.client.post(f"/v1/batches/{batch_id}/cancel"))
     rate = answered(service, batch_id)
     finish(service, batch_id, 60)
-    after = latencies(service, "after", lambda: True)
-    record.equal("the batch ran during all requests beside it", open_still, True)
-    record.notes["requests of the batch answered meanwhile"] = rate
+    after = latencies(service, load, "after")
+    record.equal(f"{what}: the batch ran during all requests beside it", open_still, True)
+    record.at_least(f"{what}: requests of the batch answered meanwhile", rate, 1)
     for name, figure in (("median", statistics.median), ("95th percentile", _p95)):
         alone, loaded = figure(before + after), figure(beside)
-        record.notes[f"{name} of the latency, alone and beside a batch, ms"] = [round(alone, 2), round(loaded, 2)]
-        record.at_most(f"{name} of the latency beside a batch, times the latency alone", loaded / alone, 2)
+        shown = [round(alone, 2), round(loaded, 2)]
+        record.notes[f"{what}: {name} of the latency, alone and beside a batch, ms"] = shown
+        record.at_most(f"{what}: {name} of the latency beside a batch, times the latency alone", loaded / alone, 2)
+
+
+def train_writer(service: Service, text: Path) -> None:
+    """Train a small language model. Raises RuntimeError if the training run fails."""
+    file = service.upload(text)
+    job = service.train(model="lstm", training_file=file, task="generation", suffix=WRITER, training=TINY)
+    if service.finish(job["id"], 900)["status"] != "succeeded":
+        raise RuntimeError(f"the language model was not trained: {service.job(job['id'])['error']}")
+    service.complete(WRITER, "It was", max_tokens=1)
 
 
 def _p95(values: list[float]) -> float:
@@ -126,5 +166,9 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
     with running(folder / "service", settings=SETTINGS) as service:
         labelled = sentences(corpus()[:100_000], folder / "sentences.csv")
         train_classifier(service, service.upload(labelled))
+        text = folder / "text.txt"
+        text.write_text(corpus()[:200_000], encoding="utf-8")
+        train_writer(service, text)
         check_kills(record, service, folder)
-        check_latency(record, service, folder)
+        for what in LOADS:
+            check_latency(record, service, folder, what)

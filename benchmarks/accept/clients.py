@@ -47,36 +47,46 @@ TICKETS = (
 
 @dataclass(frozen=True)
 class ClientSuite:
-    """A suite, and the packages that its environment needs."""
+    """The scripts of a suite, and the packages that its environment needs."""
 
-    script: str
     packages: tuple[str, ...]
+    scripts: tuple[str, ...]
+
+    @property
+    def for_node(self) -> bool:
+        """Whether the scripts are JavaScript."""
+        return any(script.endswith(".mjs") for script in self.scripts)
 
 
+OPENAI = ("suite_openai.py", "suite_openai_jobs.py", "suite_openai_batches.py")
 CLIENTS = {  # name of the environment -> suite
-    "openai-1": ClientSuite("suite_openai.py", ("openai>=1.109,<2",)),
-    "openai-2": ClientSuite("suite_openai.py", ("openai>=2,<3",)),
-    "openai-3": ClientSuite("suite_openai.py", ("openai>=3,<4",)),
-    "typesafe": ClientSuite("suite_typesafe.py", ("typesafe-sdk[zstd]",)),
-    "langchain": ClientSuite("suite_langchain.py", ("langchain-openai",)),
-    "litellm": ClientSuite("suite_litellm.py", ("litellm",)),
+    "openai-1": ClientSuite(("openai>=1.109,<2",), OPENAI),
+    "openai-2": ClientSuite(("openai>=2,<3",), OPENAI),
+    "openai-3": ClientSuite(("openai>=3,<4",), OPENAI),
+    "typesafe": ClientSuite(("typesafe-sdk[zstd]>=0.7",), ("suite_typesafe.py",)),
+    "langchain": ClientSuite(("langchain-openai>=1.7",), ("suite_langchain.py",)),
+    "litellm": ClientSuite(("litellm>=1.110",), ("suite_litellm.py",)),
     "llamaindex": ClientSuite(
-        "suite_llamaindex.py", ("llama-index-llms-openai-like", "llama-index-embeddings-openai-like")
+        ("llama-index-llms-openai-like>=0.8", "llama-index-embeddings-openai-like"), ("suite_llamaindex.py",)
     ),
-    "huggingface": ClientSuite("suite_huggingface.py", ("huggingface_hub>=1", "numpy")),
-    "text-generation": ClientSuite("suite_text_generation.py", ("text-generation",)),
-    "triton": ClientSuite("suite_triton.py", ("tritonclient[http]",)),
-    "torchserve": ClientSuite("suite_torchserve.py", ("requests",)),
-    "ollama": ClientSuite("suite_ollama.py", ("ollama",)),
-    "npm": ClientSuite("suite_npm.mjs", ("openai", "ai", "@ai-sdk/openai", "@ai-sdk/openai-compatible")),
+    "huggingface": ClientSuite(("huggingface_hub>=1", "numpy"), ("suite_huggingface.py",)),
+    "text-generation": ClientSuite(("text-generation",), ("suite_text_generation.py",)),
+    "triton": ClientSuite(("tritonclient[http]>=2.73",), ("suite_triton.py",)),
+    "torchserve": ClientSuite(("requests",), ("suite_torchserve.py",)),
+    "ollama": ClientSuite(("ollama>=0.6",), ("suite_ollama.py",)),
+    "npm": ClientSuite(
+        ("openai@^6.49", "ai@^6.0", "@ai-sdk/openai@^3.0", "@ai-sdk/openai-compatible@^2.0"),
+        ("suite_npm.mjs", "suite_npm_jobs.mjs"),
+    ),
 }
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
-    commands = {name: install(name, suite) for name, suite in CLIENTS.items()}
+    for name, suite in CLIENTS.items():
+        install(name, suite)
     with running(folder / "data", ready_in=SECONDS) as service:
         train(service, folder)
-        results = [entry for name, command in commands.items() for entry in run(record, name, command, service.url)]
+        results = [entry for name, suite in CLIENTS.items() for entry in run(record, name, suite, service.url)]
     for result in ("works", "refused"):
         record.at_least(f"calls: {result}", sum(entry["result"] == result for entry in results), 1)
     record.equal("calls with another result", [entry for entry in results if entry["result"] == "FAILED"], [])
@@ -85,37 +95,52 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
         PAGE.write_text(page(results), encoding="utf-8")
 
 
-def install(name: str, suite: ClientSuite) -> list[str]:
-    """Install a suite's packages in its environment, and return the command that runs the suite, without the URL."""
+def install(name: str, suite: ClientSuite) -> Path:
+    """Install a suite's packages in its environment, unless it has what the suite names now. Returns its folder."""
     home = ENVIRONMENTS / name
-    if suite.script.endswith(".mjs"):
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(SUITES / suite.script, home)  # node looks for packages beside the script
-        if not (home / "node_modules").exists():
-            quietly(["npm", "install", "--silent", "--prefix", str(home), *suite.packages])
-        return ["node", suite.script]
-    python = home / "bin" / "python"
-    if not python.exists():
-        quietly([sys.executable, "-m", "venv", str(home)])
-    quietly([str(python), "-m", "pip", "install", "--quiet", *suite.packages])
-    return [str(python), str(SUITES / suite.script)]
+    wanted, installed = "\n".join(suite.packages), home / "installed.txt"
+    if installed.exists() and installed.read_text(encoding="utf-8") == wanted:
+        return home
+    home.mkdir(parents=True, exist_ok=True)
+    if suite.for_node:
+        quietly(["npm", "install", "--silent", "--prefix", str(home), *suite.packages])
+    else:
+        if not (home / "bin" / "python").exists():
+            quietly([sys.executable, "-m", "venv", str(home)])
+        quietly([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--upgrade", *suite.packages])
+    installed.write_text(wanted, encoding="utf-8")
+    return home
 
 
 def quietly(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
 
 
-def run(record: Record, name: str, command: list[str], url: str) -> list[dict[str, str]]:
-    """Run one suite and return its results."""
-    done = subprocess.run([*command, url], cwd=ENVIRONMENTS / name, capture_output=True, text=True, timeout=SECONDS)
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        record.notes[name] = done.stderr[-3000:]
-        record.equal(f"{name}: status", done.returncode, 0)
-        return []
-    results: list[dict[str, str]] = json.loads(lines[-1])
+def run(record: Record, name: str, suite: ClientSuite, url: str) -> list[dict[str, str]]:
+    """Run the scripts of a suite and return their results."""
+    results: list[dict[str, str]] = []
+    for script in suite.scripts:
+        done = subprocess.run(
+            [*command(name, suite, script), url],
+            cwd=ENVIRONMENTS / name, capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+        lines = done.stdout.splitlines()
+        if done.returncode or not lines:
+            record.notes[script] = done.stderr[-3000:]
+            record.equal(f"{name}, {script}: status", done.returncode, 0)
+        else:
+            results += json.loads(lines[-1])
     record.at_least(f"{name}: calls", len(results), 1)
     return results
+
+
+def command(name: str, suite: ClientSuite, script: str) -> list[str]:
+    """Return the command that runs a script in the environment `name`, without the URL."""
+    if not suite.for_node:
+        return [str(ENVIRONMENTS / name / "bin" / "python"), str(SUITES / script)]
+    for module in SUITES.glob("*.mjs"):  # node looks for packages beside the script
+        shutil.copy(module, ENVIRONMENTS / name)
+    return ["node", script]
 
 
 def train(service: Service, folder: Path) -> None:

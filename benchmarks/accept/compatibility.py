@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,9 @@ release of the client.
 """
 
 
+GENERATED = re.compile(r"\b([a-z_]+)[-_][0-9a-f]{24,}\b")  # an id, which each run makes anew
+
+
 def page(results: Iterable[Mapping[str, str]]) -> str:
     """Return the page. Each result has a `client`, a `call`, its `result` and a `detail`."""
     parts = [HEAD]
@@ -26,5 +30,5 @@ def page(results: Iterable[Mapping[str, str]]) -> str:
 
 
 def _shown(entry: Mapping[str, str]) -> str:
-    detail = entry["detail"].replace("|", "\\|").replace("\n", " ")
+    detail = GENERATED.sub(r"\1-…", entry["detail"]).replace("|", "\\|").replace("\n", " ")
     return f"{entry['result']}: `{detail}`" if detail else entry["result"]

@@ -12,7 +12,7 @@ from benchmarks.accept.record import Record
 from benchmarks.service import running
 
 REQUESTS, CONNECTIONS = 200, 8
-GENERATOR = ClientSuite("", ("guidellm>=0.8",))
+GENERATOR = ClientSuite(("guidellm>=0.8",), ())
 ROUTES = {  # route -> model of `clients.train`
     "/v1/completions": "assistant-lstm",
     "/v1/chat/completions": "assistant-transformer",
@@ -22,13 +22,13 @@ ROUTES = {  # route -> model of `clients.train`
 
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
-    python = Path(install("guidellm", GENERATOR)[0])
+    program = install("guidellm", GENERATOR) / "bin" / "guidellm"
     prompts = folder / "prompts.txt"
     prompts.write_text("\n".join(list(ANSWERS) * 100), encoding="utf-8")
     with running(folder / "data", ready_in=SECONDS) as service:
         train(service, folder)
         for route, model in ROUTES.items():
-            generate(record, [str(python.with_name("guidellm")), "run"], service.url, route, model, prompts)
+            generate(record, [str(program), "run"], service.url, route, model, prompts)
 
 
 def generate(record: Record, command: list[str], url: str, route: str, model: str, prompts: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import struct
 import sys
 import urllib.request
 from collections.abc import Callable
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any
 
 URL = sys.argv[1] if len(sys.argv) > 1 else ""
@@ -47,6 +50,15 @@ class Calls:
         else:
             self._add(name, "FAILED", f"was accepted: {value!r}"[:300])
 
+    def refused_if_any(self, path: str, client: Any, message: str, *values: Any, **arguments: Any) -> None:
+        """A call of the method at `path` of the client that is refused, or that this release does not have."""
+        try:
+            method = attrgetter(path)(client)
+        except AttributeError:
+            self.missing(path, "not in this release")
+        else:
+            self.refused(path, lambda: method(*values, **arguments), message)
+
     def missing(self, name: str, why: str) -> None:
         """A call that this release of the client does not have."""
         self._add(name, "missing", why)
@@ -66,8 +78,32 @@ def answers(text: str | None) -> bool:
 
 def classified(model: str, value: Any) -> dict[str, float]:
     """Return the probability of each label, from the native route."""
-    body = json.dumps({"model": model, "input": [value]}).encode()
-    request = urllib.request.Request(f"{URL}/v1/classify", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as reply:
-        [item] = json.load(reply)["data"]
+    [item] = _posted("/v1/classify", model=model, input=[value])["data"]
     return {score["label"]: score["score"] for score in item["scores"]}
+
+
+def embedded(*texts: str) -> list[list[float]]:
+    """Return the vector of each text, from a direct request without a client."""
+    reply = _posted("/v1/embeddings", model="departments", input=list(texts), encoding_format="float")
+    return [item["embedding"] for item in reply["data"]]
+
+
+def same_vectors(actual: Any, *texts: str) -> bool:
+    """Whether vectors are those of these texts: a client that drops, swaps or changes one fails."""
+    expected = embedded(*texts)
+    return len(actual) == len(expected) and all(
+        len(vector) == len(wanted) > 1 and all(abs(float(a) - b) <= 1e-6 for a, b in zip(vector, wanted, strict=True))
+        for vector, wanted in zip(actual, expected, strict=True)
+    )
+
+
+def floats(text: str) -> list[float]:
+    """Return a vector that is encoded as base64."""
+    content = base64.b64decode(text, validate=True)
+    return list(struct.unpack(f"<{len(content) // 4}f", content))
+
+
+def _posted(path: str, **body: Any) -> Any:
+    request = urllib.request.Request(f"{URL}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return json.load(reply)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import Any
 
-from calls import CHATS, COMPLAINT, PROMPT, QUESTION, URL, Calls, answers
+from calls import CHATS, COMPLAINT, CRASH, PROMPT, QUESTION, URL, Calls, answers, classified, same_vectors
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 from langchain_openai.decisions import Choice, OpenAIDecisions, Predicate, Score
 from tiktoken import Encoding
@@ -24,8 +26,13 @@ for model in CHATS:
 texts = OpenAIEmbeddings(model="departments", check_embedding_ctx_length=False, **at)
 calls.works(
     "OpenAIEmbeddings, check_embedding_ctx_length=False",
-    lambda: texts.embed_documents([COMPLAINT, "b"]),
-    lambda vectors: len(vectors) == 2 and len(vectors[0]) > 1,
+    lambda: texts.embed_documents([COMPLAINT, CRASH]),
+    lambda vectors: same_vectors(vectors, COMPLAINT, CRASH),
+)
+calls.works(
+    "OpenAIEmbeddings.embed_query, aembed_documents",
+    lambda: [texts.embed_query(CRASH), *asyncio.run(texts.aembed_documents([COMPLAINT]))],
+    lambda vectors: same_vectors(vectors[:1], CRASH) and same_vectors(vectors[1:], COMPLAINT),
 )
 # By default, the package sends token ids. Their table is downloaded; here it has one id for each byte.
 bytes_alone = {bytes([byte]): byte for byte in range(256)}
@@ -52,5 +59,14 @@ calls.refused(
     "OpenAIDecisions.invoke, unknown label",
     lambda: decisions.invoke({"input": "x", "questions": unknown}),
     "did you mean 'billing'",
+)
+calls.works(
+    "OpenAIDecisions.invoke, multilabel",
+    lambda: (
+        OpenAIDecisions(model="tickets", **at)
+        .invoke({"input": CRASH, "questions": {name: Predicate(instructions="?") for name in ("bug", "billing")}})
+        .predicates
+    ),
+    lambda p: all(math.isclose(p[k].probability, v, abs_tol=1e-6) for k, v in classified("tickets", CRASH).items()),
 )
 calls.report()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from calls import CHATS, COMPLAINT, PROMPT, QUESTION, URL, Calls, answers
+from calls import CHATS, COMPLAINT, CRASH, PROMPT, QUESTION, URL, Calls, answers, same_vectors
 from llama_index.core.llms import ChatMessage
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
@@ -28,5 +29,19 @@ for model in CHATS:
         answers,
     )
 vectors = OpenAILikeEmbedding(model_name="departments", **at)
-calls.works("OpenAILikeEmbedding", lambda: vectors.get_text_embedding(COMPLAINT), lambda vector: len(vector) > 1)
+calls.works(
+    "OpenAILikeEmbedding.get_text_embedding",
+    lambda: vectors.get_text_embedding(COMPLAINT),
+    lambda vector: same_vectors([vector], COMPLAINT),
+)
+calls.works(
+    "OpenAILikeEmbedding.get_text_embedding_batch",
+    lambda: vectors.get_text_embedding_batch([COMPLAINT, CRASH]),
+    lambda both: same_vectors(both, COMPLAINT, CRASH),
+)
+calls.works(
+    "OpenAILikeEmbedding.aget_query_embedding",
+    lambda: asyncio.run(vectors.aget_query_embedding(CRASH)),
+    lambda vector: same_vectors([vector], CRASH),
+)
 calls.report()

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import ollama
-from calls import CHATS, COMPLAINT, CRASH, MESSAGES, PROMPT, URL, Calls, answers
+from calls import CHATS, COMPLAINT, CRASH, MESSAGES, PROMPT, URL, Calls, answers, classified, same_vectors
 
 calls = Calls("ollama")
 client: Any = ollama.Client(host=URL)
@@ -20,10 +20,7 @@ QUESTIONS = {
         "criteria": {"billing": None, "delivery": None, "returns": None},
     },
 }
-
-
-def unit(vector: Any) -> bool:
-    return len(vector) > 1 and math.isclose(math.fsum(x * x for x in vector), 1, abs_tol=1e-3)
+PREDICATES = {name: {"type": "noul", "instructions": "?"} for name in ("bug", "billing")}
 
 
 def generated(model: str, **more: Any) -> tuple[str, str]:
@@ -82,9 +79,18 @@ calls.works(
 calls.works(
     "embed",
     lambda: client.embed("departments", [COMPLAINT, CRASH]).embeddings,
-    lambda vectors: len(vectors) == 2 and all(map(unit, vectors)),
+    lambda vectors: same_vectors(vectors, COMPLAINT, CRASH),
 )
-calls.works("embeddings", lambda: client.embeddings("departments", COMPLAINT).embedding, unit)
+calls.works(
+    "embeddings",
+    lambda: client.embeddings("departments", COMPLAINT).embedding,
+    lambda vector: same_vectors([vector], COMPLAINT),
+)
+calls.works(
+    "AsyncClient: embed",
+    lambda: asyncio.run(ollama.AsyncClient(host=URL).embed("departments", [CRASH])).embeddings,
+    lambda vectors: same_vectors(vectors, CRASH),
+)
 calls.works(
     "list",
     lambda: {m.model for m in client.list().models},
@@ -100,6 +106,18 @@ calls.works(
     "systemone",
     lambda: client.systemone("departments:latest", COMPLAINT, QUESTIONS, keep_alive="5m").answers,
     lambda answers: answers["department"].choice == "billing" and answers["billing"].noul > 0.5,
+)
+calls.works(
+    "systemone, multilabel",
+    lambda: client.systemone("tickets", CRASH, PREDICATES).answers,
+    lambda answered: all(
+        math.isclose(answered[k].noul, v, abs_tol=1e-6) for k, v in classified("tickets", CRASH).items()
+    ),
+)
+calls.works(
+    "AsyncClient: systemone",
+    lambda: asyncio.run(ollama.AsyncClient(host=URL).systemone("tickets", CRASH, PREDICATES)).answers,
+    lambda answered: answered["bug"].noul > 0.5 > answered["billing"].noul,
 )
 calls.refused(
     "systemone, abstaining",

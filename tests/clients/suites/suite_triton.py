@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,32 @@ async def asynchronous() -> list[Any]:
             await other.infer("departments", [texts(COMPLAINT, binary=False)]),
             await other.infer("waves", [numbers("FP32")]),
         ]
+
+
+async def described() -> list[Any]:
+    async with aio.InferenceServerClient(ADDRESS) as other:
+        return [
+            await other.get_server_metadata(),
+            await other.get_model_metadata("waves"),
+            await other.get_model_repository_index(),
+            await other.get_inference_statistics("waves"),
+        ]
+
+
+def own_transport() -> Any:
+    """Send a request whose body the client writes and whose reply it reads, by other means."""
+    body, length = InferenceServerClient.generate_request_body([texts(COMPLAINT)])
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
+    request = urllib.request.Request(f"{URL}/v2/models/departments/infer", body, headers)
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        header = reply.headers["inference-header-content-length"]
+        return InferenceServerClient.parse_response_body(reply.read(), header_length=header and int(header))
+
+
+def shared_text() -> Any:
+    tensor = InferInput("text", [1], "BYTES")
+    tensor.set_shared_memory("region", 64)
+    return tensor
 
 
 calls.works(
@@ -134,6 +161,32 @@ calls.works(
     lambda: client.get_inference_statistics("departments")["model_stats"][0],
     lambda stats: stats["name"] == "departments" and int(stats["inference_count"]) > 0,
 )
+calls.works(
+    "get_server_metadata",
+    client.get_server_metadata,
+    lambda m: m["name"] == "ostinato" and bool(m["version"]) and "binary_tensor_data" in m["extensions"],
+)
+calls.works(
+    "get_model_config",
+    lambda: client.get_model_config("waves"),
+    lambda m: m["name"] == "waves" and m["input"][0]["name"] == "series",
+)
+calls.works(
+    "generate_request_body, parse_response_body",
+    own_transport,
+    departments,
+)
+calls.works(
+    "aio: get_server_metadata, get_model_metadata, get_model_repository_index, get_inference_statistics",
+    lambda: asyncio.run(described()),
+    lambda descriptions: (
+        descriptions[0] == client.get_server_metadata()
+        and descriptions[1] == client.get_model_metadata("waves")
+        and {entry["name"] for entry in descriptions[2]}
+        == {entry["name"] for entry in client.get_model_repository_index()}
+        and descriptions[3]["model_stats"][0]["name"] == "waves"
+    ),
+)
 calls.refused("infer, unknown model", lambda: client.infer("nobody", [texts("a")]), "model not found: 'nobody'")
 calls.refused(
     "infer, unknown input", lambda: client.infer("departments", [texts("a", name="txt")]), "did you mean 'text'"
@@ -143,4 +196,26 @@ calls.refused(
     lambda: client.infer("departments", [texts("a")], sequence_id=7, sequence_start=True),
     "sequence_id is not supported",
 )
+for name, call in {
+    "register_system_shared_memory": lambda: client.register_system_shared_memory("region", "/region", 64),
+    "get_system_shared_memory_status": client.get_system_shared_memory_status,
+    "unregister_system_shared_memory": client.unregister_system_shared_memory,
+    "register_cuda_shared_memory": lambda: client.register_cuda_shared_memory("region", b"aGFuZGxl", 0, 64),
+    "get_cuda_shared_memory_status": client.get_cuda_shared_memory_status,
+    "unregister_cuda_shared_memory": client.unregister_cuda_shared_memory,
+}.items():
+    calls.refused(name, call, "shared memory")
+calls.refused("infer, shared memory", lambda: client.infer("departments", [shared_text()]), "input 'text'")
+TRACE = {"trace_level": ["TIMESTAMPS"]}
+for name, call, message in (
+    ("get_trace_settings", client.get_trace_settings, "traces cannot be configured"),
+    ("update_trace_settings", lambda: client.update_trace_settings(settings=TRACE), "traces cannot be configured"),
+    ("update_trace_settings, model", lambda: client.update_trace_settings("departments", TRACE), "trace"),
+):
+    calls.refused(name, call, message)
+for name, call in {
+    "get_log_settings": client.get_log_settings,
+    "update_log_settings": lambda: client.update_log_settings({"log_info": False}),
+}.items():
+    calls.refused(name, call, "OSTINATO_LOG_FORMAT")
 calls.report()

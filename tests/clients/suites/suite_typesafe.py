@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from calls import COMPLAINT, URL, Calls
-from typesafe_sdk import Choice, Noul, Score, TypeSafeClient
+import asyncio
+import math
+
+from calls import COMPLAINT, CRASH, URL, Calls, classified
+from typesafe_sdk import AsyncTypeSafeClient, Choice, Noul, Score, TypeSafeClient
 
 calls = Calls("typesafe-sdk")
 department = Choice(criteria={"billing": None, "delivery": None, "returns": None})
@@ -12,6 +15,13 @@ questions = {
     "billing": Noul(instructions="?"),
     "scale": Score(criteria=["account", "billing"]),
 }
+
+
+async def asynchronous() -> object:
+    async with AsyncTypeSafeClient(base_url=URL, api_key="none") as other:
+        return await other.system_one(model="departments", state=COMPLAINT, questions=questions)
+
+
 with TypeSafeClient(base_url=URL, api_key="none") as client:
 
     def right(result: object) -> bool:
@@ -39,6 +49,20 @@ with TypeSafeClient(base_url=URL, api_key="none") as client:
     )
     calls.works("system_one, object", lambda: client.system_one(
         model="departments", state={"message": COMPLAINT}, questions=questions), right)  # fmt: skip
+    calls.works(
+        "system_one, multilabel",
+        lambda: (
+            client.system_one(
+                model="tickets", state=CRASH, questions={name: Noul(instructions="?") for name in ("bug", "billing")}
+            ).nouls
+        ),
+        lambda n: all(math.isclose(n[k].noul, v, abs_tol=1e-6) for k, v in classified("tickets", CRASH).items()),
+    )
+    calls.works(
+        "AsyncTypeSafeClient: system_one",
+        lambda: asyncio.run(asynchronous()),
+        right,
+    )
     calls.works("models.list", lambda: [m.name for m in client.models.list().models], lambda n: "departments" in n)
     calls.refused(
         "system_one, unknown label",
