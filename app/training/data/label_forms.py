@@ -18,8 +18,8 @@ _AFTER = r"""(?:\s*+,\s*+|\s++(?=['"\])])|(?=[\])]))"""
 _PYTHON_LIST = re.compile(rf"[\[(]\s*+((?:(?:{_STRING}){_AFTER})*)[\])]")
 _CALL = re.compile(r"(?:np\.|numpy\.|pd\.)?(?:frozenset|set|array|list|tuple|Index)\(")
 _DTYPE = re.compile(r",\s*dtype=[^()]*$")
-_MARK = re.compile(r"[,;|:'\"\n\t]")  # occurs between or around the labels of a list
-_IN_PARENTHESES = re.compile(r"[,;|\n\t]|^\(\s*['\"]")  # as _MARK, but '(other: unknown)' may be a label
+_MARK = re.compile(r"[,;|:'\"\n\t]")  # a character between or around the labels of a list
+_IN_PARENTHESES = re.compile(r"[,;|\n\t]|^\(\s*['\"]")  # like _MARK, but '(other: unknown)' may be a single label
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
