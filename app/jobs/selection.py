@@ -14,12 +14,12 @@ from app.jobs.records import BATCH, QUEUED, RUNNING
 
 
 def expired(now: float) -> ColumnElement[bool]:
-    """Whether the lease of a running job has expired."""
+    """The condition that a job is running and its lease has expired."""
     return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
 
 
 def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
-    """Whether a job may be claimed. `busy` contains the owners that may not start another job."""
+    """The condition that a job may be claimed. `busy` contains the owners that may not start another job."""
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
     allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
