@@ -59,7 +59,7 @@ def key_scopes(text: str, names: Collection[str]) -> dict[str, frozenset[str]]:
         if unknown := sorted(granted[name] - set(SCOPES)):
             raise SettingError(f"{PREFIX}KEY_SCOPES: {unknown[0]!r} is not a scope; use {', '.join(SCOPES)}")
     if missing := sorted(set(names) - set(granted)):
-        raise SettingError(f"{PREFIX}KEY_SCOPES does not name the key {missing[0]!r}; add {missing[0]}:infer")
+        raise SettingError(f"{PREFIX}KEY_SCOPES has no entry for the key {missing[0]!r}; add {missing[0]}:infer")
     return granted
 
 

@@ -73,7 +73,7 @@ class Client:
             return response.json()
         except ValueError:
             raise ServiceError(
-                f"the reply from {self.url}{path} is not valid JSON; check that OSTINATO_URL names an Ostinato service"
+                f"the reply from {self.url}{path} is not valid JSON; check that OSTINATO_URL is the URL of a service"
             ) from None
 
     def get(self, path: str, **params: Any) -> Any:

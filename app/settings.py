@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_body_bytes: Annotated[Positive, _help("maximum size of a JSON request body")] = 8_388_608
     max_connections: Annotated[
         Count,
-        _help("maximum number of connections to one API process; 0: 4096, or fewer if few files may be open"),
+        _help("maximum number of connections to one API process; 0: 4096, or fewer if the limit on open files is low"),
     ] = 0
     max_connections_per_address: Annotated[
         Count,

@@ -28,8 +28,8 @@ def check_storage(url: str) -> None:
         raise SettingError(f"{PREFIX}STORAGE_URL is not a valid URL ({error}); it must look like {_STORES}") from None
     if parts.scheme in _BUCKETS:
         if not parts.netloc:
-            raise SettingError(f"{PREFIX}STORAGE_URL does not name a bucket; it must look like {parts.scheme}://bucket")
+            raise SettingError(f"{PREFIX}STORAGE_URL contains no bucket; it must look like {parts.scheme}://bucket")
     elif parts.scheme not in ("", "file"):
         raise SettingError(f"{PREFIX}STORAGE_URL cannot begin with {parts.scheme!r}; it must look like {_STORES}")
     elif parts.netloc not in ("", "localhost") or not parts.path:
-        raise SettingError(f"{PREFIX}STORAGE_URL does not name a folder; a folder needs three slashes: file:///folder")
+        raise SettingError(f"{PREFIX}STORAGE_URL contains no folder; a folder needs three slashes: file:///folder")

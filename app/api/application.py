@@ -31,9 +31,9 @@ from app.binding import check_bind
 from app.settings import Settings
 
 DESCRIPTION = (
-    "Train, register and serve sequence models: RNN, LSTM, GRU and Transformer. A model reference is `name`, `name:3`, "
-    "`name@alias` or `name@sha256:…`. Any request may also be answered with 408 if it arrives too slowly, or with 431 "
-    "if its headers are too large; the routes do not list these statuses."
+    "Train, register and serve sequence models: linear, RNN, LSTM, GRU and Transformer. A model reference is `name`, "
+    "`name:3`, `name@alias` or `name@sha256:…`. Any request may also be answered with 408 if it arrives too slowly, or "
+    "with 431 if its headers are too large; the routes do not list these statuses."
 )
 DIALECTS = (
     openai.DIALECT,

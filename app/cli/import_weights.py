@@ -107,8 +107,8 @@ def _check_pickle_option(options: WeightsOptions) -> None:
     files = source.rglob("*") if source.is_dir() else [source]
     if options.allow_pickle and not any(path.suffix.lower() in PICKLES for path in files):
         raise InvalidRequest(
-            f"--allow-pickle-tensors has no effect: {source.name} {'contains' if source.is_dir() else 'is'} no pickle; "
-            "leave it out, or check that this is the intended file"
+            f"--allow-pickle-tensors has no effect: {source.name} {'contains no' if source.is_dir() else 'is not a'} "
+            "pickle; leave it out, or check that this is the intended file"
         )
 
 

@@ -103,8 +103,7 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
     version = repository.load_version(session, row)
     if version.aliases:
         raise InvalidRequest(
-            f"{version.ref} is in use: the alias {' and '.join(version.aliases)} points to it; "
-            "move or delete the alias first",
+            f"{version.ref} is in use; first move or delete each alias that points to it: {', '.join(version.aliases)}",
             code="version_in_use",
         )
     if row.status != repository.DELETED:

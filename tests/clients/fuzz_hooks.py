@@ -24,7 +24,7 @@ class Reason(NamedTuple):
 REASONS = (
     Reason("version_in_use", "alias", "depends on the aliases, and 409 would make OpenAI's clients try again"),
     Reason("upload_not_pending|upload_too_large", "", "depends on the upload"),
-    Reason("invalid_request", "model must name the version to delete", "an id of the list that is not of a version"),
+    Reason("invalid_request", "model must include a version number", "an id of the list that is not of a version"),
     Reason("invalid_request", "parts contain|is not a part of", "depends on the upload"),
     Reason("invalid_job_state", "", "depends on the state of the job, and 409 would make OpenAI's clients try again"),
     Reason("file_not_found|part_not_found|job_not_found", "", "an id in the body: 404 would mean the path"),

@@ -145,7 +145,7 @@ class Authentication:
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         foreign = origin is not None and origin.partition(b"://")[2] != host and not self._allowed(origin)
         if foreign and method not in SAFE_METHODS:
-            raise Forbidden("requests from other web sites are rejected: the Origin header names another host")
+            raise Forbidden("requests from other web sites are rejected: the Origin header contains another host")
         if not self.keys and not self._own_name(host.decode("latin-1")):
             raise Forbidden("the Host header must name this machine, because no API keys are configured")
 

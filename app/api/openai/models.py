@@ -145,7 +145,7 @@ def _delete(registry: Registry, model: str, principal: str) -> None:
         raise NotFound(error.message, code="model_not_found", param="model") from None
     if reference.version is None:
         registry.resolve(model, principal)  # an unknown model is reported first, with NotFound
-        raise InvalidRequest(f"model must name the version to delete: {reference.name}:<number>", param="model")
+        raise InvalidRequest(f"model must include a version number: {reference.name}:<number>", param="model")
     registry.delete_version(reference.name, reference.version, principal)
 
 

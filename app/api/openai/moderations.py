@@ -140,7 +140,7 @@ def _check(version: ResolvedVersion, texts: int) -> None:
     if version.config.task != "multilabel":
         raise InvalidRequest(
             f"{version.ref} is for {version.config.task}, but moderation requires a multilabel version, which has an "
-            "independent score for each label; call POST /v1/classify",
+            "independent score for each label; use POST /v1/classify instead",
             code="wrong_task",
             param="model",
         )
