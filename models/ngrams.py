@@ -117,7 +117,7 @@ class Ngrams(nn.Module):
         """
         idf_N = self.idf.index_select(0, buckets_N).float()
         weights_N = counts_N.float().log_().add_(1.0).mul_(idf_N)
-        families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)  # sorted, like rows and buckets
+        families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)  # ascending, as rows and buckets are
         edges = torch.searchsorted(families_N, torch.arange(2 * rows + 1))
         squares_R = torch.segment_reduce(weights_N.square(), "sum", offsets=edges, initial=0.0)
         scales_R = squares_R.clamp_(min=1e-12).rsqrt_()

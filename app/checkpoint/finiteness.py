@@ -12,7 +12,7 @@ from app.wording import counted
 CHUNK = 2**22  # bytes read at a time; a multiple of the size of every dtype, and small enough for the CPU's cache
 SHOWN = 10  # maximum number of tensors in a message
 NAME_SHOWN = 80
-# The bits of the exponent of each dtype. A number is NaN or infinite if and only if all of them are set.
+# The bits of the exponent of each dtype. A number is NaN or infinite if and only if all of these bits are set.
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
 
 

@@ -46,7 +46,7 @@ def upload(
     purpose: Annotated[str, typer.Option(help="fine-tune for data, batch for files of requests.")] = "fine-tune",
     as_json: Json = False,
 ) -> None:
-    """Upload a file for later training jobs, evaluations or batches, which name it by its id."""
+    """Upload a file for later training jobs, evaluations or batches, which refer to the file by its id."""
     with connect() as client:
         stored = client.upload(path, purpose)
     print_json(stored) if as_json else print(f"uploaded {path.name} as {stored['id']}")

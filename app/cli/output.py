@@ -81,7 +81,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str =
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> list[str]:
-    """The lines of `table`."""
+    """Return the lines that `table` prints."""
     cells = [[clean(str("" if cell is None else cell)) for cell in row] for row in rows]
     if not cells:
         return [empty]

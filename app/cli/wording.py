@@ -90,7 +90,7 @@ _INVALID = re.compile(r"Invalid value for '([^']+)': (Input should be .*)")
 
 
 def usage_in_own_words(message: str) -> str:
-    """Return a message about an invalid value of an option or argument without the words of a library."""
+    """Replace Pydantic's wording in a message about an invalid value of an option or argument."""
     match = _INVALID.fullmatch(message)
     if match is None:
         return message

@@ -58,7 +58,7 @@ class Changes:
             return file, self._connections, version
 
     def _postgresql(self) -> Hashable:
-        # A snapshot names the transactions whose changes are visible, and therefore differs after every commit.
+        # A snapshot identifies the transactions whose changes are visible, so it differs after every commit.
         with self._database.reader.connect() as connection:
             return str(connection.exec_driver_sql("SELECT pg_current_snapshot()").scalar())
 

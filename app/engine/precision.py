@@ -37,7 +37,7 @@ GoOn = Callable[[float], bool]  # takes the share of the work that is done, and 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A version to compare: its configuration, how its numeric inputs are standardised, and how outputs become labels.
+    """A version whose networks are compared. `scaling` standardises its numeric inputs.
 
     `threshold` is the minimum probability at which a multilabel version assigns a label.
     """

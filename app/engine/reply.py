@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # substrings of the 
 
 
 class Counters(dict[str, float]):
-    """Counter values by name, for a process or one version. Each amount is also added to `whole`, if given."""
+    """Counter values by name. A version's counters also add each amount to `whole`, the counters of the process."""
 
     def __init__(self, whole: Counters | None = None) -> None:
         super().__init__()

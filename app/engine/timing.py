@@ -44,7 +44,7 @@ class Workload:
 
 
 def workloads(config: ModelConfig) -> list[Workload]:
-    """The calls to measure for a configuration."""
+    """Return the calls that are measured for networks of this configuration."""
     if config.task == "generation":
         return [Workload(1, 1, True), Workload(8, 1, True)]
     longest = config.context_length

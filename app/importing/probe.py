@@ -14,7 +14,7 @@ from models.config import ModelConfig
 
 STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 NEW_WORDS = ("zyx", "zyxwv", "zyxwvuts")  # one of these is added to a text, as a word outside the vocabulary
-NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # the same for vocabularies of characters
+NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # as NEW_WORDS, for vocabularies of characters
 NEW_PLACE = 3
 # The places of words in a text, and the marks added to them. With these marks, each way in which an import can split a
 # text gives a different number or order of tokens, even if the vocabulary has no punctuation.

@@ -26,7 +26,8 @@ AROUND = (
     "<s>", "</s>", "<bos>", "<eos>", "<sos>", "<BOS>", "<EOS>", "<SOS>", "[BOS]", "[EOS]", "[CLS]", "[SEP]", "<cls>",
     "<sep>", "<start>", "<end>", "<START>", "<END>",
 )  # fmt: skip
-SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}  # in all their usual spellings
+# Special tokens in all their usual spellings.
+SPECIAL = {*(name for names in NAMES.values() for name in names), *UNKNOWN, *AROUND}
 PIECES = {"##": "a WordPiece tokenizer", "Ġ": "a byte-level BPE tokenizer", "▁": "a SentencePiece tokenizer"}
 GAP = "…"  # placeholder for the text in the user's answer to the question `around`
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.tokenization.tokenizer import Tokenizer
 
-Span = tuple[int, int]  # the first character, and the one after the last
+Span = tuple[int, int]  # the positions of the first character, and of the one after the last
 
 
 def character_spans(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[Span | None]:
@@ -16,7 +16,8 @@ def character_spans(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list
     """
     if tokenizer.token_bytes is None or tokenizer.join(ids) != text.encode():
         return [None] * len(ids)
-    characters = [number for number, character in enumerate(text) for _ in character.encode()]  # by byte
+    # For each byte of the text, the position of its character.
+    characters = [number for number, character in enumerate(text) for _ in character.encode()]
     spans: list[Span | None] = []
     end = 0
     for id_ in ids:

@@ -16,7 +16,7 @@ from models.parameters import is_body_matrix, shapes
 
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
-PRETRAINED_RATE = 0.0384  # its learning rate, times its width: 1e-4 for a width of 384, 5e-5 for 768
+PRETRAINED_RATE = 0.0384  # the learning rate of such a network, times its width: 1e-4 for a width of 384
 # the maximum number of tokens that such a run reads; it reads every token at least once, even if there are more
 PRETRAINED_TOKENS = 20_000_000
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
@@ -39,11 +39,11 @@ class Recipe:
     epochs: float
     weight_decay: float = 0.05
     optimizer: str = "adamw"
-    schedule: str = "cosine"  # for runs of a fixed length
+    schedule: str = "cosine"  # the schedule of runs with a fixed length
     cooldown: float = 0.3  # with `plateau`: the number of decay steps, relative to the number of steps before the decay
-    patience: int = 2  # 0: a run never ends at a plateau
-    warmup_ratio: float = 0.02  # for runs that are limited only by time
-    warmup_steps: int = 100  # for all other runs, but at most a tenth of the steps
+    patience: int = 2  # evaluations without improvement before a plateau is detected; 0: none is ever detected
+    warmup_ratio: float = 0.02  # the share of warm-up in runs that are limited only by time
+    warmup_steps: int = 100  # the warm-up steps of all other runs, but at most a tenth of their steps
     label_smoothing: float = 0.0
     token_dropout: float = 0.0
     averaging: float = 0.0  # the decay per step of the moving average of the weights; 0 disables averaging

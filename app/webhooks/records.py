@@ -13,7 +13,8 @@ from app.webhooks import signing
 class WebhookEndpoint:
     """An endpoint as its owner sees it.
 
-    `waiting` and `failed` count its deliveries, and `error` is the latest error message.
+    `waiting` and `failed` are the numbers of its deliveries with these statuses, and `error` is the latest error
+    message.
     """
 
     id: str

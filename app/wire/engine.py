@@ -1,6 +1,6 @@
 """Messages between the API and the engine, as typed msgpack. Imports no torch.
 
-Score, Generate and Embed name the principal that sent the request.
+Score, Generate and Embed contain the name of the principal that sent the request.
 """
 
 from __future__ import annotations

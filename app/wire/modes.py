@@ -28,7 +28,7 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModeChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the mode of a version was chosen. A mode is a data type and a kernel, such as `bfloat16/onednn`.
+    """The mode chosen for a version, and the reason. A mode is a data type and a kernel, such as `bfloat16/onednn`.
 
     `speeds` maps each measured mode to its speed, relative to the default mode. `checks` are the comparisons with
     float32, by mode. `speeds` and `checks` are empty if the mode was chosen without measurements.

@@ -16,7 +16,7 @@ Errors = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trained network. `errors_N` has one value per validation row or part of the held-out text; lower is better."""
+    """A trained network. `errors_N` contains one error for each validation row or part of the held-out text."""
 
     model: str
     parameters: int

@@ -13,7 +13,7 @@ from models.kernels import reference
 from models.kernels.port import AddedProduct, Product
 
 ENGINE = "fbgemm"
-LARGEST = 65504.0  # the largest float16
+LARGEST = 65504.0  # the largest finite number in float16
 
 
 def supports(device: torch.device, dtype: torch.dtype) -> bool:

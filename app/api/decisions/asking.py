@@ -113,7 +113,7 @@ def _rule(version: ResolvedVersion, policy: DecisionPolicy | None) -> DecisionRu
 
 
 def _policy(request: Request) -> DecisionPolicy | None:
-    """Read the abstention policy from the headers, if there is one. Errors about it name the headers, not fields."""
+    """Return the abstention policy in the headers, or None. In errors about the policy, `param` is a header."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
     if all(value is None for value in values.values()):
         return None

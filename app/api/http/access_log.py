@@ -48,7 +48,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, level: int, id_: str, method: str, path: str, status: int, ms: float, by: str) -> None:
-        """Add one line, if its log level is enabled."""
+        """Add a line for one request, unless the level is below the configured log level."""
         if not log.isEnabledFor(level):
             return
         self._lines.append(Access(time.time(), level, id_, method, path, status, ms, by))

@@ -39,12 +39,12 @@ class AuditTrail:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start on the event loop that serves requests."""
+        """Start to write changes in the background. Call this on the event loop that serves requests."""
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._repeat())
 
     async def close(self) -> None:
-        """Write the pending changes, and stop."""
+        """Write the pending changes, and end the background task."""
         self._open = False
         self._arrived.set()
         if self._task is not None:

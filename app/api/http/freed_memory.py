@@ -23,7 +23,7 @@ class FreedMemory:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start on the event loop that serves requests. Does nothing on systems without glibc or without /proc."""
+        """Start the checks on the event loop that serves requests. Does nothing on systems without glibc or /proc."""
         if hasattr(ctypes.CDLL(None), "malloc_trim") and Path("/proc/self/statm").exists():
             self._task = asyncio.get_running_loop().create_task(self._repeat())
 

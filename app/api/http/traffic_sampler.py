@@ -28,7 +28,7 @@ class TrafficSampler:
         self._before: dict[str, dict[tuple[str, ...], float]] = {}
 
     def start(self) -> None:
-        """Start on the event loop that serves requests."""
+        """Start to take samples. Call this on the event loop that serves requests."""
         self._growth()  # what has been counted earlier is not part of the first sample
         self._task = asyncio.get_running_loop().create_task(self._repeat())
 

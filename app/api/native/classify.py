@@ -258,7 +258,7 @@ def _item(
 
 
 def _value(index: int, value: float, body: ClassifyRequest, rule: DecisionRule) -> ClassificationItem:
-    """A regression's item."""
+    """Return the item for a value that a regression predicts."""
     return ClassificationItem(
         index=index,
         label=None,

@@ -85,5 +85,5 @@ def _setting(variable: str, default: str, meaning: str, values: dict[str, Any]) 
 
 
 def _text(value: object) -> str:
-    """The value as written in an environment variable."""
+    """Format the value of a setting as it would be written in an environment variable."""
     return str(value).lower() if str(value) in ("True", "False") else str(value)

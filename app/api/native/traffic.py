@@ -24,8 +24,8 @@ class VersionTrafficObject(msgspec.Struct, frozen=True):
     """The requests to a version in one period. `seconds` is their total duration.
 
     `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels, or null if
-    there were none. `labels` counts the answers by label. Labels beyond the 20 most frequent ones are counted in
-    `other_labels`.
+    no input was classified. `labels` counts the answers by label. Labels beyond the 20 most frequent ones are counted
+    in `other_labels`.
     """
 
     id: str
@@ -39,8 +39,9 @@ class VersionTrafficObject(msgspec.Struct, frozen=True):
 
 class TrafficTotals(msgspec.Struct, frozen=True):
     """The traffic of all versions in one period: the replies of model routes, of which `rejected` had the status 429
-    and `errors` a status above 499; the tokens; and the requests that were running and waiting at the end of the
-    period. `reasons` counts rejected requests by reason, as the metric `ostinato_rejected_total` does."""
+    and `errors` a status above 499; the tokens that were read and generated; and the requests that were running and
+    waiting at the end of the period. `reasons` counts rejected requests by reason, as the metric
+    `ostinato_rejected_total` does."""
 
     replies: int
     rejected: int

@@ -21,7 +21,7 @@ Make = Callable[..., Any]  # creates the reply object for a text: `make(text, do
 
 
 def now() -> str:
-    """The time in Ollama's format."""
+    """Return the current time in Ollama's format."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 

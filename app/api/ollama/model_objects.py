@@ -73,7 +73,7 @@ class OllamaDescription(msgspec.Struct, frozen=True):
 
 
 def moment(seconds: float) -> str:
-    """A time in Ollama's format."""
+    """Format seconds since the epoch as a time in Ollama's format."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -117,7 +117,7 @@ def _long_reply(body: EmbeddingRequest, reference: str, scored: ScoredBatch) -> 
 
 
 def _reply(reference: str, scored: ScoredBatch, data: list[Any]) -> Response:
-    """`data` contains one Embedding per input, either as a struct or encoded as JSON."""
+    """Return the reply. `data` contains one Embedding per input, either as a struct or encoded as JSON."""
     tokens = sum(scored.lengths)
     headers = answer_headers(scored.version.ref, tokens, scored.timing)
     return JsonReply(EmbeddingReply(reference, data, Usage(tokens, tokens)), headers)

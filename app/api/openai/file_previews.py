@@ -18,7 +18,8 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
 class FilePreview(msgspec.Struct, frozen=True):
-    """The first rows of a file. `format` is the format as which the content is read, which may differ from its name.
+    """The first rows of a file. `format` is the format as which the content is read, even if the file's name suggests
+    another format.
 
     `rows` contains the cells of each row, in the order of `columns`. If `columns` is null, the file is plain text or
     cannot be read as a table, and `lines` contains its first lines. `problem` states why the file, or the rows after

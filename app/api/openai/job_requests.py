@@ -1,4 +1,4 @@
-"""Shared by the requests that create jobs and batches: the bounds of metadata, and the retry count."""
+"""The bounds of metadata and the retry count, which all requests that create jobs or batches share."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class ResponseWriter:
 
     @property
     def status(self) -> Literal["completed", "incomplete"]:
-        """The status: complete, or cut off by the length limit."""
+        """The status: `completed`, or `incomplete` if the length limit has cut off the answer."""
         return "completed" if self._reason == "stop" else "incomplete"
 
     def text(self) -> ResponseText:

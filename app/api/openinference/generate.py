@@ -142,7 +142,7 @@ async def _started(request: Request, name: str, version: str) -> tuple[TritonGen
 
 
 def _merged(body: TritonGenerateRequest) -> TritonSampling:
-    """The body's parameters; those in `parameters` take precedence."""
+    """Return the parameters. Those in `parameters` take precedence over those beside `text_input`."""
     inner = body.parameters or TritonSampling()
     fields = TritonSampling.__struct_fields__
     return TritonSampling(**{name: value_or(getattr(inner, name), getattr(body, name)) for name in fields})

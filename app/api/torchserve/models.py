@@ -62,7 +62,7 @@ async def describe_model_versions(services: ServicesDep, principal: Principal, n
 
 @router.get("/{name}/{version}", operation_id="describe_model_version", summary="Describe one version", **_DESCRIBED)
 async def describe_model_version(services: ServicesDep, principal: Principal, name: str, version: str) -> Response:
-    """`version` is a number such as `1`, which can also be written as `1.0`."""
+    """Describes one version. `version` is a number such as `1`, which can also be written as `1.0`."""
     resolved = await asyncio.to_thread(services.registry.resolve, reference_of(name, version), principal)
     return JsonReply([describe(resolved, services.inference.pool)])
 

@@ -49,7 +49,7 @@ def _check_precision(std: float, mean: float) -> None:
 
 
 def outputs(version: SourceVersion) -> dict[str, Any]:
-    """Return the entries of config.json that name the outputs and the task."""
+    """Return the entries of config.json for the labels and the kind of problem."""
     names = version.labels or ["value"]
     return {
         "id2label": {str(index): name for index, name in enumerate(names)},

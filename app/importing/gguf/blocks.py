@@ -104,7 +104,7 @@ def _q6_k(blocks: Bytes) -> NDArray[Any]:
     return values
 
 
-KINDS: Mapping[int, BlockKind] = {  # by the number of the type in a file
+KINDS: Mapping[int, BlockKind] = {  # the number of a tensor's type in a file -> the kind of its blocks
     0: BlockKind("F32", 1, 4, _float("F32")),
     1: BlockKind("F16", 1, 2, _float("F16")),
     2: BlockKind("Q4_0", 32, 18, _q4_0),

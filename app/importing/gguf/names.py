@@ -26,7 +26,7 @@ KEYS: Mapping[str, str] = {  # keys of the metadata, without the architecture's 
     "rope.freq_base": "rope_theta",
     "vocab_size": "vocab_size",
 }
-IGNORED = ("attention.value_length", "rope.dimension_count")  # must equal the width of a head (`read_config`)
+IGNORED = ("attention.value_length", "rope.dimension_count")  # entries that must equal the width of a head
 WHOLE: Mapping[str, str] = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 PARTS: Mapping[str, str] = {  # the parts of a layer
     "attn_norm": "input_layernorm",

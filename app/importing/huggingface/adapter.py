@@ -20,7 +20,7 @@ WITHOUT_EFFECT = frozenset({  # settings that have no effect on the merged weigh
     "layers_to_transform", "lora_dropout", "megatron_core", "modules_to_save", "peft_version", "qalora_group_size",
     "revision", "target_modules",
 })  # fmt: skip
-EMBEDDINGS, HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"  # of language models
+EMBEDDINGS, HEAD = ("embed_tokens.weight", "wte.weight"), "lm_head.weight"  # names of matrices in language models
 PLAIN = (True, False, "gaussian", None)  # the values of init_lora_weights that do not change the base
 
 

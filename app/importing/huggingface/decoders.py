@@ -62,7 +62,7 @@ def read_llama(config: SourceConfig, tensors: Tensors, answers: Answers) -> Fore
     width, layers = config.count("hidden_size"), config.count("num_hidden_layers")
     heads = config.count("num_attention_heads")
     words = table(tensors, "embed_tokens.weight", width)
-    config.get("vocab_size")  # the shape of the embedding determines it
+    config.get("vocab_size")  # has no effect: the shape of the embedding determines the size
     weights: Tensors = {"input.embedding.weight": words, "body.norm.weight": take(tensors, "norm.weight")}
     for layer in range(layers):
         weights |= _llama_layer(tensors, f"layers.{layer}", f"body.blocks.{layer}")
@@ -82,7 +82,8 @@ def read_llama(config: SourceConfig, tensors: Tensors, answers: Answers) -> Fore
 
 
 def _llama_layer(tensors: Tensors, theirs: str, ours: str) -> Tensors:
-    tensors.pop(f"{theirs}.self_attn.rotary_emb.inv_freq", None)  # in files of 2023; computed from config.json
+    # Files of 2023 contain this table, which can be computed from config.json.
+    tensors.pop(f"{theirs}.self_attn.rotary_emb.inv_freq", None)
     weights = {f"{ours}.{name}.weight": take(tensors, f"{theirs}.{part}.weight") for part, name in LLAMA_NORMS.items()}
     for kind in ("weight", "bias"):
         if f"{theirs}.self_attn.q_proj.{kind}" in tensors or kind == "weight":

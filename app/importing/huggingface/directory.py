@@ -9,7 +9,7 @@ from typing import Any
 from app import strict_json
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
-JSON_LIMIT = 64 * 2**20  # bytes
+JSON_LIMIT = 64 * 2**20  # maximum size of a JSON file, in bytes
 FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # the name of a folder or file within the directory
 
 

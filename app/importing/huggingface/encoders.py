@@ -68,7 +68,7 @@ def read_roberta(config: SourceConfig, tensors: Tensors) -> ForeignBody:
 
 def read_distilbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     """Convert the body of a DistilBERT model."""
-    config.get("sinusoidal_pos_embds")  # the file contains the position table in either case
+    config.get("sinusoidal_pos_embds")  # has no effect: the file contains the position table in either case
     fields = {
         "layers": config.count("n_layers", "num_hidden_layers"),
         "width": config.count("dim", "hidden_size"),

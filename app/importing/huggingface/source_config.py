@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from app.importing.pytorch.tensors import ForeignFileInvalid
 
-CODE = ("auto_map", "custom_pipelines", "trust_remote_code")  # entries that name code
+CODE = ("auto_map", "custom_pipelines", "trust_remote_code")  # entries that refer to code
 # Entries that do not affect the output: descriptions, settings of training, and defaults of `generate`.
 WITHOUT_EFFECT = frozenset(
     (

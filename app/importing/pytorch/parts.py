@@ -11,9 +11,9 @@ from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
 
 MOST_NAMES = 30
-POSITIONS = re.compile(r"pos|(^|\.)pe(\.|$)", re.IGNORECASE)  # in the names of position tables
+POSITIONS = re.compile(r"pos|(^|\.)pe(\.|$)", re.IGNORECASE)  # matches the names of position tables
 SELF_ATTENTION = "self_attn.in_proj_weight"
-CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # only in an nn.TransformerDecoderLayer
+CROSS_ATTENTION = "multihead_attn.in_proj_weight"  # only an nn.TransformerDecoderLayer has such a tensor
 FOREIGN = (  # (pattern of tensor names, module that is not supported), most specific first
     (
         r"running_(mean|var)$|num_batches_tracked$",

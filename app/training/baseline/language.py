@@ -92,7 +92,7 @@ class NgramModel:
 def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the discounts for counts of 0, 1, 2, and 3 or more."""
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
-    if not (n1 and n2 and n3 and n4):  # too little text to estimate them
+    if not (n1 and n2 and n3 and n4):  # the text is too short to estimate the discounts
         return np.asarray([0.0, 0.5, 0.75, 0.75])
     y = n1 / (n1 + 2 * n2)
     estimates = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]

@@ -20,7 +20,7 @@ BITS = 22  # the number of bits of a hash that determine its column
 CHARACTERS = 2, 3, 4, 5
 _SPACES = re.compile(r"\s\s+")
 _WORD = re.compile(r"\w\w+")
-_BLOCK = 100_000  # characters
+_BLOCK = 100_000  # the number of characters whose n-grams are hashed at once
 _MIX, _ADD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 CountMatrix = Any  # a sparse matrix with one row per text; scipy has no type annotations

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.tokenization.tokenizer import Tokenizer
 from app.training.prepare.dataset import Rows, Stream, kept_part
 
-_BLOCK = 1 << 16  # tokens
+_BLOCK = 1 << 16  # the number of tokens to convert at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ MOST_BYTES = 5_000_000  # maximum size of the texts that a linear model is fitte
 HELD_OUT_BYTES = 4_000_000  # maximum size of the texts of one held-out split that a linear model is measured on
 HELD_OUT_CHARACTERS = 2_000_000  # maximum length of the start of a held-out text that an n-gram model is measured on
 _FEWEST_CHARACTERS = 10_000
-_START_SECONDS = 3.0  # the time to start the program
+_START_SECONDS = 3.0  # the time that the program takes to start
 TEXT_CHARACTERS = 5_000_000  # maximum length of the end of a training text whose n-grams are counted; limits memory
 
 

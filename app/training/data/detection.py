@@ -22,7 +22,7 @@ _SAMPLE = 1 << 16
 class BinaryFormat:
     """A binary format, recognised by the file's first bytes and, if these are ambiguous, by `matches`."""
 
-    noun: str  # for error messages
+    noun: str  # the format's name in messages
     start: bytes
     matches: Callable[[Source], bool] | None = None
 

@@ -124,12 +124,13 @@ class InnerHeaders:
         self._source.remark("other_header", message, headers.first, headers.count, "warn")
 
     def _remark_moved(self, headers: _Headers) -> None:
-        verb = "looks like the header" if headers.count == 1 else "look like headers"
+        verb, pronoun = ("looks like the header", "it") if headers.count == 1 else ("look like headers", "them")
         message = f"{counted(headers.count, 'row')} {verb} of another file with its columns in another order "
         message += (
-            f"({headers.names} instead of {quoted(self._names)}), but the rows after it are read with the columns "
+            f"({headers.names} instead of {quoted(self._names)}), but the rows after {pronoun} are read with the "
         )
-        message += "of the first header; if files were joined, put the columns into the same order before joining them"
+        message += "columns of the first header; if files were joined, put the columns into the same order before "
+        message += "joining them"
         self._source.remark("moved_header", message, headers.first, headers.count, "warn")
 
 

@@ -18,8 +18,8 @@ _AFTER = r"""(?:\s*+,\s*+|\s++(?=['"\])])|(?=[\])]))"""
 _PYTHON_LIST = re.compile(rf"[\[(]\s*+((?:(?:{_STRING}){_AFTER})*)[\])]")
 _CALL = re.compile(r"(?:np\.|numpy\.|pd\.)?(?:frozenset|set|array|list|tuple|Index)\(")
 _DTYPE = re.compile(r",\s*dtype=[^()]*$")
-_MARK = re.compile(r"[,;|:'\"\n\t]")  # occurs between or around the labels of a list
-_IN_PARENTHESES = re.compile(r"[,;|\n\t]|^\(\s*['\"]")  # as _MARK, but '(other: unknown)' may be a label
+_MARK = re.compile(r"[,;|:'\"\n\t]")  # a character between or around the labels of a list
+_IN_PARENTHESES = re.compile(r"[,;|\n\t]|^\(\s*['\"]")  # like _MARK, but '(other: unknown)' may be a single label
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _LABEL_LIST = (
     'a cell that starts with [ must be a JSON list of labels, such as ["a", "b"]; in other cells, labels are '
@@ -41,8 +41,8 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
             raise _not_a_list(value)
         if looks_like_list(value):
             raise CellError(
-                f"the cell looks like several labels, but cannot be read; {LABEL_FORMS}; if it is one label, write it "
-                "in a JSON list"
+                f"the cell looks like a list of labels, but cannot be read as one; {LABEL_FORMS}; if it is one label, "
+                "write it in a JSON list"
             )
         parts = split_labels(value, "|") if "|" in value else [value]
         elements = None if parts == [value] else parts

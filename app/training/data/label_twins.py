@@ -13,7 +13,7 @@ from app.wording import counted
 
 _DIGITS = 1000  # more digits than a `NUMBER` can have
 NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
-_EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # as in 1E3, which spreadsheets write
+_EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # the exponent in 1E3, as spreadsheets write it
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
 _DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")

@@ -22,11 +22,11 @@ _FIRST_NUMBER = re.compile(
     r"^\s*([+-]?[0-9])(?:[\t ]+(?!(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))|[,;|]|:\s+|\s+[:|=-]\s+)\S",
     re.IGNORECASE,
 )
-_LAST_NUMBER = re.compile(r"[^\s:=]\s*[\t ,;|]([+-]?[0-9])\s*$")  # not `key: 1` or `key = 1`
+_LAST_NUMBER = re.compile(r"[^\s:=]\s*[\t ,;|]([+-]?[0-9])\s*$")  # does not match `key: 1` or `key = 1`
 _CLASS_AND_KIND = re.compile(r"^\s*([A-Za-z]\w*:[A-Za-z]\w*)\s+\S")  # DESC:manner, as in the question data set TREC
 _SPEAKER = re.compile(r"^\s*([^\W\d][\w .'-]{0,30}?)\s*:\s+\S")
-_CLASS = re.compile(r"[^\W\d_]|[+-]?[0-9]{1,2}$")  # how labels begin, unlike dates and times
-# Labels that rarely begin or end every line of a text for another reason
+_CLASS = re.compile(r"[^\W\d_]|[+-]?[0-9]{1,2}$")  # the start of a label, but not of a date or time
+# Words that rarely begin or end every line of a text unless they are labels
 _USUAL = {"pos", "neg", "neu", "positive", "negative", "neutral", "spam", "ham", "toxic", "nontoxic", "true", "false"}
 _LOG_LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "err", "fatal", "critical", "severe"}
 _ROLES = {

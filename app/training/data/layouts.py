@@ -225,7 +225,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
     }
     keys = list(similar.values())
     for column, key in similar.items():
-        if key is not None and keys.count(key) == 1:  # label_0 and label_1 are columns of several labels
+        if key is not None and keys.count(key) == 1:  # names such as label_0 and label_1 are not misspelt
             raise source.fault(
                 f"did you mean {key!r}? If the name is misspelt, rename the column, or set columns.{key} to its name; "
                 "otherwise, set the task (task), so that the column is ignored",

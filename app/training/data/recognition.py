@@ -72,7 +72,7 @@ def _damaged_text(source: Source) -> BadData:
 
 
 def _names_columns(source: Source, columns: Columns) -> bool:
-    """Whether the first line of a text file names all columns that the request names, and there are some."""
+    """Whether the request names columns, and the first line of the text file contains all of their names."""
     named = [getattr(columns, key) for key in columns.__struct_fields__]
     wanted = {part.strip() for name in named if name is not None for part in name.split(",")}
     first = next((line for _, line in lines(source) if line.strip()), "") if wanted else ""

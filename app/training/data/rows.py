@@ -36,7 +36,7 @@ def read_examples(layout: Layout, on_fault: OnFault = raise_first) -> Iterator[E
 
 
 def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> Iterator[Record]:
-    """Yield every record that can be read; with `whole`, also with the columns that have no meaning in the layout.
+    """Yield every record that can be read. With `whole`, records also contain the columns without a role.
 
     The first records determine which keys the file has. A later record with a new key is faulty if a column with the
     name of this key would have a role. Calls `on_fault` with a BadData for each faulty record.

@@ -90,7 +90,7 @@ class Scan:
     steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for text data
     empty: int = 0  # the number of rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out
-    lost_precision: list[str] = field(default_factory=list)  # a sentence for each feature, unless steps are stored
+    lost_precision: list[str] = field(default_factory=list)  # a sentence for each feature that loses precision
     has_validation_rows: bool = False  # whether the files themselves mark validation rows
 
     @property

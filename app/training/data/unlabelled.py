@@ -95,7 +95,7 @@ def check_texts(layout: Layout, skip_bad_rows: float, *, whole: bool = False) ->
 
 
 def read_texts(layout: Layout, on_fault: OnFault = raise_first, *, whole: bool = False) -> Iterator[TextRow]:
-    """Yield every row; with `whole`, also with the values of the columns that are not needed.
+    """Yield every row that can be read. With `whole`, rows also contain the values of the columns that are not needed.
 
     Calls `on_fault` with a BadData for each row that cannot be read, as `rows.read_examples` does.
     """

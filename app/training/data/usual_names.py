@@ -8,7 +8,8 @@ USUAL_LABELS = {
     "label", "labels", "class", "classes", "category", "categories", "sentiment", "target", "tag", "tags", "topic",
     "intent", "emotion", "y", "polarity", "stars", "rating", "score", "genre", "annotation", "gold", "gold_label",
 }  # fmt: skip
-# Adds names in other languages and of annotation tools, which error messages suggest, but which are not used by default
+# Error messages suggest columns with these names first. The additional names come from other languages and annotation
+# tools; a column with such a name is not used unless the request names it.
 SUGGESTED_LABELS = USUAL_LABELS | {
     "choice", "kategorie", "klasse", "etikett", "thema", "stimmung", "categorie", "catégorie", "classe", "étiquette",
     "etiquette", "thème", "theme", "sujet", "sentimiento", "categoria", "categoría", "clase", "etiqueta", "tema",

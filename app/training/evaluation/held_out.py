@@ -78,7 +78,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
     scan.splits_N = np.where(chosen_N, TEST, VALIDATION).astype(np.uint8)
     labelled = replace(base, labels=labels)
-    train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # the encoders require one
+    train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # the encoders require a TrainSpec
     dataset = _encoder(files, task)(files, scan, train_spec, labelled, staging)
     return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan), hashes_N)
 

@@ -21,10 +21,10 @@ _CELL = {"rnn": 4.2, "gru": 12.5, "lstm": 12.9}  # numbers that a recurrent laye
 _RECURRENT_COPIES = 2.5  # numbers that a step needs for each weight of a recurrent body: packed copies and gradients
 _LSTM_WORK = 12.0  # numbers that the backward pass of one LSTM layer needs for each step and unit of width
 _LOGITS = 4.7  # numbers per token of the vocabulary: logits, log-probabilities, and the gradients of both
-_EVALUATED_LOGITS = 2.5  # the same without gradients
+_EVALUATED_LOGITS = 2.5  # as _LOGITS, but in an evaluation, which has no gradients
 _NGRAMS = 20  # the distinct n-grams of characters and words that a token adds to a text, on average
-_NGRAM_NUMBERS = 12.0  # numbers that counting an n-gram needs
-_NGRAM_TABLES = 60_000_000  # bytes needed to count the n-grams of any text
+_NGRAM_NUMBERS = 12.0  # numbers that are stored to count an n-gram
+_NGRAM_TABLES = 60_000_000  # bytes needed to count n-grams, however short the text is
 _EVALUATED_WIDTHS = 12.0  # numbers that evaluations need for each step and unit of width, without gradients
 _ORTHOGONALISATION = 6.0  # the number of copies of the body's largest matrix that Muon needs
 _OUTPUT_BYTES = 40  # bytes kept for each output of each held-out row until metrics are computed
@@ -118,7 +118,7 @@ def _numbers_per_token(config: ModelConfig) -> float:
 def _recurrent(config: ModelConfig) -> float:
     directions, width = 2 if config.bidirectional else 1, body_width(config)
     numbers = _CELL[config.architecture] * config.layers * width + 2.0 * config.vector_width + 3.0 * width
-    # includes reversed rows for the second direction, and the concatenation of both directions
+    # The rows are reversed for the second direction, and the outputs of both directions are concatenated.
     if config.bidirectional:
         read = config.vector_width + (config.layers - 1) * width
         numbers += 2.0 * (read + 1.5 * config.layers * width)

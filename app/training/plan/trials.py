@@ -22,7 +22,7 @@ from models.parameters import shapes
 
 FEW_ROWS = 1000  # with fewer training rows, a second network rarely differs by more than chance
 MANY_TOKENS = 20_000_000  # with more training tokens, each additional network costs hours
-LINEAR_SHARE = 0.25  # when `max_seconds` is divided, the share of a linear model, relative to a network's share
+LINEAR_SHARE = 0.25  # the share of `max_seconds` for a linear model, relative to the share for a network
 LEAST_WORK = 1000.0  # the minimum number of operations per token, for a network without matrices
 
 

@@ -17,7 +17,7 @@ from app.training.data.scan import DataFiles, Scan
 from app.wire.trainer import TrainSpec
 from app.wording import counted
 
-_BATCH = 512  # rows
+_BATCH = 512  # the number of rows in a batch
 _TOKENIZER_CHARACTERS = 50_000_000  # more text than this does not improve a tokenizer
 
 

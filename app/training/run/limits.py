@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GIB = 2**30
-SLACK = 2 * GIB  # for libraries and the stacks of threads, which are reserved but hardly used
+SLACK = 2 * GIB  # memory for libraries and the stacks of threads, which are reserved but hardly used
 LARGEST_FILE = 64 * GIB  # bytes; the limit is higher if the limit on memory is above a quarter of this
 PROCESSES = 4096  # processes and threads of this user, in addition to those that exist
 FIRST_TO_END = 500  # added to the score for choosing a process to kill when memory runs out

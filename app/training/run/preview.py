@@ -13,7 +13,7 @@ import msgspec
 
 from app.training.run import limits
 
-MEMORY = 2**30  # bytes
+MEMORY = 2**30  # the maximum memory of the program, in bytes
 PROCESSOR_SECONDS = 10
 
 
