@@ -85,7 +85,7 @@ def root(
 def main() -> None:
     """Run the command line.
 
-    The exit status is 2 if the arguments or settings are invalid, because a restart would also fail; 130 after Ctrl+C;
+    The exit status is 2 if the arguments or settings are invalid, so that a restart would fail too; 130 after Ctrl+C;
     and 1 after any other error.
     """
     prepare_output()

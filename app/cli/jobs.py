@@ -28,7 +28,7 @@ SHOWN = {name: name.replace("_", " ") for name in TrainingOptions.__struct_field
 SHOWN |= {"n_epochs": "epochs", "total_steps": "steps"}
 JobId = Annotated[str, typer.Argument(help="Id of a training job or an evaluation: ftjob-… or evaljob-…")]
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of items, of which the newest are shown.")
+    int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of items; the newest are listed.")
 ]
 
 jobs = typer.Typer(

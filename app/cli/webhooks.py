@@ -38,7 +38,7 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 @webhooks.command("list")
 def list_endpoints(
     all_owners: Annotated[
-        bool, typer.Option("--all-owners", help="Include those of other keys, for operators.")
+        bool, typer.Option("--all-owners", help="Include the endpoints of other keys; for operators.")
     ] = False,
     as_json: Json = False,
 ) -> None:

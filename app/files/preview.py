@@ -1,6 +1,6 @@
 """Previews of uploaded files: their first rows, as the trainer reads them.
 
-A separate program reads the file, because the content may be malicious and its readers need much memory. Only one
+A separate program reads the file, because the content may be malicious and reading it needs much memory. Only one
 preview is made at a time in each API process.
 """
 

@@ -65,7 +65,7 @@ def jobs_using(session: Session, id_: str) -> list[str]:
 
 
 def deletable(now: float) -> ColumnElement[bool]:
-    """Whether a row has expired and no unfinished job uses it."""
+    """The condition that a row has expired and no unfinished job uses it."""
     uses = or_(JobRow.training_file == FileRow.id, JobRow.validation_file == FileRow.id)
     used = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED)).exists()
     return and_(FileRow.expires_at <= now, ~used)

@@ -14,12 +14,12 @@ from app.jobs.records import BATCH, QUEUED, RUNNING
 
 
 def expired(now: float) -> ColumnElement[bool]:
-    """Whether the lease of a running job has expired."""
+    """The condition that a job is running and its lease has expired."""
     return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
 
 
 def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
-    """Whether a job may be claimed. `busy` contains the owners that may not start another job."""
+    """The condition that a job may be claimed. `busy` contains the owners that may not start another job."""
     due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
     allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
@@ -30,7 +30,8 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
 
     Among jobs of the same priority, the oldest is next. If only batches are selected, owners take turns instead, so
     that many batches of one owner do not delay those of others: the next batch is the oldest of the owner whose latest
-    batch started first, or who had none before. Batches that have started are continued first.
+    batch started first. Owners without a started batch come before all others. Batches that have started are continued
+    first.
     """
     began = (
         select(JobRow.owner, func.max(JobRow.started_at).label("latest"))

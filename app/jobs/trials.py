@@ -99,14 +99,14 @@ def insert(session: Session, parent: Job, planned: Sequence[PlannedTrial], now: 
 
 
 def waits() -> ColumnElement[bool]:
-    """Whether a job is an auto job that is waiting for its trials."""
+    """The condition that a job is an auto job that is waiting for its trials."""
     return and_(JobRow.status == RUNNING, JobRow.lease_until.is_(None))
 
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
-    """Whether a job has any trials or, if `statuses` is given, any with one of these statuses."""
+    """The condition that a job has trials or, if `statuses` is given, trials with one of these statuses."""
     # Every query has an alias of its own. SQLAlchemy completes an alias when it is first used, and is not thread-safe
-    # there: if threads share the alias, the condition may name the job instead of the trial until the program ends.
+    # there: if threads share the alias, the condition may refer to the job instead of the trial until the program ends.
     trial = aliased(JobRow)
     query = select(trial.id).where(trial.parent_id == JobRow.id)
     if statuses is not None:
@@ -115,12 +115,12 @@ def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
 
 
 def complete() -> ColumnElement[bool]:
-    """Whether all trials that a job is waiting for have ended."""
+    """The condition that a job is waiting for its trials and all of them have ended."""
     return and_(waits(), ~exist(UNFINISHED))
 
 
 def stopped() -> ColumnElement[bool]:
-    """Whether a client has asked to cancel or pause a job and all of the job's trials have stopped."""
+    """The condition that a client has asked to cancel or pause a job and all of the job's trials have stopped."""
     cancelled = and_(JobRow.cancel_requested, ~exist(UNFINISHED))
     paused = and_(JobRow.pause_requested, exist([PAUSED]), ~exist(ACTIVE))
     return and_(waits(), or_(cancelled, paused))

@@ -1,4 +1,4 @@
-"""Modes: combinations of a data type for the weights and a kernel, with which a processor can compute a network."""
+"""The modes in which a processor can compute a network: combinations of a data type for the weights and a kernel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ComputeMode:
 
     @classmethod
     def parse(cls, text: str) -> ComputeMode:
-        """Parse the result of `str`."""
+        """Parse the text that `str` returns for a mode."""
         kind, _, kernel = text.partition("/")
         return cls(kind, kernel)
 

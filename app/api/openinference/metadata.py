@@ -124,7 +124,7 @@ router.get("", operation_id="model_metadata", summary="Describe a model (Open In
     **_READY,
 )
 async def model_ready(request: Request, name: str, version: str) -> Response:
-    """Every registered version is ready, because its first request loads it."""
+    """Reports every version as ready, even if no engine has loaded it, because its first request loads it."""
     resolved = await _version(request, name, version)
     return JsonReply(ModelReadiness(resolved.record.model, True))
 

@@ -62,7 +62,7 @@ def text(data: bytes, place: str) -> str:
 def check_elements(elements: Sequence[Any], datatype: str, name: str) -> None:
     """Raise InvalidRequest unless the elements of a tensor, decoded from JSON, have the tensor's data type.
 
-    The protocol allows FP16 only as bytes, because JSON has no numbers of this type.
+    The protocol does not allow FP16 elements in JSON, so they are rejected.
     """
     if datatype == "FP16":
         raise InvalidRequest(

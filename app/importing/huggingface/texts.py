@@ -68,5 +68,5 @@ def separator_of(tokenizer: Tokenizer, types: Array) -> int | None:
     separator = int(ids[given.index(1) - 1]) if 1 in given else -1
     expected = [min(ids[:index].count(separator), len(types) - 1) for index in range(len(ids))]
     if given != expected:
-        raise ForeignFileInvalid(f"{FILE}: its template gives the token types {given} to pairs, which is not supported")
+        raise ForeignFileInvalid(f"{FILE}: its template assigns token types {given} to a pair, which is not supported")
     return separator

@@ -33,7 +33,7 @@ class _Message:
     role: str
     text: str | None
     learned: bool = True  # if the message is an answer: whether the loss is computed over it
-    renamed: bool = False  # whether the file has another word for the role, such as human
+    renamed: bool = False  # whether the file has a role such as human, which is read as user
     calls: bool = False  # whether the message calls tools
     notes: list[str] = field(default_factory=list)  # how the message is used, if it is not left out
 

@@ -1,4 +1,4 @@
-"""Decodes JSON objects, and counts those with a repeated name, because JSON parsers keep only its last value."""
+"""Decodes JSON objects, and counts those that repeat a name, because JSON parsers keep only the name's last value."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ class RepeatedNames:
     def remark(self) -> None:
         """Add a remark about the repeated names, if there are any."""
         if self.records:
-            message = (
-                f"an object has the name {self.name!r} twice; only its last value is read (records: {self.records:,})"
-            )
+            message = f"an object has the key {self.name!r} twice; only the key's last value is read "
+            message += f"(records: {self.records:,})"
             self.source.remark("repeated_names", message, self.first, self.records, "warn")
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
             raise _not_a_list(value)
         if looks_like_list(value):
             raise CellError(
-                f"the cell looks like several labels, but cannot be read; {LABEL_FORMS}; if it is one label, write it "
-                "in a JSON list"
+                f"the cell looks like a list of labels, but cannot be read as one; {LABEL_FORMS}; if it is one label, "
+                "write it in a JSON list"
             )
         parts = split_labels(value, "|") if "|" in value else [value]
         elements = None if parts == [value] else parts

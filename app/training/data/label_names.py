@@ -46,8 +46,8 @@ def settle_names(column: LabelColumn) -> None:
         if is_merged:
             column.remark("labels_merged", f"labels that are written in different ways are merged: {pairs}", changed)
         else:
-            message = "numbers, true/false and times are written in the same way in every file format, so these labels "
-            column.remark("labels_written", f"{message}are rewritten: {pairs}", changed)
+            message = "labels that are numbers, true/false or times are rewritten, so that they are the same in every "
+            column.remark("labels_written", f"{message}file format: {pairs}", changed)
     _match_base(column)
     counts = column.counts
     if counts:

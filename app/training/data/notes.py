@@ -188,9 +188,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     ROLES_RENAMED: (
         "info",
-        "1 conversation has other words for the roles, such as human and gpt, which are read as user and assistant",
-        "other words for the roles, such as human and gpt (or bot, ai, model), are read as user and assistant "
-        "(conversations: {count})",
+        "1 conversation has roles such as human and gpt, which are read as user and assistant",
+        "roles such as human and gpt (or bot, ai, model) are read as user and assistant (conversations: {count})",
     ),
     NO_ANSWER: (
         "warn",

@@ -172,5 +172,5 @@ class EvaluationSession:
 
 
 def _own_words(message: str) -> str:
-    """Replace the names of training options with those of the same options in an evaluation's request."""
+    """Remove the prefix `training.` from the names of options, because an evaluation's request has no such object."""
     return _OPTION.sub(r"\1", message)

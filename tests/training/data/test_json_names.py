@@ -30,7 +30,7 @@ def test_repeated_names_are_told(content: str, where: str, count: int, name: str
     for _ in range(2):  # a file is read several times
         assert all(record.fault is None for record in json_lines.records(source, EVERYTHING))
     assert (
-        f"has the name {name!r} twice; only its last value is read (records: {count})"
+        f"has the key {name!r} twice; only the key's last value is read (records: {count})"
         in remarks_of(source)["repeated_names"]
     )
     assert [remark.where for remark in source.remarks if remark.kind == "repeated_names"] == [where]
