@@ -39,7 +39,7 @@ class Tested:
 def probe_checkpoint(source: Path, inputs: list[Any] | None) -> Tested | None:
     """Create a probe for a checkpoint directory or its tar archive: the first of the inputs or, if None, a short input.
 
-    Returns None if the content cannot be read, which the service reports.
+    Returns None if the checkpoint cannot be read; the service then reports the error.
     """
     from app.importing.probe import make_probe
 

@@ -54,8 +54,8 @@ def check_reads_texts(client: Client, reference: str) -> None:
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:
     """Return the service's record of a model or version. Called to check a reference before a file is uploaded.
 
-    Raises NotFound if it does not exist. The message suggests the most similar name from the service's models and
-    `choices`.
+    Raises NotFound if there is no such model or version. The message suggests the most similar name from the service's
+    models and `choices`.
     """
     try:
         return dict(client.get(f"/v1/models/{reference}"))

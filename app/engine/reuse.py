@@ -19,8 +19,8 @@ class PrefixReuse:
     """One decoder's access to the prefix cache. Only sequences with the same principal and `cache_salt` share states.
 
     The states after a prompt and after its continuation are saved, because the next prompt of a conversation begins
-    with both. A recurrent network's state cannot be truncated. Therefore, reading pauses where a prompt diverges from
-    an earlier one, and the state is saved for all later prompts with this prefix.
+    with this prompt and this continuation. A recurrent network's state cannot be truncated. Therefore, reading pauses
+    where a prompt diverges from an earlier one, and the state is saved for all later prompts with this prefix.
 
     With a `step`, prompts are split at multiples of `step`, and only the states at these positions are saved and used.
     The remaining calls then have the same shapes as without a cache, so the result is bit-identical.

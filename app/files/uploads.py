@@ -121,7 +121,7 @@ class Uploads:
     def complete(self, upload_id: str, principal: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
         """Join the parts into a file, in the order of `part_ids`.
 
-        If `md5` is given, it is compared with the file's hash.
+        If `md5` is given, the file must have this MD5 hash.
 
         Several parts are copied into a new blob, which temporarily needs twice their size on disk; a single part
         becomes the file without being copied. Raises InvalidRequest if the upload has ended, or if the parts do not

@@ -73,7 +73,7 @@ def filled(
 ) -> wire.SamplingParams:
     """Return the parameters with the largest `max_tokens` that fits into the context after the longest prompt.
 
-    If `most` is given, `max_tokens` is at most `most`. It is never less than 1 or `min_tokens`. If the network has no
+    If `most` is given, `max_tokens` is at most `most`, but never less than 1 or `min_tokens`. If the network has no
     maximum sequence length, the context length is the upper limit.
     """
     limit = version.config.position_limit

@@ -26,7 +26,7 @@ class Readers:
 
     `room` is the limit, in characters, ids or numbers. Input that would exceed the limit is rejected. Each principal
     uses at most one thread at a time, so that another thread remains for other principals. If no API keys are
-    configured, all requests share the pool.
+    configured, all requests have the same principal, which may use all threads.
     """
 
     def __init__(self, room: int) -> None:

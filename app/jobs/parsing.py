@@ -1,7 +1,7 @@
 """Parses a client's JSON into a validated `JobRequest`.
 
-Every error is an InvalidRequest, which names the field if the error is about one. References are resolved later, when
-the job is created.
+Every error is an InvalidRequest. If the error is about a field, `param` is the name of the field. References are
+resolved later, when the job is created.
 """
 
 from __future__ import annotations

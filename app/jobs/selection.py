@@ -30,7 +30,8 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
 
     Among jobs of the same priority, the oldest is next. If only batches are selected, owners take turns instead, so
     that many batches of one owner do not delay those of others: the next batch is the oldest of the owner whose latest
-    batch started first, or who had none before. Batches that have started are continued first.
+    batch started first. Owners without a started batch come before all others. Batches that have started are continued
+    first.
     """
     began = (
         select(JobRow.owner, func.max(JobRow.started_at).label("latest"))

@@ -81,7 +81,7 @@ def check_url(url: str, networks: Sequence[IPNetwork]) -> None:
 def check_address(address: str, secure: bool, networks: Sequence[IPNetwork]) -> None:
     """Raise AddressRefused unless webhooks may be sent to this address.
 
-    Plain HTTP is allowed only for listed networks.
+    If `secure` is false (plain HTTP), only addresses in `networks` are allowed.
     """
     ip = _plain(address)
     if ip is not None and any(ip in network for network in networks) and not (ip.is_multicast or ip.is_unspecified):

@@ -56,7 +56,7 @@ class Webhooks:
     ) -> None:
         """`networks` are non-public networks that may be reached. Each owner may have at most `most` endpoints.
 
-        `keys` are the names of the API keys: an endpoint with another owner is orphaned.
+        `keys` are the names of the API keys. An endpoint whose owner is not one of them is orphaned.
         """
         self._keys = keys
         self._database, self._sender, self._networks, self._most = database, sender, networks, most

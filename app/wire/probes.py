@@ -20,8 +20,9 @@ class ProbeSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The probes of one version.
 
     `source` is "validation" (validation data of its training run), "import" (given by the user with an import) or
-    "vocabulary" (random tokens). Either `sequences` or `features` is empty. If `standardised` is true, `features`
-    contains values as the network reads them; otherwise, it contains values in the units of the data.
+    "vocabulary" (random tokens), or two of these words joined by "and". Either `sequences` or `features` is empty. If
+    `standardised` is true, `features` contains values as the network reads them; otherwise, it contains values in the
+    units of the data.
     """
 
     source: str

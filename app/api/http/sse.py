@@ -52,7 +52,7 @@ class EventStream(Response):
     """A reply that streams server-sent events.
 
     An error during the stream is sent as an event, followed by `end`. If the client disconnects or stops reading,
-    `frames` is closed. `render_error` renders an error as an event in the dialect.
+    `frames` is closed. `render_error` renders an error as an event in the format of the route's dialect.
     """
 
     def __init__(

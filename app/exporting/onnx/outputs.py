@@ -16,7 +16,7 @@ LARGE = 1e30  # -LARGE stands for minus infinity, and replaces the values and sc
 def add_outputs(graph: Graph, version: SourceVersion, hidden: str, padding: Padding) -> None:
     """Add the outputs of the version's task.
 
-    For embeddings, `embedding`; for regression, `value`; otherwise `logits` and `probabilities`.
+    The outputs are `embedding` for embeddings, `value` for regression, and otherwise `logits` and `probabilities`.
     """
     config, weights = version.config, version.tensors
     if config.output_norm == "steps":
