@@ -156,10 +156,7 @@ def _dropout(run: Run) -> tuple[OptionValue, str]:
 
 def _label_smoothing(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.label_smoothing
-    return (
-        value,
-        "Labels contain errors, so no label is treated as certain." if value else "The recipe does not smooth labels.",
-    )
+    return value, "Labels contain errors, so no label is treated as certain." if value else "The recipe uses none."
 
 
 def _class_weights(run: Run) -> tuple[OptionValue, str]:
@@ -180,11 +177,7 @@ def _optimizer(run: Run) -> tuple[OptionValue, str]:
 
 
 def _layers(run: Run) -> tuple[OptionValue, str]:
-    reason = (
-        "One layer is enough for a recurrent network of this size."
-        if run.recurrent
-        else "The recipe's number of layers."
-    )
+    reason = "One layer is enough for a recurrent network of this size." if run.recurrent else "The recipe's depth."
     return run.settled.config.layers, reason
 
 
@@ -233,10 +226,7 @@ def _pooling(run: Run) -> tuple[OptionValue, str]:
 
 def _bidirectional(run: Run) -> tuple[OptionValue, str]:
     on = run.settled.config.bidirectional
-    return (
-        on,
-        "The whole input is known, so it can be read in both directions." if on else "The network reads forwards only.",
-    )
+    return on, "The whole input is known, so it can be read in both directions." if on else "Inputs are read forwards."
 
 
 def _ngrams(run: Run) -> tuple[OptionValue, str]:
