@@ -96,7 +96,7 @@ def _common(config: SourceConfig) -> dict[str, Any]:
 
 
 def _padding(config: SourceConfig) -> int:
-    """Return the id of the padding token. Raises ForeignFileInvalid if the entry is not a possible id."""
+    """Return the id of the padding token. Raises ForeignFileInvalid if it is not an integer of 0 or more."""
     padding = config.get("pad_token_id", default=1)
     if type(padding) is not int or padding < 0:
         raise ForeignFileInvalid("pad_token_id in config.json must be an integer of 0 or more")

@@ -104,12 +104,12 @@ def _epochs(run: Run) -> tuple[OptionValue, str]:
 
 
 def _max_steps(run: Run) -> tuple[OptionValue, str]:
-    return run.settled.total_steps, "The number of passes times the steps of a pass."
+    return run.settled.total_steps, "The number of passes times the number of steps in a pass."
 
 
 def _batch_size(run: Run) -> tuple[OptionValue, str]:
     if run.generates:
-        reason = "Small batches of windows teach a language model more per token."
+        reason = "Small batches of windows teach a language model more per token than large ones."
     elif run.dataset.facts.input == "features" or run.linear:
         reason = f"Large data sets get larger batches than small ones, and this one has {run.size}."
     else:
@@ -133,9 +133,9 @@ def _learning_rate(run: Run) -> tuple[OptionValue, str]:
 
 def _schedule(run: Run) -> tuple[OptionValue, str]:
     return run.settled.schedule, {
-        "plateau": "The length is open: the rate starts to decay when the validation result no longer improves.",
-        "cosine": "The length is fixed, so the rate falls smoothly to zero at the end.",
-        "linear": "Usual for fine-tuning a large Transformer.",
+        "plateau": "The length of the run is open: the rate decays once the validation result no longer improves.",
+        "cosine": "The length of the run is fixed, so the rate falls smoothly to almost zero at the end.",
+        "linear": "The usual schedule for fine-tuning a large Transformer.",
     }.get(run.settled.schedule, "")
 
 
@@ -156,7 +156,7 @@ def _dropout(run: Run) -> tuple[OptionValue, str]:
 
 def _label_smoothing(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.label_smoothing
-    return value, "Labels contain errors, so no label is treated as certain." if value else "Not needed here."
+    return value, "Labels contain errors, so no label is treated as certain." if value else "The recipe uses none."
 
 
 def _class_weights(run: Run) -> tuple[OptionValue, str]:
@@ -172,7 +172,7 @@ def _optimizer(run: Run) -> tuple[OptionValue, str]:
     return run.settled.optimizer, (
         "Muon needs fewer steps here than AdamW."
         if run.settled.optimizer == "muon"
-        else "Works well here; the steps of Muon would take longer."
+        else "AdamW works well here; the steps of Muon would take longer."
     )
 
 
@@ -186,7 +186,7 @@ def _width(run: Run) -> tuple[OptionValue, str]:
 
 
 def _heads(run: Run) -> tuple[OptionValue, str]:
-    return run.settled.config.heads, "The recipe's number; the width is a multiple of it."
+    return run.settled.config.heads, "The recipe's number of heads; the width is a multiple of it."
 
 
 def _context_length(run: Run) -> tuple[OptionValue, str]:
@@ -204,13 +204,13 @@ def _context_length(run: Run) -> tuple[OptionValue, str]:
 
 
 def _vocab_size(run: Run) -> tuple[OptionValue, str]:
-    return run.dataset.facts.vocab_size or None, "Longer data allows a larger vocabulary."
+    return run.dataset.facts.vocab_size or None, "The more text there is, the larger the vocabulary can be."
 
 
 def _tokenizer(run: Run) -> tuple[OptionValue, str]:
     kind = run.dataset.facts.tokenizer
     reason = {
-        "bpe": "Pieces of words, learned from the data.",
+        "bpe": "Tokens are pieces of words, learned from the data.",
         "char": "The texts are in a script without spaces between words.",
     }.get(kind, "")
     return kind or None, reason
@@ -226,7 +226,7 @@ def _pooling(run: Run) -> tuple[OptionValue, str]:
 
 def _bidirectional(run: Run) -> tuple[OptionValue, str]:
     on = run.settled.config.bidirectional
-    return on, "The whole input is known, so it can be read in both directions." if on else "Reads forwards only."
+    return on, "The whole input is known, so it can be read in both directions." if on else "Inputs are read forwards."
 
 
 def _ngrams(run: Run) -> tuple[OptionValue, str]:
@@ -242,7 +242,7 @@ def _patience(run: Run) -> tuple[OptionValue, str]:
 
 def _eval_every(run: Run) -> tuple[OptionValue, str]:
     often = "Twice in each pass, to notice when the result no longer improves"
-    once = "Once in each pass, or a tenth of the run for text to continue"
+    once = "Once in each pass, or ten times in a run for generation"
     return run.settled.eval_every, f"{often if run.settled.schedule == 'plateau' else once}."
 
 
@@ -250,7 +250,7 @@ def _precision(run: Run) -> tuple[OptionValue, str]:
     return run.settled.precision, (
         "This device computes the large matrices of a language model faster in bfloat16."
         if run.settled.precision == "bfloat16"
-        else "Exact enough for every network, and the fastest type for small ones."
+        else "The type float32 is exact enough for every network, and the fastest for small ones."
     )
 
 
@@ -282,8 +282,8 @@ OPTIONS: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
     "patience": _patience,
     "eval_every": _eval_every,
     "precision": _precision,
-    "threads": lambda run: (run.settled.threads, "The setting of the service; by default, one per core."),
-    "deterministic": lambda run: (run.settled.deterministic, "Equal requests give equal weights."),
+    "threads": lambda run: (run.settled.threads, "The setting of the service; by default, one thread per core."),
+    "deterministic": lambda run: (run.settled.deterministic, "Equal requests produce equal weights."),
     "baseline": lambda run: (
         run.options.baseline is not False,
         "Shows whether a network is worth its time.",

@@ -172,5 +172,5 @@ class EvaluationSession:
 
 
 def _own_words(message: str) -> str:
-    """Remove the prefix `training.` from the names of options, because an evaluation's request has no such object."""
+    """Remove the prefix `training.` from the names of options, because an evaluation's request has no `training`."""
     return _OPTION.sub(r"\1", message)

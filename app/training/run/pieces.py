@@ -15,7 +15,7 @@ OUTDATED = ("resume", "checkpoints")  # folders with files of the run with the e
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
-    """Return the settings. If memory has run out with them, make the pieces smaller and reset the run to step 0."""
+    """Return the settings. If the run ran out of memory with these, make its pieces smaller and reset it to step 0."""
     short = shortage.read(run)
     if short is None or short.micro_tokens != settled.micro_tokens:
         return settled
