@@ -110,7 +110,7 @@ class AliasRow(TableBase):
 
 
 class AliasMoveRow(TableBase):
-    """The history of aliases, one row per change. `to_version` is NULL if the alias was removed."""
+    """A change of an alias. `to_version` is NULL if the alias was removed."""
 
     __tablename__ = "alias_moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

@@ -39,7 +39,7 @@ class LoadedVersion:
 
     @property
     def decoder(self) -> Decoder | None:
-        """The part that generates text; None if the version classifies or predicts numbers."""
+        """The part that generates text, or None if the version is not a language model."""
         part = self.parts.get(wire.Generate)
         return part if isinstance(part, Decoder) else None
 

@@ -118,7 +118,7 @@ async def ollama_ps(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _resolved(registry: Registry, references: Iterable[str], principal: str) -> Mapping[str, Version]:
-    """The versions that the references resolve to. Leaves out versions that have just been deleted."""
+    """Return the version of each reference. Leaves out versions that have just been deleted."""
     versions = {}
     for reference in references:
         try:
