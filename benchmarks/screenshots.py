@@ -92,8 +92,9 @@ def photograph_training(browser: Browser, url: str) -> None:
         shutil.copy(DATA / SENTIMENT, Path(folder, TRAINING[1]))
         program = Path(sys.executable).with_name("ostinato")
         lines = terminal.screen_when(
-            [str(program), *TRAINING, "--url", url], at_work, columns=110, lines=30, seconds=600.0, folder=folder
-        )
+            [str(program), *TRAINING], at_work, columns=110, lines=30, seconds=600.0, folder=folder,
+            variables={"OSTINATO_URL": url},
+        )  # fmt: skip
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_content(terminal.page("ostinato train", " ".join(("ostinato", *TRAINING)), lines))
     page.locator("main").screenshot(path=IMAGES / "train.png", omit_background=True)

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import pyte
@@ -36,17 +36,19 @@ pre { font: 19px/25px 'DejaVu Sans Mono', monospace; margin: 0; color: #d0d0d0 }
 
 
 def screen_when(
-    command: Sequence[str], ready: Callable[[str], bool], *, columns: int, lines: int, seconds: float, folder: str
-) -> list[str]:
+    command: Sequence[str], ready: Callable[[str], bool], *, columns: int, lines: int, seconds: float, folder: str,
+    variables: Mapping[str, str],
+) -> list[str]:  # fmt: skip
     """Run the command until its screen is `ready`, and return the screen's lines as HTML.
 
-    Ends the command. Raises TimeoutError after `seconds`, and RuntimeError if the command ends before.
+    `variables` are added to the environment. The command is ended in any case. Raises TimeoutError after `seconds`, and
+    RuntimeError if the command ends before the screen is ready.
     """
     screen = pyte.Screen(columns, lines)
     stream = pyte.ByteStream(screen)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **variables}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=folder)
     os.close(theirs)
     end = time.monotonic() + seconds
@@ -57,7 +59,7 @@ def screen_when(
             try:
                 stream.feed(os.read(ours, 65536))
             except OSError:  # the command has ended
-                raise RuntimeError("\n".join(screen.display)) from None
+                raise RuntimeError("\n".join(screen.display).rstrip()) from None
         return [_line([screen.buffer[y][x] for x in range(columns)]) for y in range(lines) if screen.display[y].strip()]
     finally:
         process.terminate()
