@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from app.training.data.files import Source
 from app.training.data.guesses import Sample, joined
-from app.training.data.usual_names import TARGETS
+from app.training.data.usual_names import TARGETS, quoted
+from app.training.failures import BadData
 
 SERIES_ADVICE = (
     "write each step of a series as a row of its own, with columns for the series (columns.series), the time "
@@ -94,3 +95,12 @@ def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> st
 
 def _such_as(names: list[str]) -> str:
     return f", such as {names[0]!r}" if names else ""
+
+
+def no_target(source: Source, requested: str | None, others: tuple[str, ...]) -> BadData:
+    """Return the error for numeric sequences without a target. `others` are the columns without a role."""
+    if requested == "generation":
+        return source.fault("contains numbers, but generation requires text")
+    ways = "set columns.label to the column of labels, or columns.value to the column of values to predict"
+    listed = f" (the other columns are {quoted(others)})" if others else ""
+    return source.fault(f"contains numeric sequences, but no column to predict: {ways}{listed}")

@@ -137,7 +137,8 @@ def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
     filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
     sample = list(islice(filled, TITLE_ROWS))
     for delimiter in _ORDER[source.format]:
-        index = header_after_title([text.rstrip("\r\n").split(delimiter) for _, text in sample])
+        rows = [text.rstrip("\r\n").split(delimiter) for _, text in sample]
+        index = header_after_title(rows, source.requested)
         if index:
             number, header = sample[index]
             names = quoted(name.strip(' "') for name in header.rstrip("\r\n").split(delimiter))

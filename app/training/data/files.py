@@ -62,8 +62,8 @@ class Source:
     """A data file.
 
     `filename` is the file's name in messages; `param` is the request field that names the file. `remarks` collects the
-    decisions and anomalies to report. `settled` stores decisions that require a pass over the file, such as a
-    table's delimiters, for use in later passes.
+    decisions and anomalies to report. `settled` stores the names that the request gives to columns, and decisions that
+    require a pass over the file, such as a table's delimiters, for use in later passes.
     """
 
     path: Path
@@ -77,6 +77,11 @@ class Source:
     line_end: str = "\n"  # "\r" in files from old Macintoshes; "\n" even if lines end with "\r\n"
     remarks: Remarks = field(default_factory=Remarks, compare=False, repr=False)
     settled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def requested(self) -> tuple[str, ...]:
+        """The columns that the request names, by which the readers recognise a header below a title."""
+        return tuple(self.settled.get("requested", ()))
 
     def open(self) -> BinaryIO:
         """Open the decompressed content."""

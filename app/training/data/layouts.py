@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.errors import did_you_mean, most_similar
-from app.training.data.advice import SERIES_ADVICE, find_label_columns, find_text_columns
+from app.training.data.advice import SERIES_ADVICE, find_label_columns, find_text_columns, no_target
+from app.training.data.column_roles import check_roles
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
@@ -89,6 +90,7 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     targets = ("text_pair", _TARGETS[task]) if task in _TARGETS else ()
     used = {names[key] for key in (*inputs, *targets, "split") if key in names}
     one_hot = one_hot if task in ("classification", "multilabel") else ()
+    check_roles(source, {key: names[key] for key in (*inputs, *targets, "split") if key in names}, one_hot, steps)
     ignored = _rest(present, {*used, *steps, *one_hot})
     return Layout(source, task, shape, names, steps, ignored, one_hot, inferred, absent)
 
@@ -247,7 +249,7 @@ def _check_needs(
         hint = find_label_columns(source, present, others) if target == "label" and shape == "text" else hint
         raise _missing(source, target, present, target, hint)
     if task == "generation" and shape in ("features", "series"):
-        raise source.fault("contains numbers, but generation requires text")
+        raise no_target(source, requested, _rest(present, names.values()))
 
 
 def _raise_wide(source: Source, listed: str, present: list[str]) -> None:

@@ -9,6 +9,8 @@ import json
 from dataclasses import replace
 from itertools import islice
 
+import msgspec
+
 from app.training.data.even_cells import count_cells
 from app.training.data.fasttext import PREFIX
 from app.training.data.files import Source, lines, undecodable_fault
@@ -52,6 +54,8 @@ def as_table(source: Source, task: str | None, columns: Columns | None = None) -
     a task, raises BadData, so that the user can decide. Also raises BadData for plain text with bytes that cannot be
     decoded.
     """
+    if columns is not None:
+        source.settled["requested"] = [name for name in msgspec.structs.astuple(columns) if name is not None]
     if source.format == "text" and columns is not None and _names_columns(source, columns):
         source.remark("read_as_table", "is read as a table: its first line names the columns of the request")
         source = replace(source, format="csv")

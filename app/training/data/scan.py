@@ -21,6 +21,7 @@ from app.training.data.label_lists import settle_lists
 from app.training.data.label_names import in_order, settle_names
 from app.training.data.layouts import Layout
 from app.training.data.notes import SPLIT_OVERRULED
+from app.training.data.outliers import Extremes
 from app.training.data.rows import read_examples
 from app.training.data.splits import assign
 from app.training.failures import BadData
@@ -133,7 +134,7 @@ def scan_held_out(
 
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
-    faults = Faults(of_series=files.training.shape == "series")
+    faults, extremes = Faults(of_series=files.training.shape == "series"), Extremes()
 
     def on_fault(error: BadData) -> None:
         files.check()
@@ -143,6 +144,8 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
         for layout, example, split in files.rows(on_fault):
             try:
                 collector.add(layout, example, split)
+                if example.usable and layout.task == "regression":
+                    extremes.add(example.value, Place(layout, example.where))
             except BadData as error:
                 faults.add(error)
     except BadData as error:  # no later row can be read
@@ -150,6 +153,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
         raise faults.failure(collector.rows + faults.rows, skippable=False) from None
     faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
+    extremes.remark(collector.values)
     if not collector.places:
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))
@@ -198,9 +202,7 @@ def _check(layout: Layout, scan: Scan) -> None:
     if not train_N.any():
         raise layout.source.fault("has no training rows, because the split column holds out all rows")
     if train_N.all():
-        raise layout.source.fault(
-            f"has {counted(len(train_N), 'usable row')}, but too few distinct inputs to hold out validation rows"
-        )
+        raise layout.source.fault(f"has {counted(len(train_N), 'usable row')}, but {_undrawable(scan)}")
     if scan.task in ("classification", "multilabel"):
         _check_labels(scan, train_N)
     values_N = scan.values_N[train_N]
@@ -209,6 +211,19 @@ def _check(layout: Layout, scan: Scan) -> None:
     if scan.task == "regression" and (np.ptp(values_N) == 0 or values_N.std() == 0):
         reason = f"every training row has the value {values_N[0]:g}, so there is nothing to learn"
         raise scan.places[0].fault("value", reason)
+
+
+def _undrawable(scan: Scan) -> str:
+    """Return the reason why no rows can be held out for validation, and what to do."""
+    _, inputs = np.unique(np.stack([scan.strata_N.astype(np.uint64), scan.hashes_N]), axis=1, return_counts=True)
+    if scan.task == "classification" and len(inputs) == len(scan.strata) > 1:
+        rows = "row" if inputs.max() == 1 else "distinct input"
+        return (
+            f"each of its {len(scan.strata):,} labels has only one {rows}, so none can be held out for validation: a "
+            f"label needs at least two {rows}s to train and to validate. Add rows, use fewer labels (is this the label "
+            "column?), or provide a validation file"
+        )
+    return "too few distinct inputs to hold out validation rows; add rows, or provide a validation file"
 
 
 def _check_labels(scan: Scan, train_N: NDArray[np.bool_]) -> None:

@@ -30,20 +30,37 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
-def header_after_title(rows: Sequence[Sequence[str]]) -> int:
+def header_after_title(rows: Sequence[Sequence[str]], requested: Sequence[str] = ()) -> int:
     """Return the index of the header row if titles or comments precede it, or 0 if the first row may be the header.
+
+    `requested` lists the columns that the request names, of which one may be a list of columns. A row with all of them
+    is the header if every earlier row has fewer non-blank cells or begins with #.
 
     The header has several names, at least one of which is a usual name of an input column. A name may be repeated if
     there is also a usual name of a target column. Every earlier row has fewer non-blank cells or begins with #, and the
     first row contains no usual name.
     """
-    plain = [[cell.strip(' "').lower() for cell in row if cell.strip(' "')] for row in rows]
+    filled = [[cell.strip(' "') for cell in row if cell.strip(' "')] for row in rows]
+    if requested:
+        index = next((number for number, row in enumerate(filled) if _names_all(row, requested)), 0)
+        if index and _are_titles(filled[:index], len(filled[index])):
+            return index
+    plain = [[cell.lower() for cell in row] for row in filled]
     if not plain or not (INPUTS | TARGETS).isdisjoint(plain[0]):
         return 0
     for index, names in enumerate(plain):
         is_distinct = len(set(names)) == len(names) or not TARGETS.isdisjoint(names)
         if len(names) > 1 and not INPUTS.isdisjoint(names) and is_distinct:
-            before = plain[:index]
-            is_title = all(len(row) < len(names) or row[0].startswith("#") for row in before)
-            return index if is_title else 0
+            return index if _are_titles(plain[:index], len(names)) else 0
     return 0
+
+
+def _are_titles(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether every row has fewer than `width` non-blank cells or begins with #."""
+    return all(len(row) < width or row[0].startswith("#") for row in rows)
+
+
+def _names_all(row: Sequence[str], requested: Sequence[str]) -> bool:
+    """Whether the row contains every requested name, or all parts of a name that is a list."""
+    cells = set(row)
+    return all(name in cells or {part.strip() for part in name.split(",")} <= cells for name in requested)

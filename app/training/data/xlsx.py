@@ -99,7 +99,7 @@ def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterato
     if not sample:
         raise source.fault("the sheet is empty; its first row must name the columns")
     shown = [["" if _is_blank(value) else str(_whole(value)).strip() for value in values] for _, values in sample]
-    index = header_after_title(shown)
+    index = header_after_title(shown, source.requested)
     if index:
         names = quoted(filter(None, shown[index]))
         message = (

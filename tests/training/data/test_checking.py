@@ -75,3 +75,15 @@ def test_a_file_for_an_evaluation_may_be_small(tmp_path: Path) -> None:
     book = write(tmp_path, "a.txt", runs.book(9))
     assert check_held_out(book, "generation", "tokens") is None
     assert check_held_out(book, "classification", "tokens") is not None
+
+
+def test_labels_with_one_row_each_are_the_reason_why_no_row_is_held_out(tmp_path: Path) -> None:
+    rows = [f"message {n},L{n}" for n in range(100)]
+    error = check_files(write(tmp_path, "a.csv", "\n".join(["text,label", *rows]))).error
+    assert error is not None
+    assert "has 100 usable rows, but each of its 100 labels has only one row, so none can be held" in error.message
+    assert "at least two rows" in error.message and "validation file" in error.message
+    error = check_files(write(tmp_path, "a.csv", "\n".join(["text,label", *rows, *rows]))).error
+    assert error is not None and "each of its 100 labels has only one distinct input" in error.message
+    error = check_files(write(tmp_path, "a.csv", "text,label\nsame,a\nsame,a\n")).error
+    assert error is not None and "too few distinct inputs to hold out validation rows" in error.message

@@ -88,3 +88,36 @@ def test_faults_are_reported_with_their_place(
     name: str, content: str | bytes, parts: list[str], tmp_path: Path
 ) -> None:
     assert_fault(write(tmp_path, name, content), *parts)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"text": "a", "label": "a"}, "'a' both as text and as label"),
+        ({"text": "a", "value": "a"}, "'a' both as text and as value"),
+        ({"text": "a", "text_pair": "a", "label": "b"}, "'a' both as text and as text_pair"),
+        ({"text": "a", "label": "b", "split": "b"}, "'b' both as label and as split"),
+        ({"text": "a", "label": "a,b"}, "'a' both as text and as label"),
+        ({"series": "a", "time": "a", "label": "b"}, "'a' both as series and as time"),
+        ({"series": "a", "features": "b,c", "label": "b"}, "'b' both as label and as features"),
+    ],
+)
+def test_a_column_with_two_roles_is_refused(named: dict[str, str], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "a,b,c\n1,0,0\n2,1,1\n")
+    with pytest.raises(BadData, match=f"uses the column {message}; name another column in columns"):
+        read(path, **named)
+
+
+def test_the_time_of_a_step_may_be_one_of_its_features(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "a,b,c\n1,1,0\n2,1,1\n")
+    assert read(path, series="a", time="b", features="b", label="c")[0].steps == ("b",)
+
+
+def test_series_without_a_target_are_told_how_to_name_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "Pump,Time,Heat,State\n1,1,0,ok\n")
+    with pytest.raises(BadData) as caught:
+        read(path, series="Pump", time="Time")
+    assert "no column to predict: set columns.label" in caught.value.message
+    assert "or columns.value" in caught.value.message and "are 'Heat', 'State')" in caught.value.message
+    with pytest.raises(BadData, match="contains numbers, but generation requires text"):
+        read(path, "generation", series="Pump", time="Time")

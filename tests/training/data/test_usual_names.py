@@ -43,6 +43,27 @@ def test_a_title_in_a_workbook_is_skipped_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+def test_a_row_with_all_requested_names_is_the_header(tmp_path: Path, name: str) -> None:
+    data = [[str(n), f"row {n}", "ab"[n % 2]] for n in range(24)]
+    rows = [["Report 2025", "", ""], ["", "", ""], ["No", "Body", "Kind"], *data]
+    content = xlsx(rows) if name.endswith("xlsx") else "".join(";".join(row) + "\n" for row in rows)
+    result = check_files(write(tmp_path, name, content), columns=Columns(text="Body", label="Kind"))
+    assert (result.error, sum(result.report["rows"].values())) == (None, 24)
+    [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "title"]
+    assert " 3, which names the columns 'No', 'Body', 'Kind'" in remark["message"] and remark["level"] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("requested", "index"),
+    [
+        (["Body", "Kind"], 1), (["Body", "Kind,No"], 1), (["body"], 0), (["Body", "Other"], 0), (["x"], 0), ([], 0),
+    ],
+)  # fmt: skip
+def test_a_requested_name_in_a_row_of_values_is_no_header(requested: list[str], index: int) -> None:
+    assert header_after_title([["Report"], ["No", "Body", "Kind"], ["1", "x", "y"]], requested) == index
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
 def test_a_repeated_column_below_a_title_is_named(tmp_path: Path, name: str) -> None:
     data = [[f"row {n}", "ab"[n % 2], "", "n"] for n in range(24)]
     rows = [["Export 2024"], [], ["text", "label", "", "text"], *data]
