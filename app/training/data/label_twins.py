@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, localcontext
 
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown
@@ -16,6 +16,8 @@ NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # the exponent in 1E3, as spreadsheets write it
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
 _DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
+# Hyphens and underscores are compared as spaces only between letters: 1-2 and 12 are probably different labels.
+_LETTER_JOINERS = re.compile(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 # Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
 _CYRILLIC = "АВЕІЈКМНОРСТУХЅԚԜҮаеорсухіјѕһԁԛԝӏ", "ABEIJKMHOPCTYXSQWYaeopcyxijshdqwl"
@@ -33,9 +35,10 @@ _LATIN = str.maketrans(*map("".join, zip(_CYRILLIC, _GREEK, strict=True)))
 def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
     """Add a remark about each kind of similarity between labels."""
     message = (
-        "some labels differ only in case, spaces, quotes, dashes or Unicode form, and are treated as different labels"
+        "some labels differ only in case, spaces, hyphens, underscores, quotes, dashes or Unicode form, and are "
+        "treated as different labels"
     )
-    _warn(column, counts, "look_alike_labels", message, _alike, shown)
+    _warn(column, counts, "look_alike_labels", message, alike_key, shown, to_mend=True)
     message = (
         "some labels look alike but are written with letters of different scripts, such as Latin and Cyrillic, and are "
         "treated as different labels"
@@ -48,6 +51,18 @@ def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
         _warn(column, counts, "equal_meaning", message, _meaning, shown)
 
 
+def spelling_advice(unknown: Iterable[str], own: Iterable[str]) -> str:
+    """Return a sentence about the unknown labels that differ from one of the version's `own` labels only in spelling,
+    or "" if there are none.
+    """
+    by_key = {alike_key(label): label for label in own}
+    twins = [f"{label!r} as {by_key[key]!r}" for label in unknown if (key := alike_key(label)) in by_key]
+    if not twins:
+        return ""
+    start = "These labels differ from the version's only in case, spaces, hyphens, quotes or the like, so write"
+    return f". {start} {listing(twins)}"
+
+
 def _warn(
     column: LabelColumn,
     counts: Counter[str],
@@ -55,8 +70,13 @@ def _warn(
     message: str,
     key: Callable[[str], str],
     show: Callable[[str], str],
+    *,
+    to_mend: bool = False,
 ) -> None:
-    """Warn about each group of labels that have the same key."""
+    """Warn about each group of labels that have the same key.
+
+    With `to_mend`, advises to write each label in one way, and names the most frequent spelling of each group.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         groups[key(label)].append(label)
@@ -66,18 +86,21 @@ def _warn(
     texts = [listing(f"{show(label)} ({counted(counts[label], 'row')})" for label in members) for members in twins]
     more = f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else ""
     cells = column.cells_with(label for members in twins for label in members)
-    column.remark(kind, f"{message}: {'; '.join(texts[:LISTED])}{more}", cells, "warn")
+    usual = listing(show(max(members, key=lambda label: counts[label])) for members in twins)
+    advice = f". If they have the same meaning, write each in one way (the most frequent: {usual})" if to_mend else ""
+    column.remark(kind, f"{message}: {'; '.join(texts[:LISTED])}{more}{advice}", cells, "warn")
 
 
-def _alike(label: str) -> str:
-    """Return a key that is the same for labels that differ only in case, spaces, quotes, dashes or Unicode form.
+def alike_key(label: str) -> str:
+    """Return a key that is the same for labels that differ only in case, spaces, hyphens, underscores, quotes, dashes
+    or Unicode form.
 
     Case includes Turkish: İ becomes i with a combining dot above (U+0307) when its case is folded, and ı is the lower
     case of I.
     """
     text = unicodedata.normalize("NFKC", label).casefold().replace("\u0307", "").replace("\u0131", "i")
     text = _DASHES.sub("-", _JOINERS.sub("", text))
-    return "".join(QUOTES.sub("", text).split()) or label
+    return _LETTER_JOINERS.sub("", "".join(QUOTES.sub("", text).split())) or label
 
 
 def _skeleton(label: str) -> str:

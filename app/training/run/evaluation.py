@@ -25,6 +25,7 @@ from app.settings import cores
 from app.training import base
 from app.training.base import BaseCheckpoint
 from app.training.data.faults import BadRows
+from app.training.data.label_twins import spelling_advice
 from app.training.data.report import warnings_of
 from app.training.evaluation.held_out import HeldOut, read
 from app.training.evaluation.overlap import overlap
@@ -148,6 +149,7 @@ class EvaluationSession:
         self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
             message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
+            message += spelling_advice(unknown, version.labels)
             self.events.note("unknown_labels", 0, message, "warn", labels=unknown[:1000])
         if held_out.files is not None:
             remarks = [remark.to_dict() for remark in held_out.files.training.source.remarks]

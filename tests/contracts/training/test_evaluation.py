@@ -143,6 +143,21 @@ def test_rows_with_an_unknown_label_count_as_wrong(versions: dict[str, Path], tm
     assert [note.level for note in events if isinstance(note, Note) and note.kind == "unknown_labels"] == ["warn"]
 
 
+def test_an_unknown_label_that_differs_only_in_spelling_is_told(versions: dict[str, Path], tmp_path: Path) -> None:
+    events = evaluate(make(tmp_path, "t.csv", runs.table(20) + "one,GOOD \ntwo,dull\n", versions["gru"]))
+    [note] = [note for note in events if isinstance(note, Note) and note.kind == "unknown_labels"]
+    assert "so their rows count as wrong: GOOD, dull" in note.message
+    assert note.message.endswith("only in case, spaces, hyphens, quotes or the like, so write 'GOOD' as 'good'")
+
+
+def test_a_file_without_any_label_of_the_version_is_refused(versions: dict[str, Path], tmp_path: Path) -> None:
+    events = evaluate(make(tmp_path, "t.csv", "text,label\none,Good\ntwo,BAD\n", versions["gru"]))
+    failed = events[-1]
+    assert isinstance(failed, TrainFailed)
+    assert "has none of the version's labels ('bad', 'good'): its labels are 'BAD', 'Good'" in failed.message
+    assert "write 'BAD' as 'bad', 'Good' as 'good'" in failed.message
+
+
 def warnings_of(events: list[TrainEvent]) -> dict[str, str]:
     """The warnings about evaluated rows that the versions were trained on, by kind. The report contains them, too."""
     notes = [note for note in events if isinstance(note, Note) and note.kind.startswith("trained_on")]
@@ -160,7 +175,7 @@ def test_a_version_is_not_evaluated_on_its_training_file_without_a_warning(
     assert "that mood:2 was trained on" in noted["trained_on_against"]
     tale = warnings_of(evaluate(make(tmp_path / "tale", "t.txt", runs.book(), versions["tale"])))
     assert list(tale) == ["trained_on"]
-    other = "text,label\n" + "".join(f"unseen number {n},{'ab'[n % 2]}\n" for n in range(30))
+    other = "text,label\n" + "".join(f"unseen number {n},{('good', 'bad')[n % 2]}\n" for n in range(30))
     assert not warnings_of(evaluate(make(tmp_path / "other", "copy.csv", other, versions["gru"])))
 
 

@@ -134,6 +134,9 @@ def test_labels_that_match_no_single_label_of_the_version_stay(base_labels: tupl
         ("a-b", "a\u2013b"),
         ("a\u2011b", "a\u2014b"),
         ("-1", "\u22121"),
+        ("Room-booking", "Room booking"),
+        ("Room_booking", "Room booking"),
+        ("room - booking", "Room_Booking"),
         ("\u0130stanbul", "istanbul"),
         ("I\u015eIK", "\u0131\u015f\u0131k"),
     ],
@@ -144,6 +147,17 @@ def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_pat
     remark = remarks["look_alike_labels"]
     assert (remark.level, remark.count) == ("warn", 8) and remark.message.count("(4 rows)") == 2
     assert "other" not in remark.message
+
+
+def test_the_most_frequent_spelling_is_named(tmp_path: Path) -> None:
+    _, remarks = scan_labels(tmp_path, ["spam", "Spam", "Spam", "a-b", "a-b", "a b"])
+    message = remarks["look_alike_labels"].message
+    assert message.endswith(". If they have the same meaning, write each in one way (the most frequent: 'Spam', 'a-b')")
+
+
+def test_numbers_with_a_hyphen_are_not_numbers_without(tmp_path: Path) -> None:
+    _, remarks = scan_labels(tmp_path, ["1-2", "12", "-5", "5", "C-", "C"])
+    assert "look_alike_labels" not in remarks
 
 
 @pytest.mark.parametrize(
