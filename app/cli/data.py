@@ -21,8 +21,10 @@ from app.wording import counted
 
 if TYPE_CHECKING:
     from app.training.data.checking import DataReport
+    from app.training.data.faults import BadRows
     from app.training.failures import BadData
 
+_MOST_LEFT_OUT = 0.5  # the largest share of faulty rows for which messages name the option that leaves them out
 LABELS = "labels"  # kind of the remark that states the number of rows of each label
 
 
@@ -175,8 +177,16 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
     elif error.unread:
         remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
     else:
-        remedy = f"{error.remedy}; too many rows are affected to leave them out"
+        remedy = error.remedy + _leaving_out(error)
     return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. {remedy}; {outcome}")
+
+
+def _leaving_out(error: BadRows) -> str:
+    """Return what it takes to leave out more faulty rows than is reasonable without a thought."""
+    share = f"{100 * error.fraction:.0f} %"
+    if not error.skippable or error.fraction > _MOST_LEFT_OUT:
+        return f"; too many rows are affected to leave them out ({share}{error.basis})"
+    return f". To leave them out nevertheless ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
 
 
 def _option(error: BadData) -> str:

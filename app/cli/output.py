@@ -14,7 +14,7 @@ import typer
 from app import settings
 from app.errors import InvalidRequest
 from app.launcher import programs
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import shown_metric, too_few, verdict
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -154,7 +154,7 @@ def headline(metrics: dict[str, Any] | None) -> str:
     for part, values in splits:
         for name in ("bits_per_character", "micro_f1", "accuracy", "r2", "loss"):
             if isinstance(values.get(name), int | float) and (part, values.get("rows")) not in small:
-                return f"{part} {name.replace('_', ' ')} {values[name]:.3f}"
+                return f"{part} {shown_metric(name, values[name])}"
     return f"{small[0][0]} on {verdict(small[0][1])}" if small else ""
 
 

@@ -46,7 +46,13 @@ def shown_metrics(metrics: Mapping[str, Any], form: str = ".3f") -> str:
     rows = metrics.get("rows")
     if too_few(rows):
         return verdict(rows)
-    return ", ".join(f"{name.replace('_', ' ')} {value:{form}}" for name, value in metrics.items() if name != "rows")
+    return ", ".join(shown_metric(name, value, form) for name, value in metrics.items() if name != "rows")
+
+
+def shown_metric(name: str, value: float, form: str = ".3f") -> str:
+    """Return a metric with its name: `r2 -2.085 (worse than always predicting the mean)`."""
+    text = f"{name.replace('_', ' ')} {value:{form}}"
+    return f"{text} (worse than always predicting the mean)" if name == "r2" and value < 0 else text
 
 
 def consequences(rows: int, *, selects: bool) -> str:

@@ -58,10 +58,19 @@ def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: R
     assert len(faults) == 6 and faults[4].startswith("reviews.csv, line 26, column 'label'")
     assert faults[5].startswith("… and 125 more: column 'label': ")
     assert faults[5].endswith(" (all: lines 22-151)")
-    assert "--skip-bad-rows" not in last
     assert last.endswith(
-        "Fix these rows or the column 'label'; too many rows are affected to leave them out; nothing was uploaded"
+        "Fix these rows or the column 'label'; too many rows are affected to leave them out (87 %); nothing was "
+        "uploaded"
     )
+
+
+def test_the_option_that_leaves_out_many_rows_is_named_with_their_share(
+    queue: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "reviews.csv").write_text(reviews(bad=4))
+    last = ostinato("train", "reviews.csv").err.splitlines()[-1]
+    expected = "To leave them out nevertheless (17 % of the rows), set --skip-bad-rows 0.17; nothing was uploaded"
+    assert last.endswith(f"Fix these rows or the column 'label'. {expected}")
 
 
 def test_all_faults_are_found_in_ranges_and_in_json(queue: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -179,7 +188,7 @@ def test_a_local_file_beside_an_uploaded_one_is_checked(
     (tmp_path / "reviews.csv").write_text(reviews(bad=3))
     done = ostinato("train", *arguments, "--no-wait")
     assert done.status == 1 and not queue.requests
-    assert "reviews.csv, line 22, column 'label'" in done.err and "leave them out; nothing was up" in done.err
+    assert "reviews.csv, line 22, column 'label'" in done.err and "; nothing was uploaded" in done.err
     skipping = ostinato("train", *arguments, "--no-wait", "--skip-bad-rows", "0.01")  # of both files
     assert skipping.status == 0, skipping.err
     (tmp_path / "reviews.csv").write_text(reviews(bad=0))

@@ -126,6 +126,7 @@ def test_help_shows_defaults(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         ({"validation": {"accuracy": 1.0}}, "validation accuracy 1.000"),
         ({"validation": {"tokens": 4, "loss": 1.0}}, "validation loss 1.000"),
+        ({"test": {"rows": 40, "r2": -2.085}}, "test r2 -2.085 (worse than always predicting the mean)"),
         (None, ""),
     ],
 )

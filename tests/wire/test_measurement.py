@@ -35,3 +35,9 @@ def test_versions_without_a_number_of_rows_are_shown_as_before() -> None:
 def test_a_calibration_error_needs_more_rows() -> None:
     assert not shows_calibration_error(CALIBRATION_ERROR_ROWS - 1)
     assert shows_calibration_error(CALIBRATION_ERROR_ROWS) and shows_calibration_error(None)
+
+
+def test_a_regression_that_is_worse_than_the_mean_is_told() -> None:
+    worse = "r2 -2.085 (worse than always predicting the mean), mae 3.000"
+    assert shown_metrics({"r2": -2.085, "mae": 3.0}) == worse
+    assert shown_metrics({"r2": 0.5, "loss": -1.0}) == "r2 0.500, loss -1.000"

@@ -76,16 +76,17 @@ def shown_figure(split: str, task: str, figures: Mapping[str, Any]) -> str:
 
 def _summary(task: str, architecture: str, report: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """Return one sentence: `gru: 0.941 test accuracy; a linear model on the same rows: 0.928 (McNemar p = 0.004)`. If
-    the baseline is significantly better, the sentence says so.
+    the baseline is significantly better, the sentence says so. Bits per character are compared without a test.
     """
     own = shown_figure(comparison["split"], task, {comparison["metric"]: comparison["network"]})
     name = _name(task, architecture, report)
     where = _where(name, report, comparison["split"])
     sentence = f"{architecture}: {own}; {where}: {comparison['baseline']:.3f}"
-    if "p" not in comparison:
-        return sentence
-    sentence += f" ({comparison['test']} p {p_value(comparison['p'])})"
-    worse = comparison["p"] < _SIGNIFICANT and comparison["network"] < comparison["baseline"]
+    if "p" in comparison:
+        sentence += f" ({comparison['test']} p {p_value(comparison['p'])})"
+        worse = comparison["p"] < _SIGNIFICANT and comparison["network"] < comparison["baseline"]
+    else:
+        worse = task == "generation" and comparison["network"] > comparison["baseline"]
     return f"{sentence}: the {name.partition(' ')[2]} is better" if worse else sentence
 
 

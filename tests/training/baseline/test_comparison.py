@@ -89,3 +89,6 @@ def test_language_models_are_compared_by_bits_per_character() -> None:
     assert report is not None
     expected = "transformer: 1.850 validation bits per character; an n-gram model on the same text: 2.100"
     assert report["summary"] == expected
+    report = compare(Fitted(values), "generation", "rnn", {"validation": {"bits_per_character": 2.5}}, {})
+    assert report is not None
+    assert report["summary"].endswith("an n-gram model on the same text: 2.100: the n-gram model is better")
