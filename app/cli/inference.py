@@ -17,7 +17,7 @@ from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import answers_of, columns_of, shorten
 from app.cli.references import check_reads_texts
 from app.cli.saved_tables import check_output, write_rows
-from app.cli.streams import read_text
+from app.cli.streams import named_file, read_text
 from app.cli.tables import InputRow, TableOptions, input_rows
 from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
@@ -57,7 +57,11 @@ MaxRisk = Annotated[
 ]
 InputFile = Annotated[
     Path | None,
-    typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
+    typer.Option(
+        "--file",
+        "-f",
+        help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line; - is standard input.",
+    ),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
@@ -117,7 +121,7 @@ def classify(
         "calibrated": calibrated, "prediction_set": prediction_set, "abstain_below": abstain_below,
         "max_risk": max_risk,
     }  # fmt: skip
-    reference = chosen_model(model)
+    reference, file = chosen_model(model), named_file(file)
     body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
     _check_fractions(body)
     options = TableOptions(
