@@ -71,7 +71,7 @@ def in_branch(name: str) -> bool:
 
 
 def is_body_matrix(name: str, dimensions: int) -> bool:
-    """Return whether the parameter `name` is a matrix of a recurrent layer or of a Transformer's block."""
+    """Return whether the parameter `name` is a matrix of a recurrent layer or of a Transformer block."""
     return dimensions == 2 and name.startswith(("body.rnn.", "body.blocks."))
 
 

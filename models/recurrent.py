@@ -45,7 +45,7 @@ class Recurrent(KernelLayer):
         raise NotImplementedError
 
     def _run(self, x_BTD: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Compute every layer over every step. Returns hidden_BTD and the new state; states are tensors (L, B, D)."""
+        """Run all layers over all steps. Returns hidden_BTD and the new state, a list of tensors of shape (L, B, D)."""
         hidden_BTD, last_LBD = self.rnn(x_BTD, state[0])
         return hidden_BTD, [last_LBD]
 

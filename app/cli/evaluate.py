@@ -64,9 +64,9 @@ def evaluate(
     request: dict[str, Any] = {"model": model, "against": against, "columns": columns}
     request |= {"encoding": encoding, "skip_bad_rows": skip_bad_rows}
     request = {name: value for name, value in request.items() if value not in (None, {})}
-    if output is not None:
-        check_target(output)
     with connect() as client:
+        if output is not None:
+            _check_output(output, client, model)
         request["file"] = _file_id(client, file, request)
         job = client.create_evaluation(request)
         if wait:
@@ -98,6 +98,14 @@ def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
             _check_comparable(card, look_up(client, request["against"], param="against"))
         _check(paths["file"], card, request)
         return str(client.upload(paths["file"])["id"])
+
+
+def _check_output(output: Path, client: Client, model: str) -> None:
+    """Raise an error if no predictions can be written to the file. For a language model, there are none."""
+    check_target(output)
+    if look_up(client, model)["task"] == "generation":
+        reason = "an evaluation of a language model has no predictions for each row"
+        raise InvalidRequest(f"--output: {reason}; nothing was uploaded")
 
 
 def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
@@ -133,7 +141,7 @@ def print_report(job: dict[str, Any]) -> None:
         if rows:
             print()
             table(columns, rows)
-    if job["result_files"]:
+    if job["result_files"] and report.get("task") != "generation":
         print(f"\nthe prediction for each row: ostinato files download {job['result_files'][0]}")
 
 

@@ -138,7 +138,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> None:
         place = PurePosixPath(member.name)
         source = tar.extractfile(member) if member.isreg() else None
         if source is None or place.is_absolute() or ".." in place.parts:
-            raise tarfile.TarError(f"{member.name!r} is not a regular file with a relative name")
+            raise tarfile.TarError(f"{member.name!r} is not a regular file, or its path is absolute or contains '..'")
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:

@@ -14,10 +14,10 @@ import typer
 
 from app import settings
 from app.cli.output import Json, clean, connect, print_json, table, warn
-from app.cli.predictions import columns_of, label_and_score, set_of, shorten
+from app.cli.predictions import answers_of, columns_of, shorten
 from app.cli.references import check_reads_texts
 from app.cli.saved_tables import check_output, write_rows
-from app.cli.streams import read_text
+from app.cli.streams import named_file, read_text
 from app.cli.tables import InputRow, TableOptions, input_rows
 from app.errors import InvalidRequest, OstinatoError
 from app.wire.engine import TERMINAL_MAX_TOKENS
@@ -57,7 +57,11 @@ MaxRisk = Annotated[
 ]
 InputFile = Annotated[
     Path | None,
-    typer.Option("--file", "-f", help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line."),
+    typer.Option(
+        "--file",
+        "-f",
+        help=f"Read a table ({', '.join(TABLES)}), or texts from a file, one per line; - is standard input.",
+    ),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the predictions as a table: .csv, .tsv or .jsonl.")
@@ -117,7 +121,7 @@ def classify(
         "calibrated": calibrated, "prediction_set": prediction_set, "abstain_below": abstain_below,
         "max_risk": max_risk,
     }  # fmt: skip
-    reference = chosen_model(model)
+    reference, file = chosen_model(model), named_file(file)
     body = {"model": reference, **{k: v for k, v in extra.items() if v is not None}}
     _check_fractions(body)
     options = TableOptions(
@@ -160,12 +164,10 @@ def _check_fractions(body: dict[str, Any]) -> None:
 
 def _show(results: Iterable[tuple[InputRow, Any]], top_k: int | None, *, with_sets: bool) -> None:
     """Print a table with one line per text."""
-    rows = []
-    for row, item in results:
-        cells = label_and_score(item, top_k) if item else ("", "")
-        sets = [set_of(item) if item else ""] if with_sets else []
-        rows.append([*cells, *sets, shorten(row.input)])
-    table(["label", "score", *(["set"] if with_sets else []), "text"], rows)
+    rows = list(results)
+    columns, cells = answers_of([item for _, item in rows], top_k, with_sets=with_sets)
+    lines = [[*answer, shorten(row.input)] for answer, (row, _) in zip(cells, rows, strict=True)]
+    table([*columns, "text"], lines)
 
 
 def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int | None, as_json: bool) -> None:

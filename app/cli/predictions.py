@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+_NO_ANSWER = "(no answer)"
 
 
 def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
@@ -28,30 +32,53 @@ def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:
     return {"label": labels, "score": [scores.get(label, 0.0) for label in labels]}
 
 
-def label_and_score(item: dict[str, Any], top_k: int | None = None) -> tuple[str, str]:
-    """The label and score cells in a text's row. For a regression, the cells are "" and the predicted value.
+def answers_of(
+    items: Sequence[dict[str, Any] | None], top_k: int | None = None, *, with_sets: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """The columns of a printed table of predictions, and its rows. Those of items that are None are blank.
 
-    If the text has several labels, each cell contains one entry per label, separated by spaces.
+    The columns are the value for a regression, the label and its score, or a single column if a text may have several
+    labels. With `with_sets`, the prediction sets or intervals follow.
     """
-    if item.get("value") is not None:
-        return "", f"{item['value']:.4f}"
+    answer: Callable[[dict[str, Any]], list[str]]
+    given = [item for item in items if item is not None]
+    if is_value := any(item.get("value") is not None for item in given):
+        columns, answer = ["value"], _value
+    elif (top_k or 1) > 1 or any(item.get("labels") is not None for item in given):
+        columns, answer = ["labels and scores"], partial(_labels_and_scores, is_top=bool(top_k))
+    else:
+        columns, answer = ["label", "score"], _label_and_score
+    columns += ["interval" if is_value else "set"] * with_sets
+    blank = [""] * len(columns)
+    return columns, [blank if i is None else [*answer(i), *([_set_of(i)] if with_sets else [])] for i in items]
+
+
+def _value(item: dict[str, Any]) -> list[str]:
+    return [f"{item['value']:.4f}"]
+
+
+def _label_and_score(item: dict[str, Any]) -> list[str]:
     if item.get("abstained"):
-        return "(no answer)", _shown(_best_score(item))
+        return [_NO_ANSWER, _shown(_best_score(item))]
     scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
-    if item.get("labels") is not None and not top_k:
-        return " ".join(item["labels"]) or "-", " ".join(_shown(scores.get(label, 0.0)) for label in item["labels"])
-    if top_k and scores:
-        return " ".join(scores), " ".join(map(_shown, scores.values()))
-    best = scores.get(item["label"], _best_score(item))
-    return str(item["label"]), _shown(best)
+    return [str(item["label"]), _shown(scores.get(item["label"], _best_score(item)))]
 
 
-def set_of(item: dict[str, Any]) -> str:
+def _labels_and_scores(item: dict[str, Any], *, is_top: bool) -> list[str]:
+    """One cell with the labels of a text and their scores. With `is_top`, all labels of the reply are shown."""
+    if item.get("abstained"):
+        return [f"{_NO_ANSWER} {_shown(_best_score(item))}"]
+    scores = {entry["label"]: entry["score"] for entry in item.get("scores") or []}
+    labels = list(scores) if (is_top and scores) or item.get("labels") is None else item["labels"]
+    return [", ".join(f"{label} {_shown(scores.get(label, 0.0))}" for label in labels) or "-"]
+
+
+def _set_of(item: dict[str, Any]) -> str:
     """An item's prediction set or, for a regression, its interval."""
     if "interval" in item:
         low, high = item["interval"]
         return f"{low:.4f} to {high:.4f}"
-    return " ".join(item.get("set") or []) or "-"
+    return ", ".join(item.get("set") or []) or "-"
 
 
 def shorten(text: Any, width: int = 70) -> str:

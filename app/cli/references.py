@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.errors import Forbidden, InvalidRequest, NotFound, OstinatoError, did_you_mean
+from app.jobs.limits import MODEL_NAME
 from app.wording import listed
 from models.choices import ARCHITECTURES
 
@@ -49,6 +52,20 @@ def check_reads_texts(client: Client, reference: str) -> None:
     if model.get("input") == "features":
         message = "reads numbers; this command reads only texts; send the numbers to POST /v1/classify"
         raise InvalidRequest(f"{reference} {message}", param="model")
+
+
+def check_new_name(name: str) -> None:
+    """Raise InvalidRequest if no model can have this name. The message proposes a similar name.
+
+    The service converts such a name instead, because OpenAI's API accepts any text.
+    """
+    if MODEL_NAME.fullmatch(name):
+        return
+    rule = "use 1 to 64 characters of a-z 0-9 . _ -, beginning with a letter or a digit"
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    proposal = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("._-")[:64]
+    example = f"; for example: --name {proposal}" if proposal else ""
+    raise InvalidRequest(f"--name {name!a} is not a valid name: {rule}{example}")
 
 
 def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), param: str = "model") -> dict[str, Any]:

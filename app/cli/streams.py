@@ -6,12 +6,18 @@ import codecs
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.errors import InvalidRequest
 
 BYTE_ORDER_MARK = "\ufeff"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PATH_OPTIONS = ("-o", "--output", "-f", "--file", "--data-dir")
+
+
+def named_file(file: Path | None) -> Path | None:
+    """Return the file that an option names: standard input for a hyphen, otherwise the file itself."""
+    return Path("/dev/stdin") if file == Path("-") else file
 
 
 def prepare_output() -> None:

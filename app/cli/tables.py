@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from app.training.data.files import Source
     from app.training.data.remarks import Remark
 
+_NAMED_COLUMN = "name the column with the texts with --text-column"
+_PIPED_TABLE = f"use --file -, and {_NAMED_COLUMN} unless it is `text`"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -70,14 +71,14 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
         wrong = "requires a --file" if file is None else "must be a text encoding such as utf-8, cp1252 or gb18030"
         raise InvalidRequest(f"--encoding {encoding}: {wrong}")
     if file is None:
-        _check_no_table(options)
-        yield from _texts(texts or _piped_lines(), pair)
+        _check_no_table(options, "" if texts else "; to read a table from standard input, use --file -")
+        yield from _texts(texts or _lines(None, options), pair)
         return
     with as_regular_files({"file": file}) as paths:  # the file is read several times, but a pipe can be read only once
         file = paths["file"]
         if not is_table(file) and not _holds_table(file, options):
             _check_no_table(options)
-            yield from _texts(read_lines(file, encoding), pair)
+            yield from _texts(_lines(file, options), pair)
             return
         if pair:
             raise InvalidRequest(
@@ -86,16 +87,16 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
         yield from read_rows(file, options)
 
 
-def _piped_lines() -> list[str]:
-    """Return the lines of standard input. Warns if they look like a table."""
-    from app.training.data.usual_names import INPUTS, TARGETS
+def _lines(file: Path | None, options: TableOptions) -> list[str]:
+    """Return the lines of a text file or of standard input. Warns if they may be a table, by the rules of training."""
+    from app.training.data.recognition import table_evidence
 
-    lines = read_lines(None)
-    names = {cell.strip(' "').lower() for cell in re.split(r"[,;\t|]", lines[0])}
-    if len(lines) > 1 and names & INPUTS and names & TARGETS:
+    lines = read_lines(file, options.encoding)
+    if evidence := table_evidence(lines):
+        name, remedy = ("standard input", _PIPED_TABLE) if file is None else (file.name, _NAMED_COLUMN)
         warn(
-            "warning: standard input looks like a table, but each of its lines is classified as a text; to classify "
-            "the rows of the table, use --file /dev/stdin"
+            f"warning: {name} looks like a table: {evidence}; each of its lines is read as a text; to classify the "
+            f"rows of the table, {remedy}"
         )
     return lines
 
@@ -111,9 +112,9 @@ def _texts(lines: list[str], pair: bool) -> Iterator[InputRow]:
         raise InvalidRequest(f"--pair requires two texts, not {len(lines)}")
 
 
-def _check_no_table(options: TableOptions) -> None:
-    """Raise InvalidRequest if there are options that apply only to tables."""
-    suffixes = f"a --file that ends in {listed(TABLE_SUFFIXES)}"
+def _check_no_table(options: TableOptions, remedy: str = "") -> None:
+    """Raise InvalidRequest, with a remedy, if there are options that apply only to tables."""
+    suffixes = f"a --file that ends in {listed(TABLE_SUFFIXES)}{remedy}"
     if options.columns != Columns():
         raise InvalidRequest(f"--text-column and --text-pair-column require {suffixes}")
     if options.skip_bad_rows is not None:
@@ -150,12 +151,11 @@ def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
 
 
 def _decoded(path: Path, encoding: str | None) -> str:
+    from app.training.data.detection import open_as_text
     from app.training.data.encoding import settle_encoding
-    from app.training.data.files import Source
 
     with _errors_of(path):
-        zipped = path.suffix.lower() == ".gz"
-        source = settle_encoding(Source(path, path.name, "text", zipped, "file"), encoding)
+        source = settle_encoding(open_as_text(path, path.name, "file"), encoding)
         _warn(source)
         with source.open() as file:
             text = file.read().decode(source.encoding)

@@ -15,7 +15,7 @@ from app.cli.follow import follow
 from app.cli.options import collect, with_fields
 from app.cli.outcome import conclude
 from app.cli.output import Json, connect, print_json
-from app.cli.references import look_up
+from app.cli.references import check_new_name, look_up
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
@@ -92,6 +92,8 @@ def train(
     request = {k: v for k, v in request.items() if v not in (None, {})}
     files = {"training_file": file} | ({"validation_file": validation_file} if validation_file else {})
     parse(request | {field: f"file-{number}" for number, field in enumerate(files)})  # validate before uploading
+    if name is not None:
+        check_new_name(name)
     ids = {field: str(path) for field, path in files.items() if _is_id(path)}
     with as_regular_files({field: path for field, path in files.items() if field not in ids}) as paths:
         printed = check_data(paths, request | ids, as_json)

@@ -19,7 +19,7 @@ def suggest(option: str, context: Any) -> str:
     synonyms = (*MODELS, *(("name",) if " models " in context.command_path else ())) if name == "model" else (name,)
     for argument in synonyms:
         if argument in names:
-            return f"; {argument} is an argument of the command, so write only its value"
+            return f"; {argument} is a positional argument, so give only its value"
     flags = [name for name in names if name.startswith("--")]  # a single letter is similar to any other
     return did_you_mean(option, flags)
 

@@ -74,7 +74,11 @@ def is_plain(definition: Mapping[str, Any]) -> bool:
 def find_specials(
     definition: Mapping[str, Any], vocabulary: Mapping[str, int], configs: tuple[Mapping[str, Any], ...]
 ) -> Specials:
-    """Find each special token by its name or id in a configuration or, if missing there, by one of its usual names."""
+    """Find the special tokens in the vocabulary.
+
+    Each token is found by the name or id that a configuration gives it or, if none does, by one of its usual names. For
+    the unknown token, the name in the tokenizer's model takes precedence.
+    """
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
     unk = (definition.get("model") or {}).get("unk_token")
     ids = {role: _find(role, vocabulary, configs) for role in NAMES}

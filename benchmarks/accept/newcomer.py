@@ -135,6 +135,7 @@ def check_lstm(record: Record, shell: Shell) -> None:
     for question, answer in (
         ("--labels ...", "--labels bad,good"), ("--vocabulary ...", "--vocabulary words.json"),
         ("pooling=...", "pooling=last"), ("split=...", "split=whitespace"), ("lowercase=...", "lowercase=yes"),
+        ("unknown=...", "unknown=<unk>"), ("first_id=...", "first_id=0"), ("around=...", "around=none"),
     ):  # fmt: skip
         command = command.replace(question, answer)
     status, printed = shell.ostinato(*shlex.split(command)[1:])

@@ -68,6 +68,21 @@ def test_the_report_is_printed(answering: Service, ostinato: Run) -> None:
     assert lines.index("good 30 1.000 0.333 0.500") < lines.index("bad 20 0.500 1.000 0.667")
 
 
+def test_a_language_model_has_no_predictions_for_each_row(answering: Service, ostinato: Run, tmp_path: Path) -> None:
+    report = {"task": "generation", "metrics": {"tokens": 900, "perplexity": 7.5}}
+    answering.routes["GET /v1/evaluations/evaljob-1"] = (200, DONE | {"report": report})
+    assert "prediction" not in ostinato("evaluate", "mood", "file-7").out
+    card = {"id": "mood", "version": 2, "task": "generation", "input": "tokens"}
+    answering.routes["GET /v1/models/mood"] = (200, card)
+    (tmp_path / "notes.txt").write_text("plain words\n")
+    for file in ("notes.txt", "file-7"):
+        answering.requests.clear()
+        done = ostinato("evaluate", "mood", file, "--output", "out.csv")
+        reason = "an evaluation of a language model has no predictions for each row"
+        assert (done.status, done.err) == (1, f"ostinato: --output: {reason}; nothing was uploaded\n")
+        assert [request.method for request in answering.requests] == ["GET"] and not (tmp_path / "out.csv").exists()
+
+
 def test_an_uploaded_file_is_named_by_its_id(answering: Service, ostinato: Run) -> None:
     done = ostinato("evaluate", "mood", "file-7", "--no-wait")
     assert done.out == "evaljob-1 is queued; follow it with: ostinato jobs follow evaljob-1\n"

@@ -71,12 +71,31 @@ def test_values_and_several_labels_are_shown(service: Service, ostinato: Run) ->
                                                                      {"label": "b", "score": 0.6}]},
     ]  # fmt: skip
     service.routes["POST /v1/classify"] = (200, {"data": items, "usage": {}})
-    lines = ostinato("classify", "-m", "m", "x", "y").out.splitlines()
-    assert lines[1].split() == ["1.2500", "x"]
-    assert lines[2].split() == ["a", "b", "0.900", "0.600", "y"]
+    service.routes["POST /v1/classify"] = (200, {"data": items[:1], "usage": {}})
+    assert ostinato("classify", "-m", "m", "x").out.splitlines() == ["VALUE   TEXT", "1.2500  x"]
+    items[1]["index"] = 0
+    service.routes["POST /v1/classify"] = (200, {"data": items[1:], "usage": {}})
+    assert ostinato("classify", "-m", "m", "y").out.splitlines() == [
+        "LABELS AND SCORES  TEXT", "a 0.900, b 0.600   y",
+    ]  # fmt: skip
     items[1]["labels"], items[1]["label"] = [], None  # no label reaches the threshold, but one is requested
+    assert ostinato("classify", "-m", "m", "y").out.splitlines()[1].split() == ["-", "y"]
     items[1]["scores"] = items[1]["scores"][:1]
-    assert ostinato("classify", "-m", "m", "x", "y", "--top-k", "1").out.splitlines()[2].split() == ["a", "0.900", "y"]
+    assert ostinato("classify", "-m", "m", "y", "--top-k", "1").out.splitlines()[1].split() == ["a", "0.900", "y"]
+
+
+def test_labels_of_several_words_are_kept_apart(service: Service, ostinato: Run) -> None:
+    scores = [{"label": "loan renewal", "score": 0.881}, {"label": "lost item", "score": 0.079}]
+    item = {"index": 0, "label": "loan renewal", "scores": scores, "set": ["loan renewal", "lost item"]}
+    service.routes["POST /v1/classify"] = lambda request: (200, {"data": [item], "usage": {}})
+    done = ostinato("classify", "-m", "m", "x", "--top-k", "2", "--prediction-set", "0.9")
+    assert done.out.splitlines()[1].split("  ") == [
+        "loan renewal 0.881, lost item 0.079",
+        "loan renewal, lost item",
+        "x",
+    ]
+    done = ostinato("classify", "-m", "m", "x", "--top-k", "2", "--json")
+    assert json.loads(done.out)["data"] == [item]
 
 
 def test_a_model_must_be_named(service: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,9 +257,9 @@ def test_sets_and_abstentions_are_shown_and_saved(service: Service, ostinato: Ru
     options = ("--prediction-set", "0.9", "--max-risk", "0.05", "--uncalibrated")
     done = ostinato("classify", "-m", "m", *options, "odd", "fine")
     assert done.out.splitlines() == [
-        "LABEL        SCORE  SET       TEXT",
-        "(no answer)  0.500  good bad  odd",
-        "good         0.500  good bad  fine",
+        "LABEL        SCORE  SET        TEXT",
+        "(no answer)  0.500  good, bad  odd",
+        "good         0.500  good, bad  fine",
     ]
     sent = {"prediction_set": 0.9, "max_risk": 0.05, "calibrated": False}
     assert service.requests[0].json == {"model": "m", "input": ["odd", "fine"]} | sent
@@ -254,7 +273,7 @@ def test_an_interval_is_shown(service: Service, ostinato: Run) -> None:
     item = {"index": 0, "label": None, "value": 2.5, "scores": [], "interval": [1.0, 4.0]}
     service.routes["POST /v1/classify"] = lambda request: (200, {"data": [item], "usage": {}})
     done = ostinato("classify", "-m", "m", "--prediction-set", "0.9", "a")
-    assert done.out.splitlines() == ["LABEL  SCORE   SET               TEXT", "       2.5000  1.0000 to 4.0000  a"]
+    assert done.out.splitlines() == ["VALUE   INTERVAL          TEXT", "2.5000  1.0000 to 4.0000  a"]
 
 
 def test_a_version_that_reads_numbers_is_named_as_the_reason(service: Service, ostinato: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.predictions import label_and_score
+from app.cli.predictions import answers_of
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,9 @@ from app.cli.predictions import label_and_score
 )
 def test_only_a_score_of_exactly_1_is_shown_as_certain(score: float, shown: str) -> None:
     scores = [{"label": "good", "score": score}]
-    assert label_and_score({"label": "good", "scores": scores}) == ("good", shown)
-    assert label_and_score({"label": "good", "scores": scores}, top_k=1) == ("good", shown)
-    assert label_and_score({"label": "good", "labels": ["good"], "scores": scores}) == ("good", shown)
-    assert label_and_score({"label": None, "abstained": True, "scores": scores}) == ("(no answer)", shown)
+    good = {"label": "good", "scores": scores}
+    assert answers_of([good]) == answers_of([good], top_k=1) == (["label", "score"], [["good", shown]])
+    assert answers_of([good | {"labels": ["good"]}]) == (["labels and scores"], [[f"good {shown}"]])
+    unsure = {"label": None, "abstained": True, "scores": scores}
+    assert answers_of([unsure, None]) == (["label", "score"], [["(no answer)", shown], ["", ""]])
+    assert answers_of([unsure], top_k=2)[1] == [[f"(no answer) {shown}"]]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.cli.tables import read_lines
 from tests.cli.conftest import Run
 from tests.cli.service import Service
 from tests.cli.test_inference import classified
+from tests.cli.test_streams import run
 from tests.training.data.tables import xlsx
 
 
@@ -270,11 +272,78 @@ def test_a_column_can_be_named_for_a_file_of_any_name(
 def test_a_table_on_standard_input_is_warned_about(
     reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch, header: str
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{header}\na fine day,yes\n"))
+    row = header.replace("label", "yes").replace("text", "a fine day")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{header}\n{row}\n"))
     done = ostinato("classify", "-m", "m")
-    assert done.status == 0 and "use --file /dev/stdin" in done.err
+    assert done.status == 0 and "use --file -" in done.err
     monkeypatch.setattr("sys.stdin", io.StringIO("a text, a label\na fine day, yes\n"))
-    assert "/dev/stdin" not in ostinato("classify", "-m", "m").err
+    assert ostinato("classify", "-m", "m").err == ""
+
+
+DOUBTFUL = {
+    "commas": ("message,kind\n" + "a fine day,yes\n" * 12, "each line has 2 cells separated by commas"),
+    "semicolons": ("Message Text;Category\nrenew Dune;a\n", "its first line may name the columns"),
+    "json": ('{"text":"renew Dune"}\n', "its lines are JSON objects"),
+}
+
+
+@pytest.mark.parametrize("kind", DOUBTFUL)
+def test_lines_that_may_be_a_table_are_warned_about_as_in_training(
+    reading: Service, ostinato: Run, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content, evidence = DOUBTFUL[kind]
+    monkeypatch.setattr("sys.stdin", io.StringIO(content))
+    done = ostinato("classify", "-m", "m")
+    assert done.status == 0 and done.err.startswith(f"warning: standard input looks like a table: {evidence}")
+    assert "use --file -, and name the column with the texts with --text-column unless it is `text`" in done.err
+    assert reading.sent("POST /v1/classify")[0].json["input"] == content.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["commas", "semicolons"])
+@pytest.mark.parametrize("name", ["noext", "in.txt"])
+def test_a_file_that_may_be_a_table_is_warned_about_as_in_training(
+    reading: Service, ostinato: Run, tmp_path: Path, kind: str, name: str
+) -> None:
+    content, evidence = DOUBTFUL[kind]
+    (tmp_path / name).write_text(content)
+    done = ostinato("classify", "-m", "m", "--file", name)
+    assert done.status == 0 and done.err.startswith(f"warning: {name} looks like a table: {evidence}")
+    assert done.err.endswith("to classify the rows of the table, name the column with the texts with --text-column\n")
+    column = content.replace(";", ",").partition(",")[0]
+    done = ostinato("classify", "-m", "m", "--file", name, "--text-column", column)
+    assert done.status == 0 and "looks like a table" not in done.err
+    assert set(reading.sent("POST /v1/classify")[1].json["input"]) <= {"a fine day", "renew Dune"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("img.txt", b"\x89PNG\r\n\x1a\n123", "a picture"),
+        ("weights.pt", None, "a PyTorch file"),
+        ("x", b"%PDF-1", "a PDF"),
+    ],
+)
+def test_a_file_that_is_no_text_is_recognised_as_in_training(
+    reading: Service, ostinato: Run, tmp_path: Path, name: str, content: bytes | None, kind: str
+) -> None:
+    if content is None:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02")
+    else:
+        (tmp_path / name).write_bytes(content)
+    done = ostinato("classify", "-m", "m", "--file", name)
+    assert done.status == 1 and done.err.startswith(f"ostinato: {name} is {kind}"), done.err
+    assert done.err.endswith("; nothing was classified\n") and not reading.sent("POST /v1/classify")
+
+
+def test_a_hyphen_is_standard_input(reading: Service) -> None:
+    table, texts = b"Message Text,n\na fine day,1\nrain,2\n", b"a fine day\nrain\n"
+    for content, more in ((table, ("--text-column", "Message Text")), (texts, ())):
+        done = run("classify", "-m", "m", "--file", "-", *more, content=content)
+        assert done.returncode == 0, done.stderr
+        assert reading.sent("POST /v1/classify")[-1].json["input"] == ["a fine day", "rain"]
+    done = run("classify", "-m", "m", "--text-column", "Message Text", content=table)
+    assert done.returncode == 1 and b"to read a table from standard input, use --file -" in done.stderr
 
 
 def test_a_table_may_come_from_a_pipe(reading: Service, ostinato: Run, tmp_path: Path) -> None:

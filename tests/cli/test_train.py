@@ -201,6 +201,22 @@ def test_nothing_is_uploaded_for_a_request_that_would_be_refused(
     assert not training.requests
 
 
+@pytest.mark.parametrize(
+    ("name", "proposal"),
+    [
+        ("library@champion", "; for example: --name library-champion"), ("My model!", "; for example: --name my-model"),
+        ("Ünïcode Name", "; for example: --name unicode-name"), ("a:b", "; for example: --name a-b"), ("图书馆", ""),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_model_can_have_is_refused_with_a_proposal(
+    training: Service, ostinato: Run, data: str, name: str, proposal: str
+) -> None:
+    done = ostinato("train", data, "--name", name)
+    rule = "use 1 to 64 characters of a-z 0-9 . _ -, beginning with a letter or a digit"
+    assert (done.status, done.err) == (1, f"ostinato: --name {name!a} is not a valid name: {rule}{proposal}\n")
+    assert not training.requests
+
+
 def test_the_live_view_shows_progress_loss_and_time_left(training: Service, ostinato: Run) -> None:
     from rich.console import Console
 

@@ -22,7 +22,7 @@ from tests.cli.conftest import Run
 )
 def test_an_option_that_is_an_argument(ostinato: Run, arguments: tuple[str, ...], option: str, argument: str) -> None:
     done = ostinato(*arguments)
-    expected = f"no such option: {option}; {argument} is an argument of the command, so write only its value"
+    expected = f"no such option: {option}; {argument} is a positional argument, so give only its value"
     assert done.status == 2 and expected in done.err and "did you mean" not in done.err
 
 

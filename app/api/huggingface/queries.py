@@ -16,7 +16,10 @@ ModelQuery = Annotated[
 TaskQuery = Annotated[
     str | None,
     Query(
-        description="The task, for a version that supports several tasks; by default, the task of the version",
+        description=(
+            "The task to perform, if the version supports several; by default, the task for which the version was "
+            "trained, or sentence similarity if `inputs` contains `source_sentence`"
+        ),
         examples=["text-classification"],
     ),
 ]

@@ -42,8 +42,9 @@ class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to continue `prompt`. Without a prompt, the request only loads the version.
 
-    A version that was trained on conversations answers the prompt as a user message that follows `system`, unless `raw`
-    is true. If `truncate` is true, the beginning of a prompt that is too long is cut off.
+    A version that was trained on conversations treats the prompt as a user message after the `system` message, if any,
+    and replies to it, unless `raw` is true. If `truncate` is true, the beginning of a prompt that is too long is cut
+    off.
     """
 
     prompt: str | None = None

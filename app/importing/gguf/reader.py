@@ -86,7 +86,7 @@ class _Cursor:
         """Return the next `size` bytes. Raises ForeignFileInvalid if the file ends before them."""
         if size > len(self._data) - self.position:
             raise ForeignFileInvalid(
-                f"the header needs {size} bytes from byte {self.position}, but the file is shorter"
+                f"the file ends within the header: {size} bytes are expected at byte {self.position}"
             )
         self.position += size
         return self._data[self.position - size : self.position]

@@ -51,18 +51,14 @@ def detect(
     that does not match the format, and text in an unknown encoding. If only some bytes cannot be decoded, the records
     that contain them are faulty instead.
     """
-    with path.open("rb") as file:
-        is_gzip = file.read(4).startswith(_GZIP)
-    source = Source(path, filename, declared or "", is_gzip, param)
-    with unpacking(source), source.open() as file:
-        start = file.read(_SAMPLE)
+    source, start = _opened(path, filename, declared or "", param)
     if not start:
         raise source.fault("is empty")
     if declared and declared not in FORMATS:
         raise BadData(f"the format {declared!r} is unknown; the formats are {', '.join(FORMATS)}", "format", param)
     binary = _binary(source, start)
-    if binary is None and (kind := recognise(start, None if is_gzip else path)):
-        raise source.fault(f"is {kind}")
+    if binary is None:
+        _refuse_other_kinds(source, start)
     format_ = declared or format_of(filename)
     if binary is None:
         return _text(replace(source, format=format_ or ""), encoding)
@@ -75,6 +71,30 @@ def detect(
         named = BINARY_FORMATS[format_].noun if format_ in BINARY_FORMATS else _NOUNS[format_ or "text"]
         source.remark("other_format", f"is read as {BINARY_FORMATS[binary].noun}, not as {named}")
     return replace(source, format=binary)
+
+
+def open_as_text(path: Path, filename: str, param: str) -> Source:
+    """Return a file as plain text in an encoding that is not determined yet.
+
+    Raises BadData if the first bytes are those of another kind of file, such as a picture.
+    """
+    source, start = _opened(path, filename, "text", param)
+    _refuse_other_kinds(source, start)
+    return source
+
+
+def _opened(path: Path, filename: str, format_: str, param: str) -> tuple[Source, bytes]:
+    """Return a file, which may be gzipped, and its first bytes."""
+    with path.open("rb") as file:
+        is_gzip = file.read(4).startswith(_GZIP)
+    source = Source(path, filename, format_, is_gzip, param)
+    with unpacking(source), source.open() as file:
+        return source, file.read(_SAMPLE)
+
+
+def _refuse_other_kinds(source: Source, start: bytes) -> None:
+    if kind := recognise(start, None if source.gzip else source.path):
+        raise source.fault(f"is {kind}")
 
 
 def _binary(source: Source, start: bytes) -> str | None:

@@ -134,7 +134,7 @@ def checked(source: Source, record: Record) -> Record:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield all strings in a value, such as the keys and the values of an object."""
+    """Yield every string in a JSON value, at any depth, including object keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, tuple, dict)):

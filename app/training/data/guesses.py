@@ -66,7 +66,7 @@ class Sample:
         return marks == {False, True} or (marks == {True} and len(values) < self._records)
 
     def categories(self) -> list[str]:
-        """Return the columns with few distinct values, each of which occurs often on average."""
+        """Return the columns that have few distinct values, which on average occur often."""
         return [name for name, values in self._values.items() if self._is_category(values)]
 
     def by_likelihood(self, names: Iterable[str]) -> list[str]:

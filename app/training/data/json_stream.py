@@ -56,8 +56,9 @@ class JsonStream:
         """Return the next value, or its fault if it is malformed but can be passed over. Otherwise, raises BadData.
 
         A malformed value can be passed over if it begins a line and either is the last value, or is followed by a line
-        on which an object begins in the same column. Within a line of an array, an object can be passed over if the
-        next object has the same keys as the last one. The object that follows is then the next value.
+        on which an object begins in the same column. Within a line of an array, an object that follows a valid one can
+        be passed over if it is the last one, or if the next object has the same keys as the valid one. In the latter
+        case, the following call returns this next object.
         """
         characters = _READ
         while True:

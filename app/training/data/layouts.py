@@ -253,7 +253,7 @@ def _check_needs(
 
 
 def _raise_wide(source: Source, listed: str, present: list[str]) -> None:
-    """Raise BadData for a list of feature columns in a table that names no series: probably, each row is a series."""
+    """Raise BadData because feature columns are listed but there is no series column; each row is probably a series."""
     _check_present(source, filter(None, map(str.strip, listed.split(","))), present, "features")
     reason = "has no column 'series', although columns.features lists several columns: set columns.series to the column"
     message = f"{reason} that identifies the series of each row. If each row is a series, {SERIES_ADVICE}"

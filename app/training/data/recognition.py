@@ -6,6 +6,7 @@ A language model trained on a table learns to generate rows of the table, which 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
@@ -63,6 +64,12 @@ def as_table(source: Source, task: str | None, columns: Columns | None = None) -
     if source.format == "text" and source.undecodable:
         raise _damaged_text(source)
     return source
+
+
+def table_evidence(text: Iterable[str]) -> str:
+    """Return the reason for suspecting that the lines of a text are those of a table, or "" if there is none."""
+    sample = [line for line in islice(text, _SAMPLE) if line.strip()]
+    return (_format(sample, None)[1] or _doubt(sample)) if sample else ""
 
 
 def _damaged_text(source: Source) -> BadData:

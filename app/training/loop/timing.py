@@ -63,7 +63,7 @@ def _per_step(training: Training, budget: float, clock: Callable[[], float]) -> 
 
 
 def tokens_per_step(training: Training) -> float:
-    """Return the mean number of tokens or numeric steps per training step."""
+    """Return the mean number of tokens (or, for numeric inputs, time steps) in one training step."""
     settled, train = training.settled, training.dataset.train
     rows = settled.batch_size * settled.accumulation
     if not isinstance(train, Rows):

@@ -51,13 +51,13 @@ def _sets(calibration: Calibration, test: dict[str, Any]) -> str:
     parts = []
     for name in ("90", "95"):
         if figures := test.get(f"sets_{name}"):
-            parts.append(f"{name} % prediction sets contain the true label for {figures['coverage']:.1%} of the test "
+            parts.append(f"{name}% prediction sets contain the true label for {figures['coverage']:.1%} of the test "
                          f"rows and have {figures['mean_size']:.2f} labels on average")  # fmt: skip
         elif figures := test.get(f"intervals_{name}"):
-            parts.append(f"{name} % prediction intervals contain the true value for {figures['coverage']:.1%} of the "
+            parts.append(f"{name}% prediction intervals contain the true value for {figures['coverage']:.1%} of the "
                          f"test rows and are {figures['mean_width']:.4g} wide")  # fmt: skip
         elif not calibration.scale and (error := calibration.scores.quantile(int(name) / 100)) is not None:
-            parts.append(f"{name} % prediction intervals extend {error:.4g} to both sides of the predicted value")
+            parts.append(f"{name}% prediction intervals extend {error:.4g} to both sides of the predicted value")
     sentence = "; ".join(parts)
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 

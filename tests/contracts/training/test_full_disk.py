@@ -95,10 +95,10 @@ def test_a_full_disk_is_waited_for_however_often(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB."""
+    """A file system of 24 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
     try:
         mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -137,4 +137,4 @@ def test_a_real_full_disk(small_disk: Path, undisturbed: str, leave: int) -> Non
 def test_safetensors_names_the_error_of_the_operating_system(small_disk: Path) -> None:
     """If the messages of safetensors change, `disk_errors` must be adapted."""
     with pytest.raises(SafetensorError, match=r"\(os error 28\)"):
-        safetensors.torch.save_file({"large": torch.zeros(4_000_000)}, small_disk / "a.safetensors")
+        safetensors.torch.save_file({"large": torch.zeros(8_000_000)}, small_disk / "a.safetensors")

@@ -1,4 +1,4 @@
-"""Adds columns for the abstention of an alias to the `aliases` and `alias_moves` tables."""
+"""Adds columns for an alias's abstention settings to the `aliases` and `alias_moves` tables."""
 
 from __future__ import annotations
 
