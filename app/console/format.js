@@ -46,7 +46,7 @@ export function ago(epoch) {
   const seconds = epoch - Date.now() / 1000;
   const size = Math.abs(seconds);
   if (size < 45) return "just now";
-  for (const [unit, length, until] of [["minute", 60, 2700], ["hour", 3600, 79200], ["day", 86400, 2592000]])
+  for (const [unit, length, until] of [["minute", 60, 3570], ["hour", 3600, 79200], ["day", 86400, 2592000]])
     if (size < until) return RELATIVE.format(Math.round(seconds / length), unit);
   return new Date(epoch * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }

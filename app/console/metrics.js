@@ -30,7 +30,7 @@ export async function sample(signal) {
   return samples[samples.length - 1];
 }
 
-const isModelRoute = (route) => !/^\/(v1\/(registry|files|fine_tuning|evaluations|uploads|engine|models|settings)|console|docs|redoc|openapi|metrics|livez|readyz|health|ping|version|$)/.test(route);
+const isModelRoute = (route) => !/^\/(v1\/(registry|files|fine_tuning|evaluations|uploads|engine|models|settings|traffic|queue|audit|webhook)|console|docs|redoc|openapi|metrics|livez|readyz|health|ping|version|$)/.test(route);
 
 function figures(series) {
   const sum = (name, test = () => true) => series.filter((s) => s.name === name && test(s.labels)).reduce((total, s) => total + s.value, 0);
