@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import msgspec
 import pytest
@@ -11,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from app.registry.records import Abstention
 from app.settings import Settings
-from tests.clients.browser import PATIENCE, Visit, chromium, serious_problems, visit
+from tests.clients.browser import PATIENCE, Visit, serious_problems, visit
 from tests.clients.console import claimed_job, write_step
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, engine_of, wait_until
@@ -26,18 +24,6 @@ def measured(labels: tuple[str, ...]) -> dict[str, object]:
     figures = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
     per_class = dict.fromkeys(labels, figures)
     return {"validation": {"rows": 140, "accuracy": 0.89, "per_class": per_class, "confusion_matrix": MATRIX}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def console(browser: Browser, api: Api) -> Iterator[Visit]:
-    with visit(browser, api.url) as visitor:
-        yield visitor
 
 
 @pytest.fixture

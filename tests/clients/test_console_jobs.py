@@ -14,18 +14,12 @@ from app.jobs.claims import JobClaims
 from app.jobs.records import TRAINING_LANE, Job, attempt_lost
 from app.settings import Settings
 from app.worker.resources import Resources
-from tests.clients.browser import PATIENCE, chromium, visit
+from tests.clients.browser import PATIENCE, visit
 from tests.jobs.fixtures import FAKE, ROOT, Queue, until
 from tests.serving import Api
 from tests.worker.running import working
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

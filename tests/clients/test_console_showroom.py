@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
-from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, Showroom, showroom
+from tests.clients.browser import PATIENCE, serious_problems, visit
+from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, Showroom
 
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Showroom]:
-    with showroom(tmp_path_factory.mktemp("showroom"), _sqlite_template) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

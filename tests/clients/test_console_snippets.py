@@ -17,24 +17,12 @@ from playwright.sync_api import Browser, Route, expect
 
 from app.settings import Settings
 from app.wire.engine import Generate
-from tests.clients.browser import PATIENCE, Visit, chromium, visit
+from tests.clients.browser import PATIENCE, Visit, visit
 from tests.clients.snippets import TABLE, Runner, accept, code_in, code_of, command_lines, json_of, the, uncommented
 from tests.fakes import FakeEngine
 from tests.serving import LABELS, Api, Shelf
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def console(browser: Browser, api: Api) -> Iterator[Visit]:
-    with visit(browser, api.url) as visitor:
-        yield visitor
 
 
 @contextmanager

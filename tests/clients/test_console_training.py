@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from app.api.openai.fine_tuning_estimates import ESTIMATE
 from app.wire.training_options import Columns, TrainingOptions
-from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.clients.browser import PATIENCE, serious_problems, visit
 from tests.fakes import FakeEngine
 from tests.serving import Api
 from tests.training.data.tables import parquet, xlsx
@@ -21,12 +21,6 @@ PLAN: dict[str, Any] = ESTIMATE["plans"][0]
 LINEAR = PLAN | {"model": "linear", "architecture": "linear", "layers": None, "width": None}
 LINEAR |= {"choices": [{"option": "batch_size", "value": 64, "reason": "Larger for more rows.", "requested": False}]}
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

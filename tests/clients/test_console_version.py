@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.clients.browser import PATIENCE, serious_problems, visit
 from tests.serving import Api, Shelf
 
 LABELS = ("negative", "neutral", "positive")
@@ -23,12 +23,6 @@ RISK = [
 BINS = [{"rows": 70, "confidence": 0.6, "accuracy": 0.7}, {"rows": 70, "confidence": 0.95, "accuracy": 0.97}]
 CALIBRATION = {"rows": 140, "method": "apart", "confidence": 0.975, "after": {"ece": 0.04, "bins": BINS}, "risk": RISK}
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(params=[(1280, "light"), (380, "dark")], ids=["light", "narrow-dark"])

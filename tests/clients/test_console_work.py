@@ -14,26 +14,14 @@ from app.db.paging import new_id
 from app.jobs import logbook
 from app.jobs.claims import JobClaims
 from app.jobs.records import TRAINING_LANE, JobCheckpoint, JobProgress, NewEvent
-from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
+from tests.clients.browser import PATIENCE, serious_problems, visit
 from tests.clients.console import log, write_step
-from tests.clients.showroom import Showroom, showroom
+from tests.clients.showroom import Showroom
 from tests.serving import wait_until
 
 PATNA = timedelta(hours=5, minutes=30)
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Showroom]:
-    with showroom(tmp_path_factory.mktemp("showroom"), _sqlite_template) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import asyncio
 import ctypes
 import logging
 import os
-from contextlib import suppress
 from pathlib import Path
+
+from app.api.http.background import BackgroundTask
 
 EVERY_SECONDS = 5.0
 LEAST = 32 * 2**20  # bytes by which the process must have grown since memory was last returned
@@ -20,18 +21,15 @@ class FreedMemory:
     def __init__(self, every: float = EVERY_SECONDS) -> None:
         self._every = every
         self._smallest = 0
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask()
 
     def start(self) -> None:
         """Start the checks on the event loop that serves requests. Does nothing on systems without glibc or /proc."""
         if hasattr(ctypes.CDLL(None), "malloc_trim") and Path("/proc/self/statm").exists():
-            self._task = asyncio.get_running_loop().create_task(self._repeat())
+            self._task.start(self._repeat())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     async def _repeat(self) -> None:
         while True:

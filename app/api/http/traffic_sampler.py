@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from typing import TypeVar
 
 from app import telemetry as t
 from app.access import INFER
+from app.api.http.background import BackgroundTask
 from app.api.http.scopes import needed
 from app.inference.service import Inference
 from app.traffic import MOST_VERSIONS, PERIOD, TrafficRing, TrafficSample, VersionTraffic
@@ -24,19 +24,16 @@ class TrafficSampler:
 
     def __init__(self, inference: Inference, ring: TrafficRing, clock: Callable[[], float] = time.time) -> None:
         self._inference, self.ring, self._clock = inference, ring, clock
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask()
         self._before: dict[str, dict[tuple[str, ...], float]] = {}
 
     def start(self) -> None:
         """Start to take samples. Call this on the event loop that serves requests."""
         self._growth()  # what has been counted earlier is not part of the first sample
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        self._task.start(self._repeat())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._task.close()
 
     async def _repeat(self) -> None:
         while True:
