@@ -96,18 +96,22 @@ class TrafficRing:
         self._clock = clock
         self._own: deque[bytes] = deque(maxlen=KEPT_SECONDS // PERIOD)
         self._file = None if folder is None else folder / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        self._lines = 0
+        self._lines, self._fails = 0, False
 
     def add(self, sample: TrafficSample) -> None:
         """Store a sample of this process. Writes to the disk."""
         line = msgspec.json.encode(sample)
         self._own.append(line)
-        if self._file is not None:
-            try:
-                self._append(self._file, line)
-            except OSError as error:
+        if self._file is None:
+            return
+        try:
+            self._append(self._file, line)
+        except OSError as error:
+            if not self._fails:
                 log.warning("other API processes do not see the traffic of this one: %s", error.strerror)
-                self._file = None
+            self._fails = True
+        else:
+            self._fails = False
 
     def read(self) -> list[TrafficSample]:
         """Return the samples of all processes, oldest first. Reads from the disk."""

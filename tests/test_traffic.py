@@ -50,6 +50,18 @@ def test_without_a_writable_folder_a_process_keeps_its_own_samples(tmp_path: Pat
     assert [s.counts for s in ring.read()] == [{"replies": 2}]
 
 
+def test_a_process_whose_write_failed_still_reads_and_writes_again(tmp_path: Path) -> None:
+    place = tmp_path / "traffic"
+    ring, other = (TrafficRing(place, lambda: float(NOW)) for _ in range(2))
+    place.write_text("not a folder")
+    ring.add(sample())
+    place.unlink()
+    other.add(sample(requests=3))
+    ring.add(sample(requests=5))
+    assert [s.counts for s in ring.read()] == [{"replies": 9}]
+    assert [s.counts for s in other.read()] == [{"replies": 8}]  # the sample that could not be written is missing
+
+
 def test_a_damaged_line_is_skipped(tmp_path: Path) -> None:
     ring, other = (TrafficRing(tmp_path, lambda: float(NOW)) for _ in range(2))
     other.add(sample())

@@ -126,6 +126,9 @@ def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
     try:
         if not path.exists() or path.is_file() or path.is_dir():
             return value
+    except (OSError, ValueError):  # a value that cannot be a path, such as a long list of labels
+        return value
+    try:
         folder = stack.enter_context(_working_folder(path))
         with path.open("rb") as stream:
             start = stream.read(16)
@@ -134,9 +137,7 @@ def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
             with copy.open("wb") as file:
                 file.write(start)
                 shutil.copyfileobj(stream, file)
-    except (OSError, ValueError) as error:  # ValueError: no path can contain this value
-        if isinstance(error, ValueError):
-            return value
+    except OSError as error:
         raise InvalidRequest(f"cannot read {value}: {error.strerror or error}") from None
     given[str(copy)] = value
     return str(copy)

@@ -7,6 +7,7 @@ preview is made at a time in each API process.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -96,28 +97,49 @@ class Previews:
 def _copy(file: StoredFile, pieces: Iterator[bytes], path: Path) -> None:
     """Write the beginning of a text, decompressed, or the whole content of a binary file."""
     head = next(pieces, b"")
-    binary = head.startswith(BINARY)
-    if head.startswith(GZIP):
-        binary = zlib.decompressobj(UNPACK).decompress(head, 16).startswith(BINARY)
-    if binary and file.bytes > LARGEST:
+    try:
+        start = next(_unpacked(iter([head]))) if head.startswith(GZIP) else head
+        if not start.startswith(BINARY):
+            path.write_bytes(_beginning(itertools.chain([head], pieces)))
+            return
+    except zlib.error:
+        raise _refusal("its gzip data is damaged") from None
+    if file.bytes > LARGEST:
         raise _refusal(f"it is larger than {LARGEST >> 20} MiB, and this format can be read only as a whole")
     with path.open("wb") as target:
-        target.write(head if binary else _beginning(head, pieces))
-        target.writelines(pieces if binary else ())
+        target.write(head)
+        target.writelines(pieces)
 
 
-def _beginning(head: bytes, pieces: Iterator[bytes]) -> bytes:
+def _beginning(pieces: Iterator[bytes]) -> bytes:
     """Return up to `HEAD` bytes of a text after decompression; if the text is longer, only whole lines."""
-    unpacker = zlib.decompressobj(UNPACK) if head.startswith(GZIP) else None
+    head = next(pieces, b"")
+    whole = itertools.chain([head], pieces)
     text = b""
-    piece: bytes | None = head
-    while piece is not None and len(text) <= HEAD:
-        text += unpacker.decompress(piece, HEAD + 1 - len(text)) if unpacker else piece
-        piece = next(pieces, None)
-    if len(text) <= HEAD:
-        return text
-    whole, _, rest = text[:HEAD].rpartition(b"\n")
-    return whole or rest
+    for piece in _unpacked(whole) if head.startswith(GZIP) else whole:
+        text += piece
+        if len(text) > HEAD:
+            lines, _, rest = text[:HEAD].rpartition(b"\n")
+            return lines or rest
+    return text
+
+
+def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield decompressed pieces of gzip data, which may consist of several members. Raises zlib.error.
+
+    Reads at most `HEAD` bytes of compressed data and one piece more, because members may be empty.
+    """
+    unpacker, read = zlib.decompressobj(UNPACK), 0
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if unpacker.eof:
+                unpacker, rest = zlib.decompressobj(UNPACK), rest.lstrip(b"\0")  # zeros may follow a member
+            yield unpacker.decompress(rest, HEAD + 1)
+            rest = unpacker.unconsumed_tail or unpacker.unused_data
+        read += len(piece)
+        if read > HEAD:
+            return
 
 
 def _refusal(reason: str) -> InvalidRequest:

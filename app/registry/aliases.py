@@ -70,9 +70,11 @@ def move(
 
 def _set_abstention(row: AliasRow, version: VersionRow, abstention: NewAbstention) -> bool:
     """Change the abstention of an alias that points to `version`. Returns whether it differs from the earlier one."""
-    if abstention is UNSET or abstention == alias_repository.abstention_of(row):
+    if abstention is UNSET:
         return False
     _check_abstention(abstention, version)
+    if abstention == alias_repository.abstention_of(row):
+        return False
     row.abstain_below, row.max_risk = abstention.abstain_below, abstention.max_risk
     return True
 

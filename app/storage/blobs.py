@@ -90,10 +90,11 @@ class BlobStore:
     def scratch(self, otherwise: Path) -> Scratch:
         """Create a file that `put_stream` can store without a copy.
 
-        The file is created in the store's folder or, if the store is a bucket or in memory, in the folder `otherwise`.
+        The file is created in the store's folder for temporary files or, if the store has none, in `otherwise`.
         """
+        folder = self._temporary_folder() or otherwise
         otherwise.mkdir(parents=True, exist_ok=True)
-        return Scratch(self._scratch or otherwise)
+        return Scratch(folder)
 
     def free_bytes(self) -> int:
         """Return the free space on the disk to which new blobs are first written."""

@@ -8,6 +8,7 @@ import pty
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.cli.import_weights import WeightsOptions
+from app.cli.imports import _without_pipe
 from tests.cli.conftest import ROUTE, Run
 from tests.cli.service import Service
 
@@ -124,6 +126,12 @@ def test_files_may_be_pipes(
     assert done.status == 0, done.err
     assert done.out.startswith("reviews:4 is registered") and "the text 'bad'" in done.out
     assert b'"yes"' in registry.sent(f"POST {ROUTE}")[0].body
+
+
+def test_a_long_list_of_labels_is_no_path() -> None:
+    labels = ",".join(f"label_{number}" for number in range(99))
+    with ExitStack() as stack:
+        assert _without_pipe(labels, {}, stack) == labels
 
 
 def test_the_command_to_complete_names_the_pipe(registry: Service, ostinato: Run, weights: Path) -> None:

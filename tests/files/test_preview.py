@@ -46,6 +46,25 @@ def test_only_the_beginning_of_a_text_is_read(
     assert list((tmp_path / "previews").iterdir()) == []
 
 
+def test_all_members_of_a_gzip_file_are_read(files: Files, tmp_path: Path) -> None:
+    packed = gzip.compress(b"text,label\n") + b"\0" * 9 + gzip.compress(b"") + gzip.compress(b"a,b\n") + b"\0" * 512
+    id_ = upload(files, "a.csv.gz", packed)
+    assert previews(files, tmp_path).preview(id_, "ann").lines == ["text,label\na,b\n"]
+
+
+def test_damaged_gzip_data_has_no_preview(files: Files, tmp_path: Path) -> None:
+    for number, content in enumerate((b"\x1f\x8bgarbage", gzip.compress(LONG)[:-9] + b"x" * 99)):
+        id_ = upload(files, f"{number}.csv.gz", content)
+        with pytest.raises(InvalidRequest, match="gzip data is damaged") as caught:
+            previews(files, tmp_path).preview(id_, "ann")
+        assert caught.value.code == "no_preview"
+
+
+def test_the_name_of_a_file_may_begin_with_a_hyphen(files: Files, tmp_path: Path) -> None:
+    id_ = upload(files, "--help", b"text,label\na,b\n")
+    assert Previews(files, tmp_path / "previews").preview(id_, "ann").format == "csv"
+
+
 def test_a_binary_file_is_read_as_a_whole_up_to_a_limit(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from app.checkpoint.directory import Manifest, read
+from app.db.tables import AliasRow
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, NotFound, Unavailable
 from app.registry.records import Abstention, Version
 from app.registry.service import Registry
@@ -100,6 +102,15 @@ def test_an_alias_has_no_abstention_that_its_version_does_not_support(registry: 
         registry.set_alias("mood", "champion", 1, "alice", abstention=Abstention(max_risk=0.05))
     assert (caught.value.code, caught.value.param) == ("no_calibration", "abstention.max_risk")
     assert registry.resolve("mood", "alice").abstention == Abstention()
+
+
+def test_an_abstention_that_is_sent_again_must_fit_the_new_version(registry: Registry, folder: Path) -> None:
+    publish(registry, folder, alias="champion")
+    wary = Abstention(max_risk=0.05)
+    with registry.database.transaction() as session:
+        session.execute(update(AliasRow).values(max_risk=0.05))
+    with pytest.raises(InvalidRequest, match="requires a calibration"):
+        registry.set_alias("mood", "champion", 1, "alice", abstention=wary)
 
 
 def test_an_alias_points_to_ready_versions_only(registry: Registry, folder: Path) -> None:

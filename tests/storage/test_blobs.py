@@ -68,6 +68,13 @@ def test_nothing_of_a_bucket_passes_through_the_temporary_folder_of_the_system(
     assert store.free_bytes() > 0
 
 
+def test_the_folder_for_temporary_files_is_created_when_it_is_needed(tmp_path: Path) -> None:
+    store = BlobStore("memory:///", tmp_path / "absent")
+    with store.scratch(tmp_path / "run") as file:
+        file.write(b"hello")
+        assert store.put_stream([b"hello"], 5, file) == (HELLO, 5)
+
+
 def test_missing_blobs_are_reported(store: BlobStore, tmp_path: Path) -> None:
     store.put_bytes(b"hello")
     store.delete(HELLO)

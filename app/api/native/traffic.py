@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.access import OPERATOR
-from app.api.http.auth import Principal
+from app.api.http.auth import Principal, is_operator
 from app.api.http.replies import JsonReply
 from app.api.http.services import ServicesDep
 from app.api.openapi.describe import COMMON, replies
 from app.api.openapi.parameters import MODEL
-from app.registry.records import LOCAL, visible
+from app.registry.records import visible
 from app.traffic import PERIOD, TrafficSample, VersionTraffic
 
 router = APIRouter(tags=["operations"])
@@ -24,8 +23,8 @@ class VersionTrafficObject(msgspec.Struct, frozen=True):
     """The requests to a version in one period. `seconds` is their total duration.
 
     `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels, or null if
-    no input was classified. `labels` counts the answers by label. Labels beyond the 20 most frequent ones are counted
-    in `other_labels`.
+    none was classified or the version predicts numbers. `labels` counts the answers by label. Labels beyond the 20 most
+    frequent ones are counted in `other_labels`.
     """
 
     id: str
@@ -108,23 +107,25 @@ _EXAMPLE: dict[str, Any] = {
     description=(
         "Returns samples of the requests that the API processes of this machine have answered: by version, the number "
         "of requests and the mix and mean score of their labels. A key sees its own versions; a key with the scope "
-        "operator sees all versions and the totals. Requests of batches are not included. The samples are only meant "
-        "for a quick look; `GET /metrics` is for a monitoring system."
+        "operator also sees the totals and, if OSTINATO_KEY_SCOPES is set, all versions. Requests of batches are not "
+        "included. The samples are only meant for a quick look; `GET /metrics` is for a monitoring system."
     ),
     response_model=None,
     responses=replies(TrafficReport, _EXAMPLE, COMMON),
 )
-def retrieve_traffic(services: ServicesDep, principal: Principal) -> Response:
-    all_ = principal == LOCAL or OPERATOR in services.settings.scopes.get(principal, ())
-    samples = [_sample(sample, principal, all_) for sample in services.traffic.ring.read()]
+def retrieve_traffic(services: ServicesDep, request: Request, principal: Principal) -> Response:
+    operator, settings = is_operator(request), services.settings
+    # Without scopes, every key is an operator, but may not see the labels of other keys.
+    all_ = operator and bool(settings.key_scopes or not settings.keys)
+    samples = [_sample(sample, principal, operator, all_) for sample in services.traffic.ring.read()]
     data = [sample for sample in samples if sample.totals is not None or sample.versions]
     return JsonReply(TrafficReport("traffic", PERIOD, data), {"cache-control": "no-store"})
 
 
-def _sample(sample: TrafficSample, principal: str, all_: bool) -> TrafficSampleObject:
+def _sample(sample: TrafficSample, principal: str, operator: bool, all_: bool) -> TrafficSampleObject:
     shown = {ref: v for ref, v in sample.versions.items() if all_ or visible(v.owner, principal)}
     return TrafficSampleObject(
-        sample.at, _totals(sample) if all_ else None, [_version(ref, traffic) for ref, traffic in shown.items()]
+        sample.at, _totals(sample) if operator else None, [_version(ref, traffic) for ref, traffic in shown.items()]
     )
 
 
@@ -136,8 +137,8 @@ def _totals(sample: TrafficSample) -> TrafficTotals:
 
 def _version(ref: str, traffic: VersionTraffic) -> VersionTrafficObject:
     traffic.bound()  # the samples of several processes together may have too many labels
-    answered = sum(traffic.labels.values()) + traffic.others
-    confidence = traffic.confidence / traffic.texts if answered and traffic.texts else None
+    # Versions that predict numbers have no confidence. The best score of any other version is positive.
+    confidence = traffic.confidence / traffic.texts if traffic.confidence else None
     return VersionTrafficObject(
         ref, traffic.requests, round(traffic.seconds, 6), traffic.texts, confidence, traffic.labels, traffic.others
     )

@@ -119,8 +119,8 @@ class TrafficPage {
     const rest = (v) => v.other_labels + labels.slice(shown.length).reduce((total, label) => total + (v.labels[label] || 0), 0);
     const lines = shown.map((label) => ({ name: label, points: share((v) => v.labels[label] || 0) }));
     if (labels.length > shown.length || sum.others) lines.push({ name: REST, points: share(rest) });
-    replace(this.mix, h("p", { class: "muted" }, `${number(sum.texts)} ${sum.texts === 1 ? "input" : "inputs"} in the last hour${labels.length ? `, with a mean confidence of ${percent(sum.confidence / sum.texts)}` : ". The version predicts numbers, which have no labels"}.`));
-    if (!labels.length) return;
+    replace(this.mix, h("p", { class: "muted" }, `${number(sum.texts)} ${sum.texts === 1 ? "input" : "inputs"} in the last hour${sum.confidence ? `, with a mean confidence of ${percent(sum.confidence / sum.texts)}` : ". The version predicts numbers, which have no labels"}.`));
+    if (!sum.confidence) return;
     this.charts.labels.update(lines, this.span);
     this.charts.confidence.update([{ name: id, points: points(this.past, (s) => versionIn(s, id)?.confidence ?? null) }], this.span);
   }

@@ -41,6 +41,7 @@ class Precision:
     origin_F: NDArray[np.float64] | None = None
     steps: int = 0
     waiting: list[NDArray[np.float64]] = field(default_factory=list)  # rows that are not counted yet
+    waiting_steps: int = 0
 
     @classmethod
     def of(cls, width: int) -> Precision:
@@ -50,14 +51,15 @@ class Precision:
     def add_row(self, steps_TF: NDArray[np.float64]) -> None:
         """Count the changes in the steps of the next row, standardised with the mean of the rows so far."""
         self.waiting.append(steps_TF)
-        if sum(map(len, self.waiting)) >= _BLOCK:
+        self.waiting_steps += len(steps_TF)
+        if self.waiting_steps >= _BLOCK:
             self._add_waiting()
 
     def _add_waiting(self) -> None:
         if not self.waiting:
             return
         steps_SF = np.concatenate(self.waiting)
-        self.waiting = [steps_SF[-1:]]  # the next change begins with this step
+        self.waiting, self.waiting_steps = [steps_SF[-1:]], 1  # the next change begins with this step
         self.origin_F = steps_SF[0] if self.origin_F is None else self.origin_F
         self.sum_F, self.steps = self.sum_F + (steps_SF - self.origin_F).sum(0), self.steps + len(steps_SF)
         centred_SF = (steps_SF - self.origin_F) - self.sum_F / self.steps

@@ -35,6 +35,20 @@ def test_a_key_sees_its_own_versions_and_an_operator_all(settings: Settings, she
             assert period["totals"]["replies"] == 2 and period["totals"]["generated_tokens"] > 0
 
 
+def test_without_scopes_a_key_sees_its_own_versions_alone(settings: Settings, shelf: Shelf, engine: FakeEngine) -> None:
+    shelf.classifier("mood", owner="ann")
+    with Api(msgspec.structs.replace(settings, api_keys=f"ann:{ANN},bob:{BOB}")) as api:
+        api.wait_ready()
+        with api.client(ANN) as ann, api.client(BOB) as bob:
+            assert ann.post("/v1/classify", json={"model": "mood", "input": "a"}).status_code == 200
+            sampler = api.services.traffic
+            sampler.ring.add(sampler.take())
+            seen = [
+                [v["id"] for p in key.get("/v1/traffic").json()["data"] for v in p["versions"]] for key in (ann, bob)
+            ]
+    assert seen == [["mood:1"], []]
+
+
 def test_refusals_are_counted_by_reason(api: Api, shelf: Shelf) -> None:
     shelf.classifier("mood")
     admission = api.services.inference.admission
