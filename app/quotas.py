@@ -19,7 +19,8 @@ class Quota:
     """The quota of one key. None means that there is no limit.
 
     `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` limit the
-    number of jobs at one time. `priority` is the highest priority of a job.
+    number of jobs at one time. `priority` is the highest priority of a job. `processor_seconds` is the processor time
+    of an attempt at a training job or an evaluation.
     """
 
     requests: int | None = None
@@ -28,6 +29,7 @@ class Quota:
     queued: int | None = None
     running: int | None = None
     priority: int | None = None
+    processor_seconds: int | None = None
 
 
 UNLIMITED = Quota()

@@ -12,9 +12,9 @@ KEYS = {"OSTINATO_API_KEYS": "ann:0123456789abcdef,bob:0123456789abcdeg,ops:0123
 
 
 def test_quotas_are_given_by_key_and_a_star_stands_for_the_others() -> None:
-    text = "ann:requests=60+bytes=10GiB+priority=0, *:tokens=1000+queued=3+running=1,ops:"
+    text = "ann:requests=60+bytes=10GiB+priority=0+processor_seconds=9, *:tokens=1000+queued=3+running=1,ops:"
     quotas = settings_.load({**KEYS, "OSTINATO_KEY_QUOTAS": text}).quotas
-    assert quotas.of("ann") == Quota(requests=60, bytes=10 * 2**30, priority=0)
+    assert quotas.of("ann") == Quota(requests=60, bytes=10 * 2**30, priority=0, processor_seconds=9)
     assert quotas.of("bob") == Quota(tokens=1000, queued=3, running=1)
     assert quotas.of("ops") == quotas.of("local") == Quota()
     assert quotas.limited("tokens") == {"bob": 1000}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.db import leases
 from app.db.tables import FileRow, JobCheckpointRow, JobRow, VersionRow
 from app.errors import Forbidden, Overloaded
 from app.quotas import Quotas
@@ -121,7 +122,7 @@ def busy_owners(session: Session, quotas: Quotas, now: float, *, alone: bool = F
         return []
     if alone:
         _take_turn(session, "")
-    held = select(JobRow.owner, func.count()).where(JobRow.status == RUNNING, JobRow.lease_until >= now)
+    held = select(JobRow.owner, func.count()).where(JobRow.status == RUNNING, leases.valid(now))
     counts = session.execute(held.where(JobRow.owner.in_(limits)).group_by(JobRow.owner))
     return [owner for owner, count in counts if count >= limits[owner]]
 

@@ -22,7 +22,7 @@ class OpenRequest(Protocol):
     peer: bytes
     id: str
     request_id: str
-    deadline: float | None  # seconds since the epoch
+    deadline: float | None  # a time of the monotonic clock, which all programs on a machine share
     closed: bool
 
 
@@ -81,7 +81,7 @@ class OpenRequests(Generic[R]):
 
     def expire(self) -> list[R]:
         """Fail the requests whose deadline has passed. Scans open requests only when a deadline may have passed."""
-        now = time.time()
+        now = time.monotonic()
         if now < self._next_deadline:
             return []
         late = [r for r in self._requests.values() if r.deadline is not None and r.deadline <= now]

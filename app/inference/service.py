@@ -132,7 +132,7 @@ class Inference:
                     query.principal,
                     inputs.sequences,
                     inputs.features,
-                    deadline=time.time() + query.seconds,
+                    deadline=time.monotonic() + query.seconds,
                     request_id=request_id.get(),
                     background=self.background,
                 )
@@ -280,7 +280,7 @@ class Inference:
         self, query: GenerationQuery, version: ResolvedVersion, prompts: list[list[int]]
     ) -> tuple[wire.Generate, ...]:
         identity, digest, principal = self._identity, version.digest, query.principal
-        shared = time.time() + query.seconds, request_id.get(), query.cache_salt, self.background
+        shared = time.monotonic() + query.seconds, request_id.get(), query.cache_salt, self.background
         requests = []
         for prompt in prompts:
             seed = secrets.randbits(63) if query.seed is None else query.seed

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
 
+from app.db import leases
 from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs.records import FINE_TUNING, PAUSED, QUEUED, RUNNING
@@ -49,11 +50,11 @@ def read_queue(database: Database, principal: str) -> QueueSnapshot:
     with database.read() as session:
         now = database.now(session)
         counts = Counter(_read(session, counted.where(JobRow.status.in_((QUEUED, RUNNING, PAUSED)))))
-        lost_jobs = _read(session, counted.where(JobRow.status == RUNNING, JobRow.lease_until < now))
+        lost_jobs = _read(session, counted.where(JobRow.status == RUNNING, leases.ended(now)))
         for (kind, status), lost in lost_jobs.items():
             counts[kind, status] -= lost
             counts[kind, QUEUED] += lost
-        held = select(JobRow).where(owned, JobRow.status == RUNNING, JobRow.lease_until >= now)
+        held = select(JobRow).where(owned, JobRow.status == RUNNING, leases.valid(now))
         rows = session.scalars(held.order_by(JobRow.started_at, JobRow.id).limit(MOST_HELD))
         return QueueSnapshot(dict(counts), [_held(row) for row in rows])
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from app.db import tables
+from app.db import leases, tables
 from app.db.tables import JobCheckpointRow, JobEventRow, JobRow
 from app.wire.trainer import AUTO
 
@@ -95,7 +95,7 @@ class Job:
 
     def seen_at(self, now: float) -> Self:
         """Return the job as clients see it at time `now`, according to the database's clock."""
-        lost = self.status == RUNNING and self.lease_until is not None and self.lease_until < now
+        lost = self.status == RUNNING and self.lease_until is not None and not leases.is_valid(self.lease_until, now)
         return replace(self, lost=lost)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import usage
+from app.db import leases, usage
 from app.db.database import Database
 from app.db.tables import JobRow
 from app.jobs import trials
@@ -127,4 +127,4 @@ class JobRepository:
     def _held(self, session: Session, job: Job) -> bool:
         # A running job whose lease has expired has no worker that could act on a flag. If the worker returns, its
         # writes are rejected, because the job is no longer "running" or has a later attempt.
-        return job.status == RUNNING and (job.lease_until or 0.0) >= self._database.now(session)
+        return job.status == RUNNING and leases.is_valid(job.lease_until or 0.0, self._database.now(session))

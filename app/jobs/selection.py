@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.db import leases
 from app.db.tables import JobRow
 from app.jobs import trials
 from app.jobs.records import BATCH, QUEUED, RUNNING
@@ -15,12 +16,12 @@ from app.jobs.records import BATCH, QUEUED, RUNNING
 
 def expired(now: float) -> ColumnElement[bool]:
     """The condition that a job is running and its lease has expired."""
-    return and_(JobRow.status == RUNNING, JobRow.lease_until < now)
+    return and_(JobRow.status == RUNNING, leases.ended(now))
 
 
 def claimable(now: float, busy: Collection[str]) -> ColumnElement[bool]:
     """The condition that a job may be claimed. `busy` contains the owners that may not start another job."""
-    due = or_(JobRow.lease_until.is_(None), JobRow.lease_until <= now)
+    due = or_(JobRow.lease_until.is_(None), leases.ended(now))
     allowed = or_(and_(JobRow.status == QUEUED, due), expired(now), trials.complete())
     return and_(allowed, JobRow.owner.not_in(busy)) if busy else allowed
 

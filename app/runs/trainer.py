@@ -39,6 +39,12 @@ def options(settings: Settings) -> tuple[str, ...]:
     return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *time, *logs
 
 
+def limits(settings: Settings, owner: str) -> tuple[str, ...]:
+    """Return the trainer options for a job of this owner. These options must follow those for every run."""
+    given = settings.training_processor_seconds, settings.quotas.of(owner).processor_seconds
+    return "--processor-seconds", str(min(filter(None, given), default=0))
+
+
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Select the variables that a trainer inherits.
 

@@ -98,7 +98,7 @@ class Score(msgspec.Struct, tag="Classify", frozen=True):
     principal: str
     sequences: list[list[int]] = []
     features: list[FeatureSequence] = []
-    deadline: float | None = None  # seconds since the epoch
+    deadline: float | None = None  # a time of the monotonic clock, which all programs on a machine share
     request_id: str = ""  # the id of the HTTP request, for the log
     background: bool = False
 

@@ -26,7 +26,7 @@ from app.jobs.records import EVALUATION, Job, JobProgress, NewEvent
 from app.registry.repository import parse_manifest
 from app.runs.event_file import EventFile
 from app.runs.run_directory import RunDirectory
-from app.runs.trainer import Trainer, environment
+from app.runs.trainer import Trainer, environment, limits
 from app.wire.trainer import (
     Broke,
     CheckpointSaved,
@@ -102,7 +102,7 @@ class Attempt(JobAttempt):
     def _start(self, lock: int) -> Trainer:
         resources = self._resources
         return Trainer(
-            resources.trainer,
+            (*resources.trainer, *limits(resources.settings, self._job.owner)),
             self._run.path,
             events=self._run.events(self._job.attempt),
             log=self._run.log,

@@ -18,8 +18,8 @@ SHORTAGE = "there was not enough memory, so the run restarts from step 0 with ba
 
 OVERTIME = TrainFailed(
     "processor_time_exceeded",
-    "the job used more processor time than this service allows (OSTINATO_TRAINING_PROCESSOR_SECONDS); use fewer steps "
-    "or epochs, or a smaller network",
+    "the job used more processor time than the service (OSTINATO_TRAINING_PROCESSOR_SECONDS) or the quota of its key "
+    "(processor_seconds) allows; use fewer steps or epochs, or a smaller network",
 )
 TWICE = TrainFailed(
     "out_of_memory",

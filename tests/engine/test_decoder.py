@@ -207,7 +207,7 @@ def test_invalid_requests_are_refused(message: wire.Generate) -> None:
 
 def test_deadlines_hold_while_waiting_and_while_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(requests, "time", SimpleNamespace(monotonic=lambda: now[0]))
     engine, replies = b.decoder(BUILT["lstm"], slots=1)
     engine.add(b.PEER, b.generate("runs", [1, 2], max_tokens=40, deadline=1005.0))
     engine.add(b.PEER, b.generate("waits", [1, 2], max_tokens=40, deadline=1003.0))

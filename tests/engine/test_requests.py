@@ -61,7 +61,7 @@ def test_requests_expire_at_their_deadline(
     open_requests: OpenRequests[Request], replies: b.Replies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(requests, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(requests, "time", SimpleNamespace(monotonic=lambda: now[0]))
     late, later, patient = Request("late", deadline=1001.0), Request("later", deadline=1002.0), Request("patient")
     for request in (later, late, patient):
         open_requests.add(request)

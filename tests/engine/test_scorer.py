@@ -244,7 +244,7 @@ def test_an_error_fails_only_the_request_that_caused_it(kind: str, code: str) ->
 
 def test_aborts_deadlines_and_peers_that_are_gone() -> None:
     scorer, _, replies = start(SHAPES[0])
-    scorer.add(b.PEER, ask("late", [[1]], deadline=time.time() - 1))
+    scorer.add(b.PEER, ask("late", [[1]], deadline=time.monotonic() - 1))
     scorer.add(b.PEER, ask("aborted", [[1], [2]]))
     scorer.add(b"gone", ask("gone", [[1]]))
     scorer.add(b.PEER, ask("good", [[1]]))

@@ -33,6 +33,33 @@ def test_claims_go_by_priority_then_age_and_wait_after_a_loss(queue: Queue) -> N
     assert (again.id, again.attempt, again.losses) == (first.id, 2, 1)
 
 
+@pytest.mark.parametrize("hour", [3600, -3600])
+def test_a_lost_job_does_not_wait_until_a_clock_that_was_set_has_caught_up(queue: Queue, hour: int) -> None:
+    """If the clock is set forward, the lease has ended. If it is set back, the lease would last for another hour."""
+    job, waiting = queue.create(), queue.create()
+    first, second = claim(queue), claim(queue)
+    assert (first.id, second.id) == (job.id, waiting.id)
+    claims = JobClaims(queue.database)
+    with queue.database.transaction() as session:
+        claims.requeue(session, second.id, second.attempt, lost=True, delay=50.0)
+        session.execute(update(JobRow).values(lease_until=JobRow.lease_until - hour))
+    again = [claim(queue), claim(queue)]
+    assert sorted((j.id, j.attempt, j.losses) for j in again) == sorted((j.id, 2, 1) for j in (job, waiting))
+    with queue.database.transaction() as session:
+        assert claims.renew(session, first.id, first.attempt, 8.0) is None  # the lost worker notices it
+        assert claims.renew(session, job.id, 2, 8.0) is not None
+
+
+def test_a_worker_renews_its_lease_after_the_clock_was_set(queue: Queue) -> None:
+    job = queue.create()
+    first, claims = claim(queue), JobClaims(queue.database)
+    for hour in (3600, -3600):
+        with queue.database.transaction() as session:
+            session.execute(update(JobRow).values(lease_until=JobRow.lease_until - hour))
+            assert claims.renew(session, job.id, first.attempt, 8.0) is not None
+        assert claim(queue) is None
+
+
 def test_two_workers_never_get_the_same_job(queue: Queue) -> None:
     created = {queue.create().id for _ in range(6)}
     claimed: list[str] = []

@@ -7,10 +7,13 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from app.runs.run_directory import RunDirectory
 from app.training.loop.loop import Training
 from app.training.plan.config import MICRO_TOKENS
 from app.training.run import limits
@@ -59,12 +62,22 @@ def test_a_trainer_ends_when_it_has_used_its_processor_time(tmp_path: Path) -> N
         assert process.wait(60) == -signal.SIGXCPU
 
 
-def test_a_job_that_exceeds_its_processor_time_fails_at_once(queue: Queue, resources: Resources) -> None:
+@pytest.mark.parametrize(("setting", "quota", "limit"), [(0, "5", 5), (7, "5", 5), (3, "5", 3)])
+def test_a_job_that_exceeds_its_processor_time_fails_at_once(
+    queue: Queue, resources: Resources, setting: int, quota: str, limit: int
+) -> None:
     job = queue.create(plan={"steps": 10, "die_at": 5, "deaths": 9, "signal": signal.SIGXCPU})
-    with working(resources):
+    settings = msgspec.structs.replace(
+        resources.settings,
+        training_processor_seconds=setting,
+        api_keys=f"{job.owner}:secret-of-the-owner",
+        key_quotas=f"{job.owner}:processor_seconds={quota}",
+    )
+    with working(replace(resources, settings=settings)):
         failed = until(lambda: (row := queue.get(job)).ended and row)
     assert failed.error is not None
     assert (failed.status, failed.attempt, failed.error["code"]) == ("failed", 1, "processor_time_exceeded")
+    assert f"processor seconds {limit}\n" in RunDirectory(resources.runs, job.id).log.read_text()
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, times: int) -> None:

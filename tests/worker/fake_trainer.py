@@ -179,6 +179,7 @@ def main() -> int:
         parser.add_argument(option)
     arguments = parser.parse_args()
     print(f"subject {arguments.request_id} {arguments.job_id}", file=sys.stderr, flush=True)
+    print(f"processor seconds {arguments.processor_seconds}", file=sys.stderr, flush=True)
     trainer = FakeTrainer(arguments.run, arguments.events_fd)
     threading.Thread(target=watch, args=(arguments.lease_seconds,), daemon=True).start()
 

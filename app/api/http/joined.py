@@ -51,4 +51,5 @@ class _Joining:
     def _send(self, *pieces: bytes) -> None:
         head, self._head = self._head, b""
         self._cycle.transport = self._transport
-        self._transport.writelines((head, *pieces))
+        if not self._transport.is_closing():  # uvloop raises an exception if the connection has been closed
+            self._transport.writelines((head, *pieces))

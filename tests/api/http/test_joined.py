@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.api.http.joined import JoinedCycle
@@ -41,26 +42,28 @@ def body(content: bytes, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
+def cycle_of(transport: Any, method: str = "GET", keep_alive: bool = True) -> JoinedCycle:
+    return JoinedCycle(
+        scope={"method": method, "http_version": "1.1"},  # type: ignore[typeddict-item]
+        transport=transport,
+        flow=FlowControl(transport),
+        logger=logging.getLogger("test"),
+        access_logger=logging.getLogger("test"),
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=keep_alive,
+        on_response=lambda: None,
+    )
+
+
 def sent(story: Callable[[JoinedCycle], Awaitable[None]], method: str = "GET", keep_alive: bool = True) -> list[bytes]:
     """The data that a reply sends in each call of the transport."""
     wire = Wire()
 
     async def scenario() -> None:
-        transport: Any = wire
-        cycle = JoinedCycle(
-            scope={"method": method, "http_version": "1.1"},  # type: ignore[typeddict-item]
-            transport=transport,
-            flow=FlowControl(transport),
-            logger=logging.getLogger("test"),
-            access_logger=logging.getLogger("test"),
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=keep_alive,
-            on_response=lambda: None,
-        )
-        await story(cycle)
+        await story(cycle_of(wire, method, keep_alive))
         await asyncio.sleep(0)
 
     asyncio.run(scenario())
@@ -95,3 +98,31 @@ def test_a_reply_without_a_body_is_sent(keep_alive: bool) -> None:
 
     head, *closed = sent(story, "HEAD", keep_alive)
     assert head.endswith(b"\r\n\r\n") and closed == ([] if keep_alive else [b"<closed>"])
+
+
+def test_a_reply_on_a_closed_connection_is_dropped() -> None:
+    async def scenario() -> None:
+        closed = asyncio.Event()
+
+        class Closing(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                self.transport = transport
+                transport.close()
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                cycles.append(cycle_of(self.transport))
+                closed.set()
+
+        cycles: list[JoinedCycle] = []
+        server = await asyncio.get_running_loop().create_server(Closing, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await closed.wait()
+        try:
+            await cycles[0].send(HEAD)
+            await cycles[0].send(body(b"abcd"))
+        finally:
+            writer.close()
+            server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())

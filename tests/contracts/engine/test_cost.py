@@ -84,7 +84,7 @@ def fail_all(part: Scorer) -> None:
 @pytest.mark.parametrize("close", [forget, abort, fail_all, Scorer.take], ids=["forget", "abort", "fail", "deadline"])
 def test_closing_twice_as_many_scoring_requests_costs_twice_as_much(close: Callable[[Scorer], object]) -> None:
     def cost(requests: int) -> int:
-        part = scorer(requests, deadline=time.time() - 1 if close is Scorer.take else None)
+        part = scorer(requests, deadline=time.monotonic() - 1 if close is Scorer.take else None)
 
         def work() -> None:
             close(part)
@@ -130,7 +130,7 @@ def abort_sequences(part: Decoder) -> None:
 def test_closing_twice_as_many_sequences_costs_twice_as_much(close: Callable[[Decoder], object]) -> None:
     def cost(requests: int) -> int:
         with torch.inference_mode():
-            part = decoder(requests, deadline=time.time() - 1 if close is Decoder.step else None)
+            part = decoder(requests, deadline=time.monotonic() - 1 if close is Decoder.step else None)
             count = calls(lambda: close(part))
         assert all(sequence.id == "mine" for sequence in part.open.values())
         assert part.scheduler.queued + len(part.scheduler.running) == len(part.open)
