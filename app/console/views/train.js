@@ -117,7 +117,7 @@ function modelCard(context, state, options) {
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
-    h("details", { class: "more", open: [state.request, state.training].some((set) => Object.keys(set).length) }, h("summary", {}, "All options (chosen automatically unless set)"), options));
+    h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 
 // Says whether the check was made with other choices than the present ones.
