@@ -99,9 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds, _help("maximum seconds that a request waits for its version to load or for an unresponsive engine")
     ] = 60.0
     lease_seconds: Annotated[
-        float,
-        Meta(gt=0, le=600),
-        _help("seconds without a lease renewal after which another worker may take over a job; at most 600"),
+        Seconds, Meta(le=600), _help("seconds without a lease renewal after which a job may be taken over; at most 600")
     ] = 20.0
     training_memory: Annotated[
         Count, _help("MiB that a training run may use; larger runs are rejected; 0: the memory of the machine")
