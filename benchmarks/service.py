@@ -63,6 +63,15 @@ class Service:
     def pid(self, program: str) -> int | None:
         return next((p["pid"] for p in self.programs() if p["program"] == program), None)
 
+    def resident(self) -> float:
+        """Return the physical memory of the API and the engine, in MiB."""
+        total = 0.0
+        for program in self.programs():
+            if not program["program"].startswith("worker"):
+                with contextlib.suppress(OSError, IndexError):
+                    total += int(Path(f"/proc/{program['pid']}/statm").read_text().split()[1]) / 256
+        return total
+
     def kill(self, program: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a program as soon as it is running. Returns its process id."""
         pid: int = wait_until(lambda: self.pid(program), 30, f"a running {program}")

@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 CHECKS = {  # name -> module with `check(record, data, folder)`
     "static": "benchmarks.accept.static",
     "fuzz": "benchmarks.accept.fuzz",
+    "fuzz_raw": "benchmarks.accept.fuzz_raw",
     "clients": "benchmarks.accept.clients",
     "dialects": "benchmarks.accept.dialects",
     "load_generator": "benchmarks.accept.load_generator",

@@ -77,16 +77,6 @@ def figures(service: Service, seconds: float) -> dict[str, float]:
     }
 
 
-def resident(service: Service) -> float:
-    """Return the memory of the API and the engine, in MiB."""
-    total = 0.0
-    for program in service.programs():
-        if not program["program"].startswith("worker"):
-            with contextlib.suppress(OSError, IndexError):
-                total += int(Path(f"/proc/{program['pid']}/statm").read_text().split()[1]) / 256
-    return total
-
-
 @contextmanager
 def attacked(service: Service, name: str, folder: Path, database: str) -> Iterator[Path]:
     """Run an attack in a separate process within the block. Yields the path of the file with its output."""
@@ -143,7 +133,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
     record.notes[f"{kind}: without an attack"] = quiet
     most = max(LEAST, TIMES * quiet["text p99"]), max(LEAST_HEALTH, TIMES * quiet["health p99"])
     for name in ATTACKS:
-        before = resident(service)
+        before = service.resident()
         with attacked(service, name, folder, database) as output:
             time.sleep(WARM_SECONDS)
             under = figures(service, SECONDS)
@@ -158,7 +148,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
 def returned(service: Service, before: float) -> float:
     """Wait for memory to be released, at most RETURN_SECONDS. Returns the MiB by which it has grown since `before`."""
     end = time.monotonic() + RETURN_SECONDS
-    while (growth := resident(service) - before) > MEMORY and time.monotonic() < end:
+    while (growth := service.resident() - before) > MEMORY and time.monotonic() < end:
         time.sleep(0.5)
     return growth
 
