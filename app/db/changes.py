@@ -29,7 +29,7 @@ class Changes:
         self._database = database
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._connections = 0  # number opened so far; each connection counts changes on its own
+        self._connections = 0  # number opened so far; each connection counts changes separately
         self._file: tuple[int, int] | None = None  # the device and inode of the file that `_connection` has opened
 
     def mark(self) -> Hashable | None:

@@ -75,7 +75,7 @@ class Courier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and wait a few seconds for the requests in progress. Those that do not end are sent again later."""
+        """Stop, and wait a few seconds for the requests in progress. Unfinished requests are sent again later."""
         self._stopping.set()
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake.set)
@@ -96,7 +96,7 @@ class Courier:
             except DatabaseUnavailable as error:
                 log.warning("webhooks wait for the database: %s", error.message)
                 seconds = WAIT_SECONDS
-            except Exception:  # a defect must not end all deliveries
+            except Exception:  # a bug must not stop all deliveries
                 log.exception("webhooks: unexpected error")
                 seconds = WAIT_SECONDS
             await self._rest(seconds)
