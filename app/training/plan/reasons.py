@@ -237,8 +237,7 @@ def _ngrams(run: Run) -> tuple[OptionValue, str]:
 def _patience(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.patience
     off = "The run ends after a fixed number of steps."
-    return value or NONE, "A single worse evaluation, which may be due to chance, does not end the "
-                          "run." if value else off
+    return value or NONE, "A single worse evaluation may be due to chance and does not end the run." if value else off
 
 
 def _eval_every(run: Run) -> tuple[OptionValue, str]:
