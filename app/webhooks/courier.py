@@ -120,7 +120,7 @@ class Courier:
         """Start a request if a delivery is due. Returns whether another delivery may be due."""
         if not self._free():
             return False
-        mark = await asyncio.to_thread(self._changes.mark)  # read first, so that a commit made meanwhile is noticed
+        mark = await asyncio.to_thread(self._changes.mark)  # read before the query, so that no commit is missed
         if mark is not None and mark == self._quiet and time.monotonic() < self._due:
             return False
         owners = Counter(delivery.owner for delivery in self._sending.values())
@@ -130,7 +130,7 @@ class Courier:
         began = time.monotonic()
         delivery, wait = await asyncio.to_thread(self._claim, busy, full)
         if delivery is None:
-            if len(self._sending) < len(busy):  # a request has ended meanwhile
+            if len(self._sending) < len(busy):  # a request has ended in the meantime
                 return True
             self._quiet, self._due = mark, time.monotonic() + wait
             return False

@@ -17,7 +17,7 @@ release of the client.
 """
 
 
-GENERATED = re.compile(r"\b([a-z_]+)[-_][0-9a-f]{24,}\b")  # an id, which each run makes anew
+GENERATED = re.compile(r"\b([a-z_]+)[-_][0-9a-f]{24,}\b")  # an id, which is different in each run
 
 
 def page(results: Iterable[Mapping[str, str]]) -> str:
