@@ -45,7 +45,7 @@ class _LongWork:
 
 
 class Lanes:
-    """A set of `count` threads. A process can have only one `Lanes`. Call all methods from one thread.
+    """A set of `count` threads. A process can have only one instance. Call all methods from one thread.
 
     `wake` is called, from any thread, when a result is ready for `collect`.
     """

@@ -1,8 +1,8 @@
 """Kills, freezes and starves the parts of a loaded service, one after another, on SQLite and on PostgreSQL.
 
-Every request must end with a result or a documented error, and after each fault the service must be ready again within
-ten seconds and answer. At the end, `ostinato fsck` must find every file intact. Disk faults need root,
-and the fault of the clock needs a C compiler; a note lists the faults that were left out.
+Every request must end with a result or a documented error. After each fault, the service must be ready again within ten
+seconds and must answer requests. At the end, `ostinato fsck` must find every file intact. Disk faults need root, and
+the fault of the clock needs a C compiler; a note lists the faults that were left out.
 """
 
 from __future__ import annotations
