@@ -2,10 +2,11 @@
 
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
+import { comparedWithBaseline } from "../comparison.js";
 import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { versionLink } from "./jobs.js";
 import { calls, reads } from "../version/calls.js";
@@ -61,14 +62,14 @@ function figures(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
   if (!splits.length) return card("Quality", empty("No metrics: there were no held-out rows, or the version was imported. Evaluate the version on a file to measure it."));
   const main = mainMetric(version);
-  const baseline = version.metrics.baseline;
+  const compared = version.metrics.baseline ? comparedWithBaseline(version) : "";
   return card("Quality", splits.map((split) => {
     const rows = version.metrics[split].rows;
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), split === main?.split && key === main.name ? spread(version, key, value) : ""))));
-  }), baseline?.summary ? h("p", { class: "notice" }, baseline.summary) : null);
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), remark(key, value) || (split === main?.split && key === main.name ? spread(version, key, value) : "")))));
+  }), compared ? h("p", { class: "notice" }, compared) : null);
 }
 
 const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
@@ -80,7 +81,7 @@ function spread(version, key, share) {
   const z2 = 3.8416;
   const middle = (share + z2 / (2 * n)) / (1 + z2 / n);
   const half = (1.96 * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
+  return `95\u202f% interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
 // The parts of the page that depend on the version's evaluations, which the reader can start here.
