@@ -79,10 +79,10 @@ export class Chart {
       cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time, ...(this.time ? { range: (plot, low, high) => this.ends(plot, low, high) } : {}) },
         y: { range: (_, low, high) => this.range || (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
       axes: [{ ...axis, size: 30, label: this.xName, ...(this.time ? { space: 80, values: (_, ticks, axis_, space, step) => ticks.map((time) => clock(time, step < 60)) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
-        { ...axis, size: 62, label: this.yName, values: (_, ticks, axis_, space, step) => ticks.map((v) => this.tick(v, step)) }],
+        { ...axis, size: 56, label: this.yName, values: (_, ticks, axis_, space, step) => ticks.map((v) => this.tick(v, step)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({
-        label: s.name, spanGaps: true, width: 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
-        dash: s.dotted ? [2, 5] : s.level !== undefined ? [6, 5] : undefined, points: { show: !s.dotted && s.points?.length < 40, size: 5 } }))],
+        label: s.name, spanGaps: true, width: s.dotted ? 3 : 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
+        dash: s.dotted ? [3, 9] : s.level !== undefined ? [6, 5] : undefined, points: { show: !s.dotted && s.points?.length < 40, size: 5 } }))],
       hooks: { setCursor: [(plot) => this.point(plot)] },
     };
   }

@@ -6,6 +6,7 @@ import { show, tooFew } from "./quality.js";
 const LOWER_IS_BETTER = new Set(["bits_per_character"]);
 const UNLIKELY = 0.05;  // as in app/training/baseline/comparison.py
 
+const start = (name) => name.replace(/^this /, "This ");
 const pValue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
 
 // first, second: {name, value}, of a metric. p: the p-value of a paired test, if there was one.
@@ -13,10 +14,10 @@ export function comparisonInWords([first, second], metric, { test, p, on = "on t
   const [a, b] = [show(metric, first.value), show(metric, second.value)];
   const figures = metric === "bits_per_character" ? `${a} and ${b} bits per character ${on}` : `${phrase(metric)} ${a} and ${b} ${on}`;
   const tested = p === undefined ? "" : ` (${test === "McNemar" ? "McNemar’s test" : test}, ${pValue(p)})`;
-  if (first.value === second.value && !(p < UNLIKELY)) return `${first.name} and ${second.name} are equally good: ${figures}${tested}.`;
+  if (first.value === second.value && !(p < UNLIKELY)) return `${start(first.name)} and ${second.name} are equally good: ${figures}${tested}.`;
   if (p >= UNLIKELY) return `No clear difference between ${first.name} and ${second.name}: ${figures}. The difference may be chance${tested}.`;
   const better = first.value > second.value !== LOWER_IS_BETTER.has(metric);
-  return `${first.name} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? "" : ` Such a difference is unlikely by chance${tested}.`}`;
+  return `${start(first.name)} is ${better ? "better" : "worse"} than ${second.name}: ${figures}.${p === undefined ? "" : ` Such a difference is unlikely by chance${tested}.`}`;
 }
 
 const named = (metric, task) => (metric === "accuracy" && task === "multilabel" ? "exact_match_accuracy" : metric);
@@ -38,7 +39,7 @@ export function comparedWithBaseline({ architecture: name, task, metrics: { base
   const unit = ngram ? "characters" : "rows";
   const parts = [[train, "fitted to", "training"], [splits?.[comparison.split], "measured on", comparison.split]].filter(([part]) => part && part[unit] < part.of)
     .map(([part, verb, split]) => `${verb} ${number(part[unit])} of the ${number(part.of)} ${split} ${unit}`);
-  const sentence = comparisonInWords([{ name: `This ${name === "linear" ? "linear" : architecture(name)} model`, value: comparison.network }, { name: method, value: comparison.baseline }],
+  const sentence = comparisonInWords([{ name: `this ${name === "linear" ? "linear" : architecture(name)} model`, value: comparison.network }, { name: method, value: comparison.baseline }],
     named(comparison.metric, task), { ...comparison, on: `on the same ${comparison.split} ${ngram ? "text" : "rows"}` });
   return sentence + (parts.length ? ` ${method.replace(/^an? /, "The ")} was ${parts.join(", and ")}.` : "");
 }

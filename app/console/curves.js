@@ -16,13 +16,14 @@ const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy"];
 const SCALES = ["bits_per_character", "r2", "mae"];
 const SPEED = ["lr", "tokens_per_second"];
 const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // over the steps since the previous report
+const SHORT = 0.75;  // of the usual window
 const DOTTED = new Set(["macro_f1"]);  // often equal to the accuracy, which must remain visible below it
 
-// Joins the windows of a curve that are much shorter than the others, such as the single step between a report and an
+// Joins the windows of a curve that are shorter than the others, such as the single step between a report and an
 // evaluation: their means are so uncertain that they would look like spikes. The mean of joined windows is weighted by steps.
 export function evened(points) {
   const steps = points.map(([step], i) => step - (i ? points[i - 1][0] : 0));
-  const least = [...steps].sort((a, b) => a - b)[(steps.length - 1) >> 1] / 2;
+  const least = [...steps].sort((a, b) => a - b)[(steps.length - 1) >> 1] * SHORT;
   const joined = [];
   let open = null;  // a window that is still too short
   points.forEach(([step, value], i) => {

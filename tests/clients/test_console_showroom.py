@@ -171,6 +171,6 @@ def test_the_traffic_of_the_last_hour_is_shown_by_version_and_reason(page: Page,
     expect(page.get_by_role("img", name="Mean latency. Latest:")).to_be_visible()
     expect(page.get_by_role("row", name="Too many waiting requests 1")).to_be_visible()
     expect(page.get_by_role("region", name="Since this API process started", exact=True)).to_contain_text(
-        "Rejected (429)"
+        "Refused (429)"
     )
     assert serious_problems(page) == []

@@ -101,7 +101,7 @@ def test_a_job_shows_its_baseline_time_and_checkpoints_and_can_be_paused(page: P
     expect(page.locator(".bars li").first).to_be_visible()
 
 
-def test_a_file_is_uploaded_saved_and_deleted(page: Page, room: Showroom) -> None:
+def test_a_file_is_uploaded_downloaded_and_deleted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/files")
     content = b"text,label\none,a\n"
     page.get_by_label("Choose a data file").set_input_files(
@@ -109,7 +109,7 @@ def test_a_file_is_uploaded_saved_and_deleted(page: Page, room: Showroom) -> Non
     )
     row = page.get_by_role("row", name="mine.csv")
     with page.expect_download() as download:
-        row.get_by_role("button", name="Save").click()
+        row.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "mine.csv"
     assert Path(download.value.path()).read_bytes() == content
     row.get_by_role("button", name="Delete").click()

@@ -18,12 +18,12 @@ export async function view({ search, signal, show: again }) {
   const { versions: ready, more } = await newest(signal);
   const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
   const others = ready.filter((v) => !picked.includes(v.id));
-  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...picked, id]));
+  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${architecture(v.architecture)}, ${v.task}`])], "", (id) => id && go([...picked, id]));
   const other = more ? finder("Find another version", suggestVersions, (id, version) => { go([...new Set([...picked, id.includes(":") ? id : version.id])]); return ""; }, signal) : null;
   const chips = picked.map((id) => h("span", { class: "tag chip" }, id, h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => go(picked.filter((other) => other !== id)) }, "×")));
   return [
     header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
-    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "One more" : "First version", adder), other))),
+    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "Add a version" : "First version", adder), other))),
     picked.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: picked.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets(lines(picked)),
   ];

@@ -3,7 +3,7 @@
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { duration, title } from "../format.js";
+import { counted, duration, title } from "../format.js";
 import { action, card, facts, header, stat, status, when } from "../parts.js";
 import { remark, show, tooFew, verdict } from "../quality.js";
 import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
@@ -46,7 +46,7 @@ function parts(evaluation, file, path, draw, signal) {
     header(`Evaluation of ${evaluation.version}`, h("span", { class: "row" }, status(evaluation.status), h("span", { class: "mono small" }, evaluation.id)),
       ...[cancel, csv ? action("Download the predictions", () => save(`/v1/files/${csv}/content`, "predictions.csv")) : null].filter(Boolean)),
     evaluation.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, evaluation.error.code), h("p", {}, evaluation.error.message)) : null,
-    open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `Waiting for a worker${evaluation.jobs_before ? `; ${evaluation.jobs_before} ahead` : ""}.` : `Running: ${evaluation.phase}.`) : null,
+    open ? h("p", { class: "notice", role: "status" }, evaluation.status === "queued" ? `Waiting for a worker${evaluation.jobs_before ? `; ${counted(evaluation.jobs_before, "job")} ahead` : ""}.` : `Running: ${evaluation.phase}.`) : null,
     evaluation.status === "cancelled" ? h("p", { class: "notice" }, "Cancelled. There is no result.") : null,
     card("About", origin(evaluation, file)),
     report ? results(evaluation, report, signal) : null,

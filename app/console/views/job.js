@@ -40,7 +40,7 @@ class JobPage {
     this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Job log" });
     this.data = h("div", { class: "slot" });
     this.trials = h("div", { class: "slot" });
-    this.loss = new Chart("Loss");
+    this.loss = new Chart("Loss", { format: (value) => (Math.abs(value) < 1000 ? value.toFixed(4) : number(value)), tick: (value) => number(value) });
     this.quality = new Chart("Metrics", { format: (value) => (this.curves.alone() ? number(value) : percent(value)),
       tick: (value, step) => (this.curves.alone() ? number(value) : percent(value, step < 0.01 ? 1 : 0)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
@@ -150,7 +150,7 @@ class JobPage {
 
   state() {
     const { job } = this;
-    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
+    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), this.took() && ",", `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
     if (job.status === "queued") return this.queue();
     if (job.status === "cancelled") return h("p", { class: "notice" }, `Cancelled${this.took()}${this.curves.steps ? `, at step ${number(this.curves.steps)}` : ""}. No version was published.`);
     if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step and gives the same result.");
@@ -193,7 +193,7 @@ class JobPage {
     const { job } = this;
     const chosen = Object.entries(job.hyperparameters).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
     return [facts([["Architecture", trainedFrom(job)], ["Task", job.task && title(job.task)], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
-      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
+      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt || null],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
       chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen automatically"), facts(chosen)) : null];
   }
@@ -204,7 +204,7 @@ class JobPage {
     if (!page) return;
     replace(this.checkpoints, h("h2", {}, "Checkpoints"), table([
       { name: "Step", kind: "number", cell: (c) => number(c.step_number) },
-      { name: "Validation loss", kind: "number", cell: (c) => number(c.metrics.full_valid_loss ?? c.metrics.valid_loss) },
+      { name: "Validation loss", kind: "number", cell: (c) => (c.metrics.full_valid_loss ?? c.metrics.valid_loss)?.toFixed(4) ?? "–" },
       { name: "Saved", cell: (c) => when(c.created_at) },
       { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint from step ${c.step_number}` }) },
     ], page.data, { caption: "Checkpoints", blank: this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves." }));

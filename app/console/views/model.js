@@ -28,9 +28,9 @@ export async function view({ parameters: [name], signal, show }) {
     { name: "Compare", cell: (v) => h("input", { type: "checkbox", "aria-label": `Pick version ${v.version}`, onchange: (e) => pick(v, e.target.checked) }) },
     { name: "Version", cell: (v) => link(`${v.version}`, `#/models/${encodeURIComponent(name)}/${v.version}`) },
     { name: "Aliases", cell: (v) => (v.aliases.length ? v.aliases.map((alias) => [tag(alias), " "]) : "–") },
-    { name: "Architecture", narrow: false, cell: (v) => architecture(v.architecture) }, { name: "Quality", cell: (v) => quality(v) },
+    { name: "Architecture", cell: (v) => architecture(v.architecture) }, { name: "Quality", cell: (v) => quality(v) },
     { name: "Parameters", kind: "number", narrow: false, cell: (v) => compact(v.parameters) },
-    { name: "Status", narrow: false, cell: (v) => status(v.status) }, { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
+    { name: "Status", cell: (v) => status(v.status) }, { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
   ];
   return [
     header(name, `${model.latest?.task || "No ready version"} · owned by ${model.owner}`, compare, h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(name)}` }, "Try it")),
