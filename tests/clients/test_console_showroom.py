@@ -96,7 +96,7 @@ def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, r
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("Version", exact=True).select_option("mood:2")
     page.get_by_role("button", name="Promote").click()
-    expect(page.get_by_text("champion now points at version 2")).to_be_visible()
+    expect(page.get_by_text("champion now points to version 2")).to_be_visible()
     page.goto(f"{room.url}/#/models/mood")
     moves = page.get_by_role("region", name="Moves of champion")
     expect(moves.get_by_role("cell", name="from version 1 to version 2")).to_be_visible()

@@ -46,7 +46,7 @@ export function threshold(calibration, version) {
     [current, limit] = [level_, limit_];
     slider.value = levels.indexOf(current);
     slider.setAttribute("aria-valuetext", `${percent(current.answered)} answered, ${percent(current.errors)} wrong`);
-    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong among them", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
+    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong, of the answered", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
     replace(call, "In a request: ", h("code", {}, `"abstain_below": ${score()}`), limit === null ? null : [" or ", h("code", {}, `"max_risk": ${limit}`)], ". ",
       link("Try it in the playground", `#/play${query({ model: version.id, ...rule() })}`));
     code.open = false;  // the code of the previous threshold

@@ -3,6 +3,7 @@
 import { get, query } from "../api.js";
 import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
+import { comparedVersions } from "../comparison.js";
 import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { show, tooFew } from "../quality.js";
@@ -72,7 +73,7 @@ function paired(versions, signal) {
   const fitting = others.filter((v) => v.task === first.task);
   const made = get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data);
   const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
-  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, evaluation.report.comparison.summary, " ", link("Details", `#/evaluations/${evaluation.id}`)));
+  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), " ", link("Details", `#/evaluations/${evaluation.id}`)));
   made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
   const chooser = later(fileField("File", signal), (files) => {
     if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
@@ -99,7 +100,7 @@ function promotion(versions, again) {
     const model = await get(base);
     const name = alias.value.trim();
     const current = model.aliases[name];
-    const question = current ? `${version.model}@${name} points at version ${current}. Point it at version ${version.version} instead?` : `Create the alias ${version.model}@${name} for version ${version.version}?`;
+    const question = current ? `${version.model}@${name} points to version ${current}. Point it to version ${version.version} instead?` : `Create the alias ${version.model}@${name} for version ${version.version}?`;
     if (confirm(question)) await move(base, name, version.version, current ?? null, box, again);
   };
   return [box, h("div", { class: "row" }, field("Alias", alias), field("Version", target), action("Promote", promote, "primary")),

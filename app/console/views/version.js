@@ -2,7 +2,7 @@
 
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
-import { comparedWithBaseline } from "../comparison.js";
+import { comparedVersions, comparedWithBaseline } from "../comparison.js";
 import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
@@ -149,7 +149,7 @@ function evaluationCard(version, list, controls) {
   const columns = [
     { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
-    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison?.summary || resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
+    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison ? comparedVersions(e) : resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", cell: (e) => when(e.finished_at) },
   ];
   return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
     table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
