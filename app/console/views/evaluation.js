@@ -18,7 +18,7 @@ export async function view({ parameters: [id], signal }) {
   const page = h("div", { class: "stack", style: { gap: "1.4rem" } });
   const first = await get(path, { signal });
   const name = h("span", {}, first.file);
-  get(`/v1/files/${first.file}`, { signal }).then((file) => replace(name, file.filename), () => replace(name, first.file, " (deleted)"));
+  get(`/v1/files/${first.file}`, { signal }).then((file) => replace(name, file.filename), (error) => error.status === 404 && replace(name, first.file, " (deleted)"));
   const draw = (evaluation) => replace(page, parts(evaluation, name, path, draw, signal));
   draw(first);
   if (!ENDED.includes(first.status)) watch(path, draw, signal);
