@@ -122,7 +122,8 @@ def test_the_settings_are_listed_with_their_meaning(page: Page, room: Showroom) 
     folder = page.get_by_role("row", name="OSTINATO_DATA_DIR")
     expect(folder).to_contain_text(room.api.settings.data_dir)
     expect(folder.get_by_text("changed")).to_be_visible()
-    for name, value in (("MAX_UPLOAD_BYTES", "512\u202fMiB"), ("REQUEST_TIMEOUT", "10\u202fmin"), ("STOP_SECONDS", "1.5\u202fs")):
+    units = {"MAX_UPLOAD_BYTES": "512\u202fMiB", "REQUEST_TIMEOUT": "10\u202fmin", "STOP_SECONDS": "1.5\u202fs"}
+    for name, value in units.items():
         expect(page.get_by_role("row", name=f"OSTINATO_{name}")).to_contain_text(value)
     expect(page.get_by_role("row", name="OSTINATO_API_KEYS").locator("code", has_text="ostinato keys")).to_be_visible()
     expect(page.get_by_text("No API keys: only this machine can reach the service.")).to_be_visible()
