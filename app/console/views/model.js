@@ -2,7 +2,7 @@
 
 import { call, get, query } from "../api.js";
 import { h, replace } from "../dom.js";
-import { architecture, compact } from "../format.js";
+import { architecture, compact, title } from "../format.js";
 import { action, button, card, field, header, later, link, select, status, table, tag, toast, when } from "../parts.js";
 import { quality } from "../quality.js";
 import { commented, curl, requests, shell, snippets } from "../snippets.js";
@@ -34,7 +34,7 @@ export async function view({ parameters: [name], signal, show }) {
     { name: "Status", cell: (v) => status(v.status) }, { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
   ];
   return [
-    header(name, `${model.latest?.task || "No ready version"} · owned by ${model.owner}`, compare,
+    header(name, `${model.latest ? title(model.latest.task) : "No ready version"} · owned by ${model.owner}`, compare,
       h("a", { class: "button", href: trainPlace(versions[0] || { model: name }) }, "Train a new version"), h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(name)}` }, "Try it")),
     card("Versions", paged(`${base}/versions`, columns, signal, { caption: "Versions", blank: "This model has no versions." })),
     aliasCard(base, model, versions, more, signal, show),

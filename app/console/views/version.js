@@ -170,7 +170,7 @@ function dataOf(version, training) {
 }
 
 const scalars = (values) => Object.entries(values || {}).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
-  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : String(value)]);
+  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : key === "architecture" ? architecture(value) : String(value)]);
 
 function settings(version, training) {
   const requested = scalars(training?.spec?.training);
