@@ -59,7 +59,7 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     room.finish_evaluation(REPORT | {"rows_sha256": "0b" * 32, "warnings": [TRAINED_ON]})
     expect(examples.get_by_role("cell", name="so so")).to_be_visible()
     expect(examples.get_by_text("The examples are not these rows: they come from")).to_contain_text(
-        "an evaluation on the 140 test rows of a.csv. All 1 row in this cell is shown."
+        "an evaluation on the 140 test rows of a.csv. The only one in this cell is shown."
     )
     expect(page.get_by_text(TRAINED_ON[4:])).to_have_count(3)  # examples, worst mistakes, list of evaluations
     examples.get_by_text("Show examples from other rows").click()

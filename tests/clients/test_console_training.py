@@ -104,6 +104,25 @@ def test_a_role_may_have_several_columns(page: Page, api: Api) -> None:
     assert started(page, api)["columns"] == {"text": "message", "label": "spam,urgent"}
 
 
+def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None:
+    message = "a.csv has no column 'text'; set columns.text to the name of the column that contains the texts"
+    refusal = {"error": {"message": message, "code": "invalid_training_file", "param": "columns.text"}}
+
+    def refuse(route: Route) -> None:
+        if "columns" in route.request.post_data_json:
+            route.fallback()
+        else:
+            route.fulfill(status=400, json=refusal)
+
+    page.route("**/jobs?dry_run=true", refuse)
+    drop(page, "a.csv", b"body,mood\na,x\nb,y\n")
+    expect(page.get_by_role("alert")).to_contain_text("set “Text” in step 2 to the name")
+    text = page.get_by_label("Text", exact=True)
+    expect(text).to_have_attribute("aria-invalid", "true")
+    text.select_option("body")
+    expect(text).to_have_attribute("aria-invalid", "false")  # by the check, which is repeated
+
+
 @pytest.mark.parametrize("page", [(1280, "light"), (380, "dark")], indirect=True, ids=["light", "narrow-dark"])
 def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> None:
     drop(page, "a.csv", b"id,message,label\n1,a,bug\n2,b,question\n")

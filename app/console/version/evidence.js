@@ -2,7 +2,7 @@
 
 import { response } from "../api.js";
 import { h, replace } from "../dom.js";
-import { counted, number, percent } from "../format.js";
+import { number, percent } from "../format.js";
 import { badge, failure, link, loading, table } from "../parts.js";
 import { rowsOf, warnings } from "./rows.js";
 
@@ -62,12 +62,17 @@ export async function evidence(box, evaluations, cell, signal, controls) {
     rows.sort((a, b) => b.probability - a.probability);
     const place = link("an evaluation", `#/evaluations/${evaluation.id}`);
     replace(box, heading, h("p", {}, counts, same ? "The examples are these rows." : ["The examples are not these rows: they come from ", place, " on ", rowsOf(evaluation, signal), "."],
-      rows.length ? ` ${rows.length > MOST ? `The ${MOST} most certain of ${number(rows.length)}` : `All ${counted(rows.length, "row")}`} in this cell ${rows.length === 1 ? "is" : "are"} shown.` : ""),
+      shownOf(rows.length)),
     same ? null : warnings(evaluation), examples(rows.slice(0, MOST)),
     same || !controls ? null : h("details", { class: "more" }, h("summary", {}, "Show examples from other rows"), controls()));
   } catch (error) {
     if (error.name !== "AbortError") replace(box, failure(error));
   }
+}
+
+function shownOf(count) {
+  if (count > MOST) return ` The ${MOST} most certain of ${number(count)} in this cell are shown.`;
+  return ["", " The only one in this cell is shown."][count] ?? ` All ${number(count)} in this cell are shown.`;
 }
 
 export const examples = (rows) => table([

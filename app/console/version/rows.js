@@ -13,4 +13,4 @@ export function rowsOf({ file, report }, signal) {
 }
 
 // The warnings of an evaluation's report, such as one about rows that the version was trained on.
-export const warnings = ({ report }) => (report?.warnings || []).map((text) => h("p", { class: "notice warn small" }, text.charAt(0).toUpperCase() + text.slice(1), "."));
+export const warnings = ({ report }) => (report?.warnings || []).map((text) => h("p", { class: "notice warn small" }, "Warning: ", text, "."));

@@ -5,7 +5,7 @@ import { debounce, h, replace } from "../dom.js";
 import { bytes, number } from "../format.js";
 import { action, button, card, failure, field, header, link, loading, progress, select, toast } from "../parts.js";
 import { dataPart, planPart } from "../datareport.js";
-import { ARCHITECTURES, TASKS } from "../options.js";
+import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
 import { columnFields } from "../training/columns.js";
 import { earlier } from "../training/earlier.js";
@@ -82,22 +82,26 @@ function columnCard(state) {
   const control = select(TASKS, state.task, (value) => (state.task = value));
   const task = field("Task", control);
   let fields;
+  let refusal = "";  // the role that the check has refused
   let roles = {};  // as the check has detected them, which may be before the names are known
   const draw = (names) => {
     fields = columnFields(state.columns, names);
     fields.detected(roles);
+    fields.refused(refusal);
     replace(box, task, fields.element);
   };
   const know = ({ columns, format }) => {
     if (columns && !state.file.columns) draw(columns);
     if (format === "text") replace(box, task, h("p", { class: "muted small" }, "Plain text has no columns. A model learns to continue it."));
   };
+  const refused = (role) => fields.refused((refusal = role));
   const detected = ({ task: name, data }) => {
+    refused("");
     control.options[0].textContent = `${TASKS[0][1]}: ${name}`;
     fields.detected((roles = data.columns));
   };
   draw(state.file.columns);
-  return { element: card("2. Columns and task", box), know, detected };
+  return { element: card("2. Columns and task", box), know, detected, refused };
 }
 
 function modelCard(context, state, options) {
@@ -113,7 +117,7 @@ function modelCard(context, state, options) {
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
-    h("details", { class: "more", open: [state.request, state.training].some((set) => Object.keys(set).length) }, h("summary", {}, "All options (chosen automatically unless set)"), options));
+    h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 
 // Says whether the check was made with other choices than the present ones.
@@ -140,8 +144,18 @@ async function dryRun(state, form, report) {
   } catch (error) {
     if (error.name === "AbortError" || turn !== state.turn) return;
     if (error.code === "dry_run_busy") setTimeout(() => turn === state.turn && !state.signal.aborted && dryRun(state, form, report), BUSY);
-    else replace(report, failure(error, () => dryRun(state, form, report)));
+    else {
+      const role = error.param?.match(/^columns\.(\w+)$/)?.[1] || "";
+      form.columns.refused(role);
+      replace(report, failure(inWords(error), () => dryRun(state, form, report)));
+    }
   }
+}
+
+// An error whose message names the fields of this page instead of those of the request.
+function inWords(error) {
+  error.message = error.message.replace(/\bcolumns\.(\w+)/g, (_, role) => `“${roleTitle(role)}” in step 2`);
+  return error;
 }
 
 async function start(state) {
