@@ -3,7 +3,7 @@
 import { get, post, save, stream } from "../api.js";
 import { h, replace } from "../dom.js";
 import { comparedVersions } from "../comparison.js";
-import { counted, duration, title } from "../format.js";
+import { counted, duration, moment, title } from "../format.js";
 import { action, card, facts, header, stat, status, when } from "../parts.js";
 import { remark, show, tooFew, verdict } from "../quality.js";
 import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
@@ -57,7 +57,7 @@ function parts(evaluation, file, path, draw, signal) {
 
 function origin({ version, against_version: against, created_at: created, started_at: started, finished_at: ended }, file) {
   return facts([["Version", versionLink(version)], ["Compared with", against ? versionLink(against) : null], ["File", file],
-    ["Created", when(created)], ["Duration", started && ended ? duration(ended - started) : null]]);
+    ["Created", h("span", {}, moment(created), ", ", when(created))], ["Duration", started && ended ? duration(ended - started) : null]]);
 }
 
 // Reads this evaluation, and starts the same one again.
