@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from app.cli.output import print_json, warn
-from app.cli.wording import in_own_words, option_for
+from app.cli.wording import in_own_words, option_for, with_outcome
 from app.errors import InvalidRequest
 from app.wire.measurement import SELECTING_ROWS, consequences, too_few
 from app.wire.training_options import VALIDATION_SPLIT, Columns
@@ -168,7 +168,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
     if as_json:
         print_json(error.to_dict() if isinstance(error, BadRows) else {"rows": 1, "faults": [describe(error)]})
     if not isinstance(error, BadRows):
-        return InvalidRequest(f"{_option(error)}{error.message}; {outcome}")
+        return InvalidRequest(with_outcome(f"{_option(error)}{error.message}", outcome))
     for line in error.listing().splitlines():
         warn(in_own_words(line))
     if error.may_be_left_out:
