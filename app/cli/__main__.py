@@ -22,6 +22,7 @@ from app.cli import (
     batches,
     chat,
     doctor,
+    embed,
     evaluate,
     export,
     files,
@@ -53,7 +54,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, top, local, doctor, train, evaluate, inference, chat, imports, export):
+for module in (serve, top, local, doctor, train, evaluate, inference, embed, chat, imports, export):
     module.register(program)
 program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")

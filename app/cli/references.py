@@ -39,10 +39,11 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
     return str(model.get("name") or str(model["id"]).partition(":")[0].partition("@")[0]), int(model["version"])
 
 
-def check_reads_texts(client: Client, reference: str) -> None:
+def check_reads_texts(client: Client, reference: str, route: str = "POST /v1/classify") -> None:
     """Raise InvalidRequest if a version reads numbers. Called before a file with texts is read.
 
-    Does nothing for a version that does not exist or may not be looked up; the request to classify reports the error.
+    `route` accepts such numbers. Does nothing for a version that does not exist or may not be looked up; the request to
+    `route` reports the error.
     """
     try:
         model = client.get(f"/v1/models/{reference}")
@@ -51,7 +52,7 @@ def check_reads_texts(client: Client, reference: str) -> None:
             return
         raise
     if model.get("input") == "features":
-        message = "reads numbers; this command reads only texts; send the numbers to POST /v1/classify"
+        message = f"reads numbers; this command reads only texts; send the numbers to {route}"
         raise InvalidRequest(f"{reference} {message}", param="model")
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from app.checkpoint.calibration import Calibration, ConformalScores
 from app.jobs.claims import JobClaims
 from app.jobs.records import TRAINING_LANE
+from app.training.calibration.risk import risk_levels
 from app.wire import measurement
 from tests.clients.browser import PATIENCE, chromium, visit
 from tests.serving import Api, Shelf
@@ -42,6 +47,15 @@ def read_body(page: Page) -> str:
     return page.locator("main").inner_text().replace("\u202f", " ")
 
 
+def table(rows: int, errors: float) -> Calibration:
+    """A calibration with random scores, whose answers are wrong more often where the score is low."""
+    random = np.random.default_rng(rows)
+    scores_N, lots_N = random.random(rows), random.random(rows)
+    risk = risk_levels(scores_N, lots_N > 2 * errors * (1 - scores_N))
+    scores = ConformalScores(rows=1, values=[0.5])
+    return Calibration(format_version=1, rows=rows, method="apart", scale=[1.0], bias=[], scores=scores, risk=risk)
+
+
 def test_the_rule_is_that_of_the_service(page: Page) -> None:
     folder = str(page.locator("script[type=module]").get_attribute("src")).rpartition("/")[0]
     names = "[q.MEASURABLE_ROWS, q.CALIBRATION_ERROR_ROWS, q.verdict(2)]"
@@ -51,6 +65,14 @@ def test_the_rule_is_that_of_the_service(page: Page) -> None:
     add = "{ const all = new c.Curves(); all.add(DATA); return all.metrics().length; }"
     curves = f"import('{folder}/curves.js').then((c) => {add})"
     data = "{step: 1, valid_rows: ROWS, accuracy: 1, macro_f1: 1, valid_mean_token_accuracy: 1}"
+    risks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+    tables = [table(rows, errors) for rows in (20, 60, 400, 3000) for errors in (0.0, 0.01, 0.1, 0.4)]
+    given = json.dumps([msgspec.to_builtins(each) for each in tables])
+    levels = (
+        f"({given}).map((table) => [{risks}.map((risk) => r.level(table, risk)?.score ?? null), r.leastRisk(table)])"
+    )
+    guaranteed = [[[level and level.score for level in map(each.level, risks)], each.least_risk] for each in tables]
+    assert page.evaluate(f"import('{folder}/version/risk.js').then((r) => {levels})") == guaranteed
     shown = [page.evaluate(curves.replace("DATA", data.replace("ROWS", rows))) for rows in ("2", "20")]
     assert shown == [0, 3]
 

@@ -29,6 +29,12 @@ export function confusion(labels, matrix, open) {
   ];
 }
 
+// A cell of the confusion matrix in the metrics of a split, for `evidence`. `of` names the rows that the matrix counts.
+export function cellOf({ per_class: figures, confusion_matrix: matrix, rows, rows_sha256: sha256 }, truth, predicted, of) {
+  const labels = Object.keys(figures);
+  return { truth, predicted, count: matrix[labels.indexOf(truth)][labels.indexOf(predicted)], rows, of, sha256 };
+}
+
 const short = (label) => h("strong", { title: label }, label.length > 40 ? label.slice(0, 40) + "…" : label);
 
 // The most frequent confusions, with the share of the rows of the true label.

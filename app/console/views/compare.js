@@ -1,7 +1,7 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
 import { get, query } from "../api.js";
-import { chosen, fileSelect } from "../datasets.js";
+import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
 import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
@@ -74,10 +74,10 @@ function paired(versions, signal) {
   const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
   const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, evaluation.report.comparison.summary, " ", link("Details", `#/evaluations/${evaluation.id}`)));
   made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
-  const chooser = later(fileSelect(signal), (control) => {
-    if (!control) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    return h("div", { class: "row" }, field("File", control), action("Test on the same rows", () => {
-      const file = chosen(control);
+  const chooser = later(fileField("File", signal), (files) => {
+    if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
+    return h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
+      const file = chosen(files.control);
       return Promise.all(fitting.map((v) => evaluate({ model: first.id, file, against: v.id }, boxes.get(v.id), signal, tell)));
     }));
   });

@@ -6,9 +6,10 @@ import { title } from "../format.js";
 import { action, card, header, stat, status } from "../parts.js";
 import { show, tooFew, verdict } from "../quality.js";
 import { columnFlags, commented, curl, flags, requests, shell, snippets } from "../snippets.js";
-import { confusion, perLabel } from "../version/confusion.js";
+import { cellOf, confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
 import { mistakes } from "../version/mistakes.js";
+import { rowsOf, warnings } from "../version/rows.js";
 import { ENDED, versionLink } from "./jobs.js";
 
 export async function view({ parameters: [id], signal }) {
@@ -65,10 +66,11 @@ function results(evaluation, report, signal) {
   const plain = Object.entries(report.metrics).filter(([key, value]) => typeof value === "number" && !tooFew(report.metrics.rows, key));
   const examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
   const matrix = report.metrics.confusion_matrix;
+  const open = (truth, predicted) => evidence(examples, [evaluation], cellOf({ ...report.metrics, rows_sha256: report.rows_sha256 }, truth, predicted, "evaluated rows"), signal);
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, report.comparison.summary) : null,
-      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, report.split ? `Measured on the ${report.split} rows of the file.` : "Measured on all rows of the file.")),
-    matrix ? h("div", { class: matrix.length > 5 ? "stack" : "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, (truth, predicted) => evidence(examples, [evaluation], { truth, predicted }, signal))),
+      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value)))), h("p", { class: "small muted" }, "Measured on ", rowsOf(evaluation, signal), "."), warnings(evaluation)),
+    matrix ? h("div", { class: matrix.length > 5 ? "stack" : "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, open)),
       few ? null : card("Labels", perLabel(report.metrics.per_class))) : null,
     examples,
     report.mistakes ? card("Worst mistakes", mistakes(report.mistakes)) : null,

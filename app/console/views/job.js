@@ -24,7 +24,7 @@ export async function view({ parameters: [id], signal }) {
   return page.element;
 }
 
-// A link to train on the job's file again, under the name of the file.
+// A link to train on the job's file, under the name of the file.
 function trainingFile(job, signal) {
   const name = h("span", {}, job.training_file);
   get(`/v1/files/${job.training_file}`, { signal }).then((file) => replace(name, link(file.filename, `#/train?file=${file.id}`))).catch(() => {});
@@ -139,7 +139,7 @@ class JobPage {
       ["queued", "running", "validating_files"].includes(job.status) && !job.parent_id ? action("Pause", run("pause")) : null,
       job.status === "paused" ? action("Resume", run("resume"), "primary") : null,
       open ? action("Cancel", async () => { if (confirm("Cancel this job? No version will be published.")) await run("cancel")(); }, "danger") : null,
-      open || job.parent_id ? null : h("a", { class: "button", href: `#/train?file=${job.training_file}` }, "Train on this file again"),
+      open || job.parent_id ? null : h("a", { class: "button", href: `#/train?again=${job.id}` }, "Train on this file again"),
       job.fine_tuned_model ? h("a", { class: "button", href: versionPlace(job.fine_tuned_model) }, job.task === "classification" ? "Metrics and confusions" : "Metrics") : null,
       job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
     ].filter(Boolean);

@@ -7,14 +7,16 @@ import { button, card, code, copy, empty, facts, header, later, link, stat, stat
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
+import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
 import { calls, reads } from "../version/calls.js";
 import { modelCard } from "../version/card.js";
-import { evaluator, heldOut } from "../version/evaluate.js";
+import { evaluator, heldOut, usage } from "../version/evaluate.js";
 import { files } from "../version/files.js";
-import { confusion, perLabel } from "../version/confusion.js";
+import { cellOf, confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
 import { mistakes } from "../version/mistakes.js";
+import { rowsOf, warnings } from "../version/rows.js";
 import { reliability, threshold } from "../version/trust.js";
 
 const NARROW_LABELS = 5;  // the confusion matrices of more labels need the whole width
@@ -30,8 +32,9 @@ export async function view({ parameters: [name, number_], signal }) {
   const about = file("README.md").then((reply) => reply?.text());
   const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
-  const own = Promise.all([job, training.catch(() => null)]).then((origin) => heldOut(...origin, signal));
-  const parts = new Evaluated(version, evaluations, own, signal);
+  const origin = Promise.all([job, training.catch(() => null)]);
+  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)) };
+  const parts = new Evaluated(version, evaluations, data, signal);
   return [
     top(version),
     figures(version),
@@ -53,6 +56,7 @@ function top(version) {
   const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
   return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
+    h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
@@ -85,8 +89,8 @@ function spread(version, key, share) {
 
 // The parts of the page that depend on the version's evaluations, which the reader can start here.
 class Evaluated {
-  constructor(version, evaluations, own, signal) {
-    Object.assign(this, { version, own, signal });
+  constructor(version, evaluations, data, signal) {
+    Object.assign(this, { version, data, signal });
     this.examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
     [this.confusions, this.mistakes, this.list] = ["div", "div", "div"].map((tag) => h(tag, { class: "slot" }));
     this.filling = this.fill(evaluations);
@@ -102,29 +106,28 @@ class Evaluated {
   }
 
   controls(then) {
-    return evaluator(this.version, this.own, this.signal, async (evaluation) => {
+    return evaluator(this.version, this.data, this.signal, async (evaluation) => {
       await this.fill(Promise.resolve([evaluation, ...this.evaluations]));
       then?.();
     });
   }
 
   open(truth, predicted) {
-    evidence(this.examples, this.evaluations, { truth, predicted }, this.signal, () => [h("h3", {}, `${truth} answered as ${predicted}`),
-      h("p", {}, "The service does not store the texts of held-out rows with a version. An evaluation on a file shows the examples of this cell in that file."),
-      this.controls(() => this.open(truth, predicted))]);
+    const cell = cellOf(this.version.metrics[splitOf(this.version)], truth, predicted, `${splitOf(this.version)} rows of the training run`);
+    evidence(this.examples, this.evaluations, cell, this.signal, () => this.controls(() => this.open(truth, predicted)));
   }
 
   confusionCard(list) {
     const part = this.version.metrics?.[splitOf(this.version)];
     if (!part?.confusion_matrix) return null;
     return card("Confusions", confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => this.open(truth, predicted)),
-      h("p", { class: "small muted" }, `Counts of the ${splitOf(this.version)} rows. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see its examples from the newest evaluation." : "Select a cell to evaluate the version and see examples."));
+      h("p", { class: "small muted" }, `Counts of the ${number(part.rows)} ${splitOf(this.version)} rows of the training run. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see examples from an evaluation." : "Select a cell to evaluate the version and see examples."));
   }
 
   mistakesCard(list) {
     const evaluation = list.find((e) => e.report?.mistakes);
     if (!evaluation) return null;
-    return card("Worst mistakes", mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), ", which lists more."));
+    return card("Worst mistakes", warnings(evaluation), mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), " on ", rowsOf(evaluation, this.signal), ", which lists more."));
   }
 }
 
@@ -145,7 +148,7 @@ function evaluationCard(version, list, controls) {
   const columns = [
     { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
-    { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
+    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison?.summary || resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
   ];
   return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
     table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
