@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.wording import with_outcome
 from app.errors import Forbidden, InvalidRequest, NotFound, OstinatoError, did_you_mean
 from app.jobs.limits import MODEL_NAME
 from app.wording import listed
@@ -83,4 +84,4 @@ def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), para
         names = [*choices, *(item["id"] for item in client.get("/v1/models").get("data", []))]
         otherwise = f"; the architectures are {listed(ARCHITECTURES, 'and')}" if choices else ""
         hint = did_you_mean(reference, names, otherwise)
-        raise NotFound(f"{error.message}{hint}; nothing was uploaded", param=param) from None
+        raise NotFound(with_outcome(error.message + hint, "nothing was uploaded"), param=param) from None

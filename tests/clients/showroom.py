@@ -91,7 +91,7 @@ class Showroom:
     def finish_evaluation(self, report: dict[str, Any] = REPORT) -> str:
         """Run the oldest queued evaluation, like a worker. Returns its id."""
         claims, services = JobClaims(self.api.services.database), self.api.services
-        file = services.files.create("local", "predictions.csv", "results", iter([PREDICTIONS.encode()]))
+        file = services.files.create("local", "predictions.csv", "evals", iter([PREDICTIONS.encode()]))
         with services.database.transaction() as session:
             job = claims.claim(session, "worker", 600.0, 3, TRAINING_LANE)
             assert job is not None and job.kind == "evaluation"
