@@ -92,7 +92,7 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
 def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
     tests = page.get_by_role("region", name="Paired tests")
-    expect(tests.get_by_role("row", name="echo:1")).to_contain_text("Has the task generation")
+    expect(tests.get_by_role("row", name="echo:1")).to_contain_text("The task is generation")
     page.get_by_label("File").select_option(index=1)
     page.get_by_role("button", name="Test on the same rows").click()
     expect(tests.get_by_text("waiting for a worker")).to_have_count(2)

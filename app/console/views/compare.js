@@ -91,9 +91,9 @@ function paired(versions, signal) {
   });
   const rows = table([
     { name: "Version", kind: "long", cell: (v) => v.id },
-    { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `Has the task ${v.task}, so it cannot be tested on the same rows.` },
+    { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `The task is ${v.task}, so this version cannot be tested on the same rows.` },
   ], others, { caption: "Paired tests" });
-  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " Of many tests, some find a difference by chance." : ""}`),
+  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " If there are many tests, some will find a difference by chance." : ""}`),
     rows, fitting.length ? chooser : null];
 }
 

@@ -96,7 +96,7 @@ class JobPage {
     this.waiting = setTimeout(() => { this.waiting = 0; if (!this.signal.aborted) this.draw(); }, 250);
   }
 
-  // Says that no engine runs while the job is open: no version can be tried, but the training run does not need one.
+  // Shows that no engine is running: no version can be tried, but the training run does not need an engine.
   reportHealth({ checks = {} }) {
     const [database, engine] = [checks.database ?? "ok", checks.engine ?? "ok"].map((state) => state !== "ok");
     const away = (database || engine) && !ENDED.includes(this.job.status);

@@ -48,7 +48,7 @@ function unless(error, status, expected) {
 const restart = (context) => replace(context.page, fileCard(context.page, context.signal, (...file) => use(context, ...file)));
 
 // Shows all steps for a file. Each file begins with the choices of the earlier training, if the page has one, otherwise
-// with choices of its own; only the architecture is kept.
+// with the default choices; only the architecture is kept.
 function use(context, file, shown = loading("Reading the first rows…")) {
   const leaving = new AbortController();
   const signal = AbortSignal.any([context.signal, leaving.signal]);
@@ -117,7 +117,7 @@ function modelCard(context, state, options) {
     h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 
-// Says whether the check was made with other choices than the present ones.
+// Shows whether the choices have changed since the check.
 function compare(state, report) {
   report.querySelector(".outdated")?.remove();
   if (state.checked !== choices(state))
