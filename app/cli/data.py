@@ -181,11 +181,11 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
 
 
 def _leaving_out(error: BadRows) -> str:
-    """Return what it takes to leave out more faulty rows than is reasonable without a thought."""
+    """Return advice on leaving out so many faulty rows that this should not be done without a check."""
     share = f"{100 * error.fraction:.0f} %"
     if not error.skippable or error.fraction > _MOST_LEFT_OUT:
         return f"; too many rows are affected to leave them out ({share}{error.basis})"
-    return f". To leave them out nevertheless ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
+    return f". To leave them out anyway ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
 
 
 def _option(error: BadData) -> str:

@@ -126,5 +126,5 @@ def test_every_version_of_a_model_can_be_promoted(page: Page, api: Api, shelf: S
         search.fill(reference)
         search.press("Enter")
         expect(page.get_by_text("belongs to another model")).to_have_count(int(bool(problem)))
-    expect(page.get_by_label("Points at")).to_have_value("3")
+    expect(page.get_by_label("Points to")).to_have_value("3")
     expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()

@@ -23,6 +23,28 @@ from tests.serving import Api, Shelf
 PERFECT_RATE = re.compile(r"\b(100(\.0+)?\s?%|1\.0+\b)")  # an id may contain 100
 FEW = measurement.verdict(2)
 LABELS = ("bad", "good")
+SHORT_WINDOWS = (  # points of a training loss, and the points that are drawn: short windows would look like spikes
+    ([[10, 4.0], [20, 3.0], [21, 9.0], [30, 2.0]], [[10, 4.0], [20, 3.0], [30, 2.7]]),  # joined to the next one
+    ([[10, 4.0], [20, 3.0], [30, 2.0], [31, 9.0]], [[10, 4.0], [20, 3.0], [31, 29 / 11]]),  # the last one
+    ([[1, 9.0], [10, 4.0], [20, 3.0]], [[10, 4.5], [20, 3.0]]),  # the first one
+    ([[5, 0.4], [6, 0.25]], [[5, 0.4], [6, 0.25]]),  # too few to judge
+)
+COMPARISONS = (
+    (
+        '[{name: "a:1", value: 0.87}, {name: "a:2", value: 0.841}], "accuracy", {test: "McNemar", p: 0.0041}',
+        "a:1 is better than a:2: accuracy 87.0 % and 84.1 % on the same rows. "
+        "Such a difference is unlikely by chance (McNemar’s test, p = 0.004).",
+    ),
+    (
+        '[{name: "a:1", value: -0.2}, {name: "a:2", value: 0.1}], "r2", {test: "paired t-test", p: 0.21}',
+        "No clear difference between a:1 and a:2: R² -0.2 and 0.1 on the same rows. "
+        "The difference may be chance (paired t-test, p = 0.210).",
+    ),
+    (
+        '[{name: "a:1", value: 2.5}, {name: "a:2", value: 2.25}], "bits_per_character", {on: "on the same text"}',
+        "a:1 is worse than a:2: 2.5 and 2.25 bits per character on the same text.",
+    ),
+)
 PERFECT = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
 METRICS = {
     "rows": 2, "accuracy": 1.0, "macro_f1": 1.0, "per_class": dict.fromkeys(LABELS, PERFECT),
@@ -75,6 +97,11 @@ def test_the_rule_is_that_of_the_service(page: Page) -> None:
     assert page.evaluate(f"import('{folder}/version/risk.js').then((r) => {levels})") == guaranteed
     shown = [page.evaluate(curves.replace("DATA", data.replace("ROWS", rows))) for rows in ("2", "20")]
     assert shown == [0, 3]
+    for windows, curve in SHORT_WINDOWS:
+        assert page.evaluate(f"import('{folder}/curves.js').then((c) => c.evened({windows}))") == curve
+    for values, sentence in COMPARISONS:
+        shown = page.evaluate(f"import('{folder}/comparison.js').then((c) => c.comparisonInWords({values}))")
+        assert shown.replace("\u202f", " ") == sentence
 
 
 def test_a_version_measured_on_two_rows(page: Page, api: Api, shelf: Shelf) -> None:

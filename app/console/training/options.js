@@ -8,9 +8,9 @@ import { OPTIONS, read } from "../options.js";
 import { choose } from "../versions.js";
 import { assign } from "./columns.js";
 
-const REQUEST = ["validation_file", "validation_split", "seed"];  // fields of the request, beside `training`
+const REQUEST = ["validation_file", "validation_split", "seed"];  // fields of the request outside of `training`
 
-// Returns the fields of all options, and a function that shows the values which the check has chosen.
+// Returns the fields of all options, and a function that shows the values that the check has chosen.
 export function optionFields(state) {
   const controls = {};
   const element = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },

@@ -18,11 +18,13 @@ export function reliability({ after, rows, method }) {
     svg("title", {}, `Predicted ${percent(bin.confidence)}, correct ${percent(bin.accuracy)}, ${number(bin.rows)} rows`)));
   const ticks = [0, 0.5, 1].flatMap((value) => [
     svg("text", { x: x(value), y: SIZE - 12, "text-anchor": "middle" }, percent(value, 0)), svg("text", { x: 26, y: y(value) + 4, "text-anchor": "end" }, percent(value, 0))]);
+  const titles = [svg("text", { x: x(0.5), y: SIZE + 8, "text-anchor": "middle" }, "Predicted probability"),
+    svg("text", { transform: `translate(-14 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle" }, "Share of correct predictions")];
   const label = `Calibration: ${bins.map((bin) => `says ${percent(bin.confidence, 0)}, right ${percent(bin.accuracy, 0)}`).join("; ")}`;
   return [
-    svg("svg", { viewBox: `-8 -8 ${SIZE + 16} ${SIZE + 8}`, class: "reliability", role: "img", "aria-label": label },
-      svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks),
-    h("p", { class: "small muted" }, `Horizontal axis: the predicted probability. Vertical axis: the share of correct predictions. On ${number(rows)} held-out rows${METHODS[method] || ""}, the expected calibration error is ${percent(after.ece)}. Points on the diagonal mean that the probabilities are accurate.`),
+    svg("svg", { viewBox: `-24 -8 ${SIZE + 32} ${SIZE + 26}`, class: "reliability", role: "img", "aria-label": label },
+      svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks, titles),
+    h("p", { class: "small muted" }, `On ${number(rows)} held-out rows${METHODS[method] || ""}, the expected calibration error is ${percent(after.ece)}. Points on the diagonal mean that the probabilities are accurate.`),
   ];
 }
 
@@ -32,6 +34,7 @@ export function threshold(calibration, version) {
   const levels = [...calibration.risk].sort((a, b) => a.score - b.score);
   const box = h("div", { class: "stats", "aria-live": "polite" });
   const call = h("p", { class: "small" });
+  const fewest = Math.min(...levels.map((each) => each.errors));
   const confidence = percent(calibration.confidence);
   let [current, limit] = [levels[0], null];  // `limit` is the guaranteed share of wrong answers, if the reader has chosen one
   const limits = (risk) => (risk < 1 ? `at most ${roundedUp(risk)}, with ${confidence} confidence` : "too few rows for a guarantee");
@@ -44,7 +47,7 @@ export function threshold(calibration, version) {
     [current, limit] = [level_, limit_];
     slider.value = levels.indexOf(current);
     slider.setAttribute("aria-valuetext", `${percent(current.answered)} answered, ${percent(current.errors)} wrong`);
-    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong among them", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
+    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong, of the answered", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
     replace(call, "In a request: ", h("code", {}, `"abstain_below": ${score()}`), limit === null ? null : [" or ", h("code", {}, `"max_risk": ${limit}`)], ". ",
       link("Try it in the playground", `#/play${query({ model: version.id, ...rule() })}`));
     code.open = false;  // the code of the previous threshold
@@ -55,7 +58,7 @@ export function threshold(calibration, version) {
     if (problem || !goal.value) return replace(note, problem);
     const risk = Number((Number(goal.value) / 100).toPrecision(12));
     const guaranteed = level(calibration, risk);
-    show(guaranteed || levels.find((each) => each.errors <= risk) || current, guaranteed ? risk : null);
+    show(guaranteed || levels.find((each) => each.errors <= Math.max(risk, fewest)), guaranteed ? risk : null);
     replace(note, guaranteed ? `With ${confidence} confidence, at most ${percent(risk)} of the answers are wrong. Requests can state this limit instead of a threshold: "max_risk": ${risk}` : unsure(risk));
   }
   // What the reader should know about a limit that no threshold guarantees.
@@ -64,7 +67,7 @@ export function threshold(calibration, version) {
     const lowest = least < 1 ? `The lowest limit that they can guarantee is ${roundedUp(least)}.` : "They cannot guarantee any limit.";
     const few = `The ${number(calibration.rows)} held-out rows are too few, or contain too many errors, to guarantee at most ${percent(risk)}. ${lowest}`;
     return current.errors <= risk ? `This is the lowest threshold with at most ${percent(risk)} wrong answers on the held-out rows. ${few}`
-      : `No threshold meets this limit even on the held-out rows, where the lowest share is ${percent(Math.min(...levels.map((each) => each.errors)))}. ${few}`;
+      : `No threshold meets this limit even on the held-out rows. This one has the fewest wrong answers, ${percent(fewest)}. ${few}`;
   }
   const body = () => ({ model: version.id, input: ["some text"], ...rule() });
   const code = snippets({

@@ -7,7 +7,7 @@ import { action, button, card, failure, field, header, link, loading, progress, 
 import { dataPart, planPart } from "../datareport.js";
 import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
-import { columnFields } from "../training/columns.js";
+import { columnFields, fitting } from "../training/columns.js";
 import { earlier } from "../training/earlier.js";
 import { fileCard, send, showFirstRows } from "../training/file.js";
 import { optionFields } from "../training/options.js";
@@ -48,7 +48,7 @@ function unless(error, status, expected) {
 const restart = (context) => replace(context.page, fileCard(context.page, context.signal, (...file) => use(context, ...file)));
 
 // Shows all steps for a file. Each file begins with the choices of the earlier training, if the page has one, otherwise
-// with choices of its own; only the architecture is kept.
+// with the default choices; only the architecture is kept.
 function use(context, file, shown = loading("Reading the first rows…")) {
   const leaving = new AbortController();
   const signal = AbortSignal.any([context.signal, leaving.signal]);
@@ -72,9 +72,6 @@ function use(context, file, shown = loading("Reading the first rows…")) {
   showFirstRows(rows, file, signal, form.columns.know);
   check();
 }
-
-// The roles of the columns that a file has. The names of its columns may be unknown.
-const fitting = (columns, file) => Object.fromEntries(Object.entries(columns).filter(([, names]) => !file.columns || names.split(",").every((name) => file.columns.includes(name.trim())) || file.columns.includes(names)));
 
 // The second step. The names of the columns are known from the upload, or from the preview of the file.
 function columnCard(state) {
@@ -120,7 +117,7 @@ function modelCard(context, state, options) {
     h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 
-// Says whether the check was made with other choices than the present ones.
+// Shows whether the choices have changed since the check.
 function compare(state, report) {
   report.querySelector(".outdated")?.remove();
   if (state.checked !== choices(state))

@@ -2,10 +2,11 @@
 
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
+import { comparedVersions, comparedWithBaseline } from "../comparison.js";
 import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
@@ -33,7 +34,7 @@ export async function view({ parameters: [name, number_], signal }) {
   const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
   const origin = Promise.all([job, training.catch(() => null)]);
-  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)) };
+  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
   const parts = new Evaluated(version, evaluations, data, signal);
   return [
     top(version),
@@ -65,14 +66,14 @@ function figures(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
   if (!splits.length) return card("Quality", empty("No metrics: there were no held-out rows, or the version was imported. Evaluate the version on a file to measure it."));
   const main = mainMetric(version);
-  const baseline = version.metrics.baseline;
+  const compared = version.metrics.baseline ? comparedWithBaseline(version) : "";
   return card("Quality", splits.map((split) => {
     const rows = version.metrics[split].rows;
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), split === main?.split && key === main.name ? spread(version, key, value) : ""))));
-  }), baseline?.summary ? h("p", { class: "notice" }, baseline.summary) : null);
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), remark(key, value) || (split === main?.split && key === main.name ? spread(version, key, value) : "")))));
+  }), compared ? h("p", { class: "notice" }, compared) : null);
 }
 
 const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
@@ -84,7 +85,7 @@ function spread(version, key, share) {
   const z2 = 3.8416;
   const middle = (share + z2 / (2 * n)) / (1 + z2 / n);
   const half = (1.96 * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
+  return `95\u202f% interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
 // The parts of the page that depend on the version's evaluations, which the reader can start here.
@@ -148,7 +149,7 @@ function evaluationCard(version, list, controls) {
   const columns = [
     { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
-    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison?.summary || resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
+    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison ? comparedVersions(e) : resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", cell: (e) => when(e.finished_at) },
   ];
   return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
     table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
@@ -169,7 +170,7 @@ function dataOf(version, training) {
 }
 
 const scalars = (values) => Object.entries(values || {}).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
-  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : String(value)]);
+  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : key === "architecture" ? architecture(value) : String(value)]);
 
 function settings(version, training) {
   const requested = scalars(training?.spec?.training);
