@@ -75,13 +75,18 @@ class Ending:
 
 
 class Requests:
-    """Draws requests to the operations of an OpenAPI document. `known` maps parameters to values that exist."""
+    """Draws requests to the operations of an OpenAPI document. `existing` maps parameters to values that exist."""
 
     def __init__(
-        self, document: dict[str, Any], seed: int, secret: str, known: dict[str, list[str]], kept: Collection[str] = ()
+        self,
+        document: dict[str, Any],
+        seed: int,
+        secret: str,
+        existing: dict[str, list[str]],
+        kept: Collection[str] = (),
     ) -> None:
         """`kept` lists the beginnings of paths under which nothing is deleted."""
-        self.draw, self.secret, self.known = random.Random(seed), secret, known
+        self.draw, self.secret, self.existing = random.Random(seed), secret, existing
         self.operations = [
             (method.upper(), path, described)
             for path, methods in document["paths"].items()
@@ -153,9 +158,9 @@ class Requests:
         return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + body
 
     def _parameter(self, parameter: dict[str, Any]) -> str:
-        draw, known = self.draw, self.known.get(parameter["name"])
-        if known and draw.random() < 0.6:
-            return draw.choice(known)
+        draw, existing = self.draw, self.existing.get(parameter["name"])
+        if existing and draw.random() < 0.6:
+            return draw.choice(existing)
         schema = parameter.get("schema", {})
         examples = [
             *schema.get("examples", ()),
@@ -181,7 +186,7 @@ class Requests:
         """Replace the ids in an example by existing ones, and the hosts by one that does not exist."""
         text = re.sub(r"https?://[\w.-]+", "https://hooks.invalid", json.dumps(whole))
         for file in re.findall(r"file-[0-9a-f]{24}", text):
-            text = text.replace(file, self.draw.choice(self.known.get("file_id") or [file]))
+            text = text.replace(file, self.draw.choice(self.existing.get("file_id") or [file]))
         return json.loads(text)
 
     def _form(self, entry: dict[str, Any]) -> tuple[str, bytes]:

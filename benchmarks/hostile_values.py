@@ -99,16 +99,16 @@ def nested(depth: int) -> Any:
 
 def places(whole: Any) -> list[tuple[Any, Any]]:
     """All containers in a value, each with each of its keys or indices."""
-    found: list[tuple[Any, Any]] = []
+    spots: list[tuple[Any, Any]] = []
     waiting = [whole]
     while waiting:
         container = waiting.pop()
         keys = list(container) if isinstance(container, dict) else range(len(container))
         for key in keys:
-            found.append((container, key))
+            spots.append((container, key))
             if isinstance(container[key], dict | list):
                 waiting.append(container[key])
-    return found
+    return spots
 
 
 def changed(whole: Any, draw: random.Random, times: int = 1) -> Any:

@@ -53,7 +53,7 @@ def client(service: Service, name: str) -> httpx.Client:
 
 
 def prepare(http: httpx.Client, folder: Path) -> dict[str, list[str]]:
-    """Register the models that the examples of the OpenAPI document name, and upload a file. Returns known values."""
+    """Register the models that the examples of the OpenAPI document name, and upload a file. Returns their ids."""
     for name, network in MODELS.items():
         content = archive(valid(folder / name, network), random.Random(SEED))
         checked(http.post(f"/v1/registry/models/{name}/versions", files={"file": ("a.tar", content)}))
@@ -136,9 +136,9 @@ def fuzz_checkpoints(
     return statuses, findings, returned(service, before)
 
 
-def fuzz_requests(record: Record, service: Service, known: dict[str, list[str]]) -> None:
+def fuzz_requests(record: Record, service: Service, existing: dict[str, list[str]]) -> None:
     document = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
-    requests = Requests(document, SEED, SECRETS["mallory"], known, NOT_DELETED)
+    requests = Requests(document, SEED, SECRETS["mallory"], existing, NOT_DELETED)
     tallies, before = [], 0.0
     for share in (0.1, 0.9):
         count = int(REQUESTS * share)
@@ -155,12 +155,12 @@ def fuzz_requests(record: Record, service: Service, known: dict[str, list[str]])
 
 def check(record: Record, data: Path | None, folder: Path) -> None:
     with running(folder / "data", settings=SETTINGS, ready_in=300) as service, client(service, "mallory") as mallory:
-        known = prepare(mallory, folder)
+        existing = prepare(mallory, folder)
         programs = pids(service)
-        fuzz_requests(record, service, known)
+        fuzz_requests(record, service, existing)
         record.equal("requests: programs that ended", ended(service, programs), [])
-        found = fuzz_checkpoints(mallory, service, random.Random(SEED))
-        record.notes["imports of checkpoints"] = dict(sorted(found[0].items()))
-        record.equal("checkpoints: unexpected errors and ended programs", found[1][:20], [])
-        record.at_most("checkpoints: memory, MiB", found[2], MEMORY)
+        outcome = fuzz_checkpoints(mallory, service, random.Random(SEED))
+        record.notes["imports of checkpoints"] = dict(sorted(outcome[0].items()))
+        record.equal("checkpoints: unexpected errors and ended programs", outcome[1][:20], [])
+        record.at_most("checkpoints: memory, MiB", outcome[2], MEMORY)
         record.equal("checkpoints: programs that ended", ended(service, programs), [])

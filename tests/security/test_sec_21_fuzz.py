@@ -20,8 +20,8 @@ def test_hostile_requests_are_answered_or_refused(tmp_path: Path) -> None:
     with serving(tmp_path, "me:0123456789abcdef") as api:
         document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
         models = [*CLASSIFIERS, *GENERATORS]
-        known = {"name": models, "model": models, "version": ["1"], "alias": ["champion"]}
-        requests = Requests(document, 1, "0123456789abcdef", known, kept=("/v1/registry", "/v1/models"))
+        existing = {"name": models, "model": models, "version": ["1"], "alias": ["champion"]}
+        requests = Requests(document, 1, "0123456789abcdef", existing, kept=("/v1/registry", "/v1/models"))
         tally = asyncio.run(send_all(api.url, requests, COUNT, at_once=32, expected=EXPECTED))
         assert tally.findings == [], tally.findings[0]
         assert len(tally.replies) > 5 and tally.replies["200"] > COUNT / 20, tally.replies
