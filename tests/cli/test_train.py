@@ -166,7 +166,7 @@ def test_an_unknown_model_is_refused_before_the_upload(
         "GET /v1/models": (200, {"data": [{"id": "reviews"}, {"id": "reviews:1"}]}),
     }
     done = ostinato("train", data, "--model", model)
-    assert done.status == 1 and hint in done.err and "nothing was uploaded" in done.err
+    assert done.status == 1 and hint in done.err and "othing was uploaded" in done.err
     assert "`ostinato models` lists the models" in done.err
     assert not training.sent("POST /v1/files")
 
