@@ -59,7 +59,7 @@ def read_version(directory: Path) -> SourceVersion:
         contents.config,
         contents.raw_config,
         contents.labels,
-        dict(load_file(directory / checkpoint.WEIGHTS)),
+        checkpoint.load_weights(directory, contents, load_file),
         Tokenizer.load(directory) if contents.tokenizer else None,
         card.read_text(encoding="utf-8") if card.is_file() else "",
         _calibration(contents),

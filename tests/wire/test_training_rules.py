@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.wire.ranges import OptionError
 from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import RESTRICTIONS, OptionError, TrainingKind, applicable, check
+from app.wire.training_rules import RESTRICTIONS, TrainingKind, applicable, check
 from models.choices import ARCHITECTURES
 
 OWN = {"heads": 4, "kv_heads": 2, "bidirectional": True}  # options that not every network has
