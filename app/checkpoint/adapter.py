@@ -91,8 +91,13 @@ def load_merged(
 
     `load` reads a safetensors file, to the tensors of NumPy or of torch.
     """
-    tensors = merged(load(directory / weights), _plain(load(directory / ADAPTER)), adapter.scale)
+    tensors = merged(load(directory / weights), read_adapter(directory, load), adapter.scale)
     return {name: tensors[name] for name in shapes(config)}  # without a head of the base that the adapter replaces
+
+
+def read_adapter(directory: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
+    """Return the tensors that an adapter adds to its base, by the name of the parameter. `load` is as above."""
+    return _plain(load(directory / ADAPTER))
 
 
 def _plain(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
         hints = typing.get_type_hints(command, include_extras=True)
         own = inspect.signature(command).parameters.values()
         explicit = [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
-        generated = [_parameter(name, declared, panel, suffix) for name, declared in _flat(struct)]
+        generated = [_parameter(name, declared, panel, suffix) for name, declared in flat_fields(struct)]
         command.__signature__ = inspect.Signature([*explicit, *generated])  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in [*explicit, *generated]}
         return command
@@ -92,14 +92,14 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
     return decorate
 
 
-def _flat(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the name and the type of each option. A field that contains a struct becomes one option for each field."""
     for field in msgspec.structs.fields(struct):
         inner = _struct(field.type)
         if inner is None:
             yield prefix + field.name, field.type
         else:
-            yield from _flat(inner, f"{field.name}_")
+            yield from flat_fields(inner, f"{field.name}_")
 
 
 def _struct(declared: Any) -> type[msgspec.Struct] | None:
