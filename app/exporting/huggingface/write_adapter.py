@@ -21,6 +21,17 @@ from app.importing.pytorch.tensors import Tensors
 from models.adapters import DOWN, UP
 
 CONFIG = "adapter_config.json"
+USAGE = """\
+To use this adapter, export its base with `ostinato export BASE base --format huggingface`, or use the directory from
+which the base was imported:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), ".")
+```
+"""
 
 
 def write_adapter(version: SourceVersion, target: Path) -> str:
@@ -46,6 +57,7 @@ def write_adapter(version: SourceVersion, target: Path) -> str:
     target.mkdir(parents=True)
     save_file(tensors, target / ADAPTER, METADATA)
     checkpoint.write_json(target / CONFIG, _settings(adapter, sorted(modules), transposed))
+    (target / "README.md").write_text(f"{USAGE}\n{version.card}", encoding="utf-8")
     return f"LoRA of rank {adapter.r}"
 
 
