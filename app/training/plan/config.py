@@ -143,8 +143,7 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
-        branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
+        branch_learning_rate=_branch_rate(branch, recipe, rate),
         head_rate=recipe.head_rate,
         lora=_lora(options.lora),
         freeze_embedding=recipe.freezes_embedding and model.input == "tokens" and model.task != "generation",
@@ -250,6 +249,11 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
     if model.task == "generation":
         return token_ngrams(network.train_tokens(train), model.width)
     return network.ngram_recipe(facts, train)
+
+
+def _branch_rate(branch: Branch | None, recipe: recipes.Recipe, rate: float) -> float:
+    # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
+    return branch.learning_rate * rate / recipe.learning_rate if branch else 0.0
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:

@@ -50,7 +50,7 @@ CASES = {
         "base",
         "rows.csv",
         runs.table(),
-        {"eval_every": 40, "max_steps": 240, "batch_size": 12, "lora": {"r": 4, "dropout": 0.1}},
+        {"eval_every": 40, "max_steps": 200, "batch_size": 12, "lora": {"r": 4, "dropout": 0.1}},
     ),
 }
 
