@@ -160,8 +160,11 @@ def train(service: Service, folder: Path) -> None:
         (folder / name).write_text(content, encoding="utf-8")
     shutil.copy(ROOT / "examples" / "messages.csv", folder)
     jobs: list[tuple[str, dict[str, Any]]] = [
-        ("messages.csv", {"model": "lstm", "suffix": "departments", "training": {"epochs": 12}}),
-        ("tickets.csv", {"model": "lstm", "suffix": "tickets", "task": "multilabel", "training": {"epochs": 40}}),
+        ("messages.csv", {"model": "lstm", "suffix": "departments", "seed": 1, "training": {"epochs": 12}}),
+        (
+            "tickets.csv",
+            {"model": "lstm", "suffix": "tickets", "task": "multilabel", "seed": 1, "training": {"epochs": 40}},
+        ),
         ("waves.jsonl", {"model": "gru", "suffix": "waves", "seed": 1, "training": {"epochs": 10}}),
         *(
             (
