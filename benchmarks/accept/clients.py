@@ -143,7 +143,7 @@ def command(name: str, suite: ClientSuite, script: str) -> list[str]:
     """
     if not suite.for_node:
         return [str(ENVIRONMENTS / name / "bin" / "python"), str(SUITES / script)]
-    for module in SUITES.glob("*.mjs"):  # node looks for packages beside the script
+    for module in SUITES.glob("*.mjs"):  # node looks for packages next to the script
         shutil.copy(module, ENVIRONMENTS / name)
     own = ENVIRONMENTS / name / "node_modules" / ".bin" / "node"
     return [str(own) if own.exists() else "node", script]
