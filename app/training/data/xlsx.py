@@ -26,6 +26,7 @@ from app.training.data.files import (
 )
 from app.training.data.hidden_rows import hidden_rows, remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
+from app.training.data.last_comments import Row, is_single, without_comments
 from app.training.data.seekable import seekable
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
@@ -62,12 +63,17 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
+    return without_comments(source, _rows(source, selection))
+
+
+def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
     with _opened_sheet(source) as (file, sheet):
         hidden = _hidden(source, file, sheet)
         names, rows = _names(source, _stream(source, sheet))
         check_repeated(source, names, selection)
         # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
         kept = {name: index for name, index in first_columns(names).items() if name or (selection.whole and index == 0)}
+        needed = [position for position, name in enumerate(kept) if name not in selection.ignored]
         outside: list[int] = []
         unseen: list[int] = []  # hidden rows
         headers = InnerHeaders(source, list(kept))
@@ -75,22 +81,28 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             if all(map(_is_blank, values)):
                 continue
             where = f"row {number}"
-            cells = [str(_cell(values, index)) for index in kept.values()]
-            if (instead := headers.instead_of(cells, where)) is not None:
-                yield from instead
+            record = Record(where, {name: _cell(values, index) for name, index in kept.items()})
+            if (instead := headers.instead_of([str(value) for value in record.values.values()], where)) is not None:
+                yield from ((replacement, where, (), False) for replacement in instead)
                 continue
             if any(not _is_blank(value) and _is_unnamed(names, index, kept) for index, value in enumerate(values)):
                 outside.append(number)
             if number in hidden:
                 unseen.append(number)
-            yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
+            texts = ["" if value is None else str(value) for value in record.values.values()]
+            yield record, where, texts, is_single(texts, needed)
         headers.remark()
-        if unseen:
-            remark_hidden_rows(source, unseen)
-        if outside:
-            verb = "has" if len(outside) == 1 else "have"
-            message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
-            source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
+        _remark_hidden_and_unnamed(source, unseen, outside)
+
+
+def _remark_hidden_and_unnamed(source: Source, unseen: Sequence[int], outside: Sequence[int]) -> None:
+    """Warn about the hidden rows, and about the rows with values in columns without a name."""
+    if unseen:
+        remark_hidden_rows(source, unseen)
+    if outside:
+        verb = "has" if len(outside) == 1 else "have"
+        message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
+        source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
 def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterator[SheetRow]]:
