@@ -184,7 +184,7 @@ def similar_model(error: OstinatoError) -> str:
             names = [item["id"] for item in client.get("/v1/models").get("data", [])]
     except OstinatoError:
         return ""
-    return did_you_mean(quoted[1], names, cutoff=0.7)
+    return did_you_mean(quoted[1], names)
 
 
 if __name__ == "__main__":

@@ -191,14 +191,13 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
         return InvalidRequest(f"{error.message}{_option(error)}; {outcome}")
     for line in error.listing().splitlines():
         warn(in_own_words(line))
-    kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
     if error.may_be_left_out:
         remedy = f"Fix these rows, or leave them out with --skip-bad-rows {error.fraction}{error.basis}"
     elif error.unread:
         remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
     else:
         remedy = error.remedy + _leaving_out(error)
-    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. {remedy}; {outcome}")
+    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {error.kinds()}. {remedy}; {outcome}")
 
 
 def _leaving_out(error: BadRows) -> str:

@@ -24,7 +24,7 @@ from app import settings
 from app.cli.import_probe import Tested, answer_probe, probe_checkpoint, send_probes, show_probe
 from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
-from app.cli.references import ROOT
+from app.cli.references import ROOT, check_new_name
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def import_version(
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
-    from app.importing.pytorch.state_dict import WEIGHTS
+    from app.importing.pytorch.state_dict import is_weights
 
+    check_new_name(name)
     if not source.exists():
         raise InvalidRequest(f"{source} does not exist")
     with ExitStack() as stack:
@@ -100,7 +101,7 @@ def import_version(
         if kind := describe(source):
             raise InvalidRequest(f"{source} is {kind}")
         own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
-        if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+        if is_model_directory(source) or is_gguf(source) or is_weights(source):
             fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
             of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, given)
             _import_weights(of_weights, probe, as_json)

@@ -81,5 +81,5 @@ def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), para
             raise
         names = [*choices, *(item["id"] for item in client.get("/v1/models").get("data", []))]
         otherwise = f"; the architectures are {listed(ARCHITECTURES, 'and')}" if choices else ""
-        hint = did_you_mean(reference, names, otherwise, cutoff=0.6)
+        hint = did_you_mean(reference, names, otherwise)
         raise NotFound(f"{error.message}{hint}; nothing was uploaded", param=param) from None

@@ -58,8 +58,8 @@ def _to_turns(value: Any) -> ChatTurns:
     if not isinstance(value, list) or not value:
         kind = "an empty list" if isinstance(value, list) else describe(value)
         raise CellError(f"must be a list of messages with role and content; found {kind}")
-    turns, found = _turns_of(value)
-    return turns, (*found, notes.MESSAGES_AS_TEXT) if is_text and turns else found
+    turns, own = _turns_of(value)
+    return turns, (*own, notes.MESSAGES_AS_TEXT) if is_text and turns else own
 
 
 def _turns_of(value: list[Any]) -> ChatTurns:

@@ -58,7 +58,7 @@ class _Column:
 
 
 @dataclass(slots=True)
-class _Told:
+class _Converted:
     """The number of converted cells of one kind, the place of the first one, and an example."""
 
     count: int = 0
@@ -79,20 +79,20 @@ class Decimals:
 
     layout: Layout
     columns: frozenset[str]
-    _decimal: _Told = field(default_factory=_Told)
-    _normal: _Told = field(default_factory=_Told)  # other converted cells, such as 1,422.54
-    _guessed: _Told = field(default_factory=_Told)
-    _points: _Told = field(default_factory=_Told)  # cells such as 1.422, in which the point may separate thousands
+    _decimal: _Converted = field(default_factory=_Converted)
+    _normal: _Converted = field(default_factory=_Converted)  # other converted cells, such as 1,422.54
+    _guessed: _Converted = field(default_factory=_Converted)
+    _points: _Converted = field(default_factory=_Converted)  # cells such as 1.422, whose point may separate thousands
 
     def convert(self, record: Record) -> Record:
         """Return the record with numbers that Python can read."""
         cells = [(name, cell) for name in self.columns if isinstance(cell := record.values.get(name), str)]
         if not cells:
             return record
-        known = _columns_of(self.layout, self.columns)
-        changed = {n: self._converted(known[n], cell, record.where) for n, cell in cells if not known[n].is_plain}
+        columns = _columns_of(self.layout, self.columns)
+        changed = {n: self._converted(columns[n], cell, record.where) for n, cell in cells if not columns[n].is_plain}
         for name, cell in cells:
-            self._count_points(known[name], changed.get(name, cell), cell, record.where)
+            self._count_points(columns[name], changed.get(name, cell), cell, record.where)
         return replace(record, values={**record.values, **changed}) if changed else record
 
     def _converted(self, column: _Column, cell: str, where: str) -> str:
@@ -107,8 +107,8 @@ class Decimals:
         number = marks.get(mark, cell)
         if number != cell.strip():
             is_decimal = mark == "," and "," in cell
-            told = self._normal if not is_decimal else self._decimal if column.commas else self._guessed
-            told.add(where, cell, number)
+            converted = self._normal if not is_decimal else self._decimal if column.commas else self._guessed
+            converted.add(where, cell, number)
             return number
         return cell
 
@@ -135,10 +135,13 @@ class Decimals:
             )
             self.layout.source.remark("decimal_points", message, self._points.first, points, "warn")
 
-    def _tell(self, kind: str, told: _Told, how: str, more: str) -> None:
-        if told.count:
-            message = f"{counted(told.count, 'number')} {'is' if told.count == 1 else 'are'} read {how}: {told.example}"
-            self.layout.source.remark(kind, message + more, told.first, told.count, "warn" if more else "info")
+    def _tell(self, kind: str, converted: _Converted, how: str, more: str) -> None:
+        if converted.count:
+            verb = "is" if converted.count == 1 else "are"
+            message = f"{counted(converted.count, 'number')} {verb} read {how}: {converted.example}"
+            self.layout.source.remark(
+                kind, message + more, converted.first, converted.count, "warn" if more else "info"
+            )
 
 
 def _is_comma_usual(source: Source) -> bool:
@@ -154,8 +157,8 @@ def _columns_of(layout: Layout, columns: frozenset[str]) -> dict[str, _Column]:
             for name, column in settled["numbers"].items():
                 if isinstance(cell := record.values.get(name), str):
                     column.add(cell)
-    known: dict[str, _Column] = settled["numbers"]
-    return known
+    result: dict[str, _Column] = settled["numbers"]
+    return result
 
 
 def _records(layout: Layout, columns: frozenset[str]) -> Iterator[Record]:

@@ -47,13 +47,13 @@ class FeatureExtremes:
             return
         with np.errstate(all="ignore"):
             quartiles_3F = np.percentile(np.concatenate(self._sample), (25, 50, 75), axis=0)
-        told = 0
+        reported = 0
         for f, (low, median, high) in enumerate(quartiles_3F.T):
             is_largest = self._highest_F[f] - median >= median - self._lowest_F[f]
             value = float(self._highest_F[f] if is_largest else self._lowest_F[f])
-            if not (high > low and abs(value - median) > FAR * (high - low)) or told >= _MOST_FEATURES:
+            if not (high > low and abs(value - median) > FAR * (high - low)) or reported >= _MOST_FEATURES:
                 continue
-            told += 1
+            reported += 1
             self._tell(names[f] if names else "", f, value, (float(low), float(high)), bool(is_largest))
 
     def _tell(self, name: str, f: int, value: float, middle: tuple[float, float], is_largest: bool) -> None:

@@ -24,8 +24,8 @@ def find_messages(source: Source, present: list[str]) -> str | None:
         return "messages"
     names = [name for name in present if name.strip().lower() in _CONVERSATIONS]
     sample = Sample(source, names, present, first=_FIRST)
-    found = sample.of(lambda value: is_written(value) or _is_conversation(value))
-    return next((name for name in names if name in found or (name == _SHARED and name in sample.nested())), None)
+    matching = sample.of(lambda value: is_written(value) or _is_conversation(value))
+    return next((name for name in names if name in matching or (name == _SHARED and name in sample.nested())), None)
 
 
 def _is_conversation(value: Any) -> bool:
