@@ -14,6 +14,7 @@ from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
 from app.training.data.preferences import find_preferences
 from app.training.data.prompts import find_messages, find_turns
+from app.training.data.sheets import other_sheets
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
@@ -161,6 +162,7 @@ def _missing(source: Source, column: str, present: list[str], key: str, hint: st
     title = "; the first row must name the columns, so remove any title before it" if len(present) == 1 else ""
     message = (
         f"has no column {column!r} (its columns are {quoted(present)}){hint}{did_you_mean(column, present)}{title}"
+        f"{other_sheets(source)}"
     )
     return source.fault(message, param=f"columns.{key}")
 

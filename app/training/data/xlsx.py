@@ -1,4 +1,4 @@
-"""Reads the first visible sheet of an Excel workbook (.xlsx) as records.
+"""Reads a sheet of an Excel workbook (.xlsx) as records.
 
 A workbook is a zip archive of XML files, so a small file can unpack to a large one. Therefore, the sizes declared in
 the archive are checked first; `zipfile` never reads more data than is declared. Rows are streamed, but the strings of
@@ -28,6 +28,7 @@ from app.training.data.hidden_rows import hidden_rows, remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
 from app.training.data.last_comments import Row, is_single, without_comments
 from app.training.data.seekable import seekable
+from app.training.data.sheets import choose_sheet, other_sheets
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -109,7 +110,7 @@ def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterato
     """Return the column names, and the rows after the header. A title before the header is not read."""
     sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
     if not sample:
-        raise source.fault("the sheet is empty; its first row must name the columns")
+        raise source.fault("the sheet is empty; its first row must name the columns" + other_sheets(source))
     shown = [["" if _is_blank(value) else str(_whole(value)).strip() for value in values] for _, values in sample]
     index = header_after_title(shown, source.requested)
     if index:
@@ -145,7 +146,7 @@ def _whole(value: Any) -> Any:
 
 @contextmanager
 def _opened_sheet(source: Source) -> Iterator[tuple[IO[bytes], Any]]:
-    """Context manager for the workbook's file and its first visible sheet. Raises BadData if it is damaged."""
+    """Context manager for the workbook's file and the sheet to read. Raises BadData if it is damaged."""
     with seekable(source) as content, _opened(content) as file:
         _check_sizes(source, file)
         try:
@@ -155,7 +156,7 @@ def _opened_sheet(source: Source) -> Iterator[tuple[IO[bytes], Any]]:
         except Exception as error:  # openpyxl raises errors of many types for a damaged workbook
             raise _unreadable(source, error) from None
         try:
-            yield file, _first_sheet(source, book)
+            yield file, choose_sheet(source, book)
         finally:
             book.close()
 
@@ -174,18 +175,6 @@ def _check_sizes(source: Source, file: IO[bytes]) -> None:
             if is_read and member.file_size > limit:
                 name, size = ascii(member.filename)[:60], f"{limit >> 20} MiB"
                 raise source.fault(f"contains {name}, which has more than {size} when unpacked; save the sheet as CSV")
-
-
-def _first_sheet(source: Source, book: Any) -> Any:
-    sheets = book.worksheets
-    if not sheets:
-        raise source.fault("has no sheet with cells")
-    first = next((sheet for sheet in sheets if sheet.sheet_state == "visible"), sheets[0])
-    if len(sheets) > 1:
-        others = ", ".join(repr(sheet.title) for sheet in sheets if sheet is not first)
-        source.remark("sheets", f"has {len(sheets)} sheets; only {first.title!r} is read, not {others}", level="warn")
-    first.reset_dimensions()  # the declared dimensions may be wrong
-    return first
 
 
 def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:
