@@ -67,7 +67,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. Because an ended job gets no further events, no event is missed.
+        The job is read before its events. Because an ended job gets no more events, no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []

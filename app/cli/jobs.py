@@ -136,7 +136,7 @@ def _show_evaluation(job: dict[str, Any]) -> None:
     if job["report"] is not None:
         print()
         for warning in job["report"].get("warnings", ()):  # `jobs follow` prints them as events
-            print(f"warning: {warning}")
+            print(f"warning: {in_own_words(warning)}")
         print_report(job)
 
 
@@ -179,7 +179,7 @@ def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None
     if as_json:
         print_json(events)
         return
-    table(["when", "event"], [(when(e["created_at"]), render(e) or e["message"]) for e in events])
+    table(["when", "event"], [(when(e["created_at"]), render(e) or in_own_words(e["message"])) for e in events])
 
 
 @jobs.command("checkpoints")

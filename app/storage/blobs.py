@@ -75,7 +75,7 @@ class BlobStore:
         """Store a file's content. Returns its SHA-256."""
         if self._root is not None:
             return self.put_stream(_read_chunks(path), None)[0]
-        sha256 = _hash(path)  # a bucket takes the file as it is; a copy would need as much disk again
+        sha256 = _hash(path)  # a bucket needs no local copy, which would use the same disk space again
         try:
             with translate_errors(sha256):
                 self._send(path, sha256, shared=True)

@@ -179,7 +179,7 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _extras(value: dict[Any, Any], path: str) -> dict[str, Any]:
-    """Return the entries of the file beside the state dict at `path`, which is a key, or two keys joined by a slash."""
+    """Return all entries of the file except the state dict at `path`, which is a key or two keys joined by a slash."""
     extras = {str(name): item for name, item in value.items()}
     if path in extras:
         del extras[path]

@@ -209,7 +209,9 @@ def _generation(
     used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}
     ignored = _rest(present, used)
     if rated := [names[key] for key in ("label", "value") if names.get(key) in ignored]:
-        message = f"is used for generation, so all answers are learned, whatever the column {rated[0]!r} contains"
+        message = (
+            f"is used for generation, so the model is trained on all answers; the column {rated[0]!r} has no effect"
+        )
         source.remark("rated", message, level="warn")
     return Layout(source, "generation", shape, names | inputs, ignored=ignored, absent=absent)
 
