@@ -46,7 +46,12 @@ CALIBRATION: dict[str, Any] = {
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "seed": 3,
-    "spec": {"model": "lstm", "training_file": {"filename": "moods.csv"}, "columns": {}, "training": {"epochs": 4.0}},
+    "spec": {
+        "model": "lstm",
+        "training_file": {"filename": "moods.csv"},
+        "training": {"epochs": 4.0},
+        "columns": {"text": "text", "label": "of an earlier file"},
+    },
     "settled": {"learning_rate": 0.0125, "optimizer": "adamw", "model": {}},
     "data": {
         "training_file": ROWS_SHA,

@@ -26,6 +26,12 @@ def card(page: Page, name: str) -> str:
     return page.get_by_role("region", name=name, exact=True).inner_text().replace("\u202f", " ")
 
 
+def columns_sent(room: Showroom, count: int) -> list[dict[str, str]]:
+    """The columns in the newest requests for an evaluation."""
+    with room.api.client() as client:
+        return [evaluation["columns"] for evaluation in client.get("/v1/evaluations").json()["data"][:count]]
+
+
 def test_a_version_shows_its_settings_data_and_card(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/models/mood/1")
     expect(page.get_by_role("img", name="Calibration: says 60")).to_be_visible()
@@ -67,6 +73,7 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     expect(examples.get_by_text("waiting for a worker")).to_be_visible()
     room.finish_evaluation()
     expect(examples.get_by_text("The examples are these rows.")).to_be_visible()
+    assert columns_sent(room, 2) == [{"text": "text"}] * 2  # the version's columns that the file has
     expect(page.get_by_role("region", name="Worst mistakes", exact=True).first).to_contain_text(f"so so {EVIL}")
     page.get_by_role("link", name="the newest evaluation").click()
     expect(page.get_by_role("heading", name="Evaluation of mood:1")).to_be_visible()
@@ -91,6 +98,7 @@ def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, r
     expect(tests.get_by_text("waiting for a worker")).to_have_count(2)
     for _ in range(2):
         room.finish_evaluation(REPORT | {"comparison": {"summary": "the difference may be chance"}})
+    assert columns_sent(room, 2) == [{"text": "text"}] * 2
     for version in ("mood:2", "rival:1"):
         row = tests.get_by_role("row", name=re.compile(f"^{version}"))  # the tests may be queued in either order
         expect(row).to_contain_text("the difference may be chance")

@@ -16,7 +16,7 @@ MATRIX = [[25, 3, 17], [14, 20, 1], [0, 23, 37]]
 FIGURES = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
 METRICS = {"rows": 140, "accuracy": 0.89, "per_class": dict.fromkeys(LABELS, FIGURES), "confusion_matrix": MATRIX}
 RISK = [
-    {"score": 0.9, "answered": 0.2, "errors": 0.0, "bound": 0.009},
+    {"score": 0.9, "answered": 0.2, "errors": 0.004, "bound": 0.009},
     {"score": 0.81234567, "answered": 0.5, "errors": 0.01, "bound": 0.02},
     {"score": 0.5, "answered": 1.0, "errors": 0.11, "bound": 0.15},
 ]
@@ -60,6 +60,9 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     shown = read(page, "Threshold for answers")
     assert "with at most 1.0 % wrong answers on the held-out rows" in shown and "too few" in shown
     assert "can guarantee is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
+    limit.fill("0.1")
+    shown = read(page, "Threshold for answers")
+    assert "This one has the fewest wrong answers, 0.4 %." in shown and '"abstain_below": 0.9' in shown
     for unusable in ("101", "0", "-3"):
         limit.fill(unusable)
         assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")

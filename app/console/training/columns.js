@@ -13,6 +13,12 @@ export function assign(target, name, value) {
   else target[name] = value;
 }
 
+// The roles of the columns that a file has, from those of another file. The names of its columns may be unknown.
+export function fitting(columns, { columns: names }) {
+  const has = (name) => !names || names.includes(name) || name.split(",").every((part) => names.includes(part.trim()));
+  return Object.fromEntries(Object.entries(columns).filter(([, name]) => name && has(name)));
+}
+
 // Returns the fields for the roles, and functions that show what the check has detected or refused. `assigned` maps roles
 // to columns, and is changed; `names` are the file's columns, or null if they are not known.
 export function columnFields(assigned, names) {

@@ -4,6 +4,7 @@ import { get, post } from "../api.js";
 import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
 import { action, later, link } from "../parts.js";
+import { fitting } from "../training/columns.js";
 import { ENDED } from "../views/jobs.js";
 
 const EVERY = 1500;  // milliseconds
@@ -47,6 +48,12 @@ export async function evaluate(body, box, signal, done) {
   say(` ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
 }
 
+// The request's fields for a file, with those of the version's columns that the file has.
+export function bodyOf(file, roles) {
+  const columns = fitting(roles, file);
+  return { file: file.id, columns: Object.keys(columns).length ? columns : undefined };
+}
+
 // The selection of a file that the version is evaluated on: the newest that it was not trained on, if there is one.
 async function otherFile(about, signal, start) {
   const note = h("p", { class: "small muted", role: "status" });
@@ -54,16 +61,17 @@ async function otherFile(about, signal, start) {
   const choice = await fileField("File", signal, { about, use: tell });
   if (!choice) return h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.");
   choice.control.value = [...choice.files.values()].find((file) => !about(file))?.id || "";
-  return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start({ file: chosen(choice.control) }))), note];
+  return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
 }
 
-// The controls that start an evaluation of a version. `own` is what `heldOut` returns, and `used` what `usage` returns.
-export function evaluator(version, { own, used }, signal, done) {
+// The controls that start an evaluation of a version. `own` is what `heldOut` returns, `used` what
+// `usage` returns, and `columns` are those of its training.
+export function evaluator(version, { own, used, columns }, signal, done) {
   const progress = h("div", { class: "slot" });
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
   const held = later(own, (found) => (found ? h("div", { class: "row" },
-    action("Evaluate on its held-out rows", () => start({ file: found.file.id, columns: Object.keys(found.columns).length ? found.columns : undefined }), "primary"),
+    action("Evaluate on its held-out rows", () => start(bodyOf(found.file, found.columns)), "primary"),
     h("span", { class: "small muted" }, `in ${found.file.filename}`)) : null), null);
-  const other = later(used.then((about) => otherFile(about, signal, start)), (element) => element, null);
+  const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
   return h("div", { class: "stack" }, held, other, progress);
 }

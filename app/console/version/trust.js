@@ -34,6 +34,7 @@ export function threshold(calibration, version) {
   const levels = [...calibration.risk].sort((a, b) => a.score - b.score);
   const box = h("div", { class: "stats", "aria-live": "polite" });
   const call = h("p", { class: "small" });
+  const fewest = Math.min(...levels.map((each) => each.errors));
   const confidence = percent(calibration.confidence);
   let [current, limit] = [levels[0], null];  // `limit` is the guaranteed share of wrong answers, if the reader has chosen one
   const limits = (risk) => (risk < 1 ? `at most ${roundedUp(risk)}, with ${confidence} confidence` : "too few rows for a guarantee");
@@ -57,7 +58,7 @@ export function threshold(calibration, version) {
     if (problem || !goal.value) return replace(note, problem);
     const risk = Number((Number(goal.value) / 100).toPrecision(12));
     const guaranteed = level(calibration, risk);
-    show(guaranteed || levels.find((each) => each.errors <= risk) || current, guaranteed ? risk : null);
+    show(guaranteed || levels.find((each) => each.errors <= Math.max(risk, fewest)), guaranteed ? risk : null);
     replace(note, guaranteed ? `With ${confidence} confidence, at most ${percent(risk)} of the answers are wrong. Requests can state this limit instead of a threshold: "max_risk": ${risk}` : unsure(risk));
   }
   // What the reader should know about a limit that no threshold guarantees.
@@ -66,7 +67,7 @@ export function threshold(calibration, version) {
     const lowest = least < 1 ? `The lowest limit that they can guarantee is ${roundedUp(least)}.` : "They cannot guarantee any limit.";
     const few = `The ${number(calibration.rows)} held-out rows are too few, or contain too many errors, to guarantee at most ${percent(risk)}. ${lowest}`;
     return current.errors <= risk ? `This is the lowest threshold with at most ${percent(risk)} wrong answers on the held-out rows. ${few}`
-      : `No threshold meets this limit even on the held-out rows, where the lowest share is ${percent(Math.min(...levels.map((each) => each.errors)))}. ${few}`;
+      : `No threshold meets this limit even on the held-out rows. This one has the fewest wrong answers, ${percent(fewest)}. ${few}`;
   }
   const body = () => ({ model: version.id, input: ["some text"], ...rule() });
   const code = snippets({

@@ -8,7 +8,7 @@ import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { show, tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
-import { evaluate } from "../version/evaluate.js";
+import { bodyOf, evaluate } from "../version/evaluate.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
@@ -67,6 +67,13 @@ function figures({ versions, figures: values, best, different_rows }) {
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
+// The columns that a version was trained on, by role.
+async function columnsOf({ model, version, files }, signal) {
+  if (!("training.json" in files)) return {};
+  const training = await get(`/v1/registry/models/${encodeURIComponent(model)}/versions/${version}/files/training.json`, { signal }).catch(() => null);
+  return training?.spec?.columns || {};
+}
+
 // Tests all versions against the first one, each on the rows of the same file.
 function paired(versions, signal) {
   const [first, ...others] = versions;
@@ -75,11 +82,11 @@ function paired(versions, signal) {
   const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
   const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), " ", link("Details", `#/evaluations/${evaluation.id}`)));
   made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
-  const chooser = later(fileField("File", signal), (files) => {
+  const chooser = later(Promise.all([fileField("File", signal), columnsOf(first, signal)]), ([files, roles]) => {
     if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
     return h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
-      const file = chosen(files.control);
-      return Promise.all(fitting.map((v) => evaluate({ model: first.id, file, against: v.id }, boxes.get(v.id), signal, tell)));
+      const body = bodyOf(files.files.get(chosen(files.control)), roles);
+      return Promise.all(fitting.map((v) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, tell)));
     }));
   });
   const rows = table([

@@ -7,7 +7,7 @@ import { action, button, card, failure, field, header, link, loading, progress, 
 import { dataPart, planPart } from "../datareport.js";
 import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
-import { columnFields } from "../training/columns.js";
+import { columnFields, fitting } from "../training/columns.js";
 import { earlier } from "../training/earlier.js";
 import { fileCard, send, showFirstRows } from "../training/file.js";
 import { optionFields } from "../training/options.js";
@@ -72,9 +72,6 @@ function use(context, file, shown = loading("Reading the first rows…")) {
   showFirstRows(rows, file, signal, form.columns.know);
   check();
 }
-
-// The roles of the columns that a file has. The names of its columns may be unknown.
-const fitting = (columns, file) => Object.fromEntries(Object.entries(columns).filter(([, names]) => !file.columns || names.split(",").every((name) => file.columns.includes(name.trim())) || file.columns.includes(names)));
 
 // The second step. The names of the columns are known from the upload, or from the preview of the file.
 function columnCard(state) {

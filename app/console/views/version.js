@@ -34,7 +34,7 @@ export async function view({ parameters: [name, number_], signal }) {
   const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
   const origin = Promise.all([job, training.catch(() => null)]);
-  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)) };
+  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
   const parts = new Evaluated(version, evaluations, data, signal);
   return [
     top(version),
