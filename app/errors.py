@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
+
+from app.similarity import most_similar
 
 
 class OstinatoError(Exception):
@@ -125,13 +126,7 @@ def as_sent(error: OstinatoError, names: Mapping[str, str]) -> OstinatoError:
     return error
 
 
-def did_you_mean(name: str, names: Iterable[str], otherwise: str = "", *, cutoff: float = 0.5) -> str:
+def did_you_mean(name: str, names: Iterable[str], otherwise: str = "") -> str:
     """Return a suffix such as "; did you mean 'label'?" for an error message; `otherwise` if no name is similar."""
-    match = most_similar(name, names, cutoff=cutoff)
+    match = most_similar(name, names)
     return otherwise if match is None else f"; did you mean {match!r}?"
-
-
-def most_similar(name: str, names: Iterable[str], *, cutoff: float) -> str | None:
-    """Return the most similar of the `names`, or None if no similarity reaches `cutoff` (0 to 1)."""
-    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
-    return matches[0] if matches else None

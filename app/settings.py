@@ -17,9 +17,9 @@ from msgspec import Meta
 from app import access, urls
 from app.access import PREFIX as PREFIX
 from app.access import SettingError as SettingError
-from app.errors import most_similar
 from app.quotas import Quotas
 from app.quotas import parse as parse_quotas
+from app.similarity import most_similar
 
 REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
 # The maximum length in bytes of the path of the sockets' folder. The path of a UNIX socket may have 103 bytes (107 on
@@ -256,7 +256,7 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
 def _check_names(variables: Mapping[str, str]) -> None:
     names = Settings.__struct_fields__
     for name in sorted(set(variables) - set(names)):
-        match = most_similar(name, names, cutoff=0.6)
+        match = most_similar(name, names)
         hint = f"did you mean {PREFIX}{match.upper()}?" if match else "`ostinato settings` lists all settings"
         raise SettingError(f"unknown setting {PREFIX}{name.upper()}; {hint}")
 

@@ -183,7 +183,7 @@ class _AddIds(logging.Filter):
 class Line:
     """The fields of a log line. `created` is in seconds since the epoch.
 
-    `data` contains further fields for JSON lines.
+    `data` contains additional fields for JSON lines.
     """
 
     created: float

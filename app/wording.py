@@ -1,8 +1,12 @@
-"""Helpers for the grammar of messages: plurals and lists."""
+"""Helpers for the wording of messages: plurals, lists and numbers."""
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Sequence
+
+_LARGE = 1e4  # from here on, float32 has too few decimal places for numbers such as times and coordinates
 
 
 def counted(number: int, noun: str) -> str:
@@ -13,3 +17,19 @@ def counted(number: int, noun: str) -> str:
 def listed(words: Sequence[str], last: str = "or") -> str:
     """Join words into a list for a sentence: "rnn, lstm or gru"."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def shortest(value: float) -> float:
+    """Return the number with the fewest digits that is the same as `value` in float32, such as 9.59 for 9.5899944.
+
+    A network computes in float32, so further digits are noise. Large numbers are rounded to twelve digits instead.
+    """
+    if not math.isfinite(value):
+        return value
+    digits = range(1, 10) if abs(value) < _LARGE else ()
+    candidates = (float(f"{value:.{count}g}") for count in digits)
+    return next((number for number in candidates if _float32(number) == _float32(value)), float(f"{value:.12g}"))
+
+
+def _float32(value: float) -> bytes:
+    return struct.pack("f", value)

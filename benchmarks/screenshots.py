@@ -43,7 +43,7 @@ def places(url: str) -> Iterator[tuple[str, str]]:
     yield from (("job", f"jobs/{job['id']}") for job in jobs[:1])
     yield from (("evaluation", f"evaluations/{evaluation['id']}") for evaluation in evaluations[:1])
     classifiers = [v for v in versions if v["task"] == "classification"]
-    classifiers.sort(key=lambda v: not v["aliases"])  # one with an alias makes the better picture
+    classifiers.sort(key=lambda v: not v["aliases"])  # a version with an alias makes a better picture
     for version in classifiers[:1]:
         yield "model", f"models/{version['model']}"
         yield "version", f"models/{version['model']}/{version['version']}"
@@ -82,7 +82,7 @@ def photograph_docs(browser: Browser, url: str) -> None:
 
 
 def photograph_training(browser: Browser, url: str) -> None:
-    """Train on the demo's reviews from a terminal, save a picture of it at work, and cancel the job."""
+    """Train on the demo's reviews from a terminal, save a picture of the running job, and cancel it."""
 
     def at_work(text: str) -> bool:
         shares = re.findall(r"training .* (\d+)% ", text)

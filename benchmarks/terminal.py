@@ -1,4 +1,4 @@
-"""Runs a command in a terminal of its own, and shows the terminal's screen as HTML, for pictures in the documents."""
+"""Runs a command in a separate terminal, and shows the terminal's screen as HTML, for pictures in the documents."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def screen_when(
 ) -> list[str]:  # fmt: skip
     """Run the command until its screen is `ready`, and return the screen's lines as HTML.
 
-    `variables` are added to the environment. The command is ended in any case. Raises TimeoutError after `seconds`, and
+    `variables` are added to the environment. The command is always ended. Raises TimeoutError after `seconds`, and
     RuntimeError if the command ends before the screen is ready.
     """
     screen = pyte.Screen(columns, lines)

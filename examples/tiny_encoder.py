@@ -1,4 +1,4 @@
-"""Makes a directory like that of all-MiniLM-L6-v2, but tiny and with random weights, to try the commands of the guides.
+"""Creates a directory with the layout of all-MiniLM-L6-v2 and few, random weights, for the commands of the guides.
 
 Usage: python examples/tiny_encoder.py FOLDER
 """

@@ -1,4 +1,4 @@
-"""Makes a GGUF file with a tiny Llama model with random weights, to try the commands of docs/guides/serve-gguf.md.
+"""Creates a GGUF file with a tiny Llama model and random weights, for the commands of docs/guides/serve-gguf.md.
 
 Usage: python examples/tiny_gguf.py FILE
 """

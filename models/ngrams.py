@@ -24,7 +24,7 @@ from torch.nn import functional
 from models.config import ModelConfig
 from models.transfer import copy_to
 
-_CHARACTERS, _WORDS = 0, 1  # the two halves of the table, each with its own buckets and its own normalisation
+_CHARACTERS, _WORDS = 0, 1  # the two halves of the table, each normalised separately
 _BASE = 0x9E3779B97F4A7C15  # an odd number, so it has an inverse modulo 2^64
 _CHUNK = 1 << 20  # characters hashed at once; limits the memory for intermediate results
 _NO_KEY = 2**63 - 1  # sorts after all keys

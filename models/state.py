@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.snapshot import Axes, Layers, Snapshot
 
-POSITIONS = -1  # marks, in a declared shape, the dimension with one entry for each position
+POSITIONS = -1  # in a declared shape, marks the dimension with one entry per position
 FIRST_SLOTS, FIRST_POSITIONS = 4, 64  # the numbers of slots and positions in the first allocation
 
 # The shape of a tensor for one slot, for example (width,) or (groups, POSITIONS, head width).
@@ -57,7 +57,7 @@ class _Storage:
         self.capacity = capacity if self.limit is None else min(capacity, self.limit)
         try:
             self._grow()
-        except BaseException:  # too little memory: some layers may have grown, but none is used beyond its old size
+        except BaseException:  # out of memory: some layers may have grown, but only their old sizes are used
             self.rows, self.capacity = before
             raise
         finally:
@@ -168,7 +168,7 @@ class State:
     @property
     def nbytes(self) -> int:
         """The number of bytes allocated for the slots of this view."""
-        # A tensor is allocated for all slots of the storage, so this view is charged with its share of the rows.
+        # A tensor is allocated for all slots of the storage, so this view counts its share of the rows.
         rows = max(0, min(self._storage.rows - self._start, self.slots))
         return sum(t.nbytes * rows // t.shape[0] for layer in self._storage.layers for t in layer)
 

@@ -82,7 +82,7 @@ class Transformer(nn.Module):
             raise StateFull(f"{longest} positions are needed, but the context length is {self.config.context_length}")
 
 
-# A call of attention for one row costs about as much time as this many multiplications within a matrix product
+# An attention call for one row takes about as long as this many multiplications within a matrix product
 # (measured on two cores with AVX2, see docs/log.md).
 ROW_COST = 2**16
 
@@ -97,8 +97,8 @@ class TransformerEncoder(Transformer):
         if context.lengths_B is not None and not torch.is_grad_enabled():
             steps = context.steps(x_BTD)
             padding = len(steps) * x_BTD.shape[1] - sum(steps)
-            # Each step of padding adds matrix products with `width` squared multiplications each. Leaving out the
-            # padding adds at most one call of attention for each row.
+            # Each step of padding adds matrix products with `width` squared multiplications each. Omitting the padding
+            # adds at most one attention call per row.
             if padding * self.width**2 > ROW_COST * len(steps):
                 return self._without_padding(x_BTD, steps)
         return super().forward(x_BTD, context)
@@ -107,7 +107,7 @@ class TransformerEncoder(Transformer):
         """Compute `forward` for inference. Concatenates the real steps of all rows into a single row of N steps."""
         rows, longest, width = x_BTD.shape
         self._check_length(longest)
-        # Consecutive rows of equal length share one call of attention.
+        # Consecutive rows of equal length share one attention call.
         spans = [(len(list(same)), count) for count, same in itertools.groupby(steps) if count]
         time_T = torch.arange(longest, device=x_BTD.device)
         real_BT = time_T < torch.tensor(steps, device=x_BTD.device)[:, None]

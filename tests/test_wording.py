@@ -1,8 +1,10 @@
-"""Numbers with nouns."""
+"""Numbers with nouns, lists, and numbers in float32."""
 
 from __future__ import annotations
 
-from app.wording import counted, listed
+import pytest
+
+from app.wording import counted, listed, shortest
 
 
 def test_one_is_singular() -> None:
@@ -12,3 +14,14 @@ def test_one_is_singular() -> None:
 def test_the_last_word_of_a_list_is_joined() -> None:
     assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a or b", "a, b or c"]
     assert listed(["a", "b"], "and") == "a and b"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (9.59999942779541, 9.599999), (9.59000015258789, 9.59), (0.10000000149011612, 0.1), (-1.5, -1.5), (0.0, 0.0),
+        (1e-30, 1e-30), (1_745_383_065.25, 1_745_383_065.25), (1e300, 1e300), (float("inf"), float("inf")),
+    ],
+)  # fmt: skip
+def test_numbers_of_float32_are_shown_without_noise(value: float, shown: float) -> None:
+    assert shortest(value) == shown

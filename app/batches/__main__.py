@@ -62,7 +62,8 @@ async def answer(run: Path, settings: setting.Settings) -> None:
     from app.batches.routes import BatchRoutes
 
     spec = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec)
-    # A busy service may have no time for background requests for hours, so each has the time limit of the whole batch.
+    # A busy service may have no time for background requests for hours, so each request has the time limit of the whole
+    # batch.
     services = build_services(msgspec.structs.replace(settings, request_timeout=WINDOW_SECONDS), background=True)
     answering = BatchAnswering(run, BatchRoutes(services, spec.owner))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, answering.stop)

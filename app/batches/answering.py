@@ -36,7 +36,7 @@ TOO_LARGE = BatchFault(
     "output_too_large",
     f"The answers of the batch have reached the limit of {MOST_ANSWER_BYTES} bytes; send the rest in another batch.",
 )
-GRACE_SECONDS = 1.0  # time for open requests to be answered when the program is asked to stop
+GRACE_SECONDS = 1.0  # seconds that open requests may take after the program has been asked to stop
 log = logging.getLogger(__name__)
 
 
@@ -101,7 +101,7 @@ class BatchAnswering:
             spool.append(numbered.position, success, line)
 
     async def _answer(self, body: bytes) -> RouteReply:
-        """Send the request, again and again if necessary, until the reply is final."""
+        """Send the request, repeatedly if necessary, until the reply is final."""
         model, wait, began = bytes(read_head(body).model), FIRST_WAIT, time.monotonic()
         while True:
             reply = await self._routes.post(self._endpoint, body)

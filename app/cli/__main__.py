@@ -17,11 +17,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from app import settings
+from app import disk_errors, settings
 from app.cli import (
     batches,
     chat,
     doctor,
+    embed,
     evaluate,
     export,
     files,
@@ -37,10 +38,10 @@ from app.cli import (
 )
 from app.cli.descriptions import FIRST_STEPS, describe
 from app.cli.output import connect
-from app.cli.streams import prepare_output, read_arguments
+from app.cli.streams import finish_output, give_up_output, prepare_output, read_arguments, shown
 from app.cli.unknown_options import suggest
 from app.cli.wording import in_own_words, leading_option, option_for, usage_in_own_words
-from app.errors import OstinatoError, did_you_mean
+from app.errors import InvalidRequest, OstinatoError, did_you_mean
 from app.settings import REFUSED, SettingError
 
 INTERRUPTED = 130  # the exit status that shells report for a command ended by SIGINT: 128 + 2
@@ -53,7 +54,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, top, local, doctor, train, evaluate, inference, chat, imports, export):
+for module in (serve, top, local, doctor, train, evaluate, inference, embed, chat, imports, export):
     module.register(program)
 program.add_typer(models.models, name="models")
 program.add_typer(jobs.jobs, name="jobs")
@@ -89,26 +90,40 @@ def main() -> None:
     and 1 after any other error.
     """
     prepare_output()
+    try:
+        run()
+    finally:
+        finish_output()
+
+
+def run() -> NoReturn:
+    """Run the command line without flushing its output, and exit."""
     arguments: list[str] = []
     try:
         arguments = read_arguments(sys.argv[1:])
         sys.exit(program(arguments, prog_name="ostinato", standalone_mode=False))
     except UsageError as error:
         refuse(error)
-    except SettingError as error:
-        fail(error, REFUSED, arguments)
     except OstinatoError as error:
-        fail(error, 1, arguments)
+        fail(error, REFUSED if isinstance(error, SettingError) else 1, arguments)
     except typer.Abort:  # the user did not confirm
         print("ostinato: nothing was done", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader closed the pipe early, as in `ostinato … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:
+        refuse_access(error)
     except Exception as error:
         report(error)
+
+
+def refuse_access(error: OSError) -> NoReturn:
+    """Print an error of the operating system, about a file or about standard output, and exit."""
+    if error.filename is not None:
+        fail(InvalidRequest(f"cannot access {shown(os.fsdecode(error.filename))}: {error.strerror}"), 1, ())
+    if isinstance(error, BrokenPipeError) or disk_errors.awaited(error):
+        give_up_output(error)
+    report(error)
 
 
 def refuse(error: Any) -> NoReturn:
@@ -164,13 +179,13 @@ def options_of(arguments: Sequence[str]) -> set[str]:
 def fail(error: OstinatoError, status: int, arguments: Sequence[str]) -> NoReturn:
     """Print the error and exit with `status`.
 
-    If the message does not name the option that caused the error, the option is added.
+    If the message does not name the option that caused the error, the message is preceded by the option.
     """
     options = options_of(arguments)
     message = leading_option(error.message, error.param or "", options)
     message, option = in_own_words(message, options), option_for(error.param or "", options)
-    where = f" (in {option})" if option and option not in message else ""
-    print(f"ostinato: {message}{where}{similar_model(error)}", file=sys.stderr)
+    where = f"{option}: " if option and option not in message else ""
+    print(f"ostinato: {where}{message}{similar_model(error)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -184,7 +199,7 @@ def similar_model(error: OstinatoError) -> str:
             names = [item["id"] for item in client.get("/v1/models").get("data", [])]
     except OstinatoError:
         return ""
-    return did_you_mean(quoted[1], names, cutoff=0.7)
+    return did_you_mean(quoted[1], names)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from app.cli.output import print_json, warn
-from app.cli.wording import in_own_words, option_for
+from app.cli.wording import in_own_words, option_for, with_outcome
 from app.errors import InvalidRequest
 from app.wire.measurement import SELECTING_ROWS, consequences, too_few
 from app.wire.training_options import VALIDATION_SPLIT, Columns
@@ -168,29 +168,28 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
     if as_json:
         print_json(error.to_dict() if isinstance(error, BadRows) else {"rows": 1, "faults": [describe(error)]})
     if not isinstance(error, BadRows):
-        return InvalidRequest(f"{error.message}{_option(error)}; {outcome}")
+        return InvalidRequest(with_outcome(f"{_option(error)}{error.message}", outcome))
     for line in error.listing().splitlines():
         warn(in_own_words(line))
-    kinds = "; ".join(f"{count:,} × {kind}" for kind, count in error.counts.items())
     if error.may_be_left_out:
         remedy = f"Fix these rows, or leave them out with --skip-bad-rows {error.fraction}{error.basis}"
     elif error.unread:
         remedy = f"Fix these rows (the file cannot be read after {error.unread}, so later rows are not checked)"
     else:
         remedy = error.remedy + _leaving_out(error)
-    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {kinds}. {remedy}; {outcome}")
+    return InvalidRequest(f"{counted(error.rows, 'row')} cannot be used: {error.kinds()}. {remedy}; {outcome}")
 
 
 def _leaving_out(error: BadRows) -> str:
-    """Return what it takes to leave out more faulty rows than is reasonable without a thought."""
+    """Return advice on leaving out so many faulty rows that this should not be done without a check."""
     share = f"{100 * error.fraction:.0f} %"
     if not error.skippable or error.fraction > _MOST_LEFT_OUT:
         return f"; too many rows are affected to leave them out ({share}{error.basis})"
-    return f". To leave them out nevertheless ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
+    return f". To leave them out anyway ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
 
 
 def _option(error: BadData) -> str:
-    """Return the option that caused an error, in parentheses, or "" if there is none or the message names it."""
+    """Return the option that caused an error, with a colon, or "" if there is none or the message names it."""
     option = option_for(error.param or "")
     is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
-    return "" if is_named else f" (in {option})"
+    return "" if is_named else f"{option}: "

@@ -18,6 +18,7 @@ EXAMPLES = {
     "evaluate": "ostinato evaluate mood:2 new-reviews.csv --against mood:1 --output predictions.csv",
     "classify": "ostinato classify --model mood --file in.csv --output out.csv --text-column comment",
     "generate": "ostinato generate --model tales --max-tokens 50 --temperature 0.8 'Once upon a time'",
+    "embed": "ostinato embed --model mood 'a good day' 'a bad day'",
     "chat": "ostinato chat helper --system 'Answer in one sentence.'",
     "import": "ostinato import model.safetensors --name mood --vocabulary vocab.json --labels bad,good",
     "export": "ostinato export mood@champion --format onnx --output mood-onnx",

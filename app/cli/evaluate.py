@@ -18,7 +18,7 @@ from app.cli.output import Json, connect, print_json, table, warn
 from app.cli.references import look_up
 from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.training_options import Columns
 from app.wording import counted
 
@@ -158,7 +158,7 @@ def _figures(metrics: dict[str, Any]) -> str:
     if too_few(metrics.get("rows")):
         return verdict(metrics["rows"])
     count = counted(metrics["rows"], "row") if "rows" in metrics else counted(metrics.get("tokens", 0), "token")
-    shown = [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in FIGURES if metrics.get(name) is not None]
+    shown = [shown_metric(name, metrics[name]) for name in FIGURES if metrics.get(name) is not None]
     return ", ".join([count, *shown])
 
 
@@ -187,10 +187,11 @@ def mistakes_of(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """A table of the worst mistakes, with the probabilities of the true and predicted labels."""
     rows = []
     for mistake in (report.get("mistakes") or [])[:MISTAKES]:
-        text = " ".join(mistake["text"].split())
+        text = " ".join((mistake["text"] or mistake.get("series", "")).split())
         shown = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
         rows.append([mistake["where"], *_answers(mistake), shown])
-    return ["worst mistakes", "true", "predicted", "text"], rows
+    named = "series" if any("series" in mistake for mistake in report.get("mistakes") or []) else "text"
+    return ["worst mistakes", "true", "predicted", named], rows
 
 
 def _answers(mistake: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.output import duration, print_line, sparkline, warn
 from app.cli.wording import in_own_words
 from app.errors import OstinatoError
-from app.wire.measurement import too_few, verdict
+from app.wire.measurement import shown_metric, too_few, verdict
 from app.wire.waiting import waits_for_disk
 from app.wording import counted
 
@@ -34,9 +34,10 @@ METRICS = (  # (key in an event's data, name to show)
     ("full_valid_loss", "validation loss"),
     ("accuracy", "accuracy"),
     ("macro_f1", "macro F1"),
+    ("r2", "r2"),
     ("bits_per_character", "bits per character"),
 )
-RATES = ("accuracy", "macro_f1")  # not shown if there are too few validation rows
+RATES = ("accuracy", "macro_f1", "r2")  # not shown if there are too few validation rows
 
 
 def is_evaluation(job_id: str) -> bool:
@@ -66,7 +67,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. Because an ended job gets no further events, no event is missed.
+        The job is read before its events. Because an ended job gets no more events, no event is missed.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []
@@ -185,7 +186,7 @@ def render_metrics(data: dict[str, Any]) -> str:
     for key, name in METRICS:
         value = None if key in RATES and too_few(rows) else data.get(key)
         if isinstance(value, int | float) and not any(p.startswith(f"{name} ") for p in parts):
-            parts.append(f"{name} {value:.3f}")
+            parts.append(shown_metric(name, value))
     if too_few(rows):
         parts.append(verdict(rows))
     return " · ".join(parts)

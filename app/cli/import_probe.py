@@ -16,6 +16,7 @@ from app.checkpoint.configuration import parse_config
 from app.checkpoint.directory import LIMITS, load_json
 from app.cli.output import clean, warn
 from app.cli.references import ROOT
+from app.cli.wording import in_own_words
 from app.errors import OstinatoError
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def send_probes(client: Client, name: str, number: int, inputs: list[Any] | None
     try:
         client.call("PUT", f"{ROOT}/{name}/versions/{number}/probes", json={"input": inputs})
     except ServiceError as error:
-        warn(f"{name}:{number} is registered, but the inputs of --probe were not accepted: {error.message}")
+        warn(
+            f"{name}:{number} is registered, but the inputs of --probe were not accepted: {in_own_words(error.message)}"
+        )
 
 
 def show_probe(probe: Probe, answer: dict[str, float], *, converted: bool = True) -> None:

@@ -66,13 +66,14 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf
+    from app.importing.pytorch.state_dict import is_pickle
     from app.importing.questions import ImportQuestion
 
     if options.source.is_dir() or is_gguf(options.source):
         _check_pickle_option(options)
         return _convert_model(options, target)
     _check_pickle_option(options)
-    if options.source.suffix.lower() != ".safetensors" and not options.allow_pickle:
+    if is_pickle(options.source) and not options.allow_pickle:
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
             f"--allow-pickle-tensors to read its tensors without running anything:\n"
@@ -101,11 +102,11 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
 
 def _check_pickle_option(options: WeightsOptions) -> None:
     """Raise InvalidRequest for `--allow-pickle-tensors` if there is no file that it applies to."""
-    from app.importing.pytorch.state_dict import PICKLES
+    from app.importing.pytorch.state_dict import is_pickle
 
     source = options.source
     files = source.rglob("*") if source.is_dir() else [source]
-    if options.allow_pickle and not any(path.suffix.lower() in PICKLES for path in files):
+    if options.allow_pickle and not any(map(is_pickle, files)):
         raise InvalidRequest(
             f"--allow-pickle-tensors has no effect: {source.name} {'contains no' if source.is_dir() else 'is not a'} "
             "pickle; leave it out, or check that this is the intended file"
@@ -135,6 +136,8 @@ def _convert_model(options: WeightsOptions, target: Path) -> Converted:
 
 def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
     for question in error.questions:
+        if question.condition:  # asked in the next round, if it applies
+            continue
         answer = str(typer.prompt(str(question), default=question.usual))
         while question.options and answer not in question.options:
             warn(f"{answer!r} is not one of {', '.join(question.options)}")
@@ -144,14 +147,20 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 
 
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
-    """Append a command to the error's message. The command contains `...` for each answer without a default."""
+    """Append a command to the error's message. The command contains `...` for each answer without a default.
+
+    A question that applies only to some answers of another one is left out.
+    """
     for question in error.questions:
+        if question.condition:
+            continue
         options = options.with_answer(question.field, question.usual or "...")
     if any(question.field == "vocabulary" for question in error.questions):
         for name in BY_VOCABULARY:
             options = options.with_answer(name, options.fields.get(name, "..."))
+    conditions = "".join(f"; {question.condition}" for question in error.questions if question.condition)
     error.message += (
-        f"\nThe command, with PyTorch's defaults; replace each ... with your answer:\n  {options.command()}"
+        f"\nThe command, with PyTorch's defaults; replace each ... with your answer{conditions}:\n  {options.command()}"
     )
     return error
 

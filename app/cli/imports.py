@@ -24,7 +24,8 @@ from app import settings
 from app.cli.import_probe import Tested, answer_probe, probe_checkpoint, send_probes, show_probe
 from app.cli.import_weights import WeightsOptions, convert_weights, read_fields
 from app.cli.output import Json, clean, connect, print_json, warn
-from app.cli.references import ROOT
+from app.cli.references import ROOT, check_new_name
+from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ def import_version(
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
-    from app.importing.pytorch.state_dict import WEIGHTS
+    from app.importing.pytorch.state_dict import is_weights
 
+    check_new_name(name)
     if not source.exists():
         raise InvalidRequest(f"{source} does not exist")
     with ExitStack() as stack:
@@ -97,15 +99,16 @@ def import_version(
         source = Path(_without_pipe(str(source), given, stack))
         labels, probe = (value and _without_pipe(value, given, stack) for value in (labels, probe))
         vocabulary = vocabulary and Path(_without_pipe(str(vocabulary), given, stack))
+        shown = given.get(str(source), str(source))
         if kind := describe(source):
-            raise InvalidRequest(f"{source} is {kind}")
+            raise InvalidRequest(f"{shown} is {kind}")
         own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
-        if is_model_directory(source) or is_gguf(source) or (source.suffix.lower() in WEIGHTS and not source.is_dir()):
+        if is_model_directory(source) or is_gguf(source) or is_weights(source):
             fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
             of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, given)
             _import_weights(of_weights, probe, as_json)
             return
-        _check_checkpoint(source)
+        _check_checkpoint(source, shown)
         weights_options = {f"--{key}": value for key, value in own.items()} | {
             "--set": options, "--allow-pickle-tensors": allow_pickle_tensors or None,
         }  # fmt: skip
@@ -196,7 +199,7 @@ def _finish(
         if tested is not None:
             answer = answer_probe(client, reference, tested.task, tested.labels, tested.probe)
     except ServiceError as error:
-        warn(f"{reference} is registered, but did not answer a test request: {error.message}")
+        warn(f"{reference} is registered, but did not answer a test request: {in_own_words(error.message)}")
     if tested is None or answer is None:
         _report(version, name, as_json)
         return
@@ -214,7 +217,7 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _working_folder(source: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `source` or, for a pipe or if its parent is not writable, in the data folder.
+    """Yield a temporary folder next to `source` or, for a pipe or if its parent is not writable, in the data folder.
 
     The system's temporary folder is often in memory, which may be too small for converted weights.
     """
@@ -242,18 +245,18 @@ def _archive(source: Path) -> Iterator[Path]:
         yield archive
 
 
-def _check_checkpoint(source: Path) -> None:
-    """Raise InvalidRequest unless `source` is a checkpoint directory or a tar archive.
+def _check_checkpoint(source: Path, shown: str) -> None:
+    """Raise InvalidRequest unless `source` is a checkpoint directory or a tar archive. `shown` is its name in messages.
 
     This check keeps other files from being uploaded by mistake.
     """
     if source.is_file() and not _is_tar(source):
         raise InvalidRequest(
-            f"{source} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
+            f"{shown} is neither a checkpoint directory nor its tar archive; weights must be in a .safetensors or "
             ".pt file"
         )
     if source.is_dir() and not (source / "config.json").is_file():
-        raise InvalidRequest(f"{source} is not a checkpoint directory: it has no config.json")
+        raise InvalidRequest(f"{shown} is not a checkpoint directory: it has no config.json")
 
 
 def _is_tar(path: Path) -> bool:

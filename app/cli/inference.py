@@ -191,7 +191,7 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
         try:
             reply = client.post("/v1/classify", {**body, "input": inputs}) if inputs else {"data": []}
         except OstinatoError as error:
-            error.message = _with_places(error.message, chunk, total)
+            error.message = with_places(error.message, chunk, total)
             raise
         items = iter(reply["data"])
         for row in chunk:
@@ -203,7 +203,7 @@ def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) 
         warn(f"warning: {counted(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
 
 
-def _with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
+def with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
     """Replace each `input[…]` in an error message with the text's row number, counted from 1.
 
     `before` is the number of rows in earlier requests.

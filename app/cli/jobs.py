@@ -16,7 +16,7 @@ from app.cli.outcome import conclude
 from app.cli.output import MOST_LISTED, Json, connect, duration, fields, json_for_all, print_json, table, when
 from app.cli.wording import in_own_words
 from app.errors import InvalidRequest
-from app.wire.measurement import shown_metrics
+from app.wire.measurement import shown_metric, shown_metrics
 from app.wire.training_options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _show_evaluation(job: dict[str, Any]) -> None:
     if job["report"] is not None:
         print()
         for warning in job["report"].get("warnings", ()):  # `jobs follow` prints them as events
-            print(f"warning: {warning}")
+            print(f"warning: {in_own_words(warning)}")
         print_report(job)
 
 
@@ -179,7 +179,7 @@ def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None
     if as_json:
         print_json(events)
         return
-    table(["when", "event"], [(when(e["created_at"]), render(e) or e["message"]) for e in events])
+    table(["when", "event"], [(when(e["created_at"]), render(e) or in_own_words(e["message"])) for e in events])
 
 
 @jobs.command("checkpoints")
@@ -194,7 +194,11 @@ def list_checkpoints(job_id: JobId, as_json: Json = False) -> None:
         print_json(checkpoints)
         return
     rows = [
-        (c["id"], c["step_number"], " ".join(f"{k} {v:.3f}" for k, v in c["metrics"].items() if isinstance(v, float)))
+        (
+            c["id"],
+            c["step_number"],
+            ", ".join(shown_metric(k, v) for k, v in c["metrics"].items() if isinstance(v, float)),
+        )
         for c in checkpoints
     ]
     table(["checkpoint", "step", "metrics"], rows)

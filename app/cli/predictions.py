@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from app.wording import shortest
+
 _NO_ANSWER = "(no answer)"
 
 
@@ -17,7 +19,14 @@ def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]
     if item is None:
         return {}
     more = {name: item[name] for name in ("set", "interval", "abstained") if name in item}
-    return _answer(item, top_k) | more
+    return {name: _plain(value) for name, value in (_answer(item, top_k) | more).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with its numbers, and those in a list, rounded to the precision of the network."""
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return shortest(value) if isinstance(value, float) else value
 
 
 def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:

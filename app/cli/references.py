@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.wording import with_outcome
 from app.errors import Forbidden, InvalidRequest, NotFound, OstinatoError, did_you_mean
 from app.jobs.limits import MODEL_NAME
 from app.wording import listed
@@ -38,10 +39,11 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
     return str(model.get("name") or str(model["id"]).partition(":")[0].partition("@")[0]), int(model["version"])
 
 
-def check_reads_texts(client: Client, reference: str) -> None:
+def check_reads_texts(client: Client, reference: str, route: str = "POST /v1/classify") -> None:
     """Raise InvalidRequest if a version reads numbers. Called before a file with texts is read.
 
-    Does nothing for a version that does not exist or may not be looked up; the request to classify reports the error.
+    `route` accepts such numbers. Does nothing for a version that does not exist or may not be looked up; the request to
+    `route` reports the error.
     """
     try:
         model = client.get(f"/v1/models/{reference}")
@@ -50,7 +52,7 @@ def check_reads_texts(client: Client, reference: str) -> None:
             return
         raise
     if model.get("input") == "features":
-        message = "reads numbers; this command reads only texts; send the numbers to POST /v1/classify"
+        message = f"reads numbers; this command reads only texts; send the numbers to {route}"
         raise InvalidRequest(f"{reference} {message}", param="model")
 
 
@@ -81,5 +83,5 @@ def look_up(client: Client, reference: str, *, choices: Sequence[str] = (), para
             raise
         names = [*choices, *(item["id"] for item in client.get("/v1/models").get("data", []))]
         otherwise = f"; the architectures are {listed(ARCHITECTURES, 'and')}" if choices else ""
-        hint = did_you_mean(reference, names, otherwise, cutoff=0.6)
-        raise NotFound(f"{error.message}{hint}; nothing was uploaded", param=param) from None
+        hint = did_you_mean(reference, names, otherwise)
+        raise NotFound(with_outcome(error.message + hint, "nothing was uploaded"), param=param) from None

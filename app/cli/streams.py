@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from app.errors import InvalidRequest
 
@@ -28,6 +30,29 @@ def prepare_output() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open until the process ends)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def finish_output() -> None:
+    """Write the rest of the output. Exits with status 1 if this is impossible, for example because a disk is full.
+
+    Without this, Python would report the error after the end of the program, in its own words.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        give_up_output(error)
+
+
+def give_up_output(error: OSError) -> NoReturn:
+    """Exit because of an error in writing standard output, and discard what has not been written yet.
+
+    The error is printed, unless the reader closed the pipe early, as in `ostinato … | head`.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        print(f"ostinato: cannot write the output: {error.strerror}", file=sys.stderr)
+    sys.exit(1)
 
 
 def read_arguments(arguments: Sequence[str]) -> list[str]:

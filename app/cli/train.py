@@ -16,6 +16,7 @@ from app.cli.options import collect, with_fields
 from app.cli.outcome import conclude
 from app.cli.output import Json, connect, print_json
 from app.cli.references import check_new_name, look_up
+from app.cli.uploads import upload_once
 from app.jobs.limits import FILE_ID
 from app.jobs.parsing import parse
 from app.wire.file_formats import TABLES
@@ -100,7 +101,7 @@ def train(
         with connect() as client:
             if model != AUTO and model not in ARCHITECTURES:
                 look_up(client, model, choices=(*ARCHITECTURES, AUTO))
-            ids |= {field: _upload(client, path, as_json) for field, path in paths.items()}
+            ids |= {field: upload_once(client, path, as_json) for field, path in paths.items()}
             if estimate:
                 show_estimate(client.estimate_job(request | ids), as_json, printed)
             else:
@@ -121,13 +122,6 @@ def _start(client: Client, request: dict[str, Any], wait: bool, as_json: bool, p
 def _is_id(path: Path) -> bool:
     """Whether the argument is the id of an uploaded file. A local file of that name takes precedence."""
     return FILE_ID.fullmatch(str(path)) is not None and not path.exists()
-
-
-def _upload(client: Client, path: Path, quiet: bool) -> str:
-    stored = client.upload(path)
-    if not quiet:
-        print(f"uploaded {path.name} as {stored['id']}", flush=True)
-    return str(stored["id"])
 
 
 def _follow(client: Client, job: dict[str, Any], as_json: bool, printed: Sequence[str]) -> None:

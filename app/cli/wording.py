@@ -60,6 +60,12 @@ _ANY_FIELD = re.compile(
 _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len, reverse=True))) + r")(?![/\w])`?")
 
 
+# The commands use only routes that exist, so this error is about an argument in the path, or an older service.
+_NO_ROUTE = re.compile(r"there is no route '[^']*'.*", re.DOTALL)
+_NO_ROUTE_HERE = (
+    "the service does not know this request: a name or an id contains a character that is not allowed there, such as "
+    "/, or the service is of another release than this command"
+)
 # Conditions in msgspec's words, which are replaced by the phrases of `_condition` and `_length`.
 _CONDITION = re.compile(r"expected `(int|float)` (<=|>=|<|>) (-?[\d.e+]*\d)")
 _LENGTH = re.compile(r"expected `str` of length (<=|>=) (\d+)")
@@ -100,6 +106,11 @@ def usage_in_own_words(message: str) -> str:
     return message
 
 
+def with_outcome(message: str, outcome: str) -> str:
+    """Append what was not done because of an error, as a clause or, after a question, as a sentence."""
+    return f"{message} {outcome[:1].upper()}{outcome[1:]}" if message.endswith("?") else f"{message}; {outcome}"
+
+
 def leading_option(message: str, field: str, options: Collection[str]) -> str:
     """Replace a field at the beginning of a message, such as `seed` or `stop[0]`, with its option.
 
@@ -128,6 +139,7 @@ def in_own_words(message: str, options: Collection[str] | None = None) -> str:
     option are left unchanged. Quoted text comes from the user and is left unchanged.
     """
     message = message.removeprefix("training_file: ").removeprefix("file: ")
+    message = _NO_ROUTE.sub(_NO_ROUTE_HERE, message)
     message = _LENGTH.sub(_length, _CONDITION.sub(_condition, message))
     for phrase, (option, own, otherwise) in _PHRASES.items():
         fits = options is None or option is None or option in options

@@ -4,6 +4,7 @@ import { h, replace } from "./dom.js";
 import { clock, number } from "./format.js";
 
 const STEPS = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const FONT = "12px system-ui";
 const COLOURS = ["--first", "--second", "--third", "--fourth"];
 const colour = (name) => {
   const probe = h("span", { style: { color: `var(${name})` } });
@@ -26,12 +27,13 @@ function style() {
     rel: "stylesheet", href: new URL("vendor/uPlot.min.css", import.meta.url).pathname, onload: resolve, onerror: resolve })));
 }
 
-// series: [{name, points: [[x, y], …], dashed, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
+// series: [{name, points: [[x, y], …], dotted, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
 // With `span`, the horizontal axis shows these two positions at least; with `range`, the vertical axis has these ends.
+// `tick(value, step)` formats the ends of the grid lines, which are `step` apart; `format` formats the values in the legend.
 export class Chart {
-  constructor(name, { time = false, xName = "Step", format = number, height = 240, range = null, waiting = "The curve appears within a few seconds." } = {}) {
-    Object.assign(this, { name, time, xName, format, height, range, span: null });
-    this.box = h("div", { class: "chart", role: "img", "aria-label": name });
+  constructor(name, { time = false, xName = time ? "Time of day" : "Step", yName = name, format = number, tick = (value) => format(value), height = 260, range = null, waiting = "The curve appears within a few seconds." } = {}) {
+    Object.assign(this, { name, time, xName, yName, format, tick, height, range, span: null });
+    this.box = h("div", { class: "chart", role: "img", "aria-label": name, hidden: true });
     this.legend = h("div", { class: "legend" }, h("em", {}, waiting));
     this.element = h("figure", { class: "stack", style: { margin: 0 } }, this.box, this.legend);
     this.series = [];
@@ -62,6 +64,7 @@ export class Chart {
 
   async rebuild() {
     if (!this.series.length) return;
+    this.box.hidden = false;
     const UPlot = await load();
     this.plot?.destroy();
     if (!this.box.clientWidth) await new Promise(requestAnimationFrame);
@@ -70,16 +73,16 @@ export class Chart {
 
   options({ rangeNum }) {
     const [text, grid] = [colour("--muted"), colour("--grid")];
-    const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: FONT, labelFont: FONT, labelSize: 18, labelGap: 0 };
     return {
-      width: this.box.clientWidth || 600, height: this.height, legend: { show: false },
+      width: this.box.clientWidth || 600, height: this.height, legend: { show: false }, padding: [10, 26, 0, 0],  // the last time is as wide as twice the space at the right
       cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time, ...(this.time ? { range: (plot, low, high) => this.ends(plot, low, high) } : {}) },
         y: { range: (_, low, high) => this.range || (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
-      axes: [{ ...axis, size: 30, ...(this.time ? { space: 80, values: (_, ticks) => ticks.map(clock) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
-        { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => this.format(v)) }],
+      axes: [{ ...axis, size: 30, label: this.xName, ...(this.time ? { space: 80, values: (_, ticks, axis_, space, step) => ticks.map((time) => clock(time, step < 60)) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },
+        { ...axis, size: 56, label: this.yName, values: (_, ticks, axis_, space, step) => ticks.map((v) => this.tick(v, step)) }],
       series: [{ label: this.xName }, ...this.series.map((s, i) => ({
-        label: s.name, spanGaps: true, width: 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
-        dash: s.dashed || s.level !== undefined ? [6, 5] : undefined, points: { show: s.points?.length < 40, size: 5 } }))],
+        label: s.name, spanGaps: true, width: s.dotted ? 3 : 2, stroke: colour(s.level === undefined ? COLOURS[i % 4] : "--edge"),
+        dash: s.dotted ? [3, 9] : s.level !== undefined ? [6, 5] : undefined, points: { show: !s.dotted && s.points?.length < 40, size: 5 } }))],
       hooks: { setCursor: [(plot) => this.point(plot)] },
     };
   }

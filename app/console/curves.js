@@ -15,6 +15,29 @@ const RATES = new Set(["accuracy", "macro_f1", "micro_f1", "valid_mean_token_acc
 const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy"];
 const SCALES = ["bits_per_character", "r2", "mae"];
 const SPEED = ["lr", "tokens_per_second"];
+const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // over the steps since the previous report
+const SHORT = 0.75;  // of the usual window
+const DOTTED = new Set(["macro_f1"]);  // often equal to the accuracy, which must remain visible below it
+
+// Joins the windows of a curve that are shorter than the others, such as the single step between a report and an
+// evaluation: their means are so uncertain that they would look like spikes. The mean of joined windows is weighted by steps.
+export function evened(points) {
+  const steps = points.map(([step], i) => step - (i ? points[i - 1][0] : 0));
+  const least = [...steps].sort((a, b) => a - b)[(steps.length - 1) >> 1] * SHORT;
+  const joined = [];
+  let open = null;  // a window that is still too short
+  points.forEach(([step, value], i) => {
+    open = open ? { step, steps: open.steps + steps[i], sum: open.sum + value * steps[i] } : { step, steps: steps[i], sum: value * steps[i] };
+    if (open.steps < least) return;
+    joined.push(open);
+    open = null;
+  });
+  if (open && joined.length) {
+    const last = joined.pop();
+    open = { step: open.step, steps: last.steps + open.steps, sum: last.sum + open.sum };
+  }
+  return [...joined, ...(open ? [open] : [])].map((window) => [window.step, window.sum / window.steps]);
+}
 
 export class Curves {
   constructor() {
@@ -34,19 +57,22 @@ export class Curves {
   }
 
   get(keys, rename = curveName) {
-    return keys.filter((key) => this.points.has(key)).map((key) => ({ name: rename(key), points: this.points.get(key) }));
+    return keys.filter((key) => this.points.has(key)).map((key) => {
+      const points = this.points.get(key);
+      return { name: rename(key), points: MEANS.has(key) ? evened(points) : points, dotted: DOTTED.has(key) };
+    });
   }
 
   losses() { return this.get(LOSSES); }
 
-  // The metrics of one scale: that of the first of SCALES which has a curve, otherwise the accuracies.
+  // The first of SCALES which has a curve. It has a plot of its own; otherwise, the plot shows the accuracies.
+  alone() { return SCALES.find((key) => this.points.has(key)); }
   scale() {
-    const alone = SCALES.find((key) => this.points.has(key));
-    if (alone) return [alone];
+    if (this.alone()) return [this.alone()];
     const rest = [...this.points.keys()].filter((key) => ![...LOSSES, ...SPEED, ...ACCURACIES].includes(key)).slice(0, 2);
     return [...ACCURACIES, ...rest];
   }
   metrics() { return this.get(this.scale()); }
-  shows(key) { return SCALES.some((other) => this.points.has(other)) ? this.scale().includes(key) : !SCALES.includes(key); }
+  shows(key) { return this.alone() ? this.scale().includes(key) : !SCALES.includes(key); }
   speed() { return this.get(["lr"]); }
 }

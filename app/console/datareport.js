@@ -57,7 +57,7 @@ function columnsOf({ columns, ignored_columns: ignored }) {
 }
 
 const planColumns = [
-  { name: "Model", cell: (plan) => architecture(plan.architecture) },
+  { name: "Architecture", cell: (plan) => architecture(plan.architecture) },
   { name: "Shape", cell: (plan) => (plan.layers ? `${counted(plan.layers, "layer")} of ${plan.width}` : "n-grams") },
   { name: "Parameters", kind: "number", cell: (plan) => compact(plan.parameters) },
   { name: "Steps", kind: "number", cell: (plan) => number(plan.steps) },

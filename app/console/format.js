@@ -53,12 +53,14 @@ export function ago(epoch) {
 
 export const moment = (epoch) =>
   new Date(epoch * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-export const clock = (epoch) => new Date(epoch * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+export const clock = (epoch, seconds = true) =>
+  new Date(epoch * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, hourCycle: "h23" });
 
 export const counted = (count, word, plural = word + "s") => `${number(count)} ${count === 1 ? word : plural}`;
 export const words = (name) => name.replaceAll("_", " ");
-const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", mse: "MSE", mae: "MAE", lr: "learning rate" };
-const PHRASES = { ece: "calibration error (ECE)", ece_uncalibrated: "ECE before calibration", sets_90: "prediction sets of 90" + NARROW + "%", sets_95: "prediction sets of 95" + NARROW + "%" };
+export const ARCHITECTURES = { linear: "Linear", rnn: "RNN", lstm: "LSTM", gru: "GRU", transformer: "Transformer" };
+const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", lr: "learning rate" };
+const PHRASES = { mse: "mean squared error", mae: "mean absolute error", ece: "calibration error (ECE)", ece_uncalibrated: "ECE before calibration", sets_90: "prediction sets of 90" + NARROW + "%", sets_95: "prediction sets of 95" + NARROW + "%" };
 
 // The name of a metric or an option in words, as in the middle of a sentence or, with `title`, at its start.
 export const phrase = (name) => PHRASES[name] || name.split(/[_ ]/).map((word) => ACRONYMS[word] || word).join(" ");
@@ -66,4 +68,4 @@ export const title = (name) => {
   const text = phrase(name);
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
-export const architecture = (name) => ACRONYMS[name] || name;
+export const architecture = (name) => ARCHITECTURES[name] || name;

@@ -56,7 +56,7 @@ async function show() {
   }
 }
 
-// What a view shows that cannot be loaded: the error, and a way to go on.
+// The content of a view that cannot be loaded: the error, and what to do next.
 function problem(error, place) {
   const [, list] = PLACES.find(([name]) => name === place) || [];
   const absent = error.status === 404 || place === undefined;
@@ -109,7 +109,7 @@ events.addEventListener("unreachable", () => {
     clearInterval(lost);
     lost = 0;
     connection.hidden = true;
-    if (main.querySelector(".unreachable")) show();  // a view that misses a part; others keep what the reader has entered
+    if (main.querySelector(".unreachable")) show();  // only a view that lacks a part; other views keep what the reader has entered
   }, 1500);
 });
 

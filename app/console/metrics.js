@@ -1,4 +1,4 @@
-// Reads the metrics of the service, and keeps a short history while the page is open.
+// Reads the metrics of the service, and keeps recent values while the page is open.
 
 import { response } from "./api.js";
 

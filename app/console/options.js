@@ -1,7 +1,7 @@
 // The training options, with a description of each and of its default.
 
 export const ARCHITECTURES = [
-  ["auto", "auto – the best of several"], ["linear", "linear – n-grams only; trains in seconds"], ["gru", "GRU"],
+  ["auto", "auto – the best of several"], ["linear", "Linear – n-grams only; trains in seconds"], ["gru", "GRU"],
   ["lstm", "LSTM"], ["transformer", "Transformer"], ["rnn", "RNN"],
 ];
 export const TASKS = [
@@ -32,7 +32,7 @@ export const OPTIONS = [
     ["heads", "Attention heads", "whole", "For a Transformer; the width must be a multiple of twice their number."],
     ["kv_heads", "Key and value heads", "whole", "For a Transformer: fewer of them need less memory. By default, as many as attention heads."],
     ["context_length", "Context length", "whole", "Longer texts are truncated. Chosen so that few texts are affected."],
-    ["dropout", "Dropout", "number", "More for labelled texts, which networks learn by heart quickly."],
+    ["dropout", "Dropout", "number", "More for labelled texts, which networks memorise quickly."],
     ["pooling", "Pooling", choice("mean", "max", "last", "first", "last_step"), "How the steps of a sequence become one vector."],
     ["bidirectional", "Both directions", SWITCH, "For RNN, LSTM and GRU; on by default, except for generation."],
     ["tokenizer", "Tokenizer", choice("bpe", "char", "byte"), "BPE, or characters for scripts without spaces."],
@@ -58,13 +58,13 @@ export const OPTIONS = [
     ["validation_split", "Held-out share", "number", "Share of the rows that is held out for validation, from 0 to 1."],
     ["skip_bad_rows", "Maximum share of dropped rows", "number", "Maximum share of unusable rows to skip, from 0 to 1. With 0, any unusable row fails the job."],
     ["encoding", "Encoding", "text", "Detected by default. Examples: utf-8, cp1252."],
-    ["baseline", "Compare with a simple model", SWITCH, "On by default. Shows how much the network improves on a simple model."],
+    ["baseline", "Compare with a simple model", SWITCH, "On by default. Shows how much better the network is than a simple model."],
   ]],
   ["Machine", [
     ["seed", "Seed", "whole", "Equal requests with equal seeds give equal weights."],
     ["precision", "Precision", choice("float32", "bfloat16"), "bfloat16 is faster for large networks on some processors."],
-    ["threads", "Threads", "whole", "By default, as many as the service's setting."],
-    ["deterministic", "Deterministic", SWITCH, "On by default. Off may be faster, but results vary."],
+    ["threads", "Threads", "whole", "By default, the number in the service's settings."],
+    ["deterministic", "Deterministic", SWITCH, "On by default. Without it, training may be faster, but results vary."],
   ]],
 ];
 

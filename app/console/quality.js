@@ -9,6 +9,9 @@ const MAIN = {
 export const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
 export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 ? percent(value) : number(value));
 
+// What a value means, where this is not obvious.
+export const remark = (name, value) => (name === "r2" && value < 0 ? "worse than always answering the mean" : "");
+
 // The minimum numbers of rows, as in app/wire/measurement.py.
 export const MEASURABLE_ROWS = 20;
 export const CALIBRATION_ERROR_ROWS = 200;
@@ -32,5 +35,5 @@ export function quality(version) {
   const metric = mainMetric(version);
   const split = splitOf(version);
   if (split && tooFew(version.metrics[split].rows)) return `${split} on ${verdict(version.metrics[split].rows)}`;
-  return metric ? `${metric.split} ${phrase(metric.name)} ${show(metric.name, metric.value)}` : "–";
+  return metric ? `${metric.split} ${phrase(metric.name)} ${show(metric.name, metric.value)}${remark(metric.name, metric.value) && ": worse than the mean"}` : "–";
 }

@@ -32,7 +32,7 @@ export function literal(value, indent = "") {
   return short.length < 80 ? short : `${open}\n${items.map((item) => `${inner}${item},\n`).join("")}${indent}${close}`;
 }
 
-// The arguments of a call in Python. Fields that a package does not define belong into `extra`, which is sent as they are.
+// The arguments of a call in Python. Fields that a package does not define belong in `extra`, which is sent unchanged.
 export function args(values, extra = {}) {
   const more = given(extra).length ? { extra_body: extra } : {};
   const items = given({ ...values, ...more }).map(([name, value]) => `${name}=${literal(value, "    ")}`);

@@ -1,6 +1,7 @@
 // The versions that a list contains, and a field that finds the others by their names.
 
 import { get, query } from "./api.js";
+import { architecture } from "./format.js";
 import { debounce, h, replace, unique } from "./dom.js";
 
 const SUGGESTED = 30;
@@ -26,7 +27,7 @@ const nameOf = (text) => text.toLowerCase().split(/[:@]/)[0].replace(/[^a-z0-9._
 // Returns the references of versions whose model's name contains a text.
 export async function suggestVersions(text, signal) {
   const { data } = await get("/v1/registry/versions" + query({ query: nameOf(text), limit: SUGGESTED }), { signal });
-  return data.map((v) => [v.id, `${v.architecture}, ${v.task}`]);
+  return data.map((v) => [v.id, `${architecture(v.architecture)}, ${v.task}`]);
 }
 
 export async function suggestModels(text, signal) {
@@ -34,7 +35,7 @@ export async function suggestModels(text, signal) {
   return data.map((m) => [m.name, `${m.versions} ${m.versions === 1 ? "version" : "versions"}`]);
 }
 
-// A search field for what the list beside it lacks. `suggest(text)` returns pairs of a reference and its description;
+// A search field for versions that the list next to it does not contain. `suggest(text)` returns pairs of a reference and its description;
 // `use(reference, version)` is called with the version that the reader has chosen.
 export function finder(label, suggest, use, signal) {
   const options = h("datalist", { id: unique("found") });

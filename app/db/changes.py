@@ -29,7 +29,7 @@ class Changes:
         self._database = database
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._connections = 0  # number opened so far; each connection counts changes on its own
+        self._connections = 0  # number opened so far; each connection counts changes separately
         self._file: tuple[int, int] | None = None  # the device and inode of the file that `_connection` has opened
 
     def mark(self) -> Hashable | None:
@@ -74,7 +74,7 @@ class Remembered(Generic[P, T]):
         self._results: OrderedDict[Hashable, tuple[Hashable, T]] = OrderedDict()
 
     def __call__(self, *args: P.args, **named: P.kwargs) -> T:
-        mark = self._mark()  # read before the function runs, so that the next call notices a commit made meanwhile
+        mark = self._mark()  # read before the function runs, so that the next call notices a commit made while it runs
         key = (args, *named.items())
         entry = self._results.get(key)
         if mark is not None and entry is not None and entry[0] == mark:

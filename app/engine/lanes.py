@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 
 CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system has a clock for each thread
-PATIENCE = 10  # long work counts as running for at least 1/PATIENCE of the elapsed time, even if it hardly runs
+PATIENCE = 10  # long work counts as having run for at least 1/PATIENCE of the elapsed time
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
@@ -45,7 +45,7 @@ class _LongWork:
 
 
 class Lanes:
-    """A set of `count` threads. A process can have only one `Lanes`. Call all methods from one thread.
+    """A set of `count` threads. A process can have only one instance. Call all methods from one thread.
 
     `wake` is called, from any thread, when a result is ready for `collect`.
     """
@@ -82,7 +82,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number that was set last, by any thread
+        torch.set_num_threads(1)  # the matrix library uses the number that was set last, in any thread
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()

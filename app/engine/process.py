@@ -281,8 +281,8 @@ class EngineProcess:
         since = self.host.busy_since
         busy = 0.0 if since is None else time.monotonic() - since
         if busy > self.patience:
-            # A step cannot be interrupted. The launcher starts a new engine, and the API processes' quarantine runs
-            # each request that was open separately, which identifies the request that is too expensive.
+            # A step cannot be interrupted. The launcher starts a new engine. The API processes then run each of the
+            # open requests separately (quarantine), which identifies the one that is too expensive.
             logger.critical("a step has not ended within %.0f seconds; the engine exits", self.patience)
             os._exit(STUCK)
         counters = dict(self.host.counters)

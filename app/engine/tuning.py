@@ -36,8 +36,8 @@ from models.kernels.modes import EXACT, ComputeMode, fixed_mode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-GAIN = 1.1  # another mode, or another type than float32, must be this many times as fast, because of noise
-OPENVINO_GAIN = 1.2  # the same for OpenVINO, whose weights and buffers take more memory
+GAIN = 1.1  # minimum speedup of another mode or type, because measurements are noisy
+OPENVINO_GAIN = 1.2  # the same for OpenVINO, whose copies of the weights need memory
 SECONDS = 5.0  # limit for all measurements of an engine, because loads of other versions wait for them
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free

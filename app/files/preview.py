@@ -1,7 +1,7 @@
 """Previews of uploaded files: their first rows, as the trainer reads them.
 
-A separate program reads the file, because the content may be malicious and reading it needs much memory. Only one
-preview is made at a time in each API process.
+A separate program reads the file, because the content may be malicious and reading it needs much memory. Each API
+process generates only one preview at a time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNPACK = 31  # zlib's `wbits` for the gzip format
 
 
 class Previews:
-    """Makes previews; one instance per process. Thread-safe."""
+    """Generates previews; one instance per process. Thread-safe."""
 
     def __init__(
         self, files: Files, folder: Path, program: Sequence[str] = PROGRAM, env: Mapping[str, str] | None = None

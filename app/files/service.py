@@ -24,9 +24,11 @@ from app.files.records import StoredFile, clean_name, format_of
 from app.quotas import NO_QUOTAS, Quotas
 from app.storage.blobs import BlobStore
 from app.storage.scratch import Scratch
+from app.wording import listed
 
 ID = re.compile(r"file-[0-9a-f]{24}")
 PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+PURPOSES = ("fine-tune", "batch", "user_data", "evals", "assistants", "vision")  # those that OpenAI accepts for uploads
 PAGE_LIMIT = 10_000
 LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 
@@ -58,8 +60,8 @@ class Files:
 
         If `format` is None, the format is determined from the file name's extension. The rows of a table are counted,
         and its column names are read, during the upload. If the stream reads a `scratch` file, that file is stored
-        without being copied. Raises InvalidRequest if the purpose or the lifetime is not valid, TooLarge if the stream
-        exceeds `limit`, and StorageQuotaExceeded if the owner's quota has no room for the file.
+        without being copied. Raises InvalidRequest if the purpose or the lifetime is not valid or the stream is empty,
+        TooLarge if it exceeds `limit`, and StorageQuotaExceeded if the owner's quota has no room for the file.
         """
         check_purpose(purpose)
         if expires_after is not None:
@@ -67,6 +69,8 @@ class Files:
         format = format or format_of(clean_name(filename))
         outline = Outline(format)
         sha256, size = self.store(owner, outline.pass_through(stream), limit, scratch)
+        if not size:
+            raise InvalidRequest(f"{clean_name(filename)} is empty: it has 0 bytes", code="empty_file", param="file")
         with self.database.transaction() as session:
             file = self.record(
                 session, owner, filename, purpose, sha256, size, expires_after=expires_after, format=format,
@@ -210,6 +214,7 @@ def check_expiry(seconds: int, param: str) -> None:
 
 
 def check_purpose(purpose: str) -> None:
-    """Raise InvalidRequest unless `purpose` is a valid purpose for a file."""
-    if not PURPOSE.fullmatch(purpose):
-        raise InvalidRequest(f"{purpose[:60]!a} is not a valid purpose; use fine-tune for a data set", param="purpose")
+    """Raise InvalidRequest unless `purpose` is a purpose with which files may be uploaded."""
+    if purpose not in PURPOSES:
+        message = f"{purpose[:60]!a} is not a valid purpose; use fine-tune for a data set, or {listed(PURPOSES[1:])}"
+        raise InvalidRequest(message, param="purpose")

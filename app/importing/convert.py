@@ -75,7 +75,10 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
         if labels and not open_task:
             raise InvalidRequest(f"a network for {task} has no labels; leave --labels out", param="labels")
         if open_task and not labels:
-            answers.ask(Question("labels", "if the task has labels, what are they (--labels a,b)?"))
+            condition = "for a task with labels, add --labels a,b"
+            answers.ask(
+                Question("labels", "if the task has labels, what are they (--labels a,b)?", condition=condition)
+            )
         return None
     count = network.fields["classes"]
     if labels is None:

@@ -83,7 +83,7 @@ def _first(keys: Iterable[str], entries: Mapping[Any, Any]) -> tuple[str, Any] |
 
 
 def _inner_entries(extras: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the filled lists and dictionaries inside those of `extras`, keyed by path, such as `config/classes`."""
+    """Return the non-empty lists and dictionaries inside values of `extras`, by path, such as `config/classes`."""
     outer = [(path, value) for path, value in extras.items() if isinstance(value, dict)]
     return {f"{path}/{key}": inner for path, value in outer for key, inner in value.items() if _filled(inner)}
 

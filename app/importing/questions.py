@@ -21,13 +21,14 @@ class Question:
     """A question to the user.
 
     `options` contains the possible answers, and is empty if any answer is allowed. `usual` is PyTorch's default, or
-    None.
+    None. `condition` says when to answer, if that depends on the answer to another question; it is empty otherwise.
     """
 
     field: str
     text: str
     options: tuple[str, ...] = ()
     usual: str | None = None
+    condition: str = ""
 
     def __str__(self) -> str:
         options = f" ({', '.join(self.options)})" if self.options else ""
@@ -61,7 +62,7 @@ class Answers:
     def __init__(self, answers: Mapping[str, str]) -> None:
         for field in answers:
             if field not in FIELDS:
-                hint = did_you_mean(field, FIELDS, f"; the settings are {', '.join(FIELDS)}", cutoff=0.6)
+                hint = did_you_mean(field, FIELDS, f"; the settings are {', '.join(FIELDS)}")
                 raise InvalidRequest(f"{field!r} is not a setting of an import{hint}", param=field)
         self._answers = answers
         self._used: set[str] = set()

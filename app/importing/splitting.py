@@ -27,7 +27,7 @@ BASIC_ENGLISH = (
     ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
     ("?", " ? "), (";", " "), (":", " "),
 )  # fmt: skip
-JOINED = re.compile(r"\w[^\w\s]|[^\w\s]\w")  # a letter or digit beside punctuation, as in `don't` or `end.`
+JOINED = re.compile(r"\w[^\w\s]|[^\w\s]\w")  # a letter or digit next to punctuation, as in `don't` or `end.`
 MARKED = re.compile(r"<.*>|\[.*\]")  # names that programs give to special tokens, as in `<num>`
 
 

@@ -15,6 +15,7 @@ from app import strict_json
 from app.errors import InvalidRequest
 from app.importing.extras import VOCABULARIES, find
 from app.importing.questions import Answers, Question
+from app.importing.repetition import first_repeated
 from app.importing.splitting import add_splitting
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import NAMES, SKIPPED
@@ -172,17 +173,27 @@ def _numbered(value: Any, source: str) -> dict[str, int]:
     if isinstance(value, dict) and value and all(isinstance(word, str) for word in value.values()):
         value = {word: int(number) if str(number).isdecimal() else -1 for number, word in value.items()}
     elif isinstance(value, list):
-        if len(set(map(str, value))) != len(value):
-            raise VocabularyInvalid(f"{source} contains a word twice")
+        if pair := first_repeated(list(map(str, value))):
+            raise VocabularyInvalid(
+                f"{source} contains {_named(value[pair[0]])} twice, as entries {pair[0] + 1} and {pair[1] + 1}; each "
+                "word must have one id"
+            )
         value = {word: number for number, word in enumerate(value)}
     words = value if isinstance(value, dict) else {}
     typed = all(isinstance(w, str) and isinstance(n, int) and not isinstance(n, bool) for w, n in words.items())
-    if not any(words) or not typed or min(words.values()) < 0 or len(set(words.values())) != len(words):
+    if typed and (pair := first_repeated(list(words.values()))):
+        first, second = (list(words)[index] for index in pair)
+        raise VocabularyInvalid(f"{source} gives the id {words[first]} to two words, {first!r} and {second!r}")
+    if not any(words) or not typed or min(words.values()) < 0:
         raise VocabularyInvalid(
             f"{source} must be a JSON list of words, a JSON dictionary of words and their ids, a text file with one "
             "word on each line, or a tokenizer.json"
         )
     return words
+
+
+def _named(word: Any) -> str:
+    return f"the word {word!r}" if str(word) else "an empty word (a blank line)"
 
 
 def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer:

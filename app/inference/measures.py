@@ -54,3 +54,15 @@ class GenerationMeasures(Measures):
             t.request_prefill_time.labels(self.model).observe(timing.prefill_ms / 1000)
             decode_ms = max(0.0, timing.inference_ms - timing.prefill_ms)
             t.request_decode_time.labels(self.model).observe(decode_ms / 1000)
+
+
+class NoMeasures(GenerationMeasures):
+    """Records nothing, for requests of the service itself, which are not traffic."""
+
+    def __init__(self, model: str, prompt_tokens: int, choices: int = 1) -> None: ...
+
+    def tokens(self, choice: int, count: int) -> None: ...
+
+    def finished(self, reason: str, timing: wire.Timing | None) -> None: ...
+
+    def close(self) -> None: ...

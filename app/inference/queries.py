@@ -18,7 +18,8 @@ class InferenceQuery:
 
     `param` is the request field named in errors about the inputs. `trusted` marks a query made by the service itself,
     such as a readiness check. A trusted query is never suspected of having crashed an engine. If `calibrated` is
-    true, the version's calibration, if it has one, is applied to classification outputs.
+    true, the version's calibration, if it has one, is applied to classification outputs. If `measured` is false, the
+    query appears neither in the metrics nor in the traffic.
     """
 
     reference: str
@@ -29,6 +30,7 @@ class InferenceQuery:
     param: str = "input"
     trusted: bool = False
     calibrated: bool = True
+    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,15 +197,18 @@ async def _try_out(inference: Inference, version: ResolvedVersion, *, trusted: b
     config = version.config
     item: Item = [min(3, config.vocab_size - 1)] if config.input == "tokens" else Steps([[0.0] * config.features])
     seconds = inference.settings.load_timeout
+    query = InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted, measured=False)
     if config.task == "embedding":
-        await inference.embed(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted))
+        await inference.embed(query)
         return
     if config.task != "generation":
-        await inference.classify(InferenceQuery(version.ref, [item], LOCAL, seconds, trusted=trusted))
+        await inference.classify(query)
         return
     params = wire.SamplingParams(max_tokens=1, temperature=0.0)
     generation = await inference.generate(
-        GenerationQuery(version.ref, [item], LOCAL, seconds, trusted=trusted, params=params, seed=0, stops=Stops())
+        GenerationQuery(
+            version.ref, [item], LOCAL, seconds, trusted=trusted, measured=False, params=params, seed=0, stops=Stops()
+        )
     )
     async for _ in generation.pieces():
         pass

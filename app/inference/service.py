@@ -28,7 +28,7 @@ from app.inference.engines.work import Work
 from app.inference.generation import OVERDUE, Choice, GenerationRequest
 from app.inference.inputs import TokenizedInput, prepare
 from app.inference.items import Item, entries_of, parse, size_of
-from app.inference.measures import GenerationMeasures, Measures
+from app.inference.measures import GenerationMeasures, Measures, NoMeasures
 from app.inference.queries import GenerationQuery, InferenceQuery, ScoredBatch
 from app.inference.readers import Readers
 from app.inference.scoring import calibrate
@@ -97,7 +97,7 @@ class Inference:
         scored = await self._rows(query, wire.Score, check=check)
         if query.calibrated and (calibration := scored.version.assets.calibration) is not None:
             scored = replace(scored, rows=await calibrate(calibration, scored.rows))
-        if not query.trusted:
+        if query.measured:
             self.tally.add(scored.version, scored.rows)
         return scored
 
@@ -136,22 +136,22 @@ class Inference:
                     request_id=request_id.get(),
                     background=self.background,
                 )
-                return await self._score(request, query.trusted, version, inputs.lengths, ticket)
+                return await self._score(request, query, version, inputs.lengths, ticket)
 
     async def _score(
         self,
         request: wire.Score | wire.Embed,
-        trusted: bool,
+        query: InferenceQuery,
         version: ResolvedVersion,
         lengths: list[int],
         ticket: Ticket,
     ) -> ScoredBatch:
         tokens = sum(lengths)
         ticket.weigh(tokens)
-        measures = Measures(version.ref, tokens)
+        measures = (Measures if query.measured else NoMeasures)(version.ref, tokens)
         try:
             for last in (False, True):  # if the engine has unloaded the version in the meantime, load it again, once
-                client, work = await self._engine(version), Work((request,), trusted)
+                client, work = await self._engine(version), Work((request,), query.trusted)
                 async with dispatch(client, work, self.quarantine):
                     ticket.sent()
                     _, answer = await work.inbox.get()
@@ -250,7 +250,7 @@ class Inference:
         requests = self._requests(query, version, prompts)
         prompt_tokens = sum(map(len, prompts))
         ticket.weigh(prompt_tokens * query.n, charged=prompt_tokens, reserved=query.params.max_tokens * count)
-        measures = GenerationMeasures(version.ref, prompt_tokens, len(requests))
+        measures = (GenerationMeasures if query.measured else NoMeasures)(version.ref, prompt_tokens, len(requests))
         stack.callback(measures.close)
         client, work = await self._started(version, requests, query.trusted, stack)
         overdue = wire.Failed("", "deadline_exceeded", LATE)

@@ -62,7 +62,7 @@ class Tally:
         self._tallies: dict[str, _VersionTally] = {}
 
     def add(self, version: ResolvedVersion, rows: list[list[float]]) -> None:
-        """Keep a version's outputs, one row for each input. They are counted later, many at a time."""
+        """Keep a version's outputs, one row for each input. They are counted later, in bulk."""
         self._pending.append((version, rows))
         self._numbers += len(rows) * len(rows[0])
         if self._numbers > MOST_PENDING:

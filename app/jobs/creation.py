@@ -99,7 +99,7 @@ class JobCreation:
             base = self._registry.resolve(request.model, principal, session)
         except NotFound as error:
             message = f"{error.message}; to train from scratch, use {', '.join(ARCHITECTURES)}"
-            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO), cutoff=0.7)
+            message += did_you_mean(request.model, (*ARCHITECTURES, AUTO))
             raise NotFound(message, code=error.code, param="model") from None
         limits.check_base(base.config, request)
         # Until this transaction ends, the lock prevents garbage collection from deleting the base's blobs. Afterwards,

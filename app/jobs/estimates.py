@@ -76,7 +76,7 @@ class Estimates:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Stop the running estimate, and reject further ones."""
+        """Stop the running estimate, and reject new ones."""
         self._closing.set()
 
     def estimate(

@@ -52,7 +52,7 @@ class JobRepository:
         row = JobRow(**values)
         session.add(row)
         session.flush()
-        session.refresh(row)  # the row as the database holds it, with its defaults
+        session.refresh(row)  # read the row again, because the database has set its defaults
         created = NewEvent(kind="job.created", step=0, message=f"Created {NAMES[row.kind]}: {row.id}")
         self._states.log(session, row.id, [created])
         usage.check_priority(self._quotas, row.owner, row.priority)

@@ -105,7 +105,7 @@ def waits() -> ColumnElement[bool]:
 
 def exist(statuses: Iterable[str] | None = None) -> ColumnElement[bool]:
     """The condition that a job has trials or, if `statuses` is given, trials with one of these statuses."""
-    # Every query has an alias of its own. SQLAlchemy completes an alias when it is first used, and is not thread-safe
+    # Every query gets a new alias. SQLAlchemy completes an alias when it is first used, and is not thread-safe
     # there: if threads share the alias, the condition may refer to the job instead of the trial until the program ends.
     trial = aliased(JobRow)
     query = select(trial.id).where(trial.parent_id == JobRow.id)

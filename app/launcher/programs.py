@@ -17,7 +17,7 @@ from app.errors import OstinatoError
 
 NAME = "programs.json"
 SETTLED_NS = 2 * 10**9
-CHILDREN = {"trainer": b"app.training", "batch": b"app.batches"}  # the module of each program that workers start
+CHILDREN = {"trainer": b"app.training", "batch": b"app.batches"}  # the modules of the programs that workers start
 
 
 class Program(msgspec.Struct, frozen=True):

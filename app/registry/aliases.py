@@ -15,7 +15,7 @@ from app.registry import alias_repository, repository
 from app.registry.records import NUMBER_LIMIT, Abstention, Alias, AliasMove, check_name, show
 
 LABELLED, CALIBRATION = ("classification", "multilabel"), "calibration.json"
-NewAbstention = Abstention | UnsetType  # UNSET: the alias keeps its own
+NewAbstention = Abstention | UnsetType  # UNSET: the alias keeps its abstention
 MOVE_LIMIT = 2**63  # above the largest id that a row can have
 Expected = int | None | UnsetType  # the version that the alias must point to; None: no alias; UNSET: not checked
 
@@ -35,9 +35,9 @@ def move(
 ) -> Alias:
     """Point `alias` to a ready version, creating it if needed.
 
-    If `required` is None, the alias's `required` flag does not change; nor does its abstention if `abstention` is
-    UNSET. `loads` indicates whether the version has been loaded without errors. A required alias must not point to a
-    version that may fail to load, because the service would then never become ready. Raises InvalidRequest
+    If `required` is None, the alias keeps its `required` flag; if `abstention` is UNSET, it keeps its abstention.
+    `loads` indicates whether the version has been loaded without errors. A required alias must not point to a version
+    that may fail to load, because the service would then never become ready. Raises InvalidRequest
     (`version_not_loaded`) for such a version, InvalidRequest if the version does not support the `abstention`, NotFound
     (`version_not_found`) if there is no such ready version, and Conflict (`alias_conflict`) if the alias does not point
     to the `expected` version.

@@ -10,7 +10,9 @@ from app.db.database import Database
 from app.db.ownership import claim_blobs
 from app.db.tables import ProbesRow
 from app.db.upserts import insert_into
+from app.errors import NotFound
 from app.registry.records import Version
+from app.registry.repository import has_version, lock_probes
 from app.storage.blobs import BlobStore
 
 
@@ -23,8 +25,11 @@ class Probes:
     def add(self, session: Session, version: Version, entry: FileEntry) -> None:
         """Record a stored blob as the probes of a version, in the caller's transaction. Replaces earlier probes.
 
-        Raises Unavailable if garbage collection has already deleted the blob.
+        Raises Unavailable if garbage collection has already deleted the blob, and NotFound if the version was deleted.
         """
+        lock_probes(session, version.digest)
+        if not has_version(session, version.digest, version.owner):
+            raise NotFound(f"{version.ref} was deleted")
         claim_blobs(session, [entry.sha256], self._blobs.exists)
         values = {"sha256": entry.sha256, "bytes": entry.size, "created_at": self._database.now(session)}
         statement = insert_into(session, ProbesRow).values(digest=version.digest, owner=version.owner, **values)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from app.checkpoint.directory import WEIGHTS, Checkpoint, Manifest, digest, manifest, read
@@ -115,8 +115,8 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 def _delete_probes(session: Session, row: VersionRow) -> None:
     """Delete the probes of a deleted version, unless its owner has another version with the same content."""
-    same = VersionRow.digest == row.digest, VersionRow.owner == row.owner, VersionRow.status != repository.DELETED
-    if session.scalar(select(VersionRow.id).where(*same).limit(1)) is None:
+    repository.lock_probes(session, row.digest)
+    if not repository.has_version(session, row.digest, row.owner):
         session.execute(delete(ProbesRow).where(ProbesRow.digest == row.digest, ProbesRow.owner == row.owner))
 
 

@@ -17,6 +17,7 @@ from app.registry.alias_repository import AliasNames, group_by_version, load_ali
 from app.registry.records import Model, Version
 
 READY, DELETED = "ready", "deleted"
+PROBES_LOCK = 0x0571_9F0B  # an arbitrary number that must never change
 
 
 def parse_manifest(files: dict[str, Any]) -> Manifest:
@@ -129,6 +130,24 @@ def find_version(session: Session, name: str, number: int, *, lock: bool = False
     """Return a version's row regardless of its status, or None."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
+
+
+def has_version(session: Session, digest: str, owner: str) -> bool:
+    """Whether the owner has a version with this digest that is not deleted."""
+    query = select(VersionRow.id).where(VersionRow.digest == digest, VersionRow.owner == owner)
+    return session.scalar(query.where(VersionRow.status != DELETED).limit(1)) is not None
+
+
+def lock_probes(session: Session, digest: str) -> None:
+    """Hold the lock on the probes of versions with this digest until the transaction ends.
+
+    The versions may belong to several models, so the locks on models do not suffice. On SQLite, no lock is needed,
+    because writing transactions run one at a time.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(:key, hashtext(:digest))"), {"key": PROBES_LOCK, "digest": digest}
+        )
 
 
 def find_newest(session: Session, name: str, digest: str | None = None) -> VersionRow | None:

@@ -278,7 +278,7 @@ class Registry:
         """Return a version's checkpoint directory as a tar archive. Every export of a version yields the same bytes."""
         return archive.export(version.files, self.blobs)
 
-    # --- upkeep -------------------------------------------------------------------------------------------------
+    # --- maintenance --------------------------------------------------------------------------------------------
 
     def collect_garbage(self, dry_run: bool = False) -> garbage.Collected:
         """Delete the unreferenced files whose grace period is over. In a dry run, only count them.

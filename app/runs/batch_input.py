@@ -156,5 +156,5 @@ def _check(line: int, request: BatchRequest, endpoint: str, seen: Mapping[str, i
         raise InvalidLine(LineError("invalid_url", message, "url", line))
     if request.custom_id in seen:
         earlier = seen[request.custom_id]
-        message = f"line {earlier} has the custom_id {request.custom_id[:60]!a} too; each line needs its own"
+        message = f"line {earlier} has the same custom_id, {request.custom_id[:60]!a}; each line needs a unique one"
         raise InvalidLine(LineError("duplicate_custom_id", message, "custom_id", line))

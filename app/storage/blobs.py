@@ -48,6 +48,10 @@ class Blob:
     modified: float
 
 
+class FileChanged(Exception):
+    """A file was written between two reads of it."""
+
+
 class BlobStore:
     """Stores and reads blobs. One object per process; its methods are thread-safe.
 
@@ -71,9 +75,12 @@ class BlobStore:
         """Store a file's content. Returns its SHA-256."""
         if self._root is not None:
             return self.put_stream(_read_chunks(path), None)[0]
-        sha256 = _hash(path)  # a bucket takes the file as it is; a copy would need as much disk again
-        with translate_errors(sha256):
-            self._send(path, sha256)
+        sha256 = _hash(path)  # a bucket needs no local copy, which would use the same disk space again
+        try:
+            with translate_errors(sha256):
+                self._send(path, sha256, shared=True)
+        except FileChanged:
+            return self.put_stream(_read_chunks(path), None)[0]
         return sha256
 
     def put_stream(self, stream: Iterable[bytes], limit: int | None, scratch: Scratch | None = None) -> tuple[str, int]:
@@ -189,11 +196,14 @@ class BlobStore:
         else:
             self._send(file.path, sha256)
 
-    def _send(self, path: Path, sha256: str) -> None:
-        """Upload a file to the bucket, unless the bucket has received the same bytes recently."""
+    def _send(self, path: Path, sha256: str, *, shared: bool = False) -> None:
+        """Upload a file to the bucket, unless the bucket has received the same bytes recently.
+
+        Other programs can write to a `shared` file. Raises FileChanged if the hash of the bytes read is not `sha256`.
+        """
         existing = self.stat(sha256)
         if existing is None or datetime.now(UTC).timestamp() - existing.modified > RENEWAL_SECONDS:
-            self._upload(path, sha256, conditional=existing is None)
+            self._upload(path, sha256, conditional=existing is None, shared=shared)
 
     def _rename(self, file: Scratch, target: Path) -> None:
         """Flush the file to disk, move it to its final name, and sync the folders.
@@ -206,12 +216,13 @@ class BlobStore:
         sync_directory(target.parent)
         sync_directory(target.parent.parent)
 
-    def _upload(self, path: Path, sha256: str, *, conditional: bool) -> None:
+    def _upload(self, path: Path, sha256: str, *, conditional: bool, shared: bool) -> None:
         if conditional and path.stat().st_size <= ONE_PUT:
+            data = b"".join(_unchanged(path, sha256)) if shared else path.read_bytes()
             with suppress(AlreadyExistsError):  # another process has already put the same bytes
-                obstore.put(self._store, _key(sha256), path.read_bytes(), mode="create")
+                obstore.put(self._store, _key(sha256), data, mode="create")
         else:
-            obstore.put(self._store, _key(sha256), path)
+            obstore.put(self._store, _key(sha256), _unchanged(path, sha256) if shared else path)
 
 
 def _open_store(url: str) -> tuple[Path | None, ObjectStore]:
@@ -251,6 +262,16 @@ def _read_chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+def _unchanged(path: Path, sha256: str) -> Iterator[bytes]:
+    """Read a file in pieces. Raises FileChanged at the end if its hash is not `sha256`, which cancels an upload."""
+    hasher = hashlib.sha256()
+    for chunk in _read_chunks(path):
+        hasher.update(chunk)
+        yield chunk
+    if hasher.hexdigest() != sha256:
+        raise FileChanged
 
 
 def _copy_to(file: Scratch, stream: Iterable[bytes]) -> Iterator[bytes]:

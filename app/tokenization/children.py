@@ -20,7 +20,7 @@ from app.tokenization.definition import FILE, Definition
 from app.tokenization.messages import Answer, Define, Ids, Read, Refused, Undefined
 
 SECONDS = 60  # maximum processor time for one request
-PROCESSES = 2  # processes that encode texts; as many again may check new tokenizers
+PROCESSES = 2  # processes that encode texts; an equal number may check new tokenizers
 POLL_MILLISECONDS = 50
 THREADS = 2  # threads of the tokenizers library in each process
 TOO_EXPENSIVE = "this version's tokenizer needs too much memory or time for the text; send a shorter text"

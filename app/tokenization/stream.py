@@ -81,8 +81,8 @@ class TextStream:
             return Delta(new)
         text = self._held + new
         for end, character in enumerate(new, start=len(self._held) + 1):
-            # Advance every stop string with each character, even if another stop string is already complete: each
-            # keeps a state of its own.
+            # Advance every stop string with each character, even if another stop string is already complete: each has
+            # its own state.
             complete = [stop for stop in self._stops if stop.advance(character)]
             if complete and not self._unstoppable:
                 return self._finish(text, end, max((stop.text for stop in complete), key=len))

@@ -31,7 +31,7 @@ from app.tokenization.words import SHORT, WordTokens, splits_into_words
 from app.wording import counted
 
 SLICE = 2**15  # characters encoded per step; a step takes milliseconds, in which other threads wait for the GIL
-REMEMBERED = 2**14  # once this many characters are cached, only those with a token of their own are added
+REMEMBERED = 2**14  # once this many characters are cached, only those with their own token are added
 
 
 class Tokenizer:

@@ -21,7 +21,7 @@ FEW_ROWS = 1_000  # with fewer training rows, the default number of steps is too
 class NgramRecipe:
     """The branch's sizes (as in `ModelConfig`), number of passes over the training rows, and learning rate.
 
-    `batch_size` applies to the architecture `linear` only. A branch beside a network uses the network's batch size.
+    `batch_size` applies to the architecture `linear` only. A branch of a network uses the network's batch size.
     """
 
     buckets: int

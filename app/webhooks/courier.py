@@ -75,7 +75,7 @@ class Courier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and wait a few seconds for the requests in progress. Those that do not end are sent again later."""
+        """Stop, and wait a few seconds for the requests in progress. Unfinished requests are sent again later."""
         self._stopping.set()
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake.set)
@@ -96,7 +96,7 @@ class Courier:
             except DatabaseUnavailable as error:
                 log.warning("webhooks wait for the database: %s", error.message)
                 seconds = WAIT_SECONDS
-            except Exception:  # a defect must not end all deliveries
+            except Exception:  # a bug must not stop all deliveries
                 log.exception("webhooks: unexpected error")
                 seconds = WAIT_SECONDS
             await self._rest(seconds)
@@ -120,7 +120,7 @@ class Courier:
         """Start a request if a delivery is due. Returns whether another delivery may be due."""
         if not self._free():
             return False
-        mark = await asyncio.to_thread(self._changes.mark)  # read first, so that a commit made meanwhile is noticed
+        mark = await asyncio.to_thread(self._changes.mark)  # read before the query, so that no commit is missed
         if mark is not None and mark == self._quiet and time.monotonic() < self._due:
             return False
         owners = Counter(delivery.owner for delivery in self._sending.values())
@@ -130,7 +130,7 @@ class Courier:
         began = time.monotonic()
         delivery, wait = await asyncio.to_thread(self._claim, busy, full)
         if delivery is None:
-            if len(self._sending) < len(busy):  # a request has ended meanwhile
+            if len(self._sending) < len(busy):  # a request has ended in the meantime
                 return True
             self._quiet, self._due = mark, time.monotonic() + wait
             return False

@@ -22,7 +22,7 @@ from app.webhooks.records import Delivery, WebhookEndpoint
 GROWTH = 3.0  # the factor between two delays
 LONGEST_DELAY = 21_600.0  # seconds
 JITTER = 0.2  # share by which a delay varies, so that the events for an endpoint that was down arrive spread out
-KEEP_SECONDS = 604_800.0  # how long deliveries that have ended are kept
+KEEP_SECONDS = 604_800.0  # how long finished deliveries are kept
 OLDEST_SECONDS = 432_000.0  # the age at which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
 EXPIRED = "the endpoint has not accepted the event within five days"
@@ -141,9 +141,8 @@ def settle(session: Session, delivery: Delivery, error: str | None, retry_after:
 
 
 def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> None:
-    """Postpone the other deliveries to an endpoint that has not answered, by `delay` seconds within `PAUSE_SECONDS`.
-
-    Otherwise, each delivery would wait for the time limit of a request.
+    """Postpone the other deliveries to an endpoint that has not answered, by `delay` seconds, clamped to
+    `PAUSE_SECONDS`. Otherwise, each delivery would wait until its own request has timed out.
     """
     row, until = WebhookDeliveryRow, now + min(max(delay, PAUSE_SECONDS[0]), PAUSE_SECONDS[1])
     others = and_(row.endpoint_id == unanswered.endpoint_id, row.id != unanswered.id)

@@ -11,7 +11,7 @@ from app.db.upserts import insert_into
 from app.webhooks.events import EVENT_TYPES
 
 WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
-WAITING_LIMIT = 1000  # maximum of waiting deliveries to one endpoint, which may never answer
+WAITING_LIMIT = 1000  # maximum number of waiting deliveries for one endpoint, which may never answer
 TOO_MANY = f"{WAITING_LIMIT} events were waiting for this endpoint"
 
 

@@ -87,7 +87,7 @@ class Sender:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()  # reads the certificates of the system, so only when it is needed
+        return ssl.create_default_context()  # created only when needed, because this reads the system's certificates
 
 
 def _head(destination: Destination, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -108,7 +108,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
     Raises ValueError if the reply is not valid HTTP, or if the interim replies are too many or too long.
     """
-    left = INTERIM_BYTES  # lines that have arrived are read without a pause, so their number must be small
+    left = INTERIM_BYTES  # received lines are read without yielding to the event loop, so their number is limited
     for _ in range(INTERIM_LIMIT):
         match = STATUS_LINE.fullmatch(line := await reader.readuntil())
         if match is None:

@@ -8,7 +8,7 @@ ROWS, COLUMNS, CELL, LINE = 6, 100, 300, 1000  # the maximum numbers of rows and
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """The first rows of a data file. `format` is the format as which the trainer reads the file.
+    """The first rows of a data file. `format` is the format in which the trainer reads the file.
 
     For a table, `rows` contains the cells of each row as texts, in the order of `columns`. A file without columns, or a
     table that cannot be read, has `lines` instead. `problem` states why a table cannot be read, or is null.

@@ -82,7 +82,7 @@ class BatchAttempt(JobAttempt):
 
     @property
     def _open(self) -> bool:
-        """Whether requests are still to be answered. False if the batch has been cancelled or has expired."""
+        """Whether there are requests left to answer. False if the batch has been cancelled or has expired."""
         return not self._lease.cancel and not self._expired and len(self._spool.answers) < self._total
 
     @property

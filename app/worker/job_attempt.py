@@ -21,7 +21,7 @@ from app.worker.lease import Lease, LeaseLost
 from app.worker.resources import Resources
 
 log = logging.getLogger(__name__)
-STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exit by itself
+STRAY_SECONDS = 1.0  # maximum wait for the trainer of an earlier attempt to exit on its own
 UNAVAILABLE_SECONDS = 5.0  # minimum delay before the next claim if a store was unavailable
 DISK_SECONDS = 15.0  # minimum delay before the next claim if the disk was full
 LOST = "lost"  # not a job status: this worker no longer holds the job

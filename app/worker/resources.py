@@ -27,9 +27,10 @@ from app.worker.trainer_list import TrainerList
 class Resources:
     """A worker's resources, created once per process.
 
-    `trainer` is the command that starts a trainer; the run directory and further options are appended to it. `env` is
-    the environment from which the trainer inherits some variables (see `trainer.environment`). `batch_program` is the
-    command that starts a batch program. A batch program inherits the whole environment, because it reads the settings.
+    `trainer` is the command that starts a trainer; the run directory and additional options are appended to it. `env`
+    is the environment from which the trainer inherits some variables (see `trainer.environment`). `batch_program` is
+    the command that starts a batch program. A batch program inherits the whole environment, because it reads the
+    settings.
     """
 
     settings: Settings

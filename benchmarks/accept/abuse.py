@@ -25,9 +25,9 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Missing, cluster
 from benchmarks.service import Service, checked, running, wait_until
 
-SECONDS = 6.0  # for which requests are timed, without an attack and during each attack
-WARM_SECONDS = 3.0  # from the start of an attack until requests are timed
-START_SECONDS = 120.0  # within which an attack begins
+SECONDS = 6.0  # how long requests are timed, without an attack and during each attack
+WARM_SECONDS = 3.0  # the time from the start of an attack until requests are timed
+START_SECONDS = 120.0  # the maximum time until an attack begins
 KEYS = {"mallory": "secret-of-mallory", "bob": "secret-of-bob", "ops": "secret-of-ops"}
 SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in KEYS.items()),
@@ -36,7 +36,7 @@ SETTINGS = {
 # bounds: a multiple of the seconds without an attack, but at least these seconds for a text and for the health route
 TIMES, LEAST, LEAST_HEALTH = 5, 1.0, 0.1
 MEMORY = 100.0  # MiB by which the memory of the API and the engine may have grown after an attack
-RETURN_SECONDS = 120.0  # within which memory must be released; the engine first finishes a sequence that it has begun
+RETURN_SECONDS = 120.0  # time limit for releasing memory; the engine first finishes the sequence that it has begun
 
 
 def client(service: Service, name: str) -> httpx.Client:

@@ -20,7 +20,7 @@ from benchmarks.bench import corpus
 from benchmarks.service import Service, checked, running, wait_until
 
 REQUESTS, KILLS = 2_000, 3
-SAMPLES = 400  # requests beside the batch, and without it
+SAMPLES = 400  # requests during a batch, and without one
 ENDS = ("completed", "failed", "expired", "cancelled")
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5"}
 MODEL, WRITER = "killed-judge", "killed-writer"
@@ -32,7 +32,7 @@ class Load:
     """The requests of a batch, and those of a client at the same time, which are shorter but run the same model."""
 
     endpoint: str
-    requests: int  # of the batch, more than are answered while the client is measured
+    requests: int  # in the batch; more than can be answered while the client is measured
     body: Callable[[int], dict[str, Any]]
     interactive: Callable[[Service, str], Any]
 

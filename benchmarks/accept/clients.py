@@ -138,7 +138,7 @@ def command(name: str, suite: ClientSuite, script: str) -> list[str]:
     """Return the command that runs a script in the environment `name`, without the URL."""
     if not suite.for_node:
         return [str(ENVIRONMENTS / name / "bin" / "python"), str(SUITES / script)]
-    for module in SUITES.glob("*.mjs"):  # node looks for packages beside the script
+    for module in SUITES.glob("*.mjs"):  # node looks for packages next to the script
         shutil.copy(module, ENVIRONMENTS / name)
     return ["node", script]
 

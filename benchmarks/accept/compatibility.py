@@ -12,12 +12,12 @@ HEAD = """# Compatibility
 
 `make accept CHECKS=clients` installs each unmodified client in a separate environment and calls a running service with
 trained models. It checks the content of every reply and then writes this page. A *refused* call raises the client error
-in the table, and the error's message contains the text in the table. A *missing* call does not exist in that
+in the table, and the error's message contains the text in the table. A *missing* call does not exist in the tested
 release of the client.
 """
 
 
-GENERATED = re.compile(r"\b([a-z_]+)[-_][0-9a-f]{24,}\b")  # an id, which each run makes anew
+GENERATED = re.compile(r"\b([a-z_]+)[-_][0-9a-f]{24,}\b")  # an id, which is different in each run
 
 
 def page(results: Iterable[Mapping[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""Measures what the other HTTP dialects cost native routes, compared with an API process that has only these routes."""
+"""Measures how much the other HTTP dialects slow down native routes, compared with an API process without them."""
 
 from __future__ import annotations
 

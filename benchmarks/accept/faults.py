@@ -1,8 +1,8 @@
 """Kills, freezes and starves the parts of a loaded service, one after another, on SQLite and on PostgreSQL.
 
-Every request must end with a result or a documented error, and after each fault the service must be ready again within
-ten seconds and answer. At the end, `ostinato fsck` must find every file intact. Disk faults need root,
-and the fault of the clock needs a C compiler; a note lists the faults that were left out.
+Every request must end with a result or a documented error. After each fault, the service must be ready again within ten
+seconds and must answer requests. At the end, `ostinato fsck` must find every file intact. Disk faults need root, and
+the fault of the clock needs a C compiler; a note lists the faults that were left out.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Cluster, Missing, cluster
 from benchmarks.service import ENDED, OSTINATO, Service, outcome, running, wait_until
 
-READY_SECONDS = 10.0  # within which the service must be ready after a fault
-FAULT_SECONDS = 6.0  # for which a part is frozen, locked, full or read-only
-AFTER_SECONDS = 2.0  # of further load after a fault
-LONGEST_SECONDS = 60.0  # that a request may take
+READY_SECONDS = 10.0  # time limit for the service to be ready after a fault
+FAULT_SECONDS = 6.0  # how long a part is frozen, locked, full or read-only
+AFTER_SECONDS = 2.0  # how long the load continues after a fault
+LONGEST_SECONDS = 60.0  # time limit for a request
 MOMENTARY = ("kill", "clock")  # faults that are over at once; the service then recovers from them
 HOUR = 3600
 DISK_MIB = 512
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5", "OSTINATO_RESUME_EVERY_SECONDS": "2", "OSTINATO_MAX_ATTEMPTS": "1000"}
-STEPS = 100_000  # of the training job: more than it can train during the check
+STEPS = 100_000  # steps of the training job, which are more than it can train during the check
 # A reply with one of these codes is documented: the request was not answered because of the fault.
 EXPECTED = {
     "engine_lost", "engine_unresponsive", "database_unavailable", "database_full", "storage_unavailable",
@@ -276,7 +276,7 @@ def prepare(service: Service, folder: Path) -> str:
 
 
 def conclude(record: Record, service: Service, backend: str, job: str) -> None:
-    """Check that the training job goes on, and end it."""
+    """Check that the training job continues, and end it."""
     step = last_step(service, job)
     wait_until(lambda: last_step(service, job) > step, 600, "further steps of the job", every=0.5)
     record.equal(f"{backend}: the job after all faults", service.job(job)["status"], "running")
@@ -327,7 +327,7 @@ def fsck(data: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[bool]:
-    """Give the data folder and the store small disks of their own, if this is possible."""
+    """Put the data folder and the store on separate small disks, if this is possible."""
     disks = [folder / "data", folder / "store"]
     done: list[Path] = []
     for disk in disks:
@@ -343,7 +343,7 @@ def mounted(folder: Path) -> Iterator[bool]:
 
 
 def compiled(folder: Path) -> Path | None:
-    """Compile the library that moves a program's clock, or return None without a compiler."""
+    """Compile the library that shifts a program's clock, or return None without a compiler."""
     if shutil.which("cc") is None:
         return None
     source, library = folder / "clock.c", folder / "clock.so"

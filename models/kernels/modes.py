@@ -12,8 +12,8 @@ from torch import nn
 from models.kernels import choice
 from models.kernels.port import KernelLayer
 
-# The name of a data type for weights -> its dtype in torch. With a type that is not in `ACTIVATIONS`, only the weights
-# that kernels have packed are of this type; activations and all other parameters are float32.
+# The name of a data type for weights -> its dtype in torch. For a type that is not in `ACTIVATIONS`, only the weights
+# packed by kernels have this type; activations and all other parameters are float32.
 TYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,

@@ -24,7 +24,7 @@ class Kernels(Protocol):
     """
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether these kernels compute with weights of this dtype on this device.
+        """Whether these kernels support weights of this dtype on this device.
 
         If activations cannot have this dtype, the kernels convert float32 weights to it and compute in float32.
         """

@@ -50,7 +50,7 @@ def test_a_file_is_checked_before_it_is_uploaded(service: Service, ostinato: Run
     done = create(ostinato)
     *faults, last = done.err.splitlines()
     assert [fault.partition(": ")[0] for fault in faults] == [f"requests.jsonl, line {n}" for n in (2, 3, 4, 5)]
-    assert "line 1 has the custom_id 'r1' too" in faults[1] and "method must be POST, not 'GET'" in faults[2]
+    assert "line 1 has the same custom_id, 'r1'" in faults[1] and "method must be POST, not 'GET'" in faults[2]
     assert last == "ostinato: 4 lines of requests.jsonl cannot be used; nothing was uploaded"
     assert done.status == 1 and not service.requests
 

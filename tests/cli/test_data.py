@@ -69,7 +69,7 @@ def test_the_option_that_leaves_out_many_rows_is_named_with_their_share(
 ) -> None:
     (tmp_path / "reviews.csv").write_text(reviews(bad=4))
     last = ostinato("train", "reviews.csv").err.splitlines()[-1]
-    expected = "To leave them out nevertheless (17 % of the rows), set --skip-bad-rows 0.17; nothing was uploaded"
+    expected = "To leave them out anyway (17 % of the rows), set --skip-bad-rows 0.17; nothing was uploaded"
     assert last.endswith(f"Fix these rows or the column 'label'. {expected}")
 
 

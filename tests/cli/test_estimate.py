@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,23 @@ def test_the_estimate_is_printed_after_the_report_on_the_data(service: Service, 
         "gru: 1 layer of 64, 1.9 M parameters, about 464.0 MB; up to 2,115 steps: at most about 1 min 3 s on this "
         "machine (the learning rate starts to decay after 2 consecutive evaluations without a better macro_f1)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "uploads"), [({}, 0), ({"filename": "b.csv"}, 1), ({"sha256": "0" * 64}, 1), ({"expires_at": 9}, 1)]
+)
+def test_a_file_is_not_uploaded_twice(
+    service: Service, ostinato: Run, data: str, change: dict[str, Any], uploads: int
+) -> None:
+    content = Path(data).read_bytes()
+    file = {"id": "file-7", "filename": "reviews.csv", "bytes": len(content), "expires_at": None, "column_roles": {}}
+    file |= {"sha256": hashlib.sha256(content).hexdigest()} | change
+    service.routes["GET /v1/files"] = (200, {"data": [file], "has_more": False})
+    done = ostinato("train", data, "--model", "gru", "--estimate")
+    assert done.status == 0, done.err
+    assert len(service.sent("POST /v1/files")) == uploads
+    used = service.sent("POST /v1/fine_tuning/jobs")[0].json["training_file"]
+    assert used == ("file-1" if uploads else "file-7") and ("already uploaded as file-7" in done.out) == (not uploads)
 
 
 def test_the_estimate_of_an_uploaded_file_as_json(service: Service, ostinato: Run, data: str) -> None:

@@ -174,5 +174,5 @@ def test_a_version_that_does_not_exist_is_named_before_the_upload(
     reference, *against = arguments
     answering.routes["GET /v1/models/moud"] = (404, {"error": {"message": "model not found: moud"}})
     done = ostinato("evaluate", reference, "new.csv", *against)
-    assert done.status == 1 and "moud; did you mean 'mood'?; nothing was uploaded" in done.err
+    assert done.status == 1 and "moud; did you mean 'mood'? Nothing was uploaded" in done.err
     assert not answering.sent("POST /v1/files")

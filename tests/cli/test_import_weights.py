@@ -63,6 +63,28 @@ def test_the_questions_end_with_a_command_to_complete(registry: Service, ostinat
     assert len(registry.sent(f"POST {ROUTE}")) == 1
 
 
+@pytest.mark.parametrize(("task", "labels"), [("regression", ""), ("classification", " --labels no,yes")])
+def test_an_answer_that_other_answers_make_needless_is_not_in_the_command(
+    registry: Service, ostinato: Run, tmp_path: Path, task: str, labels: str
+) -> None:
+    """The file has the name that tutorials give to checkpoints, and one output, which may or may not have labels."""
+    torch.manual_seed(0)
+    torch.save(nn.ModuleDict({"rnn": nn.GRU(3, 6), "fc": nn.Linear(6, 1)}).state_dict(), tmp_path / "best.pth.tar")
+    done = ostinato("import", "best.pth.tar", "--name", "reviews")
+    done = ostinato(*shlex.split(done.err.splitlines()[-1])[1:])
+    advice, command = done.err.splitlines()[-2:]
+    assert "--labels" not in command and advice.endswith("; for a task with labels, add --labels a,b:")
+    command = command.replace("--task ...", f"--task {task}{labels}").replace("pooling=...", "pooling=last")
+    done = ostinato(*shlex.split(command)[1:])
+    assert done.status == 0, done.err
+
+
+def test_an_invalid_name_is_refused_before_the_file_is_read(service: Service, ostinato: Run) -> None:
+    done = ostinato("import", "missing.pt", "--name", "My Model")
+    assert done.status == 1 and not service.requests
+    assert done.err.startswith("ostinato: --name 'My Model' is not a valid name: ") and "--name my-model" in done.err
+
+
 def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: Run, weights: Path) -> None:
     answering(registry)
     answers = ["pooling=last", "head_activation=relu", "nonlinearity=tanh", "split=whitespace", "lowercase=no"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.predictions import answers_of
+from app.cli.predictions import answers_of, columns_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,11 @@ def test_only_a_score_of_exactly_1_is_shown_as_certain(score: float, shown: str)
     unsure = {"label": None, "abstained": True, "scores": scores}
     assert answers_of([unsure, None]) == (["label", "score"], [["(no answer)", shown], ["", ""]])
     assert answers_of([unsure], top_k=2)[1] == [[f"(no answer) {shown}"]]
+
+
+def test_saved_numbers_have_the_precision_of_the_network() -> None:
+    assert columns_of({"value": 9.59000015258789, "interval": [0.10000000149011612, 2e9 + 0.5]}, None) == {
+        "value": 9.59, "interval": [0.1, 2e9 + 0.5],
+    }  # fmt: skip
+    scores = [{"label": "a", "score": 0.699999988079071}, {"label": "b", "score": 0.30000001192092896}]
+    assert columns_of({"label": "a", "scores": scores}, 2) == {"label": ["a", "b"], "score": [0.7, 0.3]}

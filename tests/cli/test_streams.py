@@ -80,3 +80,6 @@ def test_closed_streams_are_no_errors(reading: Service) -> None:
         script = f'"$0" -m app.cli classify -m m {"" if streams == "<&-" else "x"} {streams}'
         done = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, timeout=120)
         assert b"Traceback" not in done.stderr + done.stdout, streams
+        assert b"Exception ignored" not in done.stderr, streams
+        full = b"ostinato: cannot write the output: No space left on device\n"
+        assert (done.stderr == full) == (streams == ">/dev/full")

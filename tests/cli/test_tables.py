@@ -211,7 +211,7 @@ def test_all_faulty_rows_are_reported_before_anything_is_sent(reading: Service, 
     assert first.startswith("in.csv, line 3, column 'text': malformed CSV")
     assert second.startswith("in.csv, line 4, column 3: the row has 4 cells")
     assert last.startswith("ostinato: 2 rows cannot be used: ")
-    expected = "To leave them out nevertheless (25 % of the rows), set --skip-bad-rows 0.25; nothing was classified"
+    expected = "To leave them out anyway (25 % of the rows), set --skip-bad-rows 0.25; nothing was classified"
     assert last.endswith(f"Fix these rows. {expected}")
     assert done.status == 1 and not reading.sent("POST /v1/classify") and not (tmp_path / "out.csv").exists()
 

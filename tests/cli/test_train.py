@@ -258,6 +258,13 @@ def test_a_rate_on_a_few_rows_is_not_shown() -> None:
     assert older == "step 2/30 · validation loss 0.687 · 4 rows: too few for meaningful metrics"
 
 
+def test_a_regression_that_is_worse_than_the_mean_is_described() -> None:
+    data = {"step": 2, "valid_loss": 0.5, "valid_rows": 40, "r2": -0.25}
+    words = "step 2 · validation loss 0.500 · r2 -0.250 (worse than always predicting the mean)"
+    assert follow.render_metrics(data) == words
+    assert follow.render_metrics(data | {"r2": 0.25}) == "step 2 · validation loss 0.500 · r2 0.250"
+
+
 def test_a_rate_on_a_few_rows_is_not_shown_for_an_event_of_the_worker(tmp_path: Path) -> None:
     """The event passes through the trainer's event file and is converted by the worker."""
     figures = validation_figures({"loss": 0.5, "rows": 4, "accuracy": 1.0, "macro_f1": 1.0}, full=True)

@@ -38,6 +38,11 @@ from tests.cli.conftest import Run
         ("use a smaller max_grad_norm", "use a smaller --max-grad-norm"),
         ("publish.name must have 1 to 64 characters", "--name must have 1 to 64 characters"),
         ("set training.encoding (--encoding) to its encoding", "set --encoding to its encoding"),
+        (
+            "there is no route '/v1/models/a/b'; did you mean '/models/a/b'?",
+            "the service does not know this request: a name or an id contains a character that is not allowed there, "
+            "such as /, or the service is of another release than this command",
+        ),
     ],
 )
 def test_fields_and_routes_become_options_and_commands(message: str, own: str) -> None:

@@ -20,7 +20,7 @@ LABELS = ("negative", "neutral", "positive")
 FIGURES = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
 METRICS: dict[str, Any] = {
     "rows": 140, "accuracy": 0.89, "per_class": dict.fromkeys(LABELS, FIGURES),
-    "confusion_matrix": [[25, 3, 17], [14, 20, 1], [0, 23, 37]],
+    "confusion_matrix": [[25, 3, 17], [14, 20, 1], [0, 23, 37]], "rows_sha256": "e5" * 32,
 }  # fmt: skip
 EVIL = "<img src=x onerror=window.hacked=1>"
 CARD = f"""# LSTM for classification
@@ -46,7 +46,12 @@ CALIBRATION: dict[str, Any] = {
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "seed": 3,
-    "spec": {"model": "lstm", "training_file": {"filename": "moods.csv"}, "columns": {}, "training": {"epochs": 4.0}},
+    "spec": {
+        "model": "lstm",
+        "training_file": {"filename": "moods.csv"},
+        "training": {"epochs": 4.0},
+        "columns": {"text": "text", "label": "of an earlier file"},
+    },
     "settled": {"learning_rate": 0.0125, "optimizer": "adamw", "model": {}},
     "data": {
         "training_file": ROWS_SHA,
@@ -63,7 +68,11 @@ PREDICTIONS = (
     "row,text,label,predicted,correct,probability\n7,so so,positive,neutral,0,0.8\n9,great,positive,positive,1,0.9\n"
 )
 MISTAKE = {"labels": ["positive"], "predicted": ["neutral"], "probabilities": {"neutral": 0.8}, "where": "line 7"}
-REPORT: dict[str, Any] = {"metrics": METRICS, "split": "test", "mistakes": [{"text": f"so so {EVIL}", **MISTAKE}]}
+TRAINED_ON = "the evaluated rows of a.csv are the training rows of mood:1"
+REPORT: dict[str, Any] = {
+    "metrics": METRICS, "split": "test", "mistakes": [{"text": f"so so {EVIL}", **MISTAKE}],
+    "rows_sha256": METRICS["rows_sha256"], "warnings": [],
+}  # fmt: skip
 
 
 @dataclass
@@ -82,7 +91,7 @@ class Showroom:
     def finish_evaluation(self, report: dict[str, Any] = REPORT) -> str:
         """Run the oldest queued evaluation, like a worker. Returns its id."""
         claims, services = JobClaims(self.api.services.database), self.api.services
-        file = services.files.create("local", "predictions.csv", "results", iter([PREDICTIONS.encode()]))
+        file = services.files.create("local", "predictions.csv", "evals", iter([PREDICTIONS.encode()]))
         with services.database.transaction() as session:
             job = claims.claim(session, "worker", 600.0, 3, TRAINING_LANE)
             assert job is not None and job.kind == "evaluation"

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.jobs.claims import JobClaims
+from app.jobs.records import CANCELLED
 from app.registry.records import Abstention
 from app.settings import Settings
 from tests.clients.browser import PATIENCE, Visit, serious_problems, visit
@@ -79,6 +81,9 @@ def test_a_job_is_followed_live_and_cancelled(console: Visit, api: Api, job: str
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()
     wait_until(lambda: api.services.jobs.get(job, "local").cancel_requested)
+    with api.services.database.transaction() as session:
+        JobClaims(api.services.database).finish(session, job, 1, CANCELLED)
+    expect(page.get_by_text("after the start, at step 2. No version was published.")).to_be_visible()
 
 
 def test_an_engine_that_ends_is_reported_and_so_is_its_return(
@@ -102,16 +107,26 @@ def test_a_conflict_over_an_alias_is_shown_and_nothing_is_overwritten(console: V
     shelf.registry.set_alias("mood", "champion", 2, "local")  # somebody else, who then changes no version
     shelf.registry.set_alias("mood", "champion", 2, "local", abstention=Abstention(abstain_below=0.5))
     page.get_by_label("Alias", exact=True).fill("champion")
-    page.get_by_label("Points at").select_option("3")
-    page.get_by_role("button", name="Set alias").click()
+    page.get_by_label("Points to").select_option("3")
+    page.get_by_role("button", name="Promote").click()
     expect(page.get_by_text("Another client has moved this alias")).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 2}
     page.get_by_role("button", name="Show the current state").click()
     expect(page.get_by_text("abstention changed, still version 2")).to_be_visible()
     page.get_by_role("button", name="Roll back to version 1").click()
-    expect(page.get_by_text("points at version 1", exact=True)).to_be_visible()
+    expect(page.get_by_text("points to version 1", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Return to version 2")).to_be_visible()
     assert shelf.registry.model("mood", "local").aliases == {"champion": 1}
+    page.get_by_label("Alias", exact=True).fill("other")
+    page.get_by_role("button", name="Move").click()
+    expect(page.get_by_label("Points to")).to_be_focused()
+    expect(page.get_by_label("Alias", exact=True)).to_have_value("champion")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("points to version 1", exact=True)).to_have_count(0)
+    assert shelf.registry.model("mood", "local").aliases == {}
+    page.get_by_role("link", name="Train a new version").click()
+    expect(page.get_by_role("heading", name="New version of mood")).to_be_visible()
 
 
 def test_with_keys_a_wrong_one_is_refused_and_a_right_one_stays_in_the_tab(
@@ -213,10 +228,6 @@ def test_a_file_is_previewed_uploaded_and_trained_on(console: Visit, api: Api, e
         {"name": "My moods.csv", "mimeType": "text/csv", "buffer": content}
     )
     expect(page.get_by_role("cell", name="a, quoted")).to_be_visible()
-    page.get_by_label("Architecture").select_option("gru")
-    expect(page.get_by_text("The choices have changed since this check.")).to_be_visible()
-    page.get_by_label("Architecture").select_option("auto")
-    expect(page.get_by_text("The choices have changed since this check.")).to_have_count(0)
     page.get_by_label("Architecture").select_option("gru")
     page.get_by_text("Options (chosen automatically").click()
     page.get_by_label("Epochs").fill("3")

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import insert, select
 
 from app.db.database import Database
-from app.db.tables import ModelRow, TableBase, VersionRow
+from app.db.tables import FileRow, ModelRow, TableBase, VersionRow
 from tests.clients.browser import PATIENCE, chromium, serious_problems, visit
 from tests.serving import Api, Shelf
 
@@ -32,6 +32,16 @@ def prolong(database: Database, name: str) -> None:
         row = session.scalars(select(VersionRow).where(VersionRow.model == name)).one()
         versions = ({"version": row.version + i} for i in range(1, MANY))
         session.execute(insert(VersionRow), [_copy(VersionRow, row, "model", name) | changed for changed in versions])
+
+
+def crowd(database: Database) -> None:
+    """Add newer copies of the only file, named `copy-0.csv` and so on."""
+    with database.transaction() as session:
+        row = session.scalars(select(FileRow)).one()
+        copies = ({"id": f"{row.id[:-4]}{i:04}", "filename": f"copy-{i}.csv"} for i in range(MANY))
+        session.execute(
+            insert(FileRow), [_copy(FileRow, row, "filename", row.filename) | changed for changed in copies]
+        )
 
 
 def _copy(table: type[TableBase], row: TableBase, column: str, name: str) -> dict[str, object]:
@@ -83,6 +93,15 @@ def test_every_version_can_be_compared_and_trained_on(page: Page, api: Api) -> N
     api.services.estimates._running.acquire()  # the check of the data is refused as busy
     with api.client() as client:
         file = client.post("/v1/files", files={"file": ("a.csv", b"text,label\na,b\n")}, data={"purpose": "fine-tune"})
+    crowd(api.services.database)
+    page.goto(f"{api.url}/#/train")
+    files = page.get_by_label("Or choose an uploaded file")
+    expect(files.get_by_role("option")).to_have_count(1 + 100)
+    page.get_by_role("button", name="Add older files").press("Enter")
+    expect(files).to_be_focused()
+    expect(files.get_by_role("option")).to_have_count(1 + 1 + MANY)
+    page.keyboard.type("a.csv")  # chooses it by the beginning of its name
+    expect(page.get_by_role("cell", name="a", exact=True)).to_be_visible()
     page.goto(f"{api.url}/#/train?file={file.json()['id']}&model=oldest:1")
     base = page.get_by_label("Architecture")
     expect(base).to_have_value("oldest:1")
@@ -96,8 +115,8 @@ def test_every_version_of_a_model_can_be_promoted(page: Page, api: Api, shelf: S
     prolong(shelf.database, "oldest")
     shelf.registry.set_alias("oldest", "champion", MANY, "local")
     page.goto(f"{api.url}/#/models/oldest")
-    expect(page.get_by_role("link", name=str(MANY), exact=True)).to_be_visible()
-    first = page.get_by_role("link", name="1", exact=True)
+    expect(page.get_by_role("link", name=f"oldest:{MANY}", exact=True)).to_be_visible()
+    first = page.get_by_role("link", name="oldest:1", exact=True)
     for _ in range(2):
         expect(first).to_have_count(0)
         page.get_by_role("button", name="Show more").click()
@@ -107,5 +126,5 @@ def test_every_version_of_a_model_can_be_promoted(page: Page, api: Api, shelf: S
         search.fill(reference)
         search.press("Enter")
         expect(page.get_by_text("belongs to another model")).to_have_count(int(bool(problem)))
-    expect(page.get_by_label("Points at")).to_have_value("3")
+    expect(page.get_by_label("Points to")).to_have_value("3")
     expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from app.checkpoint.calibration import Calibration, ConformalScores
 from app.jobs.claims import JobClaims
 from app.jobs.records import TRAINING_LANE
+from app.training.calibration.risk import risk_levels
 from app.wire import measurement
 from tests.clients.browser import PATIENCE, chromium, visit
 from tests.serving import Api, Shelf
@@ -18,6 +23,28 @@ from tests.serving import Api, Shelf
 PERFECT_RATE = re.compile(r"\b(100(\.0+)?\s?%|1\.0+\b)")  # an id may contain 100
 FEW = measurement.verdict(2)
 LABELS = ("bad", "good")
+SHORT_WINDOWS = (  # points of a training loss, and the points that are drawn: short windows would look like spikes
+    ([[10, 4.0], [20, 3.0], [21, 9.0], [30, 2.0]], [[10, 4.0], [20, 3.0], [30, 2.7]]),  # joined to the next one
+    ([[10, 4.0], [20, 3.0], [30, 2.0], [31, 9.0]], [[10, 4.0], [20, 3.0], [31, 29 / 11]]),  # the last one
+    ([[1, 9.0], [10, 4.0], [20, 3.0]], [[10, 4.5], [20, 3.0]]),  # the first one
+    ([[5, 0.4], [6, 0.25]], [[5, 0.4], [6, 0.25]]),  # too few to judge
+)
+COMPARISONS = (
+    (
+        '[{name: "a:1", value: 0.87}, {name: "a:2", value: 0.841}], "accuracy", {test: "McNemar", p: 0.0041}',
+        "a:1 is better than a:2: accuracy 87.0 % and 84.1 % on the same rows. "
+        "Such a difference is unlikely by chance (McNemar’s test, p = 0.004).",
+    ),
+    (
+        '[{name: "a:1", value: -0.2}, {name: "a:2", value: 0.1}], "r2", {test: "paired t-test", p: 0.21}',
+        "No clear difference between a:1 and a:2: R² -0.2 and 0.1 on the same rows. "
+        "The difference may be chance (paired t-test, p = 0.210).",
+    ),
+    (
+        '[{name: "a:1", value: 2.5}, {name: "a:2", value: 2.25}], "bits_per_character", {on: "on the same text"}',
+        "a:1 is worse than a:2: 2.5 and 2.25 bits per character on the same text.",
+    ),
+)
 PERFECT = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
 METRICS = {
     "rows": 2, "accuracy": 1.0, "macro_f1": 1.0, "per_class": dict.fromkeys(LABELS, PERFECT),
@@ -42,6 +69,15 @@ def read_body(page: Page) -> str:
     return page.locator("main").inner_text().replace("\u202f", " ")
 
 
+def table(rows: int, errors: float) -> Calibration:
+    """A calibration with random scores, whose answers are wrong more often where the score is low."""
+    random = np.random.default_rng(rows)
+    scores_N, lots_N = random.random(rows), random.random(rows)
+    risk = risk_levels(scores_N, lots_N > 2 * errors * (1 - scores_N))
+    scores = ConformalScores(rows=1, values=[0.5])
+    return Calibration(format_version=1, rows=rows, method="apart", scale=[1.0], bias=[], scores=scores, risk=risk)
+
+
 def test_the_rule_is_that_of_the_service(page: Page) -> None:
     folder = str(page.locator("script[type=module]").get_attribute("src")).rpartition("/")[0]
     names = "[q.MEASURABLE_ROWS, q.CALIBRATION_ERROR_ROWS, q.verdict(2)]"
@@ -51,8 +87,21 @@ def test_the_rule_is_that_of_the_service(page: Page) -> None:
     add = "{ const all = new c.Curves(); all.add(DATA); return all.metrics().length; }"
     curves = f"import('{folder}/curves.js').then((c) => {add})"
     data = "{step: 1, valid_rows: ROWS, accuracy: 1, macro_f1: 1, valid_mean_token_accuracy: 1}"
+    risks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+    tables = [table(rows, errors) for rows in (20, 60, 400, 3000) for errors in (0.0, 0.01, 0.1, 0.4)]
+    given = json.dumps([msgspec.to_builtins(each) for each in tables])
+    levels = (
+        f"({given}).map((table) => [{risks}.map((risk) => r.level(table, risk)?.score ?? null), r.leastRisk(table)])"
+    )
+    guaranteed = [[[level and level.score for level in map(each.level, risks)], each.least_risk] for each in tables]
+    assert page.evaluate(f"import('{folder}/version/risk.js').then((r) => {levels})") == guaranteed
     shown = [page.evaluate(curves.replace("DATA", data.replace("ROWS", rows))) for rows in ("2", "20")]
     assert shown == [0, 3]
+    for windows, curve in SHORT_WINDOWS:
+        assert page.evaluate(f"import('{folder}/curves.js').then((c) => c.evened({windows}))") == curve
+    for values, sentence in COMPARISONS:
+        shown = page.evaluate(f"import('{folder}/comparison.js').then((c) => c.comparisonInWords({values}))")
+        assert shown.replace("\u202f", " ") == sentence
 
 
 def test_a_version_measured_on_two_rows(page: Page, api: Api, shelf: Shelf) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.clients.browser import PATIENCE, serious_problems, visit
-from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, Showroom
+from tests.clients.showroom import EVIL, REPORT, ROWS_SHA, TRAINED_ON, Showroom
 
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.long
@@ -24,6 +24,12 @@ def page(browser: Browser, room: Showroom) -> Iterator[Page]:
 def card(page: Page, name: str) -> str:
     """The text of a card."""
     return page.get_by_role("region", name=name, exact=True).inner_text().replace("\u202f", " ")
+
+
+def columns_sent(room: Showroom, count: int) -> list[dict[str, str]]:
+    """The columns in the newest requests for an evaluation."""
+    with room.api.client() as client:
+        return [evaluation["columns"] for evaluation in client.get("/v1/evaluations").json()["data"][:count]]
 
 
 def test_a_version_shows_its_settings_data_and_card(page: Page, room: Showroom) -> None:
@@ -52,13 +58,29 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     page.goto(f"{room.url}/#/models/mood/1")
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
     examples = page.get_by_role("region", name="Examples", exact=True)
+    expect(examples.get_by_text("The matrix counts 23 of the 140 test rows of the training run.")).to_be_visible()
+    expect(examples.get_by_label("File")).to_have_value("")  # the only file is the training file
+    examples.get_by_role("button", name="Evaluate on its held-out rows").click()
+    expect(examples.get_by_text("waiting for a worker")).to_be_visible()
+    room.finish_evaluation(REPORT | {"rows_sha256": "0b" * 32, "warnings": [TRAINED_ON]})
+    expect(examples.get_by_role("cell", name="so so")).to_be_visible()
+    expect(examples.get_by_text("The examples are not these rows: they come from")).to_contain_text(
+        "an evaluation on the 140 test rows of a.csv. The only one in this cell is shown."
+    )
+    expect(page.get_by_text(TRAINED_ON[4:])).to_have_count(3)  # examples, worst mistakes, list of evaluations
+    examples.get_by_text("Show examples from other rows").click()
     examples.get_by_role("button", name="Evaluate on its held-out rows").click()
     expect(examples.get_by_text("waiting for a worker")).to_be_visible()
     room.finish_evaluation()
-    expect(examples.get_by_role("cell", name="so so")).to_be_visible()
+    expect(examples.get_by_text("The examples are these rows.")).to_be_visible()
+    assert columns_sent(room, 2) == [{"text": "text"}] * 2  # the version's columns that the file has
     expect(page.get_by_role("region", name="Worst mistakes", exact=True).first).to_contain_text(f"so so {EVIL}")
     page.get_by_role("link", name="the newest evaluation").click()
-    expect(page.get_by_text("Measured on the test rows of the file.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Evaluation of mood:1")).to_be_visible()
+    about = page.get_by_role("region", name="About")
+    expect(about.get_by_text("a.csv", exact=True)).to_be_visible()
+    expect(about.get_by_text("just now")).to_be_visible()
+    expect(page.get_by_text("Measured on the 140 test rows of a.csv.")).to_be_visible()
     assert serious_problems(page) == []
     page.goto(f"{room.url}/#/models/mood/2")  # its file is not known
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
@@ -70,12 +92,13 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
 def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
     tests = page.get_by_role("region", name="Paired tests")
-    expect(tests.get_by_role("row", name="echo:1")).to_contain_text("Has the task generation")
+    expect(tests.get_by_role("row", name="echo:1")).to_contain_text("The task is generation")
     page.get_by_label("File").select_option(index=1)
     page.get_by_role("button", name="Test on the same rows").click()
     expect(tests.get_by_text("waiting for a worker")).to_have_count(2)
     for _ in range(2):
         room.finish_evaluation(REPORT | {"comparison": {"summary": "the difference may be chance"}})
+    assert columns_sent(room, 2) == [{"text": "text"}] * 2
     for version in ("mood:2", "rival:1"):
         row = tests.get_by_role("row", name=re.compile(f"^{version}"))  # the tests may be queued in either order
         expect(row).to_contain_text("the difference may be chance")
@@ -83,7 +106,7 @@ def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, r
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("Version", exact=True).select_option("mood:2")
     page.get_by_role("button", name="Promote").click()
-    expect(page.get_by_text("champion now points at version 2")).to_be_visible()
+    expect(page.get_by_text("champion now points to version 2")).to_be_visible()
     page.goto(f"{room.url}/#/models/mood")
     moves = page.get_by_role("region", name="Moves of champion")
     expect(moves.get_by_role("cell", name="from version 1 to version 2")).to_be_visible()
@@ -169,6 +192,6 @@ def test_the_traffic_of_the_last_hour_is_shown_by_version_and_reason(page: Page,
     expect(page.get_by_role("img", name="Mean latency. Latest:")).to_be_visible()
     expect(page.get_by_role("row", name="Too many waiting requests 1")).to_be_visible()
     expect(page.get_by_role("region", name="Since this API process started", exact=True)).to_contain_text(
-        "Rejected (429)"
+        "Refused (429)"
     )
     assert serious_problems(page) == []

@@ -84,7 +84,7 @@ def test_another_file_begins_with_choices_of_its_own(page: Page, api: Api) -> No
     with api.client() as client:
         upload(client, "second.csv", b"text,label\ngamma,x\ndelta,y\n")
     page.get_by_role("button", name="Another file").click()
-    page.get_by_label("Or choose an uploaded file").select_option(label="second.csv – 2 rows")
+    page.get_by_label("Or choose an uploaded file").select_option(label="second.csv – 2 rows, just now")
     expect(page.get_by_role("cell", name="gamma")).to_be_visible()
     expect(page.get_by_role("cell", name="alpha")).to_have_count(0)
     job = started(page, api)
@@ -104,6 +104,25 @@ def test_a_role_may_have_several_columns(page: Page, api: Api) -> None:
     assert started(page, api)["columns"] == {"text": "message", "label": "spam,urgent"}
 
 
+def test_a_refused_column_is_named_and_marked_as_on_the_page(page: Page) -> None:
+    message = "a.csv has no column 'text'; set columns.text to the name of the column that contains the texts"
+    refusal = {"error": {"message": message, "code": "invalid_training_file", "param": "columns.text"}}
+
+    def refuse(route: Route) -> None:
+        if "columns" in route.request.post_data_json:
+            route.fallback()
+        else:
+            route.fulfill(status=400, json=refusal)
+
+    page.route("**/jobs?dry_run=true", refuse)
+    drop(page, "a.csv", b"body,mood\na,x\nb,y\n")
+    expect(page.get_by_role("alert")).to_contain_text("set “Text” in step 2 to the name")
+    text = page.get_by_label("Text", exact=True)
+    expect(text).to_have_attribute("aria-invalid", "true")
+    text.select_option("body")
+    expect(text).to_have_attribute("aria-invalid", "false")  # by the check, which is repeated
+
+
 @pytest.mark.parametrize("page", [(1280, "light"), (380, "dark")], indirect=True, ids=["light", "narrow-dark"])
 def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> None:
     drop(page, "a.csv", b"id,message,label\n1,a,bug\n2,b,question\n")
@@ -114,8 +133,9 @@ def test_the_check_shows_columns_values_and_reasons(page: Page, api: Api) -> Non
     expect(page.get_by_text("Larger for more rows.")).to_be_visible()  # of one of the two runs
     expect(page.get_by_text("Muon needs fewer steps here than AdamW.")).to_be_visible()
     expect(page.get_by_text("set by you")).to_be_visible()
-    page.get_by_label("Architecture").select_option("gru")
-    page.get_by_role("button", name="Check data and estimate time").click()
+    with page.expect_request("**/jobs?dry_run=true") as check:  # repeated without a click
+        page.get_by_label("Architecture").select_option("gru")
+    assert check.value.post_data_json["model"] == "gru"
     expect(page.get_by_text("Larger for more rows.")).to_have_count(0)
     page.get_by_text("All options").click()
     expect(page.get_by_label("Optimiser", exact=True).locator("option").first).to_have_text("auto: muon")
@@ -142,6 +162,35 @@ def test_every_option_can_be_set(page: Page, api: Api) -> None:
     job = started(page, api)
     assert (job["validation_file"], job["seed"]) == (held_out, 7)
     assert job["training"] == {"pooling": "last", "bidirectional": False}
+
+
+def test_a_new_version_begins_with_the_choices_of_the_earlier_training(page: Page, api: Api) -> None:
+    choices: dict[str, Any] = {
+        "model": "gru", "task": "regression", "seed": 7, "columns": {"text": "body", "value": "stars"},
+        "training": {"epochs": 3, "bidirectional": False}, "publish": {"name": "mail", "alias": "champion"},
+    }  # fmt: skip
+    with api.client() as client:
+        choices["training_file"] = upload(client, "mail2.csv", b"body,stars\nalpha,1\nbeta,2\n")
+        choices["validation_file"] = upload(client, "held-out.csv", b"body,stars\na,1\n")
+        job = client.post("/v1/fine_tuning/jobs", json=choices).json()["id"]
+        client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+    page.goto(f"{api.url}/#/jobs/{job}")
+    page.get_by_role("link", name="Train on this file again").click()
+    expect(page.get_by_role("heading", name="New version of mail")).to_be_visible()
+    expect(page.get_by_label("Validation file")).to_have_value(choices["validation_file"])
+    expect(page.get_by_label("Epochs", exact=True)).to_be_visible()  # the options that are set are shown
+    assert serious_problems(page) == []
+    again = started(page, api)
+    assert again["id"] != job and again.items() >= (choices | {"publish": again["publish"]}).items()
+    assert again["publish"].items() >= choices["publish"].items()
+    with api.client() as client:
+        client.post(f"/v1/fine_tuning/jobs/{again['id']}/cancel")
+        client.delete(f"/v1/files/{choices['training_file']}")
+    page.goto(f"{api.url}/#/train?again={job}")
+    expect(page.get_by_text("Its file has been deleted: choose another one.")).to_be_visible()
+    drop(page, "other.csv", b"text,stars\nalpha,1\nbeta,2\n")  # it has no column named body
+    expect(page.get_by_label("Name", exact=True)).to_have_value("mail")
+    assert started(page, api)["columns"] == {"value": "stars"}
 
 
 def test_a_file_dropped_on_the_home_page_is_uploaded_and_shown(page: Page, api: Api) -> None:

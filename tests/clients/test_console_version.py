@@ -16,12 +16,12 @@ MATRIX = [[25, 3, 17], [14, 20, 1], [0, 23, 37]]
 FIGURES = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 45}
 METRICS = {"rows": 140, "accuracy": 0.89, "per_class": dict.fromkeys(LABELS, FIGURES), "confusion_matrix": MATRIX}
 RISK = [
-    {"score": 0.9, "answered": 0.2, "errors": 0.0, "bound": 0.045},
+    {"score": 0.9, "answered": 0.2, "errors": 0.004, "bound": 0.009},
     {"score": 0.81234567, "answered": 0.5, "errors": 0.01, "bound": 0.02},
     {"score": 0.5, "answered": 1.0, "errors": 0.11, "bound": 0.15},
 ]
 BINS = [{"rows": 70, "confidence": 0.6, "accuracy": 0.7}, {"rows": 70, "confidence": 0.95, "accuracy": 0.97}]
-CALIBRATION = {"rows": 140, "method": "apart", "confidence": 0.975, "after": {"ece": 0.04, "bins": BINS}, "risk": RISK}
+CALIBRATION = {"rows": 2000, "method": "apart", "confidence": 0.975, "after": {"ece": 0.04, "bins": BINS}, "risk": RISK}
 expect.set_options(timeout=PATIENCE)
 
 
@@ -55,10 +55,24 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("2")
     assert "With 97.5 % confidence, at most 2.0 % of the answers are wrong" in read(page, "Threshold for answers")
     assert '"abstain_below": 0.812345' in read(page, "Threshold for answers")  # rounded down: the row itself is kept
+    assert '"max_risk": 0.02' in read(page, "Threshold for answers")
     limit.fill("1")
-    assert "the true share may be up to 2.0 %" in read(page, "Threshold for answers")
-    limit.press("Shift+Tab")
+    shown = read(page, "Threshold for answers")
+    assert "with at most 1.0 % wrong answers on the held-out rows" in shown and "too few" in shown
+    assert "can guarantee is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
+    limit.fill("0.1")
+    shown = read(page, "Threshold for answers")
+    assert "This one has the fewest wrong answers, 0.4 %." in shown and '"abstain_below": 0.9' in shown
+    for unusable in ("101", "0", "-3"):
+        limit.fill(unusable)
+        assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")
+        assert limit.get_attribute("aria-invalid") == "true"
+    limit.fill("2")
+    limit.press("Tab")
     page.keyboard.press("ArrowLeft")  # the slider: another threshold, to which the note does not apply
-    assert "true share" not in read(page, "Threshold for answers") and limit.input_value() == ""
+    assert "97.5 % confidence, at most 2.0 %" not in read(page, "Threshold for answers") and limit.input_value() == ""
     assert '"abstain_below": 0.5' in read(page, "Threshold for answers")
     assert serious_problems(page) == []
+    limit.fill("2")
+    page.get_by_role("link", name="Try it in the playground").click()
+    expect(page.get_by_label("Wrong answers at most")).to_have_value("2")

@@ -101,7 +101,7 @@ def test_a_job_shows_its_baseline_time_and_checkpoints_and_can_be_paused(page: P
     expect(page.locator(".bars li").first).to_be_visible()
 
 
-def test_a_file_is_uploaded_saved_and_deleted(page: Page, room: Showroom) -> None:
+def test_a_file_is_uploaded_downloaded_and_deleted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/files")
     content = b"text,label\none,a\n"
     page.get_by_label("Choose a data file").set_input_files(
@@ -109,7 +109,7 @@ def test_a_file_is_uploaded_saved_and_deleted(page: Page, room: Showroom) -> Non
     )
     row = page.get_by_role("row", name="mine.csv")
     with page.expect_download() as download:
-        row.get_by_role("button", name="Save").click()
+        row.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "mine.csv"
     assert Path(download.value.path()).read_bytes() == content
     row.get_by_role("button", name="Delete").click()
@@ -122,5 +122,9 @@ def test_the_settings_are_listed_with_their_meaning(page: Page, room: Showroom) 
     folder = page.get_by_role("row", name="OSTINATO_DATA_DIR")
     expect(folder).to_contain_text(room.api.settings.data_dir)
     expect(folder.get_by_text("changed")).to_be_visible()
+    units = {"MAX_UPLOAD_BYTES": "512\u202fMiB", "REQUEST_TIMEOUT": "10\u202fmin", "STOP_SECONDS": "1.5\u202fs"}
+    for name, value in units.items():
+        expect(page.get_by_role("row", name=f"OSTINATO_{name}")).to_contain_text(value)
+    expect(page.get_by_role("row", name="OSTINATO_API_KEYS").locator("code", has_text="ostinato keys")).to_be_visible()
     expect(page.get_by_text("No API keys: only this machine can reach the service.")).to_be_visible()
     assert serious_problems(page) == []

@@ -34,7 +34,7 @@ def test_a_person_trains_tries_and_promotes_a_model_with_the_page_alone(service:
         page.get_by_role("button", name="Classify").click()
         expect(page.locator(".bars .marked .name")).to_have_text("good")
         visitor.open("models/pages")
-        page.get_by_role("button", name="Set alias").click()
-        expect(page.get_by_text("points at version 1", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Promote").click()
+        expect(page.get_by_text("points to version 1", exact=True)).to_be_visible()
     expect.set_options(timeout=PATIENCE)
     assert httpx.get(f"{service.url}/v1/registry/models/pages").json()["aliases"] == {"champion": 1}

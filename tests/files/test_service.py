@@ -69,7 +69,7 @@ def test_bad_options_are_refused(files: Files) -> None:
 
 def test_files_are_listed_in_pages(files: Files) -> None:
     made = [upload(files, f"{i}.csv").id for i in range(5)]
-    other = files.create("alice", "r.csv", "fine-tune-results", iter([b""])).id
+    other = files.create("alice", "r.csv", "user_data", iter([b"x"])).id
     assert [f.id for f in files.list("alice").items] == [other, *reversed(made)]
     page = files.list("alice", limit=2, order="asc", purpose="fine-tune")
     assert ([f.id for f in page.items], page.has_more) == (made[:2], True)

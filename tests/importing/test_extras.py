@@ -109,7 +109,8 @@ def test_entries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for extras, named in (
         ({"classes": ["a", "b"]}, "has 3 outputs, so it requires 3 labels; 2 labels are given"),
         ({"classes": ["a", "b", "a"]}, "the label 'a' is given more than once"),
-        ({"vocab": WORDS * 2}, "word twice"),
+        ({"vocab": WORDS * 2}, f"vocab contains the word '{WORDS[0]}' twice, as entries 1 and {len(WORDS) + 1}"),
+        ({"vocab": {"a": 0, "b": 1, "c": 0}}, "vocab gives the id 0 to two words, 'a' and 'c'"),
     ):
         with pytest.raises(InvalidRequest, match=named):
             bring({"net": state, "classes": ["a", "b", "c"], "vocab": WORDS, **extras}, tmp_path, answers=TEXT)

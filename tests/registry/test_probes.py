@@ -13,7 +13,10 @@ from sqlalchemy import select
 from app.checkpoint.directory import FileEntry
 from app.db.database import Database
 from app.db.tables import ProbesRow
+from app.errors import NotFound
+from app.registry import publishing
 from app.registry.probes import Probes
+from app.registry.resolving import get_version
 from app.registry.service import Registry
 from app.storage.blobs import BlobStore
 from app.storage.errors import BlobMissing
@@ -85,6 +88,33 @@ def test_probes_are_deleted_with_the_last_version_that_has_them(
     registry.delete_version(second.model, second.version, second.owner)
     with registry.database.read() as session:
         assert session.scalars(select(ProbesRow)).all() == []
+
+
+@pytest.mark.postgres
+def test_probes_are_deleted_with_two_versions_that_are_deleted_at_the_same_time(
+    postgres_database: Database, blobs: BlobStore, tmp_path: Path
+) -> None:
+    database = postgres_database
+    registry, probes = Registry(database, blobs, tmp_path / "scratch"), Probes(database, blobs)
+    first, second = (publish(registry, make_checkpoint(tmp_path / name), name) for name in ("one", "two"))
+    assert first.digest == second.digest and first.model != second.model
+    probes.store(first, b"probes")
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            publishing.delete_version(session, get_version(session, first.model, 1, lock=True), database.now(session))
+            other = threads.submit(registry.delete_version, second.model, 1, second.owner)
+            wait_until(lambda: is_a_transaction_waiting(database))
+        other.result(60)
+    with database.read() as session:
+        assert session.scalars(select(ProbesRow)).all() == []
+
+
+def test_no_probes_are_stored_for_a_deleted_version(registry: Registry, probes: Probes, tmp_path: Path) -> None:
+    version = publish(registry, make_checkpoint(tmp_path / "c"))
+    registry.delete_version(version.model, version.version, version.owner)
+    with pytest.raises(NotFound):
+        probes.store(version, b"probes")
+    assert probes.load(version.digest, version.owner) == b""
 
 
 def test_probes_whose_blob_is_missing_are_reported(registry: Registry, probes: Probes, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_each_fault_is_reported_with_its_line(tmp_path: Path, line: Any, code: s
 @pytest.mark.parametrize(
     "line, message",
     [
-        (line_of(1, {}), "line 1 has the custom_id 'r1' too; each line needs its own"),
+        (line_of(1, {}), "line 1 has the same custom_id, 'r1'; each line needs a unique one"),
         ("{", "; each line must be one JSON object"),
         ('{"custom_id": "r2"}', "method is missing; a line has the fields custom_id, method, url and body"),
         (line_of(2, {}, custom_id=7), "custom_id must be a string of 1 to 512 characters"),

@@ -112,6 +112,13 @@ def test_other_ways_to_send_bytes_are_not_accepted(client: httpx.Client) -> None
     """Neither Base64 nor shared memory: the bytes of a tensor are only those after the JSON."""
     assert InferRequest.__struct_config__.forbid_unknown_fields
     tensor = {"name": "series", "shape": [1, 1, WIDTH], "datatype": "FP32"}
-    for more in ({"data": "AACAPwAAAEA="}, {"parameters": {"shared_memory_region": "x"}}, {"b64": "AACAPw=="}):
+    for more in ({"data": "AACAPwAAAEA="}, {"b64": "AACAPw=="}):
         reply = client.post("/v2/models/waves/infer", json={"inputs": [tensor | more]})
         assert is_rendered(reply, InvalidRequest), reply.text
+    elsewhere = {"parameters": {"shared_memory_region": "x", "shared_memory_byte_size": 8}}
+    for body in (
+        {"inputs": [tensor | elsewhere]},
+        {"inputs": [tensor | {"data": [0.0] * WIDTH}], "outputs": [{"name": "probs"} | elsewhere]},
+    ):
+        reply = client.post("/v2/models/waves/infer", json=body)
+        assert is_rendered(reply, InvalidRequest) and "send the tensors in the request" in reply.json()["error"]

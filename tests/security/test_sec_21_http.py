@@ -14,9 +14,10 @@ import pytest
 
 from app.api.http import protocol
 from app.settings import Settings
+from app.telemetry import request_failure
 from tests.fakes import FakeEngine
 from tests.security.attacks import resident_bytes
-from tests.serving import Api, Shelf
+from tests.serving import Api, Shelf, wait_until
 
 LIMIT = 16
 SECRET = "alice-secret-1"
@@ -89,6 +90,38 @@ def test_a_later_request_on_a_connection_is_refused_like_the_first(
     assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     connection.sendall(head)
     assert reply(connection).startswith(status)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b"GET /livez HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: x\r\n" % n for n in range(200)), "headers_too_large"),
+        (b"GET /livez HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 100_000, "headers_too_large"),
+        (b"GET /livez HTTP/1.1\r\nX: y", "request_timeout"),
+        (b"not HTTP\r\n\r\n", "invalid_http"),
+    ],
+    ids=["many headers", "one long header", "half a header", "not HTTP"],
+)
+def test_a_refusal_follows_the_replies_to_earlier_requests(
+    api: Api, shelf: Shelf, engine: FakeEngine, connections: ExitStack, monkeypatch: pytest.MonkeyPatch,
+    request_: bytes, code: str,
+) -> None:  # fmt: skip
+    shelf.classifier(owner="alice")
+    answers_others(api, shelf)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    engine.hold()
+    body = msgspec.json.encode({"model": "mood", "input": "a"})
+    head = f"POST /v1/classify HTTP/1.1\r\nAuthorization: Bearer {SECRET}\r\nContent-Length: {len(body)}\r\n"
+    earlier = head.encode() + HOST + b"Content-Type: application/json\r\n\r\n" + body
+    before = request_failure.totals().get((code,), 0)
+    connection = connect(api, connections, earlier)
+    wait_until(lambda: engine._held)
+    connection.sendall(request_)
+    wait_until(lambda: request_failure.totals().get((code,), 0) > before)
+    engine.release()
+    answer = reply(connection)
+    assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1 ") == 2
+    assert code.encode() in answer.partition(b"HTTP/1.1 4")[2]
 
 
 def test_an_endless_head_costs_nothing(api: Api, connections: ExitStack) -> None:

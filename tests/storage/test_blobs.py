@@ -15,6 +15,7 @@ import pytest
 
 from app.errors import TooLarge
 from app.settings import SettingError
+from app.storage import blobs
 from app.storage.blobs import ONE_PUT, BlobStore
 from app.storage.errors import BlobCorrupt, BlobMissing, StorageUnavailable
 
@@ -43,6 +44,28 @@ def test_large_blobs_are_stored(store: BlobStore, tmp_path: Path) -> None:
     assert sha256 == hashlib.sha256(data).hexdigest()
     store.fetch(sha256, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
+
+
+@pytest.mark.parametrize("size", [5, ONE_PUT + 1])
+def test_a_file_that_is_rewritten_while_it_is_stored_gets_the_hash_of_its_new_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "weights"
+    old, new = b"a" * size, b"b" * size
+    path.write_bytes(old)
+    hash_of = blobs._hash
+
+    def hash_then_write(path: Path) -> str:
+        digest = hash_of(path)
+        path.write_bytes(new)
+        return digest
+
+    monkeypatch.setattr(blobs, "_hash", hash_then_write)
+    store = BlobStore("memory:///", tmp_path / "scratch")
+    sha256 = store.put_file(path)
+    assert sha256 == hashlib.sha256(new).hexdigest()
+    assert b"".join(store.open(sha256)) == new
+    assert [blob.sha256 for blob in store.list()] == [sha256]
 
 
 def test_a_scratch_file_is_stored_without_a_copy(store: BlobStore, tmp_path: Path) -> None:

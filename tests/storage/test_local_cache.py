@@ -176,7 +176,7 @@ def test_a_failed_fetch_leaves_no_lock_file(tmp_path: Path, blobs: BlobStore, fi
 
 
 def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blobs: BlobStore) -> None:
-    """Each holder of the lock finds no directory and removes the lock file while others wait for it."""
+    """Each holder of the lock removes the lock file, because there is no directory, while others wait for the lock."""
     cache, holders, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
 
     def hold() -> None:

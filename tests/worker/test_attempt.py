@@ -186,7 +186,7 @@ def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
 def test_a_trainer_whose_disk_is_full_is_waited_for_and_that_is_told_once(
     queue: Queue, resources: Resources, event: bool
 ) -> None:
-    """Six attempts, twice the limit of lost attempts, find the disk full.
+    """The disk is full during six attempts, twice the limit of lost attempts.
 
     Without free space, even the event is missing.
     """

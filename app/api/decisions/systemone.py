@@ -33,7 +33,7 @@ from app.inference.questions import OptionChoice, Predicate, Rating, TypedQuesti
 from app.telemetry import request_id
 
 ABSTAINED = (
-    "the version abstained, because it is less certain than the request or the alias demands; POST /v1/decisions "
+    "the version abstained, because it is less certain than the request or the alias requires; POST /v1/decisions "
     "returns a refusal instead of this error"
 )
 router = APIRouter(tags=["classification"])

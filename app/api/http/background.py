@@ -1,4 +1,4 @@
-"""A task that runs beside the requests of an API process."""
+"""A background task of an API process."""
 
 from __future__ import annotations
 

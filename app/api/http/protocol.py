@@ -16,7 +16,7 @@ from app.api.http.connections import ConnectionLimits, ConnectionTable
 from app.api.http.dialects import error_body
 from app.api.http.joined import JoinedCycle
 from app.api.http.presence import WatchedProtocol
-from app.errors import OstinatoError, Unavailable
+from app.errors import InvalidRequest, OstinatoError, Unavailable
 from app.telemetry import request_failure
 
 HEAD_BYTES = 64 * 1024  # maximum size of the request line and the headers
@@ -81,7 +81,8 @@ class BoundedProtocol(WatchedProtocol):
     _body_bytes = 0  # bytes of the body that have arrived
     _raw_bytes = 0  # bytes that have arrived after the head: the body, chunk headers and trailers
     _reserved = False  # whether the connection may request only the health routes
-    _refusal: OstinatoError | None = None
+    _refusal: OstinatoError | None = None  # why the parser was stopped
+    _last_reply: OstinatoError | None = None  # the refusal that is sent once the earlier requests have been answered
 
     # --- the connection -----------------------------------------------------------------------------------------
 
@@ -104,12 +105,16 @@ class BoundedProtocol(WatchedProtocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), HEAD_BYTES):  # in pieces, so that a head in a large block is limited too
-            if self.transport.is_closing():
+            if self._is_ending():
                 return
             piece = data[start : start + HEAD_BYTES]
             self._read_head(piece) if self._in_head else self._read_body(piece)
-        if not self.transport.is_closing():
+        if not self._is_ending():
             self._watch()
+
+    def _is_ending(self) -> bool:
+        """Whether everything that still arrives is ignored, because a request has been refused."""
+        return self._last_reply is not None or self.transport.is_closing()
 
     def _read_body(self, data: bytes) -> None:
         super().data_received(data)
@@ -124,7 +129,7 @@ class BoundedProtocol(WatchedProtocol):
             self._head_bytes = 0
             return
         self._head_bytes += len(piece)
-        if self._head_bytes >= HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes >= HEAD_BYTES:
             self._refuse(HeadTooLarge(f"the request line and the headers may have at most {HEAD_BYTES} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -154,9 +159,12 @@ class BoundedProtocol(WatchedProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        is_last = not self.pipeline
+        super().on_response_complete()  # starts the next request of the pipeline
         if self.cycle is None or self.cycle.response_complete:
             self.table.idle(self)
+        if is_last and self._last_reply is not None:
+            self._send_refusal(self._last_reply)
 
     # --- time limits --------------------------------------------------------------------------------------------
 
@@ -191,6 +199,8 @@ class BoundedProtocol(WatchedProtocol):
         self._timer = None
         if self._in_head and not self._head_bytes:
             self.transport.close()  # nothing has been sent that could be answered
+        elif self.flow.read_paused:  # the request waits for the reply to an earlier one
+            self._watch()
         else:
             self._refuse(TooSlow("the request did not arrive in time; send it again"))
 
@@ -217,26 +227,31 @@ class BoundedProtocol(WatchedProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that the parser has rejected."""
-        error = self._refusal
-        if error is None:
-            super().send_400_response(msg)
-        else:
-            self._refuse(error)
+        self._refuse(self._refusal or InvalidRequest("the request is not valid HTTP", code="invalid_http"))
 
     def _refuse(self, error: OstinatoError) -> None:
-        """Send an error and close the connection.
+        """Answer the request that is being read with an error, and close the connection.
 
-        Aborts the connection instead if the reply to this request has started, or if the reply to the one before it has
-        started and is not complete.
+        If replies to earlier requests of the connection are missing, the error follows them. Aborts the connection
+        instead if the reply to the request itself has started.
         """
-        if self.transport.is_closing():
+        if self._is_ending():
             return
         self._stop_timer()
         request_failure.labels(error.code).inc()
         # Until the head of a request is complete, `cycle` belongs to the request before it.
-        is_over = self._in_head and self.cycle is not None and self.cycle.response_complete
-        if self.cycle is not None and self.cycle.response_started and not is_over:
+        waiting = [entry for entry in self.pipeline if entry[0] is self.cycle and not self._in_head]
+        if waiting:
+            self.pipeline.remove(waiting[0])
+        if waiting or (self._in_head and self.cycle is not None and not self.cycle.response_complete):
+            self._last_reply = error
+        elif self.cycle is not None and self.cycle.response_started and not self._in_head:
             self.transport.abort()
+        else:
+            self._send_refusal(error)
+
+    def _send_refusal(self, error: OstinatoError) -> None:
+        if self.transport.is_closing():
             return
         body = msgspec.json.encode(error_body(error))
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)

@@ -1,4 +1,4 @@
-"""`GET /v1/traffic`: the traffic of the last hour, for keys about their own versions and for operators about all."""
+"""`GET /v1/traffic`: the traffic of the last hour. A key sees only its own versions; an operator sees all versions."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ class VersionTrafficObject(msgspec.Struct, frozen=True):
 
 
 class TrafficTotals(msgspec.Struct, frozen=True):
-    """The traffic of all versions in one period: the replies of model routes, of which `rejected` had the status 429
-    and `errors` a status above 499; the tokens that were read and generated; and the requests that were running and
-    waiting at the end of the period. `reasons` counts rejected requests by reason, as the metric
-    `ostinato_rejected_total` does."""
+    """The traffic of all versions in one period. `replies` counts the replies of model routes; `rejected` counts those
+    with the status 429, and `errors` those with a status above 499. `running` and `waiting` count the requests at the
+    end of the period. `reasons` counts rejected requests by reason, as the metric `ostinato_rejected_total` does."""
 
     replies: int
     rejected: int
@@ -105,10 +104,11 @@ _EXAMPLE: dict[str, Any] = {
     operation_id="retrieve_traffic",
     summary="Read the traffic of the last hour",
     description=(
-        "Returns samples of the requests that the API processes of this machine have answered: by version, the number "
-        "of requests and the mix and mean score of their labels. A key sees its own versions; a key with the scope "
-        "operator also sees the totals and, if OSTINATO_KEY_SCOPES is set, all versions. Requests of batches are not "
-        "included. The samples are only meant for a quick look; `GET /metrics` is for a monitoring system."
+        "Returns samples of the requests that the API processes of this machine have answered. For each version, a "
+        "sample contains the number of requests, the number of answers with each label, and the mean score. A key "
+        "sees its own versions; a key with the scope operator also sees the totals and, if OSTINATO_KEY_SCOPES is set, "
+        "all versions. Requests of batches are not included. The samples are only meant for a quick look; "
+        "`GET /metrics` is for a monitoring system."
     ),
     response_model=None,
     responses=replies(TrafficReport, _EXAMPLE, COMMON),

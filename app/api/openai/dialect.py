@@ -59,6 +59,8 @@ DIALECT = Dialect(
         "/v1/assistants": f"assistants are not supported; {COMPLETIONS}",
         "/v1/fine_tuning/checkpoints": "checkpoints have no permissions of their own; they belong to the owner of "
         "their job, and GET /v1/fine_tuning/jobs/{id}/checkpoints lists them",
+        "/v1/fine_tuning/alpha/graders": "graders are not supported, because there is no reinforcement fine-tuning; "
+        "POST /v1/evaluations measures a model on a file of labelled rows",
         "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
         **OTHER_SERVERS,
     },

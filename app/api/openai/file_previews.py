@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
 class FilePreview(msgspec.Struct, frozen=True):
-    """The first rows of a file. `format` is the format as which the content is read, even if the file's name suggests
+    """The first rows of a file. `format` is the format in which the content is read, even if the file's name suggests
     another format.
 
     `rows` contains the cells of each row, in the order of `columns`. If `columns` is null, the file is plain text or
@@ -52,7 +52,7 @@ PREVIEW: dict[str, Any] = {
     summary="Preview a file",
     description=(
         "Returns the first rows of a data file, as the trainer reads them, in every format that training supports. "
-        "Cells are texts, which are cut if they are long. Fails with `no_preview` for a file that cannot be read "
+        "Cells are texts; long ones are cut. Fails with `no_preview` for a file that cannot be read "
         "within fixed limits on size, memory and time."
     ),
     response_model=None,

@@ -126,7 +126,7 @@ _UPLOAD = {
                     "additionalProperties": False,
                     "required": ["file", "purpose"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary"},
+                        "file": {"type": "string", "format": "binary", "minLength": 1},
                         "purpose": {
                             "type": "string",
                             "pattern": PURPOSE,

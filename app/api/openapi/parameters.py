@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from app.api.openapi.schemas import Schema
+from app.files.service import PURPOSES
 from app.wording import listed
 from models.choices import ARCHITECTURES, TASKS
 
@@ -32,7 +33,7 @@ EVALUATION_EVENT: dict[str, Any] = {
 ENDPOINT_ID = "whe-3a5c7e9f1b2d4f6a8c0e2d4b"
 UPLOAD_ID = "upload-8f1f0a2b3c4d5e6f7a8b9c0d"
 MOST_COMPARED = 50
-PURPOSE = "^[a-z][a-z0-9_-]{0,39}$"
+PURPOSE = f"^({'|'.join(PURPOSES)})$"
 PART_IDS = ("part-1b2c3d4e5f60718293a4b5c6", "part-3d4e5f60718293a4b5c6d7e8")
 
 Order = Annotated[str | None, Query(description="asc or desc")]

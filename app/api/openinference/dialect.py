@@ -6,9 +6,13 @@ from typing import Any
 
 from app.api.http.dialects import Dialect, PlainError
 from app.api.openinference import generate, health, infer, metadata, repository, statistics
+from app.api.openinference.infer_schemas import SHARED_MEMORY
 from app.errors import OstinatoError
 
-SHARED_MEMORY = "shared memory is not supported; send the tensors in the request"
+TRACES = (
+    "traces cannot be configured; the headers x-queue-time and x-inference-time of each reply show its durations, and "
+    "GET /v2/models/stats and GET /metrics their sums"
+)
 
 
 def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
@@ -26,7 +30,9 @@ DIALECT = Dialect(
     missing={
         "/v2/systemsharedmemory": SHARED_MEMORY,
         "/v2/cudasharedmemory": SHARED_MEMORY,
-        "/v2/trace": "traces cannot be configured",
+        "/v2/trace": TRACES,
+        "/v2/models/{}/trace": TRACES,
+        "/v2/models/{}/versions/{}/trace": TRACES,
         "/v2/logging": "the log is configured by the settings of the service, such as OSTINATO_LOG_FORMAT",
     },
 )

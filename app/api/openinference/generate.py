@@ -30,8 +30,8 @@ NEEDS = "Needs a model that generates text, such as demo-text-lstm"
 
 
 class TritonGenerateRequest(TritonSampling, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to continue `text_input`. Parameters may be sent next to `text_input` or in `parameters`; the latter
-    take precedence. `stream` has no effect, because each kind of reply has its own route."""
+    """A request to continue `text_input`. Parameters may be sent next to `text_input` or in `parameters`; those in
+    `parameters` take precedence. `stream` has no effect, because each kind of reply has its own route."""
 
     text_input: str
     id: str | None = None
@@ -142,7 +142,7 @@ async def _started(request: Request, name: str, version: str) -> tuple[TritonGen
 
 
 def _merged(body: TritonGenerateRequest) -> TritonSampling:
-    """Return the parameters. Those in `parameters` take precedence over those beside `text_input`."""
+    """Return the parameters. Those in `parameters` take precedence over those next to `text_input`."""
     inner = body.parameters or TritonSampling()
     fields = TritonSampling.__struct_fields__
     return TritonSampling(**{name: value_or(getattr(inner, name), getattr(body, name)) for name in fields})

@@ -15,9 +15,23 @@ Datatype = Literal[
     "BYTES", "BOOL", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "FP16", "FP32", "FP64"
 ]
 Parameters = dict[str, Any]
+SHARED_MEMORY = (
+    "shared memory is not supported, because the service may run on another machine; send the tensors in the request, "
+    "as bytes (binary_data=True in tritonclient) or as JSON"
+)
 
 
-class InputParameters(msgspec.Struct, frozen=True):
+class TensorParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters that inputs and outputs share. Tensors in shared memory are refused."""
+
+    shared_memory_region: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.shared_memory_region is not None:
+            raise ValueError(SHARED_MEMORY)
+
+
+class InputParameters(TensorParameters, frozen=True):
     """`binary_data_size` is the number of bytes that the tensor occupies after the JSON."""
 
     binary_data_size: Length | None = None
@@ -34,7 +48,7 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: InputParameters | None = None
 
 
-class OutputParameters(msgspec.Struct, frozen=True):
+class OutputParameters(TensorParameters, frozen=True):
     """With `binary_data`, the output is sent as bytes after the JSON. `classification` is the number of highest-scoring
     labels to return, each as `value:index:label`."""
 
@@ -58,7 +72,10 @@ class InferParameters(InferSampling, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.sequence_id:
-            raise ValueError("sequence_id is not supported, because versions keep no state between requests")
+            raise ValueError(
+                "sequence_id is not supported, because versions keep no state between requests; send the whole "
+                "sequence in one request"
+            )
 
 
 class InferRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,8 @@ export function classifyPane(context) {
   const text = h("textarea", { rows: 4, value: context.text, placeholder: "One text per line" });
   const pair = h("textarea", { rows: 2, placeholder: "The second text of each pair, one per line" });
   const coverage = select([["", "None"], ["0.8", "80 %"], ["0.9", "90 %"], ["0.95", "95 %"], ["0.99", "99 %"]], "", () => {});
-  const abstain = h("input", { type: "number", min: 0, max: 1, step: 0.05, placeholder: "never" });
+  const abstain = h("input", { type: "number", min: 0, max: 1, step: "any", value: context.limits.abstain_below ?? "", placeholder: "never" });
+  const risk = h("input", { type: "number", min: 0, max: 100, step: "any", value: inPercent(context.limits.max_risk), placeholder: "no limit" });
   const results = h("div", { class: "stack", "aria-live": "polite" });
   const textField = field("Texts", text, "");
   const help = h("span", { class: "small muted" });
@@ -33,7 +34,8 @@ export function classifyPane(context) {
   }
   const request = (id) => optionsOf(id, inputOf(text.value, pair.value, shape().numeric));
   const optionsOf = (id, input) => {
-    return clean({ model: id, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined });
+    return clean({ model: id, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined,
+      max_risk: risk.value ? Number((Number(risk.value) / 100).toPrecision(12)) : undefined });
   };
   // The models and the request in the code, which is shown before a model and a text have been chosen.
   const models = () => [...new Set([model.value || "MODEL", ...others.chosen])];
@@ -52,7 +54,8 @@ export function classifyPane(context) {
   const run = action("Classify", send, "primary");
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
-    h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability.")),
+    h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability."),
+      field("Wrong answers at most, in %", risk, "No label is assigned to uncertain texts, so that at most this share of the answers is wrong.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({
@@ -68,6 +71,7 @@ function commands({ input, ...options }) {
   return input[0].text_pair === undefined ? [command(...texts(...input))] : input.map((item) => command("--pair", ...texts(item.text, item.text_pair)));
 }
 
+const inPercent = (share) => (share ? Number((Number(share) * 100).toPrecision(12)) : "");
 const clean = (value) => JSON.parse(JSON.stringify(value));
 
 function inputOf(text, pair, numeric) {

@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { action, empty, field } from "../parts.js";
-import { args, curl, openai, snippets } from "../snippets.js";
+import { args, curl, flags, openai, shell, snippets, texts } from "../snippets.js";
 import { History, isUsable, modelField, reference } from "./models.js";
 
 const TASKS = ["classification", "multilabel", "regression", "generation"];
@@ -36,6 +36,10 @@ export function embedPane({ versions, ...rest }) {
   snippets({
     curl: () => curl("POST", "/v1/embeddings", shown()),
     openai: () => openai(`reply = client.embeddings.create${args(shown())}\nprint(len(reply.data[0].embedding))`),
+    cli: () => {
+      const { model: reference_, input } = shown();
+      return shell("ostinato", "embed", ...flags({ model: reference_ }), ...texts(...input));
+    },
   }));
 }
 

@@ -1,5 +1,6 @@
 // The versions that a pane of the playground can use, and the earlier inputs.
 
+import { architecture } from "../format.js";
 import { h, replace } from "../dom.js";
 import { field, select } from "../parts.js";
 import { choose, finder, suggestVersions } from "../versions.js";
@@ -13,7 +14,7 @@ function references({ versions, wanted, found }, tasks) {
   const list = names.flatMap((name) => {
     const own = fitting.filter((v) => v.model === name);
     const aliases = own.flatMap((v) => v.aliases.map((alias) => [`${name}@${alias}`, `${name}@${alias} – version ${v.version}`]));
-    return [[name, name], ...aliases, ...own.map((v) => [v.id, `${v.id} – ${v.architecture}`])];
+    return [[name, name], ...aliases, ...own.map((v) => [v.id, `${v.id} – ${architecture(v.architecture)}`])];
   });
   if (found && tasks.includes(found.task) && !list.some(([reference]) => reference === wanted))
     list.unshift([wanted, wanted.startsWith("ftckpt-") ? `checkpoint ${wanted}` : wanted]);

@@ -13,7 +13,13 @@ export function assign(target, name, value) {
   else target[name] = value;
 }
 
-// Returns the fields for the roles, and a function that shows which columns the check has detected. `assigned` maps roles
+// The roles of the columns that a file has, from those of another file. The names of its columns may be unknown.
+export function fitting(columns, { columns: names }) {
+  const has = (name) => !names || names.includes(name) || name.split(",").every((part) => names.includes(part.trim()));
+  return Object.fromEntries(Object.entries(columns).filter(([, name]) => name && has(name)));
+}
+
+// Returns the fields for the roles, and functions that show what the check has detected or refused. `assigned` maps roles
 // to columns, and is changed; `names` are the file's columns, or null if they are not known.
 export function columnFields(assigned, names) {
   const controls = Object.fromEntries(ROLES.map(([role]) => [role, names ? roleControl(role, assigned, names) : freeControl(role, assigned)]));
@@ -24,7 +30,9 @@ export function columnFields(assigned, names) {
   });
   const element = [fields.slice(0, FIRST), h("details", { class: "more wide" }, h("summary", {}, "Other columns: pairs, numbers, splits"), h("div", { class: "fields" }, fields.slice(FIRST)))];
   const detected = (roles) => ROLES.forEach(([role]) => controls[role].detected([].concat(roles[role] ?? []).join(", ")));
-  return { element, detected };
+  // Marks the control of the role that the service has refused, such as `text`, and no other.
+  const refused = (role) => ROLES.forEach(([name]) => controls[name].control.setAttribute("aria-invalid", name === role));
+  return { element, detected, refused };
 }
 
 const found = (columns) => (columns ? `Detect: ${columns}` : "Detect");

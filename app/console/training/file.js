@@ -1,16 +1,14 @@
 // The file of a new training: choosing and uploading it, and its first rows.
 
-import { all, get, upload } from "../api.js";
+import { get, upload } from "../api.js";
+import { fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
-import { bytes, number } from "../format.js";
-import { card, failure, field, progress, select, table } from "../parts.js";
+import { bytes } from "../format.js";
+import { card, failure, progress, table } from "../parts.js";
 import { preview } from "../preview.js";
 
 const ACCEPTED = ".csv,.tsv,.tab,.jsonl,.ndjson,.json,.parquet,.pq,.xlsx,.xlsm,.txt,.text,.md,.gz";
 const LONG = 160;
-
-export const sizeOf = (file) => (file.rows ? `${number(file.rows)} rows` : bytes(file.bytes));
-export const uploaded = (signal) => all("/v1/files", { purpose: "fine-tune" }, 50, { signal });
 
 export function dropZone(onfile, message = "Drop a CSV, TSV, JSONL, parquet, Excel or text file here") {
   const input = h("input", { type: "file", "aria-label": "Choose a data file", accept: ACCEPTED, onchange: () => input.files[0] && onfile(input.files[0]) });
@@ -27,12 +25,7 @@ export function dropZone(onfile, message = "Drop a CSV, TSV, JSONL, parquet, Exc
 // already shows of its rows.
 export function fileCard(page, signal, use) {
   const older = h("div", { class: "slot" });
-  uploaded(signal).then((files) => {
-    if (!files.length) return;
-    const choices = select([["", "Choose…"], ...files.map((file) => [file.id, `${file.filename} – ${sizeOf(file)}`])], "",
-      (id) => id && use(files.find((file) => file.id === id)));
-    replace(older, field("Or choose an uploaded file", choices));
-  }).catch(() => {});
+  fileField("Or choose an uploaded file", signal, { use: (file) => file && use(file) }).then((files) => files && replace(older, files.element)).catch(() => {});
   return card("1. The file", dropZone((file) => send(page, signal, use, file)), older);
 }
 

@@ -1,19 +1,20 @@
 // The controls for the options of a new training, and the values that the check has chosen for them.
 
+import { fileField } from "../datasets.js";
 import { h } from "../dom.js";
 import { number } from "../format.js";
-import { field, select } from "../parts.js";
+import { field, later, select } from "../parts.js";
 import { OPTIONS, read } from "../options.js";
+import { choose } from "../versions.js";
 import { assign } from "./columns.js";
-import { sizeOf, uploaded } from "./file.js";
 
-const REQUEST = ["validation_file", "validation_split", "seed"];  // fields of the request, beside `training`
+const REQUEST = ["validation_file", "validation_split", "seed"];  // fields of the request outside of `training`
 
-// Returns the fields of all options, and a function that shows the values which the check has chosen.
+// Returns the fields of all options, and a function that shows the values that the check has chosen.
 export function optionFields(state) {
   const controls = {};
   const element = OPTIONS.map(([title, options]) => h("fieldset", {}, h("legend", {}, title), h("div", { class: "fields" },
-    options.map(([key, label, kind, help]) => field(label, (controls[key] = controlOf(state, key, kind)), help)))));
+    options.map(([key, label, kind, help]) => (kind === "file" ? validationFile(state, label, help) : field(label, (controls[key] = controlOf(state, key, kind)), help))))));
   const chosen = (choices) => {
     for (const [key, control] of Object.entries(controls)) {
       const choice = choices.find(({ option }) => option === key);
@@ -27,23 +28,28 @@ export function optionFields(state) {
 
 export const shown = (value) => (value === true ? "on" : value === false ? "off" : typeof value === "number" ? number(value) : value);
 
-const unset = (key) => ({ validation_file: "None", seed: "new", validation_split: "0.1" })[key] || "auto";
+const NO_FILE = "None";
+const unset = (key) => ({ seed: "new", validation_split: "0.1" })[key] || "auto";
 
 function controlOf(state, key, kind) {
   const target = REQUEST.includes(key) ? state.request : state.training;
-  if (kind === "file") return fileControl(state, target, key);
   if (Array.isArray(kind)) {
     const names = { true: "on", false: "off", "": unset(key) };
-    return select(kind.map((value) => [value, names[value] || value]), "", (value) => assign(target, key, read(key, "", value)));
+    return select(kind.map((value) => [value, names[value] || value]), String(target[key] ?? ""), (value) => assign(target, key, read(key, "", value)));
   }
-  const input = h("input", { placeholder: unset(key), inputmode: kind === "text" ? null : "decimal", type: kind === "text" ? "text" : "number",
+  const input = h("input", { value: target[key] ?? "", placeholder: unset(key), inputmode: kind === "text" ? null : "decimal", type: kind === "text" ? "text" : "number",
     step: kind === "whole" ? 1 : "any", oninput: () => assign(target, key, read(key, kind, input.value)) });
   return input;
 }
 
-function fileControl(state, target, key) {
-  const control = select([["", unset(key)]], "", (value) => assign(target, key, value));
-  uploaded(state.signal).then((files) => control.append(...files.filter((file) => file.id !== state.file.id)
-    .map((file) => h("option", { value: file.id }, `${file.filename} – ${sizeOf(file)}`)))).catch(() => {});
-  return control;
+// The newest files; older ones can be added.
+function validationFile(state, label, help) {
+  const given = state.request.validation_file;
+  return later(fileField(label, state.signal, {
+    blank: NO_FILE, help, about: (file) => (file.id === state.file.id ? null : ""), use: (_, id) => assign(state.request, "validation_file", id),
+  }), (files) => {
+    if (!files) return field(label, select([["", NO_FILE]], ""), help);
+    if (given) choose(files.control, given);
+    return files.element;
+  });
 }

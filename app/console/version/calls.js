@@ -14,7 +14,8 @@ export function calls(version) {
   if (version.task === "generation") return generation(version, reference, shared);
   const embeds = version.architecture !== "linear" && !numeric;
   const vectors = embeds ? { "OpenAI": () => embeddings(reference), "Ollama": () => ollama(`reply = client.embed${args({ model: reference, input: [TEXT] })}\nprint(len(reply.embeddings[0]))`) } : {};
-  if (version.task === "embedding") return { curl: () => curl("POST", "/v1/embeddings", { model: reference, input: [TEXT] }), ...vectors };
+  const embed = () => shell("ostinato", "embed", "--model", reference, TEXT);
+  if (version.task === "embedding") return { curl: () => curl("POST", "/v1/embeddings", { model: reference, input: [TEXT] }), cli: embed, ...vectors };
   const input = numeric ? [[step(version)]] : [TEXT];
   const body = { model: reference, input };
   return {

@@ -5,9 +5,9 @@ import { code } from "../parts.js";
 
 const MOST = 50000;  // characters
 
-// Text with `code` and **strong** parts.
-const inline = (text) => text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) =>
-  part.startsWith("`") && part.length > 1 ? code(part.slice(1, -1)) : part.startsWith("**") && part.length > 4 ? h("strong", {}, part.slice(2, -2)) : part);
+// Text with `code` and **strong** parts, and percentages as on the rest of the page.
+export const inline = (text) => text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) =>
+  part.startsWith("`") && part.length > 1 ? code(part.slice(1, -1)) : part.startsWith("**") && part.length > 4 ? h("strong", {}, part.slice(2, -2)) : part.replace(/(\d)%/g, "$1\u202f%"));
 const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 
 function tableOf(lines) {

@@ -24,9 +24,15 @@ export function confusion(labels, matrix, open) {
     labels.length > MOST ? h("p", { class: "small muted" }, kept.length < MOST ? `The ${counted(kept.length, "label")} with confusions, of ${labels.length}.` : `The ${MOST} most frequently confused labels of ${labels.length}.`) : null,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, h("table", { class: "matrix" },
       h("caption", { class: "hidden-visually" }, "Confusion matrix: one row per true label, one column per predicted label"),
-      h("thead", {}, h("tr", {}, h("td"), kept.map((j) => h("th", { scope: "col", title: labels[j] }, labels[j])))),
+      h("thead", {}, h("tr", { class: "sides", "aria-hidden": "true" }, h("td", {}, "True label ↓"), h("td", { colspan: kept.length }, "Predicted label →")), h("tr", {}, h("td"), kept.map((j) => h("th", { scope: "col", title: labels[j] }, labels[j])))),
       h("tbody", {}, kept.map((i) => h("tr", {}, h("th", { scope: "row", title: labels[i] }, labels[i]), kept.map((j) => cell(i, j))))))),
   ];
+}
+
+// A cell of the confusion matrix in the metrics of a split, for `evidence`. `of` names the rows that the matrix counts.
+export function cellOf({ per_class: figures, confusion_matrix: matrix, rows, rows_sha256: sha256 }, truth, predicted, of) {
+  const labels = Object.keys(figures);
+  return { truth, predicted, count: matrix[labels.indexOf(truth)][labels.indexOf(predicted)], rows, of, sha256 };
 }
 
 const short = (label) => h("strong", { title: label }, label.length > 40 ? label.slice(0, 40) + "…" : label);

@@ -1,9 +1,10 @@
 // Evaluates a version: on its own held-out rows, if they are in a file that is still stored, or on another file.
 
 import { get, post } from "../api.js";
-import { chosen, fileSelect } from "../datasets.js";
+import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
-import { action, field, later, link } from "../parts.js";
+import { action, later, link } from "../parts.js";
+import { fitting } from "../training/columns.js";
 import { ENDED } from "../views/jobs.js";
 
 const EVERY = 1500;  // milliseconds
@@ -18,6 +19,19 @@ export async function heldOut(job, training, signal) {
   const split = columns.split || file.column_roles?.split || file.columns?.includes("split");
   return job.validation_file || split ? { file, columns } : null;
 }
+
+// Returns a function that names what a file was used for: "training file", "validation file", or "" for another file.
+export function usage(job, training) {
+  const { training_file: learned, validation_file: checked } = training?.data || {};
+  return (file) => {
+    if (file.id === job?.training_file || file.sha256 === learned) return "training file";
+    return file.id === job?.validation_file || file.sha256 === checked ? "validation file" : "";
+  };
+}
+const EFFECTS = {
+  "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless the file has a column of splits.",
+  "validation file": "The version's checkpoint may have been chosen on this file, so the metrics may be better than those on new data.",
+};
 
 // Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded.
 export async function evaluate(body, box, signal, done) {
@@ -34,15 +48,30 @@ export async function evaluate(body, box, signal, done) {
   say(` ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
 }
 
-// The controls that start an evaluation of a version.
-export function evaluator(version, own, signal, done) {
+// The request's fields for a file, with those of the version's columns that the file has.
+export function bodyOf(file, roles) {
+  const columns = fitting(roles, file);
+  return { file: file.id, columns: Object.keys(columns).length ? columns : undefined };
+}
+
+// The selection of a file that the version is evaluated on: the newest that it was not trained on, if there is one.
+async function otherFile(about, signal, start) {
+  const note = h("p", { class: "small muted", role: "status" });
+  const tell = (file) => replace(note, EFFECTS[file && about(file)]);
+  const choice = await fileField("File", signal, { about, use: tell });
+  if (!choice) return h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.");
+  choice.control.value = [...choice.files.values()].find((file) => !about(file))?.id || "";
+  return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
+}
+
+// The controls that start an evaluation of a version. `own` is what `heldOut` returns, `used` what
+// `usage` returns, and `columns` are those of its training.
+export function evaluator(version, { own, used, columns }, signal, done) {
   const progress = h("div", { class: "slot" });
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
   const held = later(own, (found) => (found ? h("div", { class: "row" },
-    action("Evaluate on its held-out rows", () => start({ file: found.file.id, columns: Object.keys(found.columns).length ? found.columns : undefined }), "primary"),
+    action("Evaluate on its held-out rows", () => start(bodyOf(found.file, found.columns)), "primary"),
     h("span", { class: "small muted" }, `in ${found.file.filename}`)) : null), null);
-  const other = later(fileSelect(signal), (control) => (control
-    ? h("div", { class: "row" }, field("File", control), action("Evaluate", () => start({ file: chosen(control) })))
-    : h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.")), null);
+  const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
   return h("div", { class: "stack" }, held, other, progress);
 }

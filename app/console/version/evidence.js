@@ -2,8 +2,9 @@
 
 import { response } from "../api.js";
 import { h, replace } from "../dom.js";
-import { counted, percent } from "../format.js";
+import { number, percent } from "../format.js";
 import { badge, failure, link, loading, table } from "../parts.js";
+import { rowsOf, warnings } from "./rows.js";
 
 const MOST = 50;
 const read = new Map();
@@ -39,20 +40,39 @@ export async function predictions(evaluation, signal) {
   }
 }
 
-// Shows the examples of a cell in `box`. If no evaluation has stored predictions, shows `offer(truth, predicted)` there.
-export async function evidence(box, evaluations, { truth, predicted }, signal, offer) {
-  const evaluation = evaluations.find((e) => e.result_files.length);
-  replace(box, evaluation ? loading() : offer(truth, predicted));
+// The evaluation with the rows that a confusion matrix counts or, without one, the newest. It has stored predictions.
+function sourceOf(evaluations, sha256) {
+  const stored = evaluations.filter((e) => e.result_files.length && e.report);
+  return stored.find((e) => sha256 && e.report.rows_sha256 === sha256) || stored[0];
+}
+
+// Shows the examples of a cell in `box`, and says which rows the matrix counts and which rows are shown. cell: {truth,
+// predicted, count, rows, of, sha256}, of which `of` names the counted rows. `controls` returns what starts an evaluation;
+// without it, the matrix is that of the only evaluation.
+export async function evidence(box, evaluations, cell, signal, controls) {
+  const evaluation = sourceOf(evaluations, cell.sha256);
+  const heading = h("h3", {}, `${cell.truth} answered as ${cell.predicted}`);
+  const counts = `The matrix counts ${number(cell.count)} of the ${number(cell.rows)} ${cell.of}. `;
+  replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), controls()]);
   box.scrollIntoView({ block: "nearest" });
   if (!evaluation) return;
+  const same = cell.sha256 ? evaluation.report.rows_sha256 === cell.sha256 : !controls;  // reports of old versions have no hash
   try {
-    const rows = (await predictions(evaluation, signal)).filter((row) => row.label === truth && row.predicted === predicted);
+    const rows = (await predictions(evaluation, signal)).filter((row) => row.label === cell.truth && row.predicted === cell.predicted);
     rows.sort((a, b) => b.probability - a.probability);
-    replace(box, h("h3", {}, `${truth} answered as ${predicted}: ${counted(rows.length, "row")}`), examples(rows.slice(0, MOST)),
-      h("p", { class: "small muted" }, "From ", link("the evaluation", `#/evaluations/${evaluation.id}`), rows.length > MOST ? `; the ${MOST} most certain are shown.` : ", most certain first."));
+    const place = link("an evaluation", `#/evaluations/${evaluation.id}`);
+    replace(box, heading, h("p", {}, counts, same ? "The examples are these rows." : ["The examples are not these rows: they come from ", place, " on ", rowsOf(evaluation, signal), "."],
+      shownOf(rows.length)),
+    same ? null : warnings(evaluation), examples(rows.slice(0, MOST)),
+    same || !controls ? null : h("details", { class: "more" }, h("summary", {}, "Show examples from other rows"), controls()));
   } catch (error) {
     if (error.name !== "AbortError") replace(box, failure(error));
   }
+}
+
+function shownOf(count) {
+  if (count > MOST) return ` The ${MOST} most certain of ${number(count)} in this cell are shown.`;
+  return ["", " The only one in this cell is shown."][count] ?? ` All ${number(count)} in this cell are shown.`;
 }
 
 export const examples = (rows) => table([
@@ -60,4 +80,4 @@ export const examples = (rows) => table([
   { name: "Truth", cell: (row) => badge(row.label) }, { name: "Answer", cell: (row) => badge(row.predicted, row.correct === "1" ? "good" : "bad") },
   { name: "Probability", kind: "number", cell: (row) => (row.probability ? percent(Number(row.probability)) : "–") },
   { name: "Row", kind: "number", narrow: false, cell: (row) => row.row },
-], rows, { caption: "Examples", blank: "The evaluation's file has no rows in this cell. The counts come from the held-out rows of the training run." });
+], rows, { caption: "Examples", blank: "None of the evaluated rows is in this cell." });

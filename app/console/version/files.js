@@ -1,4 +1,4 @@
-// The files of a version. The model card and the metrics are shown here; each file can be saved.
+// The files of a version. The model card and the metrics are shown here; each file can be downloaded.
 
 import { response, save } from "../api.js";
 import { h, replace } from "../dom.js";
@@ -20,7 +20,7 @@ export function files(version, base, signal) {
   return [table([
     { name: "File", kind: "long", cell: (f) => f.name }, { name: "Size", kind: "number", cell: (f) => bytes(f.size) },
     { name: "SHA-256", narrow: false, cell: (f) => h("span", { title: f.sha256 }, code(f.sha256.slice(0, 12) + "…")) },
-    { name: "", cell: (f) => h("span", { class: "row" }, READABLE.test(f.name) ? action("Read", read(f.name), "small") : null,
-      action("Save", () => save(path(f.name), f.name.split("/").pop()), "small")) },
-  ], rows, { caption: "Files" }), h("div", { class: "row" }, action("Save all as a tar archive", () => save(`${base}/export`, `${version.model}-${version.version}.tar`), "small")), shown];
+    { name: "", kind: "does", cell: (f) => h("span", { class: "row" }, READABLE.test(f.name) ? action("Read", read(f.name), "small") : null,
+      action("Download", () => save(path(f.name), f.name.split("/").pop()), "small")) },
+  ], rows, { caption: "Files" }), h("div", { class: "row" }, action("Download all as a tar archive", () => save(`${base}/export`, `${version.model}-${version.version}.tar`), "small")), shown];
 }

@@ -1,15 +1,15 @@
 // The worst mistakes in an evaluation's report.
 
-import { percent } from "../format.js";
+import { number, percent } from "../format.js";
 import { badge, table } from "../parts.js";
 
 export function mistakes(rows) {
   const regression = rows[0] && "value" in rows[0];
   return table([
     { name: "Text", kind: "long", cell: (row) => row.text },
-    { name: "Truth", cell: (row) => (regression ? row.value : row.labels.map((label) => badge(label))) },
-    { name: "Answer", cell: (row) => (regression ? row.predicted : row.predicted.map((label) => badge(label, "bad"))) },
+    { name: "Truth", cell: (row) => (regression ? number(row.value) : row.labels.map((label) => badge(label))) },
+    { name: "Answer", cell: (row) => (regression ? number(row.predicted) : row.predicted.map((label) => badge(label, "bad"))) },
     ...(regression ? [] : [{ name: "Probability", kind: "number", cell: (row) => percent(Math.max(...row.predicted.map((label) => row.probabilities[label]))) }]),
-    { name: "Row", kind: "nowrap", narrow: false, cell: (row) => row.where },
+    { name: "Row", kind: "nowrap", cell: (row) => row.where },
   ], rows, { caption: "Worst mistakes", blank: "No mistakes." });
 }

@@ -1,13 +1,14 @@
 // Compares versions: their metrics side by side, a paired test on the same rows, and the promotion of one version.
 
 import { get, query } from "../api.js";
-import { chosen, fileSelect } from "../datasets.js";
+import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
+import { comparedVersions } from "../comparison.js";
 import { architecture, compact, phrase, title } from "../format.js";
 import { action, card, empty, field, header, later, link, select, status, table } from "../parts.js";
 import { show, tooFew } from "../quality.js";
 import { commented, curl, python, requests, shell, snippets } from "../snippets.js";
-import { evaluate } from "../version/evaluate.js";
+import { bodyOf, evaluate } from "../version/evaluate.js";
 import { finder, newest, suggestVersions } from "../versions.js";
 import { move } from "./model.js";
 
@@ -18,12 +19,12 @@ export async function view({ search, signal, show: again }) {
   const { versions: ready, more } = await newest(signal);
   const go = (list) => { location.hash = `#/compare${query({ versions: list.join(",") })}`; };
   const others = ready.filter((v) => !picked.includes(v.id));
-  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${v.architecture}, ${v.task}`])], "", (id) => id && go([...picked, id]));
+  const adder = select([["", "Add a version…"], ...others.map((v) => [v.id, `${v.id} – ${architecture(v.architecture)}, ${v.task}`])], "", (id) => id && go([...picked, id]));
   const other = more ? finder("Find another version", suggestVersions, (id, version) => { go([...new Set([...picked, id.includes(":") ? id : version.id])]); return ""; }, signal) : null;
   const chips = picked.map((id) => h("span", { class: "tag chip" }, id, h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => go(picked.filter((other) => other !== id)) }, "×")));
   return [
     header("Compare", "Compare metrics, test versions on the same rows, and promote one."),
-    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "One more" : "First version", adder), other))),
+    card("Versions", chips.length ? h("div", { class: "row" }, chips) : null, h("div", { class: "row" }, h("div", { class: "field" }, field(picked.length ? "Add a version" : "First version", adder), other))),
     picked.length < 2 ? empty("Choose at least two versions.") : later(get(`/v1/registry/compare${query({ versions: picked.join(",") })}`, { signal }), (comparison) => parts(comparison, signal, again)),
     snippets(lines(picked)),
   ];
@@ -66,26 +67,33 @@ function figures({ versions, figures: values, best, different_rows }) {
     different_rows.length ? h("p", { class: "notice warn" }, `The ${different_rows.join(" and ")} metrics were measured on different rows, so they cannot be compared. Test the versions on the same rows below.`) : null];
 }
 
+// The columns that a version was trained on, by role.
+async function columnsOf({ model, version, files }, signal) {
+  if (!("training.json" in files)) return {};
+  const training = await get(`/v1/registry/models/${encodeURIComponent(model)}/versions/${version}/files/training.json`, { signal }).catch(() => null);
+  return training?.spec?.columns || {};
+}
+
 // Tests all versions against the first one, each on the rows of the same file.
 function paired(versions, signal) {
   const [first, ...others] = versions;
   const fitting = others.filter((v) => v.task === first.task);
   const made = get(`/v1/registry/models/${first.model}/versions/${first.version}/evaluations`, { signal }).then(({ data }) => data);
   const boxes = new Map(fitting.map((v) => [v.id, h("div", { class: "slot" }, "Not tested yet.")]));
-  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, evaluation.report.comparison.summary, " ", link("Details", `#/evaluations/${evaluation.id}`)));
+  const tell = (evaluation) => replace(boxes.get(evaluation.against_version), h("p", {}, comparedVersions(evaluation), " ", link("Details", `#/evaluations/${evaluation.id}`)));
   made.then((list) => { for (const evaluation of [...list].reverse()) if (boxes.has(evaluation.against_version)) tell(evaluation); }).catch(() => {});
-  const chooser = later(fileSelect(signal), (control) => {
-    if (!control) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
-    return h("div", { class: "row" }, field("File", control), action("Test on the same rows", () => {
-      const file = chosen(control);
-      return Promise.all(fitting.map((v) => evaluate({ model: first.id, file, against: v.id }, boxes.get(v.id), signal, tell)));
+  const chooser = later(Promise.all([fileField("File", signal), columnsOf(first, signal)]), ([files, roles]) => {
+    if (!files) return h("p", { class: "small muted" }, "Upload a file with labels under Files first.");
+    return h("div", { class: "row" }, files.element, action("Test on the same rows", () => {
+      const body = bodyOf(files.files.get(chosen(files.control)), roles);
+      return Promise.all(fitting.map((v) => evaluate({ model: first.id, ...body, against: v.id }, boxes.get(v.id), signal, tell)));
     }));
   });
   const rows = table([
     { name: "Version", kind: "long", cell: (v) => v.id },
-    { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `Has the task ${v.task}, so it cannot be tested on the same rows.` },
+    { name: `Compared with ${first.id}`, kind: "long", cell: (v) => boxes.get(v.id) || `The task is ${v.task}, so this version cannot be tested on the same rows.` },
   ], others, { caption: "Paired tests" });
-  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " Of many tests, some find a difference by chance." : ""}`),
+  return [h("p", { class: "small muted" }, `Compares each version with ${first.id} on every row of a file with a paired test (McNemar's, or a t-test for numbers).${fitting.length > 2 ? " If there are many tests, some will find a difference by chance." : ""}`),
     rows, fitting.length ? chooser : null];
 }
 
@@ -99,7 +107,7 @@ function promotion(versions, again) {
     const model = await get(base);
     const name = alias.value.trim();
     const current = model.aliases[name];
-    const question = current ? `${version.model}@${name} points at version ${current}. Point it at version ${version.version} instead?` : `Create the alias ${version.model}@${name} for version ${version.version}?`;
+    const question = current ? `${version.model}@${name} points to version ${current}. Point it to version ${version.version} instead?` : `Create the alias ${version.model}@${name} for version ${version.version}?`;
     if (confirm(question)) await move(base, name, version.version, current ?? null, box, again);
   };
   return [box, h("div", { class: "row" }, field("Alias", alias), field("Version", target), action("Promote", promote, "primary")),

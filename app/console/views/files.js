@@ -11,10 +11,10 @@ import { dropZone } from "./train.js";
 export async function view({ signal, show }) {
   const columns = [
     { name: "File", kind: "long", cell: (f) => h("div", {}, f.filename, h("div", { class: "small muted mono wide-only" }, f.id)) },
-    { name: "Purpose", narrow: false, cell: (f) => f.purpose }, { name: "Rows", kind: "number", cell: (f) => number(f.rows) },
-    { name: "Columns", narrow: false, cell: (f) => (f.columns ? f.columns.slice(0, 6).join(", ") : "–") },
-    { name: "Size", kind: "number", cell: (f) => bytes(f.bytes) }, { name: "Uploaded", kind: "nowrap", narrow: false, cell: (f) => when(f.created_at) },
-    { name: "", cell: (f) => h("span", { class: "row" }, f.purpose === "fine-tune" ? link("Train", `#/train?file=${f.id}`, { class: "button small", "aria-label": `Train on ${f.filename}` }) : null, action("Save", () => save(`/v1/files/${f.id}/content`, f.filename), "small"), action("Delete", () => remove(f, show), "small danger")) },
+    { name: "Purpose", cell: (f) => f.purpose }, { name: "Rows", kind: "number", cell: (f) => number(f.rows) },
+    { name: "Columns", cell: (f) => (f.columns ? f.columns.slice(0, 6).join(", ") : "–") },
+    { name: "Size", kind: "number", cell: (f) => bytes(f.bytes) }, { name: "Uploaded", kind: "nowrap", cell: (f) => when(f.created_at) },
+    { name: "", kind: "does", cell: (f) => h("span", { class: "row" }, f.purpose === "fine-tune" ? link("Train", `#/train?file=${f.id}`, { class: "button small", "aria-label": `Train on ${f.filename}` }) : null, action("Download", () => save(`/v1/files/${f.id}/content`, f.filename), "small"), action("Delete", () => remove(f, show), "small danger")) },
   ];
   const send = async (file) => {
     try {

@@ -47,7 +47,7 @@ function enginePart({ engines, error }) {
 
 const versionColumns = [
   { name: "Version", kind: "long", cell: (v) => versionLink(v.id) },
-  { name: "Quality", narrow: false, cell: (v) => quality(v) },
+  { name: "Quality", cell: (v) => quality(v) },
   { name: "Created", kind: "nowrap", cell: (v) => when(v.created_at) },
 ];
 
@@ -68,12 +68,12 @@ const heldPlace = (job) => ({ fine_tuning: `#/jobs/${job.id}`, evaluation: `#/ev
 function workerPart(queue) {
   const waiting = KINDS.some(([kind]) => queue[kind].queued);
   if (!queue.running.length) return waiting ? h("p", { class: "notice warn" }, "Jobs are waiting, but no worker runs one. If this does not change, start a worker with ", code("ostinato up"), " or ", code("ostinato worker"), ".")
-    : h("p", { class: "muted" }, "No worker runs a job. The service sees a worker only while it runs a job.");
+    : h("p", { class: "muted" }, "No worker has a job at the moment. Idle workers are not listed.");
   return table([
-    { name: "Worker", kind: "long", cell: (job) => job.worker },
+    { name: "Worker", cell: (job) => job.worker },
     { name: "Job", kind: "long", cell: (job) => (heldPlace(job) ? link(job.name || job.id, heldPlace(job)) : job.id) },
     { name: "Done", kind: "number", cell: (job) => percent(job.progress, 0) },
-    { name: "Started", kind: "nowrap", narrow: false, cell: (job) => when(job.started_at) },
+    { name: "Started", kind: "nowrap", cell: (job) => when(job.started_at) },
   ], queue.running, { caption: "Workers with a job" });
 }
 
@@ -108,7 +108,7 @@ export async function view({ signal }) {
     first ? null : h("div", { class: "columns uneven" },
       card("Newest models", later(versions, ({ data, error }) => (error ? failure(error) : [
         table(versionColumns, data, { caption: "Newest versions", blank: "No versions yet." }), data.length ? link("All models", "#/models") : null]))),
-      h("div", { class: "stack" }, start)),
+      start),
     first ? null : card("Jobs", shown.jobs),
     h("div", { class: "columns" }, first ? null : card("Workers", shown.workers), card("Engines", engines)),
     snippets({

@@ -5,12 +5,12 @@ import { Chart } from "../charts.js";
 import { Curves } from "../curves.js";
 import { lengthBars, labelBars } from "../datareport.js";
 import { announce, h, replace } from "../dom.js";
-import { clock, compact, duration, moment, number, percent, phrase, title } from "../format.js";
+import { architecture, clock, compact, duration, moment, number, percent, phrase, title } from "../format.js";
 import { watchHealth } from "../health.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
 import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
-import { ENDED, jobName, versionLink, versionPlace } from "./jobs.js";
+import { ENDED, jobName, trainedFrom, versionLink, versionPlace } from "./jobs.js";
 
 const RETRY = 1500;
 const POINTS = 500; // number of past points of a curve: about one for every two pixels
@@ -24,7 +24,7 @@ export async function view({ parameters: [id], signal }) {
   return page.element;
 }
 
-// A link to train on the job's file again, under the name of the file.
+// A link to train on the job's file, under the name of the file.
 function trainingFile(job, signal) {
   const name = h("span", {}, job.training_file);
   get(`/v1/files/${job.training_file}`, { signal }).then((file) => replace(name, link(file.filename, `#/train?file=${file.id}`))).catch(() => {});
@@ -40,8 +40,9 @@ class JobPage {
     this.log = h("ol", { class: "log", tabindex: "0", "aria-label": "Job log" });
     this.data = h("div", { class: "slot" });
     this.trials = h("div", { class: "slot" });
-    this.loss = new Chart("Loss");
-    this.quality = new Chart("Metrics", { format: (value) => (Math.abs(value) <= 1 ? percent(value, 0) : number(value)) });
+    this.loss = new Chart("Loss", { format: (value) => (Math.abs(value) < 1000 ? value.toFixed(4) : number(value)), tick: (value) => number(value) });
+    this.quality = new Chart("Metrics", { format: (value) => (this.curves.alone() ? number(value) : percent(value)),
+      tick: (value, step) => (this.curves.alone() ? number(value) : percent(value, step < 0.01 ? 1 : 0)) });
     this.plots = h("div", { class: "columns" }, card("Loss", this.loss.element), card("Quality", this.quality.element));
     this.noPlots = h("div", { class: "slot" });
     this.element = h("div", { class: "stack", style: { gap: "1.4rem" } }, this.top, this.health, this.trials, this.noPlots, this.plots,
@@ -95,7 +96,7 @@ class JobPage {
     this.waiting = setTimeout(() => { this.waiting = 0; if (!this.signal.aborted) this.draw(); }, 250);
   }
 
-  // Says that no engine runs while the job is open: no version can be tried, but the training run does not need one.
+  // Shows that no engine is running: no version can be tried, but the training run does not need an engine.
   reportHealth({ checks = {} }) {
     const [database, engine] = [checks.database ?? "ok", checks.engine ?? "ok"].map((state) => state !== "ok");
     const away = (database || engine) && !ENDED.includes(this.job.status);
@@ -106,7 +107,7 @@ class JobPage {
 
   draw() {
     const { job } = this;
-    replace(this.top, this.header(), job.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, `Failed: ${job.error.code}`), h("p", {}, job.error.message)) : null, this.state());
+    replace(this.top, this.header(), job.error ? h("div", { class: "notice bad", role: "alert" }, h("strong", {}, `Failed${this.took()}: ${job.error.code}`), h("p", {}, job.error.message)) : null, this.state());
     replace(this.trials, job.trials.length || job.model === "auto" ? this.trialsCard() : null);
     replace(this.settings, h("h2", {}, "Settings"), this.facts());
     if (this.curves.steps) {
@@ -115,6 +116,7 @@ class JobPage {
       this.loss.update(this.curves.losses());
       const quality = [...this.curves.metrics(), ...this.baselineLevels()];
       this.quality.element.closest(".card").hidden = !quality.length;
+      this.quality.yName = this.curves.alone() ? title(this.curves.alone()) : "Accuracy and F1";
       this.quality.update(quality);
     } else {
       this.noPlots.hidden = job.model === "auto";
@@ -139,7 +141,7 @@ class JobPage {
       ["queued", "running", "validating_files"].includes(job.status) && !job.parent_id ? action("Pause", run("pause")) : null,
       job.status === "paused" ? action("Resume", run("resume"), "primary") : null,
       open ? action("Cancel", async () => { if (confirm("Cancel this job? No version will be published.")) await run("cancel")(); }, "danger") : null,
-      open || job.parent_id ? null : h("a", { class: "button", href: `#/train?file=${job.training_file}` }, "Train on this file again"),
+      open || job.parent_id ? null : h("a", { class: "button", href: `#/train?again=${job.id}` }, "Train on this file again"),
       job.fine_tuned_model ? h("a", { class: "button", href: versionPlace(job.fine_tuned_model) }, job.task === "classification" ? "Metrics and confusions" : "Metrics") : null,
       job.fine_tuned_model ? h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it") : null,
     ].filter(Boolean);
@@ -148,14 +150,20 @@ class JobPage {
 
   state() {
     const { job } = this;
-    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), job.finished_at ? `, ${duration(job.finished_at - job.started_at)} after the start.` : "."), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
+    if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), this.took() && ",", `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
     if (job.status === "queued") return this.queue();
+    if (job.status === "cancelled") return h("p", { class: "notice" }, `Cancelled${this.took()}${this.curves.steps ? `, at step ${number(this.curves.steps)}` : ""}. No version was published.`);
     if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step and gives the same result.");
     if (!["running", "validating_files"].includes(job.status)) return null;
     const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
     return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },
       stat("Done", percent(job.progress, 0)), stat("Phase", title(job.phase)), stat("Step", number(this.curves.steps)),
       left !== null ? stat("Time left", left > 0 ? duration(left) : "a moment", "at most") : null, job.attempt > 1 ? stat("Attempt", job.attempt) : null), this.lost.lost_attempt === job.attempt - 1 ? h("p", { class: "small muted" }, this.describeLoss()) : null);
+  }
+
+  took() {
+    const { started_at: started, finished_at: ended } = this.job;
+    return started && ended ? ` ${duration(ended - started)} after the start` : "";
   }
 
   describeLoss() { return `Attempt ${this.lost.lost_attempt} ended: ${this.lost.reason}.`; }
@@ -174,7 +182,7 @@ class JobPage {
     const cell = (row, name) => (!(name in row.metrics) ? "–" : tooFew(row.metrics.rows) ? "too few rows" : showFigure(name, row.metrics[name]));
     const few = rows.map((row) => row.metrics.rows).find((count) => tooFew(count));
     return card("Trials", this.job.reason ? h("p", {}, this.job.reason) : null, few === undefined ? null : h("p", { class: "muted" }, `Validation on ${verdict(few)}.`), table([
-      { name: "Architecture", cell: (row) => h("span", {}, link(row.model, `#/jobs/${row.id}`), row.chosen ? [" ", h("span", { class: "badge good" }, "chosen")] : null) },
+      { name: "Architecture", cell: (row) => h("span", {}, link(architecture(row.model), `#/jobs/${row.id}`), row.chosen ? [" ", h("span", { class: "badge good" }, "chosen")] : null) },
       { name: "Status", cell: (row) => h("span", { class: "stack" }, h("span", {}, status(row.status)), row.status === "running" ? progress(row.progress, "Progress") : null) },
       ...names.map((name) => ({ name: title(name), kind: "number", cell: (row) => cell(row, name) })),
       { name: "Parameters", kind: "number", cell: (row) => compact(row.parameters) },
@@ -184,8 +192,8 @@ class JobPage {
   facts() {
     const { job } = this;
     const chosen = Object.entries(job.hyperparameters).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
-    return [facts([["Model", job.model], ["Task", job.task], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
-      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt],
+    return [facts([["Architecture", trainedFrom(job)], ["Task", job.task && title(job.task)], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
+      ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt || null],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
       chosen.length ? h("details", { class: "more" }, h("summary", {}, "All options, as requested or chosen automatically"), facts(chosen)) : null];
   }
@@ -196,7 +204,7 @@ class JobPage {
     if (!page) return;
     replace(this.checkpoints, h("h2", {}, "Checkpoints"), table([
       { name: "Step", kind: "number", cell: (c) => number(c.step_number) },
-      { name: "Validation loss", kind: "number", cell: (c) => number(c.metrics.full_valid_loss ?? c.metrics.valid_loss) },
+      { name: "Validation loss", kind: "number", cell: (c) => (c.metrics.full_valid_loss ?? c.metrics.valid_loss)?.toFixed(4) ?? "–" },
       { name: "Saved", cell: (c) => when(c.created_at) },
       { name: "", cell: (c) => link("Try", `#/play?model=${c.id}`, { "aria-label": `Try the checkpoint from step ${c.step_number}` }) },
     ], page.data, { caption: "Checkpoints", blank: this.job.model === "auto" ? "Each trial has its own checkpoints." : ENDED.includes(this.job.status) ? "No checkpoint was saved." : "A checkpoint is saved whenever the validation result improves." }));

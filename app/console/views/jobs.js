@@ -2,7 +2,7 @@
 
 import { get, query } from "../api.js";
 import { h, replace } from "../dom.js";
-import { duration, percent } from "../format.js";
+import { ARCHITECTURES, architecture, duration, percent } from "../format.js";
 import { button, empty, failure, header, later, link, loading, progress, status, table, tabs, when } from "../parts.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 
@@ -12,15 +12,18 @@ const EVERY = 3000;  // milliseconds
 export const jobName = (job) => job.publish?.name || job.suffix || job.id;
 const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
 
+// The architecture that a job trains, or the version that it trains further.
+export const trainedFrom = ({ model }) => (model in ARCHITECTURES || model === "auto" ? architecture(model) : h("span", {}, "that of ", versionLink(model)));
+
 export const jobColumns = [
   { name: "Job", kind: "long", cell: (job) => h("div", {}, link(jobName(job), `#/jobs/${job.id}`), h("div", { class: "small muted mono wide-only" }, job.id)) },
-  { name: "Model", narrow: false, cell: (job) => job.model },
+  { name: "Architecture", cell: trainedFrom },
   { name: "Status", cell: (job) => h("div", { class: "stack", style: { gap: ".3rem" } }, h("span", {}, status(job.status)),
     job.status === "running" ? progress(job.progress, "Progress") : null,
     job.jobs_before ? h("span", { class: "small muted" }, `${job.jobs_before} before it`) : null) },
   { name: "Version", cell: (job) => (job.fine_tuned_model ? versionLink(job.fine_tuned_model) : "–") },
-  { name: "Time", kind: "number", narrow: false, cell: (job) => (job.status === "running" ? percent(job.progress, 0) : took(job)) },
-  { name: "Created", kind: "nowrap", narrow: false, cell: (job) => when(job.created_at) },
+  { name: "Time", kind: "number", cell: (job) => (job.status === "running" ? percent(job.progress, 0) : took(job)) },
+  { name: "Created", kind: "nowrap", cell: (job) => when(job.created_at) },
 ];
 
 export function versionPlace(reference) {

@@ -1,7 +1,7 @@
 // The list of models, each with its newest version.
 
 import { h, replace } from "../dom.js";
-import { architecture, compact } from "../format.js";
+import { architecture, compact, title } from "../format.js";
 import { header, link, tag, when } from "../parts.js";
 import { curl, python, shell, snippets } from "../snippets.js";
 import { paged } from "./jobs.js";
@@ -12,13 +12,13 @@ const aliasTags = (name, aliases) => Object.entries(aliases).map(([alias, versio
 
 const columns = [
   { name: "Model", kind: "long", cell: (m) => modelLink(m.name) },
-  { name: "Task", narrow: false, cell: (m) => m.latest?.task || "–" },
-  { name: "Architecture", narrow: false, cell: (m) => architecture(m.latest?.architecture || "–") },
+  { name: "Task", cell: (m) => (m.latest ? title(m.latest.task) : "–") },
+  { name: "Architecture", cell: (m) => architecture(m.latest?.architecture || "–") },
   { name: "Versions", kind: "number", cell: (m) => m.versions },
-  { name: "Aliases", narrow: false, cell: (m) => (Object.keys(m.aliases).length ? aliasTags(m.name, m.aliases) : "–") },
-  { name: "Newest", narrow: false, cell: (m) => (m.latest ? quality(m.latest) : "–") },
+  { name: "Aliases", cell: (m) => (Object.keys(m.aliases).length ? aliasTags(m.name, m.aliases) : "–") },
+  { name: "Quality of the newest", cell: (m) => (m.latest ? quality(m.latest) : "–") },
   { name: "Parameters", kind: "number", narrow: false, cell: (m) => compact(m.latest?.parameters) },
-  { name: "Updated", kind: "nowrap", narrow: false, cell: (m) => when(m.latest?.created_at || m.created_at) },
+  { name: "Updated", kind: "nowrap", cell: (m) => when(m.latest?.created_at || m.created_at) },
 ];
 
 export async function view({ signal, search }) {

@@ -1,4 +1,4 @@
-// Traffic of the service in the last hour: requests, latency, rejections, queue and tokens, and the labels by version.
+// Traffic of the service in the last hour: requests, latency, refusals, queue and tokens, and the labels by version.
 
 import { Chart } from "../charts.js";
 import { h, replace } from "../dom.js";
@@ -17,7 +17,8 @@ const REASONS = {
   max_waiting: "Too many waiting requests", max_waiting_tokens: "Too many waiting tokens", long_inputs: "Too many long inputs being read",
   quota_requests: "Quota of requests per minute", quota_tokens: "Quota of tokens per minute", quota_bytes: "Quota of stored bytes", quota_queued: "Quota of queued jobs", quota_priority: "Priority not allowed",
 };
-const milliseconds = (value) => (value === null || value === undefined ? "–" : `${number(value, 3)} ms`);
+const milliseconds = (value, format = (each) => number(each, 3)) => (value === null || value === undefined ? "–" : `${format(value)}\u202fms`);
+const fixed = (value) => value.toFixed(1);
 
 export async function view({ signal }) {
   const page = new TrafficPage(signal);
@@ -34,19 +35,19 @@ class TrafficPage {
     [this.now, this.total] = [0, 1].map(() => h("div", { class: "stats" }));
     const waiting = "No model request was answered in the last hour.";
     this.charts = {
-      requests: new Chart("Replies per second", { time: true, waiting }), latency: new Chart("Mean latency", { time: true, format: milliseconds, waiting }),
-      queue: new Chart("Current requests", { time: true, waiting }), tokens: new Chart("Tokens per second", { time: true, waiting }),
+      requests: new Chart("Replies per second", { time: true, waiting }), latency: new Chart("Mean latency", { time: true, format: (value) => milliseconds(value), waiting }),
+      queue: new Chart("Current requests", { time: true, tick: (count) => (Number.isInteger(count) ? number(count) : ""), waiting }), tokens: new Chart("Tokens per second", { time: true, waiting }),
       labels: new Chart("Share of each label", { time: true, format: (share) => percent(share, 0), range: [0, 1], waiting }), confidence: new Chart("Mean confidence", { time: true, format: (share) => percent(share, 0), range: [0, 1], waiting }),
     };
     this.version = select([], "", () => this.drawLabels());
     this.labels = card("Labels by version", h("div", { class: "row" }, field("Version", this.version)), this.mix,
       h("div", { class: "columns" }, h("div", { class: "stack" }, h("h3", {}, "Share of each label"), this.charts.labels.element), h("div", { class: "stack" }, h("h3", {}, "Mean confidence"), this.charts.confidence.element)));
     this.operator = h("div", { class: "stack", style: { gap: "1.4rem" } },
-      h("div", { class: "columns" }, card("Now", this.now), card("Since this API process started", this.total)),
-      h("div", { class: "columns" }, card("Replies per second", this.charts.requests.element), card("Current requests", this.charts.queue.element), card("Tokens per second", this.charts.tokens.element), card("Refusals by reason", this.refusals)));
+      h("div", { class: "columns" }, card("Now", this.now), card("Since this API process started", this.total)), card("Refusals by reason", this.refusals));
+    this.plots = [["Replies per second", "requests"], ["Current requests", "queue"], ["Tokens per second", "tokens"]].map(([name, key]) => card(name, this.charts[key].element));
     this.element = [
       header("Traffic", "The traffic of the last hour. Use Prometheus for long-term metrics."),
-      this.problem, this.operator, card("Mean latency by version", this.charts.latency.element), this.labels,
+      this.problem, this.operator, h("div", { class: "columns" }, this.plots, card("Mean latency by version", this.charts.latency.element)), this.labels,
       this.processes = card("By version, since this API process started", this.models),
       snippets({ curl: () => [curl("GET", "/v1/traffic"), curl("GET", "/metrics")].join("\n"), python: () => python("GET", "/v1/traffic"), cli: () => shell("ostinato", "top") }),
     ];
@@ -74,7 +75,7 @@ class TrafficPage {
 
   // Without the scope operator, a key sees only its own versions.
   hide() {
-    this.operator.hidden = this.processes.hidden = true;
+    for (const part of [this.operator, this.processes, ...this.plots]) part.hidden = true;
   }
 
   draw() {
@@ -82,8 +83,8 @@ class TrafficPage {
     const last = samples[samples.length - 1];
     const per = (read) => number(rate(read).at(-1)?.[1], 2);
     replace(this.now, stat("Replies per second", per((s) => s.replies)), stat("Running", number(last.running)), stat("Waiting", number(last.waiting)),
-      stat("Tokens per second", per((s) => s.tokens + s.prompt)), stat("Engines", number(last.engines)));
-    replace(this.total, stat("Replies", number(last.replies)), stat("Rejected (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)), stat("Cancelled", number(last.cancelled)));
+      stat("Tokens per second", per((s) => s.tokens + s.prompt), "read and generated"), stat("Engines", number(last.engines)));
+    replace(this.total, stat("Replies", number(last.replies)), stat("Refused (429)", number(last.refused)), stat("Errors (5xx)", number(last.faults)), stat("Cancelled", number(last.cancelled)));
     replace(this.models, processTable());
   }
 
@@ -94,7 +95,7 @@ class TrafficPage {
     const busiest = byVersion(past);
     const per = (name) => points(past, ({ totals }) => (totals ? totals[name] / past.seconds : null));
     if (past.data.length && past.complete) {
-      charts.requests.update([{ name: "Replies", points: per("replies") }, { name: "Rejected", points: per("rejected") }], this.span);
+      charts.requests.update([{ name: "Replies", points: per("replies") }, { name: "Refused", points: per("rejected") }], this.span);
       charts.queue.update([["Running", "running"], ["Waiting", "waiting"]].map(([name, key]) => ({ name, points: points(past, ({ totals }) => totals[key]) })), this.span);
       charts.tokens.update([{ name: "Generated", points: per("generated_tokens") }, { name: "Read", points: per("read_tokens") }], this.span);
     }
@@ -142,9 +143,9 @@ function processTable() {
   if (!rows.length) return empty("No model requests have been answered yet.");
   return table([
     { name: "Version", kind: "long", cell: (row) => versionLink(row.name) }, { name: "Requests", kind: "number", cell: (row) => compact(row.requests) },
-    { name: "Mean", kind: "number", cell: (row) => milliseconds((row.seconds / Math.max(1, row.requests)) * 1000) },
-    { name: "Median ≤", kind: "number", narrow: false, cell: (row) => within(row, 0.5) }, { name: "95th percentile ≤", kind: "number", narrow: false, cell: (row) => within(row, 0.95) },
-    { name: "Tokens", kind: "number", narrow: false, cell: (row) => compact(row.tokens) }, { name: "Running", kind: "number", cell: (row) => number(row.running) },
+    { name: "Mean latency", kind: "number", cell: (row) => milliseconds((row.seconds / Math.max(1, row.requests)) * 1000, fixed) },
+    { name: "Median ≤", kind: "number", cell: (row) => within(row, 0.5) }, { name: "95th percentile ≤", kind: "number", cell: (row) => within(row, 0.95) },
+    { name: "Generated tokens", kind: "number", cell: (row) => compact(row.tokens) }, { name: "Running", kind: "number", cell: (row) => number(row.running) },
   ], rows, { caption: "Requests of each version" });
 }
 

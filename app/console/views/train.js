@@ -1,17 +1,21 @@
 // The page for a new training job: choose a file, check the data, choose the model and its options, and start.
 
 import { get, post } from "../api.js";
-import { h, replace } from "../dom.js";
+import { debounce, h, replace } from "../dom.js";
 import { bytes, number } from "../format.js";
-import { action, button, card, failure, field, header, loading, progress, select, toast } from "../parts.js";
+import { action, button, card, failure, field, header, link, loading, progress, select, toast } from "../parts.js";
 import { dataPart, planPart } from "../datareport.js";
-import { ARCHITECTURES, TASKS } from "../options.js";
+import { ARCHITECTURES, TASKS, roleTitle } from "../options.js";
 import { takeFile } from "../handover.js";
-import { columnFields } from "../training/columns.js";
+import { columnFields, fitting } from "../training/columns.js";
+import { earlier } from "../training/earlier.js";
 import { fileCard, send, showFirstRows } from "../training/file.js";
 import { optionFields } from "../training/options.js";
 import { choices, lines, request } from "../training/request.js";
 import { choose, finder, suggestModels } from "../versions.js";
+
+const PAUSE = 700;  // milliseconds from the last change of a choice to the next check
+const BUSY = 2000;  // milliseconds until a check is repeated that the service has refused because another one runs
 
 export { dropZone } from "../training/file.js";
 
@@ -19,37 +23,51 @@ const nameOf = (filename) => filename.replace(/\..*$/, "").toLowerCase().replace
 
 export async function view({ signal, search }) {
   const page = h("div", { class: "stack" });
-  const context = { page, signal, model: search.get("model") || "auto" };
+  const given = await earlier(search, signal);
+  const context = { page, signal, given, model: search.get("model") || given.model || "auto" };
   const dropped = takeFile();
-  const given = search.get("file");
-  if (given) use(context, await get(`/v1/files/${encodeURIComponent(given)}`, { signal }));
+  const id = search.get("file") || given.file;
+  const file = id ? await get(`/v1/files/${encodeURIComponent(id)}`, { signal }).catch((error) => unless(error, 404, given.job)) : null;
+  if (file) use(context, file);
   else {
     restart(context);
-    if (dropped) send(page, signal, (...file) => use(context, ...file), dropped);
+    if (dropped) send(page, signal, (...sent) => use(context, ...sent), dropped);
   }
-  return [header("New training", "Train a model on a file of texts or numbers, and publish it as a named version."), page];
+  return [given.name ? header(`New version of ${given.name}`, "Train the model again, on the same file or on another one. The result is the model's next version.")
+    : header("New training", "Train a model on a file of texts or numbers, and publish it as a named version."),
+  given.job ? h("p", { class: "notice" }, h("span", {}, "The name, the architecture and the options are those of ", link("the earlier training", `#/jobs/${given.job}`), ". ",
+    file ? "With the same file and seed, the same rows are held out, so the metrics of both versions can be compared." : "Its file has been deleted: choose another one.")) : null, page];
+}
+
+// Returns null for an error with this status if `expected`, otherwise raises the error.
+function unless(error, status, expected) {
+  if (error.status === status && expected) return null;
+  throw error;
 }
 
 const restart = (context) => replace(context.page, fileCard(context.page, context.signal, (...file) => use(context, ...file)));
 
-// Shows all steps for a file. Each file begins with choices of its own; only the architecture is kept.
+// Shows all steps for a file. Each file begins with the choices of the earlier training, if the page has one, otherwise
+// with the default choices; only the architecture is kept.
 function use(context, file, shown = loading("Reading the first rows…")) {
   const leaving = new AbortController();
   const signal = AbortSignal.any([context.signal, leaving.signal]);
-  const state = { file, model: context.model, name: nameOf(file.filename) || "model", task: "", alias: "", columns: { ...file.column_roles }, request: {}, training: {}, signal, turn: 0 };
+  const { name = "", task = "", alias = "", columns = {}, request: own, training } = context.given;
+  const state = { file, model: context.model, name: name || nameOf(file.filename) || "model", task, alias, columns: { ...file.column_roles, ...fitting(columns, file) }, request: { ...own }, training: { ...training }, signal, turn: 0 };
   const report = h("div", { class: "slot" });
   const rows = h("div", { class: "slot" }, shown);
   const again = () => { leaving.abort(); restart(context); };
   const form = { columns: columnCard(state), options: optionFields(state) };
   const check = () => dryRun(state, form, report);
+  const recheck = debounce(() => !signal.aborted && state.checked !== choices(state) && check(), PAUSE);
   replace(context.page,
     card("1. The file", h("div", { class: "row" }, h("strong", {}, file.filename),
       h("span", { class: "muted small" }, [file.format, bytes(file.bytes), file.rows !== null && `${number(file.rows)} rows`].filter(Boolean).join(" · ")),
       button("Another file", again, "small")), rows),
-    h("div", { class: "stack", onchange: () => compare(state, report) }, form.columns.element, modelCard(context, state, form.options.element)),
+    h("div", { class: "stack", onchange: () => { compare(state, report); recheck(); } }, form.columns.element, modelCard(context, state, form.options.element)),
     h("section", { class: "card" }, h("div", { class: "head" }, h("h2", {}, "4. Check and start"), h("div", { class: "actions" },
       button("Check data and estimate time", check), action("Start training", () => start(state), "primary"))),
-      h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job."), report),
+      h("p", { class: "small muted" }, "The check reads all data and times a few steps on this machine. It does not queue a job, and is repeated when a choice changes."), report),
     lines(state));
   showFirstRows(rows, file, signal, form.columns.know);
   check();
@@ -58,25 +76,29 @@ function use(context, file, shown = loading("Reading the first rows…")) {
 // The second step. The names of the columns are known from the upload, or from the preview of the file.
 function columnCard(state) {
   const box = h("div", { class: "fields" });
-  const control = select(TASKS, "", (value) => (state.task = value));
+  const control = select(TASKS, state.task, (value) => (state.task = value));
   const task = field("Task", control);
   let fields;
+  let refusal = "";  // the role that the check has refused
   let roles = {};  // as the check has detected them, which may be before the names are known
   const draw = (names) => {
     fields = columnFields(state.columns, names);
     fields.detected(roles);
+    fields.refused(refusal);
     replace(box, task, fields.element);
   };
   const know = ({ columns, format }) => {
     if (columns && !state.file.columns) draw(columns);
     if (format === "text") replace(box, task, h("p", { class: "muted small" }, "Plain text has no columns. A model learns to continue it."));
   };
+  const refused = (role) => fields.refused((refusal = role));
   const detected = ({ task: name, data }) => {
+    refused("");
     control.options[0].textContent = `${TASKS[0][1]}: ${name}`;
     fields.detected((roles = data.columns));
   };
   draw(state.file.columns);
-  return { element: card("2. Columns and task", box), know, detected };
+  return { element: card("2. Columns and task", box), know, detected, refused };
 }
 
 function modelCard(context, state, options) {
@@ -88,27 +110,29 @@ function modelCard(context, state, options) {
     if (has_more) replace(bases, finder("Find another model", suggestModels, (name) => { choose(models, name); return ""; }, state.signal));
   }).catch(() => {});
   const name = h("input", { value: state.name, maxlength: 64, oninput: () => (state.name = name.value) });
-  const alias = h("input", { placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
+  const alias = h("input", { value: state.alias, placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
     field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
-    h("details", { class: "more" }, h("summary", {}, "All options (chosen automatically unless set)"), options));
+    h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 
-// Says whether the check was made with other choices than the present ones.
+// Shows whether the choices have changed since the check.
 function compare(state, report) {
   report.querySelector(".outdated")?.remove();
   if (state.checked !== choices(state))
-    report.prepend(h("p", { class: "notice warn outdated", role: "status" }, "The choices have changed since this check. Select “Check data and estimate time” to repeat it."));
+    report.prepend(h("p", { class: "notice warn outdated", role: "status" }, "The choices have changed since this check."));
 }
 
 async function dryRun(state, form, report) {
   const turn = (state.turn += 1);
+  state.checking?.abort();  // the service stops a check whose client disconnects
+  state.checking = new AbortController();
   state.checked = choices(state);
   const waiting = loading("Reading the data and timing a few steps. This takes ten seconds to a minute…");
   replace(report, waiting, progress(null, "Checking"));
   try {
-    const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: state.signal });
+    const estimate = await post("/v1/fine_tuning/jobs?dry_run=true", request(state), { signal: AbortSignal.any([state.signal, state.checking.signal]) });
     if (turn !== state.turn) return;
     form.columns.detected(estimate);
     form.options.chosen(estimate.plans.length === 1 ? estimate.plans[0].choices : []);
@@ -116,9 +140,19 @@ async function dryRun(state, form, report) {
     compare(state, report);
   } catch (error) {
     if (error.name === "AbortError" || turn !== state.turn) return;
-    if (error.code === "dry_run_busy") setTimeout(() => turn === state.turn && !state.signal.aborted && dryRun(state, form, report), 1000 * (error.retryAfter || 3));
-    else replace(report, failure(error, () => dryRun(state, form, report)));
+    if (error.code === "dry_run_busy") setTimeout(() => turn === state.turn && !state.signal.aborted && dryRun(state, form, report), BUSY);
+    else {
+      const role = error.param?.match(/^columns\.(\w+)$/)?.[1] || "";
+      form.columns.refused(role);
+      replace(report, failure(inWords(error), () => dryRun(state, form, report)));
+    }
   }
+}
+
+// An error whose message names the fields of this page instead of those of the request.
+function inWords(error) {
+  error.message = error.message.replace(/\bcolumns\.(\w+)/g, (_, role) => `“${roleTitle(role)}” in step 2`);
+  return error;
 }
 
 async function start(state) {

@@ -2,19 +2,22 @@
 
 import { get, response } from "../api.js";
 import { h, replace } from "../dom.js";
+import { comparedVersions, comparedWithBaseline } from "../comparison.js";
 import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
-import { mainMetric, show, splitOf, tooFew, verdict } from "../quality.js";
+import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
 import { snippets } from "../snippets.js";
+import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
 import { calls, reads } from "../version/calls.js";
 import { modelCard } from "../version/card.js";
-import { evaluator, heldOut } from "../version/evaluate.js";
+import { evaluator, heldOut, usage } from "../version/evaluate.js";
 import { files } from "../version/files.js";
-import { confusion, perLabel } from "../version/confusion.js";
+import { cellOf, confusion, perLabel } from "../version/confusion.js";
 import { evidence } from "../version/evidence.js";
 import { mistakes } from "../version/mistakes.js";
+import { rowsOf, warnings } from "../version/rows.js";
 import { reliability, threshold } from "../version/trust.js";
 
 const NARROW_LABELS = 5;  // the confusion matrices of more labels need the whole width
@@ -30,8 +33,9 @@ export async function view({ parameters: [name, number_], signal }) {
   const about = file("README.md").then((reply) => reply?.text());
   const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
   const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
-  const own = Promise.all([job, training.catch(() => null)]).then((origin) => heldOut(...origin, signal));
-  const parts = new Evaluated(version, evaluations, own, signal);
+  const origin = Promise.all([job, training.catch(() => null)]);
+  const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
+  const parts = new Evaluated(version, evaluations, data, signal);
   return [
     top(version),
     figures(version),
@@ -53,6 +57,7 @@ function top(version) {
   const aliases = version.aliases.map((alias) => tag(`@${alias}`, `#/models/${encodeURIComponent(version.model)}`));
   return header(version.id, h("span", { class: "row" }, status(version.status), `${title(version.task)} with ${architecture(version.architecture)}`, aliases),
     h("a", { class: "button", href: `#/models/${encodeURIComponent(version.model)}` }, "All versions and aliases"),
+    h("a", { class: "button", href: trainPlace(version) }, "Train a new version"),
     h("a", { class: "button", href: `#/compare?versions=${encodeURIComponent(version.id)}` }, "Compare"),
     h("a", { class: "button primary", href: `#/play?model=${encodeURIComponent(version.id)}` }, "Try it"));
 }
@@ -61,14 +66,14 @@ function figures(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);
   if (!splits.length) return card("Quality", empty("No metrics: there were no held-out rows, or the version was imported. Evaluate the version on a file to measure it."));
   const main = mainMetric(version);
-  const baseline = version.metrics.baseline;
+  const compared = version.metrics.baseline ? comparedWithBaseline(version) : "";
   return card("Quality", splits.map((split) => {
     const rows = version.metrics[split].rows;
     if (tooFew(rows)) return h("div", { class: "stack" }, h("h3", {}, title(split)), h("p", { class: "muted" }, `${verdict(rows)}.`));
     const values = metricsOf(version.metrics[split]);
     return h("div", { class: "stack" }, h("h3", {}, `${title(split)}${rows ? `, ${number(rows)} rows` : ""}`),
-      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), split === main?.split && key === main.name ? spread(version, key, value) : ""))));
-  }), baseline?.summary ? h("p", { class: "notice" }, baseline.summary) : null);
+      h("div", { class: "stats" }, values.map(([key, value]) => stat(title(key), show(key, value), remark(key, value) || (split === main?.split && key === main.name ? spread(version, key, value) : "")))));
+  }), compared ? h("p", { class: "notice" }, compared) : null);
 }
 
 const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
@@ -80,13 +85,13 @@ function spread(version, key, share) {
   const z2 = 3.8416;
   const middle = (share + z2 / (2 * n)) / (1 + z2 / n);
   const half = (1.96 * Math.sqrt((share * (1 - share)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  return `95 % interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
+  return `95\u202f% interval ${show(key, Math.max(0, middle - half))} to ${show(key, Math.min(1, middle + half))}`;
 }
 
 // The parts of the page that depend on the version's evaluations, which the reader can start here.
 class Evaluated {
-  constructor(version, evaluations, own, signal) {
-    Object.assign(this, { version, own, signal });
+  constructor(version, evaluations, data, signal) {
+    Object.assign(this, { version, data, signal });
     this.examples = h("section", { class: "card evidence", "aria-live": "polite", "aria-label": "Examples" });
     [this.confusions, this.mistakes, this.list] = ["div", "div", "div"].map((tag) => h(tag, { class: "slot" }));
     this.filling = this.fill(evaluations);
@@ -102,29 +107,28 @@ class Evaluated {
   }
 
   controls(then) {
-    return evaluator(this.version, this.own, this.signal, async (evaluation) => {
+    return evaluator(this.version, this.data, this.signal, async (evaluation) => {
       await this.fill(Promise.resolve([evaluation, ...this.evaluations]));
       then?.();
     });
   }
 
   open(truth, predicted) {
-    evidence(this.examples, this.evaluations, { truth, predicted }, this.signal, () => [h("h3", {}, `${truth} answered as ${predicted}`),
-      h("p", {}, "The service does not store the texts of held-out rows with a version. An evaluation on a file shows the examples of this cell in that file."),
-      this.controls(() => this.open(truth, predicted))]);
+    const cell = cellOf(this.version.metrics[splitOf(this.version)], truth, predicted, `${splitOf(this.version)} rows of the training run`);
+    evidence(this.examples, this.evaluations, cell, this.signal, () => this.controls(() => this.open(truth, predicted)));
   }
 
   confusionCard(list) {
     const part = this.version.metrics?.[splitOf(this.version)];
     if (!part?.confusion_matrix) return null;
     return card("Confusions", confusion(Object.keys(part.per_class), part.confusion_matrix, (truth, predicted) => this.open(truth, predicted)),
-      h("p", { class: "small muted" }, `Counts of the ${splitOf(this.version)} rows. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see its examples from the newest evaluation." : "Select a cell to evaluate the version and see examples."));
+      h("p", { class: "small muted" }, `Counts of the ${number(part.rows)} ${splitOf(this.version)} rows of the training run. Rows: true labels. Columns: predicted labels. `, list.length ? "Select a cell to see examples from an evaluation." : "Select a cell to evaluate the version and see examples."));
   }
 
   mistakesCard(list) {
     const evaluation = list.find((e) => e.report?.mistakes);
     if (!evaluation) return null;
-    return card("Worst mistakes", mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), ", which lists more."));
+    return card("Worst mistakes", warnings(evaluation), mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), " on ", rowsOf(evaluation, this.signal), ", which lists more."));
   }
 }
 
@@ -145,7 +149,7 @@ function evaluationCard(version, list, controls) {
   const columns = [
     { name: "Evaluation", kind: "long", cell: (e) => link(e.id, `#/evaluations/${e.id}`, { class: "mono small" }) },
     { name: "Against", cell: (e) => (e.against_version ? versionLink(e.against_version) : "–") },
-    { name: "Result", kind: "long", cell: (e) => e.report?.comparison?.summary || resultOf(e.report) }, { name: "Ended", kind: "nowrap", narrow: false, cell: (e) => when(e.finished_at) },
+    { name: "Result", kind: "long", cell: (e) => [e.report?.comparison ? comparedVersions(e) : resultOf(e.report), warnings(e)] }, { name: "Ended", kind: "nowrap", cell: (e) => when(e.finished_at) },
   ];
   return card("Evaluations on files", h("p", { class: "small muted" }, "Measures this version on every row of a file, and lists its worst mistakes."), controls,
     table(columns, list, { caption: "Evaluations", blank: "Not evaluated on a file yet." }));
@@ -166,7 +170,7 @@ function dataOf(version, training) {
 }
 
 const scalars = (values) => Object.entries(values || {}).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
-  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : String(value)]);
+  .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : key === "architecture" ? architecture(value) : String(value)]);
 
 function settings(version, training) {
   const requested = scalars(training?.spec?.training);

@@ -1,4 +1,4 @@
-"""The beginning of the README.md beside an exported ONNX file, which shows how to run the model."""
+"""The beginning of the README.md next to an exported ONNX file, which shows how to run the model."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.checkpoint import patterns, tokenizer_rules
 from app.importing.pytorch.tensors import ForeignFileInvalid
+from app.importing.repetition import first_repeated
 from app.tokenization.tokenizer import Tokenizer
 
 PREFIX = "tokenizer.ggml."
@@ -52,8 +53,9 @@ def token_list(metadata: Mapping[str, Any]) -> list[str]:
     tokens = metadata.get(f"{PREFIX}tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
         raise ForeignFileInvalid(f"the metadata has no list {PREFIX}tokens")
-    if len(set(tokens)) != len(tokens):
-        raise ForeignFileInvalid(f"{PREFIX}tokens contains a token twice")
+    if pair := first_repeated(tokens):
+        token = tokens[pair[0]][:80]
+        raise ForeignFileInvalid(f"{PREFIX}tokens contains the token {token!r} twice, as ids {pair[0]} and {pair[1]}")
     return tokens
 
 

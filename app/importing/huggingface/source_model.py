@@ -51,7 +51,7 @@ def tokenizer_folder(source: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """A converted model, a description of its head or pooling, and further entries for our config.json."""
+    """A converted model, a description of its head or pooling, and additional entries for our config.json."""
 
     body: ForeignBody
     described: str

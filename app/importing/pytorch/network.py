@@ -220,7 +220,7 @@ def _pooling(architecture: str, bidirectional: bool, answers: Answers) -> str:
             "both directions' final states (last: h_n[-2] and h_n[-1]), the last step's output (last_step: "
             "out[:, -1]), or the mean or maximum over all steps"
         )
-    others = "such as a sum, attention without weights, or each step by itself"
+    others = "such as a sum, attention without weights, or each step separately"
     text = f"what does the head read: {text}? Anything else, {others}, cannot be imported"
     return answers.ask(Question("pooling", text, options))
 

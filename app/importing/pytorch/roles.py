@@ -56,6 +56,7 @@ def find_roles(
         reason = (
             f"apart from its body, which has {sizes[0]} inputs and {sizes[1]} outputs, it must have one head of "
             f"linear layers and at most one input layer; the first layer of the head must have {sizes[1]} inputs"
+            f"{_concatenation(layers, sizes[1])}"
         )
         raise UnknownNetwork(reason, list(tensors), tensors)
     if answers.get("layers") is None:
@@ -68,6 +69,18 @@ def find_roles(
     options = tuple(str(reading) for reading in readings)
     answer = answers.ask(Question("layers", "what is the order of the layers?", options))
     return next(reading for reading in readings if str(reading) == answer)
+
+
+def _concatenation(layers: list[Layer], gives: int) -> str:
+    """Return a note on a layer that probably reads several vectors of the body, joined to one; "" if there is none."""
+    joined = next((layer for layer in layers if layer.inputs > gives and layer.inputs % gives == 0), None)
+    if joined is None or any(layer.outputs == joined.inputs for layer in layers):
+        return ""
+    times = joined.inputs // gives
+    return (
+        f". The layer {joined.name!r} reads {joined.inputs} numbers, so it probably reads {times} vectors of the body, "
+        "joined with torch.cat, such as the mean and the maximum of the steps, which cannot be imported"
+    )
 
 
 def _tell(reading: Roles, readings: list[Roles], named: list[Roles], answers: Answers, in_order: bool) -> None:

@@ -28,6 +28,28 @@ PICKLE_LIMIT = 64 * 2**20  # maximum size of the archive's pickle, in bytes
 ADVICE = "save the weights with torch.save(model.state_dict(), …) in PyTorch 1.6 or later, or as safetensors"
 
 
+def is_pickle(path: Path) -> bool:
+    """Whether a file is named like a `.pt` file, or was written by `torch.save` under a name such as best.pth.tar."""
+    return path.suffix.lower() in PICKLES or (path.suffix.lower() != ".safetensors" and _is_archive(path))
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a path is a file with weights, by its suffix or its content."""
+    return path.is_file() and (path.suffix.lower() == ".safetensors" or is_pickle(path))
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(_is_pickle_entry(name) for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        return False
+
+
+def _is_pickle_entry(name: str) -> bool:
+    return name.count("/") == 1 and name.endswith("/data.pkl")
+
+
 @dataclass(frozen=True, slots=True)
 class SavedWeights:
     """The weights in a file, as float32.
@@ -50,7 +72,7 @@ def read(path: Path, answers: Answers, *, allow_pickle_tensors: bool = False) ->
         raise ForeignFileInvalid(f"{path} does not exist or is not a file")
     if path.suffix.lower() == ".safetensors":
         return SavedWeights(_plain_names(_read_safetensors(path)), {}, None)
-    if path.suffix.lower() not in PICKLES:
+    if not is_pickle(path):
         raise ForeignFileInvalid(f"{path.name}: weights must be in a .safetensors or .pt file")
     if not allow_pickle_tensors:
         raise ForeignFileInvalid(
@@ -90,7 +112,7 @@ class _Archive:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         names = [info.filename for info in archive.infolist()]
-        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        pickles = [name for name in names if _is_pickle_entry(name)]
         if len(pickles) != 1 or len(set(names)) != len(names):
             raise ForeignFileInvalid(f"the archive does not contain exactly one state dict; {ADVICE}")
         self._root = pickles[0].removesuffix("data.pkl")
@@ -157,7 +179,7 @@ def _find_state_dict(value: Any, answers: Answers) -> tuple[dict[str, StoredTens
 
 
 def _extras(value: dict[Any, Any], path: str) -> dict[str, Any]:
-    """Return the entries of the file beside the state dict at `path`, which is a key, or two keys joined by a slash."""
+    """Return all entries of the file except the state dict at `path`, which is a key or two keys joined by a slash."""
     extras = {str(name): item for name, item in value.items()}
     if path in extras:
         del extras[path]

@@ -214,7 +214,7 @@ class EngineClient:
         if future is not None and not future.done():
             future.set_result(message)
 
-    # --- life and death of the engine ---------------------------------------------------------------------------
+    # --- start and loss of the engine ---------------------------------------------------------------------------
 
     def _hear(self, payload: bytes) -> None:
         try:

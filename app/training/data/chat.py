@@ -45,7 +45,7 @@ class _Message:
 def read_turns(layout: Layout, record: Record) -> ChatTurns:
     """Return the turns of a conversation, and notes about it. The turns alternate: prompt, answer, prompt, answer, …
 
-    The loss is computed over the assistant's answers, except those with weight 0. If no answer is learned, or if a
+    The loss is computed over the assistant's answers, except those with weight 0. If the loss covers no answer, or if a
     message has a part that is not text, returns no turns, and a note that gives the reason.
     """
     return read(layout, record, "messages", _to_turns)

@@ -46,7 +46,8 @@ NOTHING = Target()
 class Example:
     """One checked row. The input of a row is either `text` (with an optional `pair`), `turns` or `features_TF`.
 
-    `where` is the row's place in the file, such as 'line 7'. `notes` are keys of `notes.MESSAGES` that describe how the
+    `where` is the row's place in the file, such as 'line 7'. `series` is the name of the series, if the input is read
+    from several rows. `notes` are keys of `notes.MESSAGES` that describe how the
     row was handled.
     """
 
@@ -58,6 +59,7 @@ class Example:
     target: Target = NOTHING
     split: int = UNASSIGNED
     notes: tuple[str, ...] = ()
+    series: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:

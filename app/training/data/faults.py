@@ -18,9 +18,11 @@ _KINDS, _PLACES = 20, 5
 _OTHER = "other faults"  # the kind of the faults whose kind is not counted separately
 _SHOWN = 5  # the number of faults of each kind that a listing shows in full
 _MOST_ADVISED = 0.1  # the largest share of faulty rows that messages propose to leave out
+_LONGEST_KIND = 240  # characters; no reason in this package is as long, apart from the row's values in it
 _VARYING = re.compile(
-    r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
-)  # quoted values and numbers, which differ from row to row
+    r"(?<![\w>])(?<!Expecting )(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+    r"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
+)  # quoted values and numbers, which differ from row to row; in "Expecting ':'", json's words for a fault, nothing does
 
 OnFault = Callable[[BadData], None]
 
@@ -50,7 +52,12 @@ class BadRows(BadData):
         super().__init__(message, first.param, first.file, where=first.where, reason=first.reason)
         self.faults, self.counts = list(faults.first), dict(faults.counts.most_common())
         self.ranges = {kind: str(ranges) for kind, ranges in faults.ranges.items()}
-        self.rows, self.skippable, self.fraction = faults.rows, skippable, fraction
+        self.examples, self.rows, self.skippable, self.fraction = (
+            dict(faults.examples),
+            faults.rows,
+            skippable,
+            fraction,
+        )
         self.unread, self.basis = unread, basis
 
     def listing(self) -> str:
@@ -61,12 +68,16 @@ class BadRows(BadData):
             groups.setdefault(kind if kind in self.counts else _OTHER, []).append(fault)
         lines = []
         for kind, count in self.counts.items():
-            faults = groups.get(kind, [])
+            faults = groups.get(kind) or [self.examples[kind]]
             lines += [fault.message for fault in faults[:_SHOWN]]
             if more := count - len(faults[:_SHOWN]):
                 every = str(self.ranges.get(kind, ""))
                 lines.append(f"… and {more:,} more: {kind}" + (f" (all: {every})" if every else ""))
         return "\n".join(lines)
+
+    def kinds(self) -> str:
+        """List every kind of fault with its number of rows and one example."""
+        return "; ".join(_counted(kind, count, self.examples[kind]) for kind, count in self.counts.items())
 
     @property
     def remedy(self) -> str:
@@ -98,6 +109,7 @@ class Faults:
     last: str = ""  # the place of the last fault
     first: list[BadData] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, BadData] = field(default_factory=dict)  # maps kinds of faults to their first faults
     places: dict[str, list[str]] = field(default_factory=dict)  # maps kinds of faults to their first places
     ranges: dict[str, RowRanges] = field(default_factory=dict)  # maps kinds of faults to all their places
 
@@ -111,6 +123,7 @@ class Faults:
         if kind not in self.counts and len(self.counts) >= _KINDS:
             kind = _OTHER
         self.counts[kind] += 1
+        self.examples.setdefault(kind, error)
         places = self.places.setdefault(kind, [])
         of_file = " of the validation file" * (error.file == "validation_file")
         if error.where and len(places) < _PLACES:
@@ -123,7 +136,8 @@ class Faults:
         parts = []
         for kind, count in self.counts.most_common():
             places = ", ".join(self.places.get(kind, [])) + (", …" if count > _PLACES else "")
-            parts.append(f"{count:,} × {kind} ({places})" if places else f"{count:,} × {kind}")
+            shown = _counted(kind, count, self.examples[kind])
+            parts.append(f"{shown} ({places})" if places else shown)
         return "; ".join(parts)
 
     def check(self, total: int, skip_bad_rows: float) -> None:
@@ -186,7 +200,15 @@ def _remedy(faults: Sequence[BadData]) -> str:
 
 def _kind(error: BadData) -> str:
     """Return the kind of a fault: its column and its reason, with the row's values replaced by an ellipsis."""
+    return _with_column(error, _VARYING.sub("…", error.reason))
+
+
+def _counted(kind: str, count: int, example: BadData) -> str:
+    """Return a kind of fault with its number of rows. The only fault of its kind is shown with the row's values."""
+    return f"{count:,} × {_with_column(example, example.reason) if count == 1 and kind != _OTHER else kind}"
+
+
+def _with_column(error: BadData, reason: str) -> str:
     column = error.where[1] if len(error.where) > 1 else ""
-    reason = _VARYING.sub("…", error.reason)
-    reason = reason if len(reason) <= 100 else f"{reason[:99]}…"
+    reason = reason if len(reason) <= _LONGEST_KIND else f"{reason[: _LONGEST_KIND - 1]}…"
     return f"{column}: {reason}" if column and not column[7:].isdigit() else reason

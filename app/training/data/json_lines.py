@@ -20,7 +20,7 @@ from app.training.failures import BadData
 from app.wording import counted
 
 _HEADER_RECORDS = 100
-_DESCRIPTIONS = ("schema", "columns", "index")  # keys that pandas writes beside the rows
+_DESCRIPTIONS = ("schema", "columns", "index")  # keys that pandas writes in addition to the rows
 _NOTES = {
     "array": "is read as one JSON array with one record per element",
     "objects": "is read as JSON objects that span several lines, with one record per object",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.errors import did_you_mean, most_similar
+from app.errors import did_you_mean
 from app.training.data.advice import SERIES_ADVICE, find_label_columns, find_text_columns, no_target
 from app.training.data.column_roles import check_roles
 from app.training.data.files import Source
@@ -205,7 +206,9 @@ def _generation(
     used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}
     ignored = _rest(present, used)
     if rated := [names[key] for key in ("label", "value") if names.get(key) in ignored]:
-        message = f"is used for generation, so all answers are learned, whatever the column {rated[0]!r} contains"
+        message = (
+            f"is used for generation, so the model is trained on all answers; the column {rated[0]!r} has no effect"
+        )
         source.remark("rated", message, level="warn")
     return Layout(source, "generation", shape, names | inputs, ignored=ignored, absent=absent)
 
@@ -221,10 +224,7 @@ def _task(columns: Columns, names: dict[str, str]) -> str:
 def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -> None:
     """Raise BadData if a column name looks misspelt, because a misspelt name would silently change the task."""
     absent = [key for key in _OPTIONAL if key not in names and not (key == "value" and "label" in names)]
-    similar = {
-        column: most_similar(column.strip().lower().removesuffix("s"), absent, cutoff=_MIN_SIMILARITY)
-        for column in _rest(present, names.values())
-    }
+    similar = {column: _misspelt_key(column, absent) for column in _rest(present, names.values())}
     keys = list(similar.values())
     for column, key in similar.items():
         if key is not None and keys.count(key) == 1:  # names such as label_0 and label_1 are not misspelt
@@ -234,6 +234,11 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
                 f"column {column!r}",
                 param=f"columns.{key}",
             )
+
+
+def _misspelt_key(column: str, keys: list[str]) -> str | None:
+    plain = column.strip().lower().removesuffix("s")
+    return next(iter(difflib.get_close_matches(plain, keys, 1, _MIN_SIMILARITY)), None)
 
 
 def _check_needs(

@@ -145,10 +145,10 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     TOOL_RESULTS: (
         "warn",
-        "the text of 1 message with the role tool or function is used as context, and the answers after it are "
-        "learned; the call that led to this message is not used",
-        "the texts of {count} messages with the role tool or function are used as context, and the answers after them "
-        "are learned; the calls that led to these messages are not used",
+        "the text of 1 message with the role tool or function is used as context, and the model is "
+        "trained on the answers after it; the call that led to this message is not used",
+        "the texts of {count} messages with the role tool or function are used as context, and the model is "
+        "trained on the answers after them; the calls that led to these messages are not used",
     ),
     WITHOUT_TEXT: (
         "warn",
@@ -162,19 +162,19 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ),
     UNLEARNED: (
         "info",
-        "1 answer with weight 0 is used as context, but is not learned",
-        "{count} answers with weight 0 are used as context, but are not learned",
+        "1 answer has weight 0 and is used only as context",
+        "{count} answers have weight 0 and are used only as context",
     ),
     EMPTY_ANSWERS: (
         "warn",
-        "1 answer is empty, so the model learns to answer nothing; remove it, or set its weight to 0",
-        "{count} answers are empty, so the model learns to answer nothing; remove them, or set their weight to 0",
+        "1 answer is empty, so the model learns to give empty answers; remove it, or set its weight to 0",
+        "{count} answers are empty, so the model learns to give empty answers; remove them, or set their weight to 0",
     ),
     OTHER_ROLES: (
         "warn",
-        "1 message with the role {details} is used as context; only messages with the role assistant are learned",
-        "{count} messages with the roles {details} are used as context; only messages with the role assistant are "
-        "learned",
+        "1 message with the role {details} is used as context; the model is trained only on messages of the assistant",
+        "{count} messages with the roles {details} are used as context; the model is trained only on messages of the "
+        "assistant",
     ),
     MESSAGE_KEYS: (
         "warn",

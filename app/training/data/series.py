@@ -36,6 +36,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class _Series:
+    name: str
     where: str  # the place of the first row of the series
     target: Target
     split: int
@@ -105,7 +106,10 @@ def _to_example(layout: Layout, series: _Series) -> Example:
         order_T = np.argsort(times_T, kind="stable")  # steps with equal times keep their order in the file
         steps_TF = steps_TF[order_T]
         notes += [EQUAL_TIMES] * bool((np.diff(times_T[order_T]) == 0).any())
-    return Example(series.where, features_TF=steps_TF, target=series.target, split=series.split, notes=tuple(notes))
+    return Example(
+        series.where, features_TF=steps_TF, target=series.target, split=series.split, notes=tuple(notes),
+        series=series.name,
+    )  # fmt: skip
 
 
 def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
@@ -113,7 +117,7 @@ def _add(layout: Layout, record: Record, by_name: dict[str, _Series]) -> None:
     target, split = read_target(layout, record), read_split(layout, record)
     series = by_name.get(name)
     if series is None:
-        series = by_name[name] = _Series(record.where, target, split)
+        series = by_name[name] = _Series(name, record.where, target, split)
     for key, own, first in (
         ("label", _bare(target.labels), _bare(series.target.labels)),
         ("value", target.value, series.target.value),

@@ -12,6 +12,7 @@ import numpy as np
 from app.training.data.example import Example
 from app.training.evaluation.held_out import HeldOut
 from app.training.evaluation.scores import Scores
+from app.wording import shortest
 
 MISTAKES = 50  # the maximum number of mistakes in the list
 _TEXT_CHARACTERS = 500  # the maximum length of a text in the list of mistakes; the CSV file contains complete texts
@@ -28,9 +29,10 @@ def write(path: Path, held_out: HeldOut, scores: Scores, against: Scores | None)
     mistakes: list[dict[str, Any]] = [{}] * len(worst)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(_header(scores, against))
+        writer.writerow(_header(scores, against, _has_series(held_out)))
         for row, example in enumerate(_examples(held_out)):
-            writer.writerow([example.where, _text(example), *_cells(scores, row), *_other_cells(against, row)])
+            name = example.series or _text(example)
+            writer.writerow([example.where, name, *_cells(scores, row, example), *_other_cells(against, row)])
             if row in worst:
                 mistakes[worst[row]] = _mistake(scores, row, example)
     return mistakes
@@ -40,6 +42,10 @@ def _examples(held_out: HeldOut) -> Iterator[Example]:
     assert held_out.files is not None
     chosen = zip(held_out.files.examples(), held_out.chosen_N, strict=True)
     return (example for example, is_chosen in chosen if is_chosen)
+
+
+def _has_series(held_out: HeldOut) -> bool:
+    return held_out.files is not None and held_out.files.training.shape == "series"
 
 
 def _worst(scores: Scores) -> list[int]:
@@ -56,16 +62,17 @@ def _mistake(scores: Scores, row: int, example: Example) -> dict[str, Any]:
     text = _text(example)
     shown = text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "…"
     mistake: dict[str, Any] = {"where": example.where, "text": shown}
+    mistake |= {"series": example.series} if example.series else {}
     if scores.values_N is not None:
-        return mistake | {"value": float(scores.targets_N[row]), "predicted": float(scores.values_N[row])}
+        return mistake | {"value": example.value, "predicted": shortest(float(scores.values_N[row]))}
     assert scores.probabilities_NC is not None
     names = [*scores.true(row), *(label for label in scores.predicted(row) if label not in scores.true(row))]
     probabilities = {name: float(scores.probabilities_NC[row, scores.labels.index(name)]) for name in names}
     return mistake | {"labels": scores.true(row), "predicted": scores.predicted(row), "probabilities": probabilities}
 
 
-def _header(scores: Scores, against: Scores | None) -> list[str]:
-    names = ["row", "text"]
+def _header(scores: Scores, against: Scores | None, has_series: bool) -> list[str]:
+    names = ["row", "series" if has_series else "text"]
     if scores.values_N is not None:
         names += ["value", "predicted", "squared_error"]
         return [*names, *(["against_predicted", "against_squared_error"] if against else [])]
@@ -74,9 +81,9 @@ def _header(scores: Scores, against: Scores | None) -> list[str]:
     return [*names, *(["against_predicted", "against_correct", "against_probability"] if against else [])]
 
 
-def _cells(scores: Scores, row: int) -> list[Any]:
+def _cells(scores: Scores, row: int, example: Example) -> list[Any]:
     if scores.values_N is not None:
-        return [_digits(scores.targets_N[row]), *_other_cells(scores, row)]
+        return [_digits(example.value), *_other_cells(scores, row)]
     assert scores.probabilities_NC is not None
     cells: list[Any] = ["|".join(scores.true(row)), *_other_cells(scores, row)]
     if len(scores.labels) <= _PROBABILITY_LABELS:
@@ -94,7 +101,7 @@ def _other_cells(scores: Scores | None, row: int) -> list[Any]:
     if scores is None:
         return []
     if scores.values_N is not None:
-        return [_digits(scores.values_N[row]), _digits(scores.losses_N[row])]
+        return [_digits(shortest(float(scores.values_N[row]))), f"{scores.losses_N[row]:.6g}"]
     assert scores.probabilities_NC is not None and scores.correct_N is not None
     predicted = scores.predicted(row)
     columns = [scores.labels.index(label) for label in predicted]

@@ -54,7 +54,8 @@ class Schedule:
 
     @property
     def branch_rate(self) -> float:
-        """The learning rate of the n-gram branch, which decays linearly to 0 by `branch_steps` at the latest.
+        """The learning rate of the n-gram branch, which decays linearly to 0 and reaches it no later than step
+        `branch_steps`.
 
         If `branch_steps` is 0, the rate decays until the end of the run.
         """

@@ -181,9 +181,9 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
     """Return the rule for choosing the weights to keep.
 
     If there are too few held-out rows to compare evaluations, the last weights are kept. There are two exceptions. If
-    the request sets `patience`, early stopping compares evaluations in any case. For generation, a few rows suffice,
-    because they contain many tokens. The last weights of a linear model are also kept, because a linear model converges
-    and rarely overfits.
+    the request sets `patience`, early stopping always compares evaluations. For generation, a few rows suffice, because
+    they contain many tokens. The last weights of a linear model are also kept, because a linear model converges and
+    rarely overfits.
     """
     comparable = not isinstance(held_out, Rows) or model.task == "generation" or len(held_out) >= SELECTING_ROWS
     if (not comparable or model.architecture == "linear") and not options.patience:

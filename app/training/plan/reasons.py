@@ -96,7 +96,7 @@ def _epochs(run: Run) -> tuple[OptionValue, str]:
     per_epoch = -(-len(train) // per_step) if isinstance(train, Rows) else (len(train.ids_T) - 1) // window // per_step
     epochs = round(steps / max(1, per_epoch), 2)
     if run.pretrained:
-        return epochs, "A version that has seen far more data needs few passes."
+        return epochs, "A version that was trained on far more data needs few passes."
     if run.linear:
         return epochs, "A linear model converges after a few passes."
     ends = "; the run usually ends earlier" if run.settled.patience else ""
@@ -119,11 +119,11 @@ def _batch_size(run: Run) -> tuple[OptionValue, str]:
 
 def _learning_rate(run: Run) -> tuple[OptionValue, str]:
     if run.linear:
-        return run.settled.branch_learning_rate, "The rate of the n-gram classifier, for this number of labels."
+        return run.settled.branch_learning_rate, "The learning rate of the n-gram classifier for this number of labels."
     if run.options.learning_rate_multiplier is not None:
         reason = f"The automatic rate times {run.options.learning_rate_multiplier:g}."
     elif run.pretrained:
-        reason = "Small steps keep what the version has learned; wider networks need smaller ones."
+        reason = "Small steps preserve what the version has learned; wider networks need smaller steps."
     elif run.base is not None and not run.options.head_only:
         reason = f"{TUNED_RATE:g} times the rate of a new network, because the version is already trained."
     else:
@@ -133,7 +133,7 @@ def _learning_rate(run: Run) -> tuple[OptionValue, str]:
 
 def _schedule(run: Run) -> tuple[OptionValue, str]:
     return run.settled.schedule, {
-        "plateau": "The length of the run is open: the rate decays once the validation result no longer improves.",
+        "plateau": "The run has no fixed length, so the rate decays once the validation result no longer improves.",
         "cosine": "The length of the run is fixed, so the rate falls smoothly to almost zero at the end.",
         "linear": "The usual schedule for fine-tuning a large Transformer.",
     }.get(run.settled.schedule, "")
@@ -148,9 +148,9 @@ def _dropout(run: Run) -> tuple[OptionValue, str]:
         return run.settled.config.dropout, INHERITED
     much = not run.generates and run.dataset.facts.input == "tokens"
     return run.settled.config.dropout, (
-        "A network quickly learns labelled texts by heart; dropout delays this."
+        "A network quickly memorises labelled texts; dropout delays this."
         if much
-        else "Little dropout: this kind of data is rarely learned by heart."
+        else "Little dropout: this kind of data is rarely memorised."
     )
 
 
@@ -237,7 +237,7 @@ def _ngrams(run: Run) -> tuple[OptionValue, str]:
 def _patience(run: Run) -> tuple[OptionValue, str]:
     value = run.settled.patience
     off = "The run ends after a fixed number of steps."
-    return value or NONE, "A single worse evaluation, which can be chance, does not end the run." if value else off
+    return value or NONE, "A single worse evaluation may be due to chance and does not end the run." if value else off
 
 
 def _eval_every(run: Run) -> tuple[OptionValue, str]:
@@ -286,6 +286,6 @@ OPTIONS: Mapping[str, Callable[[Run], tuple[OptionValue, str]]] = {
     "deterministic": lambda run: (run.settled.deterministic, "Equal requests produce equal weights."),
     "baseline": lambda run: (
         run.options.baseline is not False,
-        "Shows whether a network is worth its time.",
+        "Shows whether the network is better than a simple model.",
     ),
 }

@@ -21,7 +21,12 @@ _NAMES = {"linear": "Linear model", "transformer": "Transformer"}
 _COUNTED = ("conflicting", "conflicting_values", "duplicates")  # kinds of warnings that are listed as counts
 _UNUSED = ("ignored_columns", "unused_split")  # kinds of warnings about data that is not used
 _MOST_WARNINGS = 10
-_SHOWN = ("accuracy", "macro_f1", "micro_f1", "loss", "perplexity", "bits_per_character", "mse", "mae", "r2", "ece")
+_SHOWN = {  # the metrics with their names in words, as on the console
+    "accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1", "loss": "loss", "perplexity": "perplexity",
+    "bits_per_character": "bits per character", "mse": "mean squared error", "mae": "mean absolute error", "r2": "R²",
+    "ece": "calibration error (ECE)",
+}  # fmt: skip
+_SHARES = ("accuracy", "macro_f1", "micro_f1", "ece")
 
 
 def write(
@@ -121,7 +126,7 @@ def _table(metrics: dict[str, Any]) -> list[str]:
     rows = ["| | " + " | ".join(parts) + " |", "|---" * (len(parts) + 1) + "|"]
     for name in names:
         cells = (_cell(part, name) for part in parts.values())
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+        rows.append(f"| {_SHOWN[name]} | " + " | ".join(cells) + " |")
     counts = {name: part["rows"] for name, part in parts.items() if "rows" in part}
     if counts:
         rows.insert(2, "| rows | " + " | ".join(f"{counts[name]:,}" if name in counts else "" for name in parts) + " |")
@@ -133,7 +138,7 @@ def _cell(part: dict[str, Any], name: str) -> str:
     """Return a metric of a split, or "" if the split has too few rows or the metric is missing or not finite."""
     enough = shows_calibration_error if name == "ece" else lambda rows: not too_few(rows)
     measured = enough(part.get("rows")) and math.isfinite(part.get(name, math.nan))
-    return f"{part[name]:.4f}" if measured else ""
+    return format(part[name], ".1%" if name in _SHARES else ".4f") if measured else ""
 
 
 def _data(spec: TrainSpec, facts: Facts, settled: Settled) -> list[str]:

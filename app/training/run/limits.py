@@ -20,7 +20,8 @@ _FILE_ACCESS = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
 def confine(memory: int, processor_seconds: int = 0) -> None:
-    """Limit the size of files, the number of processes and the processor time; give up the network and all privileges.
+    """Limit the size of files, the number of processes and the processor time; disable the network and drop all
+    privileges.
 
     If memory runs out, the system kills this process first. After `processor_seconds` (unless 0), the system ends this
     process with SIGXCPU. Each program that this process starts has its own limit of the same number of seconds.

@@ -11,11 +11,11 @@ from app.training.events import Events
 from app.training.plan.config import Settled
 from app.wire import shortage
 
-OUTDATED = ("resume", "checkpoints")  # folders with files of the run with the earlier settings
+OUTDATED = ("resume", "checkpoints")  # folders with files that the run wrote with the earlier settings
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
-    """Return the settings. If the run ran out of memory with these, make its pieces smaller and reset it to step 0."""
+    """Return the settings. If memory ran out with them, first reduce the size of pieces and reset the run to step 0."""
     short = shortage.read(run)
     if short is None or short.micro_tokens != settled.micro_tokens:
         return settled

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-import msgspec
+import asyncio
 
+import msgspec
+import pytest
+
+from app.api.http.traffic_sampler import TrafficSampler
 from app.settings import Settings
+from app.telemetry import request_success
+from app.wire import engine as wire
 from tests.fakes import FakeEngine
-from tests.serving import Api, Shelf
+from tests.serving import Api, Shelf, wait_until
 
 ANN, BOB, OPS = "secret-of-ann-1", "secret-of-bob-1", "secret-of-ops-1"
+
+
+@pytest.fixture(autouse=True)
+def _no_samples_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the tests take samples: a period that ends during a test would split its traffic into two samples."""
+
+    async def wait(_: TrafficSampler) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(TrafficSampler, "_repeat", wait)
 
 
 def test_a_key_sees_its_own_versions_and_an_operator_all(settings: Settings, shelf: Shelf, engine: FakeEngine) -> None:
@@ -60,3 +76,18 @@ def test_refusals_are_counted_by_reason(api: Api, shelf: Shelf) -> None:
         [period] = client.get("/v1/traffic").json()["data"]
     assert period["totals"]["rejected"] == 1
     assert period["totals"]["reasons"] == {"max_waiting": 1}
+
+
+def test_requests_of_the_service_itself_are_not_counted(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
+    before = request_success.totals()
+    for version in (shelf.classifier("mood"), shelf.generator("echo")):
+        with api.client() as client:
+            path = f"/v1/registry/models/{version.model}/aliases/live"
+            reply = client.put(path, json={"version": 1, "expected_version": None, "required": True})
+            assert reply.status_code == 200
+    wait_until(lambda: {"mood@live", "echo@live"} <= api.services.readiness.report().checks.keys())
+    wait_until(lambda: api.services.readiness.report().ready)
+    assert engine.wait_for(wire.Score) and engine.wait_for(wire.Generate)
+    sample = api.services.traffic.take()
+    assert sample.versions == {} and not sample.counts.get("read") and not sample.counts.get("generated")
+    assert request_success.totals() == before

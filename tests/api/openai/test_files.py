@@ -123,6 +123,8 @@ BAD: list[tuple[dict[str, Any], dict[str, Any] | None, str | None, str]] = [
     ({"purpose": "fine-tune"}, {"data": ("a.csv", DATA)}, "data", "unknown field"),
     ({"purpose": "fine-tune", "porpose": "x"}, {"file": ("a.csv", DATA)}, "porpose", "did you mean 'purpose'"),
     ({"purpose": "No Good"}, {"file": ("a.csv", DATA)}, "purpose", "fine-tune"),
+    ({"purpose": "string"}, {"file": ("a.csv", DATA)}, "purpose", "'string' is not a valid purpose; use fine-tune"),
+    ({"purpose": "fine-tune"}, {"file": ("a.csv", b"")}, "file", "a.csv is empty: it has 0 bytes"),
     ({"purpose": "fine-tune", "format": "doc"}, {"file": ("a.csv", DATA)}, "format", "parquet"),
     (
         {"purpose": "fine-tune", "columns[text]": "a" * 1001},

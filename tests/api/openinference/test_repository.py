@@ -40,6 +40,9 @@ def test_a_version_with_the_content_of_a_required_one_stays_loaded(
     assert not api.services.readiness.requires("0" * 64)
 
 
-def test_shared_memory_is_refused(client: InferenceServerClient) -> None:
+def test_shared_memory_and_traces_are_refused(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="send the tensors in the request"):
         client.get_system_shared_memory_status()
+    for model in (None, "mood"):
+        with pytest.raises(InferenceServerException, match="GET /v2/models/stats"):
+            client.get_trace_settings(model)

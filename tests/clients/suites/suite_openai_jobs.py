@@ -117,9 +117,10 @@ calls.works(
     lambda d: (d.id, d.deleted) == (file.id, True) and file.id not in [f.id for f in client.files.list()],
 )
 calls.refused("files.retrieve, deleted file", lambda: client.files.retrieve(file.id), file.id)
+UNGRADED = "POST /v1/evaluations measures a model"
 GRADER = {"type": "string_check", "name": "same", "input": "a", "reference": "a", "operation": "eq"}
-calls.refused_if_any("fine_tuning.alpha.graders.run", client, "alpha/graders/run", grader=GRADER, model_sample="a")
-calls.refused_if_any("fine_tuning.alpha.graders.validate", client, "alpha/graders/validate", grader=GRADER)
+calls.refused_if_any("fine_tuning.alpha.graders.run", client, UNGRADED, grader=GRADER, model_sample="a")
+calls.refused_if_any("fine_tuning.alpha.graders.validate", client, UNGRADED, grader=GRADER)
 UNSHARED = "checkpoints have no permissions of their own"
 PERMISSIONS = "fine_tuning.checkpoints.permissions"
 calls.refused_if_any(f"{PERMISSIONS}.create", client, UNSHARED, "ckpt", project_ids=["proj"])

@@ -84,6 +84,12 @@ def shared_text() -> Any:
     return tensor
 
 
+def shared_probs() -> Any:
+    output = InferRequestedOutput("probs")
+    output.set_shared_memory("region", 64)
+    return output
+
+
 calls.works(
     "is_server_live, is_server_ready, is_model_ready",
     lambda: (client.is_server_live(), client.is_server_ready(), client.is_model_ready("departments")),
@@ -204,13 +210,21 @@ for name, call in {
     "get_cuda_shared_memory_status": client.get_cuda_shared_memory_status,
     "unregister_cuda_shared_memory": client.unregister_cuda_shared_memory,
 }.items():
-    calls.refused(name, call, "shared memory")
-calls.refused("infer, shared memory", lambda: client.infer("departments", [shared_text()]), "input 'text'")
+    calls.refused(name, call, "send the tensors in the request")
+calls.refused(
+    "infer, shared memory", lambda: client.infer("departments", [shared_text()]), "send the tensors in the request"
+)
+calls.refused(
+    "infer, output in shared memory",
+    lambda: client.infer("departments", [texts("a")], outputs=[shared_probs()]),
+    "send the tensors in the request",
+)
+DURATIONS = "GET /v2/models/stats"
 TRACE = {"trace_level": ["TIMESTAMPS"]}
 for name, call, message in (
-    ("get_trace_settings", client.get_trace_settings, "traces cannot be configured"),
-    ("update_trace_settings", lambda: client.update_trace_settings(settings=TRACE), "traces cannot be configured"),
-    ("update_trace_settings, model", lambda: client.update_trace_settings("departments", TRACE), "trace"),
+    ("get_trace_settings", client.get_trace_settings, DURATIONS),
+    ("update_trace_settings", lambda: client.update_trace_settings(settings=TRACE), DURATIONS),
+    ("update_trace_settings, model", lambda: client.update_trace_settings("departments", TRACE), DURATIONS),
 ):
     calls.refused(name, call, message)
 for name, call in {

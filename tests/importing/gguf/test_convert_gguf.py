@@ -54,7 +54,7 @@ def test_a_first_token_is_added_if_the_file_asks_for_it(tmp_path: Path) -> None:
         ({"tokenizer.ggml.model": "llama"}, "its tokenizer (llama, gpt-2)"),
         ({"tokenizer.ggml.pre": "tekken"}, "its tokenizer (gpt2, tekken)"),
         ({"tokenizer.ggml.add_eos_token": True}, "add_eos_token"),
-        ({"tokenizer.ggml.tokens": ["a", "a"]}, "twice"),
+        ({"tokenizer.ggml.tokens": ["a", "b", "a"]}, "the token 'a' twice, as ids 0 and 2"),
         ({"tokenizer.ggml.tokens": ["a"]}, "does not fit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Conversations are read as turns, and the turns of the assistant are learned."""
+"""Conversations are read as turns, and the model is trained on the turns of the assistant."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def test_how_the_messages_of_a_conversation_are_used_is_told_with_their_number(t
         "no_learned_answer": ("line 14", 2),
     }
     assert remarks["tool_results"].message == (
-        "a.jsonl, line 10: the texts of 2 messages with the role tool or function are used as context, and the answers "
-        "after them are learned; the calls that led to these messages are not used"
+        "a.jsonl, line 10: the texts of 2 messages with the role tool or function are used as context, and the model "
+        "is trained on the answers after them; the calls that led to these messages are not used"
     )
     assert "the roles 'narrator', 'critic'" in remarks["other_roles"].message
     assert "such as 'name', 'reasoning_content'" in remarks["message_keys"].message

@@ -44,6 +44,32 @@ def test_all_faults_are_in_one_report(tmp_path: Path) -> None:
     assert json.loads(json.dumps(error.to_dict()))["faults"][0]["where"] == ["line 98", "column 'value'"]
 
 
+def test_faults_are_counted_by_kind(tmp_path: Path) -> None:
+    """Values in the reasons do not count, however they are quoted, but every other difference does."""
+    steps = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
+    reasons = [
+        f"{steps}; found nothing", f"{steps}; the steps differ in length", f"{steps}; the steps differ in length",
+        "not valid JSON: Expecting ',' delimiter", "not valid JSON: Expecting ':' delimiter",
+        *(f"{value!r} is not a number" for value in ("it's", "so \"it\"", "a'b\"c", "d")),
+    ]  # fmt: skip
+    source, faults = Source(tmp_path / "a.csv", "a.csv", "csv", False), Faults()
+    for n, reason in enumerate(reasons):
+        faults.add(source.fault(reason, f"line {n}", "column 'value'"))
+    assert sorted(faults.counts.values()) == [1, 1, 1, 2, 4] and faults.counts["column 'value': … is not a number"] == 4
+    error = faults.failure(99)
+    assert isinstance(error, BadRows) and f"1 × column 'value': {steps}; found nothing" in error.kinds()
+    assert "2 × column 'value': must be a list of steps; each step" in error.kinds()
+
+
+def test_each_kind_has_an_example(tmp_path: Path) -> None:
+    source, faults = Source(tmp_path / "a.csv", "a.csv", "csv", False), Faults()
+    for n in range(LISTED + 50):
+        faults.add(source.fault(f"{'x' * n!r} is not a number", f"line {n}", "column 'value'"))
+    faults.add(source.fault("the label is empty", "line 900", "column 'label'"))
+    error = faults.failure(9000)
+    assert isinstance(error, BadRows) and "a.csv, line 900, column 'label': the label is empty" in error.listing()
+
+
 def test_malformed_lines_are_faults_beside_the_others(tmp_path: Path) -> None:
     good = [json.dumps({"text": f"row {n}", "value": n}) for n in range(8)]
     lines = [*good, "{broken", '{"text": "x", "value": "y"}', "[1]"]

@@ -81,6 +81,6 @@ def test_rated_conversations_are_used_for_generation(kind: str, task: str | None
     assert (result.error, result.task) == (None, "generation")
     assert result.report["ignored_columns"] == [name]
     [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "rated"]
-    assert f"all answers are learned, whatever the column {name!r} contains" in remark["message"]
+    assert f"the model is trained on all answers; the column {name!r} has no effect" in remark["message"]
     asked = check_files(path, columns=Columns(label=name)).error
     assert asked is not None and "can be used only for generation, not for classification" in asked.message
