@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app import settings
+from app.cli.options import SWITCHES
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import answers_of, columns_of, shorten
 from app.cli.references import check_reads_texts
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="that of the settings"),
 ]
 Threshold = Annotated[
     float | None,
@@ -43,6 +44,7 @@ Calibrated = Annotated[
     typer.Option(
         "--calibrated/--uncalibrated",
         help="Require calibrated scores, or show uncalibrated scores.",
+        rich_help_panel=SWITCHES,
         show_default="calibrated, if the version has a calibration",
     ),
 ]

@@ -22,6 +22,9 @@ def _choice(field: str) -> str:
     return f"{', '.join(others)} or {last}."
 
 
+# Heading of the options that can be turned on and off. Their two names need so much space that beside other options, a
+# terminal of 80 columns would cut the names.
+SWITCHES = "Options that are on or off"
 HELP = {
     "text": "Column with the texts.",
     "text_pair": "Column with the second text of each pair.",
@@ -93,7 +96,8 @@ def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
     kind = _option_type(field.type)
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
-    option = typer.Option(*flags, help=HELP.get(field.name, ""), rich_help_panel=panel)
+    own_panel = SWITCHES if kind is bool else panel
+    option = typer.Option(*flags, help=HELP.get(field.name, ""), rich_help_panel=own_panel)
     annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

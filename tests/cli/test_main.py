@@ -237,6 +237,14 @@ def test_paragraphs_of_the_help_are_not_broken(path: tuple[str, ...]) -> None:
         assert len(lines) == 1 or all(line.startswith("Example: ") for line in lines)
 
 
+@pytest.mark.parametrize("command", ["classify", "train"])
+def test_no_word_of_the_help_is_cut(ostinato: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The two commands with the most and the longest options, at a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ostinato(command, "--help").out
+    assert "--text-pair-column" in shown and re.search(r"\w…", shown) is None
+
+
 def test_the_help_begins_with_first_steps(ostinato: Run) -> None:
     shown = ostinato("--help").out
     assert "ostinato up --demo" in shown and "OSTINATO_URL" in shown
