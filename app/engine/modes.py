@@ -11,6 +11,14 @@ from models.kernels import modes
 from models.kernels.choice import PLAIN
 from models.kernels.modes import ComputeMode
 
+GAIN = 1.1  # minimum speedup of another mode or type, because measurements are noisy
+OPENVINO_GAIN = 1.2  # the same for OpenVINO, whose copies of the weights need memory
+
+
+def least_gain(mode: ComputeMode) -> float:
+    """The minimum speedup, over the usual mode, for which this mode is used."""
+    return OPENVINO_GAIN if mode.kernel == openvino_body.KERNEL else GAIN
+
 
 def supported_modes(device: torch.device, network: Any, *, generates: bool) -> list[ComputeMode]:
     """Return the modes that this machine supports for a network."""

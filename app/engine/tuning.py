@@ -26,8 +26,7 @@ import torch
 from app.engine import precision, timing
 from app.engine.headroom import free_memory
 from app.engine.measurements import Measurements
-from app.engine.modes import set_mode
-from app.engine.openvino_body import KERNEL
+from app.engine.modes import GAIN, least_gain, set_mode
 from app.engine.precision import COMPARED, OutOfTime, Outputs, Subject
 from app.wire.modes import ModeChoice, PrecisionCheck
 from app.wire.probes import ProbeSet, encode
@@ -36,8 +35,6 @@ from models.kernels.modes import EXACT, ComputeMode, fixed_mode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-GAIN = 1.1  # minimum speedup of another mode or type, because measurements are noisy
-OPENVINO_GAIN = 1.2  # the same for OpenVINO, whose copies of the weights need memory
 SECONDS = 5.0  # limit for all measurements of an engine, because loads of other versions wait for them
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
@@ -134,7 +131,7 @@ class Tuner:
         for mode in sorted(speeds, key=lambda mode: -speeds[mode]):
             if mode == fixed:
                 break
-            if speeds[mode] < (OPENVINO_GAIN if mode.kernel == KERNEL else GAIN):
+            if speeds[mode] < least_gain(mode):
                 continue
             if mode.type == EXACT:
                 return ModeChoice(str(mode), "the fastest kernel", shown, checks)
