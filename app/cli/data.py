@@ -79,14 +79,33 @@ def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -
     )
     if uploaded and "rows" in result.report:  # no rows of the training file are held out
         result.report["rows"] = {"train": sum(result.report["rows"].values())}
-    messages = _show(paths["training_file"].name, result, training, as_json)
+    messages = _show_training(paths["training_file"].name, result, training, as_json)
     _check_model(result, request.get("model"))
     return messages
 
 
-def _show(name: str, result: DataReport, training: dict[str, Any], as_json: bool) -> list[str]:
-    """Print the result of checking a file, and return its messages. Raises InvalidRequest if there is an error."""
+def check_evaluation(path: Path, card: dict[str, Any], request: dict[str, Any], as_json: bool) -> None:
+    """Run the checks of an evaluation on all rows of a local file, and print the result, as `check_data` does.
+
+    `card` describes the version to evaluate.
+    """
+    from app.training.data.checking import check_held_out  # loads numpy and pyarrow
+
+    columns = msgspec.convert(request.get("columns", {}), Columns)
+    share, encoding = request.get("skip_bad_rows", 0.0), request.get("encoding")
+    result = check_held_out(path, card["task"], card["input"], columns, share, encoding)
+    if "rows" in result.report:  # the evaluation chooses the split
+        result.report["rows"] = {"": sum(result.report["rows"].values())}
+    _show(path.name, result, _messages(result), as_json)
+
+
+def _show_training(name: str, result: DataReport, training: dict[str, Any], as_json: bool) -> list[str]:
     messages = _messages(result) + _few_rows(result, selects=bool(training.get("patience")))
+    return _show(name, result, messages, as_json)
+
+
+def _show(name: str, result: DataReport, messages: list[tuple[str, str]], as_json: bool) -> list[str]:
+    """Print the result of checking a file, and return its messages. Raises InvalidRequest if there is an error."""
     if result.error is None and not as_json:
         print(f"{name}: {_sizes(result)}")
     for level, message in messages:
@@ -116,7 +135,7 @@ def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool)
     training, columns = request.get("training", {}), msgspec.convert(request.get("columns", {}), Columns)
     skipped = _skipped_share(training, alone=True)
     result = check_validation(path, request.get("task"), columns, skipped, training.get("encoding"))
-    return _show(path.name, result, training, as_json)
+    return _show_training(path.name, result, training, as_json)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
@@ -134,12 +153,13 @@ def _sizes(result: DataReport) -> str:
             f" ({parts})" if len(characters) > 1 else ""
         )
     rows = result.report["rows"]
-    splits = ", ".join(f"{count:,} {split}" for split, count in rows.items())
+    splits = ", ".join(f"{count:,} {split}" for split, count in rows.items() if split)
     lengths = result.report["lengths"].values()
     shortest, longest = min(split["min"] for split in lengths), max(split["max"] for split in lengths)
     median = next(iter(lengths))["median"]
     size = counted(sum(rows.values()), "row")
-    return f"{size} for {result.task} ({splits}); {shortest:,} to {longest:,} {result.unit}, median {median:,}"
+    size += f" for {result.task}" + f" ({splits})" * bool(splits)
+    return f"{size}; {shortest:,} to {longest:,} {result.unit}, median {median:,}"
 
 
 def _messages(result: DataReport) -> list[tuple[str, str]]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
-from app.cli.data import as_regular_files, refusal
+from app.cli.data import as_regular_files, check_evaluation
 from app.cli.export import check_target, save
 from app.cli.follow import follow
 from app.cli.options import collect, with_fields
@@ -67,7 +66,7 @@ def evaluate(
     with connect() as client:
         if output is not None:
             _check_output(output, client, model)
-        request["file"] = _file_id(client, file, request)
+        request["file"] = _file_id(client, file, request, as_json)
         job = client.create_evaluation(request)
         if wait:
             if not as_json:
@@ -85,8 +84,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
-    """Return the id of an uploaded file. A local file is checked and uploaded first.
+def _file_id(client: Client, file: Path, request: dict[str, Any], as_json: bool) -> str:
+    """Return the id of an uploaded file. A local file is checked and uploaded first, and a report on it is printed.
 
     Raises NotFound if the version does not exist, and InvalidRequest if the version cannot be evaluated on the file.
     """
@@ -96,7 +95,7 @@ def _file_id(client: Client, file: Path, request: dict[str, Any]) -> str:
         card = look_up(client, request["model"])
         if "against" in request:
             _check_comparable(card, look_up(client, request["against"], param="against"))
-        _check(paths["file"], card, request)
+        check_evaluation(paths["file"], card, request, as_json)
         return str(client.upload(paths["file"])["id"])
 
 
@@ -115,18 +114,6 @@ def _check_comparable(card: dict[str, Any], other: dict[str, Any]) -> None:
             message = f"{other['id']} and {card['id']} cannot be compared: the {noun} of {other['id']} is "
             message += f"{other[field]}, but the {noun} of {card['id']} is {card[field]}; nothing was uploaded"
             raise InvalidRequest(message, param="against")
-
-
-def _check(path: Path, card: dict[str, Any], request: dict[str, Any]) -> None:
-    """Run the evaluation's checks on all rows of a local file."""
-    from app.training.data.checking import check_held_out  # loads numpy and pyarrow
-
-    columns = msgspec.convert(request.get("columns", {}), Columns)
-    error = check_held_out(
-        path, card["task"], card["input"], columns, request.get("skip_bad_rows", 0.0), request.get("encoding")
-    )
-    if error is not None:
-        raise refusal(error)
 
 
 def print_report(job: dict[str, Any]) -> None:

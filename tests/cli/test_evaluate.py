@@ -138,6 +138,8 @@ def test_the_file_is_read_with_the_options_of_training(answering: Service, ostin
     assert not answering.sent("POST /v1/files")
     done = ostinato("evaluate", "mood", "new.csv", "--encoding", "cp1252", "--skip-bad-rows", "0.67")
     assert done.status == 0, done.err
+    assert done.out.startswith("new.csv: 1 row for classification; 1 to 1 characters, median 1\n")
+    assert "warning: 2 rows that cannot be used are left out: 2 × column 'label': the label is empty" in done.out
     [sent] = answering.sent("POST /v1/evaluations")
     assert sent.json == {"model": "mood", "file": "file-1", "encoding": "cp1252", "skip_bad_rows": 0.67}
 

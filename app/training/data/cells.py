@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.training.data.example import TEST, TRAIN, UNASSIGNED, VALIDATION
 from app.training.data.json_text import explain
+from app.training.data.number_forms import UnclearNumber
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -29,6 +30,7 @@ _MARKS = _FLAGS | {
 }
 NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
 _DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
+NO_LABEL = "the label is empty"
 LABEL_FORMS = 'write several labels as a JSON list, such as ["a", "b"], or separate them with |'
 _STEP_LIST = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
 
@@ -76,7 +78,9 @@ def to_label(value: Any) -> str:
     Blanks around a label are kept; `settle_cells` removes and reports them. NaN becomes the label 'NaN', as in a CSV
     file; `settle_names` warns about it.
     """
-    if isinstance(value, (list, dict)) or value is None:
+    if value is None:
+        raise CellError(NO_LABEL)
+    if isinstance(value, (list, dict)):
         hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
         hint = f"; write the label as text; {LABEL_FORMS}" if isinstance(value, dict) else hint
         raise CellError(f"expected a label, found {describe(value)}{hint}")
@@ -88,7 +92,7 @@ def to_label(value: Any) -> str:
         value = int(value) if value == int(value) else value
     label = to_text(value if isinstance(value, str) else _scalar(value, "a label"))
     if is_blank(label):
-        raise CellError("the label is empty")
+        raise CellError(NO_LABEL)
     return label
 
 
@@ -110,6 +114,8 @@ def to_mark(value: Any) -> bool:
 
 def to_number(value: Any) -> float:
     """Convert the value to a number. Raises CellError unless the number is finite and within the range of float32."""
+    if isinstance(value, UnclearNumber):
+        raise CellError(value.reason)
     is_other = value is None or isinstance(value, (bool, bytes, list, dict))
     try:  # float() also accepts underscores between digits, as in 1_000
         number = None if is_other or (isinstance(value, str) and "_" in value) else float(value)

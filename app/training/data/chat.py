@@ -15,6 +15,7 @@ from app.training.data.columns import damage_notes, read
 from app.training.data.example import Turn
 from app.training.data.files import Record
 from app.training.data.layouts import Layout
+from app.training.data.message_texts import read_messages
 
 _ROLES = {  # maps the roles in ShareGPT's format, and in similar formats, to OpenAI's roles
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
@@ -52,10 +53,16 @@ def read_turns(layout: Layout, record: Record) -> ChatTurns:
 
 
 def _to_turns(value: Any) -> ChatTurns:
+    is_text = isinstance(value, str)
+    value = read_messages(value) if is_text else value
     if not isinstance(value, list) or not value:
         kind = "an empty list" if isinstance(value, list) else describe(value)
-        hint = "; lists of messages can be written in JSONL or parquet" if isinstance(value, str) else ""
-        raise CellError(f"must be a list of messages with role and content; found {kind}{hint}")
+        raise CellError(f"must be a list of messages with role and content; found {kind}")
+    turns, own = _turns_of(value)
+    return turns, (*own, notes.MESSAGES_AS_TEXT) if is_text and turns else own
+
+
+def _turns_of(value: list[Any]) -> ChatTurns:
     try:
         messages = [_to_message(number, message) for number, message in enumerate(value, 1)]
     except _UnreadablePart:

@@ -99,13 +99,13 @@ def check_held_out(
     columns: Columns | None = None,
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
-) -> BadData | None:
+) -> DataReport:
     """Read and check all rows of an evaluation file.
 
-    Returns the error if the file cannot be used, otherwise None. `task` is the task of the version, and `takes` is its
-    kind of input: tokens or features.
+    `task` is the task of the version, and `takes` is its kind of input: tokens or features. In the report, rows without
+    a split are validation rows.
     """
-    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding).error
+    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding)
 
 
 def check_validation(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from app.training.data.cells import (
+    NO_LABEL,
     CellError,
     is_blank,
     to_input_text,
@@ -18,6 +20,7 @@ from app.training.data.cells import (
 )
 from app.training.data.example import NOTHING, UNASSIGNED, Target
 from app.training.data.files import Record
+from app.training.data.guesses import Sample
 from app.training.data.label_forms import is_one_hot, is_one_hot_cell, to_distinct, to_label_list, to_labels
 from app.training.data.layouts import Layout
 from app.training.data.mojibake import has_mojibake
@@ -54,6 +57,7 @@ _PLACEHOLDERS = {
     "#null!",
 }
 _LONGEST_PLACEHOLDER = 10
+_SEPARATORS = ";|,\n["  # one of these is in a label cell that looks like several labels
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:
@@ -129,8 +133,30 @@ def read_target(layout: Layout, record: Record) -> Target:
     if layout.task == "multilabel":
         return read(layout, record, "label", _to_targets)
     if layout.task == "classification":
-        return read(layout, record, "label", _to_open_target if layout.task_inferred else _to_target)
+        convert = _to_open_target if layout.task_inferred else _to_target
+        return read(layout, record, "label", partial(_with_advice, layout, convert))
     return NOTHING
+
+
+def _with_advice(layout: Layout, convert: Callable[[Any], Target], value: Any) -> Target:
+    """Convert a label cell. If it is empty, and other rows have several labels, the error proposes the right task."""
+    try:
+        return convert(value)
+    except CellError as error:
+        if str(error) != NO_LABEL or not (example := _several_labels(layout)):
+            raise
+        raise CellError(
+            f"{NO_LABEL}; for rows with several ({example!r}) or no labels, set the task (task) to multilabel"
+        ) from None
+
+
+def _several_labels(layout: Layout) -> str:
+    """Return the first cell of the label column that looks like several labels, or "" if there is none."""
+    settled, name = layout.source.settled, layout.names["label"]
+    if "several_labels" not in settled:
+        cells = Sample(layout.source, [name], [name, *layout.names.values(), *layout.ignored]).texts_with(_SEPARATORS)
+        settled["several_labels"] = cells[0] if cells else ""
+    return str(settled["several_labels"])
 
 
 def _to_target(value: Any) -> Target:

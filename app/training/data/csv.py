@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from app.training.data import files
-from app.training.data.decimals import DecimalCommas
 from app.training.data.delimiters import LINE_END, is_stray_line_end, split_record, table_lines
 from app.training.data.delimiters_choice import delimiters_of
 from app.training.data.files import Record, Selection, Source
 from app.training.data.inner_headers import InnerHeaders
-from app.training.data.last_comments import LastComments
+from app.training.data.last_comments import Row, is_single, without_comments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -33,48 +31,41 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
     """
+    return without_comments(source, _rows(source, selection))
+
+
+def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
     table = _Table(source)
     names = table.names
     files.check_repeated(source, names, selection, table.header_place)
-    needed = max((index + 1 for index, name in enumerate(names) if name and name not in selection.ignored), default=0)
+    needed = [index for index, name in enumerate(names) if name and name not in selection.ignored]
     # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
     kept = {
         name: index for name, index in files.first_columns(names).items() if name or (selection.whole and index == 0)
     }
     is_plain = len(kept) == len(names)
-    commas = DecimalCommas(source)
-    numbers = [names.index(name) for name in names if name in selection.numbers]
-    numbers = numbers if delimiters_of(source).delimiter == ";" else []
     unnamed = [index for index, name in enumerate(names) if not name and index not in kept.values()]
-    headers, comments = InnerHeaders(source, names), LastComments(source)
+    headers = InnerHeaders(source, names)
     while (cells := table.next()) is not None:
         if not cells:
             continue
         where = f"line {table.start}"
         if isinstance(cells, BadData):
-            yield Record(where, {}, cells)
+            yield Record(where, {}, cells), where, (), False
             continue
         if (instead := headers.instead_of(cells, where)) is not None:
-            yield from instead
+            yield from ((record, where, (), False) for record in instead)
             continue
-        row = cells if len(cells) == len(names) else _fitted(cells, len(names), needed)
+        row = cells if len(cells) == len(names) else _fitted(cells, len(names), max(needed, default=-1) + 1)
         if row is None:
-            yield from comments.pass_on(cells, Record(where, {}, _wrong_width(source, table.start, cells, names)))
+            yield Record(where, {}, _wrong_width(source, table.start, cells, names)), where, cells, True
             continue
-        yield from comments.release()
-        for index in numbers:
-            row[index] = commas.convert(row[index], where)
-        if is_plain:
-            yield files.checked(source, Record(where, dict(zip(names, row, strict=True))))
-        else:
-            table.count_unnamed(row, unnamed)
-            yield files.checked(source, Record(where, {name: row[index] for name, index in kept.items()}))
-    _remark(headers, comments, table, commas)
-
-
-def _remark(*parts: Any) -> None:
-    for part in parts:
-        part.remark()
+        values = dict(zip(names, row, strict=True)) if is_plain else {name: row[index] for name, index in kept.items()}
+        table.count_unnamed(row, unnamed)
+        is_short = len(cells) < len(names) or is_single(row, needed)
+        yield files.checked(source, Record(where, values)), where, row, is_short
+    headers.remark()
+    table.remark()
 
 
 class _Table:
@@ -146,7 +137,7 @@ class _Table:
 
     def count_unnamed(self, cells: list[str], unnamed: list[int]) -> None:
         """Count the record if it has values in unnamed columns."""
-        if any(cells[index].strip() for index in unnamed):
+        if unnamed and any(cells[index].strip() for index in unnamed):
             self._unnamed += 1
             self._first_unnamed = self._first_unnamed or f"line {self.start}"
 

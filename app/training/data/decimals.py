@@ -1,58 +1,175 @@
-"""Reads numbers with a decimal comma. Spreadsheets write such numbers to semicolon-separated files."""
+"""Converts numbers with a decimal comma or with thousands separators, according to the other numbers of the column."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from app.training.data.files import Source
+from app.training.data.delimiters_choice import delimiters_of
+from app.training.data.files import Record, Selection, Source
+from app.training.data.formats import READERS
+from app.training.data.layouts import Layout
+from app.training.data.number_forms import UnclearNumber, reading
+from app.training.failures import BadData
 from app.wording import counted
 
-_COMMA = re.compile(r"\s*[+-]?(?:\d+|\d{1,3}(?:[.\s\u00a0\u202f]\d{3})+)?,\d+(?:[eE][+-]?\d+)?\s*")
-_GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:\.\d{3})+\s*")
-_NOT_OF_THE_NUMBER = re.compile(r"[.\s\u00a0\u202f]")
+# With fewer cells such as 1,422, or fewer whole numbers below 1000, these do not show what the comma means.
+_FEWEST = 5
 
 
 @dataclass(slots=True)
-class DecimalCommas:
-    """Replaces decimal commas with points, and counts the converted numbers so that a remark can report them."""
+class _Column:
+    """The notation of the numbers in one column of texts."""
 
-    source: Source
+    points: int = 0  # cells in which a point can only be the decimal mark, such as 0.5 and 1,422.54
+    commas: int = 0  # cells in which a comma can only be the decimal mark, such as 0,5 and 1.422,54
+    grouped: int = 0  # those of `commas` in which points separate thousands
+    unclear: int = 0  # cells such as 1,422
+    pointed: int = 0  # cells such as 1.422
+    small: int = 0  # whole numbers below 1000
+    large: int = 0  # other whole numbers without separators
+    is_plain: bool = True  # whether Python reads all numbers of the column
+
+    def add(self, cell: str) -> None:
+        point, comma = reading(cell, "."), reading(cell, ",")
+        if point is None and comma is None:
+            return
+        self.is_plain = self.is_plain and point == cell.strip()
+        if point == comma:
+            self.small += cell.strip().lstrip("+-").isdigit() and abs(int(str(point))) < 1000
+            self.large += cell.strip().lstrip("+-").isdigit() and abs(int(str(point))) >= 1000
+        elif point is None or comma is None:
+            self.points, self.commas = self.points + (comma is None), self.commas + (point is None)
+            self.grouped += point is None and "." in cell
+        elif "," in cell:
+            self.unclear += 1
+        else:
+            self.pointed += 1
+
+    def decimal(self, is_comma_usual: bool) -> str:
+        """Return the decimal mark of cells such as 1,422, or "" if it is unclear."""
+        if self.points or self.commas:
+            return "" if self.points and self.commas else "." if self.points else ","
+        if min(self.unclear, self.small) >= _FEWEST and not self.large and not self.pointed:
+            return "."  # numbers with three decimals would not be beside so many without any
+        return "," if is_comma_usual else ""
+
+
+@dataclass(slots=True)
+class _Converted:
+    """The number of converted cells of one kind, the place of the first one, and an example."""
+
     count: int = 0
     first: str = ""
     example: str = ""
-    grouped: int = 0  # the number of cells such as 1.234, in which the point may separate thousands
-    first_grouped: str = ""
-    pointed: int = 0  # the number of other cells with a point, such as 2.5
 
-    def convert(self, cell: str, where: str) -> str:
-        """Return the cell, with a decimal point and without thousands separators if it has a decimal comma."""
-        if "," in cell and _COMMA.fullmatch(cell):
-            self.count, self.first, self.example = self.count + 1, self.first or where, self.example or cell.strip()
-            return _with_point(cell)
-        if "." in cell:
-            if _GROUPED.fullmatch(cell):
-                self.grouped, self.first_grouped = self.grouped + 1, self.first_grouped or where
-            else:
-                self.pointed += 1
+    def add(self, where: str, cell: str, number: str) -> None:
+        self.count, self.first = self.count + 1, self.first or where
+        self.example = self.example or f"{cell.strip()!r} is {number}"
+
+
+@dataclass(slots=True)
+class Decimals:
+    """Converts the numbers in the `columns` of a table, and reports the converted ones.
+
+    Semicolons usually separate the cells where the decimal mark is a comma.
+    """
+
+    layout: Layout
+    columns: frozenset[str]
+    _decimal: _Converted = field(default_factory=_Converted)
+    _normal: _Converted = field(default_factory=_Converted)  # other converted cells, such as 1,422.54
+    _guessed: _Converted = field(default_factory=_Converted)
+    _points: _Converted = field(default_factory=_Converted)  # cells such as 1.422, whose point may separate thousands
+
+    def convert(self, record: Record) -> Record:
+        """Return the record with numbers that Python can read."""
+        cells = [(name, cell) for name in self.columns if isinstance(cell := record.values.get(name), str)]
+        if not cells:
+            return record
+        columns = _columns_of(self.layout, self.columns)
+        changed = {n: self._converted(columns[n], cell, record.where) for n, cell in cells if not columns[n].is_plain}
+        for name, cell in cells:
+            self._count_points(columns[name], changed.get(name, cell), cell, record.where)
+        return replace(record, values={**record.values, **changed}) if changed else record
+
+    def _converted(self, column: _Column, cell: str, where: str) -> str:
+        marks = {mark: number for mark in ".," if (number := reading(cell, mark)) is not None}
+        mark = next(iter(marks), "")
+        if len(marks) > 1 and marks["."] != marks[","]:
+            is_unclear = "," in cell
+            mark = column.decimal(_is_comma_usual(self.layout.source))
+            mark = mark if is_unclear or (mark == "," and column.grouped) else "."
+            if not mark:
+                return _unclear(cell, marks)
+        number = marks.get(mark, cell)
+        if number != cell.strip():
+            is_decimal = mark == "," and "," in cell
+            converted = self._normal if not is_decimal else self._decimal if column.commas else self._guessed
+            converted.add(where, cell, number)
+            return number
         return cell
+
+    def _count_points(self, column: _Column, number: str, cell: str, where: str) -> None:
+        """Count a cell such as 1.422 that is read with a decimal point, if the point may separate thousands."""
+        if number != cell or not (column.commas or (_is_comma_usual(self.layout.source) and not column.points)):
+            return
+        if "." in cell and reading(cell, ",") is not None:
+            self._points.add(where, "other numbers" if column.commas else "no other number", "")
 
     def remark(self) -> None:
         """Add remarks about converted numbers, and about numbers with a point that may be a thousands separator."""
-        if self.count:
-            verb = "is" if self.count == 1 else "are"
-            example = f"{self.example!r} is {_with_point(self.example)}"
-            message = f"{counted(self.count, 'number')} {verb} read with a decimal comma: {example}"
-            self.source.remark("decimal_commas", message, self.first, self.count)
-        if self.grouped and (self.count or not self.pointed):
-            verb = "is" if self.grouped == 1 else "are"
-            other = "other numbers have a decimal comma" if self.count else "no other number has a decimal point"
+        self._tell("decimal_commas", self._decimal, "with a decimal comma", "")
+        self._tell("numbers_normalised", self._normal, "without thousands separators and special signs", "")
+        unsure = "; no other number shows whether the comma separates thousands; if it does, remove it"
+        self._tell("guessed_commas", self._guessed, "with a decimal comma", unsure)
+        if points := self._points.count:
+            verb = "is" if points == 1 else "are"
+            is_beside = self._points.example.startswith("'other")
+            other = "other numbers have a decimal comma" if is_beside else "no other number has a decimal point"
             message = (
-                f"{counted(self.grouped, 'number')} like 1.234 {verb} read with a decimal point, although {other}; "
+                f"{counted(points, 'number')} like 1.234 {verb} read with a decimal point, although {other}; "
                 "if the point separates thousands, remove it"
             )
-            self.source.remark("decimal_points", message, self.first_grouped, self.grouped, "warn")
+            self.layout.source.remark("decimal_points", message, self._points.first, points, "warn")
+
+    def _tell(self, kind: str, converted: _Converted, how: str, more: str) -> None:
+        if converted.count:
+            verb = "is" if converted.count == 1 else "are"
+            message = f"{counted(converted.count, 'number')} {verb} read {how}: {converted.example}"
+            self.layout.source.remark(
+                kind, message + more, converted.first, converted.count, "warn" if more else "info"
+            )
 
 
-def _with_point(cell: str) -> str:
-    return _NOT_OF_THE_NUMBER.sub("", cell).replace(",", ".")
+def _is_comma_usual(source: Source) -> bool:
+    return source.format in ("csv", "tsv") and delimiters_of(source).delimiter == ";"
+
+
+def _columns_of(layout: Layout, columns: frozenset[str]) -> dict[str, _Column]:
+    """Return the notation of each column. The first call reads the whole file."""
+    settled: dict[str, Any] = layout.source.settled
+    if "numbers" not in settled:
+        settled["numbers"] = {name: _Column() for name in columns}
+        for record in _records(layout, columns):
+            for name, column in settled["numbers"].items():
+                if isinstance(cell := record.values.get(name), str):
+                    column.add(cell)
+    result: dict[str, _Column] = settled["numbers"]
+    return result
+
+
+def _records(layout: Layout, columns: frozenset[str]) -> Iterator[Record]:
+    with suppress(BadData):  # the pass over all rows reports the error
+        yield from READERS[layout.source.format].records(layout.source, Selection(frozenset(layout.ignored), columns))
+
+
+def _unclear(cell: str, marks: dict[str, str]) -> UnclearNumber:
+    number, bare = UnclearNumber(cell), cell.strip()
+    number.reason = (
+        f"{bare!r} may be {marks['.']} or {marks[',']}; write one number of the column as {bare}.0 (if commas separate "
+        f"thousands) or as {bare}0 (if they are decimal commas), or all numbers without commas"
+    )
+    return number

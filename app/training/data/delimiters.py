@@ -13,6 +13,7 @@ from typing import Literal
 from app.training.data.files import Source, lines
 
 LINE_END = re.compile(r"\r\n|\r|\n")
+_WRAPPED = re.compile(r'"((?:[^"\r\n]|"")+)"[,;\t ]*([\r\n]*)')  # spreadsheets add delimiters after the only cell
 _ESCAPED_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
@@ -22,7 +23,7 @@ class Delimiters:
 
     `first_line` is the line number of the header. If `quoting` is false, quotes are plain characters. If `blanks` is
     true, quoted cells may have spaces around them. If `backslash` is true, a quote inside a quoted cell is written as
-    \\".
+    \\". If `wrapped` is true, each line is enclosed in quotes as a whole.
     """
 
     delimiter: str
@@ -30,6 +31,7 @@ class Delimiters:
     quoting: bool = True
     blanks: bool = False
     backslash: bool = False
+    wrapped: bool = False
 
     def reader(self, lines_: Iterator[str]) -> Iterator[list[str]]:
         """Yield the cells of each record in `lines_`. Raises csv.Error for malformed quotes."""
@@ -41,6 +43,7 @@ class Delimiters:
 
     def _plain(self, lines_: Iterator[str]) -> Iterator[str]:
         """Yield the lines, rewritten so that csv.reader can read them according to the usual rules."""
+        lines_ = map(unwrapped, lines_) if self.wrapped else lines_
         if self.blanks:
             cell = re.compile(
                 rf'(^|{re.escape(self.delimiter)}) *("(?:[^"]|"")*") *(?={re.escape(self.delimiter)}|\s*$)'
@@ -49,6 +52,12 @@ class Delimiters:
         if self.backslash:
             return (_ESCAPED_QUOTE.sub(r'\1""', line) if "\\" in line else line for line in lines_)
         return lines_
+
+
+def unwrapped(line: str) -> str:
+    """Return a line without the quotes that enclose it as a whole, or the line itself."""
+    match = _WRAPPED.fullmatch(line)
+    return line if match is None else match[1].replace('""', '"') + match[2]
 
 
 def is_stray_line_end(error: csv.Error) -> bool:

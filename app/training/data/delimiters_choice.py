@@ -5,16 +5,18 @@ A table is read according to the usual CSV rules, except in these cases:
 - The usual rules do not fit all rows, but other rules fit all or nearly all of them.
 - There are spaces before quotes, and rules that allow spaces around quoted cells fit all rows.
 - Cells are delimited by tabs or vertical bars, and quotes would join lines that are complete rows.
+- Each line is enclosed in quotes as a whole.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from app.training.data.delimiters import Delimiters
+from app.training.data.delimiters import Delimiters, unwrapped
 from app.training.data.delimiters_check import TRUSTED, DelimitersCheck, check_delimiters
 from app.training.data.files import Source, lines
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
@@ -25,6 +27,7 @@ _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical ba
 _SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SAMPLE_ROWS = 200
+_NEARLY_ALL = 0.9
 _FEW = 0.05  # without quoting, up to this share of the rows may have more or fewer cells than the header
 _ALONE = 0.9  # if at least this share of the joined lines are rows, quotes are plain characters
 
@@ -121,12 +124,34 @@ def _delimited(source: Source) -> Delimiters:
             source.remark("delimiter", f"begins with sep={match[1]}, so {match[1]} is read as the delimiter")
             return Delimiters(match[1].replace("\\t", "\t"), number + 1)
         if line.strip():
-            number, line = _header_line(source, number, line)
+            if _is_wrapped(source, number):
+                source.settled["wrapped"] = True
+                message = "each line is enclosed in quotes as a whole; these quotes are removed"
+                source.remark("wrapped_lines", message, f"line {number}")
+            number, line = _header_line(source, number, unwrapped(line) if "wrapped" in source.settled else line)
             delimiter = _delimiter(source, number, line)
             if delimiter != _ORDER[source.format][0]:
                 source.remark("delimiter", f"is read with {_NAMES[delimiter]} as the delimiter")
-            return Delimiters(delimiter, number)
+            return Delimiters(delimiter, number, wrapped="wrapped" in source.settled)
     return Delimiters(_ORDER[source.format][0])
+
+
+def _lines(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, without quotes that enclose each line as a whole."""
+    is_wrapped = "wrapped" in source.settled
+    return ((number, unwrapped(line) if is_wrapped else line) for number, line in lines(source))
+
+
+def _is_wrapped(source: Source, first: int) -> bool:
+    """Whether nearly all lines after the first are enclosed in quotes as a whole, and contain as many cells as it."""
+    header, *sample = [line for _, line in islice(lines(source), first - 1, first + _SAMPLE_ROWS) if line.strip()]
+    if unwrapped(header) == header:  # then a quoted cell with a delimiter after it may be a row of several cells
+        sample = [line if line.rstrip().endswith('"') else "" for line in sample]
+    rows = [unwrapped(line) for line in sample]
+    if not rows or sum(row != line for row, line in zip(rows, sample, strict=True)) < _NEARLY_ALL * len(rows):
+        return False
+    consistent = (_consistency([unwrapped(header), *rows], d) for d in _ORDER[source.format] if d in unwrapped(header))
+    return max(consistent, default=0.0) >= _NEARLY_ALL
 
 
 def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
@@ -134,7 +159,7 @@ def _header_line(source: Source, first: int, line: str) -> tuple[int, str]:
 
     The header is the first non-blank line (number `first`, text `line`), unless a title or comments begin there.
     """
-    filled = (pair for pair in lines(source) if pair[0] >= first and pair[1].strip())
+    filled = (pair for pair in _lines(source) if pair[0] >= first and pair[1].strip())
     sample = list(islice(filled, TITLE_ROWS))
     for delimiter in _ORDER[source.format]:
         rows = [text.rstrip("\r\n").split(delimiter) for _, text in sample]
@@ -156,7 +181,7 @@ def _delimiter(source: Source, number: int, header: str) -> str:
         return order[0]
     if len(candidates) == 1:
         return candidates[0]
-    sample = [line for _, line in islice(lines(source), number - 1, number + _SAMPLE_ROWS)]
+    sample = [line for _, line in islice(_lines(source), number - 1, number + _SAMPLE_ROWS)]
     # Prefer the delimiter that makes the most rows as wide as the header, then the most frequent delimiter in the
     # header.
     return max(candidates, key=lambda delimiter: (_consistency(sample, delimiter), text.count(delimiter)))

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 _FEWEST_LINES = 10
 _MOST = 0.9  # the share of the lines that must have the same number of cells
 _TIME = re.compile(r"(?<=:\d\d),(?=\d{3}\b)")  # the comma in 10:00:01,123, as Python's logging writes it
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")  # the comma in 'about 1,500 people'
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_PROSE_WORDS = 3  # a line with at least this many words may be prose
 _MOST_JOINED = 50  # the maximum number of lines of a record
 
 
@@ -35,9 +38,14 @@ def _width(rows: Sequence[list[str]]) -> int:
 
 def _plain_cells(line: str, delimiter: str) -> list[str]:
     """Split a line at all delimiters. Returns an empty list for prose, in which commas are next to a space."""
-    line = _TIME.sub(".", line)
+    line = _without_commas_in_numbers(line)
     is_prose = delimiter in ",;" and (f"{delimiter} " in line or f" {delimiter}" in line)
     return [] if is_prose else line.split(delimiter)
+
+
+def _without_commas_in_numbers(line: str) -> str:
+    line = _TIME.sub(".", line)
+    return _THOUSANDS.sub("", line) if len(_WORD.findall(line)) >= _PROSE_WORDS else line
 
 
 def _records(lines: Sequence[str]) -> Iterator[str]:
@@ -56,7 +64,7 @@ def _quoted_cells(record: str, delimiter: str) -> list[str]:
     """Split a record at the delimiters outside of quotes. Returns an empty list unless quotes enclose whole cells."""
     mark = re.escape(delimiter)
     cell = rf' *"(?:[^"]|"")*+" *|(?![ "])[^{mark}\n]*+(?<! )'
-    record = _TIME.sub(".", record)
+    record = _without_commas_in_numbers(record)
     if not re.fullmatch(rf"(?:{cell})(?:{mark}(?:{cell}))*+", record):
         return []
     return re.findall(rf"(?:^|{mark})({cell})", record)

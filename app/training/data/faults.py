@@ -143,11 +143,11 @@ class Faults:
     def check(self, total: int, skip_bad_rows: float) -> None:
         """Raise one error for all faults if more than the share `skip_bad_rows` of the `total` rows is faulty."""
         if self.rows > skip_bad_rows * total:
-            raise self.failure(total)
+            raise self.failure(total, limit=skip_bad_rows)
 
-    def failure(self, total: int, skippable: bool = True) -> BadData:
+    def failure(self, total: int, skippable: bool = True, limit: float = 0.0) -> BadData:
         """Return one error that reports all faults among `total` rows. If only one row is faulty, returns the error of
-        that row.
+        that row. `limit` is the share of rows that may be left out.
         """
         first = self.first[0]
         if self.rows == 1:
@@ -160,6 +160,9 @@ class Faults:
             message += f". Fix these rows, or set training.skip_bad_rows to {fraction} or more to leave them out{basis}"
         elif skippable:
             message += f". {_remedy(self.first)}"
+            if fraction < 1:
+                message += f". They are {100 * fraction:.0f} % of the rows{basis}, and training.skip_bad_rows allows "
+                message += f"{100 * limit:g} %; to leave them out nevertheless, set it to {fraction} or more"
         else:
             message += f". The file cannot be read after the last of these rows, {self.last}"
         return BadRows(self, message, skippable and fraction < 1, fraction, "" if skippable else self.last, basis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ from app.training.data.cells import CellError, is_blank, to_mark
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.label_forms import is_one_hot_cell, is_scored_cell, to_label_list
+from app.training.data.number_forms import reading
 from app.training.data.usual_names import SUGGESTED_LABELS, USUAL_LABELS, quoted
 from app.training.failures import BadData
 
@@ -106,6 +107,15 @@ class Sample:
         """Return the columns that contain objects or lists."""
         return [name for name, values in self._values.items() if any(isinstance(v, (list, dict)) for v in values)]
 
+    def of(self, kind: Callable[[Any], bool]) -> list[str]:
+        """Return the columns with values, all of which are of this kind."""
+        return [name for name, values in self._values.items() if values and all(map(kind, values))]
+
+    def texts_with(self, characters: str) -> list[str]:
+        """Return the values that contain one of the characters, as text."""
+        values = (str(value) for column in self._values.values() for value in column)
+        return [value for value in values if not set(characters).isdisjoint(value)]
+
     def begins_with_row(self) -> bool:
         """Whether the names of the columns look like values: numbers, or values that occur in their columns."""
         return any(_is_number(name) or name in values for name, values in self._values.items())
@@ -124,11 +134,10 @@ class Sample:
         return 2 <= len(distinct) <= min(len(values) // _REPEATED, most)
 
     def _are_values(self, values: list[Any]) -> bool:
-        try:
-            numbers = {float(value) for value in values}
-        except (TypeError, ValueError):
+        numbers = set(map(_number, values))
+        if None in numbers:
             return False
-        return len(numbers) > _MOST_NUMBERS or not all(number.is_integer() for number in numbers)
+        return len(numbers) > _MOST_NUMBERS or not all(number.is_integer() for number in numbers if number is not None)
 
 
 def _draw(records: Iterable[Record], size: int) -> list[Record]:
@@ -231,6 +240,16 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, perhaps written with a decimal comma or with thousands separators, or None."""
+    if isinstance(value, str):
+        value = reading(value, ".") or reading(value, ",") or value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _mark(value: Any) -> bool | None:

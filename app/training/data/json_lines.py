@@ -15,6 +15,7 @@ from app.training.data.json_names import RepeatedNames
 from app.training.data.json_stream import objects
 from app.training.data.json_table import rows_key, rows_of
 from app.training.data.json_text import explain
+from app.training.data.last_comments import Row, without_comments
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -125,17 +126,24 @@ def _first(source: Source) -> Any:
 
 
 def _lines(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each line that is not blank. For a malformed line, the value is the fault."""
+    """Yield the place and the value of each line that is not blank. For a malformed line, the value is the fault.
+
+    Comments and footers after the last value are left out.
+    """
+    return without_comments(source, _decoded_lines(source, names))
+
+
+def _decoded_lines(source: Source, names: RepeatedNames) -> Iterator[Row[tuple[str, Any]]]:
     for number, line in lines(source):
         if not line.strip():
             continue
         where = f"line {number}"
         try:
-            yield where, names.decoder.decode(line)
+            yield (where, names.decoder.decode(line)), where, (), False
         except (ValueError, RecursionError) as error:
             column, reason = explain(line, error)
             hint = "; each line must be one JSON object" if isinstance(error, json.JSONDecodeError) else ""
-            yield where, source.fault(reason + hint, where, f"column {column}")
+            yield (where, source.fault(reason + hint, where, f"column {column}")), where, [line], True
 
 
 def _array(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:

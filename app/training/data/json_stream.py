@@ -17,7 +17,12 @@ _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 _OBJECT_LINE = re.compile(r"\n[ \t]*\{")
 _NEXT_OBJECT = re.compile(r"\}[ \t]*,[ \t]*(?=\{)")
 _LAST_OBJECT = re.compile(r"\}\s*\]\Z")
-_AHEAD = 1 << 20  # the number of characters in which the end of a malformed object is searched for
+_FIRST_KEY = re.compile(r'\{\s*"?([^"\\\n:,{}\[\]]+)"?\s*:')  # the quotes may be missing
+# The number of characters in which the end of a malformed object is searched for: in the same line, and in later lines
+_AHEAD, _FAR = 1 << 20, 1 << 24
+_LONGEST_WORD = (
+    12  # at least as many characters as the longest word without quotes, -Infinity, or an escape in a string
+)
 _DECODER = json.JSONDecoder()
 _READ = 1 << 16  # the number of characters to read at once
 
@@ -56,9 +61,9 @@ class JsonStream:
         """Return the next value, or its fault if it is malformed but can be passed over. Otherwise, raises BadData.
 
         A malformed value can be passed over if it begins a line and either is the last value, or is followed by a line
-        on which an object begins in the same column. Within a line of an array, an object that follows a valid one can
-        be passed over if it is the last one, or if the next object has the same keys as the valid one. In the latter
-        case, the following call returns this next object.
+        on which an object begins in the same column. Within a line of an array, an object can be passed over if it is
+        the last one, or if the next object is like the others (`_is_next`). In the latter case, the following call
+        returns this next object.
         """
         characters = _READ
         while True:
@@ -67,7 +72,7 @@ class JsonStream:
             except (ValueError, RecursionError) as error:
                 # An incomplete value looks malformed, so read more text and try again. Doubling the amount each time
                 # keeps the total time linear in the size of the value.
-                if isinstance(error, json.JSONDecodeError) and self._more(characters):
+                if _may_be_incomplete(error, len(self._text)) and self._more(characters):
                     characters *= 2
                     continue
                 return self._pass_over(self._malformed(error))
@@ -78,18 +83,25 @@ class JsonStream:
 
     def _pass_over(self, fault: BadData) -> BadData:
         """Move past a malformed value, and return its fault. Raises the fault if the end of the value is uncertain."""
+        if not self._begins_line:
+            return self._pass_over_in_line(fault)
         start = re.compile(rf"\n[ \t]{{{self.column - 1}}}(?=\{{)")
-        while (match := start.search(self._text, self._at)) is None and self._more(_READ):
-            pass
-        if match is None:  # this may be the last value
+        characters = _READ
+        while (match := start.search(self._text, self._at)) is None:
+            is_far = len(self._text) - self._at >= _FAR
+            if is_far or not self._more(characters):
+                break
+            characters *= 2
+        if match is None:  # this may be the last value, or the first of several in a line
             rest = self._text[self._at :].rstrip()
             is_last = not _OBJECT_LINE.search(rest) and (rest.endswith("]") or not self._in_array)
+            is_first = not self._keys and _NEXT_OBJECT.search(rest) is not None
+            if not is_last or is_first or self._more(1):
+                return self._pass_over_in_line(fault)
             passed = rest[:-1].rstrip() if self._in_array else rest
             end = self._at + len(rest) - 1 if self._in_array else len(self._text)
         else:
-            is_last, passed, end = False, self._text[self._at : match.start()], match.end()
-        if not self._begins_line or (match is None and not is_last):
-            return self._pass_over_in_line(fault)
+            passed, end = self._text[self._at : match.start()], match.end()
         last = self.line + passed.count("\n")
         lines = f"line {last} is" if last == self.line else f"lines {self.line} to {last} are"
         self._advance(end)
@@ -98,18 +110,14 @@ class JsonStream:
     def _pass_over_in_line(self, fault: BadData) -> BadData:
         """Move past a malformed object in a line of an array. Raises the fault if the end of the object is uncertain.
 
-        The end is certain if an object with the same keys as the last one follows, or if the array has no more objects.
+        The end is certain if an object like the others follows, or if the array has no more objects.
         """
         while len(self._text) - self._at < _AHEAD and self._more(_READ):
             pass
-        if not (self._in_array and self._keys and self._text.startswith("{", self._at)):
+        if not (self._in_array and self._text.startswith("{", self._at)):
             raise fault
         for match in _NEXT_OBJECT.finditer(self._text, self._at, self._at + _AHEAD):
-            try:
-                value, _ = self._decoder.raw_decode(self._text, match.end())
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict) and value.keys() == self._keys:
+            if self._is_next(match.end()):
                 self._advance(match.end())
                 return self._source.fault(f"{fault.reason}; this object is not read", *fault.where)
         rest = self._text[self._at :].rstrip()
@@ -117,6 +125,30 @@ class JsonStream:
             raise fault
         self._advance(self._at + len(rest) - 1)
         return self._source.fault(f"{fault.reason}; this object is not read", *fault.where)
+
+    def _is_next(self, at: int) -> bool:
+        """Whether the object at a position is the next element of the array, and not a part of the malformed element.
+
+        It is if it has the same keys as the last element. If it is malformed too, or if no element has been read, it is
+        if its first key is that of the malformed element, or if an object with the same keys follows.
+        """
+        own, other = _FIRST_KEY.match(self._text, self._at), _FIRST_KEY.match(self._text, at)
+        is_alike = bool(own and other and own[1] == other[1])
+        try:
+            value, end = self._decoder.raw_decode(self._text, at)
+        except (ValueError, RecursionError):
+            return is_alike
+        if self._keys or is_alike:
+            return value.keys() == self._keys if self._keys else True
+        try:
+            following, _ = self._decoder.raw_decode(self._text, self._end_of(_BETWEEN, end))
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(following, dict) and following.keys() == value.keys()
+
+    def _end_of(self, pattern: re.Pattern[str], at: int) -> int:
+        match = pattern.match(self._text, at)
+        return match.end() if match else at
 
     def check_end(self) -> None:
         """Raise BadData unless the array ends at the current position and is followed only by white space."""
@@ -133,8 +165,7 @@ class JsonStream:
 
     def _pass(self, pattern: re.Pattern[str]) -> None:
         while True:
-            match = pattern.match(self._text, self._at)
-            end = match.end() if match else self._at
+            end = self._end_of(pattern, self._at)
             if end < len(self._text) or not self._more(_READ):
                 self._advance(end)
                 return
@@ -176,6 +207,13 @@ class JsonStream:
         line = self.line + before.count("\n")
         column = len(before) - before.rindex("\n") if "\n" in before else self.column + len(before)
         return self._source.fault(reason, f"line {line}", f"column {column}")
+
+
+def _may_be_incomplete(error: ValueError | RecursionError, size: int) -> bool:
+    """Whether a value may be valid once more text is read. `size` is the number of characters that have been read."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= size - _LONGEST_WORD
 
 
 def objects(source: Source, decoder: json.JSONDecoder = _DECODER) -> Iterator[tuple[int, Any]]:

@@ -10,7 +10,13 @@ from app.training.data.label_forms import looks_like_list, split_labels, to_labe
 from app.wording import counted
 
 _DELIMITERS = {";": "';'", "\n": "line ends", "\t": "tabs", ",": "commas"}
-_COMPOUND = {"#": "'#'", "/": "'/'", "+": "'+'", " & ": "'&'"}  # delimiters that are also common within labels
+_COMPOUND = {
+    "#": "'#'",
+    "/": "'/'",
+    "+": "'+'",
+    " & ": "'&'",
+    " ": "spaces",
+}  # delimiters that are also common within labels
 _RECURRING = 0.8  # a delimiter separates labels if at least this share of the parts also occurs in other cells
 
 
@@ -124,7 +130,10 @@ def _warn_of_lists(column: LabelColumn) -> None:
         message = (
             f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell is read as one label"
         )
-        column.remark("delimiters", message + several, joined, "warn")
+        parts = {index: split_labels(column.cells[index][0], delimiter) for index in joined}
+        separator = f"; the labels are then separated at {name}"
+        separator = separator if _is_separator(column, delimiter, parts) else ", and separate the labels with |"
+        column.remark("delimiters", message + several + separator, joined, "warn")
 
 
 def _warn_of_compounds(column: LabelColumn) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from app.training.data.fasttext import PREFIX
 from app.training.data.usual_names import quoted
@@ -27,6 +28,14 @@ _CLASS_AND_KIND = re.compile(r"^\s*([A-Za-z]\w*:[A-Za-z]\w*)\s+\S")  # DESC:mann
 _SPEAKER = re.compile(r"^\s*([^\W\d][\w .'-]{0,30}?)\s*:\s+\S")
 _CLASS = re.compile(r"[^\W\d_]|[+-]?[0-9]{1,2}$")  # the start of a label, but not of a date or time
 # Words that rarely begin or end every line of a text unless they are labels
+_MEASURE = re.compile(
+    r"\s*[0-9]+\s+(?:(?:large|small|medium|heaped|level|big|ripe|fresh|whole)\s+)?(?:cups?|tbsps?|tsps?|tablespoons?|"
+    r"teaspoons?|spoons?|[gl]|kg|mg|ml|cl|dl|oz|lbs?|ounces?|pounds?|grams?|lit(?:er|re)s?|pints?|quarts?|cloves?|slices?|"
+    r"sticks?|cans?|tins?|jars?|packs?|packets?|bunch(?:es)?|pinch(?:es)?|dash(?:es)?|drops?|pieces?|sprigs?|eggs?|"
+    r"onions?|el|tl|tassen?|prisen?|stück|zehen?|bund|becher|dosen?|scheiben?|eier)\b\.?\s",
+    re.IGNORECASE,
+)
+_FEWEST_COUNTED = 6  # fewer distinct numbers may be the numbers of classes, such as stars
 _USUAL = {"pos", "neg", "neu", "positive", "negative", "neutral", "spam", "ham", "toxic", "nontoxic", "true", "false"}
 _LOG_LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "err", "fatal", "critical", "severe"}
 _ROLES = {
@@ -71,7 +80,8 @@ def find_labels(lines: Sequence[str]) -> str:
     if len(lines) < _FEWEST_LINES:
         return ""
     for end, word, number in (("begins", _FIRST_WORD, _FIRST_NUMBER), ("ends", _LAST_WORD, _LAST_NUMBER)):
-        if labels := _usual(lines, word) or _few(lines, number, _MOST_NUMBERS):
+        numbers = [] if _are_counted(lines, number) else _few(lines, number, _MOST_NUMBERS)
+        if labels := _usual(lines, word) or numbers:
             return f"nearly every line {end} with {quoted(labels)}; {_WAYS}"
     if labels := _few(lines, _CLASS_AND_KIND, _MOST_LABELS):
         return f"nearly every line begins with a label such as {labels[0]!r}; {_WAYS}"
@@ -80,6 +90,14 @@ def find_labels(lines: Sequence[str]) -> str:
             if labels := _cells(lines, delimiter, last=end == "ends"):
                 return f"nearly every line {end} with a short cell, such as {labels[0]!r}, {side} {name}; {_WAYS}"
     return ""
+
+
+def _are_counted(lines: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Whether the numbers that the pattern finds count the lines, as in verses and lists, or measure, as in recipes."""
+    numbers = [int(match[1]) for line in lines if (match := pattern.search(line))]
+    following = sum(second == first + 1 for first, second in pairwise(numbers))
+    is_sequence = len(set(numbers)) >= _FEWEST_COUNTED and following >= _SOME * len(numbers)
+    return is_sequence or sum(_MEASURE.match(line) is not None for line in lines) >= _SOME * len(lines)
 
 
 def find_speakers(lines: Sequence[str]) -> list[str]:

@@ -1,40 +1,91 @@
-"""Leaves out comments after the last row of a table, such as the name of the program that exported it."""
+"""Leaves out comments and footers after the last row of a table, such as the name of the program that exported it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Generic, TypeVar
 
-from app.training.data.files import Record, Source
+from app.training.data.files import Source
+from app.training.data.usual_names import quoted
 from app.wording import counted
 
+T = TypeVar("T")
 _MOST = 20  # more comments in succession are reported as rows that cannot be used
+_SHOWN = 3  # the number of comments that the remark quotes
+_UNIT = r"(?:rows?|records?|lines?|entries|items|results|examples|samples|documents|zeilen|datensätze|lignes|filas)"
+_SUM = r"(?:totals?|sum|summe|gesamt|insgesamt|count|average|avg|mean)"
+_FOOTER = re.compile(
+    rf"""
+    (?:\#|//).*                                                      # comments
+    | [-=*_~]{{2,}}\W*(?:\w[\w\ ]{{0,30}})?\W*                       # -- end --
+    | \W?\d[\d.,\s]*{_UNIT}\b.{{0,60}}                               # (40 rows)
+    | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?\s*[:=]?\s*[\d.,\s]*{_UNIT}?\.?  # Total: 40 rows
+    | (?:exported|generated|created|printed|downloaded|produced|retrieved|extracted)\s+(?:by|on|at|from|with|using)\b.*
+    | (?:sources?|quelle|notes?|hinweis)\s*:.* | (?:copyright|©|\(c\)).*
+    | <?(?:eof|end|ende)>?[.!]? | end\s+of\s+\w+.{{0,40}} | page\s+\d+(?:\s*(?:of|/)\s*\d+)?
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 
 
-class LastComments:
-    """Holds back the faults of rows that consist of a comment, until it is certain that no row follows."""
+Row = tuple[T, str, Sequence[str], bool]  # a record, its place, its cells, and whether it may be a comment or footer
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._held: list[Record] = []
+
+def without_comments(source: Source, rows: Iterator[Row[T]]) -> Iterator[T]:
+    """Yield the records of all rows, except the comments and footers after the last row, which a remark reports.
+
+    A warning also reports a last row that is read, but looks like a footer.
+    """
+    comments = _LastComments[T]()
+    last: tuple[str, Sequence[str]] = ("", ())
+    for record, where, cells, is_suspect in rows:
+        if is_suspect:
+            yield from comments.pass_on(cells, where, record)
+        else:
+            last = where, cells
+            yield from comments.release()
+            yield record
+    comments.remark(source)
+    text = next(filter(None, map(str.strip, last[1])), "")
+    if text and _FOOTER.fullmatch(text):
+        message = (
+            f"the last row begins with {quoted([text])}, as a footer does, but is read as a row; if it is a footer, "
+        )
+        source.remark("last_row", message + "delete it from the file", last[0], level="warn")
+
+
+class _LastComments(Generic[T]):
+    """Holds back the records of comments and footers, until it is certain that no row follows."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[T, str, str]] = []
         self._is_full = False
 
-    def pass_on(self, cells: Sequence[str], fault: Record) -> Iterator[Record]:
-        """Yield the fault of a row with the wrong number of cells, unless it may be a comment after the last row."""
-        if cells[0].lstrip().startswith("#") and len(self._held) < _MOST and not self._is_full:
-            self._held.append(fault)
+    def pass_on(self, cells: Sequence[str], where: str, record: T) -> Iterator[T]:
+        """Yield the record of a row that cannot be read as one, unless it may be a comment after the last row."""
+        text = ", ".join(filter(None, map(str.strip, cells)))
+        if _FOOTER.fullmatch(text) and len(self._held) < _MOST and not self._is_full:
+            self._held.append((record, where, text))
             return
         self._is_full = self._is_full or len(self._held) >= _MOST
         yield from self.release()
-        yield fault
+        yield record
 
-    def release(self) -> Iterator[Record]:
-        """Yield the faults that are held back, because another row follows."""
+    def release(self) -> Iterator[T]:
+        """Yield the records that are held back, because another row follows."""
         held, self._held = self._held, []
-        yield from held
+        return (record for record, _, _ in held)
 
-    def remark(self) -> None:
+    def remark(self, source: Source) -> None:
         """Report the comments after the last row."""
         if self._held:
             verb = "is" if len(self._held) == 1 else "are"
-            message = f"{counted(len(self._held), 'line')} after the last row {verb} left out as a comment"
-            self._source.remark("last_comments", message, self._held[0].where, len(self._held), "warn")
+            message = f"{counted(len(self._held), 'line')} after the last row {verb} left out as a comment or footer: "
+            message += quoted(text for _, _, text in self._held[:_SHOWN]) + ", …" * (len(self._held) > _SHOWN)
+            source.remark("last_comments", message, self._held[0][1], len(self._held), "warn")
+
+
+def is_single(cells: Sequence[str], needed: Collection[int]) -> bool:
+    """Whether only one cell of a row is filled, although the row needs several."""
+    return "" in cells and sum(map(bool, map(str.strip, cells))) == 1 and not all(cells[i].strip() for i in needed)

@@ -12,7 +12,9 @@ from app.training.data.column_roles import check_roles
 from app.training.data.files import Source
 from app.training.data.formats import READERS
 from app.training.data.guesses import guess_labels
+from app.training.data.preferences import find_preferences
 from app.training.data.prompts import find_messages, find_turns
+from app.training.data.sheets import other_sheets
 from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
@@ -72,6 +74,8 @@ def find_layout(source: Source, columns: Columns, task: str | None) -> Layout:
     messages = find_messages(source, present)
     one_hot = _one_hot(source, columns, present)
     shape = _shape(columns, names, present, messages)
+    if shape == "text" and "text" not in names and (preferences := find_preferences(source, present)):
+        raise preferences
     if columns.features and "," in columns.features and "series" not in names and "features" not in names:
         _raise_wide(source, columns.features, present)
     turns = find_turns(source, shape, task, names, present, messages)
@@ -158,6 +162,7 @@ def _missing(source: Source, column: str, present: list[str], key: str, hint: st
     title = "; the first row must name the columns, so remove any title before it" if len(present) == 1 else ""
     message = (
         f"has no column {column!r} (its columns are {quoted(present)}){hint}{did_you_mean(column, present)}{title}"
+        f"{other_sheets(source)}"
     )
     return source.fault(message, param=f"columns.{key}")
 
@@ -198,10 +203,8 @@ def _generation(
     shape = "chat" if "messages" in inputs else "completion"
     asked = "classification" if columns.label else "regression" if columns.value else task
     if asked not in (None, "generation"):
-        raise source.fault(
-            "contains conversations, or prompts with completions, which can be used only for generation, not for "
-            f"{asked}"
-        )
+        kind, way = _other_use(shape, inputs)
+        raise source.fault(f"contains {kind}, which can be used only for generation, not for {asked}; {way}")
     absent = _absent(shape, task, names)
     used = {*inputs.values(), *(names[key] for key in ("split",) if key in names)}
     ignored = _rest(present, used)
@@ -211,6 +214,14 @@ def _generation(
         )
         source.remark("rated", message, level="warn")
     return Layout(source, "generation", shape, names | inputs, ignored=ignored, absent=absent)
+
+
+def _other_use(shape: str, inputs: dict[str, str]) -> tuple[str, str]:
+    """Return what the rows are, and how to use them for another task than generation."""
+    if shape == "completion":
+        way = f"for another task, set columns.text to the column with the texts, such as {inputs['prompt']!r}"
+        return "prompts with completions", way
+    return "conversations", "for another task, write each conversation as one text, in a column named text"
 
 
 def _task(columns: Columns, names: dict[str, str]) -> str:

@@ -36,6 +36,7 @@ EMPTY_ANSWERS = "empty_answers"
 OTHER_ROLES = "other_roles"
 MESSAGE_KEYS = "message_keys"
 JOINED_PARTS = "joined_parts"
+MESSAGES_AS_TEXT = "messages_as_text"
 ROLES_RENAMED = "roles_renamed"
 NO_ANSWER = "no_answer"
 NO_LEARNED_ANSWER = "no_learned_answer"
@@ -185,6 +186,11 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
         "info",
         "1 message consists of several text parts, which are joined by line breaks",
         "{count} messages consist of several text parts, which are joined by line breaks",
+    ),
+    MESSAGES_AS_TEXT: (
+        "info",
+        "1 conversation is written as text, and is read as a list of messages",
+        "conversations are written as text, and are read as lists of messages (rows: {count})",
     ),
     ROLES_RENAMED: (
         "info",

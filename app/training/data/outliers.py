@@ -10,8 +10,8 @@ import numpy as np
 from app.training.data.collector import Place
 from app.wording import counted
 
-_FAR = 1000  # a value is an outlier if its distance from the median exceeds this many interquartile ranges
-_FEWEST = 8  # quartiles of fewer values mean little
+FAR = 1000  # a value is an outlier if its distance from the median exceeds this many interquartile ranges
+FEWEST = 8  # quartiles of fewer values mean little
 
 
 @dataclass(slots=True)
@@ -30,13 +30,13 @@ class Extremes:
 
     def remark(self, values: Sequence[float]) -> None:
         """Warn if some of all `values` are far outside of the others."""
-        if self._smallest is None or self._largest is None or len(values) < _FEWEST:
+        if self._smallest is None or self._largest is None or len(values) < FEWEST:
             return
         values_N = np.asarray(values, dtype=np.float64)
         with np.errstate(all="ignore"):
             low, median, high = np.percentile(values_N, (25, 50, 75))
             distances_N = np.abs(values_N - median)
-            count = int((distances_N > _FAR * (high - low)).sum()) if high > low else 0
+            count = int((distances_N > FAR * (high - low)).sum()) if high > low else 0
         if not count:
             return
         value, place = max(self._smallest, self._largest, key=lambda extreme: abs(extreme[0] - float(median)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.training.data.files import Source
 from app.training.data.guesses import Sample
+from app.training.data.message_texts import is_written
 from app.training.data.usual_names import quoted
 
 _PROMPTS = ("prompt", "question", "instruction", "query", "request", "user", "human", "q")
 _COMPLETIONS = ("completion", "response", "answer", "output", "reply", "assistant", "gpt", "bot", "a")
 _CONTEXTS = ("input", "context", "system", "history")  # other columns that belong to the prompt
 _SHARED = "conversations"  # the column of messages in ShareGPT's format
+# Other names of columns with messages
+_CONVERSATIONS = (_SHARED, "conversation", "chat", "chats", "dialogue", "dialog", "dialogs", "dialogues", "message")
 _FIRST = 2000  # the number of records that are searched for messages
 
 
@@ -17,9 +22,15 @@ def find_messages(source: Source, present: list[str]) -> str | None:
     """Return the column with conversations, or None. In ShareGPT's format, it is named `conversations`."""
     if "messages" in present:
         return "messages"
-    if _SHARED not in present:
-        return None
-    return _SHARED if Sample(source, [_SHARED], present, first=_FIRST).nested() else None
+    names = [name for name in present if name.strip().lower() in _CONVERSATIONS]
+    sample = Sample(source, names, present, first=_FIRST)
+    matching = sample.of(lambda value: is_written(value) or _is_conversation(value))
+    return next((name for name in names if name in matching or (name == _SHARED and name in sample.nested())), None)
+
+
+def _is_conversation(value: Any) -> bool:
+    """Whether a value is a list of objects with roles."""
+    return isinstance(value, list) and all(isinstance(part, dict) and {"role", "from"} & part.keys() for part in value)
 
 
 def find_turns(
@@ -30,8 +41,8 @@ def find_turns(
     `names` maps the other keys to their columns, and `messages` is the column with conversations.
     """
     if shape == "chat" and messages is not None:
-        if messages == _SHARED:
-            source.remark("column_messages", f"has no column 'messages'; the column {_SHARED!r} is used instead")
+        if messages != "messages":
+            source.remark("column_messages", f"has no column 'messages'; the column {messages!r} is used instead")
         return {"messages": messages}
     if shape == "completion":
         return {"prompt": "prompt", "completion": "completion"}

@@ -83,7 +83,10 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
         warnings.append(("dropped", f"{counted(dropped['rows'], 'row')} that cannot be used {verb} left out: {kinds}"))
     if ignored := report.get("ignored_columns"):
         names = quoted(ignored)
-        message = f"these columns are not used for {task}: {names}; to use a column, assign it a role in `columns`"
+        is_dialogue = not {"messages", "prompt"}.isdisjoint(report.get("columns") or ())
+        way = "every answer is learned, whatever these columns contain; to learn only some, remove the other rows"
+        way = way if is_dialogue else "to use a column, assign it a role in `columns`"
+        message = f"these columns are not used for {task}: {names}; {way}"
         warnings.append(("ignored_columns", message))
     characters = sum((report.get("characters") or {}).values())
     if task == "generation" and 0 < characters < SHORT_TEXT:

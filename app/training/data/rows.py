@@ -10,6 +10,7 @@ from typing import Any
 from app.training.data import chat, series
 from app.training.data.cells import CellError, is_plain_list, to_input_text, to_matrix
 from app.training.data.columns import errors_as_faults, is_empty, read, read_notes, read_split, read_target, read_text
+from app.training.data.decimals import Decimals
 from app.training.data.example import Example, Turn
 from app.training.data.faults import OnFault, raise_first
 from app.training.data.files import Record, Selection, Source
@@ -43,7 +44,7 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
     """
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
-    late = _LateKeys(layout)
+    late, decimals = _LateKeys(layout), Decimals(layout, numbers)
     for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers, whole)):
         if record.fault is not None:
             on_fault(record.fault)
@@ -55,8 +56,9 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
             on_fault(source.fault(message, record.where, f"column {key!r}"))
         else:
             late.add(record)
-            yield record
+            yield decimals.convert(record) if numbers else record
     late.remark()
+    decimals.remark()
 
 
 class _LateKeys:

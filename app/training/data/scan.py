@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from app.training.data.collector import Collector, Place
 from app.training.data.example import TEST, TRAIN, VALIDATION, Example
 from app.training.data.faults import Faults, OnFault, ignore
+from app.training.data.feature_outliers import FeatureExtremes
 from app.training.data.label_cells import settle_cells
 from app.training.data.label_column import LabelColumn
 from app.training.data.label_lists import settle_lists
@@ -135,6 +136,7 @@ def scan_held_out(
 def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_labels: Collection[str]) -> Scan:
     collector = Collector(None if staging is None else staging / "steps.bin")
     faults, extremes = Faults(of_series=files.training.shape == "series"), Extremes()
+    feature_extremes = FeatureExtremes()
 
     def on_fault(error: BadData) -> None:
         files.check()
@@ -146,6 +148,8 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
                 collector.add(layout, example, split)
                 if example.usable and layout.task == "regression":
                     extremes.add(example.value, Place(layout, example.where))
+                if example.features_TF is not None:
+                    feature_extremes.add(example.features_TF, Place(layout, example.where))
             except BadData as error:
                 faults.add(error)
     except BadData as error:  # no later row can be read
@@ -154,6 +158,7 @@ def _collect(files: DataFiles, staging: Path | None, skip_bad_rows: float, base_
     faults.check(collector.rows + faults.rows, skip_bad_rows)
     collector.remark()
     extremes.remark(collector.values)
+    feature_extremes.remark(files.training.steps)
     if not collector.places:
         reasons = "; ".join(collector.reasons())
         raise files.training.source.fault("has no usable rows" + (f": {reasons}" if reasons else ""))

@@ -14,9 +14,11 @@ from app.training.data.detection import detect
 from app.training.data.faults import Faults, OnFault, raise_first
 from app.training.data.files import Source, lines
 from app.training.data.formats import READERS
+from app.training.data.guesses import Sample
 from app.training.data.layouts import Layout, find_layout
 from app.training.data.recognition import as_table
 from app.training.data.rows import read_records
+from app.training.data.usual_names import quoted
 from app.training.failures import BadData
 from app.wire.training_options import Columns
 
@@ -62,17 +64,14 @@ def text_layout(source: Source, columns: Columns) -> Layout:
         columns = msgspec.structs.replace(columns, text=header[0])
     if columns.text is None and "text" not in header and {"features", "series"} & set(header):
         raise source.fault("contains numbers, and this command reads texts; send the numbers to POST /v1/classify")
-    try:
-        layout = find_layout(source, columns, "generation")
-    except BadData as error:
-        if error.param != "columns.text" or columns.text is not None:
-            raise
-        raise source.fault(f"{error.reason} ({_TEXTS_ONLY})", param="columns.text") from None
-    if layout.shape != "text":
-        raise source.fault(
-            f"has no column 'text'; set columns.text to the name of the column that contains the texts ({_TEXTS_ONLY})",
-            param="columns.text",
+    if columns.text is None and "text" not in map(str.lower, header):
+        texts = Sample(source, header, header).texts()
+        such = f", such as {texts[0]!r}" if texts else ""
+        message = (
+            f"has no column 'text' (its columns are {quoted(header)}); set columns.text to the name of the column "
         )
+        raise source.fault(f"{message}that contains the texts{such} ({_TEXTS_ONLY})", param="columns.text")
+    layout = find_layout(source, columns, "generation")
     names = {key: layout.names[key] for key in _KEYS if key in layout.names}
     ignored = tuple(name for name in header if name not in names.values())
     return replace(layout, names=names, ignored=ignored, absent=frozenset({"text_pair"} - names.keys()))

@@ -1,4 +1,4 @@
-"""Reads the first visible sheet of an Excel workbook (.xlsx) as records.
+"""Reads a sheet of an Excel workbook (.xlsx) as records.
 
 A workbook is a zip archive of XML files, so a small file can unpack to a large one. Therefore, the sizes declared in
 the archive are checked first; `zipfile` never reads more data than is declared. Rows are streamed, but the strings of
@@ -26,7 +26,9 @@ from app.training.data.files import (
 )
 from app.training.data.hidden_rows import hidden_rows, remark_hidden_rows
 from app.training.data.inner_headers import InnerHeaders
+from app.training.data.last_comments import Row, is_single, without_comments
 from app.training.data.seekable import seekable
+from app.training.data.sheets import choose_sheet, other_sheets
 from app.training.data.usual_names import TITLE_ROWS, header_after_title, quoted
 from app.training.failures import BadData
 from app.wording import counted
@@ -62,12 +64,17 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
+    return without_comments(source, _rows(source, selection))
+
+
+def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
     with _opened_sheet(source) as (file, sheet):
         hidden = _hidden(source, file, sheet)
         names, rows = _names(source, _stream(source, sheet))
         check_repeated(source, names, selection)
         # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
         kept = {name: index for name, index in first_columns(names).items() if name or (selection.whole and index == 0)}
+        needed = [position for position, name in enumerate(kept) if name not in selection.ignored]
         outside: list[int] = []
         unseen: list[int] = []  # hidden rows
         headers = InnerHeaders(source, list(kept))
@@ -75,29 +82,35 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
             if all(map(_is_blank, values)):
                 continue
             where = f"row {number}"
-            cells = [str(_cell(values, index)) for index in kept.values()]
-            if (instead := headers.instead_of(cells, where)) is not None:
-                yield from instead
+            record = Record(where, {name: _cell(values, index) for name, index in kept.items()})
+            if (instead := headers.instead_of([str(value) for value in record.values.values()], where)) is not None:
+                yield from ((replacement, where, (), False) for replacement in instead)
                 continue
             if any(not _is_blank(value) and _is_unnamed(names, index, kept) for index, value in enumerate(values)):
                 outside.append(number)
             if number in hidden:
                 unseen.append(number)
-            yield Record(where, {name: _cell(values, index) for name, index in kept.items()})
+            texts = ["" if value is None else str(value) for value in record.values.values()]
+            yield record, where, texts, is_single(texts, needed)
         headers.remark()
-        if unseen:
-            remark_hidden_rows(source, unseen)
-        if outside:
-            verb = "has" if len(outside) == 1 else "have"
-            message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
-            source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
+        _remark_hidden_and_unnamed(source, unseen, outside)
+
+
+def _remark_hidden_and_unnamed(source: Source, unseen: Sequence[int], outside: Sequence[int]) -> None:
+    """Warn about the hidden rows, and about the rows with values in columns without a name."""
+    if unseen:
+        remark_hidden_rows(source, unseen)
+    if outside:
+        verb = "has" if len(outside) == 1 else "have"
+        message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
+        source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 
 def _names(source: Source, rows: Iterator[SheetRow]) -> tuple[list[str], Iterator[SheetRow]]:
     """Return the column names, and the rows after the header. A title before the header is not read."""
     sample = list(islice((row for row in rows if not all(map(_is_blank, row[1]))), TITLE_ROWS))
     if not sample:
-        raise source.fault("the sheet is empty; its first row must name the columns")
+        raise source.fault("the sheet is empty; its first row must name the columns" + other_sheets(source))
     shown = [["" if _is_blank(value) else str(_whole(value)).strip() for value in values] for _, values in sample]
     index = header_after_title(shown, source.requested)
     if index:
@@ -133,7 +146,7 @@ def _whole(value: Any) -> Any:
 
 @contextmanager
 def _opened_sheet(source: Source) -> Iterator[tuple[IO[bytes], Any]]:
-    """Context manager for the workbook's file and its first visible sheet. Raises BadData if it is damaged."""
+    """Context manager for the workbook's file and the sheet to read. Raises BadData if it is damaged."""
     with seekable(source) as content, _opened(content) as file:
         _check_sizes(source, file)
         try:
@@ -143,7 +156,7 @@ def _opened_sheet(source: Source) -> Iterator[tuple[IO[bytes], Any]]:
         except Exception as error:  # openpyxl raises errors of many types for a damaged workbook
             raise _unreadable(source, error) from None
         try:
-            yield file, _first_sheet(source, book)
+            yield file, choose_sheet(source, book)
         finally:
             book.close()
 
@@ -162,18 +175,6 @@ def _check_sizes(source: Source, file: IO[bytes]) -> None:
             if is_read and member.file_size > limit:
                 name, size = ascii(member.filename)[:60], f"{limit >> 20} MiB"
                 raise source.fault(f"contains {name}, which has more than {size} when unpacked; save the sheet as CSV")
-
-
-def _first_sheet(source: Source, book: Any) -> Any:
-    sheets = book.worksheets
-    if not sheets:
-        raise source.fault("has no sheet with cells")
-    first = next((sheet for sheet in sheets if sheet.sheet_state == "visible"), sheets[0])
-    if len(sheets) > 1:
-        others = ", ".join(repr(sheet.title) for sheet in sheets if sheet is not first)
-        source.remark("sheets", f"has {len(sheets)} sheets; only {first.title!r} is read, not {others}", level="warn")
-    first.reset_dimensions()  # the declared dimensions may be wrong
-    return first
 
 
 def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:

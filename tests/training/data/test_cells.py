@@ -57,7 +57,7 @@ def test_a_malformed_list_of_labels_is_reported(cell: str, reason: str, tmp_path
         ("a.jsonl", '{"text": [3], "label": "y"}\n', ["line 1", "'text'", "expected text, found a list"]),
         ("a.jsonl", '{"text": "\\ud800", "label": "y"}\n', ["line 1", "'text'", "surrogate"]),
         ("a.jsonl", '{"text": "x", "label": {"y": 1}}\n', ["line 1", "'label'", "expected a label, found an object"]),
-        ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "'label'", "expected a label, found nothing"]),
+        ("a.jsonl", '{"text": "x", "label": null}\n', ["line 1", "'label'", "the label is empty"]),
         ("a.jsonl", '{"text": "x", "label": -Infinity}\n', ["line 1", "'label'", "-inf is not a label"]),
         ("a.jsonl", '{"features": [[1, 2], [3]], "label": "y"}\n', ["line 1", "'features'", "differ in length"]),
         ("a.jsonl", '{"features": [[1, NaN]], "label": "y"}\n', ["line 1", "'features'", "step 1, feature 2"]),

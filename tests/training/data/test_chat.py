@@ -68,7 +68,8 @@ def test_malformed_conversations_are_reported(
     [
         ("a.jsonl", '{"messages": []}\n', ["line 1", "must be a list", "found an empty list"]),
         ("a.jsonl", '{"messages": {"role": "user"}}\n', ["line 1", "must be a list", "found an object"]),
-        ("a.csv", 'messages,id\n"[{""role"": ""user""}]",1\n', ["line 2", "found a string", "in JSONL or parquet"]),
+        ("a.csv", "messages,id\na text,1\n", ["line 2", "found a plain text", "set columns.text to its name"]),
+        ("a.csv", 'messages,id\n"[{""role"": ",1\n', ["line 2", "as JSON; error at character", "not valid JSON"]),
         ("a.jsonl", '{"messages": [["user", "x"]]}\n', ["line 1", "message 1 must be an object", "found a list"]),
         ("a.jsonl", '{"messages": [{"content": "x"}]}\n', ["line 1", "message 1 has no role", "user or assistant"]),
         (

@@ -67,14 +67,14 @@ def test_no_torch_is_loaded() -> None:
 
 def test_a_file_for_an_evaluation_may_be_small(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\na,b\n")
-    assert check_held_out(path, "classification", "tokens") is None
-    error = check_held_out(path, "classification", "features")
+    assert check_held_out(path, "classification", "tokens").error is None
+    error = check_held_out(path, "classification", "features").error
     assert error is not None and "contains text, but the version expects numbers" in error.message
-    error = check_held_out(write(tmp_path, "b.csv", "text,label\na,\n"), "classification", "tokens")
+    error = check_held_out(write(tmp_path, "b.csv", "text,label\na,\n"), "classification", "tokens").error
     assert error is not None and error.where[0] == "line 2"
     book = write(tmp_path, "a.txt", runs.book(9))
-    assert check_held_out(book, "generation", "tokens") is None
-    assert check_held_out(book, "classification", "tokens") is not None
+    assert check_held_out(book, "generation", "tokens").error is None
+    assert check_held_out(book, "classification", "tokens").error is not None
 
 
 def test_labels_with_one_row_each_are_the_reason_why_no_row_is_held_out(tmp_path: Path) -> None:

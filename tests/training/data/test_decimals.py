@@ -1,13 +1,16 @@
-"""Decimal commas in tables separated by semicolons."""
+"""Numbers with decimal commas or with thousands separators."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.training.data.rows import read_examples
 from app.training.failures import BadData
-from tests.training.data.tables import read, remarks_of, write
+from tests.training.data.tables import detected, read, remarks_of, write
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,58 @@ def test_points_that_may_separate_thousands_are_warned_about(tmp_path: Path) -> 
     assert [example.value for example in examples] == [12.5, 950, 1.2]
 
 
-def test_a_comma_that_separates_cells_is_no_decimal_comma(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"line 2, column 'value': '3,5' is not a number"):
-        read(write(tmp_path, "a.csv", 'text,value\nx,"3,5"\n'))
+def values(folder: Path, cells: list[str], name: str = "a.csv") -> tuple[list[float], dict[str, str]]:
+    """The values of a table in which `cells` are the values, and the messages of its remarks by kind."""
+    mark = ";" if ";" in name else ","
+    rows = "".join(f'row {number}{mark}"{cell}"\n' for number, cell in enumerate(cells))
+    layout, examples = read(write(folder, name.replace(";", ""), f"text{mark}value\n{rows}"))
+    return [example.value for example in examples], remarks_of(layout.source)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1,422.54", "987", "1,200"], [1422.54, 987, 1200]),
+        (["1.422,54", "987", "1.200"], [1422.54, 987, 1200]),
+        (["1 422,54", "0,5", "1\u202f200"], [1422.54, 0.5, 1200]),
+        (["1'422.50", "1’200", "\u22123"], [1422.5, 1200, -3]),
+        (["12,34,567", "1,234,567", "2,500"], [1234567, 1234567, 2500]),
+        (["3,5", "0,25", "1,422"], [3.5, 0.25, 1.422]),
+        (["1.422", "2.5", "3.125"], [1.422, 2.5, 3.125]),
+        (["3,5", "3.5", "2"], [3.5, 3.5, 2]),
+        ([*map(str, range(5)), "1,001", "2,002", "3,003", "4,004", "5,005"], [*range(5), 1001, 2002, 3003, 4004, 5005]),
+    ],
+)
+def test_the_other_numbers_of_a_column_show_what_its_marks_mean(
+    cells: list[str], expected: list[float], tmp_path: Path
+) -> None:
+    assert values(tmp_path, cells)[0] == expected
+
+
+def test_a_comma_that_may_mean_both_is_asked_about_and_the_advice_works(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"line 2, column 'value': '1,422' may be 1422 or 1\.422; write one number"):
+        values(tmp_path, ["1,422", "2,500"])
+    assert values(tmp_path, ["1,422", "2,500", "1,422.0"])[0] == [1422, 2500, 1422]
+    assert values(tmp_path, ["1,422", "2,500", "1,4220"])[0] == [1.422, 2.5, 1.422]
+    numbers, remarks = values(
+        tmp_path, ["1,422", "2,500"], "a;.csv"
+    )  # semicolons separate cells where commas are decimal
+    assert numbers == [1.422, 2.5] and "if it does, remove it" in remarks["guessed_commas"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.tsv"])
+def test_other_formats_follow_the_same_rules(name: str, tmp_path: Path) -> None:
+    numbers = ["1,422.54", "1,200"]
+    lines = [json.dumps({"text": "a b", "value": number}) for number in numbers]
+    lines = lines if name == "a.jsonl" else ["text\tvalue", *(f"a b\t{number}" for number in numbers)]
+    layout, examples = read(write(tmp_path, name, "\n".join(lines)))
+    assert [example.value for example in examples] == [1422.54, 1200]
+    assert "'1,422.54' is 1422.54" in remarks_of(layout.source)["numbers_normalised"]
+
+
+def test_a_step_with_an_unclear_number_leaves_its_series_out(tmp_path: Path) -> None:
+    faults: list[BadData] = []
+    layout, _ = read(write(tmp_path, "b.csv", "series,a,label\ns,1,up\n"))
+    path = write(tmp_path, "a.csv", 'series,a,label\ns,"1,422",up\ns,1,up\nt,2,up\n')
+    examples = list(read_examples(replace(layout, source=detected(path)), faults.append))
+    assert [example.where for example in examples] == ["line 4"] and "may be 1422 or 1.422" in faults[0].message

@@ -266,3 +266,36 @@ def test_joined_rows_are_told_even_if_some_lines_have_more_commas(content: str, 
 )
 def test_texts_of_several_lines_with_commas_are_not_taken_for_rows(content: str, tmp_path: Path) -> None:
     assert _joined_in(tmp_path, content) == []
+
+
+WRAPPED = {
+    "plain": ("text,label", "row {n},{label}"),
+    "quoted": ('id,"text",label', '{n},"row {n}, with ""this""",{label}'),
+    "semicolons": ("text;label", "row {n};{label}"),
+    "tabs": ("text\tlabel", "row {n}\t{label}"),
+}
+
+
+def wrapped(line: str) -> str:
+    return '"' + line.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize(
+    ("is_header_wrapped", "end"), [(True, "\n"), (True, ";;\n"), (True, "\r\n"), (False, "\n"), (False, "\r\n")]
+)
+@pytest.mark.parametrize("form", WRAPPED)
+def test_lines_that_are_quoted_as_a_whole_are_unwrapped(
+    form: str, is_header_wrapped: bool, end: str, tmp_path: Path
+) -> None:
+    header, row = WRAPPED[form]
+    rows = [row.format(n=n, label="ab"[n % 2]) for n in range(20)]
+    lines = [wrapped(header) if is_header_wrapped else header, *map(wrapped, rows)]
+    layout, examples = read(write(tmp_path, "a.csv", end.join([*lines, ""])))
+    expected = 'row {n}, with "this"' if form == "quoted" else "row {n}"
+    assert [example.text for example in examples] == [expected.format(n=n) for n in range(20)]
+    assert examples[1].labels == ("b",) and "these quotes are removed" in remarks_of(layout.source)["wrapped_lines"]
+
+
+def test_a_single_column_of_quoted_texts_is_not_unwrapped(tmp_path: Path) -> None:
+    layout, examples = read(write(tmp_path, "a.csv", '"text"\n' + '"one, two"\n' * 20))
+    assert examples[0].text == "one, two" and "wrapped_lines" not in remarks_of(layout.source)

@@ -192,6 +192,15 @@ def test_the_fraction_of_the_report_is_accepted(tmp_path: Path) -> None:
     assert dropped is not None and dropped.rows == 2
 
 
+def test_many_bad_rows_are_reported_with_their_share_the_limit_and_the_way_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,value\n" + "x,much\n" * 3 + "y,\nz,1\nz z,2\nz z z,3\nz z z z,4\n" * 2)
+    with pytest.raises(BadRows) as caught:
+        scan(path, skip_bad_rows=0.2)
+    reason = "They are 39 % of the rows, and training.skip_bad_rows allows 20 %; to leave them out nevertheless, set it"
+    assert caught.value.message.endswith(f"{reason} to 0.39 or more")
+    assert scan(path, skip_bad_rows=0.39).dropped.rows == 5
+
+
 def test_rows_that_are_all_bad_cannot_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(BadRows) as caught:
         scan(write(tmp_path, "a.csv", "text,value\nx,much\ny,\n"))

@@ -220,3 +220,21 @@ def test_a_malformed_object_whose_end_is_uncertain_ends_the_reading(tmp_path: Pa
     for content in (f'[{{"text": }}, {good}]', f'[{good}, {{"text": "x}}, {{"other": 1}}]', f'[{good}, {{"text": "x"'):
         error = check_files(write(tmp_path, "a.json", content), skip_bad_rows=1).error
         assert error is not None, content
+
+
+@pytest.mark.parametrize("bad", [{0}, {0, 1, 2}, {3}, {0, 3, 4, 19}])
+@pytest.mark.parametrize("damage", [('"label"', '"label'), ('{"text"', "{text")])
+def test_malformed_objects_of_a_long_line_are_bad_rows_with_bounded_memory(
+    damage: tuple[str, str], bad: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_READ", 64), ("_AHEAD", 1000), ("_FAR", 1000)):
+        monkeypatch.setattr(json_stream, name, value)
+    monkeypatch.setattr(files, "RECORD_BYTES", 2000)  # the line is longer than a record may be
+    monkeypatch.setattr(files, "_BLOCK", 64)
+    rows = [json.dumps({"text": f"row {n} " + "x" * 200, "label": "ab"[n % 2]}) for n in range(20)]
+    rows = [row.replace(*damage) if number in bad else row for number, row in enumerate(rows)]
+    path = write(tmp_path, "a.json", f"[{','.join(rows)}]")
+    records = list(READERS["jsonl"].records(detect(path, path.name), EVERYTHING))
+    assert [number for number, record in enumerate(records) if record.fault] == sorted(bad) and len(records) == 20
+    faults = [record.fault for record in records if record.fault]
+    assert all("line 1, column" in fault.message and "this object is not read" in fault.message for fault in faults)

@@ -131,3 +131,31 @@ def test_labels_that_join_labels_of_other_rows_are_told(cell: str, task: str | N
 @pytest.mark.parametrize("cell", ["C#", "a/c", "R&D", "A+", "a#a"])
 def test_other_labels_with_such_characters_are_not_told(cell: str, tmp_path: Path) -> None:
     assert "compound_labels" not in scan_labels(tmp_path, ["a", "b", "A", cell])[1]
+
+
+@pytest.mark.parametrize(
+    "cells", [["a; b", "a", "", "b"], ["['a', 'b']", "['a']", ""], ["a, b", "", "a", "b"], ["a|b", "", "b"]]
+)
+def test_empty_cells_beside_lists_name_the_task_and_the_advice_works(cells: list[str], tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"the label is empty; for rows with several \(.*\) or no labels, set the task"):
+        scan_labels(tmp_path, cells)
+    result, remarks = scan_labels(tmp_path, cells, "multilabel")
+    assert result.labels == ["a", "b"] and "without a label are used" in remarks["no_labels"].message
+
+
+def test_empty_cells_beside_plain_labels_are_only_empty(tmp_path: Path) -> None:
+    with pytest.raises(BadData) as caught:
+        scan_labels(tmp_path, ["a", "", "b"])
+    assert "multilabel" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("cells", "advice"),
+    [
+        (["a; b", "a", "b"], "the labels are then separated at ';'"),
+        (["a, b", "a"], "the labels are then separated at commas"),
+        (["a; b", "Smith, John"], "and separate the labels with |"),
+    ],
+)
+def test_a_warning_says_how_several_labels_are_separated(cells: list[str], advice: str, tmp_path: Path) -> None:
+    assert advice in scan_labels(tmp_path, cells)[1]["delimiters"].message

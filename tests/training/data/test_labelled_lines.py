@@ -84,3 +84,25 @@ def test_words_before_colons_may_be_labels_or_speakers(names: tuple[str, ...], t
     [remark] = result.report["remarks"]
     assert (remark["kind"], remark["level"]) == ("speakers", "warn") and repr(names[-1]) in remark["message"]
     assert "if they are labels, write a table" in remark["message"]
+
+
+PROSE = {
+    "verses": [f"{n % 9 + 1} {sentence(n).capitalize()}." for n in range(60)],
+    "footnotes": [f"{sentence(n).capitalize()} {n % 8 + 1}" for n in range(60)],
+    "recipe": [f"{n * 7 % 5 + 1} {('cups', 'tbsp', 'large', 'g')[n % 4]} eggs of the {sentence(n)}" for n in range(60)],
+    "populations": [f"In {1900 + n} there were {n % 9 + 1},{100 + n * 7} people." for n in range(60)],
+    "prices": [f"The {sentence(n)} costs {n % 9 + 1},{100 + n * 7} crowns" for n in range(60)],
+    "numbered": [f"{n % 9 + 1}. {sentence(n)}" for n in range(60)],
+}
+
+
+@pytest.mark.parametrize("kind", PROSE)
+def test_prose_with_numbers_is_read_as_text(kind: str, tmp_path: Path) -> None:
+    result = check_files(write(tmp_path, "a.txt", "\n".join(PROSE[kind])))
+    assert (result.error, result.task) == (None, "generation")
+
+
+def test_lines_with_numbers_of_classes_or_cells_are_still_asked_about(tmp_path: Path) -> None:
+    for line in ("{n} {text}", "{text} {n}", "{text},{n}", "1,{n},200"):
+        content = "\n".join(line.format(n=n * 7 % 5, text=sentence(n)) for n in range(60))
+        assert check_files(write(tmp_path, "a.txt", content)).error is not None, line

@@ -84,3 +84,9 @@ def test_rated_conversations_are_used_for_generation(kind: str, task: str | None
     assert f"the model is trained on all answers; the column {name!r} has no effect" in remark["message"]
     asked = check_files(path, columns=Columns(label=name)).error
     assert asked is not None and "can be used only for generation, not for classification" in asked.message
+    assert not [message for _, message in result.warnings if "assign it a role" in message]
+    advised = {"text": "prompt"} if kind == "prompt" else {}
+    rows = [row | ({} if kind == "prompt" else {"text": f"conversation {n}"}) for n, row in enumerate(rows)]
+    write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    followed = check_files(path, columns=Columns(label=name, **advised))
+    assert (followed.error, followed.task) == (None, "classification")

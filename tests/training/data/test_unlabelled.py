@@ -74,3 +74,17 @@ def test_short_rows_are_read_if_they_have_the_texts(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,id\nx,1\ny\n")
     rows = list(read_texts(text_layout(open_texts(path), Columns()), whole=True))
     assert [row.values for row in rows] == [{"text": "x", "id": "1"}, {"text": "y", "id": ""}]
+
+
+@pytest.mark.parametrize(
+    "header", ["question,context,answer", "prompt,chosen,rejected", "prompt,completion,id", "a,b,c"]
+)
+def test_a_table_without_a_text_column_brings_advice_for_this_command(header: str, tmp_path: Path) -> None:
+    rows = "".join(f"a first long text {n},a second much longer text {n},{n}\n" for n in range(20))
+    source = open_texts(write(tmp_path, "a.csv", f"{header}\n{rows}"))
+    second = header.split(",")[1]
+    with pytest.raises(
+        BadData, match=f"set columns.text to the name of the column that contains the texts, such as '{second}'"
+    ):
+        text_layout(source, Columns())
+    assert text_layout(source, Columns(text=second)).names == {"text": second}

@@ -123,7 +123,8 @@ def test_other_sheets_are_told_and_a_hidden_one_is_not_the_first(tmp_path: Path)
     book.save(path)
     source = detected(path)
     assert [record.values["label"] for record in xlsx.records(source, xlsx.Selection())] == ["x"]
-    assert remarks_of(source)["sheets"] == "a.xlsx has 3 sheets; only 'data' is read, not 'notes', 'more'"
+    expected = "a.xlsx has 3 sheets; only the sheet 'data' is read, not 'notes', 'more'; to read another sheet, move it"
+    assert remarks_of(source)["sheets"] == f"{expected} to the front of the workbook"
 
 
 def test_values_in_columns_without_a_name_are_told(tmp_path: Path) -> None:

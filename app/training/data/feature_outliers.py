@@ -1,0 +1,67 @@
+"""Warns about numbers in features that are so far outside of the others that scaling leaves little of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.training.data.collector import Place
+from app.training.data.outliers import FAR, FEWEST
+
+_ROW_STEPS = 64  # the number of steps that the sample takes from the beginning of a row
+_SAMPLE = 128  # the number of rows after which the sample drops every second row
+_MOST_FEATURES = 5  # the number of features that are reported
+
+
+@dataclass(slots=True)
+class FeatureExtremes:
+    """The smallest and the largest number of each feature, with the places of their rows, and a sample of the steps."""
+
+    _lowest_F: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    _highest_F: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    _places: dict[tuple[int, bool], Place] = field(default_factory=dict)  # (feature, whether it is the largest number)
+    _sample: list[NDArray[np.float64]] = field(default_factory=list)
+    _rows: int = 0
+    _stride: int = 1  # the sample contains every row whose number is a multiple of this
+
+    def add(self, steps_TF: NDArray[np.float64], place: Place) -> None:
+        """Take a row's steps into account. All rows have the same number of features."""
+        if not self._rows:
+            self._lowest_F, self._highest_F = np.full(steps_TF.shape[1], np.inf), np.full(steps_TF.shape[1], -np.inf)
+        low_F, high_F = steps_TF.min(0), steps_TF.max(0)
+        self._places |= {(int(f), False): place for f in np.flatnonzero(low_F < self._lowest_F)}
+        self._places |= {(int(f), True): place for f in np.flatnonzero(high_F > self._highest_F)}
+        self._lowest_F, self._highest_F = np.minimum(self._lowest_F, low_F), np.maximum(self._highest_F, high_F)
+        if self._rows % self._stride == 0:
+            self._sample.append(steps_TF[:_ROW_STEPS].copy())
+            if len(self._sample) > _SAMPLE:
+                self._sample, self._stride = self._sample[::2], 2 * self._stride
+        self._rows += 1
+
+    def remark(self, names: Sequence[str] = ()) -> None:
+        """Warn about each feature with a number far outside of the others. `names` are the names of their columns."""
+        if not self._sample or sum(map(len, self._sample)) < FEWEST:
+            return
+        with np.errstate(all="ignore"):
+            quartiles_3F = np.percentile(np.concatenate(self._sample), (25, 50, 75), axis=0)
+        reported = 0
+        for f, (low, median, high) in enumerate(quartiles_3F.T):
+            is_largest = self._highest_F[f] - median >= median - self._lowest_F[f]
+            value = float(self._highest_F[f] if is_largest else self._lowest_F[f])
+            if not (high > low and abs(value - median) > FAR * (high - low)) or reported >= _MOST_FEATURES:
+                continue
+            reported += 1
+            self._tell(names[f] if names else "", f, value, (float(low), float(high)), bool(is_largest))
+
+    def _tell(self, name: str, f: int, value: float, middle: tuple[float, float], is_largest: bool) -> None:
+        place = self._places[f, is_largest]
+        shown = repr(name) if name else str(f + 1)
+        message = (
+            f"feature {shown} has the number {value:g}, far outside of the others (half of them are between "
+            f"{middle[0]:g} and {middle[1]:g}); a single such number makes the differences between the others very "
+            "small, so check it"
+        )
+        place.layout.source.remark(f"feature_outliers {shown}", message, place.where, level="warn")
