@@ -26,6 +26,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "pooling_activation": ACTIVATIONS,
     "head_activation": ACTIVATIONS,
 }
+ADAPTABLE = ("qkv", "out", "up", "down")  # the matrices of a Transformer block that low-rank adapters can change
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = (
     "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width", "token_types",

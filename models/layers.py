@@ -111,7 +111,8 @@ class Attention(KernelLayer):
 
         With a cache, new keys and values are added to the cache, and queries attend to its contents.
         """
-        project, output = self._bound or self._products(reference)
+        # The layers are called rather than their weights, because training may replace them by `LowRankLinear`.
+        project, output = self._bound or (self.qkv, self.out)
         rows, steps, _ = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)
         # Queries and keys are adjacent in qkv, so one call rotates both.
@@ -201,8 +202,11 @@ class MLP(KernelLayer):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Return (B, T, D), computed for each step separately."""
-        up, down = self._bound or self._products(reference)
+        up, down = self._bound or (self._hidden, self.down)
         return down(up(x_BTD))
+
+    def _hidden(self, x_BTD: Tensor) -> Tensor:
+        return reference.activated(self.up(x_BTD), self.activation, gated=self.gated)
 
     def _products(self, kernels: Kernels) -> tuple[Product, Product]:
         up = kernels.linear_gated if self.gated else kernels.linear_activation

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
+from dataclasses import asdict
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from app.checkpoint.directory import read
+from app.checkpoint.adapter import ADAPTER, PREFIX, LowRankAdapter
+from app.checkpoint.directory import WEIGHTS, digest, manifest, read
+from models.adapters import adapter_shapes
 from models.config import ModelConfig
 from models.constraints import ConfigError
 from models.parameters import count, shapes
@@ -73,6 +78,21 @@ def write_weights(directory: Path, pattern: bytes) -> None:
 def repeat(numbers: int, pattern: bytes) -> bytes:
     """Return the bytes of this number of float32 numbers, filled with repetitions of `pattern`."""
     return (pattern * -(-4 * numbers // len(pattern)))[: 4 * numbers]
+
+
+def make_adapter(base: Path, directory: Path, r: int = 2) -> Path:
+    """Write the checkpoint of an adapter of `base`, the checkpoint of a Transformer, with random matrices."""
+    shutil.copytree(base, directory)
+    files, raw = manifest(base), json.loads((base / "config.json").read_text())
+    adapter = LowRankAdapter(digest(files), files[WEIGHTS].sha256, r, 3.0, 0.0, ["qkv", "out", "up", "down"])
+    (directory / "config.json").write_text(json.dumps(raw | {"adapter": asdict(adapter)}))
+    random = Random(0)
+    tensors = {}
+    for name, shape in adapter_shapes(ModelConfig.from_dict(raw), adapter.target_modules, r):
+        numbers = [random.gauss(0.0, 0.3) for _ in range(math.prod(shape))]
+        tensors[PREFIX + name] = (list(shape), struct.pack(f"<{len(numbers)}f", *numbers))
+    (directory / ADAPTER).write_bytes(safetensors(tensors))
+    return directory
 
 
 def publish(registry: Registry, directory: Path, name: str = "mood", owner: str = "alice", **options: Any) -> Version:

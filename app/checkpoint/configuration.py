@@ -13,6 +13,7 @@ from models.constraints import ConfigError
 FORMAT_VERSION = 1
 OWN_KEYS = {f.name for f in fields(ModelConfig)}
 EXTRA_KEYS = {"format_version", "labels", "normalization", "threshold", "target", "chat_template", "eos_token"}
+EXTRA_KEYS |= {"adapter"}
 CHAT_TEMPLATE_LIMIT = 2**16  # characters
 END_LIMIT = 1024  # characters
 CEILINGS = {  # maximum values, so that a small config.json cannot make a loader allocate terabytes

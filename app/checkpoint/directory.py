@@ -10,16 +10,16 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from app import strict_json
 from app.checkpoint import calibration, patterns, tokenizer_rules
+from app.checkpoint.adapter import ADAPTER, LowRankAdapter, check_weights, load_merged, parse_adapter
 from app.checkpoint.calibration import Calibration, parse_calibration
 from app.checkpoint.configuration import parse_config
-from app.checkpoint.weights import check_tensors, read_header
 from app.errors import CheckpointInvalid
 from models.config import ModelConfig
 
@@ -29,6 +29,7 @@ REQUIRED = ("config.json", WEIGHTS)
 LIMITS = {  # the maximum size of each file in bytes; the size of the weights must also match their header
     "config.json": 8 * MiB,
     WEIGHTS: 2**40,
+    ADAPTER: 2**40,
     "tokenizer.json": 64 * MiB,
     "labels.json": 8 * MiB,
     "training.json": 8 * MiB,
@@ -59,7 +60,8 @@ class Checkpoint:
     """The content of a checkpoint directory, except the weights.
 
     `raw_config` is the complete content of config.json, `parameters` is the number of weights, and `tokenizer` is true
-    if there is a tokenizer.json. `calibration` is None if there is no calibration.json.
+    if there is a tokenizer.json. `calibration` is None if there is no calibration.json. `adapter` is None unless the
+    weights are those of a base with an adapter.
     """
 
     config: ModelConfig
@@ -69,6 +71,7 @@ class Checkpoint:
     parameters: int
     tokenizer: bool
     calibration: Calibration | None = None
+    adapter: LowRankAdapter | None = None
 
 
 def allowed(path: str) -> int | None:
@@ -124,11 +127,20 @@ def read(directory: Path) -> Checkpoint:
     labels = _load_labels(directory / "labels.json", config)
     if raw.get("labels", labels) != labels:
         raise CheckpointInvalid("config.json: labels differ from labels.json")
-    header = read_header(directory / WEIGHTS)
-    check_tensors(header, config)
-    parameters = sum(entry.elements for entry in header.values())
-    training = _load_object(directory / "training.json")
-    return Checkpoint(config, raw, labels, training, parameters, tokenizer, _load_calibration(directory, config))
+    adapter = parse_adapter(raw.get("adapter"), config)
+    parameters = check_weights(directory, WEIGHTS, config, adapter)
+    training, fitted = _load_object(directory / "training.json"), _load_calibration(directory, config)
+    return Checkpoint(config, raw, labels, training, parameters, tokenizer, fitted, adapter)
+
+
+def load_weights(directory: Path, contents: Checkpoint, load: Callable[[Path], Any]) -> dict[str, Any]:
+    """Return the tensors of a network, by name, with the adapter merged into its base if there is one.
+
+    `contents` is the result of `read`. `load` reads a safetensors file, to the tensors of NumPy or of torch.
+    """
+    if contents.adapter is None:
+        return dict(load(directory / WEIGHTS))
+    return load_merged(directory, WEIGHTS, contents.config, contents.adapter, load)
 
 
 def validate(directory: Path) -> Checkpoint:

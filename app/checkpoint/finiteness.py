@@ -32,7 +32,7 @@ def check_finite(path: Path) -> None:
     if bad:
         more = [f"and {counted(len(bad) - SHOWN, 'more tensor')}"] if len(bad) > SHOWN else []
         raise CheckpointInvalid(
-            "model.safetensors contains weights that are NaN or infinite, so the network cannot compute results; the "
+            f"{path.name} contains weights that are NaN or infinite, so the network cannot compute results; the "
             "training run may have diverged: save an earlier checkpoint. The tensors are "
             f"{'; '.join([*bad[:SHOWN], *more])}"
         )

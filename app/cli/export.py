@@ -27,6 +27,7 @@ class ExportFormat(StrEnum):
     checkpoint = "checkpoint"
     huggingface = "huggingface"
     onnx = "onnx"
+    peft = "peft"
 
 
 def register(program: typer.Typer) -> None:
@@ -36,7 +37,11 @@ def register(program: typer.Typer) -> None:
 Directory = Annotated[Path | None, typer.Argument(help="Alias of --output.", show_default=False)]
 Format = Annotated[
     ExportFormat,
-    typer.Option("--format", help="checkpoint: our own files. Versions in other formats are written to a directory."),
+    typer.Option(
+        "--format",
+        help="checkpoint: our own files. The other formats are written to a directory; peft is only "
+        "for adapters of language models.",
+    ),
 ]
 
 
@@ -50,7 +55,7 @@ def export_version(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing .tar file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Save a version as a tar archive or a directory, or convert it to Hugging Face's layout or to ONNX."""
+    """Save a version as a tar archive or a directory, or convert it for another program."""
     if directory is not None and output is not None:
         raise InvalidRequest(f"the target is given twice, as {directory} and with --output {output}")
     with connect() as client:

@@ -7,7 +7,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -62,6 +62,10 @@ HELP = {
     "pooling": "How the steps of a sequence become one vector: " + _choice("pooling"),
     "ngrams": "Text: extend the network with a branch that reads n-grams.",
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
+    "lora_r": "Fine-tuning a Transformer: train a low-rank adapter with this rank, such as 8, and the head.",
+    "lora_alpha": "Adapter: strength, relative to the rank (default: twice the rank).",
+    "lora_dropout": "Adapter: dropout probability of its input.",
+    "lora_target_modules": "Adapter: matrices to change, as a,b,c (default: qkv,out,up,down).",
     "patience": "Stop after this many evaluations without improvement.",
     "eval_every": "Steps between two evaluations.",
     "precision": "Data type of the computation: " + _choice("precision"),
@@ -83,7 +87,7 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
         hints = typing.get_type_hints(command, include_extras=True)
         own = inspect.signature(command).parameters.values()
         explicit = [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
-        generated = [_parameter(f, panel, suffix) for f in msgspec.structs.fields(struct)]
+        generated = [_parameter(name, declared, panel, suffix) for name, declared in flat_fields(struct)]
         command.__signature__ = inspect.Signature([*explicit, *generated])  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in [*explicit, *generated]}
         return command
@@ -91,27 +95,56 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
     return decorate
 
 
-def _parameter(field: Any, panel: str, suffix: str) -> inspect.Parameter:
-    name = field.name + suffix
+def flat_fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the name and the type of each option. A field that contains a struct becomes one option for each field."""
+    for field in msgspec.structs.fields(struct):
+        inner = _struct(field.type)
+        if inner is None:
+            yield prefix + field.name, field.type
+        else:
+            yield from flat_fields(inner, f"{field.name}_")
+
+
+def _struct(declared: Any) -> type[msgspec.Struct] | None:
+    members = [m for m in typing.get_args(declared) if isinstance(m, type)]
+    return next((m for m in members if issubclass(m, msgspec.Struct)), None)
+
+
+def _parameter(field: str, declared: Any, panel: str, suffix: str) -> inspect.Parameter:
+    name = field + suffix
     flag = "--" + name.replace("_", "-")
-    kind = _option_type(field.type)
+    kind = _option_type(declared)
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     own_panel = SWITCHES if kind is bool else panel
-    option = typer.Option(*flags, help=HELP.get(field.name, ""), rich_help_panel=own_panel)
+    option = typer.Option(*flags, help=HELP.get(field, ""), rich_help_panel=own_panel)
     annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _option_type(declared: Any) -> Any:
-    """The option type for a field: the first type in the field's annotation that options support."""
+    """The option type for a field: the first type in the field's annotation that options support; text for a list."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
-    return next(m for m in members if m in (bool, int, float, str))
+    return next((m for m in members if m in (bool, int, float, str)), str)
 
 
 def collect(values: dict[str, Any], struct: type[msgspec.Struct], suffix: str = "") -> dict[str, Any]:
     """Return the options that were set, as a JSON object for the request. `suffix` is as in `with_fields`."""
-    options = {f.name: values.get(f.name + suffix) for f in msgspec.structs.fields(struct)}
+    options: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        inner = _struct(field.type)
+        if inner is not None:
+            own = {f"{field.name}_{name}": name for name in inner.__struct_fields__}
+            given = {name: values[option] for option, name in own.items() if values.get(option) is not None}
+            options[field.name] = {name: _listed(inner, name, value) for name, value in given.items()} or None
+        else:
+            options[field.name] = values.get(field.name + suffix)
     return {name: _parse(name, value) for name, value in options.items() if value is not None}
+
+
+def _listed(struct: type[msgspec.Struct], name: str, value: Any) -> Any:
+    """Return the value of an option, split at commas if its field is a list."""
+    declared = typing.get_type_hints(struct)[name]
+    return value.split(",") if isinstance(value, str) and list[str] in typing.get_args(declared) else value
 
 
 def _parse(name: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from app.wire.training_options import Columns, TrainingOptions
+from app.wire.training_options import Columns, LoraOptions, TrainingOptions
 from app.wording import counted
 
 _ROUTES = {
@@ -44,6 +44,7 @@ _QUERY_FIELDS = (
 _FIELDS = {
     **{f"columns.{name}": f"--{name.replace('_', '-')}-column" for name in Columns.__struct_fields__},
     **{f"training.{name}": f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__},
+    "training.lora": "--lora-r",
     "publish.name": "--name",
     "publish.alias": "--alias",
     "event_types": "--event",
@@ -51,6 +52,7 @@ _FIELDS = {
     "validation_file": "--validation-file",
     "validation_split": "--validation-split",
     # fields without a prefix: only names with an underscore, which cannot be ordinary words of a sentence
+    **{f"training.lora.{name}": f"--lora-{name.replace('_', '-')}" for name in LoraOptions.__struct_fields__},
     **{name: f"--{name.replace('_', '-')}" for name in TrainingOptions.__struct_fields__ if "_" in name},
     **{name: f"--{name.replace('_', '-')}" for name in _QUERY_FIELDS},
 }

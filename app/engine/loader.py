@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.adapter import check_weights
 from app.checkpoint.directory import WEIGHTS, Checkpoint
-from app.checkpoint.weights import check_tensors, read_header
 from app.engine.modes import set_mode
 from app.engine.precision import Subject
 from app.engine.probing import probes_of
@@ -83,7 +83,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner |
     contents = checkpoint.read(directory)
     config, generates = contents.config, contents.config.task == "generation"
     tokenizer = Tokenizer.load(directory) if generates or config.ngram_buckets else None
-    build = partial(_network, config, directory / WEIGHTS, tokenizer)
+    build = partial(_network, contents, directory, tokenizer)
     fixed = fixed_mode(device, dtype, generates=generates)
     chosen = ModeChoice(str(fixed), FIXED)
     if tuner is not None:
@@ -166,15 +166,16 @@ def _verify(directory: Path, message: Load) -> None:
         raise CheckpointInvalid(f"the files of {message.name} do not have the digest {message.digest}")
 
 
-def _network(config: ModelConfig, weights: Path, tokenizer: Tokenizer | None) -> Any:
-    """Build a network on the CPU in float32, without gradients, and load its weights.
+def _network(contents: Checkpoint, directory: Path, tokenizer: Tokenizer | None) -> Any:
+    """Build a network on the CPU in float32, without gradients, and load its weights. An adapter is merged into them.
 
-    The weights file's header is checked first, so that nothing is allocated for a configuration that needs more weights
-    than the file contains. The tokenizer is needed for the n-gram branch of a text classifier.
+    The weights files' headers are checked first, so that nothing is allocated for a configuration that needs more
+    weights than the files contain. The tokenizer is needed for the n-gram branch of a text classifier.
     """
-    check_tensors(read_header(weights), config)
+    config = contents.config
+    check_weights(directory, WEIGHTS, config, contents.adapter)
     network: Any = tasks.build_for_inference(config)
-    values: dict[str, Tensor] = load_file(weights)
+    values: dict[str, Tensor] = checkpoint.load_weights(directory, contents, load_file)
     network.load_state_dict(values)
     network.requires_grad_(False).eval()
     if config.ngram_buckets and config.task != "generation":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.adapter import LowRankAdapter, read_adapter
 from app.checkpoint.directory import Checkpoint
 from app.errors import InvalidRequest
 from app.importing.pytorch.tensors import Array, Tensors
@@ -31,6 +32,7 @@ class SourceVersion:
     `raw` is its config.json, and `card` is its README.md. `tokenizer` is None if the version reads numbers.
     `calibration` is the scale and the bias, each of shape (C), that the service applies to the network's outputs, or
     None. For regression, they are the standard deviation and the mean of the values that the network predicts.
+    `tensors` contains the merged weights of an adapter, and `own_tensors` those that the adapter adds to its base.
     """
 
     config: ModelConfig
@@ -40,6 +42,8 @@ class SourceVersion:
     tokenizer: Tokenizer | None
     card: str
     calibration: tuple[Array, Array] | None
+    adapter: LowRankAdapter | None = None
+    own_tensors: Tensors = field(default_factory=dict)
 
     @property
     def number_type(self) -> str:
@@ -59,10 +63,12 @@ def read_version(directory: Path) -> SourceVersion:
         contents.config,
         contents.raw_config,
         contents.labels,
-        dict(load_file(directory / checkpoint.WEIGHTS)),
+        checkpoint.load_weights(directory, contents, load_file),
         Tokenizer.load(directory) if contents.tokenizer else None,
         card.read_text(encoding="utf-8") if card.is_file() else "",
         _calibration(contents),
+        contents.adapter,
+        {} if contents.adapter is None else read_adapter(directory, load_file),
     )
 
 

@@ -16,8 +16,9 @@ from app.errors import InvalidRequest
 from app.jobs.request import JobRequest
 from app.wire import training_memory as memory
 from app.wire import training_rules as rules
+from app.wire.ranges import OptionError
 from app.wire.trainer import AUTO
-from app.wire.training_rules import OptionError, TrainingKind
+from app.wire.training_rules import TrainingKind
 from models.choices import TRAINABLE
 
 MAX_SEED = 2**31 - 1

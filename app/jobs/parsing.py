@@ -17,7 +17,7 @@ import msgspec
 from app.errors import InvalidRequest, as_sent, did_you_mean
 from app.jobs import limits
 from app.jobs.request import JobRequest, Publish
-from app.wire.training_options import Columns, TrainingOptions
+from app.wire.training_options import Columns, LoraOptions, TrainingOptions
 
 OPENAI_NAMES = {"n_epochs": "epochs"}  # OpenAI's name -> this service's name; all other names are the same
 OPTIONS = TrainingOptions.__struct_fields__
@@ -31,6 +31,10 @@ FIELDS: Mapping[str, tuple[str, ...]] = {  # path of an object in the body -> it
     "method.supervised": ("hyperparameters",),
     "method.supervised.hyperparameters": (*OPENAI_NAMES, *OPTIONS),
     "hyperparameters": (*OPENAI_NAMES, *OPTIONS),
+    **{
+        f"{path}.lora": LoraOptions.__struct_fields__
+        for path in ("training", "method.supervised.hyperparameters", "hyperparameters")
+    },
 }
 
 

@@ -14,14 +14,16 @@ from typing import Any
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from app.checkpoint.adapter import ADAPTER
 from app.checkpoint.directory import WEIGHTS, Checkpoint, Manifest, digest, manifest, read
 from app.checkpoint.finiteness import check_finite
 from app.db.ownership import claim_blobs
 from app.db.tables import ModelRow, ProbesRow, VersionRow
-from app.errors import Conflict, InvalidRequest
+from app.errors import CheckpointInvalid, Conflict, InvalidRequest
 from app.registry import metrics, repository
 from app.registry.records import Version, visible
 from app.storage.blobs import BlobStore
+from app.wording import counted
 
 LEFTOVER_SECONDS = 86_400.0  # an unpacked archive older than this was left by a killed program
 
@@ -44,8 +46,12 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
     Raises CheckpointInvalid if the directory is not a valid checkpoint, or Conflict if a file changes while it is read.
     """
     files = manifest(directory)
-    read(directory)
-    check_finite(directory / WEIGHTS)
+    adapter = read(directory).adapter
+    if adapter is not None and files[WEIGHTS].sha256 != adapter.weights:
+        raise CheckpointInvalid(f"{WEIGHTS} differs from the weights of the base on which the adapter was trained")
+    for name in (WEIGHTS, ADAPTER):
+        if name in files:
+            check_finite(directory / name)
     for path, entry in files.items():
         if blobs.put_file(directory / path) != entry.sha256:
             raise Conflict(f"{path} changed while it was being read; try again")
@@ -98,7 +104,7 @@ def add_version(session: Session, publication: Publication, now: float) -> tuple
 def delete_version(session: Session, row: VersionRow, now: float) -> Version:
     """Mark a version as deleted, unless it is already deleted. The caller must hold the lock on the model's row.
 
-    Raises InvalidRequest (`version_in_use`) if an alias points to it.
+    Raises InvalidRequest (`version_in_use`) if an alias points to it, or if it is the base of an adapter.
     """
     version = repository.load_version(session, row)
     if version.aliases:
@@ -107,10 +113,21 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
             code="version_in_use",
         )
     if row.status != repository.DELETED:
+        _check_adapters(session, row, version)
         row.status, row.deleted_at = repository.DELETED, now
         session.flush()
         _delete_probes(session, row)
     return repository.load_version(session, row)
+
+
+def _check_adapters(session: Session, row: VersionRow, version: Version) -> None:
+    """Raise InvalidRequest if a version is the only one with its content, and other versions are adapters of it."""
+    if repository.count_ready(session, row.digest) > 1:
+        return
+    if adapters := repository.find_adapters(session, row.digest, row.owner):
+        count, names = counted(len(adapters), "adapter"), ", ".join(adapters[:20])
+        message = f"{version.ref} is the base of {count}, which must be deleted first: {names}"
+        raise InvalidRequest(message, code="version_in_use")
 
 
 def _delete_probes(session: Session, row: VersionRow) -> None:

@@ -227,6 +227,20 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
     return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
 
+def count_ready(session: Session, digest: str) -> int:
+    """Return the number of ready versions with this digest."""
+    query = select(func.count()).where(VersionRow.status == READY, VersionRow.digest == digest)
+    return session.scalar(query) or 0
+
+
+def find_adapters(session: Session, base: str, owner: str) -> list[str]:
+    """Return the references of the owner's ready versions that are adapters of the version with the digest `base`."""
+    query = select(VersionRow.model, VersionRow.version).where(
+        VersionRow.status == READY, VersionRow.owner == owner, VersionRow.config["adapter"]["base"].as_string() == base
+    )
+    return [f"{model}:{version}" for model, version in session.execute(query.order_by(VersionRow.id))]
+
+
 def load_checkpoint(session: Session, id_: str) -> Version | None:
     """Load a job's checkpoint as a version with number 0, whose `model` is the checkpoint's id."""
     row = session.get(JobCheckpointRow, id_)

@@ -236,7 +236,8 @@ class Registry:
     def delete_version(self, name: str, number: int, principal: str) -> Version:
         """Mark a version as deleted. Garbage collection removes the version's files after the grace period.
 
-        Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it.
+        Deleting a version again has no effect. Raises InvalidRequest (`version_in_use`) if an alias points to it, or if
+        it is the base of an adapter.
         """
         with self.database.transaction() as session:
             get_model(session, name, principal, lock=True)  # while the model is locked, no alias can be moved

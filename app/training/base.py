@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.adapter import LowRankAdapter, load_merged
 from app.checkpoint.calibration import Calibration
 from app.errors import CheckpointInvalid
 from app.tokenization.tokenizer import Tokenizer
@@ -23,8 +26,8 @@ class BaseCheckpoint:
     """A validated checkpoint directory, with the contents of its `config.json` and `labels.json`.
 
     `normalization` contains the mean and standard deviation of numeric inputs, and `target` the mean and standard
-    deviation of the values to predict in regression. `calibration` is None if the checkpoint has none. `training` is
-    the unchecked content of `training.json`; it is empty if the file is missing.
+    deviation of the values to predict in regression. `calibration` and `adapter` are None if the checkpoint has none.
+    `training` is the unchecked content of `training.json`; it is empty if the file is missing.
     """
 
     directory: Path
@@ -34,11 +37,13 @@ class BaseCheckpoint:
     target: dict[str, float] | None
     calibration: Calibration | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    adapter: LowRankAdapter | None = None
 
-    @property
-    def weights(self) -> Path:
-        """The path of the weights file."""
-        return self.directory / "model.safetensors"
+    def tensors(self) -> dict[str, Any]:
+        """Load the weights of the checkpoint, by name. An adapter is merged into them."""
+        if self.adapter is None:
+            return load_file(self.directory / checkpoint.WEIGHTS)
+        return load_merged(self.directory, checkpoint.WEIGHTS, self.config, self.adapter, load_file)
 
     def tokenizer(self) -> Tokenizer:
         """Load the tokenizer of the checkpoint."""
@@ -64,4 +69,6 @@ def read(directory: Path, name: str = "the version") -> BaseCheckpoint:
         raise TrainingFailure("invalid_base_model", f"{name} cannot be read: {error.message}", "model") from None
     raw: dict[str, Any] = contents.raw_config
     scales = raw.get("normalization"), raw.get("target")
-    return BaseCheckpoint(directory, contents.config, contents.labels, *scales, contents.calibration, contents.training)
+    return BaseCheckpoint(
+        directory, contents.config, contents.labels, *scales, contents.calibration, contents.training, contents.adapter
+    )

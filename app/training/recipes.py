@@ -18,6 +18,7 @@ STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
 PRETRAINED_RATE = 0.0384  # the learning rate of such a network, times its width: 1e-4 for a width of 384
 # the maximum number of tokens that such a run reads; it reads every token at least once, even if there are more
+LOW_RANK_RATE = 10.0  # the learning rate of an adapter, relative to that of training all weights
 PRETRAINED_TOKENS = 20_000_000
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
@@ -174,6 +175,16 @@ def pretrained(recipe: Recipe, base: ModelConfig, count: int, tokens: int) -> Re
         head_rate=10.0,
         freezes_embedding=True,
     )
+
+
+def low_rank(recipe: Recipe) -> Recipe:
+    """Derive the recipe for the adapter of a large Transformer from the recipe for training all of its weights.
+
+    The matrices of an adapter need about ten times the learning rate of the weights that they change (Schulman et al.,
+    "LoRA Without Regret", 2025). The head keeps its rate.
+    """
+    rate, head_rate = recipe.learning_rate * LOW_RANK_RATE, recipe.head_rate / LOW_RANK_RATE
+    return replace(recipe, learning_rate=rate, head_rate=head_rate)
 
 
 def _passes(count: int, batch_size: int) -> float:

@@ -38,10 +38,14 @@ class WeightMemory:
 
 
 def weight_memory(
-    config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False
-) -> WeightMemory:
-    """Return the memory for a network's weights. With `averaged`, it includes a moving average of the weights."""
-    weights = kept = 0
+    config: ModelConfig, optimizer: str, *, averaged: bool, head_only: bool = False, freeze_embedding: bool = False,
+    adapter: int = 0,
+) -> WeightMemory:  # fmt: skip
+    """Return the memory for a network's weights. With `averaged`, it includes a moving average of the weights.
+
+    `adapter` is the number of values in the matrices of an adapter, which is trained in addition.
+    """
+    weights, kept = adapter, adapter * (1 + MOMENTS[optimizer] + averaged)
     for name, shape in shapes(config).items():
         size = math.prod(shape)
         weights += size
@@ -82,7 +86,7 @@ def tuned_memory(base: Mapping[str, Any], options: TrainingOptions) -> int:
     except ConfigError:  # this release cannot read the version; the trainer reports the error
         return 0
     # The embedding is frozen only in large Transformers, but a lower bound may assume it for all.
-    head_only, frozen = bool(options.head_only), config.architecture == "transformer"
+    head_only, frozen = bool(options.head_only or options.lora), config.architecture == "transformer"
     optimizer = options.optimizer or "sgd"
     return weight_memory(config, optimizer, averaged=False, head_only=head_only, freeze_embedding=frozen).total
 

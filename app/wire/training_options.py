@@ -20,6 +20,17 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     split: str | None = None
 
 
+class LoraOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A low-rank adapter (LoRA), with the names of PEFT. `alpha` / `r` multiplies the product of its matrices; the
+    default of `alpha` is twice `r`. `dropout` applies to the input of the adapter. By default, `target_modules` are all
+    matrices of the Transformer's blocks: `qkv`, `out`, `up` and `down`."""
+
+    r: int = 8
+    alpha: float | None = None
+    dropout: float = 0.0
+    target_modules: list[str] | None = None
+
+
 class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Training options. The trainer chooses a suitable value for each option that is None."""
 
@@ -49,6 +60,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     bidirectional: bool | None = None
     ngrams: bool | None = None  # false: a text network without an n-gram branch
     head_only: bool | None = None  # for fine-tuning: train only the head, with all other parameters frozen
+    lora: LoraOptions | None = None  # for fine-tuning a Transformer: train an adapter and the head
     patience: int | None = None
     eval_every: int | None = None
     precision: str | None = None  # float32 | bfloat16

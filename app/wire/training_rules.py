@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from app.wire.lora_rules import check_lora
+from app.wire.ranges import OptionError, Range
 from app.wire.training_options import TrainingOptions
 from app.wording import listed
 from models.choices import CHOICES, POSITIONED, RECURRENT
@@ -21,33 +23,6 @@ from models.constraints import ConfigError
 
 DECADE = 315_360_000.0  # seconds
 SMALLEST_VOCABULARY = 259  # three special tokens and one token for every byte
-
-
-class OptionError(ValueError):
-    """A training option is invalid; `field` is its name in `training`."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"training.{field} {message}")
-        self.field, self.message = field, message
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An interval of numbers. The interval includes `low` unless `above` is set, and `high` unless `below` is set."""
-
-    low: float
-    high: float
-    above: bool = False
-    below: bool = False
-
-    def complaint(self, value: float) -> str | None:
-        """Return an explanation of why `value` is outside the range, or None if it is inside."""
-        over = value > self.low or (value == self.low and not self.above)
-        under = value < self.high or (value == self.high and not self.below)
-        if over and under:  # never true for NaN, which is therefore rejected
-            return None
-        start = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return f"must be {start} and {'below' if self.below else 'at most'} {self.high:g}, not {_shown(value)}"
 
 
 RANGES: Mapping[str, Range] = {
@@ -111,7 +86,7 @@ class Restriction:
 # Options that have no effect on the architecture `linear`, whose only part is the n-gram branch.
 NETWORK_ONLY = (
     "layers", "width", "heads", "kv_heads", "dropout", "pooling", "bidirectional", "optimizer", "weight_decay",
-    "max_grad_norm", "warmup_ratio", "schedule", "precision", "head_only",
+    "max_grad_norm", "warmup_ratio", "schedule", "precision", "head_only", "lora",
 )  # fmt: skip
 
 
@@ -172,6 +147,8 @@ RESTRICTIONS = (
         lambda k: not k.tuned,
         "applies only to fine-tuning: name a version as the model, not an architecture",
     ),
+    Restriction("lora", lambda k: not k.tuned, "applies only to fine-tuning: name a version as the model"),
+    Restriction("lora", _other_than("transformer"), "applies only to a Transformer; train all weights or the head"),
 )
 SHAPE = ("layers", "width", "heads", "kv_heads", "context_length", "dropout", "pooling", "bidirectional", "vocab_size")
 FIXED_BY_BASE = ("layers", "width", "heads", "kv_heads", "vocab_size", "bidirectional", "pooling", "tokenizer")
@@ -208,6 +185,8 @@ def _check_values(options: TrainingOptions) -> None:
             "vocab_size", f"is always {SMALLEST_VOCABULARY} with the byte tokenizer; leave this option out"
         )
     _check_class_weights(options.class_weights)
+    if options.lora is not None:
+        check_lora(options.lora, bool(options.head_only))
     if options.encoding is not None and not is_encoding(options.encoding):
         raise OptionError(
             "encoding", f"must be a text encoding such as utf-8, cp1252 or gb18030, not {options.encoding!r}"
@@ -224,6 +203,9 @@ def check_base(options: TrainingOptions, base: Mapping[str, Any]) -> None:
         if value is not None and value != current and not new:
             origin = "comes from" if current is None else f"is {current!r} in"
             raise OptionError(name, f"{origin} the model to fine-tune and cannot be changed to {value!r}; leave it out")
+    if options.lora is not None and base.get("adapter"):
+        message = "cannot be trained on a version that is an adapter itself; name its base, or leave this option out"
+        raise OptionError("lora", message)
     longest = base.get("context_length")
     if longest and base.get("architecture") in POSITIONED and (options.context_length or 0) > longest:
         raise OptionError("context_length", f"can be at most {longest}, the value of the model to fine-tune")
@@ -282,13 +264,6 @@ def _check_network(options: TrainingOptions, kind: TrainingKind) -> None:
         )
     except ConfigError as error:
         raise OptionError(error.field, str(error).partition(": ")[2]) from None
-
-
-def _shown(value: float) -> str:
-    try:
-        return f"{value:g}"
-    except OverflowError:
-        return "a number of that size"
 
 
 def linear_complaint(task: str | None, *, numbers: bool) -> str | None:

@@ -59,6 +59,7 @@ class ClientSuite:
 
 
 OPENAI = ("suite_openai.py", "suite_openai_jobs.py", "suite_openai_batches.py")
+NPM = ("suite_npm.mjs", "suite_npm_jobs.mjs")
 CLIENTS = {  # name of the environment -> suite
     "openai-1": ClientSuite(("openai>=1.109,<2",), OPENAI),
     "openai-2": ClientSuite(("openai>=2,<3",), OPENAI),
@@ -74,10 +75,11 @@ CLIENTS = {  # name of the environment -> suite
     "triton": ClientSuite(("tritonclient[http]>=2.73",), ("suite_triton.py",)),
     "torchserve": ClientSuite(("requests",), ("suite_torchserve.py",)),
     "ollama": ClientSuite(("ollama>=0.6",), ("suite_ollama.py",)),
+    # The newest major releases, which need Node 22, and the newest ones that run with Node 20.
     "npm": ClientSuite(
-        ("openai@^6.49", "ai@^6.0", "@ai-sdk/openai@^3.0", "@ai-sdk/openai-compatible@^2.0"),
-        ("suite_npm.mjs", "suite_npm_jobs.mjs"),
+        ("openai@^7.59", "ai@^7.0", "@ai-sdk/openai@^4.0", "@ai-sdk/openai-compatible@^3.0", "node@^22.23"), NPM
     ),
+    "npm-20": ClientSuite(("openai@^6.49", "ai@^6.0", "@ai-sdk/openai@^3.0", "@ai-sdk/openai-compatible@^2.0"), NPM),
 }
 
 
@@ -135,12 +137,16 @@ def run(record: Record, name: str, suite: ClientSuite, url: str) -> list[dict[st
 
 
 def command(name: str, suite: ClientSuite, script: str) -> list[str]:
-    """Return the command that runs a script in the environment `name`, without the URL."""
+    """Return the command that runs a script in the environment `name`, without the URL.
+
+    Scripts for Node run with the Node of their environment, or with the one of this machine if there is none.
+    """
     if not suite.for_node:
         return [str(ENVIRONMENTS / name / "bin" / "python"), str(SUITES / script)]
     for module in SUITES.glob("*.mjs"):  # node looks for packages next to the script
         shutil.copy(module, ENVIRONMENTS / name)
-    return ["node", script]
+    own = ENVIRONMENTS / name / "node_modules" / ".bin" / "node"
+    return [str(own) if own.exists() else "node", script]
 
 
 def train(service: Service, folder: Path) -> None:
@@ -154,8 +160,11 @@ def train(service: Service, folder: Path) -> None:
         (folder / name).write_text(content, encoding="utf-8")
     shutil.copy(ROOT / "examples" / "messages.csv", folder)
     jobs: list[tuple[str, dict[str, Any]]] = [
-        ("messages.csv", {"model": "lstm", "suffix": "departments", "training": {"epochs": 12}}),
-        ("tickets.csv", {"model": "lstm", "suffix": "tickets", "task": "multilabel", "training": {"epochs": 40}}),
+        ("messages.csv", {"model": "lstm", "suffix": "departments", "seed": 1, "training": {"epochs": 12}}),
+        (
+            "tickets.csv",
+            {"model": "lstm", "suffix": "tickets", "task": "multilabel", "seed": 1, "training": {"epochs": 40}},
+        ),
         ("waves.jsonl", {"model": "gru", "suffix": "waves", "seed": 1, "training": {"epochs": 10}}),
         *(
             (

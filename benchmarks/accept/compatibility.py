@@ -14,6 +14,10 @@ HEAD = """# Compatibility
 trained models. It checks the content of every reply and then writes this page. A *refused* call raises the client error
 in the table, and the error's message contains the text in the table. A *missing* call does not exist in the tested
 release of the client.
+
+Of each client, the newest release is called; of the Python package `openai`, the newest release of each of its three
+major versions. Of the npm packages, these are the newest major versions, which run with Node 22, and the newest ones
+that run with Node 20.
 """
 
 

@@ -32,13 +32,17 @@ def linear_add(weight: Tensor, bias: Tensor | None) -> AddedProduct:
 
 
 def linear_activation(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-    return lambda x: ACTIVATIONS[activation](functional.linear(x, weight, bias))
+    return lambda x: activated(functional.linear(x, weight, bias), activation)
 
 
 def linear_gated(weight: Tensor, bias: Tensor | None, activation: str) -> Product:
-    def product(x: Tensor) -> Tensor:
-        # Use one product for both halves: x is read only once, and its gradient takes only one product.
-        gate, value = functional.linear(x, weight, bias).chunk(2, -1)
-        return ACTIVATIONS[activation](gate) * value
+    # Use one product for both halves: x is read only once, and its gradient takes only one product.
+    return lambda x: activated(functional.linear(x, weight, bias), activation, gated=True)
 
-    return product
+
+def activated(y: Tensor, activation: str, *, gated: bool = False) -> Tensor:
+    """Return f(y) or, if `gated` is true, f(y1) * y2 for the two halves y1 and y2 of y along the last dimension."""
+    if not gated:
+        return ACTIVATIONS[activation](y)
+    gate, value = y.chunk(2, -1)
+    return ACTIVATIONS[activation](gate) * value

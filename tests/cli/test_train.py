@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from app.cli import follow
-from app.cli.options import HELP
+from app.cli.options import HELP, flat_fields
 from app.runs.event_file import EventFile
 from app.training.events import Events
 from app.training.loop.figures import validation_figures
@@ -107,6 +106,17 @@ def test_every_training_option_is_an_option(training: Service, ostinato: Run, da
     }
 
 
+def test_the_options_of_an_adapter_are_one_object(training: Service, ostinato: Run, data: str) -> None:
+    training.routes["GET /v1/models/minilm"] = (200, {"id": "minilm", "name": "minilm", "version": 1})
+    options = ["--lora-r", "4", "--lora-target-modules", "qkv,out"]
+    assert ostinato("train", data, "--model", "minilm", "--no-wait", *options).status == 0
+    lora = {"r": 4, "target_modules": ["qkv", "out"]}
+    assert training.sent("POST /v1/fine_tuning/jobs")[0].json["training"] == {"lora": lora}
+    assert "--lora-r must be at least 1" in ostinato("train", data, "--model", "minilm", "--lora-r", "0").err
+    done = ostinato("train", data, "--model", "gru", "--lora-r", "4")
+    assert done.status == 1 and "--lora-r applies only to fine-tuning" in done.err
+
+
 def test_no_wait_prints_how_to_follow(training: Service, ostinato: Run, data: str) -> None:
     done = ostinato("train", data, "--no-wait")
     assert done.out.splitlines()[-1] == "ftjob-1 is queued; follow it with: ostinato jobs follow ftjob-1"
@@ -166,7 +176,7 @@ def test_an_unknown_model_is_refused_before_the_upload(
         "GET /v1/models": (200, {"data": [{"id": "reviews"}, {"id": "reviews:1"}]}),
     }
     done = ostinato("train", data, "--model", model)
-    assert done.status == 1 and hint in done.err and "nothing was uploaded" in done.err
+    assert done.status == 1 and hint in done.err and "othing was uploaded" in done.err
     assert "`ostinato models` lists the models" in done.err
     assert not training.sent("POST /v1/files")
 
@@ -236,7 +246,7 @@ def test_the_live_view_shows_progress_loss_and_time_left(training: Service, osti
 
 
 def test_every_training_option_has_a_help_text() -> None:
-    assert not [f.name for f in msgspec.structs.fields(TrainingOptions) if not HELP.get(f.name)]
+    assert not [name for name, _ in flat_fields(TrainingOptions) if not HELP.get(name)]
     for field, words in WORDS.items():
         assert all(word in HELP[field] for word in words), field
 

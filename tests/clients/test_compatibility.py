@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accept import clients
-from benchmarks.accept.clients import CLIENTS, SUITES, ClientSuite, install
+from benchmarks.accept.clients import CLIENTS, SUITES, ClientSuite, command, install
 from benchmarks.accept.compatibility import HEAD, PAGE, page
 from benchmarks.accept.record import Record
 
@@ -85,6 +85,15 @@ def test_an_environment_of_an_unknown_installation_is_installed_again(
     (tmp_path / "some" / "node_modules").mkdir(parents=True)
     install("some", ClientSuite(("a",), (script,)))
     assert commands[-1][-1] == "a"
+
+
+def test_scripts_run_with_the_node_of_their_environment(commands: list[list[str]], tmp_path: Path) -> None:
+    suite = ClientSuite(("a",), ("suite_npm.mjs",))
+    (tmp_path / "some" / "node_modules" / ".bin").mkdir(parents=True)
+    assert command("some", suite, "suite_npm.mjs") == ["node", "suite_npm.mjs"]
+    own = tmp_path / "some" / "node_modules" / ".bin" / "node"
+    own.touch()
+    assert command("some", suite, "suite_npm.mjs") == [str(own), "suite_npm.mjs"]
 
 
 def test_a_failed_installation_is_repeated(commands: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from app.db.tables import AliasRow
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, NotFound, Unavailable
 from app.registry.records import Abstention, Version
 from app.registry.service import Registry
-from tests.checkpoints import make_checkpoint, publish, safetensors
+from tests.checkpoints import make_adapter, make_checkpoint, publish, safetensors
 
 
 @pytest.fixture
@@ -149,6 +150,30 @@ def test_models_of_other_principals_seem_not_to_exist(registry: Registry, folder
         publish(registry, folder, owner="bob")
     assert caught.value.code == "model_name_taken"
     assert registry.resolve("mood", "local").version == 1
+
+
+def test_the_base_of_an_adapter_cannot_be_deleted(registry: Registry, tmp_path: Path) -> None:
+    transformer = {"architecture": "transformer", "heads": 2}
+    folder = make_checkpoint(tmp_path / "base", **transformer)
+    base, adapter = publish(registry, folder), publish(registry, make_adapter(folder, tmp_path / "adapter"), "small")
+    assert adapter.config["adapter"]["base"] == base.digest and adapter.parameters == base.parameters
+    stored = [entry.sha256 for entry in adapter.files.values()]
+    assert base.files["model.safetensors"].sha256 in stored  # the store contains the weights of the base once
+    with pytest.raises(InvalidRequest, match="mood:1 is the base of 1 adapter, which must be deleted first: small:1"):
+        registry.delete_version("mood", 1, "alice")
+    again = publish(registry, folder, "again")  # the same content with another name
+    assert registry.delete_version("mood", 1, "alice").status == "deleted"
+    registry.delete_version("small", 1, "alice")
+    assert registry.delete_version("again", again.version, "alice").status == "deleted"
+
+
+def test_an_adapter_with_the_weights_of_another_base_is_refused(registry: Registry, tmp_path: Path) -> None:
+    transformer = {"architecture": "transformer", "heads": 2}
+    folder = make_adapter(make_checkpoint(tmp_path / "base", **transformer), tmp_path / "adapter")
+    other = make_checkpoint(tmp_path / "other", seed=5, **transformer)
+    shutil.copyfile(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointInvalid, match="differs from the weights of the base on which the adapter"):
+        publish(registry, folder)
 
 
 def test_a_version_with_an_alias_cannot_be_deleted(registry: Registry, folder: Path) -> None:

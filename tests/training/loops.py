@@ -30,7 +30,7 @@ def settled(**changes: Any) -> Settled:
     model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
     values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
     values |= {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
-    values["head_rate"] = 1.0
+    values |= {"head_rate": 1.0, "lora": None}
     return Settled(**(values | {"warmup_ratio": 0.2, "weight_decay": 0.3} | changes))
 
 

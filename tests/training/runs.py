@@ -159,7 +159,9 @@ def events(process: subprocess.Popen[bytes]) -> Iterator[TrainEvent]:
 
 
 def digest(run: Path) -> str:
-    return hashlib.sha256((run / "checkpoint" / "model.safetensors").read_bytes()).hexdigest()
+    """The hash of the trained weights: those of the network or, for an adapter, its own."""
+    files = [run / "checkpoint" / name for name in ("adapter_model.safetensors", "model.safetensors")]
+    return hashlib.sha256(next(file for file in files if file.exists()).read_bytes()).hexdigest()
 
 
 def settled(run: Path) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import RESTRICTIONS, OptionError, TrainingKind, applicable, check
+from app.wire.ranges import OptionError
+from app.wire.training_options import LoraOptions, TrainingOptions
+from app.wire.training_rules import RESTRICTIONS, TrainingKind, applicable, check
 from models.choices import ARCHITECTURES
 
 OWN = {"heads": 4, "kv_heads": 2, "bidirectional": True}  # options that not every network has
@@ -42,6 +43,7 @@ def test_an_unknown_architecture_may_have_every_option() -> None:
         ("linear", {"ngrams": False}, "ngrams"),
         ("transformer", {"bidirectional": False}, "bidirectional"),
         ("gru", {"head_only": True}, "head_only"),
+        ("transformer", {"lora": LoraOptions()}, "lora"),
     ],
 )
 def test_the_error_names_the_option(architecture: str, options: dict[str, Any], field: str) -> None:

@@ -16,6 +16,7 @@ from app.errors import InvalidRequest, UnsupportedMedia, did_you_mean
 T = TypeVar("T", bound=msgspec.Struct)
 UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
 MISSING = re.compile(r"Object missing required field `(.*?)`")
+NEUTRAL = re.compile(r"Expected `\w+` (of length )?<= 0(\.0)?")  # the only accepted value is the neutral one
 STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")  # one step of a path such as `a.b[0]`: a field's name, or `[0]`
 LISTED = 20  # the maximum number of fields that the error for an unknown field lists
 
@@ -65,7 +66,7 @@ class JsonBody(Generic[T]):
 
     def _invalid(self, text: str) -> InvalidRequest:
         """Convert msgspec's message, such as "Expected `int`, got `str` - at `$.top_k`", to an error with a `param`."""
-        what, _, place = text.partition(" - at `$")
+        what, _, place = text.replace(" - at `key` in `$", " as a key - at `$").partition(" - at `$")
         place = place.rstrip("`").lstrip(".")
         prefix = f"{place}." if place else ""
         if match := UNKNOWN.match(what):
@@ -76,6 +77,8 @@ class JsonBody(Generic[T]):
             return InvalidRequest(f"unknown field {prefix + name!a}{hint}", code="unknown_field", param=prefix + name)
         if match := MISSING.match(what):
             return InvalidRequest(f"{prefix}{match.group(1)} is missing", param=prefix + match.group(1))
+        if NEUTRAL.fullmatch(what) and len(_types_at(self.kind, place)) == 1:
+            return InvalidRequest(f"{place} is not supported; leave it out", param=place)
         return InvalidRequest(f"{place or 'the request body'}: {what[:1].lower()}{what[1:]}", param=place or None)
 
 
@@ -94,10 +97,16 @@ def _not_json(error: Exception) -> InvalidRequest:
 
 def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
     """Return the field names at a path in a body, such as `stream_options`; the path "" is the body itself."""
+    types = _types_at(kind, place)
+    return [field.encode_name for type_ in types if isinstance(type_, inspect.StructType) for field in type_.fields]
+
+
+def _types_at(kind: type[msgspec.Struct], place: str) -> list[inspect.Type]:
+    """The types that a path in a body may have, besides null."""
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))
-    return [field.encode_name for type_ in types if isinstance(type_, inspect.StructType) for field in type_.fields]
+    return [type_ for type_ in types if not isinstance(type_, inspect.NoneType)]
 
 
 def _members(types: Iterable[inspect.Type]) -> list[inspect.Type]:

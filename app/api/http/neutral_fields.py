@@ -35,6 +35,7 @@ OPENAI: Mapping[str, Any] = {
     "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "store": OFF,
+    "stream": OFF,
     "tool_choice": ("none", "auto"),
     "tools": NONE,
     "verbosity": ("medium",),
@@ -254,4 +255,4 @@ EMBEDDINGS = OtherFields(
 CLASSIFICATION = OtherFields({**OPENAI, **VLLM, "raw_scores": OFF}, {"activation": "use_activation"})
 MODERATIONS = OtherFields({**OPENAI, **VLLM}, {})
 DECISIONS = OtherFields({**OPENAI, "prompt_cache_options": ANY}, {})
-SYSTEM_ONE = OtherFields({"assets": NONE, "keep_alive": ANY}, {})
+SYSTEM_ONE = OtherFields({"assets": NONE, "keep_alive": ANY, "stream": OFF}, {})

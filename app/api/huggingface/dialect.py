@@ -16,12 +16,13 @@ DIALECT = Dialect(
 )
 TEI = Dialect(
     inference=(predict.router, embed.router),
-    prefixes=("/predict", "/embed", "/embed_all", "/embed_sparse", "/rerank", "/similarity"),
+    prefixes=("/predict", "/embed", "/embed_all", "/embed_sparse", "/rerank", "/similarity", "/decode"),
     render_error=render_tei_error,
     error_reply=HuggingFaceError,
     missing={
         "/embed_all": f"the vectors of single tokens are not available; {POOLED}",
         "/embed_sparse": f"sparse vectors are not available; {POOLED}",
+        "/decode": "send the ids as `tokens` to POST /detokenize, which returns their text",
         "/rerank": "texts cannot be ranked by a query; POST /similarity compares a text with other texts",
     },
 )

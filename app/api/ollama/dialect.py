@@ -20,4 +20,5 @@ DIALECT = Dialect(
     prefixes=("/api",),
     render_error=render_error,
     error_reply=PlainError,
+    missing={"/api/blobs": f"files of models are not uploaded one by one; {refusals.IMPORT}"},
 )

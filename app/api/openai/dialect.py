@@ -29,6 +29,8 @@ OTHER_SERVERS = {
     "/infill": f"gaps in a text cannot be filled; {COMPLETIONS}",
     "/embedding": "this is llama.cpp's own route; send the text as `input` to POST /v1/embeddings",
     "/apply-template": "conversations are not returned as text; send them as `messages` to POST /v1/chat/completions",
+    "/invocations": "this is SageMaker's own route; send `input` to POST /v1/classify, or `prompt` to POST "
+    "/v1/completions",
     "/props": "GET /v1/models lists all models, and GET /v1/settings lists the settings of the service",
     "/slots": "GET /v1/engine shows the state of the engines",
     "/lora-adapters": "adapters are not loaded separately; to merge one into its base model, run ostinato import BASE "

@@ -11,9 +11,11 @@ from app.api.openapi.schemas import Schema, constrain, described
 from app.jobs.limits import FILE_ID, MAX_SEED, MAX_VERSION
 from app.jobs.parsing import OPENAI_NAMES
 from app.jobs.request import JobRequest, Publish
+from app.wire import lora_rules
 from app.wire import training_rules as rules
-from app.wire.training_options import TrainingOptions
-from models.choices import TRAINABLE
+from app.wire.ranges import Range
+from app.wire.training_options import LoraOptions, TrainingOptions
+from models.choices import ADAPTABLE, TRAINABLE
 
 AUTO = {"type": "string", "enum": ["auto"]}
 A_TITLE = {"minLength": 1, "maxLength": 64, "pattern": "[A-Za-z0-9]"}  # text that is converted to a model's name
@@ -24,6 +26,9 @@ def write_bounds() -> None:
     """Add to the OpenAPI document the bounds and schemas that the structs do not express."""
     options = _options()
     bound(TrainingOptions, **{name: {"anyOf": schema["anyOf"]} for name, schema in options.items()})
+    targets = {"items": {"type": "string", "enum": list(ADAPTABLE)}, "minItems": 1, "uniqueItems": True}
+    ranges = {name: _range(range_) for name, range_ in lora_rules.RANGES.items()}
+    bound(LoraOptions, **ranges, target_modules=targets)
     bound(Publish, name=A_TITLE, alias=A_NAME, expected_version={"minimum": 1, "maximum": MAX_VERSION})
     names = options | {theirs: options[ours] for theirs, ours in OPENAI_NAMES.items()}
     description = "The options of `training`, in the format that OpenAI's clients send. `n_epochs` means `epochs`."
@@ -78,7 +83,7 @@ def _options() -> dict[str, Schema]:
     return options
 
 
-def _range(range_: rules.Range) -> dict[str, Any]:
+def _range(range_: Range) -> dict[str, Any]:
     low = "exclusiveMinimum" if range_.above else "minimum"
     high = "exclusiveMaximum" if range_.below else "maximum"
     return {low: range_.low, high: range_.high}

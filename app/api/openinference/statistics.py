@@ -42,7 +42,7 @@ class InferStatistics(msgspec.Struct, frozen=True):
 
 
 class VersionStatistics(msgspec.Struct, frozen=True):
-    """One version's statistics."""
+    """One version's statistics. `last_inference` and `batch_stats` are not measured: they are always 0 and empty."""
 
     name: str
     version: str

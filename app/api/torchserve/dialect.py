@@ -42,10 +42,11 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 DIALECT = Dialect(
     inference=(predictions.router,),
     management=(models.router,),
-    prefixes=("/predictions", "/explanations", "/models"),
+    prefixes=("/predictions", "/explanations", "/models", "/api-description"),
     render_error=render_error,
     error_reply=TorchServeError,
     missing={
+        "/api-description": "GET /openapi.json describes all routes",
         "/explanations": "explanations are not supported; POST /predictions/{name} returns the probability of each "
         "label",
         "POST /models": "models are not registered by URL; upload an archive to POST "

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from app.tokenization.pieces import pieces
 from app.training.base import BaseCheckpoint
@@ -41,7 +40,7 @@ def measure_version(base: BaseCheckpoint, held_out: HeldOut, reference: str, dev
     `check` is called between batches and may raise an exception.
     """
     network = build(base.config, initialised=False)
-    network.load_state_dict(load_file(base.weights))
+    network.load_state_dict(base.tensors())
     if isinstance(branch := getattr(network, "ngrams", None), Ngrams):
         branch.bind_tokens(pieces(base.tokenizer()))
     network.to(device)

@@ -12,6 +12,7 @@ from torch.optim.sgd import sgd
 
 from app.training.loop import muon
 from app.training.plan.config import Settled
+from models.adapters import is_adapter
 from models.config import ModelConfig
 from models.parameters import in_branch, is_body_matrix
 
@@ -186,7 +187,7 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad or in_branch(name):
             continue
-        if settled.optimizer == "muon" and is_body_matrix(name, parameter.ndim):
+        if settled.optimizer == "muon" and is_body_matrix(name, parameter.ndim) and not is_adapter(name):
             body.append(parameter)
             blocks.append(_blocks(name, parameter, settled.config))
             continue

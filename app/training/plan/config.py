@@ -19,10 +19,12 @@ from app.training.ngram_recipe import Branch, token_ngrams
 from app.training.plan import duration, network
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream, token_count
 from app.wire.measurement import SELECTING_ROWS
+from app.wire.ranges import OptionError
 from app.wire.trainer import TrainSpec
-from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import OptionError, TrainingKind, check_base, linear_complaint
+from app.wire.training_options import LoraOptions, TrainingOptions
+from app.wire.training_rules import TrainingKind, check_base, linear_complaint
 from app.wire.training_rules import check as check_options
+from models.choices import ADAPTABLE
 from models.config import ModelConfig
 
 MICRO_TOKENS = 16_384  # the maximum number of tokens or steps in a piece of a batch, including padding
@@ -45,7 +47,8 @@ class Settled:
     steps over which the learning rate decays, relative to the number of steps before the decay. Training rows are cut
     after `row_limit` steps, or after the context length if `row_limit` is 0. If `balanced` is true, batches have
     `batch_size` rows on average, and fewer if rows are long. `head_rate` is the learning rate of the head, relative to
-    that of the rest of the network. `freeze_embedding` applies to the token vectors.
+    that of the rest of the network. `freeze_embedding` applies to the token vectors. `lora` contains all fields of
+    `LoraOptions` with their values, or is None if no adapter is trained.
     """
 
     model: dict[str, Any]
@@ -83,6 +86,7 @@ class Settled:
     branch_learning_rate: float = 0.0
     head_rate: float = 1.0
     freeze_embedding: bool = False
+    lora: dict[str, Any] | None = None
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -139,9 +143,9 @@ def settle(spec: TrainSpec, dataset: Dataset, base: BaseCheckpoint | None, devic
         row_limit=_row_limit(options, model, facts, train),
         balanced=options.batch_size is None and isinstance(train, Rows),
         branch_steps=duration.branch_steps(model, branch, total_steps, per_epoch),
-        # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
-        branch_learning_rate=branch.learning_rate * rate / recipe.learning_rate if branch else 0.0,
+        branch_learning_rate=_branch_rate(branch, recipe, rate),
         head_rate=recipe.head_rate,
+        lora=_lora(options.lora),
         freeze_embedding=recipe.freezes_embedding and model.input == "tokens" and model.task != "generation",
     )
 
@@ -158,7 +162,7 @@ def check(spec: TrainSpec, base: BaseCheckpoint | None, facts: Facts | None = No
     try:
         check_options(spec.training, TrainingKind(architecture, task, kind, tuned=base is not None))
         if base is not None:
-            check_base(spec.training, base.config.to_dict())
+            check_base(spec.training, base.config.to_dict() | {"adapter": base.adapter})
     except OptionError as error:
         raise BadOption(f"training.{error.field}", error.message) from None
 
@@ -210,7 +214,17 @@ def _recipe(spec: TrainSpec, facts: Facts, train: Rows | Stream, base: BaseCheck
         recipe = recipes.rows(architecture, facts.task, rows, tokens, facts.input == "features")
     if base is None or spec.training.head_only or not recipes.is_pretrained(base.config):
         return recipe
-    return recipes.pretrained(recipe, base.config, rows, tokens)
+    recipe = recipes.pretrained(recipe, base.config, rows, tokens)
+    return recipe if spec.training.lora is None else recipes.low_rank(recipe)
+
+
+def _lora(options: LoraOptions | None) -> dict[str, Any] | None:
+    """Return all fields of the option, with the defaults of PEFT where possible, or None if the option is not set."""
+    if options is None:
+        return None
+    alpha = 2.0 * options.r if options.alpha is None else options.alpha
+    targets = list(options.target_modules or ADAPTABLE)
+    return {"r": options.r, "alpha": float(alpha), "dropout": options.dropout, "target_modules": targets}
 
 
 def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, window: int) -> int:
@@ -220,7 +234,8 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 
 def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
     """Return the peak learning rate of all parameters outside the n-gram branch."""
-    tuning = base is not None and not options.head_only and not recipes.is_pretrained(base.config)
+    new = options.head_only or options.lora is not None  # only new matrices are trained, which need larger steps
+    tuning = base is not None and not new and not recipes.is_pretrained(base.config)
     rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return rate * (options.learning_rate_multiplier or 1.0)
 
@@ -232,6 +247,11 @@ def _branch(model: ModelConfig, facts: Facts, train: Any) -> Branch | None:
     if model.task == "generation":
         return token_ngrams(network.train_tokens(train), model.width)
     return network.ngram_recipe(facts, train)
+
+
+def _branch_rate(branch: Branch | None, recipe: recipes.Recipe, rate: float) -> float:
+    # If the request sets a learning rate other than the recipe's, the branch's rate is scaled by the same factor.
+    return branch.learning_rate * rate / recipe.learning_rate if branch else 0.0
 
 
 def _row_limit(options: TrainingOptions, model: ModelConfig, facts: Facts, train: Any) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from safetensors.torch import load_file
+from typing import Any
+
 from torch import Tensor
 
+from app.checkpoint import directory as checkpoint
+from app.checkpoint.adapter import LowRankAdapter
 from app.training.base import BaseCheckpoint
 from app.training.failures import TrainingFailure
 from app.training.plan.config import Settled
+from models.low_rank import add_adapters
 from models.tasks import TaskNetwork
 
 OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters that contain values for each label
@@ -20,11 +24,12 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
 
     The head is copied only if the task, the labels and the order of the labels are the same. With `head_only`, all
     parameters are frozen except those in `HEADS` or, for generation, the head; with `freeze_embedding`, only the token
-    vectors are frozen. Raises TrainingFailure `invalid_base_model` if neither a tensor of the body nor the inverse
-    document frequencies of an n-gram branch match.
+    vectors are frozen. With `lora`, the network gets an adapter, and only the adapter, new tensors and, except for
+    generation, `HEADS` are trained. Raises TrainingFailure `invalid_base_model` if neither a tensor of the body nor the
+    inverse document frequencies of an n-gram branch match.
     """
     own = network.state_dict()
-    base_tensors = _reshaped(load_file(base.weights), own)
+    base_tensors = _reshaped(base.tensors(), own)
     before, now = base.config, settled.config
     keep_head = before.task == now.task and before.classes == now.classes and labels == base.labels
     inherited = {
@@ -39,6 +44,8 @@ def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labe
     if settled.head_only:
         for name, parameter in network.named_parameters():
             parameter.requires_grad = name.startswith("head." if now.task == "generation" else HEADS)
+    elif settled.lora is not None:
+        _adapt(network, settled.lora, generates=now.task == "generation", kept=set(inherited))
     elif settled.freeze_embedding:
         network.get_parameter(EMBEDDING).requires_grad_(False)
     new = ", ".join(sorted(set(own) - set(inherited)))
@@ -57,3 +64,18 @@ def _reshaped(base: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tens
     if positions in own and positions in base:
         base[positions] = base[positions][: len(own[positions])]
     return base
+
+
+def _adapt(network: TaskNetwork, lora: dict[str, Any], *, generates: bool, kept: set[str]) -> None:
+    add_adapters(network, lora["target_modules"], lora["r"], lora["alpha"], lora["dropout"])
+    for name, parameter in network.named_parameters():
+        in_head = not generates and name.startswith(HEADS)
+        parameter.requires_grad = in_head or name not in kept  # the matrices of the adapter are not in the base
+
+
+def adapter_of(settled: Settled, base: BaseCheckpoint | None) -> LowRankAdapter | None:
+    """Return the adapter for config.json, which identifies the base, or None for other kinds of training."""
+    if settled.lora is None or base is None:
+        return None
+    files = checkpoint.manifest(base.directory)
+    return LowRankAdapter(checkpoint.digest(files), files[checkpoint.WEIGHTS].sha256, **settled.lora)

@@ -13,6 +13,7 @@ from app.training.failures import TrainingFailure
 from app.training.plan.config import MICRO_TOKENS, Settled
 from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.wire.training_memory import INSUFFICIENT, NUMBER, gigabytes, weight_memory
+from models.adapters import adapter_shapes
 from models.config import ModelConfig
 from models.parameters import body_width, is_body_matrix, shapes
 
@@ -51,8 +52,11 @@ class MemoryEstimate:
 def estimate_memory(settled: Settled, dataset: Dataset) -> MemoryEstimate:
     """Estimate the memory that is needed to train a network with these settings on this data."""
     config, averaged = settled.config, settled.averaging > 0
-    head_only, frozen = settled.head_only, settled.freeze_embedding
-    kept = weight_memory(config, settled.optimizer, averaged=averaged, head_only=head_only, freeze_embedding=frozen)
+    head_only, adapter = settled.head_only or settled.lora is not None, _adapter_size(settled)
+    kept = weight_memory(
+        config, settled.optimizer, averaged=averaged, head_only=head_only, freeze_embedding=settled.freeze_embedding,
+        adapter=adapter,
+    )  # fmt: skip
     trained = _piece_tokens(settled, dataset.train) * _numbers_per_token(config)
     held_out = [part for name, part in dataset.parts.items() if name != "train"]
     evaluated = max(_evaluated_tokens(config, part) for part in held_out) * _evaluated_numbers(config)
@@ -61,6 +65,13 @@ def estimate_memory(settled: Settled, dataset: Dataset) -> MemoryEstimate:
     counting = _NGRAM_TABLES if config.ngram_buckets and config.task != "generation" else 0
     outputs = rows * max(1, config.classes) * _OUTPUT_BYTES
     return MemoryEstimate(kept.weights, kept.optimizer, round(work * NUMBER) + counting + outputs)
+
+
+def _adapter_size(settled: Settled) -> int:
+    lora = settled.lora
+    if lora is None:
+        return 0
+    return sum(math.prod(shape) for _, shape in adapter_shapes(settled.config, lora["target_modules"], lora["r"]))
 
 
 def check_memory(settled: Settled, memory: MemoryEstimate, limit: int) -> None:

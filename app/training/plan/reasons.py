@@ -122,6 +122,8 @@ def _learning_rate(run: Run) -> tuple[OptionValue, str]:
         return run.settled.branch_learning_rate, "The learning rate of the n-gram classifier for this number of labels."
     if run.options.learning_rate_multiplier is not None:
         reason = f"The automatic rate times {run.options.learning_rate_multiplier:g}."
+    elif run.options.lora is not None:
+        reason = "The matrices of an adapter are new, so they are trained with larger steps than the version's weights."
     elif run.pretrained:
         reason = "Small steps preserve what the version has learned; wider networks need smaller steps."
     elif run.base is not None and not run.options.head_only:

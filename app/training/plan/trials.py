@@ -12,9 +12,10 @@ import msgspec
 from app.training.failures import BadOption
 from app.training.plan.config import Settled, settle
 from app.training.prepare.dataset import Dataset, Facts, Rows, Stream
+from app.wire.ranges import OptionError
 from app.wire.trainer import PlannedTrial, TrainSpec
 from app.wire.training_options import TrainingOptions
-from app.wire.training_rules import OptionError, TrainingKind, applicable
+from app.wire.training_rules import TrainingKind, applicable
 from app.wire.training_rules import check as check_options
 from app.wording import listed
 from models.choices import ARCHITECTURES

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from safetensors.torch import save_file
 
 from app.checkpoint import directory as checkpoint
+from app.checkpoint.adapter import LowRankAdapter
 from app.checkpoint.calibration import FILE, Calibration
 from app.checkpoint.configuration import FORMAT_VERSION
 from app.training.failures import BadData
 from app.training.loop.evaluate import MATRIX_LABELS
-from app.training.loop.progress import Progress, sync
+from app.training.loop.progress import Progress
 from app.training.plan.config import Settled
 from app.training.prepare.dataset import Dataset, Facts
 from app.training.report import results
+from app.training.report.weights import Weights
 from app.wire.trainer import TrainSpec
-from models.tasks import TaskNetwork
 
 _RESERVE = 1 << 16  # bytes reserved for values that are only known at the end of the run
 
 
 def write(
-    directory: Path, network: TaskNetwork, spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]
+    directory: Path, weights: Weights, spec: TrainSpec, settled: Settled, dataset: Dataset, metrics: dict[str, Any]
 ) -> None:
     """Write all files that are needed to load the version, and `training.json`, which records how it was trained.
 
@@ -38,12 +39,10 @@ def write(
     """
     temporary = _temporary(directory)
     facts = dataset.facts
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, temporary / "model.safetensors")
-    sync(temporary / "model.safetensors")
+    weights.write(temporary)
     if facts.labels:
         checkpoint.write_json(temporary / "labels.json", facts.labels)
-    checkpoint.write_json(temporary / "config.json", _config(settled, facts))
+    checkpoint.write_json(temporary / "config.json", _config(settled, facts, weights.adapter))
     if dataset.tokenizer is not None:
         shutil.copyfile(dataset.tokenizer, temporary / "tokenizer.json")
     checkpoint.write_json(temporary / "training.json", _origin(spec, settled, dataset, metrics))
@@ -111,7 +110,7 @@ def finish(
     _publish(temporary, directory)
 
 
-def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
+def _config(settled: Settled, facts: Facts, adapter: LowRankAdapter | None = None) -> dict[str, Any]:
     """Return the content of config.json. The labels, which can be numerous, are stored in labels.json instead."""
     optional = {
         "normalization": facts.normalization,
@@ -119,6 +118,7 @@ def _config(settled: Settled, facts: Facts) -> dict[str, Any]:
         "chat_template": facts.chat_template,
         "eos_token": facts.eos_token,
         "threshold": 0.5 if facts.task == "multilabel" else None,
+        "adapter": None if adapter is None else asdict(adapter),
     }
     values: dict[str, Any] = settled.config.to_dict() | {"format_version": FORMAT_VERSION}
     return values | {name: value for name, value in optional.items() if value is not None}

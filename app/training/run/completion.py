@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors.torch import load_file
 
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.calibration import Calibration
@@ -23,6 +22,7 @@ from app.training.loop.figures import validation_figures
 from app.training.loop.loop import Training
 from app.training.prepare.dataset import Facts
 from app.training.report import card, errors, export, probes, results, trust
+from app.training.report.weights import restore
 from app.wire.probes import encode
 from app.wire.trainer import Done, Metrics, Phase, TrainSpec
 from app.wording import counted
@@ -49,7 +49,7 @@ def complete(
     """
     settled, dataset, network, progress = training.settled, training.dataset, training.network, training.progress
     events.emit(Phase("evaluating"))
-    network.load_state_dict(load_file(best / "model.safetensors", device=settled.device))
+    restore(network, best, settled.device)
     outputs = _outputs(training, check)
     calibration = _calibrate(training, outputs["validation"], events) if outputs else None
     answers = {name: _calibrated(part, calibration) for name, part in outputs.items()}

@@ -32,11 +32,12 @@ from app.training.loop.loop import Hooks, Training
 from app.training.loop.progress import Progress, ResumePoint
 from app.training.plan import config
 from app.training.plan.config import Settled
-from app.training.plan.inheritance import take_over
+from app.training.plan.inheritance import adapter_of, take_over
 from app.training.plan.memory import check_memory, estimate_memory
 from app.training.prepare.dataset import Dataset
 from app.training.prepare.encode_generation import recount_characters
 from app.training.report import export
+from app.training.report.weights import Weights
 from app.training.run import opening
 from app.training.run.baseline import fit_baseline
 from app.training.run.branch import bind_tokens, measure_frequencies
@@ -193,12 +194,13 @@ class Session:
             self._measure(branch, dataset, settled)
         network.to(settled.device)
         self.progress = point.progress if point else Progress()
+        weights = Weights(network, base_checkpoint, adapter_of(settled, base_checkpoint))
         hooks = Hooks(
             self.events,
             self.stopping,
             save=lambda: self._save(training),
             save_due=lambda: time.monotonic() - self._saved_at >= self.machine.resume_every,
-            keep=lambda metrics: self._keep(training, metrics),
+            keep=lambda metrics: self._keep(training, weights, metrics),
         )
         training = Training(settled, dataset, network, self.progress, hooks)
         if point is not None:
@@ -224,10 +226,10 @@ class Session:
         resume.save(self.run / "resume", training.progress, training.tensors(), training.settled.digests)
         self._saved_at = time.monotonic()
 
-    def _keep(self, training: Training, metrics: dict[str, float]) -> None:
+    def _keep(self, training: Training, weights: Weights, metrics: dict[str, float]) -> None:
         directory = self._best()
         directory.parent.mkdir(exist_ok=True)
-        export.write(directory, training.network, self.spec, training.settled, training.dataset, metrics)
+        export.write(directory, weights, self.spec, training.settled, training.dataset, metrics)
         self.events.emit(CheckpointSaved(self.progress.step, str(directory.relative_to(self.run)), metrics))
 
     def _best(self) -> Path:

@@ -113,7 +113,7 @@ def test_messages_are_read_as_their_text(api: Api, shelf: Shelf, engine: FakeEng
         ({"input": " "}, 400, "input", "is empty"),
         ({"model": "echo"}, 400, "model", "generates text"),
         ({"model": "nobody"}, 404, "model", "nobody"),
-        ({"stream": True}, 400, "stream", "unknown field"),
+        ({"stream": True}, 400, "stream", "stream is not supported"),
     ],
 )  # fmt: skip
 def test_refusals(api: Api, shelf: Shelf, change: dict[str, Any], status: int, param: str, message: str) -> None:

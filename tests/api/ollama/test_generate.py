@@ -13,6 +13,7 @@ from app.tokenization.chat import TEMPLATE
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf
 
+PREDICATE = {"type": "predicate", "instructions": "?"}
 PROMPT = "grüße 世界\u2028 "
 
 
@@ -120,3 +121,30 @@ def test_an_error_during_a_stream_is_a_line(client: ollama.Client, api: Api, eng
     hurried = ollama.Client(host=api.url, headers={"x-request-timeout-ms": "1500"}, timeout=60)
     with hurried, pytest.raises(ollama.ResponseError, match="time limit"):
         list(hurried.generate("echo", "abc", options={"num_predict": 9}, stream=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/api/generate", {"prompt": "a", "images": ["aGk="]}, "images is not supported; leave it out"),
+        ("/api/generate", {"prompt": "a", "format": "json"}, "format is not supported; leave it out"),
+        ("/api/generate", {"prompt": "a", "top_logprobs": 2}, "top_logprobs is not supported; leave it out"),
+        ("/api/generate", {"prompt": "a", "options": {"mirostat": 1}}, "options.mirostat is not supported"),
+        ("/api/chat", {"tools": [{}]}, "tools is not supported; leave it out"),
+        ("/generate", {"inputs": "a", "parameters": {"adapter_id": "x"}}, "parameters.adapter_id is not supported"),
+        ("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias: expected `int`, got `str` as a key"),
+        ("/v1/completions", {"prompt": "a", "logit_bias": [1]}, "logit_bias: expected `array` of length <= 0"),
+        ("/v1/decisions", {"input": "a", "questions": [PREDICATE], "stream": True}, "stream is not supported"),
+        ("/api/blobs/sha256:0", {}, "ostinato import"),
+        ("/decode", {"ids": [1]}, "POST /detokenize"),
+        ("/api-description", {}, "GET /openapi.json"),
+    ],
+)
+def test_what_is_not_supported_is_named(
+    api: Api, client: ollama.Client, path: str, body: dict[str, Any], words: str
+) -> None:
+    """In the formats of all dialects, because they share the conversion of these errors."""
+    with api.client() as http:
+        named = {} if path == "/generate" else {"model": "echo"}
+        reply = http.post(path, json=named | body, headers={"x-model": "echo"})
+    assert reply.status_code in (400, 404, 422) and words in reply.text.replace("\\", "")

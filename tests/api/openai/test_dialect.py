@@ -32,6 +32,7 @@ from tests.serving import Api
         ("/reranking", "POST /similarity"),
         ("/v1/reranking", "POST /similarity"),
         ("/v1/fine_tuning/checkpoints/ftckpt-1/permissions", "checkpoints have no permissions of their own"),
+        ("/invocations", "POST /v1/classify"),
         ("/v1/fine_tuning/alpha/graders/run", "POST /v1/evaluations"),
         ("/nowhere", "/docs lists all routes"),
     ],

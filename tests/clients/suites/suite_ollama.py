@@ -121,7 +121,7 @@ calls.works(
 )
 calls.refused(
     "systemone, abstaining",
-    lambda: ollama.Client(host=URL, headers={"x-abstain-below": "0.99999"}).systemone(
+    lambda: ollama.Client(host=URL, headers={"x-abstain-below": "0.999999999"}).systemone(
         "departments", COMPLAINT, QUESTIONS
     ),
     "the version abstained",

@@ -72,7 +72,7 @@ with TypeSafeClient(base_url=URL, api_key="none") as client:
     calls.refused(
         "system_one, abstaining",
         lambda: client.system_one(
-            model="departments", state=COMPLAINT, questions=questions, extra_headers={"x-abstain-below": "0.99999"}
+            model="departments", state=COMPLAINT, questions=questions, extra_headers={"x-abstain-below": "0.999999999"}
         ),
         "the version abstained",
     )

@@ -46,7 +46,22 @@ CASES = {
         runs.book(),
         {**SMALL, "max_steps": 240, "context_length": 32, "batch_size": 4, "precision": "float32"},
     ),
+    "adapter": (
+        "base",
+        "rows.csv",
+        runs.table(),
+        {"eval_every": 40, "max_steps": 200, "batch_size": 12, "lora": {"r": 4, "dropout": 0.1}},
+    ),
 }
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint to fine-tune."""
+    run = runs.make(tmp_path_factory.mktemp("base"), "rows.csv", runs.table(), "transformer",
+                    training={"width": 16, "layers": 1, "max_steps": 4})  # fmt: skip
+    assert isinstance(runs.train(run)[-1], Done)
+    return run / "checkpoint"
 
 
 def key(event: TrainEvent) -> tuple[str, int] | None:
@@ -73,13 +88,14 @@ def calibration_of(run: Path) -> bytes:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_weights_survive_kills(case: str, tmp_path: Path) -> None:
+def test_weights_survive_kills(case: str, tmp_path: Path, base: Path) -> None:
     model, name, content, training = CASES[case]
-    whole = runs.make(tmp_path / "whole", name, content, model, training=training)
+    whole, killed = (runs.make(tmp_path / run, name, content, model, training=training) for run in ("whole", "killed"))
+    for run in (whole, killed) if model == "base" else ():
+        shutil.copytree(base, run / "base")
     expected = runs.train(whole)
     assert isinstance(expected[-1], Done)
 
-    killed = runs.make(tmp_path / "killed", name, content, model, training=training)
     generator, heard, kills = random.Random(case), [], 0
     for at_step in sorted(generator.sample(range(4, 160, 4), 2)):
         events, was_killed = until_killed(killed, at_step)

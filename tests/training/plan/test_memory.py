@@ -148,3 +148,12 @@ def test_a_run_that_does_not_fit_is_refused_with_a_remedy() -> None:
     with pytest.raises(TrainingFailure) as refused:
         check_memory(choices, estimate_memory(choices, dataset), 400_000_000)
     assert refused.value.param == "training.batch_size" and "(it is 64)" in refused.value.message
+
+
+def test_an_adapter_needs_memory_for_its_own_matrices_and_the_head() -> None:
+    sizes = {"vocab_size": 50, "classes": 2, "width": 64, "heads": 2, "layers": 2}
+    model = ModelConfig(architecture="transformer", task="classification", **sizes)  # type: ignore[arg-type]
+    whole, head = (weight_memory(model, "adamw", averaged=False, head_only=alone) for alone in (False, True))
+    adapter = weight_memory(model, "adamw", averaged=False, head_only=True, adapter=1024)
+    assert adapter.weights == whole.weights + 4 * 1024
+    assert adapter.optimizer == head.optimizer + 4 * 3 * 1024 < whole.optimizer / 4

@@ -66,7 +66,7 @@ def test_a_reason_states_the_data_that_it_depends_on(tmp_path: Path) -> None:
 
 def test_all_options_have_a_reason_but_those_that_describe_no_choice() -> None:
     """The others are off unless requested, or their effect is shown by another option."""
-    without = {"kv_heads", "learning_rate_multiplier", "encoding", "skip_bad_rows"}
+    without = {"kv_heads", "lora", "learning_rate_multiplier", "encoding", "skip_bad_rows"}
     assert {*reasons.OPTIONS} == {*TrainingOptions.__struct_fields__} - without
 
 
