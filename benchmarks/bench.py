@@ -147,7 +147,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--only", default="", help="only the cases whose model name contains this text")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--dtype", default="float32", choices=["auto", "float32", "bfloat16"])
     options = parser.parse_args()
     result = run(options)
     RESULTS.mkdir(exist_ok=True)

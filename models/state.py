@@ -214,10 +214,7 @@ class State:
             self.reset([source])
 
     def snapshot(self, slot: int, start: int = 0) -> Snapshot:
-        """Copy the state of a slot. Growing tensors are copied from position `start` on.
-
-        Later changes to the state do not affect the copy.
-        """
+        """Return an independent copy of a slot's state. Growing tensors are copied from position `start` on."""
         layers = tuple(tuple(part.clone() for part in layer) for layer in self._read(slot, start))
         return Snapshot(layers, self._storage.positions[self._index(slot)], self.axes, start)
 

@@ -122,10 +122,7 @@ class LanguageModel(Network, KernelLayer):
         return state if self.ngrams is None else state.extended(self.ngrams.state_shape)
 
     def divides(self, state: State) -> bool:
-        """Whether the state after any prefix can be extracted from a snapshot.
-
-        This requires a body without fixed tensors.
-        """
+        """Whether a snapshot contains the state after any prefix, which requires a body without fixed tensors."""
         axes = state.axes if self.ngrams is None else state.axes[:-1]
         return all(axis is not None for layer in axes for axis in layer)
 

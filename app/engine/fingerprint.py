@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from app.engine import openvino_body
+
 RELEASE = 2  # increase this when the measured modes or workloads change
 CPUINFO = Path("/proc/cpuinfo")
 FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor, on x86 and on ARM
@@ -16,6 +18,8 @@ FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first process
 def fingerprint(device: torch.device, threads: int) -> str:
     """Return 16 hexadecimal digits that identify the processor, thread count, GPU (if used) and torch version."""
     parts = [str(RELEASE), platform.machine(), platform.processor(), *_processor(), str(threads), torch.__version__]
+    if version := openvino_body.version():
+        parts.append(f"openvino {version}")
     if device.type == "cuda":
         parts.append(torch.cuda.get_device_name(device))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

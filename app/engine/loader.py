@@ -22,6 +22,7 @@ from torch import Tensor
 from app.checkpoint import directory as checkpoint
 from app.checkpoint.adapter import check_weights
 from app.checkpoint.directory import WEIGHTS, Checkpoint
+from app.engine.modes import set_mode
 from app.engine.precision import Subject
 from app.engine.probing import probes_of
 from app.engine.reply import is_out_of_memory
@@ -35,7 +36,7 @@ from app.wire.modes import ModeChoice
 from app.wire.probes import ProbeSet
 from models import tasks
 from models.config import ModelConfig
-from models.kernels.modes import ComputeMode, fixed_mode, set_mode
+from models.kernels.modes import ComputeMode, fixed_mode
 
 logger = logging.getLogger(__name__)
 FIXED = "fixed by the settings"
@@ -87,7 +88,7 @@ def load(message: Load, device: torch.device, dtype: torch.dtype, tuner: Tuner |
     chosen = ModeChoice(str(fixed), FIXED)
     if tuner is not None:
         chosen = _choose(tuner, message, fixed, partial(_untuned, message, contents, directory, build, device))
-    network, nbytes, chosen = _built(build, chosen, fixed, device)
+    network, nbytes, chosen = _built(build, chosen, fixed, device, tuner.threads if tuner else 1)
     mode = ComputeMode.parse(chosen.mode)
     target = contents.raw_config.get("target")
     return LoadedNetwork(
@@ -109,7 +110,7 @@ def _choose(tuner: Tuner, message: Load, fixed: ComputeMode, untuned: Callable[[
 
 
 def _built(
-    build: Callable[[], Any], chosen: ModeChoice, fixed: ComputeMode, device: torch.device
+    build: Callable[[], Any], chosen: ModeChoice, fixed: ComputeMode, device: torch.device, threads: int
 ) -> tuple[Any, int, ModeChoice]:
     """Build a network in the chosen mode or, if this fails, in the fixed mode.
 
@@ -119,14 +120,14 @@ def _built(
     if mode != fixed:
         network = build()
         try:
-            return network, set_mode(network, mode, device), chosen
+            return network, set_mode(network, mode, device, threads), chosen
         except (RuntimeError, MemoryError) as error:
             logger.warning("%s cannot be used: %s", mode, error)
             reason = f"{mode} could not be used ({type(error).__name__})"
             chosen = ModeChoice(str(fixed), reason, chosen.speeds, chosen.checks)
         del network
     network = build()
-    return network, set_mode(network, fixed, device), chosen
+    return network, set_mode(network, fixed, device, threads), chosen
 
 
 def _scaling(contents: Checkpoint) -> Scaling | None:

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Generator
 
+from app.engine.modes import set_mode, supported_modes
+from app.engine.openvino_body import KERNEL
 from models import tasks
 from models.config import ModelConfig
 from models.cost import CORE_SPEED, predict
 from models.interface import Context
-from models.kernels.modes import ComputeMode, set_mode, supported_modes
+from models.kernels.modes import ComputeMode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ def measure(
     for workload in workloads(config):
         with _threads(threads if workload.shared else 1), torch.inference_mode():
             calls = _calls(small, modes, networks, workload, device, end)
-            # Processor time excludes the time in which other programs run, but includes only this thread.
-            alone = not workload.shared and device.type == "cpu"
+            # Processor time excludes the time in which other programs run, but includes only this thread. OpenVINO
+            # computes in threads of its own.
+            alone = not workload.shared and device.type == "cpu" and all(mode.kernel != KERNEL for mode in modes)
             seconds = _alternate(calls, time.thread_time if alone else time.perf_counter, end)
         if not seconds:
             return {}

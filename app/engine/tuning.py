@@ -26,15 +26,15 @@ import torch
 from app.engine import precision, timing
 from app.engine.headroom import free_memory
 from app.engine.measurements import Measurements
+from app.engine.modes import GAIN, least_gain, set_mode
 from app.engine.precision import COMPARED, OutOfTime, Outputs, Subject
 from app.wire.modes import ModeChoice, PrecisionCheck
 from app.wire.probes import ProbeSet, encode
 from models.config import ModelConfig
-from models.kernels.modes import EXACT, ComputeMode, fixed_mode, set_mode
+from models.kernels.modes import EXACT, ComputeMode, fixed_mode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-GAIN = 1.1  # minimum speedup of another mode or type, because measurements are noisy
 SECONDS = 5.0  # limit for all measurements of an engine, because loads of other versions wait for them
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
@@ -129,8 +129,10 @@ class Tuner:
         exact = max(speed for mode, speed in speeds.items() if mode.type == EXACT)
         comparison = _Comparison(version, self.device, end)
         for mode in sorted(speeds, key=lambda mode: -speeds[mode]):
-            if mode == fixed or speeds[mode] < GAIN:
+            if mode == fixed:
                 break
+            if speeds[mode] < least_gain(mode):
+                continue
             if mode.type == EXACT:
                 return ModeChoice(str(mode), "the fastest kernel", shown, checks)
             if speeds[mode] < GAIN * exact:

@@ -32,11 +32,15 @@ def add_inputs(graph: Graph, version: SourceVersion) -> tuple[str, Padding]:
     else:
         given = graph.input("features", messages.TYPES[version.number_type], BATCH, STEPS, config.features)
     mask = graph.input("attention_mask", messages.INT64, BATCH, STEPS)
-    lengths = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
+    padding = add_padding(graph, given, graph.add("ReduceSum", mask, graph.integers(1), keepdims=0))
+    return (_tokens if config.input == "tokens" else _numbers)(graph, version, given), padding
+
+
+def add_padding(graph: Graph, given: str, lengths: str) -> Padding:
+    """Compute the padding of an input (B, T, …) whose rows have these lengths (B)."""
     steps = graph.size(given, 1)
     real = graph.add("Less", graph.span(steps), graph.add("Unsqueeze", lengths, graph.integers(1)))
-    padding = Padding(steps, lengths, real)
-    return (_tokens if config.input == "tokens" else _numbers)(graph, version, given), padding
+    return Padding(steps, lengths, real)
 
 
 def _tokens(graph: Graph, version: SourceVersion, ids: str) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from app.checkpoint import directory as checkpoint
 from app.exporting.onnx import messages
+from app.exporting.onnx.body_model import body_hidden
 from app.exporting.onnx.graph import Graph
 from app.exporting.onnx.inputs import add_inputs
 from app.exporting.onnx.outputs import add_outputs
-from app.exporting.onnx.recurrent_graph import recurrent_hidden
-from app.exporting.onnx.transformer_graph import TransformerGraph
 from app.exporting.onnx.usage import usage
 from app.exporting.source_version import ExportRefused, SourceVersion
 
@@ -50,11 +49,7 @@ def build_graph(version: SourceVersion) -> Graph:
     """Build the whole network as a graph of ONNX operations."""
     graph = Graph()
     x, padding = add_inputs(graph, version)
-    if version.config.architecture == "transformer":
-        hidden = TransformerGraph(graph, version, padding).hidden(x)
-    else:
-        hidden = recurrent_hidden(graph, version, x, padding)
-    add_outputs(graph, version, hidden, padding)
+    add_outputs(graph, version, body_hidden(graph, version, x, padding), padding)
     return graph
 
 

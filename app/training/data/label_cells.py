@@ -7,9 +7,7 @@ from app.wording import counted
 
 
 def settle_cells(column: LabelColumn) -> None:
-    """Remove blanks around labels. Adds remarks about removed blanks, about labels of several types, and about rows
-    without a label.
-    """
+    """Remove blanks around labels. Adds remarks about blanks, labels of several types, and rows without a label."""
     _trim(column)
     _tell_types(column)
     _tell_empty(column)

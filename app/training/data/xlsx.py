@@ -136,9 +136,7 @@ def _cell(values: Sequence[Any], index: int) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Convert whole numbers to integers, and times at midnight to dates, because Excel does not distinguish between
-    these types.
-    """
+    """Convert whole numbers to integers, and times at midnight to dates: Excel does not distinguish these types."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value.date() if isinstance(value, datetime) and value.time() == MIDNIGHT else value

@@ -173,9 +173,7 @@ def _check_linear(facts: Facts) -> None:
 
 
 def _eval_size(dataset: Dataset) -> int | None:
-    """Return the number of rows or tokens to evaluate on during training. None means all rows or tokens, as in the
-    final evaluation.
-    """
+    """Return the number of rows or tokens to evaluate on during training, or None for all of them."""
     held_out = dataset.validation
     size, most = (len(held_out), _EVAL_ROWS) if isinstance(held_out, Rows) else (len(held_out.ids_T), _EVAL_TOKENS)
     return most if size > 1.5 * most else None

@@ -1,0 +1,150 @@
+"""Computes the body of a network with OpenVINO, a compiler for networks, if the extra `openvino` is installed.
+
+OpenVINO fuses the operations between the matrix products, and has faster products than torch on some processors (see
+docs/log.md). The embedding, the n-gram branch, the pooling and the head are still computed by torch.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import queue
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from app.exporting.onnx.body_model import HIDDEN, LENGTHS, VECTORS, body_model
+from app.exporting.source_version import SourceVersion
+from models import interruption
+from models.config import ModelConfig
+from models.interface import Body, Context
+from models.state import State
+
+KERNEL = "openvino"  # the name of the kernel in a mode
+LARGEST = 2**30  # bytes; larger bodies are left to torch, because an ONNX file has a maximum size of 2 GiB
+LONGEST = 1024  # steps; longer batches are left to torch, which needs less memory for them and can stop sooner
+WAIT_MS = 20  # time between two checks whether the result is still needed
+COPIES = 2  # in how many layouts OpenVINO keeps the weights
+TOLERANCE = 1e-3  # of the largest hidden value; another order of additions changes at most about 1e-5 of it
+FULL = 128  # steps in a group of rows from which on another call costs less than much padding
+SIMILAR = 0.75  # how long the shortest row of a full group must be, relative to the longest
+SHAPES = 32  # for how many shapes of batches OpenVINO keeps its prepared operations; each takes about 0.5 MB
+PROOF_LENGTHS = (32, 1, 9)  # steps of the rows with which a compiled body is compared
+
+
+def version() -> str | None:
+    """The version of OpenVINO, or None if it is not installed."""
+    try:
+        return importlib.metadata.version(KERNEL)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def supports(device: torch.device, config: ModelConfig, body: nn.Module | None) -> bool:
+    """Whether OpenVINO is installed and can compute this body, which must not generate text.
+
+    In the reverse direction of a recurrent network, OpenVINO 2026.4 ignores the lengths of rows and reads padding.
+    """
+    if config.recurrent and config.bidirectional:
+        return False
+    if device.type != "cpu" or body is None or config.task == "generation" or version() is None:
+        return False
+    return sum(parameter.numel() * 4 for parameter in body.parameters()) <= LARGEST
+
+
+class OpenVinoBody(nn.Module):
+    """A body for inference that computes the same as `network.body`, in float32 or bfloat16.
+
+    At most `threads` calls run in parallel, each on one core. `nbytes` is the size of the weights that OpenVINO keeps.
+    Raises RuntimeError if OpenVINO cannot compile the body, or if its float32 results are wrong.
+    """
+
+    def __init__(self, network: Any, dtype: torch.dtype, threads: int) -> None:
+        super().__init__()
+        plain, config = network.body, network.config
+        self.width, self.causal = plain.width, plain.causal
+        self.nbytes: int = COPIES * sum(parameter.numel() for parameter in plain.parameters()) * dtype.itemsize
+        width = config.vector_width if config.input == "tokens" or config.projected else config.features
+        tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items() if name.startswith("body.")}
+        source = SourceVersion(config, {}, [], tensors, None, "", None)
+        self._compiled = _compile(body_model(source, width), dtype, threads)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.plain: Body | None = plain if config.context_length > LONGEST else None
+        if dtype == torch.float32:
+            self._prove(plain, width, config.context_length)
+
+    def new_state(self, slots: int) -> State:
+        raise TypeError("a body that OpenVINO computes has no state, because it reads only whole sequences")
+
+    def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
+        """Return hidden_BTD. Raises ComputationStopped as soon as the result is no longer needed."""
+        if self.plain is not None and x_BTD.shape[1] > LONGEST:
+            return self.plain.forward(x_BTD, context)
+        hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.width)
+        for rows, lengths in _groups(context.steps(x_BTD)):
+            longest = max(lengths)
+            inputs = x_BTD[rows, :longest].float().contiguous(), torch.tensor(lengths)
+            hidden_BTD[rows, :longest] = self._run(*inputs).to(x_BTD.dtype)
+        return hidden_BTD
+
+    def _run(self, x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        request = self._request()
+        request.start_async({VECTORS: x_BTD.numpy(), LENGTHS: lengths_B.numpy()}, share_inputs=True)
+        try:
+            while not request.wait_for(WAIT_MS):
+                interruption.check()
+        except interruption.ComputationStopped:
+            request.cancel()
+            raise
+        hidden_BTD = torch.from_numpy(request.get_tensor(HIDDEN).data.copy())
+        self._idle.put(request)
+        return hidden_BTD
+
+    def _request(self) -> Any:
+        """An idle request, whose buffers are reused, or a new one. A request serves one call at a time."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return self._compiled.create_infer_request()
+
+    def _prove(self, plain: Body, width: int, longest: int) -> None:
+        """Compare with the plain body, so that a fault of the compiler cannot cause wrong answers."""
+        lengths = [min(length, longest) for length in PROOF_LENGTHS]
+        x_BTD = torch.randn(len(lengths), max(lengths), width, generator=Generator().manual_seed(0))
+        context = Context(torch.tensor(lengths))
+        with torch.inference_mode():
+            expected_BTD, computed_BTD = plain.forward(x_BTD, context), self.forward(x_BTD, context)
+        real_BT = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        difference = float((expected_BTD - computed_BTD)[real_BT].abs().max())
+        if not difference <= TOLERANCE * float(expected_BTD[real_BT].abs().max()):
+            raise RuntimeError(f"OpenVINO's results differ from torch's by {difference:.2g}")
+
+
+def _groups(lengths: list[int]) -> list[tuple[list[int], list[int]]]:
+    """Divide the rows of a batch into groups of similar lengths, because OpenVINO computes padding, too.
+
+    Returns the rows of each group and their lengths.
+    """
+    groups: list[tuple[list[int], list[int]]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or (sum(groups[-1][1]) >= FULL and groups[-1][1][0] < SIMILAR * lengths[row]):
+            groups.append(([], []))
+        groups[-1][0].append(row)
+        groups[-1][1].append(max(1, lengths[row]))
+    return groups
+
+
+def _compile(model: bytes, dtype: torch.dtype, threads: int) -> Any:
+    import openvino
+
+    exact = dtype == torch.float32
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32" if exact else "bf16",
+        "EXECUTION_MODE_HINT": "ACCURACY" if exact else "PERFORMANCE",
+        "NUM_STREAMS": str(threads),
+        "INFERENCE_NUM_THREADS": str(threads),
+        "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES),
+        "ENABLE_CPU_PINNING": "NO",  # other programs of the service need the cores, too
+    }
+    core = openvino.Core()
+    return core.compile_model(core.read_model(model), "CPU", settings)
