@@ -37,7 +37,7 @@ def embed(
         bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
     ] = False,
 ) -> None:
-    """Print the embedding of each text, a vector of length 1, as one line of JSON: {"text": …, "embedding": […]}.
+    """Print the embedding of each text, a vector of length 1, as one JSON object per line, with `text` and `embedding`.
 
     For a text that is blank, the embedding is null.
     """
