@@ -60,6 +60,12 @@ export const OPTIONS = [
     ["encoding", "Encoding", "text", "Detected by default. Examples: utf-8, cp1252."],
     ["baseline", "Compare with a simple model", SWITCH, "On by default. Shows how much better the network is than a simple model."],
   ]],
+  ["Adapter (LoRA), for fine-tuning a Transformer", [
+    ["lora.r", "Rank", "whole", "Trains a low-rank adapter and the head instead of all weights. If empty, all weights are trained."],
+    ["lora.alpha", "Strength", "number", "Relative to the rank. By default, twice the rank."],
+    ["lora.dropout", "Dropout of the adapter", "number", "Applies to the input of the adapter. By default, none."],
+    ["lora.target_modules", "Adapted matrices", "list", "Some of qkv, out, up and down, separated by commas. By default, all four."],
+  ]],
   ["Machine", [
     ["seed", "Seed", "whole", "Equal requests with equal seeds give equal weights."],
     ["precision", "Precision", choice("float32", "bfloat16"), "bfloat16 is faster for large networks on some processors."],
@@ -70,8 +76,13 @@ export const OPTIONS = [
 
 export const optionTitle = (name) => OPTIONS.flatMap(([, options]) => options).find(([key]) => key === name)?.[1] || name;
 
+// Nested options as single ones: {lora: {r: 8}} becomes {"lora.r": 8}.
+export const flat = (values) => Object.fromEntries(Object.entries(values || {}).flatMap(([name, value]) => (
+  value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value).map(([inner, each]) => [`${name}.${inner}`, each]) : [[name, value]])));
+
 export function read(name, kind, text) {
   if (text === "") return undefined;
+  if (kind === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
   if (text === "true" || text === "false") return text === "true";
   return kind === "number" || kind === "whole" ? Number(text) : text;
 }

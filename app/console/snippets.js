@@ -71,7 +71,7 @@ export function shell(...words) {
 export const texts = (...values) => (values.some((value) => value.startsWith("-")) ? ["--", ...values] : values);
 // The options of a command, such as --top-k 5, --flag or --no-flag, from {top_k: 5, flag: true}.
 export const flags = (values) => given(values).flatMap(([name, value]) => {
-  const flag = name.replaceAll("_", "-");
+  const flag = name.replaceAll(/[._]/g, "-");
   if (typeof value === "boolean") return [`--${value ? "" : "no-"}${flag}`];
   const text = String(value);
   return text.startsWith("-") ? [`--${flag}=${text}`] : [`--${flag}`, text];

@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from app.api.openai.fine_tuning_estimates import ESTIMATE
-from app.wire.training_options import Columns, TrainingOptions
+from app.wire.training_options import Columns, LoraOptions, TrainingOptions
 from tests.clients.browser import PATIENCE, serious_problems, visit
+from tests.clients.snippets import code_in, the
 from tests.fakes import FakeEngine
 from tests.serving import Api
 from tests.training.data.tables import parquet, xlsx
@@ -148,7 +149,9 @@ def test_every_option_can_be_set(page: Page, api: Api) -> None:
     folder = str(page.locator("script[type=module]").get_attribute("src")).rpartition("/")[0]
     names = "[o.OPTIONS.flatMap(([, list]) => list.map(([name]) => name)), o.ROLES]"
     options, roles = page.evaluate(f"import('{folder}/options.js').then((o) => {names})")
-    assert {*options} == {*TrainingOptions.__struct_fields__, "seed", "validation_file", "validation_split"}
+    adapter = {f"lora.{name}" for name in LoraOptions.__struct_fields__}
+    of_training = {*TrainingOptions.__struct_fields__} - {"lora"} | adapter
+    assert {*options} == of_training | {"seed", "validation_file", "validation_split"}
     assert {role for role, _ in roles} == {*Columns.__struct_fields__}
     with api.client() as client:
         held_out = upload(client, "held-out.csv", b"text,label\na,x\n")
@@ -157,6 +160,13 @@ def test_every_option_can_be_set(page: Page, api: Api) -> None:
     page.get_by_label("Validation file").select_option(held_out)
     page.get_by_label("Seed", exact=True).fill("7")
     page.get_by_label("Pooling", exact=True).select_option("last")
+    rank, adapted = page.get_by_label("Rank", exact=True), page.get_by_label("Adapted matrices")
+    rank.fill("4")
+    adapted.fill("qkv, out")
+    page.get_by_text("Do the same with curl").first.click()
+    assert "--lora-r 4 --lora-target-modules qkv,out" in the(code_in(page), "Command line")
+    rank.fill("")
+    adapted.fill("")  # only a version of a Transformer can be trained with an adapter
     page.get_by_label("Both directions").select_option("false")
     page.get_by_label("Architecture").select_option("gru")
     job = started(page, api)

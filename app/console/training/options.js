@@ -4,7 +4,7 @@ import { fileField } from "../datasets.js";
 import { h } from "../dom.js";
 import { number } from "../format.js";
 import { field, later, select } from "../parts.js";
-import { OPTIONS, read } from "../options.js";
+import { OPTIONS, flat, read } from "../options.js";
 import { choose } from "../versions.js";
 import { assign } from "./columns.js";
 
@@ -33,13 +33,24 @@ const unset = (key) => ({ seed: "new", validation_split: "0.1" })[key] || "auto"
 
 function controlOf(state, key, kind) {
   const target = REQUEST.includes(key) ? state.request : state.training;
+  const set = (value) => setOption(target, key, value);
   if (Array.isArray(kind)) {
     const names = { true: "on", false: "off", "": unset(key) };
-    return select(kind.map((value) => [value, names[value] || value]), String(target[key] ?? ""), (value) => assign(target, key, read(key, "", value)));
+    return select(kind.map((value) => [value, names[value] || value]), String(target[key] ?? ""), (value) => set(read(key, "", value)));
   }
-  const input = h("input", { value: target[key] ?? "", placeholder: unset(key), inputmode: kind === "text" ? null : "decimal", type: kind === "text" ? "text" : "number",
-    step: kind === "whole" ? 1 : "any", oninput: () => assign(target, key, read(key, kind, input.value)) });
+  const numeric = kind === "number" || kind === "whole";
+  const input = h("input", { value: flat(target)[key] ?? "", placeholder: unset(key), inputmode: numeric ? "decimal" : null, type: numeric ? "number" : "text",
+    step: kind === "whole" ? 1 : "any", oninput: () => set(read(key, kind, input.value)) });
   return input;
+}
+
+// Sets an option, which may be part of another one: "lora.r" is the field `r` of `lora`.
+function setOption(target, key, value) {
+  const [outer, inner] = key.split(".");
+  if (!inner) return assign(target, key, value);
+  const fields = { ...target[outer] };
+  assign(fields, inner, value);
+  assign(target, outer, Object.keys(fields).length ? fields : undefined);
 }
 
 // The newest files; older ones can be added.

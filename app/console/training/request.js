@@ -1,5 +1,6 @@
 // The request for a new training, and the code that sends the same one.
 
+import { flat } from "../options.js";
 import { args, columnFlags, curl, flags, openai, shell, snippets } from "../snippets.js";
 
 const some = (values) => (Object.keys(values).length ? values : undefined);
@@ -23,7 +24,7 @@ export function lines(state) {
     },
     cli: () => {
       const { model, training_file, suffix: name, task, columns, publish, training, ...own } = request(state);
-      return shell("ostinato", "train", training_file, ...flags({ model, name, alias: publish?.alias, task, ...own, ...columnFlags(columns), ...training }));
+      return shell("ostinato", "train", training_file, ...flags({ model, name, alias: publish?.alias, task, ...own, ...columnFlags(columns), ...flat(training) }));
     },
   });
 }

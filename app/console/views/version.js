@@ -7,6 +7,7 @@ import { architecture, compact, number, title } from "../format.js";
 import { button, card, code, copy, empty, facts, header, later, link, stat, status, table, tag, when } from "../parts.js";
 import { inOrder, lengthBars, labelBars, remarks } from "../datareport.js";
 import { mainMetric, remark, show, splitOf, tooFew, verdict } from "../quality.js";
+import { flat } from "../options.js";
 import { snippets } from "../snippets.js";
 import { trainPlace } from "../training/earlier.js";
 import { versionLink } from "./jobs.js";
@@ -169,7 +170,7 @@ function dataOf(version, training) {
     h("div", { class: "columns" }, labelBars(report.labels), lengthBars(report.length_histogram)), remarks(report.remarks || [])];
 }
 
-const scalars = (values) => Object.entries(values || {}).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
+const scalars = (values) => Object.entries(flat(values)).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value) && value !== 0 && value !== "")
   .map(([key, value]) => [title(key), typeof value === "number" ? number(value) : key === "architecture" ? architecture(value) : String(value)]);
 
 function settings(version, training) {
