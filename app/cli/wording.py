@@ -36,7 +36,7 @@ _PHRASES = {
     "send larger files in parts with POST /v1/uploads": (
         None, "OpenAI's Python package sends larger files in parts", ""
     ),
-    "set the task (task)": ("--task", "set the task (--task)", "set the task"),
+    "set task": ("--task", "set --task", "set the task"),
 }  # fmt: skip
 _QUERY_FIELDS = (
     "max_tokens", "top_k", "top_p", "min_p", "repetition_penalty", "abstain_below", "max_risk", "prediction_set",

@@ -82,7 +82,7 @@ PHRASES = (
     "save it as UTF-8, or set training.encoding (--encoding) to its encoding",
     "the encoding set in training.encoding (--encoding)",
     "to use a column, assign it a role in `columns`",
-    "set the task (task) to generation",
+    "set task to generation",
 )
 
 

@@ -36,7 +36,7 @@ FEW = 30
 
 
 class Stopwatch:
-    """Measured speeds that a test determines; counts the measurements."""
+    """A measurement of speeds that returns the given speeds, and counts its calls."""
 
     def __init__(self, speeds: Mapping[ComputeMode, float]) -> None:
         self.speeds, self.count = speeds, 0

@@ -81,7 +81,7 @@ def to_label(value: Any) -> str:
     if value is None:
         raise CellError(NO_LABEL)
     if isinstance(value, (list, dict)):
-        hint = "; for several labels per row, set the task (task) to multilabel" if isinstance(value, list) else ""
+        hint = "; for several labels per row, set task to multilabel" if isinstance(value, list) else ""
         hint = f"; write the label as text; {LABEL_FORMS}" if isinstance(value, dict) else hint
         raise CellError(f"expected a label, found {describe(value)}{hint}")
     if isinstance(value, (float, Decimal)):

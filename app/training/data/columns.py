@@ -146,7 +146,7 @@ def _with_advice(layout: Layout, convert: Callable[[Any], Target], value: Any) -
         if str(error) != NO_LABEL or not (example := _several_labels(layout)):
             raise
         raise CellError(
-            f"{NO_LABEL}; for rows with several ({example!r}) or no labels, set the task (task) to multilabel"
+            f"{NO_LABEL}; for rows with several ({example!r}) or no labels, set task to multilabel"
         ) from None
 
 
@@ -220,7 +220,7 @@ def errors_as_faults(layout: Layout, record: Record) -> Iterator[None]:
     """Context manager that converts an unexpected error, probably caused by the data, to BadData.
 
     A record must not crash the trainer, because a crashed attempt is retried. BadData, in contrast, is reported to the
-    user as a fault of the record, with its place.
+    user as an error in the record, with its location.
     """
     try:
         yield

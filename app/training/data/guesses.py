@@ -180,7 +180,7 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
     if task is None and (scored := sample.scored()):
         raise source.fault(
             f"has texts, and the objects in {quoted(scored)} may contain the scores of labels: to classify, write the "
-            "label of each row as text in a column named label; to generate text, set the task (task) to generation",
+            "label of each row as text in a column named label; to generate text, set task to generation",
             param="task",
         )
     return []
@@ -201,7 +201,7 @@ def _question(source: Source, sample: Sample, usual: list[str], flags: list[str]
         ways.append(f"if each label has a column, {way}")
     if values := [name for name in names if name in numbers]:
         ways.append(f"to predict a number, set columns.value to the name of its column, such as {values[0]!r}")
-    ways.append("to generate text, set the task (task) to generation")
+    ways.append("to generate text, set task to generation")
     message = f"has texts, and its other columns may contain labels or values ({quoted(names)}), but no column is named"
     return source.fault(f"{message} label or value: {'; '.join(ways)}", param="columns.label")
 

@@ -42,7 +42,7 @@ def _infer_task(column: LabelColumn) -> None:
     if several:
         message = "a row may have several labels or none, so the task is multilabel"
     else:
-        message = "every list of labels has exactly one label, so the task is classification; set the task (task) to "
+        message = "every list of labels has exactly one label, so the task is classification; set task to "
         message += "multilabel if rows may have several labels or none"
     column.remark("label_lists", message, lists)
 
@@ -54,7 +54,7 @@ def _refuse_unreadable(column: LabelColumn) -> None:
         example = shown(column.cells[unreadable[0]][0])
         rows = counted(sum(column.rows[index] for index in unreadable), "row")
         message = f"some rows have lists of labels, but {example} cannot be read as a list ({rows} with such a cell); "
-        message += f"{LABEL_FORMS}; to read each cell as one label, set the task (task) to classification"
+        message += f"{LABEL_FORMS}; to read each cell as one label, set task to classification"
         raise column.places[unreadable[0]].fault("label", message)
 
 
@@ -113,7 +113,7 @@ def _recurring(column: LabelColumn, parts: dict[int, list[str]]) -> float:
 
 def _warn_of_lists(column: LabelColumn) -> None:
     """In a task with one label per row, warn about labels that look like several labels."""
-    several = "; for several labels per row, set the task (task) to multilabel"
+    several = "; for several labels per row, set task to multilabel"
     lists = [index for index, labels in enumerate(column.cells) if labels and to_label_list(labels[0]) is not None]
     if lists:
         texts = listing(shown(column.cells[index][0]) for index in lists[:3])
@@ -121,7 +121,7 @@ def _warn_of_lists(column: LabelColumn) -> None:
     if unreadable := _unreadable(column):
         texts = listing(shown(column.cells[index][0]) for index in unreadable[:3])
         message = f"labels such as {texts} look like several labels, but cannot be read as such, so each cell is read "
-        message += f"as one label; for several labels per row, {LABEL_FORMS}, and set the task (task) to multilabel"
+        message += f"as one label; for several labels per row, {LABEL_FORMS}, and set task to multilabel"
         column.remark("unreadable_lists", message, unreadable, "warn")
     for delimiter, name in {"|": "'|'", **_DELIMITERS}.items():
         joined = [index for index in _joined(column, delimiter) if index not in {*lists, *unreadable}]
@@ -138,7 +138,7 @@ def _warn_of_lists(column: LabelColumn) -> None:
 
 def _warn_of_compounds(column: LabelColumn) -> None:
     """Warn about labels whose parts are all labels of other rows, such as a#b, which doccano writes."""
-    several = "set the task (task) to multilabel, and " * (column.task != "multilabel") + "separate them with |"
+    several = "set task to multilabel, and " * (column.task != "multilabel") + "separate them with |"
     for delimiter, name in _COMPOUND.items():
         if joined := _compounds(column, delimiter):
             message = (

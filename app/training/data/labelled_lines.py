@@ -63,9 +63,7 @@ def find_prefix(lines: Sequence[str]) -> str:
         prefix, _ = Counter(prefixes).most_common(1)[0]
         if prefix != PREFIX:
             return f"many of its lines begin with {prefix}; to classify, write {PREFIX} instead, in lower case"
-        return (
-            f"many of its lines begin with {PREFIX}; to classify, set the task (task) to classification or multilabel"
-        )
+        return f"many of its lines begin with {PREFIX}; to classify, set task to classification or multilabel"
     within = sum(PREFIX in line.lower() for line in lines)
     if within > 1 and within >= most:
         return f"many of its lines contain {PREFIX} after a text; to classify, write the labels first"

@@ -147,7 +147,7 @@ def _guess_labels(source: Source, names: dict[str, str], present: list[str], tas
     if not labels:
         return ()
     listed = quoted(labels)
-    other = "" if task else "; set the task (task) to generation to learn to generate the texts instead"
+    other = "" if task else "; set task to generation to learn to generate the texts instead"
     if len(labels) == 1:
         names["label"] = labels[0]
         source.remark("usual_name", f"has no column 'label'; {listed} is used for the labels{other}")
@@ -241,7 +241,7 @@ def _check_spelling(source: Source, names: dict[str, str], present: list[str]) -
         if key is not None and keys.count(key) == 1:  # names such as label_0 and label_1 are not misspelt
             raise source.fault(
                 f"did you mean {key!r}? If the name is misspelt, rename the column, or set columns.{key} to its name; "
-                "otherwise, set the task (task), so that the column is ignored",
+                "otherwise, set task, so that the column is ignored",
                 f"column {column!r}",
                 param=f"columns.{key}",
             )

@@ -210,9 +210,9 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     ONLY_TOOL_CALLS: (
         "warn",
         "1 conversation is left out, because the assistant only calls tools and never answers with text; add a message "
-        "with the role assistant and a text as its content",
+        "whose role is assistant and whose content is text",
         "{count} conversations are left out, because the assistant only calls tools and never answers with text; add a "
-        "message with the role assistant and a text as its content",
+        "message whose role is assistant and whose content is text",
     ),
     UNREADABLE_PARTS: (
         "warn",

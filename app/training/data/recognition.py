@@ -44,7 +44,7 @@ _NOT_TEXT = (
     ".yml",
     ".log",
 )
-_AS_TEXT = "set the task (task) to generation to train on it as plain text"
+_AS_TEXT = "set task to generation to train on it as plain text"
 
 
 def as_table(source: Source, task: str | None, columns: Columns | None = None) -> Source:

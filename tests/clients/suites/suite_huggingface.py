@@ -74,12 +74,12 @@ async def all_texts(model: str) -> list[str]:
 
 for model in CHATS:
     calls.works(
-        f"text_generation, whole and stream ({model})",
+        f"text_generation, with and without streaming ({model})",
         lambda m=model: generated(m),
         lambda texts: all(map(answers, texts)) and texts[0] == texts[1],
     )
     calls.works(
-        f"text_generation, stop across tokens, whole and stream ({model})",
+        f"text_generation, stop across tokens, with and without streaming ({model})",
         lambda m=model: generated(m, stop=["er T"]),
         lambda texts: [text.strip() for text in texts] == ["Grüner T"] * 2,
     )
@@ -91,7 +91,7 @@ for model in CHATS:
     calls.works(f"chat_completion ({model})", lambda m=model: chat(m), answers)
     calls.works(f"chat_completion, stream ({model})", lambda m=model: streamed_chat(m), answers)
     calls.works(
-        f"AsyncInferenceClient: text_generation, chat_completion, whole and stream ({model})",
+        f"AsyncInferenceClient: text_generation, chat_completion, with and without streaming ({model})",
         lambda m=model: asyncio.run(all_texts(m)),
         lambda texts: len(texts) == 4 and all(map(answers, texts)),
     )

@@ -60,7 +60,7 @@ for model in CHATS:
         answers,
     )
     calls.works(
-        f"acompletion, aresponses, whole and stream, atext_completion ({model})",
+        f"acompletion, aresponses, with and without streaming, atext_completion ({model})",
         lambda m=model: asyncio.run(asynchronous(m)),
         lambda texts: len(texts) == 5 and all(map(answers, texts)),
     )

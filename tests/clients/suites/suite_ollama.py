@@ -47,27 +47,27 @@ async def asynchronous(model: str) -> list[str]:
 
 for model in CHATS:
     calls.works(
-        f"generate, whole and stream ({model})",
+        f"generate, with and without streaming ({model})",
         lambda m=model: generated(m),
         lambda texts: answers(texts[0]) and texts[0] == texts[1],
     )
     calls.works(
-        f"generate, stop across tokens, whole and stream ({model})",
+        f"generate, stop across tokens, with and without streaming ({model})",
         lambda m=model: generated(m, stop=["er T"]),
         lambda texts: [text.strip() for text in texts] == ["Grün", "Grün"],
     )
     calls.works(
-        f"chat, whole and stream ({model})",
+        f"chat, with and without streaming ({model})",
         lambda m=model: chatted(m),
         lambda texts: answers(texts[0]) and texts[0] == texts[1],
     )
     calls.works(
-        f"chat, stop across tokens, whole and stream ({model})",
+        f"chat, stop across tokens, with and without streaming ({model})",
         lambda m=model: chatted(m, stop=["er T"]),
         lambda texts: [text.strip() for text in texts] == ["Grün", "Grün"],
     )
     calls.works(
-        f"AsyncClient: chat, whole and stream, generate ({model})",
+        f"AsyncClient: chat, with and without streaming, generate ({model})",
         lambda m=model: asyncio.run(asynchronous(m)),
         lambda texts: len(texts) == 3 and all(map(answers, texts)),
     )

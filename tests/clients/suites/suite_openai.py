@@ -74,7 +74,7 @@ async def asynchronous(model: str) -> tuple[list[str], list[float]]:
 
 for model in CHATS:
     calls.works(
-        f"AsyncOpenAI: chat whole and stream, responses, completions, embeddings ({model})",
+        f"AsyncOpenAI: chat with and without streaming, responses, completions, embeddings ({model})",
         lambda m=model: asyncio.run(asynchronous(m)),
         lambda pair: len(pair[0]) == 4 and all(map(answers, pair[0])) and same_vectors([pair[1]], COMPLAINT),
     )

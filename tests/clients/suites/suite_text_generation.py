@@ -1,4 +1,4 @@
-"""`text-generation`, the client of TGI: whole and streamed texts, chats and errors."""
+"""`text-generation`, the client of TGI: with and without streaminged texts, chats and errors."""
 
 from __future__ import annotations
 

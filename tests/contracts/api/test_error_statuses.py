@@ -1,4 +1,4 @@
-"""Under quotas, without a database and without an engine, every route answers with a status that its document lists."""
+"""If a quota is used up, or the database or the engine is unavailable, every route returns a documented status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Call:
     content: dict[str, Any]
 
     def send(self, client: httpx.Client) -> int:
-        """Send the request, and check that its document lists the status of the reply."""
+        """Send the request, and check that the OpenAPI document lists the status of the reply for its route."""
         with client.stream(self.method, self.target, params=self.query, **self.content) as reply:
             documented = document()["paths"][self.path][self.method]["responses"]
             assert str(reply.status_code) in documented, (self.method, self.path, reply.read())

@@ -201,7 +201,7 @@ def test_a_file_with_nothing_but_tool_calls_says_what_would_be_right(tmp_path: P
         scan(path)
     assert caught.value.message == (
         "a.jsonl has no usable rows: 7 conversations are left out, because the assistant only calls tools and never "
-        "answers with text; add a message with the role assistant and a text as its content (line 1, line 2, line 3, "
+        "answers with text; add a message whose role is assistant and whose content is text (line 1, line 2, line 3, "
         "line 4, line 5, …)"
     )
 

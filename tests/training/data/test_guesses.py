@@ -32,7 +32,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
     result = check_files(path)
     assert (result.task, result.error) == ("classification", None)
     [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "usual_name"]
-    assert f"{name!r} is used for the labels; set the task (task) to generation" in remark["message"]
+    assert f"{name!r} is used for the labels; set task to generation" in remark["message"]
     assert result.report["ignored_columns"] == ["id"]
     assert check_files(path, path).report["rows"] == {"train": 40, "validation": 40}
     explicit = check_files(path, task="generation")
@@ -60,9 +60,7 @@ def test_what_looks_like_labels_is_asked_about(columns: list[tuple[str, str]], w
     path = write(tmp_path, "a.csv", table(*columns))
     error = check_files(path).error
     assert error is not None and error.param == "columns.label"
-    assert [way for way in [*ways, "set the task (task) to generation"] if way not in error.message] == [], (
-        error.message
-    )
+    assert [way for way in [*ways, "set task to generation"] if way not in error.message] == [], error.message
     assert check_files(path, task="generation").error is None
 
 

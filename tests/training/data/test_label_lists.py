@@ -82,9 +82,7 @@ def test_with_the_task_classification_lists_stay_texts_and_are_warned_about(tmp_
 def test_delimiters_in_the_labels_of_a_classification_are_told(cells: list[str], tmp_path: Path) -> None:
     result, remarks = scan_labels(tmp_path, cells)
     assert result.labels == sorted(cells)
-    assert (
-        remarks["delimiters"].level == "warn" and "set the task (task) to multilabel" in remarks["delimiters"].message
-    )
+    assert remarks["delimiters"].level == "warn" and "set task to multilabel" in remarks["delimiters"].message
 
 
 def test_plain_labels_bring_no_remark_but_their_counts(tmp_path: Path) -> None:
@@ -104,7 +102,7 @@ def test_cells_that_look_like_lists_and_cannot_be_read_are_never_cut(cell: str, 
 
 @pytest.mark.parametrize(("first", "second"), [("['a', None]", "['b']"), ("['a', nan]", '["b", "c"]')])
 def test_the_task_is_asked_for_if_only_some_lists_can_be_read(first: str, second: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"column 'label': some rows have lists .* set the task \(task\) to classific"):
+    with pytest.raises(BadData, match=r"column 'label': some rows have lists .* set task to classific"):
         scan_labels(tmp_path, [second, first, "c"])
 
 
@@ -137,7 +135,7 @@ def test_other_labels_with_such_characters_are_not_told(cell: str, tmp_path: Pat
     "cells", [["a; b", "a", "", "b"], ["['a', 'b']", "['a']", ""], ["a, b", "", "a", "b"], ["a|b", "", "b"]]
 )
 def test_empty_cells_beside_lists_name_the_task_and_the_advice_works(cells: list[str], tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"the label is empty; for rows with several \(.*\) or no labels, set the task"):
+    with pytest.raises(BadData, match=r"the label is empty; for rows with several \(.*\) or no labels, set task"):
         scan_labels(tmp_path, cells)
     result, remarks = scan_labels(tmp_path, cells, "multilabel")
     assert result.labels == ["a", "b"] and "without a label are used" in remarks["no_labels"].message

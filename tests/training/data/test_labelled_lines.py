@@ -43,7 +43,7 @@ def test_labels_in_lines_are_asked_about(line: str, labels: tuple[str, ...], tmp
     path = write(tmp_path, "a.txt", content)
     error = check_files(path).error
     assert error is not None and error.param == "task"
-    assert error.message.startswith("a.txt looks like") and "set the task (task) to generation" in error.message
+    assert error.message.startswith("a.txt looks like") and "set task to generation" in error.message
     assert check_files(path, task="generation").error is None
 
 

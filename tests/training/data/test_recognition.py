@@ -43,9 +43,7 @@ def test_a_table_beyond_doubt_is_read_as_one_and_told(content: str, name: str, t
     assert (result.error, result.task) == (None, "classification")
     assert sum(result.report["rows"].values()) == 24
     [remark] = [remark for remark in result.report["remarks"] if remark["kind"] == "read_as_table"]
-    assert "set the task (task) to generation" in remark["message"] and remark["message"].startswith(
-        f"{name} is read as"
-    )
+    assert "set task to generation" in remark["message"] and remark["message"].startswith(f"{name} is read as")
     assert check_files(path, task="generation").report["characters"]["train"] == len(content)
 
 
@@ -68,7 +66,7 @@ def test_what_may_be_a_table_is_asked_about(content: str, evidence: str, tmp_pat
     error = check_files(path).error
     assert error is not None and error.param == "task"
     assert error.message.startswith("a.txt looks like a table: ") and evidence in error.message
-    assert "set the task (task) to generation" in error.message
+    assert "set task to generation" in error.message
     assert check_files(path, task="generation").error is None
 
 
@@ -123,7 +121,7 @@ def test_labels_of_fasttext_lines(tmp_path: Path) -> None:
     [
         ("text {n} __label__{label}", 1, "contain __label__ after a text; to classify, write the labels first"),
         ("text {n} __LABEL__{label}", 2, "contain __label__ after a text; to classify, write the labels first"),
-        ("__label__{label} text {n}", 2, "begin with __label__; to classify, set the task (task) to classification"),
+        ("__label__{label} text {n}", 2, "begin with __label__; to classify, set task to classification"),
         ("__LABEL__{label} text {n}", 1, "begin with __LABEL__; to classify, write __label__ instead"),
         (" __class__{label} text {n}", 2, "begin with __class__; to classify, write __label__ instead"),
     ],
@@ -133,7 +131,7 @@ def test_lines_with_labels_are_asked_about(line: str, every: int, advice: str, t
     path = write(tmp_path, "a.txt", "\n".join(lines))
     error = check_files(path).error
     assert error is not None and error.param == "task" and advice in error.message
-    assert "set the task (task) to generation" in error.message
+    assert "set task to generation" in error.message
     assert check_files(path, task="generation").error is None
 
 
