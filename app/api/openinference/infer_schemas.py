@@ -24,10 +24,10 @@ SHARED_MEMORY = (
 class TensorParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters that inputs and outputs share. Tensors in shared memory are refused."""
 
-    shared_memory_region: str | None = None
+    shared_memory_region: Annotated[str, Meta(extra_json_schema={"maxLength": 0})] | None = None
 
     def __post_init__(self) -> None:
-        if self.shared_memory_region is not None:
+        if self.shared_memory_region:
             raise ValueError(SHARED_MEMORY)
 
 
