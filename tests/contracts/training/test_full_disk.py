@@ -18,7 +18,7 @@ from app.checkpoint import directory as checkpoint
 from app.disk_errors import EXIT_CODE
 from app.training.loop import progress
 from app.training.prepare.dataset import NumberFile
-from app.training.report import export, results
+from app.training.report import results, weights
 from app.training.run.preparation import Machine
 from app.training.run.session import Session
 from app.wire.trainer import Broke, Done
@@ -63,8 +63,8 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
     [
         (progress, "save_file", 1, SafetensorError(SERIALIZING)),
         (progress, "save_file", 2, SafetensorError(SERIALIZING)),
-        (export, "save_file", 2, SafetensorError(SERIALIZING.replace("28", "122"))),
-        (export, "save_file", 1, SafetensorError(UNREADABLE)),
+        (weights, "save_file", 2, SafetensorError(SERIALIZING.replace("28", "122"))),
+        (weights, "save_file", 1, SafetensorError(UNREADABLE)),
         (checkpoint, "write_json", 2, OSError(errno.EDQUOT, "Disk quota exceeded")),
         (results, "write_csv", 1, FULL),
         (NumberFile, "_write", 2, OSError(errno.EIO, "Input/output error")),
