@@ -46,12 +46,18 @@ class Selection:
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
     `numbers` columns are read as numbers: class numbers are kept even if the schema contains the names of the classes.
-    If `whole` is true, the records contain the ignored columns too, as far as these can be read.
+    If `whole` is true, the records contain the ignored columns too, as far as these can be read. A row in which a
+    `required` column is empty cannot be used; if None, the required columns are not known yet.
     """
 
     ignored: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     whole: bool = False
+    required: frozenset[str] | None = None
+
+    def is_required(self, name: str) -> bool:
+        """Whether a column is required. If this is not known, all columns that are needed count as required."""
+        return name not in self.ignored if self.required is None else name in self.required
 
 
 EVERYTHING = Selection()
