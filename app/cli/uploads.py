@@ -41,7 +41,8 @@ def _find(client: Client, path: Path, name: str) -> str | None:
     except OstinatoError:  # the upload reports the error, if it persists
         return None
     similar = [file for file in files if all(file.get(key, ...) == value for key, value in wanted.items())]
-    return next((str(file["id"]) for file in similar if file["sha256"] == _digest(path)), None) if similar else None
+    digest = _digest(path) if similar else None
+    return next((str(file["id"]) for file in similar if file["sha256"] == digest), None)
 
 
 def _digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from app.engine.headroom import free_memory
 from app.exporting.onnx.body_model import HIDDEN, LENGTHS, VECTORS, body_model
 from app.exporting.source_version import SourceVersion
 from models import interruption
@@ -25,6 +26,8 @@ LARGEST = 2**30  # bytes; larger bodies are left to torch, because an ONNX file 
 LONGEST = 1024  # steps; longer batches are left to torch, which needs less memory for them and can stop sooner
 WAIT_MS = 20  # time between two checks whether the result is still needed
 COPIES = 2  # in how many layouts OpenVINO keeps the weights
+COMPILING = 4  # how many copies of the weights are in memory while OpenVINO compiles a body
+MARGIN = 256 * 2**20  # bytes that must stay free
 TOLERANCE = 1e-3  # of the largest hidden value; another order of additions changes at most about 1e-5 of it
 FULL = 128  # steps in a group of rows from which on another call costs less than much padding
 SIMILAR = 0.75  # how long the shortest row of a full group must be, relative to the longest
@@ -135,8 +138,12 @@ def _groups(lengths: list[int]) -> list[tuple[list[int], list[int]]]:
 
 
 def _compile(model: bytes, dtype: torch.dtype, threads: int) -> Any:
-    import openvino
-
+    if free_memory() < COMPILING * len(model) + MARGIN:
+        raise RuntimeError("there is not enough free memory for OpenVINO")
+    try:
+        import openvino
+    except ImportError as error:
+        raise RuntimeError(f"OpenVINO cannot be imported: {error}") from error
     exact = dtype == torch.float32
     settings = {
         "INFERENCE_PRECISION_HINT": "f32" if exact else "bf16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from copy import deepcopy
 from dataclasses import replace
 
@@ -74,6 +75,18 @@ def test_wrong_results_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = OpenVinoBody._run
     monkeypatch.setattr(OpenVinoBody, "_run", lambda *arguments: right(*arguments) * 1.01)
     with pytest.raises(RuntimeError, match="differ from torch's"):
+        body()
+
+
+def test_too_little_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_body, "free_memory", lambda: openvino_body.MARGIN)
+    with pytest.raises(RuntimeError, match="not enough free memory"):
+        body()
+
+
+def test_a_broken_package_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(RuntimeError, match="cannot be imported"):
         body()
 
 

@@ -124,6 +124,12 @@ def test_a_refusal_follows_the_replies_to_earlier_requests(
     assert code.encode() in answer.partition(b"HTTP/1.1 4")[2]
 
 
+def test_a_refusal_follows_the_reply_to_a_head_request(api: Api, connections: ExitStack) -> None:
+    both = b"HEAD /livez HTTP/1.1\r\n" + HOST + b"\r\nnot HTTP\r\n\r\n"
+    answer = reply(connect(api, connections, both))
+    assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1 ") == 2
+
+
 def test_an_endless_head_costs_nothing(api: Api, connections: ExitStack) -> None:
     before, began = resident_bytes(), time.process_time()
     connection = connect(api, connections, b"GET /livez HTTP/1.1\r\n" + HOST + b"X: ")

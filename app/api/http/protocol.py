@@ -163,8 +163,8 @@ class BoundedProtocol(WatchedProtocol):
         super().on_response_complete()  # starts the next request of the pipeline
         if self.cycle is None or self.cycle.response_complete:
             self.table.idle(self)
-        if is_last and self._last_reply is not None:
-            self._send_refusal(self._last_reply)
+        if is_last and self._last_reply is not None:  # after the reply that `JoinedCycle` may still be holding
+            self.loop.call_soon(self._send_refusal, self._last_reply)
 
     # --- time limits --------------------------------------------------------------------------------------------
 

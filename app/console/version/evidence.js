@@ -4,7 +4,7 @@ import { response } from "../api.js";
 import { h, replace } from "../dom.js";
 import { number, percent } from "../format.js";
 import { badge, failure, link, loading, table } from "../parts.js";
-import { rowsOf, warnings } from "./rows.js";
+import { inputColumn, rowsOf, warnings } from "./rows.js";
 
 const MOST = 50;
 const read = new Map();
@@ -76,7 +76,7 @@ function shownOf(count) {
 }
 
 export const examples = (rows) => table([
-  { name: "Text", kind: "long", cell: (row) => row.text },
+  inputColumn(rows),
   { name: "Truth", cell: (row) => badge(row.label) }, { name: "Answer", cell: (row) => badge(row.predicted, row.correct === "1" ? "good" : "bad") },
   { name: "Probability", kind: "number", cell: (row) => (row.probability ? percent(Number(row.probability)) : "–") },
   { name: "Row", kind: "number", narrow: false, cell: (row) => row.row },

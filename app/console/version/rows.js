@@ -14,3 +14,9 @@ export function rowsOf({ file, report }, signal) {
 
 // The warnings of an evaluation's report, such as one about rows that the version was trained on.
 export const warnings = ({ report }) => (report?.warnings || []).map((text) => h("p", { class: "notice warn small" }, "Warning: ", text, "."));
+
+// The column that shows the input of each row: its text, or the name of its series.
+export function inputColumn(rows) {
+  const series = rows.some((row) => row.series);
+  return { name: series ? "Series" : "Text", kind: "long", cell: (row) => row.text || row.series };
+}

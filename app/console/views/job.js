@@ -8,6 +8,7 @@ import { announce, h, replace } from "../dom.js";
 import { architecture, clock, compact, duration, moment, number, percent, phrase, title } from "../format.js";
 import { watchHealth } from "../health.js";
 import { action, card, empty, facts, header, later, link, progress, stat, status, table, when } from "../parts.js";
+import { flat } from "../options.js";
 import { show as showFigure, tooFew, verdict } from "../quality.js";
 import { curl, openai, shell, snippets } from "../snippets.js";
 import { ENDED, jobName, trainedFrom, versionLink, versionPlace } from "./jobs.js";
@@ -191,7 +192,7 @@ class JobPage {
 
   facts() {
     const { job } = this;
-    const chosen = Object.entries(job.hyperparameters).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
+    const chosen = Object.entries(flat(job.hyperparameters)).filter(([, value]) => value !== "auto").map(([name, value]) => [title(name), typeof value === "number" ? number(value) : String(value)]);
     return [facts([["Architecture", trainedFrom(job)], ["Task", job.task && title(job.task)], ["Created", when(job.created_at)], ["Started", job.started_at ? when(job.started_at) : null],
       ["Training file", this.file], ["Validation file", job.validation_file], ["Seed", String(job.seed)], ["Attempt", job.attempt || null],
       ["Trained tokens", job.trained_tokens ? compact(job.trained_tokens) : null], ["Owner", job.organization_id]]),
