@@ -33,10 +33,18 @@ def merged(base: Mapping[str, Any], adapter: Mapping[str, Any], scale: float) ->
     """Return the tensors of a network, given those of its base and those of its adapter, of NumPy or torch.
 
     The tensors of the adapter that are not low-rank matrices replace those of the base. `scale` is alpha / r.
+    Matrices in half precision are computed in float32.
     """
     tensors = dict(base) | {name: tensor for name, tensor in adapter.items() if not is_adapter(name)}
     for name, down in adapter.items():
         if name.endswith(DOWN):
             module = name.removesuffix(DOWN)
-            tensors[f"{module}weight"] = tensors[f"{module}weight"] + scale * (adapter[module + UP] @ down)
+            product = _widened(adapter[module + UP]) @ _widened(down)
+            tensors[f"{module}weight"] = _widened(tensors[f"{module}weight"]) + scale * product
     return tensors
+
+
+def _widened(tensor: Any) -> Any:
+    if tensor.itemsize >= 4:
+        return tensor
+    return tensor.float() if hasattr(tensor, "float") else tensor.astype("float32")

@@ -6,23 +6,25 @@ the tensors that training has added or changed, with the names of PEFT. Loading 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.checkpoint.finiteness import largest
 from app.checkpoint.weights import TensorEntry, check_tensors, read_header
 from app.errors import CheckpointInvalid
-from models.adapters import adapter_shapes, is_adapter, merged
+from app.wire.lora_rules import RANGES
+from models.adapters import DOWN, UP, adapter_shapes, is_adapter, merged
 from models.choices import ADAPTABLE
 from models.config import ModelConfig
 from models.parameters import shapes
+from models.weight_format import FLOATING
 
 ADAPTER = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of the names of the tensors, as in PEFT
-LARGEST_RANK = 1024
+LARGEST_FLOAT32 = 3.4028235e38
 HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -57,10 +59,8 @@ def parse_adapter(value: object, config: ModelConfig) -> LowRankAdapter | None:
     adapter = LowRankAdapter(**value)
     if not all(isinstance(text, str) and HASH.fullmatch(text) for text in (adapter.base, adapter.weights)):
         raise _invalid("base and weights must be SHA-256 hashes")
-    if type(adapter.r) is not int or not 1 <= adapter.r <= LARGEST_RANK:
-        raise _invalid(f"r must be a whole number from 1 to {LARGEST_RANK}")
-    if not _is_number(adapter.alpha) or not _is_number(adapter.dropout):
-        raise _invalid("alpha and dropout must be numbers of at least 0")
+    for name, kinds in (("r", (int,)), ("alpha", (int, float)), ("dropout", (int, float))):
+        _check_number(name, getattr(adapter, name), kinds)
     targets = adapter.target_modules
     if not isinstance(targets, list) or not targets or any(name not in ADAPTABLE for name in targets):
         raise _invalid(f"target_modules must be a list of {', '.join(ADAPTABLE)}, or some of them")
@@ -82,6 +82,26 @@ def check_weights(directory: Path, weights: str, config: ModelConfig, adapter: L
         header = _with_adapter(header, _plain(read_header(directory / ADAPTER)), config, adapter)
     check_tensors(header, config)
     return sum(entry.elements for entry in header.values())
+
+
+def check_merged(directory: Path, weights: str, adapter: LowRankAdapter) -> None:
+    """Raise CheckpointInvalid if a weight could become infinite when the adapter is merged into its base.
+
+    `check_weights` must have accepted the files, and all weights in them must be finite. The check compares an upper
+    bound of the sum W + alpha / r * B A with half of the largest float32, which leaves room for rounding errors.
+    """
+    own = _plain(largest(directory / ADAPTER, read_header(directory / ADAPTER)))
+    modules = [name.removesuffix(UP) for name in own if name.endswith(UP)]
+    base = largest(directory / weights, [f"{name}weight" for name in modules if f"{name}weight" not in own])
+    values = base | own
+    for name in modules:
+        product = adapter.r * values[name + DOWN] * values[name + UP]
+        bound = max(product, values[f"{name}weight"] + adapter.scale * product)
+        if bound > LARGEST_FLOAT32 / 2:
+            raise CheckpointInvalid(
+                f"{ADAPTER}: the weights of the base, merged with the adapter of '{name}weight', could be infinite, "
+                "because the numbers in its matrices are too large; the training run may have diverged"
+            )
 
 
 def load_merged(
@@ -110,6 +130,7 @@ def _with_adapter(
     base: dict[str, TensorEntry], own: dict[str, TensorEntry], config: ModelConfig, adapter: LowRankAdapter
 ) -> dict[str, TensorEntry]:
     """Return the entries of the merged tensors. Raises CheckpointInvalid unless the adapter has all of its matrices."""
+    _check_types(own)
     expected = dict(adapter_shapes(config, adapter.target_modules, adapter.r))
     actual = {name: entry.shape for name, entry in own.items() if is_adapter(name)}
     if differing := sorted(name for name in expected.keys() | actual if expected.get(name) != actual.get(name)):
@@ -122,8 +143,28 @@ def _with_adapter(
     return kept | {name: entry for name, entry in own.items() if not is_adapter(name)}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+def _check_types(own: dict[str, TensorEntry]) -> None:
+    """Raise CheckpointInvalid if a matrix is not of floating point, or if the types of a pair of matrices differ."""
+    for name in sorted(filter(is_adapter, own)):
+        dtype, other = own[name].dtype, own.get(name.removesuffix(UP) + DOWN)
+        if dtype not in FLOATING.dtypes:
+            allowed = ", ".join(sorted(FLOATING.dtypes))
+            raise CheckpointInvalid(
+                f"{ADAPTER}: the tensor {name[:80]!r} has dtype {dtype}; it must have one of {allowed}"
+            )
+        if name.endswith(UP) and other is not None and other.dtype != dtype:
+            module = name.removesuffix(f".{UP}")[:80]
+            raise CheckpointInvalid(
+                f"{ADAPTER}: the two matrices of {module!r} have the dtypes {other.dtype} and {dtype}, which must be "
+                "equal"
+            )
+
+
+def _check_number(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if type(value) not in kinds:
+        raise _invalid(f"{name} must be a {'number' if float in kinds else 'whole number'}")
+    if complaint := RANGES[name].complaint(value):
+        raise _invalid(f"{name} {complaint}")
 
 
 def _invalid(problem: str) -> CheckpointInvalid:

@@ -1,9 +1,10 @@
-"""Checks that all weights in a safetensors file are finite. Uses bounded memory."""
+"""Checks that all weights in a safetensors file are finite, and measures them. Uses bounded memory."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from app.checkpoint.weights import SIZES, TensorEntry, read_header
 from app.errors import CheckpointInvalid
@@ -14,6 +15,7 @@ SHOWN = 10  # maximum number of tensors in a message
 NAME_SHOWN = 80
 # The bits of the exponent of each dtype. A number is NaN or infinite if and only if all of these bits are set.
 EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}
+KINDS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}  # the dtypes of NumPy
 
 
 def check_finite(path: Path) -> None:
@@ -38,12 +40,27 @@ def check_finite(path: Path) -> None:
         )
 
 
+def largest(path: Path, names: Collection[str]) -> dict[str, float]:
+    """Return the largest absolute value in each of the tensors `names`, which must be finite and of floating point."""
+    entries = read_header(path)
+    with path.open("rb") as file:
+        start, values = 8 + int.from_bytes(file.read(8), "little"), {}
+        for name in sorted(names, key=lambda name: entries[name].begin):
+            file.seek(start + entries[name].begin)
+            pieces = _read_pieces(file, entries[name])
+            values[name] = max((_largest_in_piece(piece, entries[name].dtype) for piece in pieces), default=0.0)
+    return values
+
+
 def _count_not_finite(file: IO[bytes], entry: TensorEntry) -> int:
-    count, left = 0, entry.elements * SIZES[entry.dtype]
+    return sum(_count_in_piece(piece, entry.dtype) for piece in _read_pieces(file, entry))
+
+
+def _read_pieces(file: IO[bytes], entry: TensorEntry) -> Iterator[bytes]:
+    left = entry.elements * SIZES[entry.dtype]
     while left and (piece := file.read(min(left, CHUNK))):
         left -= len(piece)
-        count += _count_in_piece(piece[: len(piece) - len(piece) % SIZES[entry.dtype]], entry.dtype)
-    return count
+        yield piece[: len(piece) - len(piece) % SIZES[entry.dtype]]
 
 
 def _count_in_piece(piece: bytes, dtype: str) -> int:
@@ -57,3 +74,14 @@ def _count_in_piece(piece: bytes, dtype: str) -> int:
     kind, mask = EXPONENTS[dtype]
     masked = np.frombuffer(piece, kind) & np.array(mask, kind)
     return int((masked == mask).sum()) if masked.size and masked.max() == mask else 0
+
+
+def _largest_in_piece(piece: bytes, dtype: str) -> float:
+    import numpy as np
+
+    values: Any
+    if dtype == "BF16":  # the upper half of a float32
+        values = (np.frombuffer(piece, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        values = np.frombuffer(piece, KINDS[dtype])
+    return float(np.abs(values).max(initial=0))

@@ -12,7 +12,7 @@ from app.db.tables import ProbesRow
 from app.db.upserts import insert_into
 from app.errors import NotFound
 from app.registry.records import Version
-from app.registry.repository import has_version, lock_probes
+from app.registry.repository import has_version, lock_digest
 from app.storage.blobs import BlobStore
 
 
@@ -27,7 +27,7 @@ class Probes:
 
         Raises Unavailable if garbage collection has already deleted the blob, and NotFound if the version was deleted.
         """
-        lock_probes(session, version.digest)
+        lock_digest(session, version.digest)
         if not has_version(session, version.digest, version.owner):
             raise NotFound(f"{version.ref} was deleted")
         claim_blobs(session, [entry.sha256], self._blobs.exists)

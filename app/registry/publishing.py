@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app.checkpoint.adapter import ADAPTER
+from app.checkpoint.adapter import ADAPTER, check_merged
 from app.checkpoint.directory import WEIGHTS, Checkpoint, Manifest, digest, manifest, read
 from app.checkpoint.finiteness import check_finite
 from app.db.ownership import claim_blobs
@@ -52,6 +52,8 @@ def upload_files(blobs: BlobStore, directory: Path) -> Manifest:
     for name in (WEIGHTS, ADAPTER):
         if name in files:
             check_finite(directory / name)
+    if adapter is not None:
+        check_merged(directory, WEIGHTS, adapter)
     for path, entry in files.items():
         if blobs.put_file(directory / path) != entry.sha256:
             raise Conflict(f"{path} changed while it was being read; try again")
@@ -113,6 +115,8 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
             code="version_in_use",
         )
     if row.status != repository.DELETED:
+        # Another transaction may be deleting a version of another model with the same content.
+        repository.lock_digest(session, row.digest)
         _check_adapters(session, row, version)
         row.status, row.deleted_at = repository.DELETED, now
         session.flush()
@@ -121,8 +125,8 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 
 def _check_adapters(session: Session, row: VersionRow, version: Version) -> None:
-    """Raise InvalidRequest if a version is the only one with its content, and other versions are adapters of it."""
-    if repository.count_ready(session, row.digest) > 1:
+    """Raise InvalidRequest if a version is its owner's only one with its content, and the owner has adapters of it."""
+    if repository.count_ready(session, row.digest, row.owner) > 1:
         return
     if adapters := repository.find_adapters(session, row.digest, row.owner):
         count, names = counted(len(adapters), "adapter"), ", ".join(adapters[:20])
@@ -131,8 +135,10 @@ def _check_adapters(session: Session, row: VersionRow, version: Version) -> None
 
 
 def _delete_probes(session: Session, row: VersionRow) -> None:
-    """Delete the probes of a deleted version, unless its owner has another version with the same content."""
-    repository.lock_probes(session, row.digest)
+    """Delete the probes of a deleted version, unless its owner has another version with the same content.
+
+    The caller must hold the lock on the digest.
+    """
     if not repository.has_version(session, row.digest, row.owner):
         session.execute(delete(ProbesRow).where(ProbesRow.digest == row.digest, ProbesRow.owner == row.owner))
 

@@ -17,7 +17,7 @@ from app.registry.alias_repository import AliasNames, group_by_version, load_ali
 from app.registry.records import Model, Version
 
 READY, DELETED = "ready", "deleted"
-PROBES_LOCK = 0x0571_9F0B  # an arbitrary number that must never change
+DIGEST_LOCK = 0x0571_9F0B  # an arbitrary number that must never change
 
 
 def parse_manifest(files: dict[str, Any]) -> Manifest:
@@ -138,15 +138,16 @@ def has_version(session: Session, digest: str, owner: str) -> bool:
     return session.scalar(query.where(VersionRow.status != DELETED).limit(1)) is not None
 
 
-def lock_probes(session: Session, digest: str) -> None:
-    """Hold the lock on the probes of versions with this digest until the transaction ends.
+def lock_digest(session: Session, digest: str) -> None:
+    """Hold the lock on the versions with this digest, and on their probes, until the transaction ends.
 
-    The versions may belong to several models, so the locks on models do not suffice. On SQLite, no lock is needed,
-    because writing transactions run one at a time.
+    The lock is needed to delete one of the versions, and to change the probes. The versions may belong to several
+    models, so the locks on models do not suffice. On SQLite, no lock is needed, because writing transactions run one at
+    a time.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(
-            text("SELECT pg_advisory_xact_lock(:key, hashtext(:digest))"), {"key": PROBES_LOCK, "digest": digest}
+            text("SELECT pg_advisory_xact_lock(:key, hashtext(:digest))"), {"key": DIGEST_LOCK, "digest": digest}
         )
 
 
@@ -227,10 +228,10 @@ def find_references(session: Session, digests: Collection[str], owner: str) -> d
     return references | {row.digest: f"{row.model}:{row.version}" for row in rows}
 
 
-def count_ready(session: Session, digest: str) -> int:
-    """Return the number of ready versions with this digest."""
+def count_ready(session: Session, digest: str, owner: str) -> int:
+    """Return the number of the owner's ready versions with this digest."""
     query = select(func.count()).where(VersionRow.status == READY, VersionRow.digest == digest)
-    return session.scalar(query) or 0
+    return session.scalar(query.where(VersionRow.owner == owner)) or 0
 
 
 def find_adapters(session: Session, base: str, owner: str) -> list[str]:

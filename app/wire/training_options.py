@@ -60,7 +60,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_un
     bidirectional: bool | None = None
     ngrams: bool | None = None  # false: a text network without an n-gram branch
     head_only: bool | None = None  # for fine-tuning: train only the head, with all other parameters frozen
-    lora: LoraOptions | None = None  # for fine-tuning a Transformer: train an adapter and the head
+    lora: LoraOptions | None = None  # for a Transformer: train an adapter and, except for language models, the head
     patience: int | None = None
     eval_every: int | None = None
     precision: str | None = None  # float32 | bfloat16

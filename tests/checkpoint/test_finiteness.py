@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.checkpoint import finiteness
-from app.checkpoint.finiteness import check_finite
+from app.checkpoint.finiteness import check_finite, largest
 from app.errors import CheckpointInvalid
 
 KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
@@ -50,6 +50,15 @@ def test_a_double_beyond_the_range_of_a_float_is_not_finite_when_it_is_loaded(tm
     check_finite(write(tmp_path / "w", {"a": [3.4e38, -3.4e38]}, "F64"))
     with pytest.raises(CheckpointInvalid, match=r"'a' \(2,\): 2 of 2"):
         check_finite(write(tmp_path / "w", {"a": [3.5e38, -1e300]}, "F64"))
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16"])
+def test_the_largest_number_of_each_tensor_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(finiteness, "CHUNK", 16)  # bytes
+    path = write(tmp_path / "w", {"a": [1.0] * 9 + [-2.5] + [1.0] * 9, "b": [7.0], "empty": []}, dtype)
+    assert largest(path, ["empty", "a"]) == {"a": 2.5, "empty": 0.0}
 
 
 @pytest.mark.parametrize("place", [0, 15, 16, 40])

@@ -8,17 +8,27 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sqlalchemy import update
 
+from app.checkpoint.adapter import ADAPTER
 from app.checkpoint.directory import Manifest, read
+from app.db.database import Database
 from app.db.tables import AliasRow
 from app.errors import CheckpointInvalid, Conflict, InvalidRequest, NotFound, Unavailable
+from app.registry import publishing
 from app.registry.records import Abstention, Version
+from app.registry.resolving import get_version
 from app.registry.service import Registry
+from app.storage.blobs import BlobStore
 from tests.checkpoints import make_adapter, make_checkpoint, publish, safetensors
+from tests.db.locks import is_a_transaction_waiting
+from tests.serving import wait_until
 
 
 @pytest.fixture
@@ -159,6 +169,7 @@ def test_the_base_of_an_adapter_cannot_be_deleted(registry: Registry, tmp_path: 
     assert adapter.config["adapter"]["base"] == base.digest and adapter.parameters == base.parameters
     stored = [entry.sha256 for entry in adapter.files.values()]
     assert base.files["model.safetensors"].sha256 in stored  # the store contains the weights of the base once
+    publish(registry, folder, "other", "bob")  # does not count, because the adapter is Alice's
     with pytest.raises(InvalidRequest, match="mood:1 is the base of 1 adapter, which must be deleted first: small:1"):
         registry.delete_version("mood", 1, "alice")
     again = publish(registry, folder, "again")  # the same content with another name
@@ -167,12 +178,51 @@ def test_the_base_of_an_adapter_cannot_be_deleted(registry: Registry, tmp_path: 
     assert registry.delete_version("again", again.version, "alice").status == "deleted"
 
 
+def test_of_concurrent_deletions_of_equal_bases_of_an_adapter_one_succeeds(registry: Registry, tmp_path: Path) -> None:
+    names = _equal_bases(registry, tmp_path)
+    results = run_together(2, lambda index: registry.delete_version(names[index], 1, "alice"))
+    assert {type(result) for result in results} == {Version, InvalidRequest}
+
+
+@pytest.mark.postgres
+def test_the_deletion_of_an_equal_base_waits_for_an_unfinished_one(
+    postgres_database: Database, blobs: BlobStore, tmp_path: Path
+) -> None:
+    database, registry = postgres_database, Registry(postgres_database, blobs, tmp_path / "scratch")
+    names = _equal_bases(registry, tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        with database.transaction() as session:
+            publishing.delete_version(session, get_version(session, names[0], 1, lock=True), database.now(session))
+            other = threads.submit(registry.delete_version, names[1], 1, "alice")
+            wait_until(lambda: is_a_transaction_waiting(database))
+        with pytest.raises(InvalidRequest, match="two:1 is the base of 1 adapter"):
+            other.result(60)
+
+
+def _equal_bases(registry: Registry, tmp_path: Path) -> tuple[str, str]:
+    """Publish one base under two names, and an adapter of it. Returns the two names."""
+    folder, names = make_checkpoint(tmp_path / "base", architecture="transformer", heads=2), ("one", "two")
+    for name in names:
+        publish(registry, folder, name)
+    publish(registry, make_adapter(folder, tmp_path / "adapter"), "small")
+    return names
+
+
 def test_an_adapter_with_the_weights_of_another_base_is_refused(registry: Registry, tmp_path: Path) -> None:
     transformer = {"architecture": "transformer", "heads": 2}
     folder = make_adapter(make_checkpoint(tmp_path / "base", **transformer), tmp_path / "adapter")
     other = make_checkpoint(tmp_path / "other", seed=5, **transformer)
     shutil.copyfile(other / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(CheckpointInvalid, match="differs from the weights of the base on which the adapter"):
+        publish(registry, folder)
+
+
+def test_an_adapter_whose_merged_weights_could_be_infinite_is_refused(registry: Registry, tmp_path: Path) -> None:
+    base = make_checkpoint(tmp_path / "base", architecture="transformer", heads=2)
+    folder = make_adapter(base, tmp_path / "adapter")
+    tensors = {name: np.full_like(tensor, 1e20) for name, tensor in load_file(folder / ADAPTER).items()}
+    save_file(tensors, folder / ADAPTER)
+    with pytest.raises(CheckpointInvalid, match="could be infinite"):
         publish(registry, folder)
 
 

@@ -18,9 +18,11 @@ from app.checkpoint.adapter import ADAPTER, PREFIX, LowRankAdapter
 from app.exporting.huggingface.write_directory import METADATA, content_of
 from app.exporting.source_version import ExportRefused, SourceVersion
 from app.importing.pytorch.tensors import Tensors
-from models.adapters import DOWN, UP
+from models.adapters import DOWN, UP, is_adapter
 
 CONFIG = "adapter_config.json"
+MERGE = "use --format huggingface, which merges the adapter into its base"
+POSITIONS = "body.positions.weight"  # a version with a shorter context has only the first positions of its base
 USAGE = """\
 To use this adapter, export its base with `ostinato export BASE base --format huggingface`, or use the directory from
 which the base was imported:
@@ -37,16 +39,18 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), 
 def write_adapter(version: SourceVersion, target: Path) -> str:
     """Write the adapter of a language model to the new directory `target`, and return a description of it.
 
-    Raises ExportRefused for a version that is not an adapter, and for one whose head is not that of its base.
+    Raises ExportRefused for a version that is not an adapter, and for one whose head, or another tensor outside the
+    adapted matrices, is not that of its base.
     """
     adapter = version.adapter
     if adapter is None:
         raise ExportRefused("this version is not an adapter; use --format huggingface")
     if version.config.task != "generation":
         raise ExportRefused(
-            "the head of this version is not part of the model in transformers for which PEFT stores adapters; use "
-            "--format huggingface, which merges the adapter into its base"
+            f"the head of this version is not part of the model in transformers for which PEFT stores adapters; {MERGE}"
         )
+    if changed := sorted(name for name in version.own_tensors if not is_adapter(name) and name != POSITIONS):
+        raise ExportRefused(f"this version also changes the tensor {changed[0]} of its base; {MERGE}")
     modules, transposed = _modules(version)
     ups = content_of(_with(version, {name: version.own_tensors[name + UP] for name in set(modules.values())})).tensors
     tensors: Tensors = {}
@@ -69,7 +73,10 @@ def _modules(version: SourceVersion) -> tuple[dict[str, str], bool]:
     """
     ours = [name.removesuffix(UP) for name in version.own_tensors if name.endswith(UP)]
     marks = {name: np.full((len(version.own_tensors[name + UP]), 1), -1.0 - i) for i, name in enumerate(ours)}
-    marked = content_of(_with(version, marks)).tensors
+    single = replace(
+        version, tensors={name: value.astype(np.float32, copy=False) for name, value in version.tensors.items()}
+    )
+    marked = content_of(_with(single, marks)).tensors  # the only tensors in float64
     targets = {name: value for name, value in marked.items() if value.dtype == np.float64 and value.ndim == 2}
     modules = {name.removesuffix(".weight"): ours[round(-1.0 - value.flat[0])] for name, value in targets.items()}
     return modules, any(value.shape[0] == 1 for value in targets.values())

@@ -31,7 +31,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
     If a record with a malformed quote spans several lines, raises BadData with the line and column of the quote,
     because the following records cannot be trusted.
     """
-    return without_comments(source, _rows(source, selection))
+    return without_comments(source, _rows(source, selection), selection.required is not None)
 
 
 def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
@@ -43,6 +43,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
     kept = {
         name: index for name, index in files.first_columns(names).items() if name or (selection.whole and index == 0)
     }
+    required = [index for index in needed if selection.is_required(names[index])]
     is_plain = len(kept) == len(names)
     unnamed = [index for index, name in enumerate(names) if not name and index not in kept.values()]
     headers = InnerHeaders(source, names)
@@ -62,7 +63,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
             continue
         values = dict(zip(names, row, strict=True)) if is_plain else {name: row[index] for name, index in kept.items()}
         table.count_unnamed(row, unnamed)
-        is_short = len(cells) < len(names) or is_single(row, needed)
+        is_short = len(cells) < len(names) or is_single(row, required)
         yield files.checked(source, Record(where, values)), where, row, is_short
     headers.remark()
     table.remark()

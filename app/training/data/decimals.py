@@ -11,7 +11,7 @@ from app.training.data.delimiters_choice import delimiters_of
 from app.training.data.files import Record, Selection, Source
 from app.training.data.formats import READERS
 from app.training.data.layouts import Layout
-from app.training.data.number_forms import UnclearNumber, reading
+from app.training.data.number_forms import UnclearNumber, is_certain, reading
 from app.training.failures import BadData
 from app.wording import counted
 
@@ -33,14 +33,20 @@ class _Column:
     is_plain: bool = True  # whether Python reads all numbers of the column
 
     def add(self, cell: str) -> None:
-        point, comma = reading(cell, "."), reading(cell, ",")
+        bare = cell.strip()
+        if is_certain(bare):
+            is_whole = bare.lstrip("+-").isdigit()
+            is_small = is_whole and len(bare.lstrip("+-0")) <= 3
+            self.small, self.large = self.small + is_small, self.large + (is_whole and not is_small)
+            self.points += "." in bare
+            return
+        point, comma = reading(bare, "."), reading(bare, ",")
         if point is None and comma is None:
             return
-        self.is_plain = self.is_plain and point == cell.strip()
+        self.is_plain = self.is_plain and point == bare
         if point == comma:
-            self.small += cell.strip().lstrip("+-").isdigit() and abs(int(str(point))) < 1000
-            self.large += cell.strip().lstrip("+-").isdigit() and abs(int(str(point))) >= 1000
-        elif point is None or comma is None:
+            return
+        if point is None or comma is None:
             self.points, self.commas = self.points + (comma is None), self.commas + (point is None)
             self.grouped += point is None and "." in cell
         elif "," in cell:
@@ -86,8 +92,9 @@ class Decimals:
 
     def convert(self, record: Record) -> Record:
         """Return the record with numbers that Python can read."""
-        cells = [(name, cell) for name in self.columns if isinstance(cell := record.values.get(name), str)]
-        if not cells:
+        texts = [(name, cell) for name in self.columns if isinstance(cell := record.values.get(name), str)]
+        cells = [(name, cell) for name, cell in texts if not is_certain(cell)]
+        if not cells:  # the other numbers of the columns, for which the whole file is read, do not matter
             return record
         columns = _columns_of(self.layout, self.columns)
         changed = {n: self._converted(columns[n], cell, record.where) for n, cell in cells if not columns[n].is_plain}

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from app.training.data.collector import Place
 from app.training.data.outliers import FAR, FEWEST
 
-_ROW_STEPS = 64  # the number of steps that the sample takes from the beginning of a row
+_ROW_STEPS = 64  # the largest number of steps that the sample takes from the beginning of a row
 _SAMPLE = 128  # the number of rows after which the sample drops every second row
+_NUMBERS = 1 << 20  # the sample has about this many numbers at most, unless a row has more than 2**16 features
 _MOST_FEATURES = 5  # the number of features that are reported
 
 
@@ -36,8 +37,9 @@ class FeatureExtremes:
         self._places |= {(int(f), True): place for f in np.flatnonzero(high_F > self._highest_F)}
         self._lowest_F, self._highest_F = np.minimum(self._lowest_F, low_F), np.maximum(self._highest_F, high_F)
         if self._rows % self._stride == 0:
-            self._sample.append(steps_TF[:_ROW_STEPS].copy())
-            if len(self._sample) > _SAMPLE:
+            features = max(1, steps_TF.shape[1])
+            self._sample.append(steps_TF[: max(1, min(_ROW_STEPS, _NUMBERS // (_SAMPLE * features)))].copy())
+            if len(self._sample) > max(2 * FEWEST, min(_SAMPLE, _NUMBERS // features)):
                 self._sample, self._stride = self._sample[::2], 2 * self._stride
         self._rows += 1
 

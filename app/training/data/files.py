@@ -22,7 +22,8 @@ from app.training.failures import BadData
 
 _BLOCK = 1 << 16
 BOM = "\ufeff"
-_END_MARK = re.compile(r"\x1a[\s\x00\x1a]*\Z")  # Ctrl-Z, the end mark of DOS text files
+# Ctrl-Z, the end mark of DOS text files, with the blanks before it; linear time, as the match begins where a run does
+_END_MARK = re.compile(r"(?<![\s\x00\x1a])([\s\x00]*+)\x1a[\s\x00\x1a]*+\Z")
 _ESCAPE = "escape-undecodable"  # the name of the error handler
 _ESCAPED = re.compile("[\udc00-\udcff]")
 RECORD_BYTES = 1 << 26  # the maximum size of a record; a larger record suggests an error, such as an unclosed quote
@@ -46,12 +47,18 @@ class Selection:
 
     `ignored` columns are not needed: a reader may leave them out of the records, and they never cause a fault.
     `numbers` columns are read as numbers: class numbers are kept even if the schema contains the names of the classes.
-    If `whole` is true, the records contain the ignored columns too, as far as these can be read.
+    If `whole` is true, the records contain the ignored columns too, as far as these can be read. A row in which a
+    `required` column is empty cannot be used; if None, the required columns are not known yet.
     """
 
     ignored: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     whole: bool = False
+    required: frozenset[str] | None = None
+
+    def is_required(self, name: str) -> bool:
+        """Whether a column is required. If this is not known, all columns that are needed count as required."""
+        return name not in self.ignored if self.required is None else name in self.required
 
 
 EVERYTHING = Selection()
@@ -194,7 +201,7 @@ def _without_end_mark(source: Source, parts: Iterable[str]) -> Iterator[str]:
                 yield part
     if held:
         source.remark("end_mark", "ends with Ctrl-Z (0x1a), which is ignored")
-        if text := _END_MARK.sub("", held):
+        if text := _END_MARK.sub(r"\1", held):
             yield text
 
 

@@ -17,7 +17,7 @@ _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 _OBJECT_LINE = re.compile(r"\n[ \t]*\{")
 _NEXT_OBJECT = re.compile(r"\}[ \t]*,[ \t]*(?=\{)")
 _LAST_OBJECT = re.compile(r"\}\s*\]\Z")
-_FIRST_KEY = re.compile(r'\{\s*"?([^"\\\n:,{}\[\]]+)"?\s*:')  # the quotes may be missing
+_FIRST_KEY = re.compile(r'\{\s*+"?+([^"\\\n:,{}\[\]]++)"?+\s*:')  # the quotes may be missing
 # The number of characters in which the end of a malformed object is searched for: in the same line, and in later lines
 _AHEAD, _FAR = 1 << 20, 1 << 24
 _LONGEST_WORD = (

@@ -13,17 +13,19 @@ from app.wording import counted
 T = TypeVar("T")
 _MOST = 20  # more comments in succession are reported as rows that cannot be used
 _SHOWN = 3  # the number of comments that the remark quotes
+_LONGEST = 300  # characters; a longer line is a text, not a comment or footer
 _UNIT = r"(?:rows?|records?|lines?|entries|items|results|examples|samples|documents|zeilen|datensätze|lignes|filas)"
 _SUM = r"(?:totals?|sum|summe|gesamt|insgesamt|count|average|avg|mean)"
+# The time to match must stay linear in the length of the text, so adjacent parts must not match the same characters.
 _FOOTER = re.compile(
     rf"""
     (?:\#|//).*                                                      # comments
-    | [-=*_~]{{2,}}\W*(?:\w[\w\ ]{{0,30}})?\W*                       # -- end --
+    | [-=*_~]{{2}}[\W_]*+(?:[^\W_][\w\ ]{{0,30}}[\W_]*+)?             # -- end --
     | \W?\d[\d.,\s]*{_UNIT}\b.{{0,60}}                               # (40 rows)
-    | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?\s*[:=]?\s*[\d.,\s]*{_UNIT}?\.?  # Total: 40 rows
+    | (?:grand\s+|sub-?)?{_SUM}(?:\s+number)?(?:\s+of)?(?:\s+{_UNIT})?[\s\d.,:=]*+{_UNIT}?\.?  # Total: 40 rows
     | (?:exported|generated|created|printed|downloaded|produced|retrieved|extracted)\s+(?:by|on|at|from|with|using)\b.*
     | (?:sources?|quelle|notes?|hinweis)\s*:.* | (?:copyright|©|\(c\)).*
-    | <?(?:eof|end|ende)>?[.!]? | end\s+of\s+\w+.{{0,40}} | page\s+\d+(?:\s*(?:of|/)\s*\d+)?
+    | <?(?:eof|end|ende)>?[.!]? | end\s+of\s+\w++.{{0,40}} | page\s+\d+(?:\s*(?:of|/)\s*\d+)?
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -32,10 +34,11 @@ _FOOTER = re.compile(
 Row = tuple[T, str, Sequence[str], bool]  # a record, its place, its cells, and whether it may be a comment or footer
 
 
-def without_comments(source: Source, rows: Iterator[Row[T]]) -> Iterator[T]:
-    """Yield the records of all rows, except the comments and footers after the last row, which a remark reports.
+def without_comments(source: Source, rows: Iterator[Row[T]], is_reported: bool = True) -> Iterator[T]:
+    """Yield the records of all rows, except the comments and footers after the last row.
 
-    A warning also reports a last row that is read, but looks like a footer.
+    If `is_reported`, a warning reports these comments and footers, and another one reports a last row that is read, but
+    looks like a footer.
     """
     comments = _LastComments[T]()
     last: tuple[str, Sequence[str]] = ("", ())
@@ -46,9 +49,11 @@ def without_comments(source: Source, rows: Iterator[Row[T]]) -> Iterator[T]:
             last = where, cells
             yield from comments.release()
             yield record
+    if not is_reported:
+        return
     comments.remark(source)
     text = next(filter(None, map(str.strip, last[1])), "")
-    if text and _FOOTER.fullmatch(text):
+    if _is_footer(text):
         message = (
             f"the last row begins with {quoted([text])}, as a footer does, but is read as a row; if it is a footer, "
         )
@@ -65,7 +70,7 @@ class _LastComments(Generic[T]):
     def pass_on(self, cells: Sequence[str], where: str, record: T) -> Iterator[T]:
         """Yield the record of a row that cannot be read as one, unless it may be a comment after the last row."""
         text = ", ".join(filter(None, map(str.strip, cells)))
-        if _FOOTER.fullmatch(text) and len(self._held) < _MOST and not self._is_full:
+        if _is_footer(text) and len(self._held) < _MOST and not self._is_full:
             self._held.append((record, where, text))
             return
         self._is_full = self._is_full or len(self._held) >= _MOST
@@ -86,6 +91,10 @@ class _LastComments(Generic[T]):
             source.remark("last_comments", message, self._held[0][1], len(self._held), "warn")
 
 
-def is_single(cells: Sequence[str], needed: Collection[int]) -> bool:
-    """Whether only one cell of a row is filled, although the row needs several."""
-    return "" in cells and sum(map(bool, map(str.strip, cells))) == 1 and not all(cells[i].strip() for i in needed)
+def _is_footer(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and _FOOTER.fullmatch(text) is not None
+
+
+def is_single(cells: Sequence[str], required: Collection[int]) -> bool:
+    """Whether only one cell of a row is filled, and one of the `required` cells is empty."""
+    return "" in cells and sum(map(bool, map(str.strip, cells))) == 1 and not all(cells[i].strip() for i in required)

@@ -11,7 +11,7 @@ from app.training.data.cells import CellError
 from app.training.data.json_text import explain
 
 _LONGEST_LITERAL = 1 << 20  # the maximum number of characters of a Python list, because parsing takes much memory
-_BETWEEN = re.compile(r"\}\s*\n\s*\{")  # NumPy separates the objects of an array with line ends
+_BETWEEN = re.compile(r"\}[^\S\n]*\n\s*\{")  # NumPy separates the objects of an array with line ends
 _KEYS = ("messages", "conversations")  # keys of an object that contains the list of messages
 
 

@@ -17,6 +17,12 @@ def _pattern(decimal: str, group: str) -> re.Pattern[str]:
 
 
 _PATTERNS = {".": _pattern(r"\.", ","), ",": _pattern(",", r"\.")}
+_CERTAIN = re.compile(r"[+-]?(?![1-9]\d{0,2}\.\d{3}(?:[eE]|\Z))(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d+)?")
+
+
+def is_certain(text: str) -> bool:
+    """Whether Python reads the text as a number, and no other notation gives it another value, as it does for 1.422."""
+    return _CERTAIN.fullmatch(text.strip()) is not None
 
 
 class UnclearNumber(str):

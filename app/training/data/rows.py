@@ -45,7 +45,8 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
     source = layout.source
     numbers = frozenset([layout.names["value"]] if layout.task == "regression" else []).union(layout.steps)
     late, decimals = _LateKeys(layout), Decimals(layout, numbers)
-    for record in READERS[source.format].records(source, Selection(frozenset(layout.ignored), numbers, whole)):
+    selection = Selection(frozenset(layout.ignored), numbers, whole, _required(layout))
+    for record in READERS[source.format].records(source, selection):
         if record.fault is not None:
             on_fault(record.fault)
         elif not layout.absent.isdisjoint(record.values):
@@ -59,6 +60,20 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
             yield decimals.convert(record) if numbers else record
     late.remark()
     decimals.remark()
+
+
+def _required(layout: Layout) -> frozenset[str]:
+    """Return the columns without which a row cannot be used.
+
+    Texts without labels are examples of the task multilabel, and completions do not need a prompt. Any other text in a
+    column of lists, or instead of a step, makes the row unusable, so that all columns count as required there.
+    """
+    if layout.shape not in ("text", "completion"):
+        return frozenset(layout.names.values()).union(layout.steps, layout.one_hot).difference(layout.ignored)
+    target = {"classification": "label", "regression": "value"}.get(layout.task)
+    keys = ("completion",) if layout.shape == "completion" else ("text", target)
+    one_hot = layout.one_hot if layout.task == "classification" else ()
+    return frozenset(layout.names[key] for key in keys if key in layout.names).union(one_hot)
 
 
 class _LateKeys:

@@ -64,7 +64,7 @@ def records(source: Source, selection: Selection) -> Iterator[Record]:
 
     Raises BadData, with the row, if the sheet cannot be read.
     """
-    return without_comments(source, _rows(source, selection))
+    return without_comments(source, _rows(source, selection), selection.required is not None)
 
 
 def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
@@ -74,7 +74,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
         check_repeated(source, names, selection)
         # A whole row includes a first column without a name: the index of a pandas table, which identifies the rows.
         kept = {name: index for name, index in first_columns(names).items() if name or (selection.whole and index == 0)}
-        needed = [position for position, name in enumerate(kept) if name not in selection.ignored]
+        required = [position for position, name in enumerate(kept) if selection.is_required(name)]
         outside: list[int] = []
         unseen: list[int] = []  # hidden rows
         headers = InnerHeaders(source, list(kept))
@@ -91,7 +91,7 @@ def _rows(source: Source, selection: Selection) -> Iterator[Row[Record]]:
             if number in hidden:
                 unseen.append(number)
             texts = ["" if value is None else str(value) for value in record.values.values()]
-            yield record, where, texts, is_single(texts, needed)
+            yield record, where, texts, is_single(texts, required)
         headers.remark()
         _remark_hidden_and_unnamed(source, unseen, outside)
 

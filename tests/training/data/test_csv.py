@@ -74,6 +74,9 @@ def test_cells_of_cr_lines_may_hold_line_feeds(tmp_path: Path) -> None:
 def test_ctrl_z_before_the_end_is_a_character(tmp_path: Path) -> None:
     rows, remarks = values_of(write(tmp_path, "a.csv", "text,label\nx\x1a,y\nw,z\n"))
     assert rows[0] == {"text": "x\x1a", "label": "y"} and remarks == {}
+    marks = "\x1a " * 200_000  # looking for the end mark takes linear time
+    rows, remarks = values_of(write(tmp_path, "b.csv", f"text,label\n{marks}x,y\nw,z\n"))
+    assert rows[0] == {"text": f"{marks}x", "label": "y"} and "end_mark" not in remarks
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.training.data.files import Source
 from app.training.data.rows import read_examples
 from app.training.failures import BadData
 from tests.training.data.tables import detected, read, remarks_of, write
@@ -69,6 +70,7 @@ def values(folder: Path, cells: list[str], name: str = "a.csv") -> tuple[list[fl
         (["12,34,567", "1,234,567", "2,500"], [1234567, 1234567, 2500]),
         (["3,5", "0,25", "1,422"], [3.5, 0.25, 1.422]),
         (["1.422", "2.5", "3.125"], [1.422, 2.5, 3.125]),
+        (["7", "1.200", "1.422,54"], [7, 1200, 1422.54]),
         (["3,5", "3.5", "2"], [3.5, 3.5, 2]),
         ([*map(str, range(5)), "1,001", "2,002", "3,003", "4,004", "5,005"], [*range(5), 1001, 2002, 3003, 4004, 5005]),
     ],
@@ -106,3 +108,25 @@ def test_a_step_with_an_unclear_number_leaves_its_series_out(tmp_path: Path) -> 
     path = write(tmp_path, "a.csv", 'series,a,label\ns,"1,422",up\ns,1,up\nt,2,up\n')
     examples = list(read_examples(replace(layout, source=detected(path)), faults.append))
     assert [example.where for example in examples] == ["line 4"] and "may be 1422 or 1.422" in faults[0].message
+
+
+@pytest.mark.parametrize(("number", "passes"), [("-0.125", 1), ("1e-3", 1), ("12.5", 1), ("12.500", 2), ("1 200", 2)])
+def test_the_file_is_read_twice_only_if_other_numbers_matter(
+    number: str, passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, _ = read(write(tmp_path, "a.csv", f"text,value\nx,{number}\ny,2\n"))
+    source = replace(layout.source, settled={"delimiters": layout.source.settled["delimiters"]})
+    opened: list[Source] = []
+    open_text = Source.open_text
+    monkeypatch.setattr(Source, "open_text", lambda self: opened.append(self) or open_text(self))
+    assert len(list(read_examples(replace(layout, source=source)))) == 2
+    assert len(opened) == passes
+
+
+def test_a_number_of_thousands_of_digits_is_one_unusable_row(tmp_path: Path) -> None:
+    layout, _ = read(write(tmp_path, "b.csv", "text,value\nx,1\n"))
+    path = write(tmp_path, "a.csv", f'text,value\nx,{"9" * 5000}\ny,"1,422.5"\nz,0007\n')
+    faults: list[BadData] = []
+    examples = list(read_examples(replace(layout, source=detected(path)), faults.append))
+    assert [example.value for example in examples] == [1422.5, 7]
+    assert [fault.where for fault in faults] == [("line 2", "column 'value'")]

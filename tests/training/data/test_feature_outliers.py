@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.training.data.collector import Place
+from app.training.data.feature_outliers import FeatureExtremes
 from tests.training.data.scans import scan
-from tests.training.data.tables import write
+from tests.training.data.tables import read, remarks_of, write
 
 NUMBERS = np.random.default_rng(0).normal(size=(300, 4, 2)).round(3)
 
@@ -40,3 +43,17 @@ def test_a_number_far_outside_of_the_others_is_told_with_its_row(
 @pytest.mark.parametrize("far", [None, 50.0, 900.0])
 def test_other_numbers_are_not_told(far: float | None, tmp_path: Path) -> None:
     assert not remarks_on(tmp_path, "a.jsonl", far)
+
+
+def test_the_sample_of_many_features_is_bounded(tmp_path: Path) -> None:
+    extremes, place = FeatureExtremes(), Place(read(write(tmp_path, "a.jsonl", '{"text": "a b"}'))[0], "line 1")
+    steps_TF = np.zeros((64, 20_000))
+    tracemalloc.start()
+    for row in range(20):
+        steps_TF[:, 0], steps_TF[0, 1] = row, 1e9 if row == 10 else row
+        extremes.add(steps_TF, place)
+    extremes.remark()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 26
+    assert set(remarks_of(place.layout.source)) >= {"feature_outliers 2"}

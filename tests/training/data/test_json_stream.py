@@ -198,6 +198,7 @@ def test_keys_beside_the_split_form_of_pandas_are_told(tmp_path: Path) -> None:
         '{"text": "x" "label": "a"}',
         '{"text": "a }, {here", "label": nope}',
         '{"text": "x", "label": [{"y": 1}, {"z": 2]}',
+        pytest.param("{" + " " * 9000 + "x}", id="blanks"),  # takes linear time
     ],
 )
 def test_a_malformed_object_in_one_line_is_one_bad_row(damaged: str, at: int, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.training.data import last_comments
 from app.training.data.checking import check_files
+from tests.training.data.scans import scan
 from tests.training.data.tables import write, xlsx
 
 
@@ -73,3 +75,52 @@ def test_rows_that_need_one_cell_and_other_texts_are_no_footers(tmp_path: Path) 
     rows = ["text,label", *(f"row {n},{'ab'[n % 2]}" for n in range(40)), "Total recall of a text,a"]
     remarks = check_files(write(tmp_path, "b.csv", "\n".join(rows))).report["remarks"]
     assert not {"last_row", "last_comments"} & {remark["kind"] for remark in remarks}
+
+
+LONG = [
+    "-" * 9000 + " Original message, by a: b",
+    "total" + " " * 3000 + "x",
+    "#" * 9000,
+    "end of " + "a" * 9000 + "!" * 50,
+]
+
+
+@pytest.mark.parametrize("has_limit", [True, False])
+def test_long_texts_are_no_footers_and_are_matched_in_linear_time(
+    has_limit: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_limit:
+        monkeypatch.setattr(last_comments, "_LONGEST", 1 << 20)
+    for text in LONG:
+        rows = ["text,label", *(f"row {n},{'ab'[n % 2]}" for n in range(40)), f'"{text}",a']
+        result = check_files(write(tmp_path, "a.csv", "\n".join(rows)))
+        assert result.error is None and sum(result.report["rows"].values()) == 41
+        kinds = {remark["kind"] for remark in result.report["remarks"]}
+        assert ("last_row" in kinds) is (not has_limit and text.startswith("#"))
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "rows", "last", "task"),
+    [
+        ("a.csv", "text,label", ["row {n},a|b", "row {n},b"], "Note: buy milk,", "multilabel"),
+        ("a.csv", "text,label", ["row {n},a|b", "row {n},b"], "12 items in the cart were wrong,", "multilabel"),
+        ("a.xlsx", "text,label", ["row {n},a|b", "row {n},b"], "Note: buy milk,", "multilabel"),
+        ("a.csv", "text,a,b", ["row {n},1,0", "row {n},0,1"], "Note: buy milk,,", "multilabel"),
+        ("a.csv", "text,split", ["row number {n},train", "line number {n},train"], "Note: buy milk,", "generation"),
+        ("a.csv", "prompt,completion", ["row {n},a b", "row {n},b c"], ",Note: buy milk", "generation"),
+    ],
+)
+def test_a_row_with_one_cell_is_read_if_it_needs_no_other(
+    name: str, header: str, rows: list[str], last: str, task: str, tmp_path: Path
+) -> None:
+    lines = [header, *(rows[n % 2].format(n=n) for n in range(40)), last]
+    content = xlsx([[cell or None for cell in line.split(",")] for line in lines]) if name == "a.xlsx" else None
+    named = {"label": "a,b"} if header == "text,a,b" else {}
+    result, remarks = scan(write(tmp_path, name, content or "\n".join(lines)), task, **named)
+    assert len(result.splits_N) == 41 and remarks["last_row"].level == "warn" and "last_comments" not in remarks
+
+
+def test_a_row_without_a_text_is_a_footer_although_it_needs_no_label(tmp_path: Path) -> None:
+    lines = ["text,label", *(f"row {n},{'ab'[n % 2]}" for n in range(40)), ",Total: 40 rows"]
+    result, remarks = scan(write(tmp_path, "a.csv", "\n".join(lines)), "multilabel")
+    assert len(result.splits_N) == 40 and "last_row" not in remarks and remarks["last_comments"].count == 1

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.training.data.cells import CellError
+from app.training.data.message_texts import read_messages
 from tests.training.data.tables import read, remarks_of, write
 
 CHAT = [{"role": "user", "content": 'Say "it\'s"\n{ok}'}, {"role": "assistant", "content": "it's [ok]"}]
@@ -54,3 +56,10 @@ def test_other_columns_with_messages_are_recognised(column: str, value: Any, tmp
     layout, [example, _] = read(write(tmp_path, "a.jsonl", f"{row}\n{row}\n"))
     assert [turn.text for turn in example.turns][1] == " it's [ok]"
     assert f"the column {column!r} is used instead" in remarks_of(layout.source)["column_messages"]
+
+
+def test_many_line_ends_between_messages_take_linear_time() -> None:
+    lines = "\n" * 300_000
+    assert read_messages(f"[{CHAT[0]!r}{lines}{CHAT[1]!r}]") == CHAT
+    with pytest.raises(CellError, match="must be a list of messages"):
+        read_messages(f"[{CHAT[0]!r}{lines}x]")
