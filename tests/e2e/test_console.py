@@ -29,7 +29,7 @@ def test_a_person_trains_tries_and_promotes_a_model_with_the_page_alone(service:
         expect(page.locator(".legend").first).to_contain_text("Training loss")
         page.get_by_role("link", name="pages:1").click()
         expect(page.get_by_role("heading", name="Confusions", exact=True)).to_be_visible()
-        page.get_by_role("link", name="Try it").click()
+        page.get_by_role("link", name="Try it", exact=True).click()
         page.get_by_label("Texts", exact=True).fill("a wonderful lovely day")
         page.get_by_role("button", name="Classify").click()
         expect(page.locator(".bars .marked .name")).to_have_text("good")

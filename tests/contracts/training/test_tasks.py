@@ -101,7 +101,7 @@ def test_a_checkpoint_has_all_its_files(tmp_path: Path) -> None:
     assert header == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert len(rows) == 8
     card = (run / "checkpoint" / "README.md").read_text()
-    assert "macro_f1" in card and "40 train" in card
+    assert "macro F1" in card and "40 train" in card
 
 
 def test_test_rows_influence_nothing(tmp_path: Path) -> None:
