@@ -46,8 +46,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long files first, so that no process has to run a long file at the end."""
-    items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in ("e2e", "long")))
+    """Run the long files first, so that no process has to run a long file at the end. The longest is that of the pages."""
+    long = {id(item) for item in items if any(item.get_closest_marker(marker) for marker in ("e2e", "long"))}
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", id(item) not in long))
 
 
 def pytest_xdist_auto_num_workers() -> int:
