@@ -46,7 +46,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long files first, so that no process has to run a long file at the end. The longest is that of the pages."""
+    """Run the long files first, and the longest before them, so that no process runs a long file at the end."""
     long = {id(item) for item in items if any(item.get_closest_marker(marker) for marker in ("e2e", "long"))}
     items.sort(key=lambda item: (item.path.name != "test_readme.py", id(item) not in long))
 
