@@ -28,7 +28,7 @@ from app.jobs.records import (
 )
 from app.jobs.repository import JobRepository
 
-MAX_ATTEMPTS, LEASE, TOTAL = 3, 1000.0, 4
+MAX_ATTEMPTS, LEASE, TOTAL = 3, 500.0, 4
 ENDS = {"completed": SUCCEEDED, "cancelled": CANCELLED, "expired": FAILED, "failed": FAILED}
 
 

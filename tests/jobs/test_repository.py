@@ -21,7 +21,7 @@ from app.jobs.records import ENDED, TRAINING_LANE, Fenced, Flags, JobProgress, N
 from app.jobs.repository import JobRepository
 
 MAX_ATTEMPTS = 3
-LEASE = 1000.0
+LEASE = 500.0  # seconds
 WORKERS = ("one", "two", "three")
 
 

@@ -32,7 +32,7 @@ from tests.webhooks.fixtures import add_endpoint
 
 pytestmark = pytest.mark.long
 
-MAX_ATTEMPTS, LEASE = 3, 1000.0
+MAX_ATTEMPTS, LEASE = 3, 500.0
 GATE = 7  # an advisory lock of PostgreSQL
 SPEC = msgspec.to_builtins(TrainSpec("auto", DataFile("inputs/training", "data.csv", "0" * 64), seed=1))
 MODELS = ("linear", "gru", "transformer")
