@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from app.cli.inference import CHUNK, Encoding, InputFile, Model, chosen_model, with_places
+from app.cli.answers import answers
+from app.cli.inference import Encoding, InputFile, Model, chosen_model
 from app.cli.output import connect, print_line
 from app.cli.references import check_reads_texts
 from app.cli.streams import named_file
-from app.cli.tables import InputRow, TableOptions, input_rows
-from app.errors import InvalidRequest, OstinatoError
+from app.cli.tables import TableOptions, input_rows
+from app.errors import InvalidRequest
 from app.wire.training_options import Columns
-
-if TYPE_CHECKING:
-    from app.client import Client
 
 
 def register(program: typer.Typer) -> None:
@@ -48,24 +44,8 @@ def embed(
     with connect() as client:
         check_reads_texts(client, reference, route="POST /v1/embeddings")
         sent = 0
-        for text, vector in _embedded(client, body, rows):
-            print_line({"text": text, "embedding": vector})
-            sent += vector is not None
+        for row, item, _ in answers(client, "/v1/embeddings", body, rows):
+            print_line({"text": row.input, "embedding": item and item["embedding"]})
+            sent += item is not None
     if not sent:
         raise InvalidRequest("there is no text to embed")
-
-
-def _embedded(client: Client, body: dict[str, Any], rows: Iterator[InputRow]) -> Iterator[tuple[Any, Any]]:
-    """Yield each row's text with its vector. Rows without a text are not sent; their text and vector are None."""
-    total = 0
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        inputs = [row.input for row in chunk if row.input is not None]
-        try:
-            reply = client.post("/v1/embeddings", {**body, "input": inputs}) if inputs else {"data": []}
-        except OstinatoError as error:
-            error.message = with_places(error.message, chunk, total)
-            raise
-        items = iter(reply["data"])
-        for row in chunk:
-            yield row.input, None if row.input is None else next(items)["embedding"]
-        total += len(chunk)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app import settings
+from app.cli.answers import answers
 from app.cli.options import SWITCHES
 from app.cli.output import Json, clean, connect, print_json, table, warn
 from app.cli.predictions import answers_of, columns_of, shorten
@@ -20,7 +19,7 @@ from app.cli.references import check_reads_texts
 from app.cli.saved_tables import check_output, write_rows
 from app.cli.streams import named_file, read_text
 from app.cli.tables import InputRow, TableOptions, input_rows
-from app.errors import InvalidRequest, OstinatoError
+from app.errors import InvalidRequest
 from app.wire.engine import TERMINAL_MAX_TOKENS
 from app.wire.file_formats import TABLES
 from app.wire.training_options import Columns
@@ -76,9 +75,6 @@ SkipBadRows = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Leave out unusable rows of a table, up to this fraction of all rows."),
 ]
-INPUT = re.compile(r"\binput\[(\d+)\]")  # how the service's messages refer to a text of the request
-NUMBERS = "reads numbers as"  # in the service's message for a text that is sent to a version for numbers
-CHUNK = 256  # maximum number of texts in one request
 
 
 def register(program: typer.Typer) -> None:
@@ -182,45 +178,18 @@ def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """Yield each row with its item and the reply that contains the item.
+    """Yield the answers to all rows, as `answers` does, and warn of rows without a text.
 
-    A row without a text is not sent; its item and its reply are None.
+    Raises InvalidRequest if no row has a text.
     """
-    rows = iter(rows)
-    empty = total = 0
-    while chunk := list(itertools.islice(rows, CHUNK)):
-        inputs = [row.input for row in chunk if row.input is not None]
-        try:
-            reply = client.post("/v1/classify", {**body, "input": inputs}) if inputs else {"data": []}
-        except OstinatoError as error:
-            error.message = with_places(error.message, chunk, total)
-            raise
-        items = iter(reply["data"])
-        for row in chunk:
-            yield (row, None, None) if row.input is None else (row, next(items), reply)
-        total, empty = total + len(chunk), empty + len(chunk) - len(inputs)
-    if total == empty:
+    empty = sent = 0
+    for row, item, reply in answers(client, "/v1/classify", body, rows):
+        sent, empty = sent + (item is not None), empty + (item is None)
+        yield row, item, reply
+    if not sent:
         raise InvalidRequest("there is no text to classify")
     if empty:
         warn(f"warning: {counted(empty, 'row')} without a text {'has' if empty == 1 else 'have'} no prediction")
-
-
-def with_places(message: str, chunk: Sequence[InputRow], before: int) -> str:
-    """Replace each `input[…]` in an error message with the text's row number, counted from 1.
-
-    `before` is the number of rows in earlier requests.
-    """
-    numbers = [number for number, row in enumerate(chunk, before + 1) if row.input is not None]
-
-    def place(match: re.Match[str]) -> str:
-        number = int(match[1])
-        return f"text {numbers[number]}" if number < len(numbers) else match[0]
-
-    if message.startswith("input ") and len(numbers) == 1:
-        message = message.replace("input", "input[0]", 1)
-    if NUMBERS in message:
-        message = f"{message}; this command reads only texts; send the numbers to POST /v1/classify"
-    return INPUT.sub(place, message)
 
 
 def _merge(results: list[tuple[InputRow, Any, Any]]) -> dict[str, Any]:

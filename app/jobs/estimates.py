@@ -30,7 +30,7 @@ from app.registry.records import Version
 from app.registry.service import Registry
 from app.runs.event_file import EventFile
 from app.runs.run_directory import RunBusy, RunDirectory
-from app.runs.trainer import TRAINER, Trainer, environment, options
+from app.runs.trainer import TRAINER, Trainer, environment, limits, options
 from app.settings import Settings
 from app.storage.blobs import BlobStore
 from app.storage.local_cache import LocalCache
@@ -69,7 +69,7 @@ class Estimates:
         memory = settings.training_memory * 2**20
         self._creation = JobCreation(database, registry, files, JobRepository(database), memory)
         self._blobs, self._cache = blobs, cache
-        self._command = (*trainer, *options(settings), "--estimate")
+        self._settings, self._trainer = settings, (*trainer, *options(settings), "--estimate")
         self._env = environment(os.environ if env is None else env)
         self._folder = settings.scratch_dir / "estimates"
         self._running = threading.Lock()
@@ -94,7 +94,7 @@ class Estimates:
         try:
             spec, base = self._creation.draft(request, principal)
             with self._directory() as (run, lock):
-                return self._run(run, lock, spec, base, time.monotonic() + seconds, stopping)
+                return self._run(run, lock, spec, base, principal, time.monotonic() + seconds, stopping)
         except OSError as error:
             log.exception("a dry run failed")
             raise Unavailable(f"the dry run failed: {error.strerror or error}", code="dry_run_failed") from None
@@ -132,6 +132,7 @@ class Estimates:
         lock: int,
         spec: TrainSpec,
         base: Version | None,
+        principal: str,
         deadline: float,
         stopping: Callable[[], bool],
     ) -> Estimate:
@@ -139,7 +140,7 @@ class Estimates:
         if base is not None:
             run.fill_base(base.digest, base.files, self._cache)
         trainer = Trainer(
-            self._command,
+            (*self._trainer, *limits(self._settings, principal)),
             run.path,
             events=run.events(1),
             log=run.log,

@@ -35,12 +35,11 @@ def options(settings: Settings) -> tuple[str, ...]:
     """Return the trainer options that are the same for every run on this machine."""
     logs = "--log-format", settings.log_format, "--log-level", settings.log_level
     machine = "--threads", str(settings.threads), "--device", settings.device, "--memory", str(settings.training_memory)
-    time = "--processor-seconds", str(settings.training_processor_seconds)
-    return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *time, *logs
+    return "--resume-every", f"{settings.resume_every_seconds:g}", *machine, *logs
 
 
 def limits(settings: Settings, owner: str) -> tuple[str, ...]:
-    """Return the trainer options for a job of this owner. These options must follow those for every run."""
+    """Return the trainer options that depend on the owner of the job."""
     given = settings.training_processor_seconds, settings.quotas.of(owner).processor_seconds
     return "--processor-seconds", str(min(filter(None, given), default=0))
 
