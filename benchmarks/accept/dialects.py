@@ -28,8 +28,9 @@ from types import SimpleNamespace
 if sys.argv[1] == "native":
     from app.api.native.dialect import DIALECT
 
+    constants = ("DIALECT", "DECISIONS", "SYSTEM_ONE", "TEI")
     for name in ("decisions", "huggingface", "ollama", "openai", "openinference", "torchserve"):
-        empty = SimpleNamespace(DIALECT=None, DECISIONS=None, SYSTEM_ONE=None)
+        empty = SimpleNamespace(**dict.fromkeys(constants))
         sys.modules[f"app.api.{name}.dialect"] = empty  # so that the real module is not imported
     from app.api import application
 
