@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from app.access import SettingError as SettingError
 from app.quotas import Quotas
 from app.quotas import parse as parse_quotas
 from app.similarity import most_similar
+from app.wording import listed, type_in_words
 
 REFUSED = 2  # exit status of a program that rejects its settings or arguments; restarting it would not help
 # The maximum length in bytes of the path of the sockets' folder. The path of a UNIX socket may have 103 bytes (107 on
@@ -239,9 +240,8 @@ def load(environment: Mapping[str, str] | None = None, **overrides: object) -> S
     except msgspec.ValidationError as error:
         fault, _, place = str(error).partition(" - at `$.")  # Expected `int` <= 65535 - at `$.port`
         name = place.rstrip("`")
-        expected = fault.removeprefix("Expected ").partition(", got ")[0]
-        if _choices(name):
-            expected = _join_choices(_choices(name))
+        kind = fault.removeprefix("Expected ").partition(", got ")[0]
+        expected = listed(_choices(name)) or type_in_words(kind)
         raise SettingError(f"{PREFIX}{name.upper()}: expected {expected}, not {str(merged[name])!r}") from None
     _ = settings.origins
     _ = settings.networks
@@ -272,16 +272,12 @@ def _choices(name: str) -> tuple[str, ...]:
     return get_args(declared) if get_origin(declared) is Literal else ()
 
 
-def _join_choices(choices: Sequence[str]) -> str:
-    return f"{', '.join(choices[:-1])} or {choices[-1]}"
-
-
 def help_lines() -> list[tuple[str, str, str]]:
     """Return (variable, default, description) for every setting. The description lists the permitted values, if any."""
     lines = []
     for field in msgspec.inspect.type_info(Settings).fields:  # type: ignore[attr-defined]
         meta = (field.type.extra_json_schema or {}) if isinstance(field.type, msgspec.inspect.Metadata) else {}
-        choices = f": {_join_choices(_choices(field.name))}" if _choices(field.name) else ""
+        choices = f": {listed(_choices(field.name))}" if _choices(field.name) else ""
         lines.append((PREFIX + field.name.upper(), str(field.default), str(meta.get("description", "")) + choices))
     return lines
 

@@ -6,6 +6,8 @@ import math
 import struct
 from collections.abc import Sequence
 
+_TYPES = {"`int`": "an integer", "`float`": "a number", "`bool`": "true or false"}
+_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
 _LARGE = 1e4  # from here on, float32 has too few decimal places for numbers such as times and coordinates
 
 
@@ -17,6 +19,14 @@ def counted(number: int, noun: str) -> str:
 def listed(words: Sequence[str], last: str = "or") -> str:
     """Join words into a list for a sentence: "rnn, lstm or gru"."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def type_in_words(notation: str) -> str:
+    """Replace msgspec's notation for a type and its bound: "an integer of at most 9" for "`int` <= 9"."""
+    kind, *bound = notation.split(" ")
+    if kind not in _TYPES or len(bound) not in (0, 2):
+        return notation
+    return f"{_TYPES[kind]} {_BOUNDS[bound[0]]} {float(bound[1]):.12g}" if bound else _TYPES[kind]
 
 
 def shortest(value: float) -> float:

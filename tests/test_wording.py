@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.wording import counted, listed, shortest
+from app.wording import counted, listed, shortest, type_in_words
 
 
 def test_one_is_singular() -> None:
@@ -14,6 +14,18 @@ def test_one_is_singular() -> None:
 def test_the_last_word_of_a_list_is_joined() -> None:
     assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a or b", "a, b or c"]
     assert listed(["a", "b"], "and") == "a and b"
+
+
+@pytest.mark.parametrize(
+    ("notation", "phrase"),
+    [
+        ("`int`", "an integer"), ("`bool`", "true or false"), ("`int` <= 65535", "an integer of at most 65535"),
+        ("`float` > 0.0", "a number above 0"), ("`float` < 1e-3", "a number below 0.001"), ("`array`", "`array`"),
+        ("`str` of length >= 1", "`str` of length >= 1"),
+    ],
+)  # fmt: skip
+def test_types_are_told_in_words(notation: str, phrase: str) -> None:
+    assert type_in_words(notation) == phrase
 
 
 @pytest.mark.parametrize(

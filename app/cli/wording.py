@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from app.wire.training_options import Columns, LoraOptions, TrainingOptions
-from app.wording import counted
+from app.wording import counted, type_in_words
 
 _ROUTES = {
     "POST /v1/files": "`ostinato files upload`",
@@ -69,18 +69,17 @@ _NO_ROUTE_HERE = (
     "/, or the service is of another release than this command"
 )
 # Conditions in msgspec's words, which are replaced by the phrases of `_condition` and `_length`.
-_CONDITION = re.compile(r"expected `(int|float)` (<=|>=|<|>) (-?[\d.e+]*\d)")
+_CONDITION = re.compile(r"expected (`(?:int|float)` (?:<=|>=|<|>) -?[\d.e+]*\d)")
 _LENGTH = re.compile(r"expected `str` of length (<=|>=) (\d+)")
-_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
+_BOUNDS = {"<=": "at most", ">=": "at least"}
 
 
 def _condition(match: re.Match[str]) -> str:
-    kind = "an integer" if match[1] == "int" else "a number"
-    return f"must be {kind} {_BOUNDS[match[2]]} {match[3]}"
+    return f"must be {type_in_words(match[1])}"
 
 
 def _length(match: re.Match[str]) -> str:
-    return f"must have {_BOUNDS[match[1]].removeprefix('of ')} {counted(int(match[2]), 'character')}"
+    return f"must have {_BOUNDS[match[1]]} {counted(int(match[2]), 'character')}"
 
 
 # Reasons for refusing a value in Pydantic's words -> phrase

@@ -192,7 +192,7 @@ def test_a_version_with_another_digit_is_looked_up(service: Service, ostinato: R
         (("--top-k", "1"), "top_k", "top_k: expected `int` <= 9", "--top-k: must be an integer of at most 9"),
         (
             ("--temperature", "9"), "temperature", "temperature: expected `float` >= 0.0",
-            "--temperature: must be a number of at least 0.0",
+            "--temperature: must be a number of at least 0",
         ),
         (("--stop", ""), "stop[0]", "stop[0]: expected `str` of length >= 1", "--stop: must have at least 1 character"),
         ((), "prompt", "prompt must not be empty", "prompt must not be empty"),
