@@ -5,7 +5,7 @@ The command line checks local files with this module before it uploads them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from app.training.data.detection import detect
 from app.training.data.example import TEST, VALIDATION
 from app.training.data.faults import BadRows
 from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
+from app.training.data.label_twins import check_labels
 from app.training.data.report import table_report, text_report, warnings_of
 from app.training.data.row_sample import TRAIN_SAMPLE
 from app.training.data.scan import DataFiles, scan_files, scan_held_out
@@ -99,13 +100,14 @@ def check_held_out(
     columns: Columns | None = None,
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
+    labels: Sequence[str] = (),
 ) -> DataReport:
     """Read and check all rows of an evaluation file.
 
-    `task` is the task of the version, and `takes` is its kind of input: tokens or features. In the report, rows without
-    a split are validation rows.
+    `task` is the task of the version, `takes` is its kind of input (tokens or features), and `labels` are its labels.
+    In the report, rows without a split are validation rows.
     """
-    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding)
+    return _check_alone(path, task, columns or Columns(), "file", takes, skip_bad_rows, encoding, labels)
 
 
 def check_validation(
@@ -123,18 +125,22 @@ def _check_alone(
     takes: str | None = None,
     skip_bad_rows: float = 0.0,
     encoding: str | None = None,
+    labels: Sequence[str] = (),
 ) -> DataReport:
     """Check an evaluation or validation file, whose rows are all held out.
 
     `param` is the request field that names the file.
     """
     try:
-        files = open_files(detect(path, path.name, param=param, encoding=encoding), None, columns, task)
+        source = detect(path, path.name, param=param, encoding=encoding)
+        files = open_files(source, None, columns, task)
         if takes is not None:
             check_input(files, takes)
         if isinstance(files, TextFiles):
             return DataReport("generation", {"characters": {"validation": text_file.length(files.training)}})
-        scan = scan_held_out(files, None, (), skip_bad_rows)
+        scan = scan_held_out(files, None, labels, skip_bad_rows)
+        if labels:
+            check_labels(source, scan.labels, labels)
         scan.splits_N = np.where(scan.splits_N == TEST, TEST, VALIDATION).astype(np.uint8)
         return DataReport(scan.task, table_report(files, scan, VALIDATION_SPLIT), unit=_unit(files))
     except BadData as error:

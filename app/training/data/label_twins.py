@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, localcontext
 
+from app.training.data.files import Source
 from app.training.data.label_column import LISTED, LabelColumn, listing, shown
+from app.training.data.usual_names import quoted
 from app.wording import counted
 
 _DIGITS = 1000  # more digits than a `NUMBER` can have
@@ -49,6 +51,15 @@ def warn_of_twins(column: LabelColumn, counts: Counter[str]) -> None:
     if sum(label.casefold() not in _MEANINGS for label in counts) <= _MOST_OTHERS:
         message = "some labels probably have the same meaning, but are treated as different labels"
         _warn(column, counts, "equal_meaning", message, _meaning, shown)
+
+
+def check_labels(source: Source, labels: Sequence[str], own: Sequence[str]) -> None:
+    """Raise BadData if a file has `labels`, but none that the version has (`own`): no prediction could be correct."""
+    if labels and set(labels).isdisjoint(own):
+        raise source.fault(
+            f"has none of the version's labels ({quoted(own)}): its labels are {quoted(labels)}"
+            + spelling_advice(labels, own)
+        )
 
 
 def spelling_advice(unknown: Iterable[str], own: Iterable[str]) -> str:

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from app.training.base import BaseCheckpoint
 from app.training.data.detection import detect
 from app.training.data.example import SPLIT_NAMES, TEST, TRAIN, UNASSIGNED, VALIDATION
-from app.training.data.files import Source
 from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
-from app.training.data.label_twins import spelling_advice
+from app.training.data.label_twins import check_labels
 from app.training.data.report import digest_of_rows, dropped_rows
 from app.training.data.scan import DataFiles, Scan, scan_held_out
-from app.training.data.usual_names import quoted
 from app.training.failures import BadOption, Check
 from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
@@ -76,7 +74,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
         raise source.fault(
             f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
         )
-    _check_labels(source, scan, base)
+    check_labels(source, scan.labels, base.labels)
     split, chosen_N = _choose(scan)
     sha256, hashes_N = digest_of_rows(scan, chosen_N), scan.hashes_N[chosen_N]
     labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
@@ -85,15 +83,6 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     train_spec = TrainSpec("base", spec.file, 0, task=task, columns=spec.columns)  # the encoders require a TrainSpec
     dataset = _encoder(files, task)(files, scan, train_spec, labelled, staging)
     return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan), hashes_N)
-
-
-def _check_labels(source: Source, scan: Scan, base: BaseCheckpoint) -> None:
-    """Raise BadData if the file has labels, but none that the version has: no answer could be right."""
-    if scan.labels and set(scan.labels).isdisjoint(base.labels):
-        raise source.fault(
-            f"has none of the version's labels ({quoted(base.labels)}): its labels are {quoted(scan.labels)}"
-            + spelling_advice(scan.labels, base.labels)
-        )
 
 
 def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:

@@ -72,6 +72,9 @@ def test_a_file_for_an_evaluation_may_be_small(tmp_path: Path) -> None:
     assert error is not None and "contains text, but the version expects numbers" in error.message
     error = check_held_out(write(tmp_path, "b.csv", "text,label\na,\n"), "classification", "tokens").error
     assert error is not None and error.where[0] == "line 2"
+    error = check_held_out(path, "classification", "tokens", labels=["c", "B"]).error
+    assert error is not None and "has none of the version's labels ('c', 'B'): its labels are 'b'" in error.message
+    assert check_held_out(path, "classification", "tokens", labels=["c", "b"]).error is None
     book = write(tmp_path, "a.txt", runs.book(9))
     assert check_held_out(book, "generation", "tokens").error is None
     assert check_held_out(book, "classification", "tokens").error is not None
