@@ -1,4 +1,4 @@
-"""A first recurrent network: classifies handwritten digits, read row by row.
+"""An introductory recurrent network that classifies handwritten digits, and reads each image row by row.
 
 Usage: python examples/rnn_classifier.py [FOLDER]   (saves the weights as FOLDER/rnn.pt)
 """

@@ -1,4 +1,4 @@
-"""Creates a directory with the layout of all-MiniLM-L6-v2 and few, random weights, for the commands of the guides.
+"""Creates a directory in the layout of all-MiniLM-L6-v2 with a small random network, for the commands in the guides.
 
 Usage: python examples/tiny_encoder.py FOLDER
 """

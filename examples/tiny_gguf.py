@@ -1,4 +1,4 @@
-"""Creates a GGUF file with a tiny Llama model and random weights, for the commands of docs/guides/serve-gguf.md.
+"""Creates a GGUF file with a tiny Llama model and random weights, for the commands in docs/guides/serve-gguf.md.
 
 Usage: python examples/tiny_gguf.py FILE
 """
@@ -37,7 +37,7 @@ def text(value):
 
 
 def encoded(value):
-    """Return a metadata value in GGUF's format: the number of its type, then the value."""
+    """Return a metadata value in GGUF's format: the number of its type, followed by the value."""
     if isinstance(value, int):
         return struct.pack("<II", 4, value)
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""A first Transformer: classifies sentences as friendly or unfriendly.
+"""An introductory Transformer that classifies sentences as friendly or unfriendly.
 
 Usage: python examples/transformer_classifier.py [FOLDER]   (saves FOLDER/transformer.pt and FOLDER/vocabulary.json)
 """
