@@ -153,7 +153,7 @@ def _visit(page: Page, address: str, *, curve: bool) -> float:
 
 @contextmanager
 def empty_page() -> Iterator[str]:
-    """Serve an empty page, and return its address."""
+    """Serve an empty page within the block. Yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
