@@ -1,7 +1,7 @@
 """Measures the API process's processor time per request, in milliseconds and relative to that of an empty route.
 
 Processor time is measured because the request rate also depends on other processes on a shared machine. The service and
-an empty FastAPI route (`benchmarks/empty_server.py`) are measured in turn, and the table shows the medians of times and
+an empty FastAPI route (`benchmarks/empty_server.py`) are measured in turn, and the result has the medians of times and
 ratios over all rounds. The versions are small, so that the engine is not the bottleneck. Generates load with wrk or, if
 it is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
 """

@@ -1,4 +1,4 @@
-"""Creates and sends requests with wrong values ("structured") or damaged bytes ("raw"), unlike any correct client."""
+"""Creates and sends hostile requests: some have wrong values ("structured"), others have damaged bytes ("raw")."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def places(whole: Any) -> list[tuple[Any, Any]]:
 
 
 def changed(whole: Any, draw: random.Random, times: int = 1) -> Any:
-    """Return a copy of an object or list, with `times` random changes. Empty and other values are replaced."""
+    """Return a copy of an object or list, with `times` random changes. Other values, and empty ones, are replaced."""
     whole = copy.deepcopy(whole)
     for _ in range(times):
         spots = places(whole) if isinstance(whole, dict | list) else []

@@ -1,4 +1,4 @@
-"""Runs each attack with one key or none, and times requests with a second key, on SQLite and on PostgreSQL."""
+"""Runs each attack with or without a key, and measures the latency of a second key, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def _round(alone: Case, together: Case, folder: Path, number: int) -> list[float]:
-    """Return the milliseconds per request of both processes. Their order alternates from round to round."""
+    """Return the milliseconds per request of both processes. The order of the measurements alternates."""
     order = (alone, together) if number % 2 else (together, alone)
     measured = {case.name: milliseconds(case, SECONDS, folder) for case in order}
     return [measured[alone.name], measured[together.name]]
