@@ -1,4 +1,4 @@
-"""Finds the browser with which the console is measured and tested."""
+"""Finds the browser that is used to measure and test the console."""
 
 from __future__ import annotations
 

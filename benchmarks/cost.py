@@ -1,7 +1,7 @@
-"""Measures the API process's processor time per request, in milliseconds and as a multiple of an empty route's.
+"""Measures the API process's processor time per request, in milliseconds and relative to that of an empty route.
 
 Processor time is measured because the request rate also depends on other processes on a shared machine. The service and
-an empty FastAPI route (`benchmarks/empty_server.py`) are measured in turn, and the table shows the medians of times and
+an empty FastAPI route (`benchmarks/empty_server.py`) are measured in turn, and the result has the medians of times and
 ratios over all rounds. The versions are small, so that the engine is not the bottleneck. Generates load with wrk or, if
 it is not installed, with `benchmarks/load.py`. Usage: python -m benchmarks.cost [--rounds 5] [--seconds 4]
 """
@@ -44,7 +44,7 @@ IDLE_SECONDS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """Requests to one URL that are served by one process. Without bodies, they are GET requests."""
+    """Requests to one URL of one process. If there are no bodies, they are GET requests."""
 
     name: str
     pid: int
@@ -60,7 +60,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def send(case: Case, seconds: int, folder: Path) -> int:
-    """Send requests for some time. Returns their number. Raises RuntimeError if a reply is an error."""
+    """Send requests for `seconds`, and return their number. Raises RuntimeError if a reply is an error."""
     if not shutil.which("wrk"):
         if not case.bodies:
             raise RuntimeError("wrk is needed for GET requests")

@@ -97,7 +97,7 @@ class Shell:
             ready.register(self._process.stdout, selectors.EVENT_READ)
             while not re.search(END.encode() + rb"\d+\n$", output):
                 if not ready.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError(f"after {seconds:g} s, with the output so far:\n{output.decode()}")
+                    raise TimeoutError(f"still running after {seconds:g} s; the output so far:\n{output.decode()}")
                 chunk = os.read(self._process.stdout.fileno(), 65536)
                 assert chunk, f"the shell ended: {output.decode()}"
                 output += chunk
@@ -125,7 +125,7 @@ def type_steps(
 
     Raises AssertionError at the first command that fails or has different output.
 
-    `changes` maps texts on the page to replacements. `seconds` maps texts to the timeouts of commands that contain
+    `changes` maps texts in commands to replacements. `seconds` maps texts to the timeouts of commands that contain
     them.
     """
     shell = Shell(folder, dict(environment))

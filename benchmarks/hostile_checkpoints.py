@@ -1,4 +1,4 @@
-"""Checkpoints and tokenizers with wrong values or damaged bytes. Equal seeds give equal archives."""
+"""Creates checkpoints and tokenizers with wrong values or damaged bytes. Equal seeds produce equal archives."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ TEXTS = (
 
 
 def valid(folder: Path, network: dict[str, Any], kind: str = "byte") -> Files:
-    """The files of a valid checkpoint of a small network, with a tokenizer of this kind."""
+    """Return the files of a valid checkpoint, with a small network and a tokenizer of this kind."""
     trained = train(["abc abd a b c"], kind, 300)
     make_checkpoint(folder, vocab_size=trained.vocab_size, **network)
     trained.save(folder)
@@ -76,12 +76,12 @@ def valid(folder: Path, network: dict[str, Any], kind: str = "byte") -> Files:
 
 
 def any_valid(folder: Path, draw: random.Random) -> Files:
-    """The files of a valid checkpoint of one of `NETWORKS`."""
+    """Return the files of a valid checkpoint of one of `NETWORKS`."""
     return valid(folder, draw.choice(NETWORKS), draw.choice(("byte", "bpe")))
 
 
 def of_tokenizer(folder: Path, definition: dict[str, Any], draw: random.Random) -> Files:
-    """The files of a checkpoint whose vocabulary has the size of the tokenizer."""
+    """Return the files of a checkpoint with this tokenizer. Its vocabulary size matches the tokenizer or is 300."""
     model = definition.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     size = len(vocabulary) + 3 if isinstance(vocabulary, dict | list) else 5
@@ -91,7 +91,7 @@ def of_tokenizer(folder: Path, definition: dict[str, Any], draw: random.Random) 
 
 
 def drawn(draw: random.Random) -> tuple[str, bytes]:
-    """Draw a kind of change, and an archive of a checkpoint that is changed in this way."""
+    """Draw a kind of change. Returns the kind, and an archive of a checkpoint that is changed in this way."""
     kind = draw.choice(tuple(KINDS))
     with TemporaryDirectory() as folder:
         return kind, KINDS[kind](Path(folder) / "checkpoint", draw)
@@ -107,7 +107,7 @@ def _values(folder: Path, draw: random.Random) -> bytes:
 
 
 def _network(folder: Path, draw: random.Random) -> bytes:
-    """Weights that match a changed configuration, so that the network is more often accepted and run."""
+    """Change the configuration and create matching weights, so that the network is more often accepted and run."""
     files = any_valid(folder, draw)
     config = json.loads(files["config.json"])
     config = {name: value for name, value in config.items() if name not in ("format_version",)}
@@ -167,7 +167,7 @@ KINDS = {
     "values": _values,
     "network": _network,
     "tokenizer": _tokenizer,
-    "tokenizers": _tokenizer,  # twice as often
+    "tokenizers": _tokenizer,  # a second entry, so that it is drawn twice as often
     "weights": _weights,
     "extras": _extras,
     "bytes": _bytes,
@@ -241,7 +241,7 @@ CALIBRATION = {"version": 1, "temperature": 1.0, "classes": [0.5, 0.5], "thresho
 
 
 def archive(files: Files, draw: random.Random, *, odd: bool = False) -> bytes:
-    """Pack files as a tar archive; with `odd`, together with a member that should be refused."""
+    """Pack files into a tar archive. With `odd`, the archive also has a member that should be rejected."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=draw.choice((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT))) as tar:
         for name, content in files.items():
@@ -277,7 +277,7 @@ def archive(files: Files, draw: random.Random, *, odd: bool = False) -> bytes:
 
 
 def tokenizer(draw: random.Random) -> dict[str, Any]:
-    """A tokenizer of components that exist, with arbitrary values."""
+    """Draw a tokenizer whose components exist but have arbitrary values."""
     words = list(dict.fromkeys(draw.choice(LETTERS) for _ in range(draw.choice((1, 5, 30)))))
     return {
         "version": "1.0",

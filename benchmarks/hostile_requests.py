@@ -1,4 +1,4 @@
-"""Requests that no correct client sends: valid requests with wrong values ("structured"), and damaged bytes ("raw")."""
+"""Creates and sends hostile requests: some have wrong values ("structured"), others have damaged bytes ("raw")."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ TOKENS = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"X: y\r\n" * 101,
 )
-# Errors that the documentation of every route lists: the request's own time limit, and a version that is being loaded.
+# Errors that the documentation lists for every route: the time limit has passed, or the version is still being loaded.
 EXPECTED = frozenset(("deadline_exceeded", "loading"))
-ANSWER_SECONDS = 60.0  # within which a complete request must be answered
-SILENCE_SECONDS = 1.0  # after which the rest of a damaged request is not waited for
+ANSWER_SECONDS = 60.0  # time limit for the answer to a complete request
+SILENCE_SECONDS = 1.0  # how long to wait for an answer to a damaged request
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended: its statuses, and the code of the last error. `hung`: a complete request had no answer."""
+    """How a request ended: the reply statuses, and the first error code. `hung`: a complete request had no answer."""
 
     statuses: tuple[int, ...]
     code: str = ""
@@ -85,7 +85,7 @@ class Requests:
         existing: dict[str, list[str]],
         kept: Collection[str] = (),
     ) -> None:
-        """`kept` lists the beginnings of paths under which nothing is deleted."""
+        """`kept` lists beginnings of paths. No DELETE request is drawn for a path with such a beginning."""
         self.draw, self.secret, self.existing = random.Random(seed), secret, existing
         self.operations = [
             (method.upper(), path, described)
@@ -95,7 +95,7 @@ class Requests:
         ]
 
     def structured(self) -> bytes:
-        """A well-formed HTTP request with values that may be wrong."""
+        """Return a well-formed HTTP request with values that may be wrong."""
         draw = self.draw
         method, path, described = draw.choice(self.operations)
         headers: dict[str, str] = {"x-request-timeout-ms": "3000"}
@@ -114,7 +114,7 @@ class Requests:
         return self._assembled(method, target, headers, body)
 
     def raw(self) -> bytes:
-        """A request, or two, with damaged bytes."""
+        """Return one or two requests with damaged bytes."""
         whole = self.structured()
         if self.draw.random() < 0.1:
             whole += self.structured()
@@ -183,7 +183,7 @@ class Requests:
         return media, values.encoded(values.changed(whole, self.draw, self.draw.choice((0, 1, 1, 2, 5))), self.draw)
 
     def _named(self, whole: Any) -> Any:
-        """Replace the ids in an example by existing ones, and the hosts by one that does not exist."""
+        """Replace the file ids in an example with existing ids, and the hosts with a host that does not exist."""
         text = re.sub(r"https?://[\w.-]+", "https://hooks.invalid", json.dumps(whole))
         for file in re.findall(r"file-[0-9a-f]{24}", text):
             text = text.replace(file, self.draw.choice(self.existing.get("file_id") or [file]))
@@ -230,7 +230,7 @@ def draw_boundary(draw: random.Random) -> str:
 
 
 async def send(host: str, port: int, request: bytes, complete: bool) -> Ending:
-    """Send a request over a connection of its own. `complete`: wait for its answer, and not only for a short time."""
+    """Send a request over a new connection. If it is `complete`, wait for its answer; otherwise, wait only briefly."""
     reader, writer = await asyncio.open_connection(host, port)
     reply = bytearray()
     try:
@@ -265,7 +265,7 @@ class Tally:
 
 
 async def send_all(url: str, requests: Requests, count: int, *, at_once: int, expected: Collection[str]) -> Tally:
-    """Send `count` requests, of which half are damaged, over `at_once` connections at a time."""
+    """Send `count` requests, half of which are damaged, over at most `at_once` connections at a time."""
     host, _, port = url.removeprefix("http://").partition(":")
     tally, numbers = Tally(), iter(range(count))
 

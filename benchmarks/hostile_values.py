@@ -1,4 +1,4 @@
-"""Changes JSON values at random, so that they are wrong in type, size or form. Equal seeds give equal values."""
+"""Changes JSON values at random, so that they have a wrong type, size or form. Equal seeds produce equal values."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
 
 
 def nested(depth: int) -> Any:
-    """A list in a list, `depth` times."""
+    """Return the number 1 inside `depth` nested lists."""
     inner: Any = 1
     for _ in range(depth):
         inner = [inner]
@@ -98,7 +98,7 @@ def nested(depth: int) -> Any:
 
 
 def places(whole: Any) -> list[tuple[Any, Any]]:
-    """All containers in a value, each with each of its keys or indices."""
+    """Return each item of all objects and lists in a value, as a pair of the container and the item's key or index."""
     spots: list[tuple[Any, Any]] = []
     waiting = [whole]
     while waiting:
@@ -112,7 +112,7 @@ def places(whole: Any) -> list[tuple[Any, Any]]:
 
 
 def changed(whole: Any, draw: random.Random, times: int = 1) -> Any:
-    """Return a copy of an object or list, with `times` random changes. An empty or plain value is replaced."""
+    """Return a copy of an object or list, with `times` random changes. Other values, and empty ones, are replaced."""
     whole = copy.deepcopy(whole)
     for _ in range(times):
         spots = places(whole) if isinstance(whole, dict | list) else []
@@ -147,7 +147,7 @@ def _change(container: Any, key: Any, draw: random.Random) -> None:
 
 
 def encoded(whole: Any, draw: random.Random) -> bytes:
-    """Encode a value as JSON, which may not be valid: repeated names, NaN, lone surrogates, or damaged text."""
+    """Encode a value as JSON. The result may be invalid: it may contain repeated names, NaN or damaged text."""
     text = json.dumps(whole, ensure_ascii=draw.random() < 0.8).encode("utf-8", "surrogatepass")
     chance = draw.random()
     if chance < 0.03:
@@ -161,7 +161,7 @@ def encoded(whole: Any, draw: random.Random) -> bytes:
 
 
 def damaged(content: bytes, draw: random.Random, tokens: tuple[bytes, ...] = DAMAGE) -> bytes:
-    """Flip, insert, remove or repeat some bytes. `tokens` are inserted as a whole."""
+    """Flip, remove or repeat some bytes, or insert some of the `tokens`."""
     changed_bytes = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 4))):
         at = draw.randrange(len(changed_bytes) + 1)

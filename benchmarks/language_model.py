@@ -37,7 +37,7 @@ from models.tasks import build
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH = 4, 4, 128, 64, 12
 PEAK, LAST, WARMUP, DECAY, CLIP = 1e-3, 1e-4, 100, 0.1, 1.0  # nanoGPT's config/train_shakespeare_char.py
-LSTM_WIDTH = 298  # about as many parameters as the Transformer
+LSTM_WIDTH = 298  # with this width, the LSTM has about as many parameters as the Transformer
 HELD_OUT_WINDOWS = 400
 
 
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class Reference(nn.Module):
-    """nanoGPT, or an LSTM in its place."""
+    """The reference network: nanoGPT's Transformer, or an LSTM."""
 
     def __init__(self, architecture: str, characters: int) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("architectures", nargs="*", default=["transformer", "lstm"])
     parser.add_argument("--steps", type=int, default=2000, help="steps of the reference")
-    parser.add_argument("--longest", type=float, default=1.0, help="time of our loop per second of the reference")
+    parser.add_argument("--longest", type=float, default=1.0, help="maximum time, relative to the reference")
     options = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as folder:

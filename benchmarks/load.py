@@ -22,7 +22,7 @@ class Figures:
 
 
 def encode(url: str, body: bytes) -> bytes:
-    """Encode a whole POST request."""
+    """Encode a POST request, including its headers."""
     parts = urlsplit(url)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"

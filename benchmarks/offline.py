@@ -80,7 +80,7 @@ def decode_rate(network: Any, prompt: list[int], rows: int, new_tokens: int) -> 
 
 
 def main(kind: str, directory: Path, texts: list[str]) -> dict[str, float]:
-    """Print the best rate for each dtype or, for generation, for each dtype and number of rows."""
+    """Return the best rate for each dtype or, for generation, for each dtype and number of rows."""
     tokenizer = Tokenizer.load(directory)
     figures: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""The reference server: plain FastAPI + torch in float32, with the same weights. It handles one request at a time.
+"""The reference server: plain FastAPI + torch in float32, with the service's weights. It handles one request at a time.
 
 Usage: python -m benchmarks.plain_server CHECKPOINT_DIRECTORY PORT
 """

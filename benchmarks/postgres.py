@@ -86,7 +86,7 @@ def cluster() -> Iterator[Cluster]:
     programs = _programs()
     if programs is None:
         raise Missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    # the folder of a UNIX socket must have a short path
+    # the path of a UNIX socket must be short
     folder = Path(tempfile.mkdtemp(prefix="ostinato-pg-", dir="/tmp"))
     try:
         server = Cluster(programs, folder)

@@ -26,14 +26,14 @@ from benchmarks.browser import chromium
 IMAGES = Path("docs/images")
 PICTURE = IMAGES / "console.png"
 TRAINING = ("train", "reviews.csv", "--model", "lstm", "--name", "reviews", "--epochs", "6")
-SHOWN_SHARE = 0.6  # how much of the training has been done when its picture is taken
+SHOWN_SHARE = 0.6  # the share of the training run that is done when its picture is taken
 SIZES = {"wide": 1280, "narrow": 380}
 SCHEMES = ("light", "dark")
 PATIENCE = 120_000.0  # milliseconds
 
 
 def places(url: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the place of each view, for the models and jobs that the service has."""
+    """Yield the name and the place of each view. Skips views of objects that the service does not have."""
     yield from (("home", ""), ("train", "train"), ("jobs", "jobs"), ("models", "models"), ("files", "files"))
     yield from (("traffic", "traffic"), ("settings", "settings"))
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -60,7 +60,7 @@ def _list(client: httpx.Client, path: str) -> list[dict[str, Any]]:
 
 
 def photograph(browser: Browser, url: str, shots: list[tuple[str, str, Path]], width: int, scheme: str) -> None:
-    """Visit each (name, place, file), and save a screenshot of the whole page."""
+    """For each (name, place, file), visit the place and save a screenshot to the file."""
     dark = scheme == "dark"
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme="dark" if dark else "light")
     context.set_default_timeout(PATIENCE)
@@ -116,7 +116,7 @@ def main() -> int:
     """Take the screenshots, and return the exit status."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--url", default="http://127.0.0.1:8000")
-    options.add_argument("--all", type=Path, metavar="FOLDER", help="every view: light and dark, wide and narrow")
+    options.add_argument("--all", type=Path, metavar="FOLDER", help="save all views, light and dark, wide and narrow")
     options.add_argument("--place", help="the view in the README's picture, such as models/reviews/1")
     given = options.parse_args()
     program = chromium()

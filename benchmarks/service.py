@@ -29,7 +29,7 @@ CONNECTION = (httpx.RemoteProtocolError, httpx.ConnectError, httpx.ReadError, ht
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.05) -> Any:
     """Wait until `condition` returns a truthy value, and return it.
 
-    Raises TimeoutError, naming `what`, after `seconds`.
+    Raises TimeoutError after `seconds`; its message contains `what`.
     """
     end = time.monotonic() + seconds
     while True:
@@ -178,7 +178,7 @@ def checked(reply: httpx.Response) -> dict[str, Any]:
 def outcome(request: Callable[[], Any]) -> str:
     """Send a request, and return `ok`, the code of an error, `connection`, `hangs`, or the text of another exception.
 
-    No exception is raised, so that a thread that sends requests one after another records every one of them.
+    Raises no exception, so a thread that sends requests one after another can record the outcome of each request.
     """
     try:
         request()

@@ -1,4 +1,4 @@
-"""Quickly trains replacements for the demo models that the README and the guides use."""
+"""Trains replacements for the demo models of the README and the guides, in less time than the real ones need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORTER: dict[str, dict[str, Any]] = {  # the classifier is trained in full, bec
 
 
 def train(client: Client, seconds: float) -> None:
-    """Train the replacements and wait for them."""
+    """Train the replacements, and wait until they are ready."""
     files: dict[str, str] = {}
     for name, architecture, data, training in TRAININGS:
         if name in SHORTER:

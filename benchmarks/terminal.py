@@ -1,4 +1,4 @@
-"""Runs a command in a separate terminal, and shows the terminal's screen as HTML, for pictures in the documents."""
+"""Runs a command in a pseudo-terminal, and returns the terminal's screen as HTML, for the pictures in the README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from itertools import groupby
 import pyte
 from pyte.screens import Char
 
-COLOURS = {  # the names of pyte -> CSS colours, on a dark background
+COLOURS = {  # pyte's name of a colour -> CSS colour, for a dark background
     "default": "#d0d0d0",
     "black": "#808080",
     "red": "#f2777a",
@@ -39,10 +39,10 @@ def screen_when(
     command: Sequence[str], ready: Callable[[str], bool], *, columns: int, lines: int, seconds: float, folder: str,
     variables: Mapping[str, str],
 ) -> list[str]:  # fmt: skip
-    """Run the command until its screen is `ready`, and return the screen's lines as HTML.
+    """Run the command until `ready` is true for the text on the screen, and return the screen's lines as HTML.
 
-    `variables` are added to the environment. The command is always ended. Raises TimeoutError after `seconds`, and
-    RuntimeError if the command ends before the screen is ready.
+    `variables` are added to the environment. The command is terminated in every case. Raises TimeoutError after
+    `seconds`, and RuntimeError if the command ends before the screen is ready.
     """
     screen = pyte.Screen(columns, lines)
     stream = pyte.ByteStream(screen)

@@ -1,8 +1,8 @@
 """Compares the training loop with a plain PyTorch loop: both train the same network on the same 5,000 rows.
 
 The two loops take turns, a few steps each, so that both run under the same load. Times are processor seconds. The plain
-loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`. Its backward direction
-reads the padding first.
+loop shuffles the rows, pads each batch to its longest row, and trains with `torch.optim.AdamW`. In the plain network,
+the backward direction reads the padding before the row.
 
 Usage: python -m benchmarks.training [lstm gru rnn transformer]
 """
@@ -48,8 +48,8 @@ def dataset() -> Dataset:
 
 
 def product(architecture: str, data: Dataset) -> Training:
-    """Create the trainer's loop with all defaults, except that it has no n-gram branch, because the plain network has
-    none.
+    """Create the trainer's loop with the default options, but without the n-gram branch, which the plain network does
+    not have.
     """
     spec = TrainSpec(architecture, DataFile("", "", ""), seed=1, training=TrainingOptions(ngrams=False))
     settled = settle(spec, data, None, "cpu", torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Runs each attack with one key or none, and times requests with a second key, on SQLite and on PostgreSQL."""
+"""Runs each attack with or without a key, and measures the latency of a second key, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from benchmarks.bench import corpus
 from benchmarks.postgres import Missing, cluster
 from benchmarks.service import Service, checked, running, wait_until
 
-SECONDS = 6.0  # how long requests are timed, without an attack and during each attack
-WARM_SECONDS = 3.0  # the time from the start of an attack until requests are timed
+SECONDS = 6.0  # how long requests are timed, both without an attack and during each attack
+WARM_SECONDS = 3.0  # how long an attack runs before requests are timed
 START_SECONDS = 120.0  # the maximum time until an attack begins
 KEYS = {"mallory": "secret-of-mallory", "bob": "secret-of-bob", "ops": "secret-of-ops"}
 SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in KEYS.items()),
     "OSTINATO_KEY_SCOPES": "mallory:infer+train+registry,bob:infer+registry,ops:operator",
 }
-# bounds: a multiple of the seconds without an attack, but at least these seconds for a text and for the health route
+# bounds: TIMES the latency without an attack, but at least LEAST seconds (for the health route, LEAST_HEALTH)
 TIMES, LEAST, LEAST_HEALTH = 5, 1.0, 0.1
-MEMORY = 100.0  # MiB by which the memory of the API and the engine may have grown after an attack
-RETURN_SECONDS = 120.0  # time limit for releasing memory; the engine first finishes the sequence that it has begun
+MEMORY = 100.0  # maximum growth of the memory of the API and the engine after an attack, in MiB
+RETURN_SECONDS = 120.0  # time limit for releasing memory, which includes the time to finish a running sequence
 
 
 def client(service: Service, name: str) -> httpx.Client:
@@ -146,7 +146,7 @@ def measure(record: Record, service: Service, folder: Path, database: str, kind:
 
 
 def returned(service: Service, before: float) -> float:
-    """Wait for memory to be released, at most RETURN_SECONDS. Returns the MiB by which it has grown since `before`."""
+    """Wait up to RETURN_SECONDS for memory to be released. Returns its growth in MiB, compared with `before`."""
     end = time.monotonic() + RETURN_SECONDS
     while (growth := service.resident() - before) > MEMORY and time.monotonic() < end:
         time.sleep(0.5)

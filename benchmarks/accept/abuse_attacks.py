@@ -37,7 +37,7 @@ DOUBLINGS = SLOW | {"normalizer": {"type": "Sequence", "normalizers": [DOUBLE] *
 class Attacker:
     """A client with one key.
 
-    `count` has the number of replies for each status, and the number of connections as "sent".
+    `count` contains the number of replies with each status and, as "sent", the number of connections.
     """
 
     def __init__(self, url: str, secret: str, folder: Path) -> None:
@@ -166,7 +166,7 @@ def main(name: str, url: str, secret: str, folder: str) -> None:
 
     def report() -> None:
         while True:
-            # dict() copies the counter in one step, while other threads count
+            # dict() copies the counter in one step, although other threads change it
             print(json.dumps(dict(attacker.count)), flush=True)
             time.sleep(0.2)
 

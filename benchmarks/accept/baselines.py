@@ -84,7 +84,7 @@ def _figures(labels: list[str], answers: list[str]) -> dict[str, float]:
 
 
 def _scores(service: Service, labelled: LabelledSet, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return each model's test figures, one per seed."""
+    """Return each model's test figures, with one entry per seed."""
     file = service.upload(labelled.write(folder))
     scores: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in SEEDS:

@@ -1,6 +1,6 @@
-"""Kills the worker of a batch of 2,000 requests three times, and measures other requests during other batches.
+"""Kills the worker three times during a batch, and measures how much other batches slow down a client's requests.
 
-A client classifies texts during a batch that classifies texts, and has texts completed during a batch that generates.
+The client sends classifications during a batch of classifications, and completions during a batch of completions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.bench import corpus
 from benchmarks.service import Service, checked, running, wait_until
 
 REQUESTS, KILLS = 2_000, 3
-SAMPLES = 400  # requests during a batch, and without one
+SAMPLES = 400  # requests that are timed during a batch, and before and after it
 ENDS = ("completed", "failed", "expired", "cancelled")
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5"}
 MODEL, WRITER = "killed-judge", "killed-writer"
@@ -29,7 +29,7 @@ TINY = {"max_steps": 30, "width": 128, "layers": 1}
 
 @dataclass(frozen=True)
 class Load:
-    """The requests of a batch, and those of a client at the same time, which are shorter but run the same model."""
+    """The requests of a batch, and the shorter requests that a client sends to the same model at the same time."""
 
     endpoint: str
     requests: int  # in the batch; more than can be answered while the client is measured

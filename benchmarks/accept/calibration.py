@@ -24,7 +24,7 @@ from benchmarks.service import Service, running
 
 SPLITS, ECE, LARGE = 20, 0.03, 5000
 RISKS = (0.1, 0.2)
-TEST_ROWS = 6000  # in the second run, for which fewer rows are left for training
+TEST_ROWS = 6000  # in the second run, which therefore has fewer training rows
 Array = NDArray[Any]
 
 
@@ -88,7 +88,7 @@ def _perfect(probs_NC: Array) -> float:
 
 
 def _resampled(record: Record, name: str, facts: Facts, logits_NC: Array, targets_N: Array) -> None:
-    """Measure prediction sets and abstention on random halves of the test rows, calibrated on the other halves."""
+    """Calibrate on random halves of the test rows, and measure prediction sets and abstention on the other halves."""
     coverages, sizes, kept = [], [], {risk: 0 for risk in RISKS}
     answered: dict[float, list[float]] = {risk: [] for risk in RISKS}
     for number in range(SPLITS):

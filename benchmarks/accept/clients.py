@@ -1,6 +1,6 @@
-"""Runs existing clients, unmodified and each in its own environment, against trained models.
+"""Runs unmodified clients, each in a separate environment, against a service with trained models.
 
-Every suite in `tests/clients/suites/` checks the content of each reply. The results become `docs/compatibility.md`.
+The suites in `tests/clients/suites/` check the content of each reply. The results are in `docs/compatibility.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.service import Service, running
 
 ROOT = Path(__file__).parents[2]
 SUITES, ENVIRONMENTS = ROOT / "tests" / "clients" / "suites", ROOT / "build" / "clients"
-SECONDS = 1800.0  # patience for an installation, a training run or a suite
+SECONDS = 1800.0  # time limit for an installation, a training run or a suite
 ANSWERS = {"drink?": "Grüner Tee 緑茶.", "city?": "Köln.", "name?": "Ada."}
 ASSISTANTS: dict[str, dict[str, Any]] = {
     "lstm": {"tokenizer": "bpe", "vocab_size": 300, "max_steps": 500, "width": 64, "layers": 1},
@@ -98,7 +98,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def install(name: str, suite: ClientSuite) -> Path:
-    """Install a suite's packages in its environment, unless it has what the suite names now. Returns its folder."""
+    """Install a suite's packages in its environment unless they are already there. Returns the environment's folder."""
     home = ENVIRONMENTS / name
     wanted, installed = "\n".join(suite.packages), home / "installed.txt"
     if installed.exists() and installed.read_text(encoding="utf-8") == wanted:
@@ -139,7 +139,7 @@ def run(record: Record, name: str, suite: ClientSuite, url: str) -> list[dict[st
 def command(name: str, suite: ClientSuite, script: str) -> list[str]:
     """Return the command that runs a script in the environment `name`, without the URL.
 
-    Scripts for Node run with the Node of their environment, or with the one of this machine if there is none.
+    Scripts for Node run with the Node in their environment or, if it contains none, with the one of this machine.
     """
     if not suite.for_node:
         return [str(ENVIRONMENTS / name / "bin" / "python"), str(SUITES / script)]
@@ -182,7 +182,7 @@ def train(service: Service, folder: Path) -> None:
 
 
 def conversations(count: int = 200) -> Iterator[str]:
-    """Yield conversations of one question and one answer, as JSON lines."""
+    """Yield conversations as JSON lines, each with one question and its answer."""
     draw = random.Random(0)
     for number in range(count):
         messages = [{"role": "system", "content": f"{number}"}] if number % 3 == 0 else []

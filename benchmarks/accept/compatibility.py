@@ -1,4 +1,4 @@
-"""Writes `docs/compatibility.md`: which calls of which clients work, and which are refused with which error."""
+"""Creates the text of `docs/compatibility.md`, which lists the client calls that work and those that are refused."""
 
 from __future__ import annotations
 

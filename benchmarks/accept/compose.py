@@ -26,8 +26,8 @@ from benchmarks.service import Service, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 SECTION = "With Docker"
-BUILT_IN = 3600.0  # seconds, including the download of PyTorch
-LEASE = 20.0  # seconds, the default
+BUILT_IN = 3600.0  # time limit for the build in seconds, including the download of PyTorch
+LEASE = 20.0  # the default of OSTINATO_LEASE_SECONDS
 NOT_TYPED = {  # a part of a line -> why that line is not run on the containers
     "PIP_EXTRA_INDEX_URL": "only for an installation without containers",
     "make ": "the service runs in containers, and the tests do not use it",

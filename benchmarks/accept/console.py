@@ -29,7 +29,7 @@ from benchmarks.service import Service, running, wait_until
 
 ROOT = Path(__file__).parents[2]
 FEW = 10  # models, jobs, files, and points of the curve
-FACTOR = int(os.environ.get("ACCEPT_FACTOR", "1000"))  # jobs, files: FEW * FACTOR; models: a tenth; points: ten times
+FACTOR = int(os.environ.get("ACCEPT_FACTOR", "1000"))  # FEW * FACTOR jobs, a tenth as many models
 SLOWDOWN, PAINT = 3.0, 2.0  # bounds, as multiples of the time with few rows and of the first paint of an empty page
 VISITS, PAINTS = 5, 9
 PATIENCE = 60_000.0  # milliseconds
@@ -153,7 +153,7 @@ def _visit(page: Page, address: str, *, curve: bool) -> float:
 
 @contextmanager
 def empty_page() -> Iterator[str]:
-    """Serve an empty page, and return its address."""
+    """Serve an empty page within the block. Yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

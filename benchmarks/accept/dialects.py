@@ -20,7 +20,7 @@ from benchmarks.bench import ROOT, corpus
 from benchmarks.cost import Case, milliseconds, send
 from benchmarks.service import Service, free_port, running, wait_until
 
-ROUNDS, SECONDS, STARTS = 60, 1, 3  # many short turns, so that other work on the machine affects both alike
+ROUNDS, SECONDS, STARTS = 60, 1, 3  # many short rounds, so that other work affects both processes equally
 API = """
 import sys
 from types import SimpleNamespace
@@ -59,7 +59,7 @@ def check(record: Record, data: Path | None, folder: Path) -> None:
 
 
 def _round(alone: Case, together: Case, folder: Path, number: int) -> list[float]:
-    """Return the milliseconds per request of both processes, which take turns to be measured first."""
+    """Return the milliseconds per request of both processes. The order of the measurements alternates."""
     order = (alone, together) if number % 2 else (together, alone)
     measured = {case.name: milliseconds(case, SECONDS, folder) for case in order}
     return [measured[alone.name], measured[together.name]]

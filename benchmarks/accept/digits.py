@@ -1,4 +1,4 @@
-"""Checks that every architecture learns to classify handwritten digits, as sequences of 8 rows of 8 numbers."""
+"""Checks that every architecture learns to classify handwritten digits, which are sequences of 8 rows of 8 numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACCURACY = 0.98
 
 
 def write(path: Path) -> None:
-    """Write the digits as JSONL with splits."""
+    """Write the digits as JSONL with a `split` column."""
     digits = load_digits()
     with path.open("w", encoding="utf-8") as stream:
         for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.accept.record import Record
 from benchmarks.service import ENDED, Service, checked, running, wait_until
 
-LARGEST = 0.2  # the maximum median error of the estimated time left after a tenth of a run
+LARGEST = 0.2  # the maximum median error of the remaining time that is estimated after a tenth of a run
 WORDS, ROWS, LINES = 3000, 6000, 4000
 SHARE = 0.1
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> (file, request)

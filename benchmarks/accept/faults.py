@@ -1,8 +1,8 @@
-"""Kills, freezes and starves the parts of a loaded service, one after another, on SQLite and on PostgreSQL.
+"""Kills, freezes and starves the parts of a service under load, one after another, on SQLite and on PostgreSQL.
 
 Every request must end with a result or a documented error. After each fault, the service must be ready again within ten
 seconds and must answer requests. At the end, `ostinato fsck` must find every file intact. Disk faults need root, and
-the fault of the clock needs a C compiler; a note lists the faults that were left out.
+clock faults need a C compiler; a note lists the faults that were left out.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ READY_SECONDS = 10.0  # time limit for the service to be ready after a fault
 FAULT_SECONDS = 6.0  # how long a part is frozen, locked, full or read-only
 AFTER_SECONDS = 2.0  # how long the load continues after a fault
 LONGEST_SECONDS = 60.0  # time limit for a request
-MOMENTARY = ("kill", "clock")  # faults that are over at once; the service then recovers from them
+MOMENTARY = ("kill", "clock")  # faults that end at once, so that the service can recover immediately
 HOUR = 3600
 DISK_MIB = 512
 SETTINGS = {"OSTINATO_LEASE_SECONDS": "5", "OSTINATO_RESUME_EVERY_SECONDS": "2", "OSTINATO_MAX_ATTEMPTS": "1000"}
-STEPS = 100_000  # steps of the training job, which are more than it can train during the check
-# A reply with one of these codes is documented: the request was not answered because of the fault.
+STEPS = 100_000  # steps of the training job, more than it can reach during the check
+# Documented error codes of requests that fail because of a fault.
 EXPECTED = {
     "engine_lost", "engine_unresponsive", "database_unavailable", "database_full", "storage_unavailable",
     "storage_full", "unavailable", "loading", "deadline_exceeded", "overloaded", "no_engine", "aborted",
@@ -79,7 +79,7 @@ time_t time(time_t *stored) {
 
 @dataclass
 class Bench:
-    """A service under load, what its faults need, and how its requests ended. `server` is None with SQLite."""
+    """A service under load, what its faults need, and the outcomes of requests. With SQLite, `server` is None."""
 
     service: Service
     folder: Path
@@ -111,7 +111,7 @@ def frozen(program: str) -> Fault:
         try:
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):  # the launcher may have ended and replaced it
+            with contextlib.suppress(ProcessLookupError):  # the launcher may have replaced the program
                 os.kill(pid, signal.SIGCONT)
 
     return fault
@@ -119,7 +119,7 @@ def frozen(program: str) -> Fault:
 
 @contextmanager
 def locked(bench: Bench) -> Iterator[None]:
-    """Hold SQLite's write lock within the block, or restart PostgreSQL at its start."""
+    """Hold SQLite's write lock during the block, or restart PostgreSQL at the start of the block."""
     if bench.server is not None:
         bench.server.stop("immediate")
         bench.server.start()
@@ -194,7 +194,7 @@ def possible(bench: Bench, name: str) -> bool:
 
 
 def requests(service: Service, thread: int) -> Iterator[Callable[[], Any]]:
-    """An endless mix of requests that read, compute, stream and write."""
+    """Yield an endless mix of requests that read, compute, stream and write."""
     number = 0
     while True:
         number += 1
@@ -276,7 +276,7 @@ def prepare(service: Service, folder: Path) -> str:
 
 
 def conclude(record: Record, service: Service, backend: str, job: str) -> None:
-    """Check that the training job continues, and end it."""
+    """Check that the training job continues, and cancel it."""
     step = last_step(service, job)
     wait_until(lambda: last_step(service, job) > step, 600, "further steps of the job", every=0.5)
     record.equal(f"{backend}: the job after all faults", service.job(job)["status"], "running")
@@ -327,7 +327,7 @@ def fsck(data: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[bool]:
-    """Put the data folder and the store on separate small disks, if this is possible."""
+    """Put the data folder and the store on separate small disks. Yields whether this was possible."""
     disks = [folder / "data", folder / "store"]
     done: list[Path] = []
     for disk in disks:
@@ -343,7 +343,7 @@ def mounted(folder: Path) -> Iterator[bool]:
 
 
 def compiled(folder: Path) -> Path | None:
-    """Compile the library that shifts a program's clock, or return None without a compiler."""
+    """Compile the library that shifts a program's clock. Returns None if there is no compiler."""
     if shutil.which("cc") is None:
         return None
     source, library = folder / "clock.c", folder / "clock.so"

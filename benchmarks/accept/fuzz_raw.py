@@ -1,8 +1,8 @@
 """Sends 100,000 hostile requests and 2,000 hostile checkpoints and tokenizers to a running service.
 
-Half of the requests are well-formed with wrong values, and half have damaged bytes. Each accepted checkpoint is run.
-No reply may be a 5xx error that is not expected, no program may end, and the memory must be the same as after the first
-tenth. `FUZZ_SEED` draws other values; `FUZZ_SHARE` is the share that is sent (for a short run, for example 0.01).
+Half of the requests are well-formed with wrong values, and half have damaged bytes. Each accepted checkpoint is run. No
+reply may be an unexpected 5xx error, no program may end, and memory use must not grow after the first tenth.
+`FUZZ_SEED` sets the random seed. `FUZZ_SHARE` is the share of everything to send, such as 0.01 for a short run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from benchmarks.service import Service, checked, running, wait_until
 SEED, SHARE = int(os.environ.get("FUZZ_SEED", "1")), float(os.environ.get("FUZZ_SHARE", "1"))
 REQUESTS, CHECKPOINTS = int(100_000 * SHARE), int(2_000 * SHARE)
 AT_ONCE = 48  # connections at a time
-MEMORY = 100.0  # MiB by which the memory of the API and the engine may grow after the first tenth
-RETURN_SECONDS = 120.0  # within which memory must be released
+MEMORY = 100.0  # maximum growth of the memory of the API and the engine after the first tenth, in MiB
+RETURN_SECONDS = 120.0  # time limit for releasing memory
 SECRETS = {"mallory": "secret-of-mallory", "ops": "secret-of-ops"}
 SETTINGS = {
     "OSTINATO_API_KEYS": ",".join(f"{name}:{secret}" for name, secret in SECRETS.items()),
@@ -35,7 +35,7 @@ SETTINGS = {
     "OSTINATO_PREFIX_MEMORY": "32",
     "OSTINATO_DEFAULT_MODEL": "demo-sentiment-lstm",
     "OSTINATO_CHAT_FALLBACK": "1",
-    "OSTINATO_TRAINING_MEMORY": "1",  # no job trains, so that the jobs do not use the time of the check
+    "OSTINATO_TRAINING_MEMORY": "1",  # too little for any training run, so that training does not slow down the check
 }
 LABELS = ("negative", "neutral", "positive")
 MODELS: dict[str, dict[str, Any]] = {
@@ -53,7 +53,7 @@ def client(service: Service, name: str) -> httpx.Client:
 
 
 def prepare(http: httpx.Client, folder: Path) -> dict[str, list[str]]:
-    """Register the models that the examples of the OpenAPI document name, and upload a file. Returns their ids."""
+    """Register the models in the OpenAPI document's examples, and upload a file. Returns values for path parameters."""
     for name, network in MODELS.items():
         content = archive(valid(folder / name, network), random.Random(SEED))
         checked(http.post(f"/v1/registry/models/{name}/versions", files={"file": ("a.tar", content)}))
@@ -75,7 +75,7 @@ def prepare(http: httpx.Client, folder: Path) -> dict[str, list[str]]:
 
 
 def returned(service: Service, before: float) -> float:
-    """Wait for memory to be released, at most RETURN_SECONDS. Returns the MiB by which it has grown since `before`."""
+    """Wait up to RETURN_SECONDS for memory to be released. Returns its growth in MiB, compared with `before`."""
     end = time.monotonic() + RETURN_SECONDS
     while (growth := service.resident() - before) > MEMORY / 2 and time.monotonic() < end:
         time.sleep(0.5)
@@ -83,13 +83,13 @@ def returned(service: Service, before: float) -> float:
 
 
 def pids(service: Service) -> dict[str, int]:
-    """The process ids of the programs that run all the time; a trainer or a batch program ends with its job."""
+    """Return the process ids of the permanent programs; a trainer or a batch program ends with its job."""
     listed = {entry["program"]: entry["pid"] for entry in service.programs()}
     return {name: pid for name, pid in listed.items() if name.startswith(("api", "engine", "worker"))}
 
 
 def ended(service: Service, programs: dict[str, int]) -> list[str]:
-    """The programs that have been started again, or are missing."""
+    """Return the programs that have been restarted or are missing."""
     now = pids(service)
     return [name for name, pid in programs.items() if now.get(name) != pid]
 
@@ -118,7 +118,7 @@ def try_checkpoint(http: httpx.Client, number: int, content: bytes) -> list[http
 def fuzz_checkpoints(
     http: httpx.Client, service: Service, draw: random.Random
 ) -> tuple[Counter[str], list[str], float]:
-    """Try all checkpoints. Returns the number of imports with each status, the findings, and the memory that grew."""
+    """Try all checkpoints. Returns the number of imports with each status, the findings, and the growth of memory."""
     statuses: Counter[str] = Counter()
     findings: list[str] = []
     before, programs = 0.0, pids(service)

@@ -49,7 +49,7 @@ def kill_during(service: Service, job_id: str, times: int = TIMES) -> dict[str, 
     hits: Counter[str] = Counter()
     for number in range(2 * times):
         program = ("trainer", "worker")[number % 2]
-        # wait for progress since the last kill, so that each kill interrupts training
+        # wait for progress after the previous kill, so that each kill interrupts training
         seen = last_step(service, job_id)
 
         def advanced(seen: int = seen) -> bool:

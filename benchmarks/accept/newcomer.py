@@ -1,4 +1,4 @@
-"""A newcomer's first hour after the README: an untidy table, an LSTM from a tutorial, and a file of conversations.
+"""Simulates a newcomer's first hour with the service: an untidy table, an LSTM from a tutorial, and conversations.
 
 Runs `ostinato` commands against a running service, and checks the warnings and the answers.
 """
@@ -95,7 +95,7 @@ def write_table(path: Path) -> None:
 
 
 def write_chats(path: Path) -> None:
-    """Write conversations as a program logs them. Some end with a tool call, in a message without content."""
+    """Write conversations as a program would log them. Some end with a message with a tool call but no content."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for number in range(200):

@@ -22,7 +22,7 @@ class Demand:
 
 @dataclass
 class Record:
-    """All figures of one check, which passes if there is at least one figure and every figure is within its bound."""
+    """All figures of one check. It passes if there is at least one figure and every figure is within its bound."""
 
     demands: list[Demand] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Sentiment classification through the HTTP API with default settings: every model must match a linear SVM.
+"""Checks sentiment classification through the HTTP API with default settings: every model must match a linear SVM.
 
 On TF-IDF features of the same rows, the SVM reaches an accuracy of 0.693 and a macro-F1 of 0.644. The bounds are close
 to these figures; the bounds for `auto` are higher. All figures are means over the seeds; set ACCEPT_SEEDS to `1` for

@@ -65,7 +65,7 @@ def build(data: Path | None) -> dict[str, Callable[[], LabelledSet]]:
 
 
 def _split(name: str, examples: Iterable[Example], train_rows: int) -> LabelledSet:
-    """Draw `train_rows` rows for training and validation; all others, at most 6,000, are test rows."""
+    """Draw `train_rows` rows for training and validation. Up to 6,000 of the other rows are test rows."""
     unique = list({text: (text, label) for text, label in examples}.values())
     random.Random(name).shuffle(unique)
     ours, test = unique[:train_rows], unique[train_rows : train_rows + 6_000]

@@ -1,4 +1,4 @@
-"""The data sets of the acceptance checks, in the folder ACCEPT_DATA."""
+"""The data sets of the acceptance checks, which are in the folder that ACCEPT_DATA names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Compares the default recipe for language models with nanoGPT's CPU recipe on a book, and trains with a time limit.
 
 The reference is nanoGPT's recipe, in benchmarks/language_model.py. Time limits are multiples of the time that the
-reference takes in the same run, so the machine should be idle.
+reference takes in the same run, so the machine should otherwise be idle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.accept.record import Record
 from benchmarks.accept.sources import source
 from benchmarks.service import Service, running
 
-STEPS, SHARE = 2000, 0.25  # steps of the reference; the share of its time in which our loop must match it
+STEPS, SHARE = 2000, 0.25  # steps of the reference; the share of its time within which our loop must be as good
 LONG, BITS = 7.0, 1.85  # time limit in multiples of the reference's time; maximum bits per character after that time
 
 
