@@ -75,7 +75,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine. `busy_seconds` is the time since the engine's current step started, or 0 if it is idle."""
+    """An engine. `busy_seconds` is the time since the engine's current step started, or 0 if the engine is idle."""
 
     pid: int
     device: str

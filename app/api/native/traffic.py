@@ -60,7 +60,7 @@ class TrafficSampleObject(msgspec.Struct, frozen=True):
 
 
 class TrafficReport(msgspec.Struct, frozen=True):
-    """The periods of the last hour in which something happened, oldest first. `seconds` is the length of a period."""
+    """The periods of the last hour that had traffic, oldest first. `seconds` is the length of a period."""
 
     object: str
     seconds: int
@@ -115,7 +115,7 @@ _EXAMPLE: dict[str, Any] = {
 )
 def retrieve_traffic(services: ServicesDep, request: Request, principal: Principal) -> Response:
     operator, settings = is_operator(request), services.settings
-    # Without scopes, every key is an operator, but may not see the labels of other keys.
+    # If no scopes are configured, every key is an operator, but may not see the labels of other keys' versions.
     all_ = operator and bool(settings.key_scopes or not settings.keys)
     samples = [_sample(sample, principal, operator, all_) for sample in services.traffic.ring.read()]
     data = [sample for sample in samples if sample.totals is not None or sample.versions]
@@ -136,7 +136,7 @@ def _totals(sample: TrafficSample) -> TrafficTotals:
 
 
 def _version(ref: str, traffic: VersionTraffic) -> VersionTrafficObject:
-    traffic.bound()  # the samples of several processes together may have too many labels
+    traffic.bound()  # the sum of several processes' samples may have too many labels
     # Versions that predict numbers have no confidence. The best score of any other version is positive.
     confidence = traffic.confidence / traffic.texts if traffic.confidence else None
     return VersionTrafficObject(

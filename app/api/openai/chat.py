@@ -66,8 +66,8 @@ async def create_chat_completion(request: Request) -> Response:
     "/models/{name}/v1/chat/completions",
     operation_id="create_chat_completion_of_model",
     summary="Continue a conversation, with the model in the path (Hugging Face)",
-    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. The `model` of "
-    "the body has no effect.",
+    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. `model` in the "
+    "body has no effect.",
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS)),
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
@@ -107,7 +107,7 @@ def _plain(message: ChatMessage, place: str) -> dict[str, str]:
     if message.tool_calls:
         raise InvalidRequest(f"{place}.tool_calls is not supported; leave it out", param=f"{place}.tool_calls")
     content = message.refusal if message.content is None else message.content
-    plain = plain_message(message.role, content, place)  # first: for a tool's message, the error should name the role
+    plain = plain_message(message.role, content, place)  # first, so that the error for a tool's message names the role
     if message.tool_call_id:
         raise InvalidRequest(f"{place}.tool_call_id is not supported; leave it out", param=f"{place}.tool_call_id")
     return plain

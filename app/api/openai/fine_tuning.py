@@ -152,9 +152,9 @@ async def _estimate(services: Services, body: JobRequest, principal: str, second
     operation_id="list_fine_tuning_jobs",
     summary="List training jobs",
     description=(
-        "Returns the newest job first. `metadata[key]=value` selects the jobs with this pair and can be repeated, to "
-        "require several pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left "
-        "out unless `trials=true`."
+        "Returns the newest job first. `metadata[key]=value` selects the jobs with this pair; to require several "
+        "pairs, repeat the parameter. `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are "
+        "left out unless `trials=true`."
     ),
     response_model=None,
     responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),

@@ -82,9 +82,9 @@ async def rotation(request: Request) -> RotateSecretRequest:
     operation_id="list_webhook_endpoints",
     summary="List webhook endpoints",
     description=(
-        "Returns the newest endpoint first, without secrets. With `all_owners`, the list also contains the endpoints "
-        "of other keys, which requires the scope operator; without `OSTINATO_KEY_SCOPES`, it contains those of keys "
-        "that no longer exist."
+        "Returns the newest endpoint first, without secrets. With `all_owners`, a key with the scope operator also "
+        "sees the endpoints of other keys. If `OSTINATO_KEY_SCOPES` is not set, `all_owners` adds only the endpoints "
+        "of keys that no longer exist."
     ),
     response_model=None,
     responses=replies(
@@ -113,10 +113,10 @@ def list_endpoints(
 
 
 def _reach(request: Request, services: Services) -> Reach:
-    """The endpoints of other keys that the request may list and delete.
+    """Return which endpoints of other keys the request may list and delete.
 
-    Without scopes, every key is an operator. Keys would then not be protected from each other, so only the endpoints
-    that no key can delete any more are within reach.
+    If no scopes are configured, every key is an operator. To protect keys from each other, such an operator has access
+    only to the endpoints of keys that no longer exist.
     """
     if not is_operator(request):
         return Reach.OWN
@@ -181,8 +181,8 @@ def update_endpoint(
     operation_id="delete_webhook_endpoint",
     summary="Delete a webhook endpoint",
     description=(
-        "Pending events of the endpoint are also deleted. An operator may delete the endpoints of other keys; without "
-        "`OSTINATO_KEY_SCOPES`, every key may delete those of keys that no longer exist."
+        "Pending events of the endpoint are also deleted. An operator may delete the endpoints of other keys. If "
+        "`OSTINATO_KEY_SCOPES` is not set, every key may delete the endpoints of keys that no longer exist."
     ),
     response_model=None,
     responses=replies(
