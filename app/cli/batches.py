@@ -112,7 +112,7 @@ def _fault(path: Path, error: LineError) -> str:
 
 
 def _other_endpoint(path: Path, checked: CheckedInput) -> str:
-    """Return a hint if every line has a wrong url, and the url of the first request is another endpoint."""
+    """Return a hint if the url of every line is wrong and the first url is another endpoint; otherwise, return ""."""
     if len(checked.errors) < checked.total or any(error.code != "invalid_url" for error in checked.errors):
         return ""
     url = next(batch_input.requests(path)).request.url
@@ -152,7 +152,7 @@ def cancel(batch_id: BatchId, as_json: Json = False) -> None:
 
 
 def _counts(batch: dict[str, Any]) -> str:
-    """The counts of requests answered without an error, of all requests and, if there are any, of failed requests."""
+    """Format a batch's request counts, such as `7 of 9, 1 failed`. Returns "" if the total is still 0."""
     counts = batch["request_counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{counts['completed']} of {counts['total']}{failed}" if counts["total"] else ""

@@ -100,7 +100,7 @@ def _file_id(client: Client, file: Path, request: dict[str, Any], as_json: bool)
 
 
 def _check_output(output: Path, client: Client, model: str) -> None:
-    """Raise an error if no predictions can be written to the file. For a language model, there are none."""
+    """Raise InvalidRequest if the file cannot be written, or for a language model, which has no predictions."""
     check_target(output)
     if look_up(client, model)["task"] == "generation":
         reason = "an evaluation of a language model has no predictions for each row"

@@ -131,7 +131,7 @@ def fsck(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the hash of every blob, the version of every alias, and every database row for values that JSON cannot
+    """Check the hash of every blob and the version of every alias, and search the database for values that JSON cannot
     represent. Exits with status 1 if a check fails."""
     report = _registry(data_dir).fsck(deep=not quick, mend=repair)
     if as_json:

@@ -72,7 +72,7 @@ def json_for_all(context: typer.Context) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing yet") -> None:
-    """Print a table, or `empty` if there are no rows. Lines are never shortened, for searching and piping."""
+    """Print a table, or `empty` if there are no rows. Never shortens lines, so that they can be searched and piped."""
     for line in table_lines(columns, rows, empty):
         print(line)
 

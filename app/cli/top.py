@@ -1,4 +1,4 @@
-"""`ostinato top`: shows the engines' activity, continuously at a terminal or once in a pipe."""
+"""`ostinato top`: shows the engines' activity, continuously at a terminal, or once if the output is piped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 WAITING, REJECTED = "ostinato_num_requests_waiting", "ostinato_rejected_total"
 Every = Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Seconds between two measurements.")]
-Once = Annotated[bool, typer.Option("--once", help="Measure once, print a plain table and exit, as in a pipe.")]
+Once = Annotated[bool, typer.Option("--once", help="Measure once, print a plain table and exit.")]
 WorkCounts = dict[str, int]
 
 
