@@ -229,7 +229,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """Describe an engine. Only the versions whose digests are in `names` are included, under the references there."""
+    """Describe an engine. `names` maps the digests of the versions to include to their references."""
     versions = [_version(v, names[v.digest]) for v in beat.versions if v.digest in names]
     return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
 

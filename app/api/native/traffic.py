@@ -22,9 +22,9 @@ router = APIRouter(tags=["operations"])
 class VersionTrafficObject(msgspec.Struct, frozen=True):
     """The requests to a version in one period. `seconds` is their total duration.
 
-    `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels, or null if
-    none was classified or the version predicts numbers. `labels` counts the answers by label. Labels beyond the 20 most
-    frequent ones are counted in `other_labels`.
+    `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels. `confidence` is
+    null if no input was classified, or if the version predicts numbers. `labels` counts the answers by label. Labels
+    beyond the 20 most frequent ones are counted in `other_labels`.
     """
 
     id: str
@@ -107,8 +107,8 @@ _EXAMPLE: dict[str, Any] = {
         "Returns samples of the requests that the API processes of this machine have answered. For each version, a "
         "sample contains the number of requests, the number of answers with each label, and the mean score. A key "
         "sees its own versions; a key with the scope operator also sees the totals and, if OSTINATO_KEY_SCOPES is set, "
-        "all versions. Requests of batches are not included. The samples are only meant for a quick look; "
-        "`GET /metrics` is for a monitoring system."
+        "all versions. Requests of batches are not included. The samples are meant for a quick overview; for "
+        "monitoring, use `GET /metrics`."
     ),
     response_model=None,
     responses=replies(TrafficReport, _EXAMPLE, COMMON),

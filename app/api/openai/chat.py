@@ -51,8 +51,8 @@ ASKED = {
     description=(
         "Generates the next answer in a conversation, with a version that was trained on conversations. Returns the "
         "answer in one reply or, with `stream`, as server-sent events. The concatenated texts of all events equal the "
-        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each "
-        "message as a line `role: text`."
+        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer. The model reads "
+        "each message as a line of the form `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),

@@ -99,9 +99,9 @@ async def job_request(request: Request) -> JobRequest:
         "the best results on the validation data. If several are equally good, the smallest is published. Only `model` "
         "and `training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that the "
         "first request created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
-        "each training run, its plan, its memory, and its duration, estimated from a few steps on the machine of the "
-        "API. If the job would fail because of its data or its settings, the dry run fails with the same error. Only "
-        "one dry run can run at a time."
+        "each training run, its plan, memory and duration. The duration is estimated from a few steps on the machine "
+        "of the API. If the job would fail because of its data or its settings, the dry run fails with the same error. "
+        "Only one dry run can run at a time."
     ),
     response_model=None,
     openapi_extra=reads(

@@ -73,7 +73,7 @@ async def changes(request: Request) -> UpdateEndpointRequest:
 
 
 async def rotation(request: Request) -> RotateSecretRequest:
-    """A dependency that reads the body, which may be empty, of a request to rotate a secret."""
+    """A dependency that reads the body of a request to rotate a secret. The body may be empty."""
     return await _rotate.read(request) if await request.body() else RotateSecretRequest()
 
 
@@ -128,8 +128,8 @@ def _reach(request: Request, services: Services) -> Reach:
     operation_id="create_webhook_endpoint",
     summary="Create a webhook endpoint",
     description=(
-        "Events of your jobs and batches are sent to `url` as they occur, signed with `signing_secret`, which only "
-        "this reply contains. The URL must begin with `https://` and resolve to a public address; to allow other "
+        "Events of your jobs and batches are sent to `url` as they occur. They are signed with `signing_secret`, which "
+        "only this reply contains. The URL must begin with `https://` and resolve to a public address; to allow other "
         "addresses, set `OSTINATO_WEBHOOK_NETWORKS`. A key may have at most `OSTINATO_MAX_WEBHOOK_ENDPOINTS` endpoints."
     ),
     response_model=None,
@@ -230,9 +230,9 @@ def rotate_secret(
     operation_id="test_webhook_endpoint",
     summary="Send a test event to a webhook endpoint",
     description=(
-        "Sends a signed event of the type `event_type`, once, and returns the status of the reply. The id in the event "
-        "is not the id of a job or batch. If there is no reply, the request fails with `webhook_not_answered`. "
-        "A key may test one endpoint at a time."
+        "Sends a signed event of the type `event_type` without retries, and returns the status of the reply. The id in "
+        "the event is not the id of a job or batch. If there is no reply, the request fails with "
+        "`webhook_not_answered`. A key may test one endpoint at a time."
     ),
     response_model=None,
     openapi_extra=reads(TestEndpointRequest, succeeded={"event_type": _ENDED[0]}),
