@@ -201,7 +201,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
 
 
 def _leaving_out(error: BadRows) -> str:
-    """Return advice on leaving out so many faulty rows that this should not be done without a check."""
+    """Return the end of the error message for data with unusually many faulty rows: whether they can be left out."""
     share = f"{100 * error.fraction:.0f} %"
     if not error.skippable or error.fraction > _MOST_LEFT_OUT:
         return f"; too many rows are affected to leave them out ({share}{error.basis})"

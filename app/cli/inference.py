@@ -178,7 +178,7 @@ def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """Yield the answers to all rows, as `answers` does, and warn of rows without a text.
+    """Yield the answers to all rows, as `answers` does, and print a warning about rows without a text.
 
     Raises InvalidRequest if no row has a text.
     """

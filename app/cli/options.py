@@ -97,7 +97,7 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
 
 
 def flat_fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the name and the type of each option. A field with a struct yields an option for each of its fields."""
+    """Yield the name and the type of each option. A nested struct yields one option for each of its fields."""
     for field in msgspec.structs.fields(struct):
         inner = _struct(field.type)
         if inner is None:

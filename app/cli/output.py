@@ -45,7 +45,7 @@ def located(chosen: settings.Settings) -> settings.Settings:
     url = programs.api_url(chosen.run_dir)
     if url is None and chosen.port == 0:
         raise InvalidRequest(
-            f"no service is running on {chosen.data}; start it with: ostinato up, or set OSTINATO_URL to the address "
+            f"no service is running for {chosen.data}; start it with: ostinato up, or set OSTINATO_URL to the address "
             "of another service"
         )
     return msgspec.structs.replace(chosen, url=url or "")

@@ -46,8 +46,8 @@ def answers_of(
 ) -> tuple[list[str], list[list[str]]]:
     """The columns and rows of a printed table of predictions. The row of an item that is None is blank.
 
-    The columns are the value for a regression, the label and its score, or a single column if a text may have several
-    labels. With `with_sets`, the prediction sets or intervals follow.
+    For a regression, the column is the value. For other tasks, the columns are the label and its score, or a single
+    column if a text may have several labels. With `with_sets`, the last column contains prediction sets or intervals.
     """
     answer: Callable[[dict[str, Any]], list[str]]
     given = [item for item in items if item is not None]

@@ -180,7 +180,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print the warnings about a file that are not in `printed`, such as a guessed encoding.
+    """Print the warnings about a file, for example about a guessed encoding, except those in `printed`.
 
     Returns all warnings about the file so far.
     """
@@ -192,7 +192,7 @@ def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
 
 
 def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
-    """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
+    """Read the rows of a table. `options` names the text columns (default: `text` and `text_pair`, or the only column).
 
     All rows are checked before the first one is returned. Unusable rows are left out, and a warning is printed. Raises
     InvalidRequest if the table cannot be read, or if the share of unusable rows exceeds `skip_bad_rows`. The messages
