@@ -95,7 +95,7 @@ def compare(
 ) -> None:
     """Compare versions side by side. Shows only fields that differ, and marks the best value of each metric with *."""
     if len(references) < 2:
-        raise InvalidRequest("name at least two versions")
+        raise InvalidRequest("at least two versions are required")
     with connect() as client:
         comparison = client.get("/v1/registry/compare", versions=",".join(references))
     if as_json:

@@ -209,7 +209,7 @@ def _leaving_out(error: BadRows) -> str:
 
 
 def _option(error: BadData) -> str:
-    """Return the option that caused an error, with a colon, or "" if there is none or the message names it."""
+    """Return the option that caused an error and a colon. Returns "" if there is no option or the message names it."""
     option = option_for(error.param or "")
     is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
     return "" if is_named else f"{option}: "

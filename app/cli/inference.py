@@ -224,7 +224,7 @@ def generate(
         float | None, typer.Option(help="Exclude tokens whose probability is below this fraction of the highest one.")
     ] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, which makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate a prompt that is too long instead of rejecting it.")

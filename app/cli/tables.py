@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from app.training.data.files import Source
     from app.training.data.remarks import Remark
 
-_NAMED_COLUMN = "name the column with the texts with --text-column"
-_PIPED_TABLE = f"use --file -, and {_NAMED_COLUMN} unless it is `text`"
+_NAMED_COLUMN = "set --text-column to the column with the texts"
+_PIPED_TABLE = f"use --file -, and {_NAMED_COLUMN} if its name is not `text`"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

@@ -78,8 +78,8 @@ class Measurement:
     def versions(self, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The figures for each of an engine's versions.
 
-        `fill` is the mean number of sequences per call, or None without calls. `padding` is the fraction of padding
-        among the tokens, or None without tokens.
+        `fill` is the mean number of sequences per call, or None if there were no calls. `padding` is the fraction of
+        padding among the tokens, or None if there were no tokens.
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])

@@ -68,7 +68,7 @@ class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
-    """The probability of the answer yes."""
+    """The probability that the answer is yes."""
 
     noul: float
 

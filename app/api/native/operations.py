@@ -142,7 +142,7 @@ class Health(msgspec.Struct, frozen=True):
     "/ping",
     operation_id="ping",
     summary="Check that requests can be answered (the route of TorchServe and SageMaker)",
-    description="Returns 200 when `/readyz` does, otherwise 503.",
+    description="Returns 200 if `/readyz` returns 200, and 503 otherwise.",
     response_model=None,
     responses={
         **replies(Health, {"status": "Healthy"}, ()),

@@ -91,7 +91,7 @@ async def _answer(request: Request, model: str | None) -> Response:
 
 
 def _check(body: ChatRequest) -> None:
-    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check the rules that involve several fields, because the struct cannot express them. Raises InvalidRequest."""
     new, old = body.max_completion_tokens, body.max_tokens
     if new is not None and old is not None and new != old:
         raise InvalidRequest(

@@ -87,7 +87,7 @@ class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
-    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check the rules that involve several fields, because the struct cannot express them. Raises InvalidRequest."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if max_tokens is not None and body.min_tokens > max_tokens:
