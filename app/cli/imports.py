@@ -217,7 +217,7 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _working_folder(source: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to `source` or, for a pipe or a read-only parent, in the data folder.
+    """Yield a temporary folder next to `source`, or in the data folder for a pipe or a read-only parent folder.
 
     The system's temporary folder is often in memory, which may be too small for converted weights.
     """
