@@ -86,8 +86,8 @@ def root(
 def main() -> None:
     """Run the command line.
 
-    The exit status is 2 if the arguments or settings are invalid, so that a restart would fail too; 130 after Ctrl+C;
-    and 1 after any other error.
+    The exit status is 2 if the arguments or settings are invalid (a restart would then fail too), 130 after Ctrl+C, and
+    1 after any other error.
     """
     prepare_output()
     try:
@@ -118,7 +118,7 @@ def run() -> NoReturn:
 
 
 def refuse_access(error: OSError) -> NoReturn:
-    """Print an error of the operating system, about a file or about standard output, and exit."""
+    """Print an operating system error that concerns a file or standard output, and exit."""
     if error.filename is not None:
         fail(InvalidRequest(f"cannot access {shown(os.fsdecode(error.filename))}: {error.strerror}"), 1, ())
     if isinstance(error, BrokenPipeError) or disk_errors.awaited(error):

@@ -38,7 +38,7 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 @batches.command("list")
 def list_batches(
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of batches, newest first.")
+        int, typer.Option("--limit", min=1, max=MOST_LISTED, help="Maximum number of batches; the newest are listed.")
     ] = 20,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +58,7 @@ def list_batches(
 
 @batches.command("create")
 def create(
-    file: Annotated[Path, typer.Argument(help="JSON Lines with custom_id, method, url and body on each line.")],
+    file: Annotated[Path, typer.Argument(help="A JSON Lines file: custom_id, method, url and body on each line.")],
     endpoint: Annotated[
         str, typer.Option(help=f"The url of the requests, which is the same on each line: {listed(ENDPOINTS)}.")
     ],
@@ -66,7 +66,7 @@ def create(
 ) -> None:
     """Check and upload a file of requests, and queue it as a batch.
 
-    A line of the file: {"custom_id": "first", "method": "POST", "url": "/v1/classify", "body": {"model": "mood",
+    Example of a line: {"custom_id": "first", "method": "POST", "url": "/v1/classify", "body": {"model": "mood",
     "input": "a good day"}}
     """
     if endpoint not in ENDPOINTS:
@@ -112,7 +112,7 @@ def _fault(path: Path, error: LineError) -> str:
 
 
 def _other_endpoint(path: Path, checked: CheckedInput) -> str:
-    """Return a hint if every line has a wrong url, and the url of the first request is another endpoint."""
+    """Return a hint if the url of every line is wrong and the first url is another endpoint; otherwise, return ""."""
     if len(checked.errors) < checked.total or any(error.code != "invalid_url" for error in checked.errors):
         return ""
     url = next(batch_input.requests(path)).request.url
@@ -142,7 +142,7 @@ def show(batch_id: BatchId, as_json: Json = False) -> None:
 
 @batches.command("cancel")
 def cancel(batch_id: BatchId, as_json: Json = False) -> None:
-    """Cancel a batch. The answers so far are stored, and can be downloaded as `ostinato batches show` describes."""
+    """Cancel a batch. The answers so far are stored; `ostinato batches show` prints the command to download them."""
     with connect() as client:
         batch = client.post(f"{ROOT}/{batch_id}/cancel")
     if as_json:
@@ -152,7 +152,7 @@ def cancel(batch_id: BatchId, as_json: Json = False) -> None:
 
 
 def _counts(batch: dict[str, Any]) -> str:
-    """The counts of requests answered without an error, of all requests and, if there are any, of failed requests."""
+    """Format a batch's request counts, such as `7 of 9, 1 failed`. Returns "" if the total is still 0."""
     counts = batch["request_counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{counts['completed']} of {counts['total']}{failed}" if counts["total"] else ""

@@ -37,7 +37,7 @@ def chat(
     top_p: Annotated[
         float | None, typer.Option(help="Sample from the smallest set of tokens with this total probability.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, which makes sampling repeatable.")] = None,
 ) -> None:
     """Chat with a model trained on conversations. Each line of standard input is a message.
 

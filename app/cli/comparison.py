@@ -65,7 +65,7 @@ def search(
 
 
 def _no_match(metric: str, versions: Sequence[dict[str, Any]]) -> str:
-    """Explain why no version matches: none has the metric, or all values are outside the bounds."""
+    """Return the message for a search without results. It names the metric if no version has this metric."""
     names = {name for version in versions for name in flatten(version.get("metrics") or {})}
     if metric in names or not names:
         return "no version matches"
@@ -95,7 +95,7 @@ def compare(
 ) -> None:
     """Compare versions side by side. Shows only fields that differ, and marks the best value of each metric with *."""
     if len(references) < 2:
-        raise InvalidRequest("name at least two versions")
+        raise InvalidRequest("at least two versions are required")
     with connect() as client:
         comparison = client.get("/v1/registry/compare", versions=",".join(references))
     if as_json:

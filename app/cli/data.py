@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.training.data.faults import BadRows
     from app.training.failures import BadData
 
-_MOST_LEFT_OUT = 0.5  # the largest share of faulty rows for which messages name the option that leaves them out
+_MOST_LEFT_OUT = 0.5  # the largest share of faulty rows for which error messages suggest leaving them out
 LABELS = "labels"  # kind of the remark that states the number of rows of each label
 
 
@@ -58,9 +58,9 @@ def _regular(path: Path, stack: ExitStack) -> Path:
 def check_data(paths: dict[str, Path], request: dict[str, Any], as_json: bool) -> list[str]:
     """Run the trainer's checks on the data files and print the result. Returns the checks' messages.
 
-    `paths` does not contain files that were uploaded before; `request` names them. With `as_json`, prints only
-    warnings, to standard error. If the data cannot be used, prints the first faulty rows, one per line, and raises
-    InvalidRequest.
+    `paths` contains only local files; `request` contains the ids of files that were uploaded before. With `as_json`,
+    prints only warnings, to standard error. If the data cannot be used, prints the first faulty rows, one per line, and
+    raises InvalidRequest.
     """
     from app.training.data.checking import check_files  # loads numpy and pyarrow
 
@@ -139,7 +139,7 @@ def _check_validation(path: Path | None, request: dict[str, Any], as_json: bool)
 
 
 def _skipped_share(training: dict[str, Any], *, alone: bool) -> float:
-    """The share of rows that may be left out of both files together; with `alone`, 1 unless this share is 0."""
+    """The share of rows that may be left out of both files. If only one file is checked (`alone`), returns 0 or 1."""
     share = float(training.get("skip_bad_rows", 0.0))
     return 1.0 if alone and share else share
 
@@ -201,7 +201,7 @@ def refusal(error: BadData, *, outcome: str = "nothing was uploaded", as_json: b
 
 
 def _leaving_out(error: BadRows) -> str:
-    """Return advice on leaving out so many faulty rows that this should not be done without a check."""
+    """Return the end of the error message for data with unusually many faulty rows: whether they can be left out."""
     share = f"{100 * error.fraction:.0f} %"
     if not error.skippable or error.fraction > _MOST_LEFT_OUT:
         return f"; too many rows are affected to leave them out ({share}{error.basis})"
@@ -209,7 +209,7 @@ def _leaving_out(error: BadRows) -> str:
 
 
 def _option(error: BadData) -> str:
-    """Return the option that caused an error, with a colon, or "" if there is none or the message names it."""
+    """Return the option that caused an error and a colon. Returns "" if there is no option or the message names it."""
     option = option_for(error.param or "")
     is_named = option is None or str(error.param) in error.message or "has no column 'text'" in error.message
     return "" if is_named else f"{option}: "

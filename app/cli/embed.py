@@ -33,9 +33,9 @@ def embed(
         bool, typer.Option("--truncate", help="Truncate texts that are too long instead of rejecting them.")
     ] = False,
 ) -> None:
-    """Print the embedding of each text, a vector of length 1, as one JSON object per line, with `text` and `embedding`.
+    """Print one JSON object per line, with a `text` and its `embedding`, which is a vector of length 1.
 
-    For a text that is blank, the embedding is null.
+    The embedding of a blank text is null.
     """
     reference, file = chosen_model(model), named_file(file)
     extra = {"dimensions": dimensions, "truncate_prompt_tokens": -1 if truncate else None}

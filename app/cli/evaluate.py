@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _file_id(client: Client, file: Path, request: dict[str, Any], as_json: bool) -> str:
-    """Return the id of an uploaded file. A local file is checked and uploaded first, and a report on it is printed.
+    """Return the id of a file. A local file is first checked and uploaded, and the result of the check is printed.
 
     Raises NotFound if the version does not exist, and InvalidRequest if the version cannot be evaluated on the file.
     """
@@ -100,7 +100,7 @@ def _file_id(client: Client, file: Path, request: dict[str, Any], as_json: bool)
 
 
 def _check_output(output: Path, client: Client, model: str) -> None:
-    """Raise an error if no predictions can be written to the file. For a language model, there are none."""
+    """Raise InvalidRequest if the file cannot be written, or for a language model, which has no predictions."""
     check_target(output)
     if look_up(client, model)["task"] == "generation":
         reason = "an evaluation of a language model has no predictions for each row"

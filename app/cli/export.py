@@ -34,12 +34,12 @@ def register(program: typer.Typer) -> None:
     program.command("export")(export_version)
 
 
-Directory = Annotated[Path | None, typer.Argument(help="Alias of --output.", show_default=False)]
+Directory = Annotated[Path | None, typer.Argument(help="Same as --output.", show_default=False)]
 Format = Annotated[
     ExportFormat,
     typer.Option(
         "--format",
-        help="checkpoint: our own files. The other formats are written to a directory; peft is only "
+        help="checkpoint: Ostinato's format. The other formats are written to a directory; peft is only "
         "for adapters of language models.",
     ),
 ]

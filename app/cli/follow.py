@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ENDED = ("succeeded", "failed", "cancelled")
 RUNNING = ("validating_files", "running")
 POLL = 0.5  # seconds between two requests
-PATIENCE = 60.0  # seconds that the service may be unreachable, for example while it restarts
+PATIENCE = 60.0  # seconds for which the service may be unreachable, for example while it restarts
 PAGE = 100
 KEPT_LOSSES = 400
 METRICS = (  # (key in an event's data, name to show)
@@ -67,7 +67,7 @@ class Follower:
     def new_events(self) -> Iterator[dict[str, Any]]:
         """Read the job, then yield the events since the last call, oldest first.
 
-        The job is read before its events. Because an ended job gets no more events, no event is missed.
+        An ended job gets no more events. Therefore, no event is missed if the job is read before its events.
         """
         self.job = self._client.get(self._path)
         events: list[dict[str, Any]] = []

@@ -38,9 +38,9 @@ class Tested:
 
 
 def probe_checkpoint(source: Path, inputs: list[Any] | None) -> Tested | None:
-    """Create a probe for a checkpoint directory or its tar archive: the first of the inputs or, if None, a short input.
+    """Create a probe for a checkpoint directory or its tar archive. Returns None if the checkpoint cannot be read.
 
-    Returns None if the checkpoint cannot be read; the service then reports the error.
+    The probe is the first of `inputs`, or a short input if `inputs` is None. The service reports invalid checkpoints.
     """
     from app.importing.probe import make_probe
 

@@ -149,7 +149,7 @@ def _ask(error: ImportQuestion, options: WeightsOptions) -> WeightsOptions:
 def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuestion:
     """Append a command to the error's message. The command contains `...` for each answer without a default.
 
-    A question that applies only to some answers of another one is left out.
+    A question is left out if it applies only to some answers to another question.
     """
     for question in error.questions:
         if question.condition:

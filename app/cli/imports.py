@@ -121,9 +121,9 @@ def import_version(
 
 
 def _without_pipe(value: str, given: dict[str, str], stack: ExitStack) -> str:
-    """Return the path of a copy of a pipe, which can be read only once, and record the pipe in `given`.
+    """If `value` is a pipe, which can be read only once, copy it, record it in `given`, and return the copy's path.
 
-    Any other value is returned unchanged. A copy of weights gets their usual suffix.
+    Any other value is returned unchanged. A copy of weights gets the usual suffix of its format.
     """
     path = Path(value)
     try:
@@ -217,7 +217,7 @@ def _report(version: dict[str, Any], name: str, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _working_folder(source: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to `source` or, for a pipe or if its parent is not writable, in the data folder.
+    """Yield a temporary folder next to `source`, or in the data folder for a pipe or a read-only parent folder.
 
     The system's temporary folder is often in memory, which may be too small for converted weights.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="that of the settings"),
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
 ]
 Threshold = Annotated[
     float | None,
@@ -178,7 +178,7 @@ def _save(results: Iterable[tuple[InputRow, Any, Any]], output: Path, top_k: int
 
 
 def _classified(client: Client, body: dict[str, Any], rows: Iterable[InputRow]) -> Iterator[tuple[InputRow, Any, Any]]:
-    """Yield the answers to all rows, as `answers` does, and warn of rows without a text.
+    """Yield the answers to all rows, as `answers` does, and print a warning about rows without a text.
 
     Raises InvalidRequest if no row has a text.
     """
@@ -224,7 +224,7 @@ def generate(
         float | None, typer.Option(help="Exclude tokens whose probability is below this fraction of the highest one.")
     ] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Values above 1 reduce repetition.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Make sampling repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, which makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text. May be given several times.")] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Truncate a prompt that is too long instead of rejecting it.")

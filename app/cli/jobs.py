@@ -119,7 +119,7 @@ def show(job_id: JobId, as_json: Json = False) -> None:
 
 
 def _options(hyperparameters: dict[str, Any]) -> Iterator[str]:
-    """Format the hyperparameters. Leaves out those without a command-line option, which `--json` shows too."""
+    """Format the hyperparameters that have a command-line option. With `--json`, `jobs show` prints all of them."""
     for name, value in hyperparameters.items():
         if value is not None and name in SHOWN:
             yield f"{SHOWN[name]} {value}"
@@ -171,7 +171,7 @@ def follow(job_id: JobId, as_json: Json = False) -> None:
 
 @jobs.command("events")
 def list_events(job_id: JobId, limit: Limit = 50, as_json: Json = False) -> None:
-    """List a job's newest events, oldest first."""
+    """List a job's latest events in chronological order."""
     _check_job(job_id, "events")
     with connect() as client:
         newest = itertools.islice(client.pages(f"{path_of(job_id)}/events", limit=min(limit, 100)), limit)

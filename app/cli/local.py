@@ -47,7 +47,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     now = time.time()
     rows = [(p.program, p.pid, duration(now - p.started_at), p.restarts, _job_of(p), p.attempt) for p in running]
     columns = ["program", "pid", "up", "restarts", "job", "attempt"]
-    empty = f"no programs are running on {chosen.data}; start them with: ostinato up"
+    empty = f"no programs are running for {chosen.data}; start them with: ostinato up"
     if not chosen.data.exists():
         empty = (
             f"there is no data folder {chosen.data}; start the service there with `ostinato up`, or name another "
@@ -131,7 +131,7 @@ def fsck(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the hash of every blob, the version of every alias, and every database row for values that JSON cannot
+    """Check the hash of every blob and the version of every alias, and search the database for values that JSON cannot
     represent. Exits with status 1 if a check fails."""
     report = _registry(data_dir).fsck(deep=not quick, mend=repair)
     if as_json:

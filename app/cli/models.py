@@ -37,7 +37,7 @@ def list_models(
     architecture: Annotated[str | None, typer.Option(help=f"Only this architecture: {listed(ARCHITECTURES)}.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, each with its newest version, and the quality of the version that its name refers to."""
+    """List the models with their newest versions. Also shows the quality of the version to which each name refers."""
     with connect() as client:
         listed = list(client.pages(ROOT, limit=1000, search=search, task=task, architecture=architecture))
         quality = {} if as_json else {model["name"]: _quality(client, model) for model in listed}

@@ -22,8 +22,8 @@ def _choice(field: str) -> str:
     return f"{', '.join(others)} or {last}."
 
 
-# Heading of the options that can be turned on and off. Their two names need so much space that beside other options, a
-# terminal of 80 columns would cut the names.
+# Heading of the options that can be turned on and off. Each of them has two long names, which a terminal of 80 columns
+# would cut if these options were listed together with the others.
 SWITCHES = "Options that are on or off"
 HELP = {
     "text": "Column with the texts.",
@@ -97,7 +97,7 @@ def with_fields(struct: type[msgspec.Struct], panel: str, suffix: str = "") -> C
 
 
 def flat_fields(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the name and the type of each option. A field that contains a struct becomes one option for each field."""
+    """Yield the name and the type of each option. A nested struct yields one option for each of its fields."""
     for field in msgspec.structs.fields(struct):
         inner = _struct(field.type)
         if inner is None:
@@ -123,7 +123,7 @@ def _parameter(field: str, declared: Any, panel: str, suffix: str) -> inspect.Pa
 
 
 def _option_type(declared: Any) -> Any:
-    """The option type for a field: the first type in the field's annotation that options support; text for a list."""
+    """The option type for a field: the first type in the annotation that options support, or str if there is none."""
     members = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
     return next((m for m in members if m in (bool, int, float, str)), str)
 

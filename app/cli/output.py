@@ -45,7 +45,7 @@ def located(chosen: settings.Settings) -> settings.Settings:
     url = programs.api_url(chosen.run_dir)
     if url is None and chosen.port == 0:
         raise InvalidRequest(
-            f"no service is running on {chosen.data}; start it with: ostinato up, or set OSTINATO_URL to the address "
+            f"no service is running for {chosen.data}; start it with: ostinato up, or set OSTINATO_URL to the address "
             "of another service"
         )
     return msgspec.structs.replace(chosen, url=url or "")
@@ -72,7 +72,7 @@ def json_for_all(context: typer.Context) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing yet") -> None:
-    """Print a table, or `empty` if there are no rows. Lines are never shortened, for searching and piping."""
+    """Print a table, or `empty` if there are no rows. Never shortens lines, so that they can be searched and piped."""
     for line in table_lines(columns, rows, empty):
         print(line)
 

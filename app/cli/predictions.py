@@ -1,4 +1,4 @@
-"""Converts predictions to cells of a table, which is printed or saved."""
+"""Converts predictions to the cells of tables that are printed or saved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def columns_of(item: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with its numbers, and those in a list, rounded to the precision of the network."""
+    """Round a number, or the numbers in a list, to the precision of the network. Return other values unchanged."""
     if isinstance(value, list):
         return [_plain(element) for element in value]
     return shortest(value) if isinstance(value, float) else value
@@ -44,10 +44,10 @@ def _answer(item: dict[str, Any], top_k: int | None) -> dict[str, Any]:
 def answers_of(
     items: Sequence[dict[str, Any] | None], top_k: int | None = None, *, with_sets: bool = False
 ) -> tuple[list[str], list[list[str]]]:
-    """The columns of a printed table of predictions, and its rows. Those of items that are None are blank.
+    """The columns and rows of a printed table of predictions. The row of an item that is None is blank.
 
-    The columns are the value for a regression, the label and its score, or a single column if a text may have several
-    labels. With `with_sets`, the prediction sets or intervals follow.
+    For a regression, the column is the value. For other tasks, the columns are the label and its score, or a single
+    column if a text may have several labels. With `with_sets`, the last column contains prediction sets or intervals.
     """
     answer: Callable[[dict[str, Any]], list[str]]
     given = [item for item in items if item is not None]

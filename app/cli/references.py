@@ -42,8 +42,8 @@ def locate(client: Client, reference: str) -> tuple[str, int]:
 def check_reads_texts(client: Client, reference: str, route: str = "POST /v1/classify") -> None:
     """Raise InvalidRequest if a version reads numbers. Called before a file with texts is read.
 
-    `route` accepts such numbers. Does nothing for a version that does not exist or may not be looked up; the request to
-    `route` reports the error.
+    The message names `route`, which accepts numbers. Does nothing if the version does not exist or may not be looked
+    up, because the request to `route` reports the error.
     """
     try:
         model = client.get(f"/v1/models/{reference}")
@@ -59,7 +59,7 @@ def check_reads_texts(client: Client, reference: str, route: str = "POST /v1/cla
 def check_new_name(name: str) -> None:
     """Raise InvalidRequest if no model can have this name. The message proposes a similar name.
 
-    The service converts such a name instead, because OpenAI's API accepts any text.
+    The service converts such a name instead of rejecting it, because OpenAI's API accepts any text as a name.
     """
     if MODEL_NAME.fullmatch(name):
         return

@@ -32,7 +32,7 @@ class SavedTable:
 
 
 def check_output(target: Path, source: Path | None) -> None:
-    """Raise InvalidRequest if the predictions would replace the file with the texts."""
+    """Raise InvalidRequest if writing the predictions would overwrite the input file."""
     if source is not None and target.exists() and source.exists() and target.samefile(source):
         raise InvalidRequest(f"--output {target}: is the input file; choose another name")
 
@@ -86,7 +86,7 @@ def _encoded(
 
 
 def _comparable(columns: dict[str, Any], prediction: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of the input with a whole-numbered label spelled like the version's: -1.0 becomes -1."""
+    """Return the input's columns. If the version's labels are whole numbers, a label such as -1.0 becomes -1."""
     own, predicted = columns.get("label"), prediction.get("label")
     if isinstance(predicted, str) and _WHOLE.fullmatch(predicted) and (match := _FRACTION.fullmatch(str(own))):
         return columns | {"label": int(match[1]) if isinstance(own, float) else match[1]}

@@ -55,7 +55,7 @@ def up(
     ] = False,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Program that is not started: engine, api or worker. May be given several times."),
+        typer.Option(help="Do not start this program: engine, api or worker. May be given several times."),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="At a terminal, print every log line, including those of requests.")

@@ -1,4 +1,4 @@
-"""Describes a version's configuration by the fields that its architecture uses."""
+"""Selects and formats the configuration fields that a version's architecture uses."""
 
 from __future__ import annotations
 

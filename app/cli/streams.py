@@ -35,7 +35,7 @@ def prepare_output() -> None:
 def finish_output() -> None:
     """Write the rest of the output. Exits with status 1 if this is impossible, for example because a disk is full.
 
-    Without this, Python would report the error after the end of the program, in its own words.
+    Without this function, Python itself would report the error when the process ends.
     """
     try:
         sys.stdout.flush()
@@ -74,7 +74,7 @@ def read_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    r"""Return the text in quotes, with bytes that are not UTF-8 escaped: 'sch\xf6n'."""
+    r"""Return the text in quotes. Bytes that are not valid UTF-8 are escaped: 'sch\xf6n'."""
     return "'" + os.fsencode(text).decode("utf-8", "backslashreplace") + "'"
 
 

@@ -1,4 +1,4 @@
-"""Reads the texts to classify: arguments, lines, or the rows of tables, which the trainer's readers read."""
+"""Reads the texts to classify from arguments, lines or tables. Tables are read in the same way as for training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from app.training.data.files import Source
     from app.training.data.remarks import Remark
 
-_NAMED_COLUMN = "name the column with the texts with --text-column"
-_PIPED_TABLE = f"use --file -, and {_NAMED_COLUMN} unless it is `text`"
+_NAMED_COLUMN = "set --text-column to the column with the texts"
+_PIPED_TABLE = f"use --file -, and {_NAMED_COLUMN} if its name is not `text`"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -41,7 +41,7 @@ class TableStyle:
 class InputRow:
     """A text or pair of texts, and the columns of its row. `input` is None if the row has no text.
 
-    `style` is that of the table that contains the row.
+    `style` describes the table that contains the row.
     """
 
     input: Any
@@ -88,7 +88,7 @@ def input_rows(texts: list[str] | None, file: Path | None, pair: bool, options: 
 
 
 def _lines(file: Path | None, options: TableOptions) -> list[str]:
-    """Return the lines of a text file or of standard input. Warns if they may be a table, by the rules of training."""
+    """Return the lines of a text file or of standard input. Prints a warning if the lines look like a table."""
     from app.training.data.recognition import table_evidence
 
     lines = read_lines(file, options.encoding)
@@ -127,7 +127,7 @@ def is_table(path: Path) -> bool:
 
 
 def _holds_table(path: Path, options: TableOptions) -> bool:
-    """Whether a file that is not named like a table contains one, by the rules of training. If so, prints a message."""
+    """Whether training would read a file as a table, although its name does not denote one. If so, prints a message."""
     from app.training.data.unlabelled import holds_table
 
     if not holds_table(path, options.encoding, options.columns):
@@ -142,7 +142,7 @@ def _holds_table(path: Path, options: TableOptions) -> bool:
 def read_lines(path: Path | None, encoding: str | None = None) -> list[str]:
     """Return the lines of standard input or of a file, which is decoded like training data.
 
-    Blank lines are returned too, except at the end. Raises InvalidRequest if there are no other lines.
+    Blank lines are returned too, except at the end. Raises InvalidRequest if all lines are blank.
     """
     text = read_text() if path is None else _decoded(path, encoding)
     if not text.strip():
@@ -180,7 +180,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
-    """Print the warnings about a file that are not in `printed`, such as a guessed encoding.
+    """Print the warnings about a file, for example about a guessed encoding, except those in `printed`.
 
     Returns all warnings about the file so far.
     """
@@ -192,11 +192,11 @@ def _warn(source: Source, printed: Collection[Remark] = ()) -> list[Remark]:
 
 
 def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
-    """Read the rows of a table, with texts in the named columns (default: `text` and `text_pair`, or the only column).
+    """Read the rows of a table. `options` names the text columns (default: `text` and `text_pair`, or the only column).
 
-    All rows are checked before the first one is returned, and those that cannot be used are left out, with a warning.
-    Raises InvalidRequest if the table cannot be read, or if the share of unusable rows exceeds `skip_bad_rows`; then,
-    the messages name the lines and columns.
+    All rows are checked before the first one is returned. Unusable rows are left out, and a warning is printed. Raises
+    InvalidRequest if the table cannot be read, or if the share of unusable rows exceeds `skip_bad_rows`. The messages
+    name the lines and columns.
     """
     from app.training.data.faults import ignore
     from app.training.data.unlabelled import check_texts, open_texts, read_texts, text_layout
@@ -205,7 +205,7 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[InputRow]:
         source = open_texts(path, options.encoding, options.columns)
         printed = _warn(source)
         layout = text_layout(source, options.columns)
-        # warnings about the header and the quoting, which precede those about the rows
+        # Print the warnings about the header and the quoting before those about the rows.
         printed = _warn(source, printed)
         try:
             left_out = check_texts(layout, options.skip_bad_rows or 0.0, whole=options.whole)

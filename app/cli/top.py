@@ -1,4 +1,4 @@
-"""`ostinato top`: shows the engines' activity, continuously at a terminal or once in a pipe."""
+"""`ostinato top`: shows the engines' activity, continuously at a terminal, or once if the output is piped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 WAITING, REJECTED = "ostinato_num_requests_waiting", "ostinato_rejected_total"
 Every = Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Seconds between two measurements.")]
-Once = Annotated[bool, typer.Option("--once", help="Measure once, print a plain table and exit, as in a pipe.")]
+Once = Annotated[bool, typer.Option("--once", help="Measure once, print a plain table and exit.")]
 WorkCounts = dict[str, int]
 
 
@@ -78,8 +78,8 @@ class Measurement:
     def versions(self, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The figures for each of an engine's versions.
 
-        `fill` is the mean number of sequences per call, or None without calls. `padding` is the fraction of padding
-        among the tokens, or None without tokens.
+        `fill` is the mean number of sequences per call, or None if there were no calls. `padding` is the fraction of
+        padding among the tokens, or None if there were no tokens.
         """
         for version in engine["versions"]:
             old = self.before.work(engine["pid"], version["digest"])

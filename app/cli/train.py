@@ -27,7 +27,7 @@ from models.choices import ARCHITECTURES
 if TYPE_CHECKING:
     from app.client import Client
 
-MODEL = f"auto, which tries several and publishes the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
+MODEL = f"auto, to train several and publish the best; {', '.join(ARCHITECTURES)}; or a version to fine-tune."
 Data = Annotated[
     Path,
     typer.Argument(

@@ -17,9 +17,9 @@ SEARCHED = 1000  # the maximum number of uploaded files to compare with a local 
 
 
 def upload_once(client: Client, path: Path, quiet: bool) -> str:
-    """Return the id of an uploaded file with the name and the content of a local file, after uploading it if necessary.
+    """Return the id of an uploaded file with the name and content of a local file. Uploads the file if there is none.
 
-    A file that will be deleted at a fixed time is not used. Unless `quiet` is set, prints what was done.
+    Uploaded files that will expire are not used. Unless `quiet` is set, prints what was done.
     """
     from app.client import name_of  # loads httpx
 
@@ -38,7 +38,7 @@ def _find(client: Client, path: Path, name: str) -> str | None:
     wanted = {"filename": name, "bytes": path.stat().st_size, "expires_at": None, "column_roles": {}}
     try:
         files = list(itertools.islice(client.pages("/v1/files", purpose=PURPOSE), SEARCHED))
-    except OstinatoError:  # the upload reports the error, if it persists
+    except OstinatoError:  # if the error persists, the upload reports it
         return None
     similar = [file for file in files if all(file.get(key, ...) == value for key, value in wanted.items())]
     digest = _digest(path) if similar else None

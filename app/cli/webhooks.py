@@ -38,7 +38,7 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 @webhooks.command("list")
 def list_endpoints(
     all_owners: Annotated[
-        bool, typer.Option("--all-owners", help="Include the endpoints of other keys; for operators.")
+        bool, typer.Option("--all-owners", help="Include the endpoints of other keys (operators).")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +84,7 @@ def create(
 @webhooks.command("rotate-secret")
 def rotate_secret(
     endpoint_id: EndpointId,
-    keep_old: Annotated[bool, typer.Option("--keep-old", help="Sign with the earlier secret too, for a day.")] = False,
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Also sign with the old secret, for 24 hours.")] = False,
     as_json: Json = False,
 ) -> None:
     """Replace the secret of a webhook endpoint and print the new one, which is not shown again."""

@@ -66,7 +66,7 @@ _ANY_ROUTE = re.compile("`?(" + "|".join(map(re.escape, sorted(_ROUTES, key=len,
 _NO_ROUTE = re.compile(r"there is no route '[^']*'.*", re.DOTALL)
 _NO_ROUTE_HERE = (
     "the service does not know this request: a name or an id contains a character that is not allowed there, such as "
-    "/, or the service is of another release than this command"
+    "/, or the service and this command are of different releases"
 )
 # Conditions in msgspec's words, which are replaced by the phrases of `_condition` and `_length`.
 _CONDITION = re.compile(r"expected (`(?:int|float)` (?:<=|>=|<|>) -?[\d.e+]*\d)")
@@ -108,14 +108,14 @@ def usage_in_own_words(message: str) -> str:
 
 
 def with_outcome(message: str, outcome: str) -> str:
-    """Append what was not done because of an error, as a clause or, after a question, as a sentence."""
+    """Append `outcome`, such as "nothing was uploaded", as a clause or, after a question, as a sentence."""
     return f"{message} {outcome[:1].upper()}{outcome[1:]}" if message.endswith("?") else f"{message}; {outcome}"
 
 
 def leading_option(message: str, field: str, options: Collection[str]) -> str:
     """Replace a field at the beginning of a message, such as `seed` or `stop[0]`, with its option.
 
-    In this place, even a name that is an ordinary word can only mean the field.
+    At the beginning of a message, even a name that is an ordinary word means the field.
     """
     option = f"--{re.sub(r'[^a-z_].*', '', field).replace('_', '-')}"
     rest = message.removeprefix(field)

@@ -20,7 +20,7 @@ def test_ps_lists_the_running_programs(ostinato: Run, tmp_path: Path) -> None:
     )
     (tmp_path / "d").mkdir()
     assert ostinato("ps", "--data-dir", "d").out == (
-        f"no programs are running on {tmp_path / 'd'}; start them with: ostinato up\n"
+        f"no programs are running for {tmp_path / 'd'}; start them with: ostinato up\n"
     )
     run = tmp_path / "d" / "run"
     run.mkdir(parents=True)

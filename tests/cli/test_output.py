@@ -64,7 +64,7 @@ def test_a_named_port_or_url_is_used_even_if_another_service_runs_here(
 def test_without_a_service_a_free_port_cannot_be_found(ostinato: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTINATO_PORT", "0")
     done = ostinato("files", "list")
-    assert done.status == 1 and "no service is running on" in done.err and "start it with: ostinato up" in done.err
+    assert done.status == 1 and "no service is running for" in done.err and "start it with: ostinato up" in done.err
 
 
 def test_every_client_command_prints_json() -> None:

@@ -295,7 +295,7 @@ def test_lines_that_may_be_a_table_are_warned_about_as_in_training(
     monkeypatch.setattr("sys.stdin", io.StringIO(content))
     done = ostinato("classify", "-m", "m")
     assert done.status == 0 and done.err.startswith(f"warning: standard input looks like a table: {evidence}")
-    assert "use --file -, and name the column with the texts with --text-column unless it is `text`" in done.err
+    assert "use --file -, and set --text-column to the column with the texts if its name is not `text`" in done.err
     assert reading.sent("POST /v1/classify")[0].json["input"] == content.splitlines()
 
 
@@ -308,7 +308,7 @@ def test_a_file_that_may_be_a_table_is_warned_about_as_in_training(
     (tmp_path / name).write_text(content)
     done = ostinato("classify", "-m", "m", "--file", name)
     assert done.status == 0 and done.err.startswith(f"warning: {name} looks like a table: {evidence}")
-    assert done.err.endswith("to classify the rows of the table, name the column with the texts with --text-column\n")
+    assert done.err.endswith("to classify the rows of the table, set --text-column to the column with the texts\n")
     column = content.replace(";", ",").partition(",")[0]
     done = ostinato("classify", "-m", "m", "--file", name, "--text-column", column)
     assert done.status == 0 and "looks like a table" not in done.err

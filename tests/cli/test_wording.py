@@ -41,7 +41,7 @@ from tests.cli.conftest import Run
         (
             "there is no route '/v1/models/a/b'; did you mean '/models/a/b'?",
             "the service does not know this request: a name or an id contains a character that is not allowed there, "
-            "such as /, or the service is of another release than this command",
+            "such as /, or the service and this command are of different releases",
         ),
     ],
 )

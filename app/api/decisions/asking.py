@@ -41,7 +41,7 @@ class TextToJudge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The probabilities of a question's options, and the reading that computed them from the head's output."""
+    """The probabilities of a question's options, and the `AnswerReading` that computed them from the head's output."""
 
     reading: AnswerReading
     probabilities: list[float]
@@ -113,7 +113,7 @@ def _rule(version: ResolvedVersion, policy: DecisionPolicy | None) -> DecisionRu
 
 
 def _policy(request: Request) -> DecisionPolicy | None:
-    """Return the abstention policy in the headers, or None. In errors about the policy, `param` is a header."""
+    """Return the policy in the request's headers, or None. Errors about the policy name the header as `param`."""
     values: dict[str, Any] = {field: _share(request, header) for field, header in POLICY.items()}
     if all(value is None for value in values.values()):
         return None

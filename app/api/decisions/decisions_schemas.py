@@ -34,7 +34,7 @@ class DecisionLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PredicateQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="predicate"):
     """A question about the probability of one label.
 
-    `name` is the label; if no label has this name, the only label or the positive one of two labels is used.
+    `name` is the label. If no label has this name, the version's only label, or the positive one of two, is used.
 
     `instructions` have no effect, because training determines which question a version answers.
     """
@@ -56,7 +56,7 @@ class ScoreQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
     `instructions` have no effect.
 
-    For a regression, the levels represent their own values if all of them are numbers, and otherwise 0, 1, 2, …
+    For a regression, levels that are all numbers represent their own values; other levels represent 0, 1, 2, …
     """
 
     instructions: Instructions

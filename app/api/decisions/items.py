@@ -63,7 +63,7 @@ def text_of(value: DecisionInput) -> str:
 
 
 def compact(value: Any) -> str:
-    """JSON without white space. Object keys keep their order."""
+    """Encode a value as JSON without white space. Object keys keep their order."""
     return msgspec.json.encode(value).decode()
 
 

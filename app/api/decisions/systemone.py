@@ -109,7 +109,7 @@ def _question(name: str, question: SystemOneQuestion) -> TypedQuestion:
 
 
 def _answered(outcome: Outcome | None) -> Outcome:
-    """Return the outcome. Raises InvalidRequest if the version abstained, for which the format has no answer."""
+    """Return the outcome. Raises InvalidRequest if the version abstained, which the format cannot represent."""
     if outcome is None:
         raise InvalidRequest(ABSTAINED, code="abstained")
     return outcome

@@ -21,9 +21,9 @@ class NoulCriteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="noul"):
-    """A question about the probability of one label: the label that has the question's name or, if there is none, the
-    only label or the positive one of two labels. `instructions` have no effect, because training determines which
-    question a version answers.
+    """A question about the probability of the label that has the question's name. If no label has this name, the
+    version's only label, or the positive one of two, is used. `instructions` have no effect, because training
+    determines which question a version answers.
     """
 
     instructions: Described | None = None
@@ -44,7 +44,7 @@ class RatingQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     """A question about where an input lies on a scale of labels, ordered from the lowest level to the highest.
 
     If all of the version's labels are numbers, and there are as many levels as labels, the levels describe the numbers.
-    For a regression, the levels represent their own values if all of them are numbers, and otherwise 0, 1, 2, …
+    For a regression, levels that are all numbers represent their own values; other levels represent 0, 1, 2, …
     """
 
     criteria: Annotated[list[Described], Meta(min_length=1, max_length=MOST_OPTIONS)]
@@ -68,7 +68,7 @@ class SystemOneRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoulAnswer(msgspec.Struct, frozen=True, tag="noul"):
-    """The probability of the answer yes."""
+    """The probability that the answer is yes."""
 
     noul: float
 

@@ -102,7 +102,7 @@ def fields_at(kind: type[msgspec.Struct], place: str) -> list[str]:
 
 
 def _types_at(kind: type[msgspec.Struct], place: str) -> list[inspect.Type]:
-    """The types that a path in a body may have, besides null."""
+    """The types, other than null, that the value at a path in a body may have."""
     types = _members([inspect.type_info(kind)])
     for step in STEP.findall(place):
         types = _members(inner for type_ in types for inner in _inside(type_, step))

@@ -10,7 +10,7 @@ from typing import Protocol
 
 DESCRIPTORS = 65_536  # the limit on file descriptors that the process requests from the system
 OTHER_DESCRIPTORS = 256  # descriptors for files, the database and the engines
-MOST = 4096  # default maximum of connections; more would need too much memory if each had an unfinished request
+MOST = 4096  # default limit on connections; more would need too much memory if each had an unfinished request
 RESERVE = 32  # additional connections, which may request only the health routes
 
 
@@ -30,7 +30,7 @@ class ConnectionLimits:
 
     @classmethod
     def choose(cls, total: int, per_address: int) -> ConnectionLimits:
-        """Return the limits. Raises the limit on file descriptors first, because it also limits the total.
+        """Raise the process's limit on file descriptors, and return connection limits that this limit allows.
 
         A `total` of 0 means the default, `MOST`. A `per_address` of 0 means 3/4 of the total.
         """
@@ -45,7 +45,7 @@ class ConnectionTable:
     If an address has reached its limit, a new connection from this address replaces the one that has been idle longest.
     If the total has reached its limit, a new connection replaces the one that has been idle longest among those of the
     address with the most idle connections. If no connection can be replaced, the new one is *reserved*: it may request
-    only the health routes. At most `RESERVE` connections are reserved at a time; a further one replaces the oldest.
+    only the health routes. At most `RESERVE` connections are reserved at a time; another one replaces the oldest.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -60,8 +60,8 @@ class Dialect:
     `inference` contains the routers whose routes run a model, and `management` contains all other routers. `prefixes`
     are the paths that the dialect claims: `render_error` renders the errors of a claimed path and of every path below
     it, even if no such route exists. "/" claims only the path "/", "/x/" only the paths below "/x", and "POST /x" only
-    requests with that method; `{}` matches any one segment of a path. `missing` maps each path that is not implemented,
-    written in the same form, to an error message that names an alternative.
+    requests with that method; `{}` matches any one segment of a path. `missing` maps paths that are not implemented, in
+    the form of `prefixes`, to error messages that name an alternative.
 
     `render_error` may change the status of an error, except 401, 403 and 429, because clients depend on them.
     `error_reply` is the type of the body that `render_error` returns; it is used in the OpenAPI document.

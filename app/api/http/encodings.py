@@ -57,7 +57,7 @@ class GzipDecoder:
 
 
 class DeflateDecoder:
-    """Decodes deflate data, which has the zlib format in HTTP."""
+    """Decodes deflate data. In HTTP, deflate data has the zlib format."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj()

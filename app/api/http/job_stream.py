@@ -31,7 +31,7 @@ STREAMED = (
     "past metrics events are sent, for example for a plot: at most `points` events with a validation loss and `points` "
     "events without one, evenly spaced over the log."
 )
-# The maximum number of past metrics events with a validation loss in a stream, and also of those without one.
+# A stream contains at most this many past metrics events with a validation loss, and as many without one.
 Points = Annotated[int, Query(ge=2, le=5000)]
 PAGE = 500  # events that are read at once
 PAUSE = 0.4  # seconds between two checks for changes in the database
@@ -110,7 +110,7 @@ async def _frames(
 
 
 async def _past(followed: Followed, after: str | None) -> list[Sequence[JobEvent]]:
-    """Return pages of the past events, with some of the metrics (see `Points`). Empty if `points` is not set."""
+    """Return pages of the past events, with some of the metrics (see `Points`), or no pages if `points` is None."""
     if followed.points is None:
         return []
     arguments = followed.job_id, followed.principal, after, followed.points

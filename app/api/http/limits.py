@@ -78,8 +78,8 @@ def _decoded(
 
 
 def _check_single(scope: Scope) -> None:
-    """Raise InvalidRequest if a header about the body is sent twice: the checks and the route might read different
-    values."""
+    """Raise InvalidRequest if a header about the body is sent twice, because the checks and the route might read
+    different values."""
     names: set[bytes] = set()
     for name, _ in scope["headers"]:
         if name in BODY_HEADERS and name in names:

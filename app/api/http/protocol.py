@@ -24,7 +24,7 @@ HEADERS = 100  # maximum number of headers
 HEAD_SECONDS = 10.0  # time limit for the request line and the headers, from when a client connects or begins a request
 BODY_SECONDS, BODY_BYTES = 15.0, 4096  # in each period of BODY_SECONDS, a client must send BODY_BYTES of a body
 FRAMING = 8  # bytes of chunk headers that a client may send per byte of a request body, besides HEAD_BYTES
-WRITE_SECONDS = 60.0  # time limit for a client to read enough of the reply for more to be sent
+WRITE_SECONDS = 60.0  # how long a client that does not read may block a reply before its connection is aborted
 
 
 class HeadTooLarge(OstinatoError):
@@ -113,7 +113,7 @@ class BoundedProtocol(WatchedProtocol):
             self._watch()
 
     def _is_ending(self) -> bool:
-        """Whether everything that still arrives is ignored, because a request has been refused."""
+        """Whether further data is ignored, because a request has been refused or the connection is closing."""
         return self._last_reply is not None or self.transport.is_closing()
 
     def _read_body(self, data: bytes) -> None:
@@ -163,7 +163,7 @@ class BoundedProtocol(WatchedProtocol):
         super().on_response_complete()  # starts the next request of the pipeline
         if self.cycle is None or self.cycle.response_complete:
             self.table.idle(self)
-        if is_last and self._last_reply is not None:  # after the reply that `JoinedCycle` may still be holding
+        if is_last and self._last_reply is not None:  # after the reply, which `JoinedCycle` may not have sent yet
             self.loop.call_soon(self._send_refusal, self._last_reply)
 
     # --- time limits --------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class BoundedProtocol(WatchedProtocol):
     def _refuse_slow(self) -> None:
         self._timer = None
         if self._in_head and not self._head_bytes:
-            self.transport.close()  # nothing has been sent that could be answered
+            self.transport.close()  # no request has begun, so no reply is needed
         elif self.flow.read_paused:  # the request waits for the reply to an earlier one
             self._watch()
         else:
@@ -232,8 +232,8 @@ class BoundedProtocol(WatchedProtocol):
     def _refuse(self, error: OstinatoError) -> None:
         """Answer the request that is being read with an error, and close the connection.
 
-        If replies to earlier requests of the connection are missing, the error follows them. Aborts the connection
-        instead if the reply to the request itself has started.
+        If earlier requests of the connection have not been answered yet, the error is sent after their replies. If the
+        reply to the refused request has already started, the connection is aborted instead.
         """
         if self._is_ending():
             return

@@ -29,7 +29,7 @@ class JsonReply(Response):
     def __init__(self, value: object, headers: dict[str, str] | None = None, status_code: int = 200) -> None:
         self.status_code, self.background = status_code, None
         self.body = encode(value)
-        self.raw_headers = [  # in place of Starlette's `init_headers`, which costs several times as much
+        self.raw_headers = [  # in place of Starlette's `init_headers`, which takes several times as long
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(self.body)),
             *((name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),

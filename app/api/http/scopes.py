@@ -43,7 +43,7 @@ def needed(method: str, path: str) -> str | None:
 
 
 def is_audited(method: str, path: str) -> bool:
-    """Whether the audit log records the requests with this method and path that change something.
+    """Whether the audit log records changes that are made by requests with this method and path.
 
     The log records changes to models, aliases, files, jobs, evaluations, batches and webhook endpoints.
     """

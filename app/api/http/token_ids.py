@@ -15,7 +15,7 @@ HEADER = "x-token-ids-of"
 FIELD = "token_ids_of"
 UNNAMED = (
     "the input contains token ids, but the request does not name the model whose tokenizer produced them; ids from "
-    "another tokenizer would give a wrong vector. Send texts (with LangChain: "
+    "another tokenizer would produce a wrong vector. Send texts (with LangChain: "
     "OpenAIEmbeddings(check_embedding_ctx_length=False)), or name the model in "
     f"{FIELD} or in the header {HEADER}. To accept all ids, set OSTINATO_ACCEPT_TOKEN_IDS=1"
 )

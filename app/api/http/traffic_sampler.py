@@ -16,11 +16,11 @@ from app.inference.service import Inference
 from app.traffic import MOST_VERSIONS, PERIOD, TrafficRing, TrafficSample, VersionTraffic
 
 K = TypeVar("K")
-NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # routes that need the scope infer, but run no model
+NOT_MODELS = ("/v1/evaluations", "/v1/batches")  # these routes need the scope `infer` but do not run a model
 
 
 class TrafficSampler:
-    """Adds a sample to the ring after each period in which something happened."""
+    """Adds a sample to the ring after each period with traffic."""
 
     def __init__(self, inference: Inference, ring: TrafficRing, clock: Callable[[], float] = time.time) -> None:
         self._inference, self.ring, self._clock = inference, ring, clock
@@ -92,7 +92,7 @@ class TrafficSampler:
 
 
 def _grown(before: Mapping[K, float], now: Mapping[K, float]) -> dict[K, float]:
-    """Return the increases. A value that is lower than before belongs to a series that began again from zero."""
+    """Return the increase of each value. If a value is lower than before, its counter has restarted from zero."""
     differences = {key: value - before.get(key, 0.0) for key, value in now.items()}
     return {key: now[key] if n < 0 else n for key, n in differences.items() if n}
 

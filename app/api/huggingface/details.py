@@ -69,7 +69,7 @@ class StreamDetails(msgspec.Struct, frozen=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One token in a stream. The last event also contains the whole text and its details."""
+    """An event of a stream, with one token. The last event also contains the whole text and its details."""
 
     index: int
     token: GeneratedToken

@@ -26,7 +26,7 @@ from app.api.huggingface.similarities import (
 from app.api.openapi.describe import NUMBER, Noted, failures, list_schema, reads, replies_json
 
 router = APIRouter(tags=["Hugging Face"])
-NEEDS = "Needs a default model other than a linear one, or the name of such a model as ?model="
+NEEDS = "Requires a default model that is not linear, or the name of such a model as ?model="
 
 
 class TeiEmbedRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

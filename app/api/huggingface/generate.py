@@ -17,7 +17,7 @@ from app.api.huggingface.texts import generated
 from app.api.openapi.describe import Noted, reads, replies
 
 router = APIRouter(tags=["Hugging Face"])
-NEEDS = "Needs a default model that generates text, or its name as ?model="
+NEEDS = "Requires a default model that generates text, or the name of such a model as ?model="
 
 
 class TgiRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ from app.inference.scoring import LabelScore
 
 router = APIRouter(tags=["Hugging Face"])
 Direction = Annotated[str, Meta(pattern="^([Ll]eft|[Rr]ight)$")]
-NEEDS = "Needs a default model that classifies, or its name as ?model="
+NEEDS = "Requires a default model that classifies, or the name of such a model as ?model="
 SHAPES = 'inputs must be a text, a pair ["a", "b"], or a list of lists with one or two texts'
 
 

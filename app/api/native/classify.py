@@ -113,7 +113,7 @@ class ClassifyReply(msgspec.Struct, frozen=True):
 
 
 class _ClassifyBody(JsonBody[ClassifyRequest]):
-    """Decodes requests. The error for numbers that are not in the form of steps describes the expected form."""
+    """Decodes requests. If numbers are not nested as the steps of sequences, the error shows the expected nesting."""
 
     def decode(self, payload: bytes, names: dict[str, str] | None = None) -> ClassifyRequest:
         try:

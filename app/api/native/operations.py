@@ -75,7 +75,7 @@ class EngineVersion(msgspec.Struct, frozen=True):
 
 
 class EngineReport(msgspec.Struct, frozen=True):
-    """An engine. `busy_seconds` is the time since the engine's current step started, or 0 if it is idle."""
+    """An engine. `busy_seconds` is the time since the engine's current step started, or 0 if the engine is idle."""
 
     pid: int
     device: str
@@ -142,7 +142,7 @@ class Health(msgspec.Struct, frozen=True):
     "/ping",
     operation_id="ping",
     summary="Check that requests can be answered (the route of TorchServe and SageMaker)",
-    description="Returns 200 when `/readyz` does, otherwise 503.",
+    description="Returns 200 if `/readyz` returns 200, and 503 otherwise.",
     response_model=None,
     responses={
         **replies(Health, {"status": "Healthy"}, ()),
@@ -229,7 +229,7 @@ async def engines(services: ServicesDep, principal: Principal) -> Response:
 
 
 def _engine(beat: Heartbeat, names: Mapping[str, str]) -> EngineReport:
-    """Describe an engine. Only the versions whose digests are in `names` are included, under the references there."""
+    """Describe an engine. `names` maps the digests of the versions to include to their references."""
     versions = [_version(v, names[v.digest]) for v in beat.versions if v.digest in names]
     return EngineReport(beat.pid, beat.device, beat.threads, beat.busy_seconds, versions)
 

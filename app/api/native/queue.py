@@ -1,4 +1,4 @@
-"""`GET /v1/queue`: the number of unfinished jobs, and the workers that hold jobs."""
+"""`GET /v1/queue`: the number of unfinished jobs, and the workers that are running jobs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class JobCounts(msgspec.Struct, frozen=True):
 
 
 class HeldJobObject(msgspec.Struct, frozen=True):
-    """A job, or a trial of an auto job, that a worker holds. `name` is the model that a training job publishes, and
-    empty for other kinds of jobs. `progress` is between 0 and 1."""
+    """A job, or a trial of an auto job, that a worker is running. `name` is the model that a training job publishes; it
+    is empty for other kinds of jobs. `progress` is between 0 and 1."""
 
     id: str
     kind: str
@@ -70,11 +70,11 @@ _EXAMPLE: dict[str, Any] = {
 @router.get(
     "/v1/queue",
     operation_id="retrieve_queue",
-    summary="Count the jobs in the queue, and list the workers that hold jobs",
+    summary="Count the jobs in the queue, and list the running jobs with their workers",
     description=(
-        "Returns the number of the caller's unfinished jobs by kind and status, and the jobs that workers hold, with "
-        "the workers' names. Workers without a job are not listed, because the service learns about a worker only when "
-        "it takes a job."
+        "Returns the number of the caller's unfinished jobs by kind and status, and the jobs that workers are running, "
+        "with the workers' names. Workers without a job are not listed, because the service learns about a worker only "
+        "when the worker takes a job."
     ),
     response_model=None,
     responses=replies(QueueReport, _EXAMPLE, COMMON),

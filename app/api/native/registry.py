@@ -38,8 +38,8 @@ router = APIRouter(prefix="/v1/registry", tags=["registry"])
     operation_id="list_registry_models",
     summary="List models",
     description=(
-        "Returns the models by name, each with its newest version. `search` matches part of a model's name. `task` "
-        "and `architecture` are compared with those of the model's newest version."
+        "Returns the models in the order of their names, each with its newest version. `search` matches part of a "
+        "model's name. `task` and `architecture` are compared with those of the model's newest version."
     ),
     response_model=None,
     responses=replies(RegistryModelList, {"object": "list", "data": [MODEL_EXAMPLE], "has_more": False}, COMMON),

@@ -67,8 +67,8 @@ _Limit = Annotated[float, Meta(gt=0, lt=1)]
 
 
 class AliasAbstention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When typed decisions remain unanswered: if the score of an answer is below `abstain_below`, or if the error rate
-    could exceed `max_risk`. `max_risk` requires a calibration."""
+    """Limits for typed decisions. A question is not answered if the score of the answer is below `abstain_below`, or if
+    the error rate could exceed `max_risk`. `max_risk` requires a calibration."""
 
     abstain_below: _Limit | None = None
     max_risk: _Limit | None = None

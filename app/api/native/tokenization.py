@@ -1,4 +1,4 @@
-"""`/tokenize` and `/detokenize` in vLLM's format, and `/tokenize` in TEI's format too."""
+"""`/tokenize` in the formats of vLLM and TEI, and `/detokenize` in vLLM's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXTS_LIMIT = 2_048  # the maximum number of texts in a request
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request to split texts into tokens: one text as `prompt`, as for vLLM, or `inputs`, as for TEI.
+    """A request to split texts into tokens. It contains either vLLM's `prompt`, which is one text, or TEI's `inputs`.
 
     With `return_token_strs`, vLLM's reply also contains each token's text.
     """
@@ -48,7 +48,7 @@ class TokenizeReply(msgspec.Struct, frozen=True):
 
 
 class TextToken(msgspec.Struct, frozen=True):
-    """A token in TEI's format. It encodes the characters `start` to `stop`, exclusive, of the request's text.
+    """A token in TEI's format. `start` and `stop` (exclusive) are the positions of its characters in the text.
 
     Both are null for a special token, and if the tokenizer changes the text, for example to lower case.
     """

@@ -22,9 +22,9 @@ router = APIRouter(tags=["operations"])
 class VersionTrafficObject(msgspec.Struct, frozen=True):
     """The requests to a version in one period. `seconds` is their total duration.
 
-    `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels, or null if
-    none was classified or the version predicts numbers. `labels` counts the answers by label. Labels beyond the 20 most
-    frequent ones are counted in `other_labels`.
+    `texts` is the number of classified inputs, and `confidence` is the mean score of their best labels. `confidence` is
+    null if no input was classified, or if the version predicts numbers. `labels` counts the answers by label. Labels
+    beyond the 20 most frequent ones are counted in `other_labels`.
     """
 
     id: str
@@ -60,7 +60,7 @@ class TrafficSampleObject(msgspec.Struct, frozen=True):
 
 
 class TrafficReport(msgspec.Struct, frozen=True):
-    """The periods of the last hour in which something happened, oldest first. `seconds` is the length of a period."""
+    """The periods of the last hour that had traffic, oldest first. `seconds` is the length of a period."""
 
     object: str
     seconds: int
@@ -107,15 +107,15 @@ _EXAMPLE: dict[str, Any] = {
         "Returns samples of the requests that the API processes of this machine have answered. For each version, a "
         "sample contains the number of requests, the number of answers with each label, and the mean score. A key "
         "sees its own versions; a key with the scope operator also sees the totals and, if OSTINATO_KEY_SCOPES is set, "
-        "all versions. Requests of batches are not included. The samples are only meant for a quick look; "
-        "`GET /metrics` is for a monitoring system."
+        "all versions. Requests of batches are not included. The samples are meant for a quick overview; for "
+        "monitoring, use `GET /metrics`."
     ),
     response_model=None,
     responses=replies(TrafficReport, _EXAMPLE, COMMON),
 )
 def retrieve_traffic(services: ServicesDep, request: Request, principal: Principal) -> Response:
     operator, settings = is_operator(request), services.settings
-    # Without scopes, every key is an operator, but may not see the labels of other keys.
+    # If no scopes are configured, every key is an operator, but may not see the labels of other keys' versions.
     all_ = operator and bool(settings.key_scopes or not settings.keys)
     samples = [_sample(sample, principal, operator, all_) for sample in services.traffic.ring.read()]
     data = [sample for sample in samples if sample.totals is not None or sample.versions]
@@ -136,7 +136,7 @@ def _totals(sample: TrafficSample) -> TrafficTotals:
 
 
 def _version(ref: str, traffic: VersionTraffic) -> VersionTrafficObject:
-    traffic.bound()  # the samples of several processes together may have too many labels
+    traffic.bound()  # the sum of several processes' samples may have too many labels
     # Versions that predict numbers have no confidence. The best score of any other version is positive.
     confidence = traffic.confidence / traffic.texts if traffic.confidence else None
     return VersionTrafficObject(

@@ -22,7 +22,7 @@ class OllamaDetails(msgspec.Struct, frozen=True):
 
 
 class OllamaModel(msgspec.Struct, frozen=True):
-    """A model in the list. The sizes are in bytes."""
+    """A model in the list. `size` is in bytes."""
 
     name: str
     model: str

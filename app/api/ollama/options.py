@@ -84,7 +84,7 @@ class OllamaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def masked_seed(self) -> int | None:
-        """The seed, or None if it is missing or -1, which lets the service choose one."""
+        """The seed, or None if the seed is missing or -1. With None, the service chooses a seed."""
         return None if self.seed == -1 else masked(self.seed)
 
 

@@ -42,8 +42,8 @@ class OllamaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class OllamaGenerateRequest(OllamaRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to continue `prompt`. Without a prompt, the request only loads the version.
 
-    A version that was trained on conversations treats the prompt as a user message after the `system` message, if any,
-    and replies to it, unless `raw` is true. If `truncate` is true, the beginning of a prompt that is too long is cut
+    Unless `raw` is true, a version that was trained on conversations replies to the prompt as a user message, after the
+    `system` message if there is one. If `truncate` is true, the beginning of a prompt that is too long is cut
     off.
     """
 

@@ -40,9 +40,9 @@ class BatchObject(msgspec.Struct, frozen=True):
     """A batch.
 
     `status` is `validating`, `in_progress`, `finalizing`, `completed`, `failed`, `expired`, `cancelling` or
-    `cancelled`. The output file contains one line for each request that succeeded, and the error file one line for each
-    other request. A file without lines is not created. `errors` is null unless the input file is invalid or the batch
-    could not be run.
+    `cancelled`. The output file contains one line for each request that succeeded, and the error file contains one line
+    for each other request. A file without lines is not created. `errors` is null unless the input file is invalid or
+    the batch could not be run.
     """
 
     id: str

@@ -51,8 +51,8 @@ ASKED = {
     description=(
         "Generates the next answer in a conversation, with a version that was trained on conversations. Returns the "
         "answer in one reply or, with `stream`, as server-sent events. The concatenated texts of all events equal the "
-        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer; it reads each "
-        "message as a line `role: text`."
+        "text of the single reply. With `OSTINATO_CHAT_FALLBACK=1`, every language model can answer. The model reads "
+        "each message as a line of the form `role: text`."
     ),
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS), streamed=Noted({**ASKED, "stream": True}, NEEDS)),
@@ -66,8 +66,8 @@ async def create_chat_completion(request: Request) -> Response:
     "/models/{name}/v1/chat/completions",
     operation_id="create_chat_completion_of_model",
     summary="Continue a conversation, with the model in the path (Hugging Face)",
-    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. The `model` of "
-    "the body has no effect.",
+    description="For Hugging Face's clients, which append `/v1/chat/completions` to the URL of a model. `model` in the "
+    "body has no effect.",
     response_model=None,
     openapi_extra=reads(ChatRequest, whole=Noted(ASKED, NEEDS)),
     responses=replies(ChatReply, EXAMPLE, stream=STREAM_EXAMPLE, event=ChatChunk),
@@ -91,7 +91,7 @@ async def _answer(request: Request, model: str | None) -> Response:
 
 
 def _check(body: ChatRequest) -> None:
-    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check the rules that involve several fields, because the struct cannot express them. Raises InvalidRequest."""
     new, old = body.max_completion_tokens, body.max_tokens
     if new is not None and old is not None and new != old:
         raise InvalidRequest(
@@ -107,7 +107,7 @@ def _plain(message: ChatMessage, place: str) -> dict[str, str]:
     if message.tool_calls:
         raise InvalidRequest(f"{place}.tool_calls is not supported; leave it out", param=f"{place}.tool_calls")
     content = message.refusal if message.content is None else message.content
-    plain = plain_message(message.role, content, place)  # first: for a tool's message, the error should name the role
+    plain = plain_message(message.role, content, place)  # first, so that the error for a tool's message names the role
     if message.tool_call_id:
         raise InvalidRequest(f"{place}.tool_call_id is not supported; leave it out", param=f"{place}.tool_call_id")
     return plain

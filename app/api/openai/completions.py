@@ -64,7 +64,7 @@ async def create_completion(request: Request) -> Response:
 
 
 def _check(body: CompletionRequest) -> None:
-    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check the rules that involve several fields, because the struct cannot express them. Raises InvalidRequest."""
     n, best_of = body.n or 1, body.best_of or body.n or 1
     if best_of < n:
         raise InvalidRequest(f"best_of ({best_of}) must be at least n ({n})", param="best_of")

@@ -51,9 +51,9 @@ PREVIEW: dict[str, Any] = {
     operation_id="preview_file",
     summary="Preview a file",
     description=(
-        "Returns the first rows of a data file, as the trainer reads them, in every format that training supports. "
-        "Cells are texts; long ones are cut. Fails with `no_preview` for a file that cannot be read "
-        "within fixed limits on size, memory and time."
+        "Returns the first rows of a data file as the trainer reads them. All formats that training supports can be "
+        "previewed. Cells are texts; long cells are cut. Fails with `no_preview` for a file that cannot be read within "
+        "fixed limits on size, memory and time."
     ),
     response_model=None,
     responses=replies(FilePreview, PREVIEW, (*LOOKUP, 429, 503)),

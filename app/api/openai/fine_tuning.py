@@ -99,9 +99,9 @@ async def job_request(request: Request) -> JobRequest:
         "the best results on the validation data. If several are equally good, the smallest is published. Only `model` "
         "and `training_file` are required. A repeated request with the same `Idempotency-Key` returns the job that the "
         "first request created.\n\nWith `dry_run=true`, no job is created. The reply contains the data report and, for "
-        "each training run, its plan, its memory, and its duration, estimated from a few steps on the machine of the "
-        "API. If the job would fail because of its data or its settings, the dry run fails with the same error. Only "
-        "one dry run can run at a time."
+        "each training run, its plan, memory and duration. The duration is estimated from a few steps on the machine "
+        "of the API. If the job would fail because of its data or its settings, the dry run fails with the same error. "
+        "Only one dry run can run at a time."
     ),
     response_model=None,
     openapi_extra=reads(
@@ -152,9 +152,9 @@ async def _estimate(services: Services, body: JobRequest, principal: str, second
     operation_id="list_fine_tuning_jobs",
     summary="List training jobs",
     description=(
-        "Returns the newest job first. `metadata[key]=value` selects the jobs with this pair and can be repeated, to "
-        "require several pairs; `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are left "
-        "out unless `trials=true`."
+        "Returns the newest job first. `metadata[key]=value` selects the jobs with this pair; to require several "
+        "pairs, repeat the parameter. `metadata=null` selects the jobs without metadata. The trials of `auto` jobs are "
+        "left out unless `trials=true`."
     ),
     response_model=None,
     responses=replies(JobList, {"object": "list", "data": [EXAMPLE], "has_more": False}, COMMON),

@@ -16,7 +16,7 @@ class JobEstimate(msgspec.Struct, frozen=True):
 
     `plans` contains one training run, or the trials of a job whose `model` is auto. `vocab_size` is null for numeric
     data. `parameters` and `memory_bytes` are the maxima over all plans; `seconds` is the total time if all plans run
-    one after another and each takes all of its steps. `data.columns` maps each role to its column, and the
+    one after another and none of them stops early. `data.columns` maps each role to its column, and the
     `choices` of a plan contain the value of each option and the reason for it. `notes` contains remarks about the data
     and settings. `report` describes the data: lengths with a histogram, duplicates, contradictory labels and hashes.
     """

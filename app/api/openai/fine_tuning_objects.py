@@ -38,7 +38,8 @@ class TrialObject(msgspec.Struct, frozen=True):
 class JobObject(msgspec.Struct, frozen=True):
     """A training job.
 
-    `status` is validating_files, queued, running, paused, succeeded, failed or cancelled; `phase` is more detailed.
+    `status` is validating_files, queued, running, paused, succeeded, failed or cancelled. `phase` is more detailed than
+    `status`.
     `fine_tuned_model` is `name:version` once the job has succeeded. `hyperparameters` contains the requested settings
     and, once training has begun, those that were chosen automatically. `progress` increases from 0 to 1. For a queued
     job, `jobs_before` is the number of jobs that are running or will start before it; for other jobs, it is null.

@@ -31,7 +31,7 @@ def write_bounds() -> None:
     bound(LoraOptions, **ranges, target_modules=targets)
     bound(Publish, name=A_TITLE, alias=A_NAME, expected_version={"minimum": 1, "maximum": MAX_VERSION})
     names = options | {theirs: options[ours] for theirs, ours in OPENAI_NAMES.items()}
-    description = "The options of `training`, in the format that OpenAI's clients send. `n_epochs` means `epochs`."
+    description = "The options of `training`, in the format that OpenAI's clients send. `n_epochs` stands for `epochs`."
     chosen = define("Hyperparameters", _object(names, description))
     supervised = _object({"hyperparameters": _or_null(chosen)})
     kind = {"type": "string", "enum": ["supervised"]}

@@ -24,7 +24,7 @@ class ContentPart(msgspec.Struct, frozen=True):
 
 
 Content = str | Annotated[list[ContentPart], Meta(max_length=256)]
-MOST = 2048  # the maximum number of messages in one request, because they are parsed on the event loop
+MOST = 2048  # the maximum number of messages, which is limited because they are parsed on the event loop
 
 
 def plain_message(role: str, content: Content | None, place: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ router = APIRouter(tags=["models"])
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """A model or a version. `id` can be sent as `model` in requests, and currently refers to version `version`.
+    """A model or a version. `id` can be sent as `model` in requests, and currently refers to the version `version`.
 
     `input` is the kind of input: tokens for texts, or features for numeric sequences. `shutdown_date` is always null,
     because versions are available until they are deleted."""

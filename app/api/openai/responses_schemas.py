@@ -13,7 +13,7 @@ from app.api.openai.messages import MOST, Content, Role
 from app.api.openai.sampling import CacheSalt, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
-Included = Literal[  # all values except the log-probabilities belong to outputs that no model here creates
+Included = Literal[  # except for the log-probabilities, these values request details of outputs that are never created
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
     "file_search_call.results",

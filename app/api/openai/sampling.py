@@ -27,7 +27,7 @@ from app.inference.generation import Stops
 from app.wire.engine import SamplingParams
 
 Bias = Annotated[float, Meta(ge=-100, le=100)]
-# Token ids as keys, up to 2**31 - 1 = 2147483647. JSON Schema can limit keys only with a pattern.
+# The keys are token ids up to 2**31 - 1 = 2147483647. JSON Schema can limit keys only with a pattern.
 _LARGEST_IDS = (
     "20[0-9]{8}|21[0-3][0-9]{7}|214[0-6][0-9]{6}|2147[0-3][0-9]{5}|21474[0-7][0-9]{4}|214748[0-2][0-9]{3}|"
     "2147483[0-5][0-9]{2}|21474836[0-3][0-9]|214748364[0-7]"
@@ -87,7 +87,7 @@ class SamplingFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def check_sampling(body: SamplingFields, max_tokens: int | None) -> None:
-    """Check rules that involve several fields, which the struct cannot express. Raises InvalidRequest."""
+    """Check the rules that involve several fields, because the struct cannot express them. Raises InvalidRequest."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options requires stream to be true", param="stream_options")
     if max_tokens is not None and body.min_tokens > max_tokens:

@@ -165,7 +165,7 @@ def add_part(
     summary="Join the parts into a file",
     description=(
         "Several parts are copied to the new file, which temporarily requires twice their disk space. A single "
-        "part becomes the file without a copy. If there is too little space, the request fails with "
+        "part becomes the file without being copied. If there is too little space, the request fails with "
         "`storage_unavailable`, and the parts are kept."
     ),
     response_model=None,

@@ -73,7 +73,7 @@ async def changes(request: Request) -> UpdateEndpointRequest:
 
 
 async def rotation(request: Request) -> RotateSecretRequest:
-    """A dependency that reads the body, which may be empty, of a request to rotate a secret."""
+    """A dependency that reads the body of a request to rotate a secret. The body may be empty."""
     return await _rotate.read(request) if await request.body() else RotateSecretRequest()
 
 
@@ -82,9 +82,9 @@ async def rotation(request: Request) -> RotateSecretRequest:
     operation_id="list_webhook_endpoints",
     summary="List webhook endpoints",
     description=(
-        "Returns the newest endpoint first, without secrets. With `all_owners`, the list also contains the endpoints "
-        "of other keys, which requires the scope operator; without `OSTINATO_KEY_SCOPES`, it contains those of keys "
-        "that no longer exist."
+        "Returns the newest endpoint first, without secrets. With `all_owners`, a key with the scope operator also "
+        "sees the endpoints of other keys. If `OSTINATO_KEY_SCOPES` is not set, `all_owners` adds only the endpoints "
+        "of keys that no longer exist."
     ),
     response_model=None,
     responses=replies(
@@ -113,10 +113,10 @@ def list_endpoints(
 
 
 def _reach(request: Request, services: Services) -> Reach:
-    """The endpoints of other keys that the request may list and delete.
+    """Return which endpoints of other keys the request may list and delete.
 
-    Without scopes, every key is an operator. Keys would then not be protected from each other, so only the endpoints
-    that no key can delete any more are within reach.
+    If no scopes are configured, every key is an operator. To protect keys from each other, such an operator has access
+    only to the endpoints of keys that no longer exist.
     """
     if not is_operator(request):
         return Reach.OWN
@@ -128,8 +128,8 @@ def _reach(request: Request, services: Services) -> Reach:
     operation_id="create_webhook_endpoint",
     summary="Create a webhook endpoint",
     description=(
-        "Events of your jobs and batches are sent to `url` as they occur, signed with `signing_secret`, which only "
-        "this reply contains. The URL must begin with `https://` and resolve to a public address; to allow other "
+        "Events of your jobs and batches are sent to `url` as they occur. They are signed with `signing_secret`, which "
+        "only this reply contains. The URL must begin with `https://` and resolve to a public address; to allow other "
         "addresses, set `OSTINATO_WEBHOOK_NETWORKS`. A key may have at most `OSTINATO_MAX_WEBHOOK_ENDPOINTS` endpoints."
     ),
     response_model=None,
@@ -181,8 +181,8 @@ def update_endpoint(
     operation_id="delete_webhook_endpoint",
     summary="Delete a webhook endpoint",
     description=(
-        "Pending events of the endpoint are also deleted. An operator may delete the endpoints of other keys; without "
-        "`OSTINATO_KEY_SCOPES`, every key may delete those of keys that no longer exist."
+        "Pending events of the endpoint are also deleted. An operator may delete the endpoints of other keys. If "
+        "`OSTINATO_KEY_SCOPES` is not set, every key may delete the endpoints of keys that no longer exist."
     ),
     response_model=None,
     responses=replies(
@@ -230,9 +230,9 @@ def rotate_secret(
     operation_id="test_webhook_endpoint",
     summary="Send a test event to a webhook endpoint",
     description=(
-        "Sends a signed event of the type `event_type`, once, and returns the status of the reply. The id in the event "
-        "is not the id of a job or batch. If there is no reply, the request fails with `webhook_not_answered`. "
-        "A key may test one endpoint at a time."
+        "Sends a signed event of the type `event_type` without retries, and returns the status of the reply. The id in "
+        "the event is not the id of a job or batch. If there is no reply, the request fails with "
+        "`webhook_not_answered`. A key may test one endpoint at a time."
     ),
     response_model=None,
     openapi_extra=reads(TestEndpointRequest, succeeded={"event_type": _ENDED[0]}),

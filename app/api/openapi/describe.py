@@ -199,7 +199,7 @@ def _failure(status: int, dialect: Dialect) -> tuple[int, dict[str, Any]]:
 
 
 def _translate(replies_: dict[str, Any], dialect: Dialect) -> None:
-    """Convert error descriptions made by `failures` to the format of a dialect."""
+    """Convert the error descriptions that `failures` returned to the format of a dialect."""
     if dialect.error_reply is ErrorReply:
         return
     reference = REF.format(name=ErrorReply.__name__)

@@ -16,7 +16,7 @@ from app.wording import listed
 from models.choices import ARCHITECTURES, TASKS
 
 MODEL, OTHER = "demo-sentiment-lstm", "demo-sentiment-rnn"
-OWN_MODEL = "reviews"  # deleted in examples, because other examples need the demo's models
+OWN_MODEL = "reviews"  # the model that examples delete, because other examples need the demo's models
 FILE_ID = "file-5f2c9a7be1d04c3386f0a1b2"
 JOB_ID = "ftjob-2c61d4a09b7f4e5a8d3c1b0f"
 EVALUATION_ID = "evaljob-6d1b3f5a7c9e0d2b4f6a8c1e"

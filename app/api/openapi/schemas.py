@@ -47,7 +47,7 @@ def described(structs: Iterable[type[msgspec.Struct]]) -> dict[str, Schema]:
 
 
 def partial_structs(structs: Iterable[type[msgspec.Struct]]) -> set[str]:
-    """The names of the structs (nested ones too) whose fields are omitted if they have their default values."""
+    """The names of the structs, including nested ones, that omit fields with default values."""
     names: set[str] = set()
     ahead = list(msgspec.inspect.multi_type_info(structs))
     seen: set[type] = set()

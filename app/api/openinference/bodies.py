@@ -14,7 +14,7 @@ from app.api.openinference import tensors
 from app.api.openinference.infer_schemas import InferParameters, InferRequest, InputTensor
 from app.errors import InvalidRequest
 
-INLINE = 100_000  # tensors with more elements and bytes in total are decoded in a worker thread
+INLINE = 100_000  # inputs with more elements and bytes in total than this are decoded in a worker thread
 HEADER = "inference-header-content-length"
 DIGITS = re.compile("[0-9]{1,10}")
 _body = JsonBody(InferRequest, media=("application/octet-stream",))  # the type that Triton's client sends

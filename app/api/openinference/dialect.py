@@ -10,8 +10,8 @@ from app.api.openinference.infer_schemas import SHARED_MEMORY
 from app.errors import OstinatoError
 
 TRACES = (
-    "traces cannot be configured; the headers x-queue-time and x-inference-time of each reply show its durations, and "
-    "GET /v2/models/stats and GET /metrics their sums"
+    "traces cannot be configured; the headers x-queue-time and x-inference-time of each reply show its durations; GET "
+    "/v2/models/stats and GET /metrics show the sums of these durations"
 )
 
 
@@ -22,7 +22,7 @@ def render_error(error: OstinatoError) -> tuple[int, dict[str, Any]]:
 
 DIALECT = Dialect(
     inference=(infer.router, generate.router),
-    # `/v2/models/stats` precedes `/v2/models/{name}`, which also matches it
+    # `statistics` must precede `metadata`, because `/v2/models/{name}` would also match `/v2/models/stats`.
     management=(health.router, statistics.router, metadata.router, repository.router),
     prefixes=("/v2",),
     render_error=render_error,

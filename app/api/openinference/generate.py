@@ -108,7 +108,7 @@ class PieceReplies:
         self._body, self._generation = body, generation
 
     def opening(self) -> Iterator[bytes]:
-        """Return an event that contains the input, if the request asks for it in the output."""
+        """Yield an event with the input, if the request asks for the input in the output."""
         if lead := _lead(self._body):
             yield frame(_reply(self._body, self._generation, lead))
 

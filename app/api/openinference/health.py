@@ -82,6 +82,6 @@ async def server_live(request: Request) -> Response:
     },
 )
 async def server_ready(services: ServicesDep, principal: Principal) -> Response:
-    """Returns 200 if `/readyz` does, otherwise 503."""
+    """Returns 200 if `/readyz` returns 200, and 503 otherwise."""
     ready = services.readiness.report(principal).ready
     return JsonReply(ServerReadiness(ready, True), {"cache-control": "no-store"}, 200 if ready else 503)

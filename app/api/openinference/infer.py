@@ -84,7 +84,7 @@ async def _answer(request: Request, reference: str) -> Response:
 
 
 def _hurried(caller: Caller, timeout: int | None) -> Caller:
-    """Return the caller with its time limit reduced to `timeout` microseconds, if given."""
+    """Return the caller. If `timeout` is given, limits the caller's time to this number of microseconds."""
     return caller if not timeout else replace(caller, seconds=min(caller.seconds, timeout / 1e6))
 
 

@@ -25,7 +25,7 @@ Unloaded = Annotated[dict[str, bool], Meta(extra_json_schema={"propertyNames": {
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for the list of versions, called the index. All of them are ready, so `ready` has no effect."""
+    """A request for the index, which lists the ready versions. Therefore, `ready` has no effect."""
 
     ready: bool | None = None
 

@@ -42,7 +42,7 @@ class InferStatistics(msgspec.Struct, frozen=True):
 
 
 class VersionStatistics(msgspec.Struct, frozen=True):
-    """One version's statistics. `last_inference` and `batch_stats` are not measured: they are always 0 and empty."""
+    """One version's statistics. `last_inference` is always 0, and `batch_stats` is always empty."""
 
     name: str
     version: str

@@ -17,7 +17,7 @@ FORMATS = {
     "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d",
 }  # fmt: skip
 BYTES = "BYTES"
-IN_JSON: dict[str, set[type]] = {  # data type -> Python types of its elements in JSON; the others are integers
+IN_JSON: dict[str, set[type]] = {  # data type -> Python types of its elements in JSON, if not int
     "BYTES": {str}, "BOOL": {bool}, "FP32": {int, float}, "FP64": {int, float},
 }  # fmt: skip
 DEPTH_LIMIT = 8  # the maximum depth of nested lists

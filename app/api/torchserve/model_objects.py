@@ -44,7 +44,7 @@ class JobQueueStatus(msgspec.Struct, frozen=True, rename="camel"):
 class ModelDescription(msgspec.Struct, frozen=True, rename="camel"):
     """A version.
 
-    `modelUrl` is the version's reference. TorchServe's own descriptions lack the fields from `task` on.
+    `modelUrl` is the version's reference. TorchServe's own descriptions do not have `task` and the fields after it.
     """
 
     model_name: str
