@@ -111,7 +111,7 @@ class Attention(KernelLayer):
 
         With a cache, new keys and values are added to the cache, and queries attend to its contents.
         """
-        # The layers are called rather than their weights, because training may replace them by `LowRankLinear`.
+        # Call the layers instead of using their weights, because training may replace a layer with `LowRankLinear`.
         project, output = self._bound or (self.qkv, self.out)
         rows, steps, _ = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)

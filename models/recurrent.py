@@ -141,7 +141,7 @@ class Recurrent(KernelLayer):
 
         With padded rows, torch's bidirectional networks would start the backward direction in the padding. Therefore,
         each row is reversed within its length, read forwards, and reversed again. The caller can stop the computation
-        between two directions.
+        before each direction.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):

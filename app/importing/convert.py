@@ -86,7 +86,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
             f"what are the labels of the {counted(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
         )
         answer = answers.ask(Question("labels", text))
-        assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
+        assert answer in (NUMBERS, "")  # `convert` has passed any other answer as `labels`
         labels = [str(i) for i in range(count)]
     if len(labels) != count:
         raise InvalidRequest(

@@ -71,7 +71,7 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _accept(answers: Answers, field: str, value: str, reason: str) -> None:
-    """Accept the user's answer to a question that the vocabulary does not raise, if it agrees with the vocabulary."""
+    """Raise VocabularyInvalid if the user's answer for `field`, if any, is not `value`, the only possible one."""
     if (answer := answers.get(field)) not in (None, value):
         raise VocabularyInvalid(f"{field}={answer}: must be {value} or left out, because {reason}", param=field)
 

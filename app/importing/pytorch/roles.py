@@ -72,7 +72,7 @@ def find_roles(
 
 
 def _concatenation(layers: list[Layer], gives: int) -> str:
-    """Return a note on a layer that probably reads several vectors of the body, joined to one; "" if there is none."""
+    """Return a note on a layer that probably reads several concatenated vectors of the body, or "" if there is none."""
     joined = next((layer for layer in layers if layer.inputs > gives and layer.inputs % gives == 0), None)
     if joined is None or any(layer.outputs == joined.inputs for layer in layers):
         return ""
