@@ -1,4 +1,4 @@
-"""Warns about numbers in features that are so far outside of the others that scaling leaves little of the others."""
+"""Warns about numbers in features that are so far from the others that the others hardly differ after scaling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FeatureExtremes:
         self._rows += 1
 
     def remark(self, names: Sequence[str] = ()) -> None:
-        """Warn about each feature with a number far outside of the others. `names` are the names of their columns."""
+        """Warn about each feature with a number far from the others. `names` are the names of the features' columns."""
         if not self._sample or sum(map(len, self._sample)) < FEWEST:
             return
         with np.errstate(all="ignore"):

@@ -22,7 +22,8 @@ from app.training.failures import BadData
 
 _BLOCK = 1 << 16
 BOM = "\ufeff"
-# Ctrl-Z, the end mark of DOS text files, with the blanks before it; linear time, as the match begins where a run does
+# Ctrl-Z, the end mark of DOS text files, with the blanks before it. A match can begin only at the first of these
+# blanks, so that a search takes linear time.
 _END_MARK = re.compile(r"(?<![\s\x00\x1a])([\s\x00]*+)\x1a[\s\x00\x1a]*+\Z")
 _ESCAPE = "escape-undecodable"  # the name of the error handler
 _ESCAPED = re.compile("[\udc00-\udcff]")

@@ -84,7 +84,7 @@ class InnerHeaders:
         return sorted(lower) == sorted(self._lower)
 
     def _is_other(self, lower: Sequence[str]) -> bool:
-        """Whether the row has only usual names, with one for an input, and one in the same column as in the header."""
+        """Whether all cells are usual names, one of them of an input, and one is in its column of the header."""
         return self._is_usual(lower) and any(name == other for name, other in zip(lower, self._lower, strict=True))
 
     def _is_usual(self, lower: Sequence[str]) -> bool:

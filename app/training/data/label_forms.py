@@ -57,7 +57,7 @@ def to_distinct(elements: list[Any]) -> tuple[str, ...]:
     for element in elements:
         if _is_span(element):
             raise CellError(
-                f"the list has marked passages such as {element}, not labels of the whole text; {LABEL_FORMS}"
+                f"the list contains labels of passages, such as {element}, not labels of the whole text; {LABEL_FORMS}"
             )
         if isinstance(element, (list, dict)):
             raise CellError(f"the list of labels contains {describe(element)}; {LABEL_FORMS}")

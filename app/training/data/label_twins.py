@@ -75,7 +75,7 @@ def _warn(
 ) -> None:
     """Warn about each group of labels that have the same key.
 
-    With `to_mend`, advises to write each label in one way, and names the most frequent spelling of each group.
+    With `to_mend`, advises users to write each label in one way, and shows the most frequent spelling of each group.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:

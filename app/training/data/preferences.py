@@ -1,4 +1,4 @@
-"""Recognises data with preferences between answers, which no training task here learns from, and gives advice."""
+"""Recognises data with preferences between answers. No task learns from preferences, so an error explains how to use the data."""
 
 from __future__ import annotations
 

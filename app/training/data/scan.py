@@ -80,7 +80,7 @@ class Scan:
     A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
     """
 
-    task: str  # the task that the request names, or else the inferred one
+    task: str  # the task in the request or, if it names none, the inferred one
     splits_N: NDArray[np.uint8]
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # hashes of the inputs

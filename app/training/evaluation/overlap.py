@@ -15,7 +15,8 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
 
     Compares the hash of the evaluated rows with those of the version's splits and, if the whole file is evaluated, the
     hash of the file with that of the version's training file. If only some of the inputs are among the version's
-    training rows, a sample of the rows' hashes determines their number. Imported versions store no hashes.
+    training rows, their number is determined from a sample of the training rows' hashes. Imported versions store no
+    hashes.
     """
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")
