@@ -76,7 +76,7 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _match_base(column: LabelColumn) -> None:
-    """Replace each label with the base version's label of the same meaning, if there is exactly one, such as 1.0 with 1.
+    """Replace each label with the base version's label of the same meaning, if there is exactly one, as 1.0 with 1.
 
     `_spellings` changes numbers only if all labels are numbers, because 1.0 and 1 may otherwise be different codes.
     Here, each label is compared separately, because only one label of the base version has this meaning.

@@ -1,4 +1,4 @@
-"""Recognises data with preferences between answers. No task learns from preferences, so an error explains how to use the data."""
+"""Recognises data with preferences, which no task learns from, and explains in an error how to use it."""
 
 from __future__ import annotations
 
