@@ -54,7 +54,7 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels, and
+    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels.
     `labels_entry` is the name of the file's entry with the labels. Raises InvalidRequest for an answer to a question
     that does not exist.
     """

@@ -1,7 +1,7 @@
 """Folds batch normalisation in evaluation mode into the linear layer before or after it.
 
 In evaluation mode, `nn.BatchNorm1d` (Ioffe and Szegedy 2015) multiplies each number by a constant and adds another
-constant, which can be included in the weights of an adjacent linear layer.
+constant. Both constants can be included in the weights of an adjacent linear layer.
 """
 
 from __future__ import annotations

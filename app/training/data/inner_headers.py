@@ -91,7 +91,7 @@ class InnerHeaders:
         return len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
 
     def _has_moved(self, lower: Sequence[str]) -> bool:
-        """Whether the row contains a name of the header in another column than the header does."""
+        """Whether the row contains a name of the header, but in another column."""
         return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:

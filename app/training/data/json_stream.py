@@ -127,9 +127,9 @@ class JsonStream:
     def _is_next(self, at: int) -> bool:
         """Whether the object at a position is the next element of the array, and not a part of the malformed element.
 
-        If an element has been read before, the object must have the same keys. If not, it must have the same first key
-        as the malformed element, or an object with the same keys must follow it. If the object is malformed too, only
-        its first key is compared.
+        If an element has been read before, the object must have the same keys. If no element has been read, the object
+        must have the same first key as the malformed element, or an object with the same keys must follow. If the
+        object is malformed too, only its first key is compared.
         """
         own, other = _FIRST_KEY.match(self._text, self._at), _FIRST_KEY.match(self._text, at)
         is_alike = bool(own and other and own[1] == other[1])

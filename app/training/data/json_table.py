@@ -27,7 +27,7 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 
 def rows_key(table: dict[str, Any]) -> str | None:
-    """Return the only key whose value is a list, if it is a list of row objects, or None otherwise.
+    """Return the only key whose value is a list if this list consists of row objects; otherwise, return None.
 
     The key "messages" does not count, because its list is a conversation.
     """

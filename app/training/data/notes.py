@@ -47,7 +47,7 @@ EMPTY = frozenset((EMPTY_ROWS, NO_TEXT, NO_COMPLETION))
 # The notes that explain why a row is not used
 LEFT_OUT = EMPTY | {REJECTED, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
 
-PLACES = 5  # the maximum number of rows that are left out whose places are listed
+PLACES = 5  # a note lists the places of at most this many rows that are left out
 
 MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows); {details} lists the details
     AS_TEXT: (

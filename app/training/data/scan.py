@@ -1,4 +1,4 @@
-"""The first pass over the rows. It checks each row, determines labels and splits, and stores data for later passes.
+"""The first pass over the rows: checks each row, determines labels and splits, and stores data for later passes.
 
 This pass also writes numeric steps to disk, so that they are parsed only once.
 """

@@ -194,7 +194,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """Return bfloat16 for generation, whose matrix products are large, if the device computes it fast; else float32."""
+    """Return bfloat16 for generation, which has large matrix products, if the device supports it well; else float32."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
