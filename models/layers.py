@@ -60,8 +60,8 @@ class AttentionPlan:
 class RMSNorm(nn.RMSNorm):
     """An RMSNorm (Zhang and Sennrich, 2019, section 4) that casts its weights to the dtype of the input.
 
-    Under automatic mixed precision, the input is in bfloat16 and the weights are in float32. PyTorch warns about such a
-    pair and does not use its fused implementation.
+    Under automatic mixed precision, the input is in bfloat16 and the weights are in float32. If the dtypes differ,
+    PyTorch issues a warning and does not use its fused implementation.
     """
 
     def forward(self, x: Tensor) -> Tensor:

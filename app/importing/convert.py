@@ -1,4 +1,4 @@
-"""Converts weights from other programs to a checkpoint directory. `ostinato import` runs it on the user's machine.
+"""Converts weights from other programs to a checkpoint directory. Used by `ostinato import` on the user's machine.
 
 Reads the file without running any code in it, infers the network from the names and shapes of the tensors, and asks the
 user for all settings that the tensors do not determine. Imports no torch.

@@ -96,7 +96,7 @@ class Answers:
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """Return the user's answer or, if there is none, `value`, which is then recorded as assumed for `reason`."""
+        """Return the user's answer. If there is none, return `value`, and record the assumption with its `reason`."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")

@@ -213,7 +213,7 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record how many words our splitting can never produce: the original program probably splits texts differently.
+    """Record how many words our splitting can never produce. The original program probably splits texts differently.
 
     Raises VocabularyInvalid if more than half of the words in `ordinary` cannot be produced.
     """

@@ -79,7 +79,7 @@ def _concatenation(layers: list[Layer], gives: int) -> str:
     times = joined.inputs // gives
     return (
         f". The layer {joined.name!r} reads {joined.inputs} numbers, so it probably reads {times} vectors of the body, "
-        "joined with torch.cat, such as the mean and the maximum of the steps, which cannot be imported"
+        "joined with torch.cat, such as the mean and the maximum of the steps; such a network cannot be imported"
     )
 
 

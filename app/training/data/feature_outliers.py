@@ -62,7 +62,7 @@ class FeatureExtremes:
         place = self._places[f, is_largest]
         shown = repr(name) if name else str(f + 1)
         message = (
-            f"feature {shown} has the number {value:g}, far outside of the others (half of them are between "
+            f"feature {shown} has the number {value:g}, far from the others (half of them are between "
             f"{middle[0]:g} and {middle[1]:g}); a single such number makes the differences between the others very "
             "small, so check it"
         )

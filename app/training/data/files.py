@@ -119,7 +119,7 @@ class Source:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Error handler that reads each byte that cannot be decoded as a lone surrogate, U+DC00 plus the byte."""
+    """Error handler that replaces each byte that cannot be decoded with a lone surrogate (U+DC00 plus the byte)."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
@@ -132,7 +132,7 @@ def undecodable_fault(source: Source, text: str, *where: str) -> BadData | None:
 
 
 def checked(source: Source, record: Record) -> Record:
-    """Return the record, or a faulty record if some of its bytes, keys included, cannot be decoded."""
+    """Return the record, or a faulty record if some of its bytes, even in keys, cannot be decoded."""
     if source.undecodable:
         for name, value in record.values.items():
             for text in _texts((name, value)):

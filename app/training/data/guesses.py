@@ -112,7 +112,7 @@ class Sample:
         return [name for name, values in self._values.items() if values and all(map(kind, values))]
 
     def texts_with(self, characters: str) -> list[str]:
-        """Return the values that contain one of the characters, as text."""
+        """Return, as text, the values that contain one of the characters."""
         values = (str(value) for column in self._values.values() for value in column)
         return [value for value in values if not set(characters).isdisjoint(value)]
 
@@ -243,7 +243,7 @@ def _is_number(name: str) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number, perhaps written with a decimal comma or with thousands separators, or None."""
+    """Return the number in a value, with any decimal mark or thousands separators, or None if it is not a number."""
     if isinstance(value, str):
         value = reading(value, ".") or reading(value, ",") or value
     try:

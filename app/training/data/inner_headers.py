@@ -95,7 +95,7 @@ class InnerHeaders:
         return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:
-        """Return the error for a row after a header that names the columns in another order, or for this header."""
+        """Return the error for a header that names the columns in another order, or for a row after such a header."""
         header = self._turned
         verb = "names" if where == header.first else f"follows {header.first}, which names"
         order = f"the columns in another order ({header.names}) than the header ({quoted(self._names)})"

@@ -209,7 +209,7 @@ class JsonStream:
 
 
 def _may_be_incomplete(error: ValueError | RecursionError, size: int) -> bool:
-    """Whether a value may be valid once more text is read. `size` is the number of characters that have been read."""
+    """Whether a value may be valid after more text is read. `size` is the number of characters read so far."""
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= size - _LONGEST_WORD

@@ -99,9 +99,9 @@ def _are_counted(lines: Sequence[str], pattern: re.Pattern[str]) -> bool:
 
 
 def find_speakers(lines: Sequence[str]) -> list[str]:
-    """Return the few words before a colon with which nearly all lines begin, or [] if there are none.
+    """Return the distinct words before a colon at the beginning of nearly all lines, or [] if there are too many.
 
-    They may be labels, or the names of speakers. Roles of conversations and levels of logs are not returned.
+    These words may be labels, or the names of speakers. Returns [] for roles of conversations and for levels of logs.
     """
     speakers = _few(lines, _SPEAKER, _MOST_SPEAKERS)
     names = {speaker.lower() for speaker in speakers}
@@ -128,7 +128,7 @@ def _repeated(labels: Counter[str], lines: int, most: int) -> list[str]:
 
 
 def _cells(lines: Sequence[str], delimiter: str, *, last: bool) -> list[str]:
-    """Return the few distinct cells before the first, or after the last, delimiter of nearly all lines, or []."""
+    """Return the first (or `last`) cells of nearly all lines if few of these cells are distinct; otherwise, []."""
     labels: Counter[str] = Counter()
     for line in lines:
         before, _, after = line.strip().rpartition(delimiter) if last else line.strip().partition(delimiter)

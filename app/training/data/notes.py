@@ -239,8 +239,8 @@ class NotedRows:
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
     """Return the sentence for a note that applies `count` times.
 
-    For several rows that are left out, it ends with `places`, the first of their places. `details` are the details of
-    the note.
+    If several rows are left out, the sentence ends with `places`, the places of the first of these rows. `details` are
+    the details of the note.
     """
     _, one, many = MESSAGES[note]
     text = (one if count == 1 else many).format(count=f"{count:,}", details=quoted(details))

@@ -40,9 +40,9 @@ class Extremes:
         if not count:
             return
         value, place = max(self._smallest, self._largest, key=lambda extreme: abs(extreme[0] - float(median)))
-        more = f"; in total, {counted(count, 'value')} are so far away" if count > 1 else ""
+        more = f"; in total, {counted(count, 'value')} are this far away" if count > 1 else ""
         message = (
-            f"the value {value:g} is far outside of the others (half of them are between {low:g} and {high:g}){more}; "
+            f"the value {value:g} is far from the others (half of them are between {low:g} and {high:g}){more}; "
             "a single such value can spoil all predictions, so check it"
         )
         column = place.layout.names.get("value", "value")

@@ -176,7 +176,7 @@ def _check_sizes(source: Source, file: IO[bytes]) -> None:
 
 
 def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:
-    """Return the numbers of the hidden rows. Only the first call searches for them, which reads the whole sheet."""
+    """Return the numbers of the hidden rows. The first call reads the whole sheet to find them."""
     if "hidden_rows" not in source.settled:
         try:
             source.settled["hidden_rows"] = hidden_rows(file, sheet)

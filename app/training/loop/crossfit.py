@@ -105,8 +105,8 @@ class CrossFit:
     ) -> NDArray[np.float64]:
         """Return the network's outputs.
 
-        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on the rows in
-        `others_N`.
+        If the network has an n-gram branch, returns the weighted sum of both outputs, with weights fitted on the rows
+        in `others_N`.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]

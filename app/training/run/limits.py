@@ -48,7 +48,7 @@ def limit_memory(memory: int) -> None:
 
 
 def _lower(kind: int, value: int, more: int = 0) -> None:
-    """Set both limits of a resource, the hard limit `more` above the soft limit, but never raise the hard limit."""
+    """Set a resource's soft limit to `value`, and its hard limit to `value + more`. Never raises the hard limit."""
     _, hard = resource.getrlimit(kind)
     soft, value = (v if hard == resource.RLIM_INFINITY else min(v, hard) for v in (value, value + more))
     with suppress(OSError, ValueError):
