@@ -88,7 +88,7 @@ class Scan:
     unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
-    places: list[Place]  # the first row with each stratum
+    places: list[Place]  # for each stratum, the first row that belongs to it
     steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for text data
     empty: int = 0  # the number of rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out

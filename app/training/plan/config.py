@@ -234,7 +234,7 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 
 def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
     """Return the peak learning rate of all parameters outside the n-gram branch."""
-    new = options.head_only or options.lora is not None  # only new matrices are trained, which need larger steps
+    new = options.head_only or options.lora is not None  # only new matrices are trained, and they need larger steps
     tuning = base is not None and not new and not recipes.is_pretrained(base.config)
     rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return rate * (options.learning_rate_multiplier or 1.0)
