@@ -30,7 +30,7 @@ def is_adapter(name: str) -> bool:
 
 
 def merged(base: Mapping[str, Any], adapter: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    """Return the tensors of a network, given those of its base and those of its adapter, of NumPy or torch.
+    """Return the tensors of a network, computed from the tensors of its base and its adapter (NumPy or torch).
 
     The tensors of the adapter that are not low-rank matrices replace those of the base. `scale` is alpha / r.
     Matrices in half precision are computed in float32.

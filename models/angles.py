@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCK = 256  # positions computed at once, so that the float64 intermediates are small, however large the table is
+BLOCK = 256  # positions computed at once; keeps the float64 intermediates small, even if the table is large
 BASE = 10_000.0
 AngleTable = tuple[Tensor, Tensor]
 
@@ -16,10 +16,10 @@ AngleTable = tuple[Tensor, Tensor]
 class Angles:
     """Sines and cosines of the angles position / base^(2 k / width), k < width / 2.
 
-    The tables are used for two position encodings: the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
-    where `width` is the width of the vectors to which the positions are added, and the rotations of RoPE (Su et al.,
-    2021, section 3.2.2), where `width` is the width of a head. The tables are extended only when positions are used, so
-    a large `context_length` in a configuration file does not by itself use memory.
+    The tables are used for two position encodings. For the sinusoidal positions of Vaswani et al., 2017 (section 3.5),
+    `width` is the width of the vectors to which the positions are added. For the rotations of RoPE (Su et al., 2021,
+    section 3.2.2), `width` is the width of a head. The tables are extended only when positions are used, so a large
+    `context_length` in a configuration file does not by itself use memory.
 
     Thread-safe without a lock: a table is never changed in place, but replaced with a longer one, and each call returns
     a table that is long enough. Two threads may compute the same entries.
@@ -63,9 +63,9 @@ def _scaled(rates_K: Tensor, scaling: Sequence[float]) -> Tensor:
     """Return the rotation rates, reduced so that a network can read longer texts than those in its training.
 
     With one number in `scaling`, all rates are divided by it (position interpolation: Chen et al., 2023). With four
-    numbers (factor, low, high, original length), only slow rates are divided by the factor: those at which a rotation
-    turns less than `low` times within the original length. Rates at which it turns more than `high` times are kept, and
-    rates in between are interpolated, as in Llama 3.1. If `scaling` is empty, all rates are kept.
+    numbers (factor, low, high, original length), only slow rates are divided by the factor: those with fewer than `low`
+    turns within the original length. Rates with more than `high` turns are kept, and rates in between are
+    interpolated, as in Llama 3.1. If `scaling` is empty, all rates are kept.
     """
     if not scaling:
         return rates_K

@@ -10,7 +10,7 @@ from models.config import ModelConfig
 from models.parameters import GATES, body_width
 
 CORE_SPEED, GPU_SPEED = 25e9, 5e12  # multiplications and additions per second of one core and of a GPU
-SHORT, UNBOUNDED = 128, 2**31  # the length of a short sequence; more tokens than any batch has
+SHORT, UNBOUNDED = 128, 2**31  # tokens in a short sequence; more tokens than any batch has
 STEP_SECONDS = 20e-6  # the minimum time per step of a recurrent layer; its steps run one after another
 
 

@@ -3,7 +3,7 @@
 Names of tensors end in their shape, with one letter for each dimension: B batch · T time · D width · F features of a
 numeric step · V vocabulary · C classes · L layers · S slots · H heads · G groups of heads that share keys and values
 (key-value heads) · K width of a head · P positions in a cache · N entries of a flat list · 1 a dimension of size 1 · 2,
-3, 4 (before a letter) that many times the dimension
+3 or 4 before a letter: this multiple of the dimension
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class AttentionPlan:
 class RMSNorm(nn.RMSNorm):
     """An RMSNorm (Zhang and Sennrich, 2019, section 4) that casts its weights to the dtype of the input.
 
-    Under automatic mixed precision, the input is in bfloat16 and the weights are in float32. PyTorch warns about such a
-    pair and does not use its fused implementation.
+    Under automatic mixed precision, the input is in bfloat16 and the weights are in float32. If the dtypes differ,
+    PyTorch issues a warning and does not use its fused implementation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Attention(KernelLayer):
 
         With a cache, new keys and values are added to the cache, and queries attend to its contents.
         """
-        # The layers are called rather than their weights, because training may replace them by `LowRankLinear`.
+        # Call the layers instead of using their weights, because training may replace a layer with `LowRankLinear`.
         project, output = self._bound or (self.qkv, self.out)
         rows, steps, _ = x_BTD.shape
         qkv_BTHK = project(x_BTD).view(rows, steps, -1, self.head_width)

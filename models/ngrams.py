@@ -27,7 +27,7 @@ from models.transfer import copy_to
 _CHARACTERS, _WORDS = 0, 1  # the two halves of the table, each normalised separately
 _BASE = 0x9E3779B97F4A7C15  # an odd number, so it has an inverse modulo 2^64
 _CHUNK = 1 << 20  # characters hashed at once; limits the memory for intermediate results
-_NO_KEY = 2**63 - 1  # sorts after all keys
+_NO_KEY = 2**63 - 1  # greater than every key
 
 
 class Ngrams(nn.Module):
@@ -117,7 +117,7 @@ class Ngrams(nn.Module):
         """
         idf_N = self.idf.index_select(0, buckets_N).float()
         weights_N = counts_N.float().log_().add_(1.0).mul_(idf_N)
-        families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)  # ascending, as rows and buckets are
+        families_N = rows_N * 2 + (buckets_N >= len(self.weight) // 2)  # sorted, because rows and buckets are sorted
         edges = torch.searchsorted(families_N, torch.arange(2 * rows + 1))
         squares_R = torch.segment_reduce(weights_N.square(), "sum", offsets=edges, initial=0.0)
         scales_R = squares_R.clamp_(min=1e-12).rsqrt_()
@@ -161,9 +161,8 @@ class _PrefixHashes:
     def characters(self, longest: int, prefixes_T: Tensor, ends_T: Tensor, bits: int) -> Tensor:
         """Return a key for each n-gram of 2 to `longest` characters within a row.
 
-        A key is the entry of `prefixes_T` for the n-gram's first position, plus the index of the n-gram's bucket, which
-        fills the lowest `bits` bits.
-        N-grams that would extend beyond their row get `_NO_KEY`.
+        A key is the entry of `prefixes_T` for the n-gram's first position, plus the index of the n-gram's bucket. This
+        index fills the lowest `bits` bits. N-grams that would extend beyond their row get `_NO_KEY`.
         """
         steps = len(ends_T)
         room_T = ends_T - torch.arange(steps)
@@ -202,7 +201,7 @@ def _code_points(texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _chunks(texts: list[str]) -> list[int]:
-    """Return the ends of consecutive groups of texts, of about `_CHUNK` characters at most or of a single text."""
+    """Return the end of each group of consecutive texts. A group has at most about `_CHUNK` characters or one text."""
     ends, size = [], 0
     for number, text in enumerate(texts):
         if size and size + len(text) > _CHUNK:

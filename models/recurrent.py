@@ -1,8 +1,8 @@
 """The common base of RNN, LSTM and GRU: computes whole sequences, single steps and chunks, in one or both directions.
 
 The parameters have the same names and shapes as those of `torch.nn.RNN`, `LSTM` and `GRU`, so that weights trained with
-PyTorch load unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because a
-PackedSequence is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the
+PyTorch can be loaded unchanged. Whole sequences are computed by torch's fused kernels on right-padded batches, because
+a PackedSequence is 5 to 100 times slower on a CPU (pytorch#149194). Single steps are computed by a cell, because the
 fused kernels rearrange their weights in every call, which would be slow for a single step.
 """
 
@@ -141,7 +141,7 @@ class Recurrent(KernelLayer):
 
         With padded rows, torch's bidirectional networks would start the backward direction in the padding. Therefore,
         each row is reversed within its length, read forwards, and reversed again. The caller can stop the computation
-        between two directions.
+        before each direction.
         """
         index_BT = _reversal(lengths_B, x_BTD.shape[1])
         for layer in range(self.layers):

@@ -16,8 +16,8 @@ Axes = tuple[tuple[int | None, ...], ...]
 class Snapshot:
     """A copy of one slot's state after `position` steps.
 
-    Growing tensors contain the positions from `start` to `position`. `axes` gives, for each tensor, the dimension that
-    has one entry per position, or None for a fixed tensor.
+    Growing tensors contain the positions from `start` to `position`. `axes` contains, for each tensor, the dimension
+    that has one entry per position, or None for a fixed tensor.
     """
 
     layers: Layers

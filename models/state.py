@@ -252,7 +252,7 @@ class State:
             self._storage.reserve(index + 1, position)
             with torch.no_grad():
                 # Positions that this slot has never reached are zero already, and are not written again. Clearing the
-                # whole capacity would make the reset of each short sequence as expensive as that of the longest.
+                # whole capacity would make the reset of a short sequence as expensive as the reset of the longest one.
                 for parts in self._parts(index, 0, max(position, positions[index])):
                     for part in parts:
                         part.zero_()

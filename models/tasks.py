@@ -107,7 +107,7 @@ class LanguageModel(Network, KernelLayer):
         if self.ngrams is None:
             return self.hidden(ids_BT, context)
         state = None if context.state is None else context.state.without_last_layer()
-        # The body comes first, because it raises an error if the state is full.
+        # The body is called first, because it raises an error if the state is full.
         hidden_BTD = self.hidden(ids_BT, Context(context.lengths_B, state))
         vectors_BTD: Tensor = self.ngrams(ids_BT, context)
         return hidden_BTD + vectors_BTD
@@ -200,7 +200,7 @@ class Classifier(Network):
         return outputs
 
     def combine(self, outputs: list[Tensor]) -> Tensor:
-        """Return the sum of both parts' outputs, weighted by `mix`. Without a branch, return the network's output."""
+        """Return the sum of the two outputs, weighted by `mix`. Without a branch, return the only output."""
         if self.mix is None:
             return outputs[0]
         return self.mix[0] * outputs[0] + self.mix[1] * outputs[1]

@@ -17,7 +17,7 @@ from models.config import ModelConfig
 from models.interface import Context
 from models.ngrams import bucket_of
 
-_DIGITS = 3  # digits of a token in base 256, each of which every floating-point dtype represents exactly
+_DIGITS = 3  # the number of base-256 digits of a token; every floating-point dtype represents each digit exactly
 _BASE = 0x9E3779B1
 
 

@@ -31,8 +31,9 @@ class SourceVersion:
 
     `raw` is its config.json, and `card` is its README.md. `tokenizer` is None if the version reads numbers.
     `calibration` is the scale and the bias, each of shape (C), that the service applies to the network's outputs, or
-    None. For regression, they are the standard deviation and the mean of the values that the network predicts.
-    `tensors` contains the merged weights of an adapter, and `own_tensors` those that the adapter adds to its base.
+    None. For regression, they are the standard deviation and the mean of the values that the network predicts. For an
+    adapter, `tensors` contains the weights of its base, merged with the adapter, and `own_tensors` contains the tensors
+    of the adapter itself.
     """
 
     config: ModelConfig

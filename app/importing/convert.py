@@ -1,4 +1,4 @@
-"""Converts weights from other programs to a checkpoint directory. `ostinato import` runs it on the user's machine.
+"""Converts weights from other programs to a checkpoint directory. Used by `ostinato import` on the user's machine.
 
 Reads the file without running any code in it, infers the network from the names and shapes of the tensors, and asks the
 user for all settings that the tensors do not determine. Imports no torch.
@@ -86,7 +86,7 @@ def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers
             f"what are the labels of the {counted(count, 'output')}, in order (--labels a,b,c)? {NUMBERS}: 0, 1, 2, …"
         )
         answer = answers.ask(Question("labels", text))
-        assert answer in (NUMBERS, "")  # `convert` has split any other answer into labels
+        assert answer in (NUMBERS, "")  # `convert` has passed any other answer as `labels`
         labels = [str(i) for i in range(count)]
     if len(labels) != count:
         raise InvalidRequest(

@@ -23,8 +23,8 @@ EXPECTED = ("epoch", "loss", "step", "optim", "sched", "scaler", "best", "histor
 def find(keys: Collection[str], extras: Mapping[Any, Any]) -> tuple[str, Any] | None:
     """Return (path, value) of the first entry under `keys` that is a non-empty list or dictionary, or None.
 
-    The dictionaries among the extras are searched too, one level down, as for `config: {classes: …}`. If the entry
-    itself contains such an entry, as `vocab: {stoi: …, itos: …}` does, the inner entry is returned.
+    If there is none, the values of `extras` are searched, as in `config: {classes: …}`. If the entry itself contains an
+    entry under `keys`, as `vocab: {stoi: …, itos: …}` does, the inner entry is returned.
     """
     entry = _first(keys, extras) or _first(keys, _inner_entries(extras))
     if entry is None:

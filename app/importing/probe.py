@@ -14,10 +14,10 @@ from models.config import ModelConfig
 
 STEPS = 5  # number of words in a text, or of steps in a numeric sequence
 NEW_WORDS = ("zyx", "zyxwv", "zyxwvuts")  # one of these is added to a text, as a word outside the vocabulary
-NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # as NEW_WORDS, for vocabularies of characters
+NEW_CHARACTERS = ("~", "^", "\u00a7", "\u00b6")  # like NEW_WORDS, but for vocabularies of characters
 NEW_PLACE = 3
 # The places of words in a text, and the marks added to them. With these marks, each way in which an import can split a
-# text gives a different number or order of tokens, even if the vocabulary has no punctuation.
+# text produces a different number or order of tokens, even if the vocabulary has no punctuation.
 MARKS = ((1, ","), (4, ";"), (5, "!?"))
 
 
@@ -39,7 +39,7 @@ def read_inputs(own: str | None) -> list[Any] | None:
         if own is None or not Path(own).is_file():
             return None
         text = Path(own).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # also raised for a name that no file can have
+    except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
         if isinstance(error, UnicodeDecodeError):
             raise InvalidRequest(f"--probe {own}: the file is not UTF-8") from None
         return None

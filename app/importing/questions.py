@@ -54,7 +54,7 @@ class ImportQuestion(InvalidRequest):
 class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
-    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels, and
+    `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels.
     `labels_entry` is the name of the file's entry with the labels. Raises InvalidRequest for an answer to a question
     that does not exist.
     """
@@ -96,7 +96,7 @@ class Answers:
         return self._answers.get(field)
 
     def assume(self, field: str, value: str, reason: str, options: tuple[str, ...] = ()) -> str:
-        """Return the user's answer or, if there is none, `value`, which is then recorded as assumed for `reason`."""
+        """Return the user's answer. If there is none, return `value`, and record the assumption with its `reason`."""
         if self.get(field) is not None:
             return self.ask(Question(field, reason, options))
         self.assumed.append(f"{field}={value}: {reason}")

@@ -17,10 +17,10 @@ MEANINGS = (
     "words_and_marks: \\w+|[^\\w\\s]"
 )
 CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
-    "Also set unknown=WORD (the word or id that replaces words that are not in the file, skip or none), first_id=ID "
-    "(the id of the file's first word: 0, or more if the file has fewer words than the embedding has rows, {rows}) and "
-    "around=none, or around='<s> … </s>' for tokens of the file that the program puts around each text. For a "
-    "tokenizer.json, leave these out"
+    "Also set unknown=WORD (a word or an id that replaces words that are not in the file; or skip or none), "
+    "first_id=ID (the id of the file's first word: 0, or more if the file has fewer words than the embedding, which "
+    "has {rows} rows) and around=none or around='<s> … </s>' (the tokens of the file that the program puts around "
+    "each text). For a tokenizer.json, leave these out"
 )
 # The replacements of torchtext.data.utils.get_tokenizer("basic_english"), in the same order.
 BASIC_ENGLISH = (
@@ -63,7 +63,7 @@ def _split(words: list[str], answers: Answers) -> str:
     punctuated = any(len(word) == 1 and not word.isalnum() for word in words)
     joined = next((word for word in words if JOINED.search(word) and not MARKED.fullmatch(word)), None)
     if joined is not None and not punctuated:
-        reason = f"no other way to split a text gives tokens such as {joined!r}"
+        reason = f"no other way to split a text produces tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
     contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
     text = f"the vocabulary contains {contents}; how is a text split? {MEANINGS}"

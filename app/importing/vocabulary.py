@@ -71,7 +71,7 @@ def tokenizer_from(value: Any, source: str, rows: int, answers: Answers) -> Toke
 
 
 def _accept(answers: Answers, field: str, value: str, reason: str) -> None:
-    """Accept the user's answer to a question that the vocabulary does not raise, if it agrees with the vocabulary."""
+    """Raise VocabularyInvalid if the user's answer for `field`, if any, is not `value`, the only possible one."""
     if (answer := answers.get(field)) not in (None, value):
         raise VocabularyInvalid(f"{field}={answer}: must be {value} or left out, because {reason}", param=field)
 
@@ -213,7 +213,7 @@ def _word_level(words: dict[str, int], rows: int, answers: Answers) -> Tokenizer
 
 
 def _check_reach(tokenizer: Tokenizer, ordinary: list[str], words: Mapping[str, int], answers: Answers) -> None:
-    """Record how many words our splitting can never produce: the original program probably splits texts differently.
+    """Record how many words our splitting can never produce. The original program probably splits texts differently.
 
     Raises VocabularyInvalid if more than half of the words in `ordinary` cannot be produced.
     """

@@ -13,7 +13,7 @@ LEAST_BUCKETS, MOST_BUCKETS = 2**14, 2**20
 LEAST_TOKEN_BUCKETS = 2**10
 NGRAMS_PER_CHARACTER = 4.5  # n-grams of 2, 3, 4 and 5 characters start at each character; words add some more
 CHARACTERS_PER_TOKEN = 4.0  # on average, with byte-pair encoding
-EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: enough to read about this many rows
+EPOCHS, ROW_PASSES = 10.0, 400_000  # large data sets need fewer epochs: `ROW_PASSES` rows in total
 FEW_ROWS = 1_000  # with fewer training rows, the default number of steps is too small
 
 

@@ -17,9 +17,9 @@ from models.parameters import is_body_matrix, shapes
 STEP_TOKENS = 2_048  # the average number of tokens in a batch of texts
 PRETRAINED = 2_000_000  # a Transformer whose blocks have at least this many weights is fine-tuned with small steps
 PRETRAINED_RATE = 0.0384  # the learning rate of such a network, times its width: 1e-4 for a width of 384
-# the maximum number of tokens that such a run reads; it reads every token at least once, even if there are more
-LOW_RANK_RATE = 10.0  # the learning rate of an adapter, relative to that of training all weights
+# fine-tuning such a network reads at most this many tokens, but always the whole training data at least once
 PRETRAINED_TOKENS = 20_000_000
+LOW_RANK_RATE = 10.0  # the learning rate of an adapter, relative to that of training all weights
 LEAST_STEPS = 160  # the minimum number of steps for data with one target per row; an RNN learns little in 60 steps
 
 

@@ -15,7 +15,7 @@ PLAIN = "torch"  # the name of PyTorch's own matrix products
 
 
 def choose(device: torch.device, dtype: torch.dtype) -> Kernels | None:
-    """Return the kernels for decoding in this dtype on this device, or None for plain PyTorch, as in training."""
+    """Return the kernels for decoding in this dtype on this device, or None for PyTorch's own matrix products."""
     return next((kernels for kernels in KERNELS if kernels.supports(device, dtype)), None)
 
 

@@ -29,7 +29,7 @@ def eurobert_content(version: SourceVersion) -> DirectoryContent:
         "model_type": "eurobert", "architectures": ["EuroBertModel"], "pad_token_id": config.pad_id,
         "bos_token_id": None, "eos_token_id": None,
     }  # fmt: skip
-    # The hidden layer of EuroBERT's head has `width` units, of which each output needs two (see `_head`).
+    # The hidden layer of EuroBERT's head has `width` units, and each output requires two of them (see `_head`).
     if config.task == "embedding" or config.pooling not in POOLINGS or 2 * config.classes > config.width:
         return DirectoryContent(settings, weights, modules(version))
     settings |= outputs(version) | {"classifier_pooling": POOLINGS[config.pooling]}

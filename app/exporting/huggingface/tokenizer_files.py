@@ -1,4 +1,4 @@
-"""Writes the tokenizer of a version, and the files that tell transformers about its special tokens."""
+"""Writes the tokenizer of a version, and the files that describe its special tokens to transformers."""
 
 from __future__ import annotations
 

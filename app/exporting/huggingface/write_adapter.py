@@ -39,16 +39,14 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("base"), 
 def write_adapter(version: SourceVersion, target: Path) -> str:
     """Write the adapter of a language model to the new directory `target`, and return a description of it.
 
-    Raises ExportRefused for a version that is not an adapter, and for one whose head, or another tensor outside the
-    adapted matrices, is not that of its base.
+    Raises ExportRefused if the version is not the adapter of a language model, or if it replaces a whole tensor of its
+    base, such as the head.
     """
     adapter = version.adapter
     if adapter is None:
         raise ExportRefused("this version is not an adapter; use --format huggingface")
     if version.config.task != "generation":
-        raise ExportRefused(
-            f"the head of this version is not part of the model in transformers for which PEFT stores adapters; {MERGE}"
-        )
+        raise ExportRefused(f"only adapters of language models can be exported in the layout of PEFT; {MERGE}")
     if changed := sorted(name for name in version.own_tensors if not is_adapter(name) and name != POSITIONS):
         raise ExportRefused(f"this version also changes the tensor {changed[0]} of its base; {MERGE}")
     modules, transposed = _modules(version)
@@ -68,8 +66,8 @@ def write_adapter(version: SourceVersion, target: Path) -> str:
 def _modules(version: SourceVersion) -> tuple[dict[str, str], bool]:
     """Return the modules in transformers that the adapter changes, each with the prefix of our matrix.
 
-    Also returns whether the matrices in transformers are transposed. The export only splits and transposes our
-    matrices, so exporting matrices of constant columns shows where each of them goes.
+    Also returns whether the matrices in transformers are transposed. Both are found by exporting matrices of constant
+    columns, because the export only splits and transposes our matrices.
     """
     ours = [name.removesuffix(UP) for name in version.own_tensors if name.endswith(UP)]
     marks = {name: np.full((len(version.own_tensors[name + UP]), 1), -1.0 - i) for i, name in enumerate(ours)}
@@ -83,7 +81,7 @@ def _modules(version: SourceVersion) -> tuple[dict[str, str], bool]:
 
 
 def _with(version: SourceVersion, matrices: Tensors) -> SourceVersion:
-    """Return the version with other matrices, by the prefixes of their names."""
+    """Return the version with the given matrices, whose keys are the prefixes of their names."""
     return replace(version, tensors=version.tensors | {f"{name}weight": value for name, value in matrices.items()})
 
 

@@ -1,4 +1,4 @@
-"""Converts a GGUF file to a checkpoint directory. `ostinato import` runs it on the user's machine. Imports no torch."""
+"""Converts a GGUF file to a checkpoint directory. Used by `ostinato import` on the user's machine. Imports no torch."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def _split(expression: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [pattern, _PLAIN_BYTES]}
 
 
-SPLITTERS: Mapping[str, dict[str, Any]] = {  # the names of llama.cpp -> components of a tokenizer.json
+SPLITTERS: Mapping[str, dict[str, Any]] = {  # names in llama.cpp -> components of a tokenizer.json
     "gpt-2": _BYTES,
     "smollm": {"type": "Sequence", "pretokenizers": [_DIGITS, _BYTES]},
     "llama-bpe": _split(patterns.LLAMA),

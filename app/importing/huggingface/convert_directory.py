@@ -1,4 +1,4 @@
-"""Converts a Hugging Face directory to a checkpoint directory. `ostinato import` runs it on the user's machine.
+"""Converts a Hugging Face directory to a checkpoint directory. Used by `ostinato import` on the user's machine.
 
 Nothing in the directory is executed. Imports no torch.
 """

@@ -82,7 +82,7 @@ def read_llama(config: SourceConfig, tensors: Tensors, answers: Answers) -> Fore
 
 
 def _llama_layer(tensors: Tensors, theirs: str, ours: str) -> Tensors:
-    # Files of 2023 contain this table, which can be computed from config.json.
+    # Files from 2023 contain this table, which can be computed from config.json.
     tensors.pop(f"{theirs}.self_attn.rotary_emb.inv_freq", None)
     weights = {f"{ours}.{name}.weight": take(tensors, f"{theirs}.{part}.weight") for part, name in LLAMA_NORMS.items()}
     for kind in ("weight", "bias"):

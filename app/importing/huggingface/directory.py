@@ -54,7 +54,7 @@ def read_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 def inner(folder: Path, name: object, source: str) -> Path:
     """Return the path of a file or folder named in the file `source`.
 
-    Raises ForeignFileInvalid if the name is not that of a file or folder in `folder` itself.
+    Raises ForeignFileInvalid unless `name` can be the name of a file or folder directly in `folder`.
     """
     if not isinstance(name, str) or not FOLDER.fullmatch(name):
         raise ForeignFileInvalid(f"{source} names {str(name)[:60]!r}, which is not the name of a file next to it")

@@ -61,7 +61,7 @@ def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:
             )
         return task
     if outputs == 1:
-        reason = "config.json has no problem_type, and there is one output; multilabel gives its sigmoid instead"
+        reason = "config.json has no problem_type; if the one output is the logit of a label, the task is multilabel"
         return answers.assume("task", "regression", reason, ("regression", "multilabel"))
     reason = "config.json has no problem_type; if each output is an independent yes or no, the task is multilabel"
     return answers.assume("task", "classification", reason, ("classification", "multilabel"))

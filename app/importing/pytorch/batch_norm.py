@@ -1,7 +1,7 @@
 """Folds batch normalisation in evaluation mode into the linear layer before or after it.
 
 In evaluation mode, `nn.BatchNorm1d` (Ioffe and Szegedy 2015) multiplies each number by a constant and adds another
-constant, which can be included in the weights of an adjacent linear layer.
+constant. Both constants can be included in the weights of an adjacent linear layer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.importing.questions import Answers, Question
 STATISTIC = "running_var"
 PARTS = ("weight", "bias", "running_mean", STATISTIC, "num_batches_tracked")
 MOST_NORMS = 4
-BEFORE, AFTER = "before:", "after:"  # the norm is applied before, or after, the linear layer of this name
+BEFORE, AFTER = "before:", "after:"  # "before:NAME": the norm is applied before the layer NAME
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ def _is_part(name: str, prefixes: list[str]) -> bool:
 def _places(tensors: Tensors, width: int) -> list[str]:
     """Return the layers that a norm of this width can be folded into.
 
-    A norm cannot be folded into a preceding layer that has no bias, because this layer may be an embedding.
+    A norm cannot be folded into a layer after it that has no bias, because this layer may be an embedding.
     """
     places = []
     for name, tensor in tensors.items():

@@ -95,8 +95,8 @@ def _heads(width: int, answers: Answers) -> int:
 def _drop_template(rest: Tensors, answers: Answers) -> None:
     """Remove the layer that `nn.TransformerEncoder` has copied, if the user confirms that the network does not use it.
 
-    A module that assigns this layer to an attribute, as in `self.layer = …`, saves the layer a second time, in addition
-    to the encoder.
+    If the program has assigned this layer to an attribute, as in `self.layer = …`, the file contains the layer itself
+    in addition to the encoder's copies of it.
     """
     marker = "self_attn.in_proj_weight"
     for prefix in [name.removesuffix(marker) for name in rest if name.endswith(marker)]:

@@ -36,6 +36,6 @@ def project(table: Array, layer: Layer, activation: str) -> Array:
 
 
 def merge(weight: Array, bias: Array, layer: Layer) -> tuple[Array, Array]:
-    """Return the weight and bias of a linear layer that equals `layer` followed by one with `weight` and `bias`."""
+    """Return the weight and bias of one linear layer that replaces `layer` and the next layer (`weight`, `bias`)."""
     wide = weight.astype(np.float64)
     return (wide @ layer.weight).astype(np.float32), (bias + wide @ layer.some_bias).astype(np.float32)

@@ -40,8 +40,8 @@ def add_input(fields: dict[str, Any], weights: Tensors, roles: Roles, answers: A
 
 
 def _kind_of_steps(answers: Answers) -> str:
-    """Return "numbers" (assumed), or "one_hot" if steps are one-hot vectors: these become tokens with an identity
-    matrix as the embedding.
+    """Return "one_hot" if the user says that steps are one-hot vectors, otherwise "numbers". One-hot vectors become
+    tokens, whose embedding is an identity matrix.
     """
     reason = "the numbers of a step are not scaled by the service; scale them as your program does"
     return answers.assume("input", "numbers", reason, ("numbers", "one_hot"))
@@ -53,7 +53,7 @@ def _add_embedding(
     """Add the embedding, after folding the layers that follow it into its rows. Returns the embedding's description."""
     table = embedding.weight
     shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
-    reason = "a text is read in full and without padding; a program that truncates or pads texts gives other results"
+    reason = "a text is read in full and without padding; a program that truncates or pads texts computes other results"
     answers.assume("padding", "none", reason, ("none",))
     if fields["architecture"] == "transformer" and not inputs:
         text = "are the embeddings multiplied by the square root of the width before positions are added?"

@@ -123,7 +123,7 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
         "is applied to the scores"
     )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
-    weights["pooling.query.weight"] = query.weight  # its bias is equal at all steps, so the softmax cancels it
+    weights["pooling.query.weight"] = query.weight  # the softmax cancels the bias, which is equal at all steps
     if not hidden:
         return f"sum of the steps, weighted by the softmax of {query.name}"
     text = f"which function is applied between {names}?"

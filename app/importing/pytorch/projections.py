@@ -62,7 +62,7 @@ def _folded(layer: Layer, projection: Array) -> Layer:
 
 
 def _side_by_side(matrices: list[Array]) -> Array:
-    """Return a block-diagonal matrix, because the output of each direction has its own projection."""
+    """Return a block-diagonal matrix of the projections, one for the output of each direction."""
     rows, columns = (sum(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
     whole = np.zeros((rows, columns), np.float32)
     row = column = 0

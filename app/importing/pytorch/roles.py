@@ -72,14 +72,14 @@ def find_roles(
 
 
 def _concatenation(layers: list[Layer], gives: int) -> str:
-    """Return a note on a layer that probably reads several vectors of the body, joined to one; "" if there is none."""
+    """Return a note on a layer that probably reads several concatenated vectors of the body, or "" if there is none."""
     joined = next((layer for layer in layers if layer.inputs > gives and layer.inputs % gives == 0), None)
     if joined is None or any(layer.outputs == joined.inputs for layer in layers):
         return ""
     times = joined.inputs // gives
     return (
         f". The layer {joined.name!r} reads {joined.inputs} numbers, so it probably reads {times} vectors of the body, "
-        "joined with torch.cat, such as the mean and the maximum of the steps, which cannot be imported"
+        "joined with torch.cat, such as the mean and the maximum of the steps; such a network cannot be imported"
     )
 
 

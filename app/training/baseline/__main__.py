@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _exit_at_end_of_input() -> None:
-    """Exit when standard input ends: it is a pipe that is closed when the trainer exits."""
+    """Exit when standard input ends. This input is a pipe, which is closed when the trainer exits."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(1)

@@ -51,7 +51,7 @@ def compare(
 def _on_rows(
     task: str, predictions: Predictions, outputs_NC: NDArray[np.float64], targets_N: NDArray[Any]
 ) -> tuple[float, PairedTest]:
-    """Return the network's main metric on the rows that the baseline was measured on, and a paired test of the two."""
+    """Return the network's main metric on the baseline's rows, and a paired test of the network and the baseline."""
     rows_N = predictions.rows_N
     outputs_NC, targets_N, predicted_N = outputs_NC[rows_N], targets_N[rows_N], predictions.predicted_N
     if task == "regression":

@@ -1,8 +1,7 @@
 """A character n-gram model with interpolated Kneser–Ney smoothing, the baseline of language models.
 
-Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), equations 18 and 24–26:
-there is one discount for each order and count (1, 2, and 3 or more), and orders below the highest use continuation
-counts.
+See Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), equations 18 and 24–26.
+There is one discount for each order and count (1, 2, and 3 or more). Orders below the highest use continuation counts.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Symbols:
     def of_stream(self, stream: Stream, most: int | None = None) -> SymbolText:
         """Return the symbols of the stream or, if it is longer than `most` tokens, of its last `most` tokens.
 
-        The context is not measured if the whole stream is converted.
+        If the whole stream is converted, the symbols of its context are marked as not measured.
         """
         ids_T = stream.ids_T[len(stream.ids_T) - most :] if most and most < len(stream.ids_T) else stream.ids_T
         context = self._symbols(ids_T[: stream.context]) if ids_T is stream.ids_T else np.zeros(0, dtype=np.int64)

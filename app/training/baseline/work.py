@@ -18,10 +18,10 @@ MOST_LABELS = 1000
 MOST_WEIGHTS = 25_000_000  # columns times labels; limits memory
 MOST_BYTES = 5_000_000  # maximum size of the texts that a linear model is fitted to; limits memory
 HELD_OUT_BYTES = 4_000_000  # maximum size of the texts of one held-out split that a linear model is measured on
-HELD_OUT_CHARACTERS = 2_000_000  # maximum length of the start of a held-out text that an n-gram model is measured on
+HELD_OUT_CHARACTERS = 2_000_000  # an n-gram model is measured on the start of a held-out text, up to this length
 _FEWEST_CHARACTERS = 10_000
 _START_SECONDS = 3.0  # the time that the program takes to start
-TEXT_CHARACTERS = 5_000_000  # maximum length of the end of a training text whose n-grams are counted; limits memory
+TEXT_CHARACTERS = 5_000_000  # n-grams are counted in the end of a training text, up to this length; limits memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class BaselineLimits:
         return MOST_WEIGHTS // max(1, labels)
 
     def characters(self, orders: int) -> int:
-        """Return the maximum number of characters whose n-grams, of `orders` different lengths, are counted."""
+        """Return the maximum number of characters in which n-grams of `orders` different lengths are counted."""
         return min(TEXT_CHARACTERS, max(_FEWEST_CHARACTERS, self.work // orders))
 
     def seconds(self, train_bytes: int, held_out_bytes: int, labels: int) -> float:

@@ -103,7 +103,7 @@ def in_units(facts: Facts, outputs_NC: Logits, targets_N: NDArray[Any]) -> tuple
 
 
 def own_evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return the expected calibration errors, with and without calibration, on the rows that it was fitted to.
+    """Return the expected calibration errors, with and without calibration, on the rows of the calibration's fit.
 
     To measure the calibrated probabilities, each row is calibrated by a fit to other rows. Returns {} for regression.
     """

@@ -47,7 +47,7 @@ def label_scores(values_N: NDArray[np.float64], targets_N: NDArray[np.int64], la
 def set_figures(
     calibration: Calibration, task: str, outputs_NC: NDArray[np.float64], targets: NDArray[Any], coverage: float
 ) -> dict[str, float] | None:
-    """Return the share of rows whose prediction set or interval contains the true labels or value, and the mean size.
+    """Return the share of rows whose prediction set or interval contains the true labels or value, and its mean size.
 
     Returns None if the calibration has too few scores for this coverage.
     """

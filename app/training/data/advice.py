@@ -19,7 +19,7 @@ _EXPORT = {"data", "annotations"}  # keys of each record in Label Studio's compl
 
 
 def find_text_columns(source: Source, present: list[str], task: str | None) -> str:
-    """Return the end of an error message about a table without a text column: what to change in the request or file.
+    """Return advice on changing the request or the file, as the end of an error about a table without a text column.
 
     The advice mentions a column that looks like texts and one that looks like labels, if there are any. If the first
     line may be a row, the advice is also to add a header.
@@ -69,7 +69,7 @@ def _name_labels(sample: Sample, texts: list[str]) -> str:
 
 
 def find_label_columns(source: Source, present: list[str], others: Sequence[str]) -> str:
-    """Return the last part of an error message about a table without a label column: how to name the labels.
+    """Return advice on naming the label column, as the end of an error message about a table without one.
 
     `others` are the columns without a role.
     """
@@ -82,7 +82,7 @@ def find_label_columns(source: Source, present: list[str], others: Sequence[str]
 
 
 def find_full_column(source: Source, column: str, others: tuple[str, ...]) -> str:
-    """Return the end of a warning that `column` is mostly empty: advice to use one of the `others`.
+    """Return advice to use one of the `others`, as the end of a warning that `column` is mostly empty.
 
     Returns "" if none of them has texts in most rows.
     """

@@ -28,7 +28,7 @@ _MARKS = _FLAGS | {
     **dict.fromkeys(("x", "✓", "✔", "☑", "☒", "yes", "y", "t"), True),
     **dict.fromkeys(("no", "n", "f", "-", "☐"), False),
 }
-NOT_A_NUMBER = "NaN"  # the label that the number NaN becomes
+NOT_A_NUMBER = "NaN"  # the label that stands for the number NaN
 _DECORATION = re.compile(r"[\s\u00a0\u202f$€£¥%'’]|,(?=\d{3}(?:\D|$))")
 NO_LABEL = "the label is empty"
 LABEL_FORMS = 'write several labels as a JSON list, such as ["a", "b"], or separate them with |'
@@ -193,9 +193,9 @@ def _scalar(value: Any, expectation: str) -> str:
 
 
 def parse_json(text: str, expectation: str) -> Any:
-    """Parse a string as JSON, the format of lists in CSV cells.
+    """Parse a string as JSON, which is the format of lists in CSV cells.
 
-    If the string is malformed, raises CellError. Its message begins with `expectation`.
+    If the string is malformed, raises a CellError whose message begins with `expectation`.
     """
     try:
         return json.loads(text)

@@ -29,7 +29,7 @@ ChatTurns = tuple[tuple[Turn, ...], tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Message:
-    """A message of a conversation. If it has no `text`, the message is left out; most tool calls have none."""
+    """A message of a conversation. If `text` is None, as in most tool calls, the message is left out."""
 
     role: str
     text: str | None

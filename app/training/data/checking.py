@@ -155,7 +155,7 @@ def _check_alone(
 def _check_table(files: DataFiles, validation_split: float, skip_bad_rows: float) -> DataReport:
     scan = scan_files(files, validation_split, None, skip_bad_rows)
     report = table_report(files, scan, validation_split)
-    del report[TRAIN_SAMPLE]  # it is stored with a version, but not reported
+    del report[TRAIN_SAMPLE]  # this sample is stored with a version, but not reported
     return DataReport(scan.task, report, unit=_unit(files))
 
 

@@ -92,7 +92,7 @@ class Collector:
     def add(self, layout: Layout, example: Example, split: int) -> None:
         """Add a row; `split` is the code of its split. A row that is not usable is only counted.
 
-        Raises BadData if the row's steps do not have the same number of features as those of earlier rows.
+        Raises BadData if the row's steps do not have as many features as the steps of earlier rows.
         """
         for note in example.notes:
             self._add_note(layout, example.where, note)

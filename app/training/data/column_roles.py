@@ -6,7 +6,7 @@ from app.training.data.files import Source
 
 
 def check_roles(source: Source, roles: dict[str, str], one_hot: tuple[str, ...], steps: tuple[str, ...]) -> None:
-    """Raise BadData if one column has two roles: a model would read the answer, or a text twice.
+    """Raise BadData if one column has two roles, because a model would read the answer or read a text twice.
 
     Only the time of a step may also be one of its features.
     """

@@ -57,7 +57,7 @@ _PLACEHOLDERS = {
     "#null!",
 }
 _LONGEST_PLACEHOLDER = 10
-_SEPARATORS = ";|,\n["  # one of these is in a label cell that looks like several labels
+_SEPARATORS = ";|,\n["  # a label cell that contains one of these looks like several labels
 
 
 def read(layout: Layout, record: Record, key: str, convert: Callable[[Any], T]) -> T:

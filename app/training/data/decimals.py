@@ -15,7 +15,7 @@ from app.training.data.number_forms import UnclearNumber, is_certain, reading
 from app.training.failures import BadData
 from app.wording import counted
 
-# With fewer cells such as 1,422, or fewer whole numbers below 1000, these do not show what the comma means.
+# At least this many cells such as 1,422 and as many whole numbers below 1000 show that the comma separates thousands.
 _FEWEST = 5
 
 
@@ -25,7 +25,7 @@ class _Column:
 
     points: int = 0  # cells in which a point can only be the decimal mark, such as 0.5 and 1,422.54
     commas: int = 0  # cells in which a comma can only be the decimal mark, such as 0,5 and 1.422,54
-    grouped: int = 0  # those of `commas` in which points separate thousands
+    grouped: int = 0  # cells counted in `commas` in which points separate thousands
     unclear: int = 0  # cells such as 1,422
     pointed: int = 0  # cells such as 1.422
     small: int = 0  # whole numbers below 1000
@@ -59,7 +59,7 @@ class _Column:
         if self.points or self.commas:
             return "" if self.points and self.commas else "." if self.points else ","
         if min(self.unclear, self.small) >= _FEWEST and not self.large and not self.pointed:
-            return "."  # numbers with three decimals would not be beside so many without any
+            return "."  # if the comma were the decimal mark, some numbers would have one or two decimals
         return "," if is_comma_usual else ""
 
 
@@ -80,7 +80,7 @@ class _Converted:
 class Decimals:
     """Converts the numbers in the `columns` of a table, and reports the converted ones.
 
-    Semicolons usually separate the cells where the decimal mark is a comma.
+    If semicolons separate the cells of a table, its decimal mark is usually a comma.
     """
 
     layout: Layout
@@ -94,7 +94,7 @@ class Decimals:
         """Return the record with numbers that Python can read."""
         texts = [(name, cell) for name in self.columns if isinstance(cell := record.values.get(name), str)]
         cells = [(name, cell) for name, cell in texts if not is_certain(cell)]
-        if not cells:  # the other numbers of the columns, for which the whole file is read, do not matter
+        if not cells:  # the notation of the columns, for which the whole file is read, is not needed
             return record
         columns = _columns_of(self.layout, self.columns)
         changed = {n: self._converted(columns[n], cell, record.where) for n, cell in cells if not columns[n].is_plain}

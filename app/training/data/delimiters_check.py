@@ -25,8 +25,8 @@ class _Suspect(NamedTuple):
     """A record that spans several lines, at least half of which may be separate rows.
 
     `line` is the number of its first line. `cells` contains the cells of its first lines, or is None if all lines are
-    certainly rows. If the delimiter is a comma or a semicolon, this is never certain, because lines of text with commas
-    often have as many cells as a row.
+    certainly rows. It is never None if the delimiter is a comma or a semicolon, because lines of text with commas often
+    have as many cells as a row.
     """
 
     line: int

@@ -143,9 +143,9 @@ def _lines(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def _is_wrapped(source: Source, first: int) -> bool:
-    """Whether nearly all lines after the first are enclosed in quotes as a whole, and contain as many cells as it."""
+    """Whether nearly all lines after the first are enclosed in quotes as a whole, with as many cells as the first."""
     header, *sample = [line for _, line in islice(lines(source), first - 1, first + _SAMPLE_ROWS) if line.strip()]
-    if unwrapped(header) == header:  # then a quoted cell with a delimiter after it may be a row of several cells
+    if unwrapped(header) == header:  # a line such as "a,b", may have two cells, so it does not count
         sample = [line if line.rstrip().endswith('"') else "" for line in sample]
     rows = [unwrapped(line) for line in sample]
     if not rows or sum(row != line for row, line in zip(rows, sample, strict=True)) < _NEARLY_ALL * len(rows):

@@ -134,7 +134,7 @@ def _text(source: Source, encoding: str | None) -> Source:
 
 
 def _misnamed(source: Source) -> BadData:
-    """Return the error for a file that does not have the binary format of its name."""
+    """Return the error for a file that does not have the binary format that was declared or that its name suggests."""
     return source.fault(f"is declared or named as {source.format}, but is not {BINARY_FORMATS[source.format].noun}")
 
 

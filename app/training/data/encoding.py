@@ -78,8 +78,8 @@ def settle_encoding(source: Source, declared: str | None = None, *, is_tolerant:
     """Determine the encoding of a file, and return the source with this encoding. Reads the whole file at least once.
 
     Raises BadData if no encoding is plausible, or if a byte cannot be decoded. If `is_tolerant` is true, bytes that
-    cannot be decoded do not raise an error: `undecodable` of the returned source gives the reason, and the error for
-    the first of them is in `settled["undecodable"]`.
+    cannot be decoded do not raise an error: `undecodable` of the returned source contains the reason, and
+    `settled["undecodable"]` contains the error for the first of these bytes.
     """
     with unpacking(source), source.open() as file:
         start = file.read(_SAMPLE)

@@ -15,14 +15,14 @@ from app.training.failures import BadData
 LISTED = 100  # the maximum number of faults that a report lists one by one
 # the number of kinds of faults that are counted separately, and the number of places that are named per kind
 _KINDS, _PLACES = 20, 5
-_OTHER = "other faults"  # the kind of the faults whose kind is not counted separately
+_OTHER = "other faults"  # the kind under which all other faults are counted
 _SHOWN = 5  # the number of faults of each kind that a listing shows in full
 _MOST_ADVISED = 0.1  # the largest share of faulty rows that messages propose to leave out
-_LONGEST_KIND = 240  # characters; no reason in this package is as long, apart from the row's values in it
+_LONGEST_KIND = 240  # characters; without the row's values, every reason in this package is shorter
 _VARYING = re.compile(
     r"(?<![\w>])(?<!Expecting )(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
     r"|\b0x[0-9a-f]{2}\b|(?<![A-Za-z]-)\b\d[\d.,]*(?:e[+-]?\d+)?\b"
-)  # quoted values and numbers, which differ from row to row; in "Expecting ':'", json's words for a fault, nothing does
+)  # quoted values and numbers, which differ between rows, but not the quotes in json's errors, such as "Expecting ':'"
 
 OnFault = Callable[[BadData], None]
 

@@ -1,4 +1,4 @@
-"""Warns about numbers in features that are so far outside of the others that scaling leaves little of the others."""
+"""Warns about numbers in features that are so far from the others that the others hardly differ after scaling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FeatureExtremes:
         self._rows += 1
 
     def remark(self, names: Sequence[str] = ()) -> None:
-        """Warn about each feature with a number far outside of the others. `names` are the names of their columns."""
+        """Warn about each feature with a number far from the others. `names` are the names of the features' columns."""
         if not self._sample or sum(map(len, self._sample)) < FEWEST:
             return
         with np.errstate(all="ignore"):
@@ -62,7 +62,7 @@ class FeatureExtremes:
         place = self._places[f, is_largest]
         shown = repr(name) if name else str(f + 1)
         message = (
-            f"feature {shown} has the number {value:g}, far outside of the others (half of them are between "
+            f"feature {shown} has the number {value:g}, far from the others (half of them are between "
             f"{middle[0]:g} and {middle[1]:g}); a single such number makes the differences between the others very "
             "small, so check it"
         )

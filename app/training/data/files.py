@@ -22,7 +22,8 @@ from app.training.failures import BadData
 
 _BLOCK = 1 << 16
 BOM = "\ufeff"
-# Ctrl-Z, the end mark of DOS text files, with the blanks before it; linear time, as the match begins where a run does
+# Ctrl-Z, the end mark of DOS text files, with the blanks before it. A match can begin only at the first of these
+# blanks, so that a search takes linear time.
 _END_MARK = re.compile(r"(?<![\s\x00\x1a])([\s\x00]*+)\x1a[\s\x00\x1a]*+\Z")
 _ESCAPE = "escape-undecodable"  # the name of the error handler
 _ESCAPED = re.compile("[\udc00-\udcff]")
@@ -118,7 +119,7 @@ class Source:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Error handler that reads each byte that cannot be decoded as a lone surrogate, U+DC00 plus the byte."""
+    """Error handler that replaces each byte that cannot be decoded with a lone surrogate (U+DC00 plus the byte)."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
@@ -131,7 +132,7 @@ def undecodable_fault(source: Source, text: str, *where: str) -> BadData | None:
 
 
 def checked(source: Source, record: Record) -> Record:
-    """Return the record, or a faulty record if some of its bytes, keys included, cannot be decoded."""
+    """Return the record, or a faulty record if some of its bytes, even in keys, cannot be decoded."""
     if source.undecodable:
         for name, value in record.values.items():
             for text in _texts((name, value)):

@@ -108,11 +108,11 @@ class Sample:
         return [name for name, values in self._values.items() if any(isinstance(v, (list, dict)) for v in values)]
 
     def of(self, kind: Callable[[Any], bool]) -> list[str]:
-        """Return the columns with values, all of which are of this kind."""
+        """Return the columns that contain values of this kind, and no others."""
         return [name for name, values in self._values.items() if values and all(map(kind, values))]
 
     def texts_with(self, characters: str) -> list[str]:
-        """Return the values that contain one of the characters, as text."""
+        """Return, as text, the values that contain one of the characters."""
         values = (str(value) for column in self._values.values() for value in column)
         return [value for value in values if not set(characters).isdisjoint(value)]
 
@@ -163,9 +163,9 @@ def guess_labels(source: Source, columns: Collection[str], present: Collection[s
     """Return the columns that certainly contain the labels in a table of texts, or [] if there are none.
 
     `columns` lists the candidates, and `present` all columns. The labels are in a single column with a usual name or,
-    for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task and
-    some columns may contain labels, but not certainly: otherwise, the run would train a language model and ignore these
-    columns.
+    for the task multilabel, in several columns of 0s and 1s. Raises BadData if the request does not name a task, and it
+    is uncertain whether some columns contain labels. Without this error, the run would train a language model and
+    ignore these columns.
     """
     sample = Sample(source, columns, present)
     usual = [name for name in columns if name.strip().lower() in USUAL_LABELS]
@@ -243,7 +243,7 @@ def _is_number(name: str) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number, perhaps written with a decimal comma or with thousands separators, or None."""
+    """Return the number in a value, with any decimal mark or thousands separators, or None if it is not a number."""
     if isinstance(value, str):
         value = reading(value, ".") or reading(value, ",") or value
     try:

@@ -84,18 +84,18 @@ class InnerHeaders:
         return sorted(lower) == sorted(self._lower)
 
     def _is_other(self, lower: Sequence[str]) -> bool:
-        """Whether the row has only usual names, with one for an input, and one in the same column as in the header."""
+        """Whether all cells are usual names, one of them of an input, and one is in its column of the header."""
         return self._is_usual(lower) and any(name == other for name, other in zip(lower, self._lower, strict=True))
 
     def _is_usual(self, lower: Sequence[str]) -> bool:
         return len(set(lower)) == len(lower) and self._usual.issuperset(lower) and not INPUTS.isdisjoint(lower)
 
     def _has_moved(self, lower: Sequence[str]) -> bool:
-        """Whether the row contains a name of the header in another column than the header does."""
+        """Whether the row contains a name of the header, but in another column."""
         return any(name in self._lower and name != other for name, other in zip(lower, self._lower, strict=True))
 
     def _fault(self, where: str) -> BadData:
-        """Return the error for a row after a header that names the columns in another order, or for this header."""
+        """Return the error for a header that names the columns in another order, or for a row after such a header."""
         header = self._turned
         verb = "names" if where == header.first else f"follows {header.first}, which names"
         order = f"the columns in another order ({header.names}) than the header ({quoted(self._names)})"

@@ -93,7 +93,7 @@ def _validation_layout(source: Source, columns: Columns, training: Layout) -> La
 
 
 def _check_column(key: str, layout: Layout, training: Layout, present: bool, expected: bool) -> None:
-    """Raise BadData if only one of the files has the column for `key`: the inputs of the files would differ in kind."""
+    """Raise BadData if only one of the files has the column for `key`, because their inputs would differ in kind."""
     if present != expected:
         column = repr((layout if present else training).names[key])
         name = training.source.filename

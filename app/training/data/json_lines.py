@@ -160,7 +160,7 @@ def _table(source: Source, names: RepeatedNames) -> Iterator[tuple[str, Any]]:
 
 
 def _other_keys(source: Source) -> str:
-    """Return the end of the remark about a table whose rows are under a single key: its other keys, or "" if none.
+    """Return the end of the remark about a table under one key: a list of the other keys, or "" if there are none.
 
     Raises BadData if the table is in the "split" form of pandas and lists a column twice.
     """

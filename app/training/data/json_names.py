@@ -15,8 +15,8 @@ class RepeatedNames:
 
     source: Source
     records: int = 0
-    first: str = ""  # the place of the first such record
-    name: str = ""  # the name that is repeated there
+    first: str = ""  # the place of the first record that repeats a name
+    name: str = ""  # the name that this record repeats
     _pending: str | None = None  # a name that is repeated in the value that was decoded last
     decoder: json.JSONDecoder = field(init=False)
 

@@ -17,12 +17,10 @@ _BETWEEN = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 _OBJECT_LINE = re.compile(r"\n[ \t]*\{")
 _NEXT_OBJECT = re.compile(r"\}[ \t]*,[ \t]*(?=\{)")
 _LAST_OBJECT = re.compile(r"\}\s*\]\Z")
-_FIRST_KEY = re.compile(r'\{\s*+"?+([^"\\\n:,{}\[\]]++)"?+\s*:')  # the quotes may be missing
+_FIRST_KEY = re.compile(r'\{\s*+"?+([^"\\\n:,{}\[\]]++)"?+\s*:')  # the quotes around the key may be missing
 # The number of characters in which the end of a malformed object is searched for: in the same line, and in later lines
 _AHEAD, _FAR = 1 << 20, 1 << 24
-_LONGEST_WORD = (
-    12  # at least as many characters as the longest word without quotes, -Infinity, or an escape in a string
-)
+_LONGEST_WORD = 12  # no shorter than -Infinity, the longest word without quotes, or than an escape in a string
 _DECODER = json.JSONDecoder()
 _READ = 1 << 16  # the number of characters to read at once
 
@@ -129,8 +127,9 @@ class JsonStream:
     def _is_next(self, at: int) -> bool:
         """Whether the object at a position is the next element of the array, and not a part of the malformed element.
 
-        It is if it has the same keys as the last element. If it is malformed too, or if no element has been read, it is
-        if its first key is that of the malformed element, or if an object with the same keys follows.
+        If an element has been read before, the object must have the same keys. If no element has been read, the object
+        must have the same first key as the malformed element, or an object with the same keys must follow. If the
+        object is malformed too, only its first key is compared.
         """
         own, other = _FIRST_KEY.match(self._text, self._at), _FIRST_KEY.match(self._text, at)
         is_alike = bool(own and other and own[1] == other[1])
@@ -210,7 +209,7 @@ class JsonStream:
 
 
 def _may_be_incomplete(error: ValueError | RecursionError, size: int) -> bool:
-    """Whether a value may be valid once more text is read. `size` is the number of characters that have been read."""
+    """Whether a value may be valid after more text is read. `size` is the number of characters read so far."""
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= size - _LONGEST_WORD

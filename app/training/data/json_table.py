@@ -27,7 +27,7 @@ def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
 
 
 def rows_key(table: dict[str, Any]) -> str | None:
-    """Return the only key whose value is a list, if it is a list of row objects, or None otherwise.
+    """Return the only key whose value is a list if this list consists of row objects; otherwise, return None.
 
     The key "messages" does not count, because its list is a conversation.
     """
@@ -48,8 +48,8 @@ def _are_columns(table: dict[str, Any], kind: type[list[Any]] | type[dict[str, A
 def _are_rows(table: dict[str, Any], first: dict[str, Any]) -> bool:
     """Whether the table's keys are row keys, and each value maps column names to cells. `first` is the first value.
 
-    Keys that are all numbers are row keys. If neither the outer nor the inner keys are numbers, the inner keys are
-    column names if "text" is one of them and not an outer key.
+    Inner keys that are all numbers are not column names. Otherwise, the outer keys are row keys if all of them are
+    numbers, or if "text" is an inner key, but not an outer key.
     """
     if all(map(str.isdecimal, first)):
         return False

@@ -28,7 +28,7 @@ class LabelColumn:
     listed: list[bool]
     typed: list[tuple[str, ...]]
     rows: list[int]
-    places: list[Place]  # the first row with each cell
+    places: list[Place]  # for each cell, the first row that contains it
     base_labels: frozenset[str] = frozenset()
 
     @property

@@ -31,7 +31,7 @@ def to_labels(value: Any) -> tuple[tuple[str, ...], bool]:
     """Return the sorted, distinct labels of a cell, and whether the cell is a list of labels.
 
     The following cells count as lists: those that `to_label_list` reads, and a string in which | separates labels. Any
-    other string is returned as a single label: whether it contains several labels, separated by commas, for example, is
+    other string is returned as a single label. Whether it contains several labels, for example separated by commas, is
     decided by `settle_lists` once all rows are known. Raises CellError for a string that is written like a list but
     cannot be read.
     """
@@ -57,7 +57,7 @@ def to_distinct(elements: list[Any]) -> tuple[str, ...]:
     for element in elements:
         if _is_span(element):
             raise CellError(
-                f"the list has marked passages such as {element}, not labels of the whole text; {LABEL_FORMS}"
+                f"the list contains labels of passages, such as {element}, not labels of the whole text; {LABEL_FORMS}"
             )
         if isinstance(element, (list, dict)):
             raise CellError(f"the list of labels contains {describe(element)}; {LABEL_FORMS}")

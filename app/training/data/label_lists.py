@@ -96,8 +96,8 @@ def _joined(column: LabelColumn, delimiter: str) -> list[int]:
 def _is_separator(column: LabelColumn, delimiter: str, parts: dict[int, list[str]]) -> bool:
     """Whether the delimiter separates labels.
 
-    It does if most of the parts also occur in other cells, or if the column contains no other delimiter and no list of
-    several labels.
+    This is assumed if most of the parts also occur in other cells, or if the column contains no other delimiter and no
+    list of several labels.
     """
     others = any(_joined(column, other) for other in _DELIMITERS if other != delimiter)
     several = any(listed and len(labels) > 1 for labels, listed in zip(column.cells, column.listed, strict=True))

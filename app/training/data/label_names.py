@@ -76,10 +76,10 @@ def _spellings(column: LabelColumn) -> dict[str, str]:
 
 
 def _match_base(column: LabelColumn) -> None:
-    """Replace each label for which the base version has exactly one label with the same meaning, such as 1 for 1.0.
+    """Replace each label with the base version's label of the same meaning, if there is exactly one, as 1.0 with 1.
 
     `_spellings` changes numbers only if all labels are numbers, because 1.0 and 1 may otherwise be different codes.
-    Here, each label is compared separately: in the base version, only one label has this meaning.
+    Here, each label is compared separately, because only one label of the base version has this meaning.
     """
     of_base: dict[str, list[str]] = defaultdict(list)
     for label in column.base_labels:

@@ -18,7 +18,7 @@ NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})")
 _EXPONENT = re.compile(r"[eE][+-]?\d{1,3}\Z")  # the exponent in 1E3, as spreadsheets write it
 _JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")
 _DASHES = re.compile("[\u2010-\u2015\u2043\u2212\ufe58\ufe63\uff0d]")
-# Hyphens and underscores are compared as spaces only between letters: 1-2 and 12 are probably different labels.
+# Hyphens and underscores are treated as spaces only between letters: 1-2 and 12 are probably different labels.
 _LETTER_JOINERS = re.compile(r"(?<=[^\W\d_])[-_]+(?=[^\W\d_])")
 QUOTES = re.compile("[\"'`´‘’‚‛“”„‟«»‹›]")
 # Cyrillic and Greek letters with the Latin letters that look like them; a subset of Unicode's confusables (UTS #39).
@@ -86,7 +86,7 @@ def _warn(
 ) -> None:
     """Warn about each group of labels that have the same key.
 
-    With `to_mend`, advises to write each label in one way, and names the most frequent spelling of each group.
+    With `to_mend`, advises users to write each label in one way, and shows the most frequent spelling of each group.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:

@@ -27,7 +27,6 @@ _LAST_NUMBER = re.compile(r"[^\s:=]\s*[\t ,;|]([+-]?[0-9])\s*$")  # does not mat
 _CLASS_AND_KIND = re.compile(r"^\s*([A-Za-z]\w*:[A-Za-z]\w*)\s+\S")  # DESC:manner, as in the question data set TREC
 _SPEAKER = re.compile(r"^\s*([^\W\d][\w .'-]{0,30}?)\s*:\s+\S")
 _CLASS = re.compile(r"[^\W\d_]|[+-]?[0-9]{1,2}$")  # the start of a label, but not of a date or time
-# Words that rarely begin or end every line of a text unless they are labels
 _MEASURE = re.compile(
     r"\s*[0-9]+\s+(?:(?:large|small|medium|heaped|level|big|ripe|fresh|whole)\s+)?(?:cups?|tbsps?|tsps?|tablespoons?|"
     r"teaspoons?|spoons?|[gl]|kg|mg|ml|cl|dl|oz|lbs?|ounces?|pounds?|grams?|lit(?:er|re)s?|pints?|quarts?|cloves?|slices?|"
@@ -35,7 +34,8 @@ _MEASURE = re.compile(
     r"onions?|el|tl|tassen?|prisen?|stück|zehen?|bund|becher|dosen?|scheiben?|eier)\b\.?\s",
     re.IGNORECASE,
 )
-_FEWEST_COUNTED = 6  # fewer distinct numbers may be the numbers of classes, such as stars
+_FEWEST_COUNTED = 6  # fewer distinct numbers may be class numbers, such as ratings from 1 to 5
+# Words that rarely begin or end every line of a text unless they are labels
 _USUAL = {"pos", "neg", "neu", "positive", "negative", "neutral", "spam", "ham", "toxic", "nontoxic", "true", "false"}
 _LOG_LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "err", "fatal", "critical", "severe"}
 _ROLES = {
@@ -91,7 +91,7 @@ def find_labels(lines: Sequence[str]) -> str:
 
 
 def _are_counted(lines: Sequence[str], pattern: re.Pattern[str]) -> bool:
-    """Whether the numbers that the pattern finds count the lines, as in verses and lists, or measure, as in recipes."""
+    """Whether the numbers that the pattern finds are line numbers, as in lists, or quantities, as in recipes."""
     numbers = [int(match[1]) for line in lines if (match := pattern.search(line))]
     following = sum(second == first + 1 for first, second in pairwise(numbers))
     is_sequence = len(set(numbers)) >= _FEWEST_COUNTED and following >= _SOME * len(numbers)
@@ -99,9 +99,9 @@ def _are_counted(lines: Sequence[str], pattern: re.Pattern[str]) -> bool:
 
 
 def find_speakers(lines: Sequence[str]) -> list[str]:
-    """Return the few words before a colon with which nearly all lines begin, or [] if there are none.
+    """Return the distinct words before a colon at the beginning of nearly all lines, or [] if there are too many.
 
-    They may be labels, or the names of speakers. Roles of conversations and levels of logs are not returned.
+    These words may be labels, or the names of speakers. Returns [] for roles of conversations and for levels of logs.
     """
     speakers = _few(lines, _SPEAKER, _MOST_SPEAKERS)
     names = {speaker.lower() for speaker in speakers}
@@ -128,7 +128,7 @@ def _repeated(labels: Counter[str], lines: int, most: int) -> list[str]:
 
 
 def _cells(lines: Sequence[str], delimiter: str, *, last: bool) -> list[str]:
-    """Return the few distinct cells before the first, or after the last, delimiter of nearly all lines, or []."""
+    """Return the first (or `last`) cells of nearly all lines if few of these cells are distinct; otherwise, []."""
     labels: Counter[str] = Counter()
     for line in lines:
         before, _, after = line.strip().rpartition(delimiter) if last else line.strip().partition(delimiter)

@@ -68,7 +68,7 @@ class _LastComments(Generic[T]):
         self._is_full = False
 
     def pass_on(self, cells: Sequence[str], where: str, record: T) -> Iterator[T]:
-        """Yield the record of a row that cannot be read as one, unless it may be a comment after the last row."""
+        """Yield the record of a row that cannot be used. If it may be a comment after the last row, hold it back."""
         text = ", ".join(filter(None, map(str.strip, cells)))
         if _is_footer(text) and len(self._held) < _MOST and not self._is_full:
             self._held.append((record, where, text))

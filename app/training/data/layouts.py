@@ -180,7 +180,7 @@ def _shape(columns: Columns, names: dict[str, str], present: list[str], messages
 
 
 def _absent(shape: str, task: str | None, names: dict[str, str]) -> frozenset[str]:
-    """Return the keys that have no column, but would give a column of this name a role, such as "split"."""
+    """Return the keys that have no column, such as "split". A column with the name of such a key would have a role."""
     keys = {"split"}
     if shape == "series":
         keys.add("time")
@@ -217,7 +217,7 @@ def _generation(
 
 
 def _other_use(shape: str, inputs: dict[str, str]) -> tuple[str, str]:
-    """Return what the rows are, and how to use them for another task than generation."""
+    """Return what the rows are, and how to use them for a task other than generation."""
     if shape == "completion":
         way = f"for another task, set columns.text to the column with the texts, such as {inputs['prompt']!r}"
         return "prompts with completions", way

@@ -21,7 +21,7 @@ def is_written(value: Any) -> bool:
 
 
 def read_messages(text: str) -> Any:
-    """Return the list of messages in a text. Raises CellError for a text that is no such list."""
+    """Return the list of messages in a text. Raises CellError for a text that is not such a list."""
     if not text.lstrip().startswith(("[", "{", "array(")):
         raise CellError(
             "must be a list of messages with role and content, perhaps written as JSON; found a plain text; if the "
@@ -40,7 +40,7 @@ def read_messages(text: str) -> Any:
 
 
 def _python_list(text: str) -> Any:
-    """Return the list that Python or NumPy has printed, or None if the text is no such list."""
+    """Return the list that Python or NumPy has printed, or None if the text is not such a list."""
     if text.startswith("array(") and text.endswith(")"):
         text = re.sub(r",\s*dtype=\w+$", "", text[len("array(") : -1])
     if len(text) > _LONGEST_LITERAL:

@@ -47,7 +47,7 @@ EMPTY = frozenset((EMPTY_ROWS, NO_TEXT, NO_COMPLETION))
 # The notes that explain why a row is not used
 LEFT_OUT = EMPTY | {REJECTED, NO_ANSWER, NO_LEARNED_ANSWER, ONLY_TOOL_CALLS, UNREADABLE_PARTS}
 
-PLACES = 5  # the maximum number of rows that are left out whose places are listed
+PLACES = 5  # a note lists the places of at most this many rows that are left out
 
 MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows); {details} lists the details
     AS_TEXT: (
@@ -239,8 +239,8 @@ class NotedRows:
 def sentence(note: str, count: int, places: Sequence[str] = (), details: Sequence[str] = ()) -> str:
     """Return the sentence for a note that applies `count` times.
 
-    For several rows that are left out, it ends with `places`, the first of their places. `details` are the details of
-    the note.
+    If several rows are left out, the sentence ends with `places`, the places of the first of these rows. `details` are
+    the details of the note.
     """
     _, one, many = MESSAGES[note]
     text = (one if count == 1 else many).format(count=f"{count:,}", details=quoted(details))

@@ -21,7 +21,7 @@ _CERTAIN = re.compile(r"[+-]?(?![1-9]\d{0,2}\.\d{3}(?:[eE]|\Z))(?:\d++\.?\d*+|\.
 
 
 def is_certain(text: str) -> bool:
-    """Whether Python reads the text as a number, and no other notation gives it another value, as it does for 1.422."""
+    """Whether Python reads the text as a number that has the same value in every notation, unlike 1.422."""
     return _CERTAIN.fullmatch(text.strip()) is not None
 
 
@@ -32,7 +32,7 @@ class UnclearNumber(str):
 
 
 def reading(text: str, decimal: str) -> str | None:
-    """Return a number in Python's notation, or None if the text is no number whose decimal mark is `decimal`.
+    """Return a number in Python's notation, or None if the text is not a number with the decimal mark `decimal`.
 
     The text may have thousands separators: blanks, apostrophes, or the mark (point or comma) that is not `decimal`.
     """

@@ -1,4 +1,4 @@
-"""Warns about values to predict that are so far outside of the others that a model would learn little else."""
+"""Warns about values to predict that are so far from the others that a model would hardly learn the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.training.data.collector import Place
 from app.wording import counted
 
 FAR = 1000  # a value is an outlier if its distance from the median exceeds this many interquartile ranges
-FEWEST = 8  # quartiles of fewer values mean little
+FEWEST = 8  # with fewer values, quartiles are not reliable
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Extremes:
             self._largest = value, place
 
     def remark(self, values: Sequence[float]) -> None:
-        """Warn if some of all `values` are far outside of the others."""
+        """Warn if some of the `values` are far from the others."""
         if self._smallest is None or self._largest is None or len(values) < FEWEST:
             return
         values_N = np.asarray(values, dtype=np.float64)
@@ -40,9 +40,9 @@ class Extremes:
         if not count:
             return
         value, place = max(self._smallest, self._largest, key=lambda extreme: abs(extreme[0] - float(median)))
-        more = f"; in total, {counted(count, 'value')} are so far away" if count > 1 else ""
+        more = f"; in total, {counted(count, 'value')} are this far away" if count > 1 else ""
         message = (
-            f"the value {value:g} is far outside of the others (half of them are between {low:g} and {high:g}){more}; "
+            f"the value {value:g} is far from the others (half of them are between {low:g} and {high:g}){more}; "
             "a single such value can spoil all predictions, so check it"
         )
         column = place.layout.names.get("value", "value")

@@ -51,7 +51,7 @@ def _names(file: pq.ParquetFile) -> list[str]:
     """Return the names of the top-level columns."""
     try:
         return [str(name) for name in file.schema_arrow.names]
-    except (pa.ArrowException, ValueError):  # a column has an unknown type, but it may not be needed
+    except (pa.ArrowException, ValueError):  # a column has an unknown type, but may not be needed
         paths = (file.schema.column(index).path for index in range(len(file.schema)))
         return list(dict.fromkeys(path.split(".")[0] for path in paths))
 

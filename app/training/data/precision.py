@@ -17,7 +17,7 @@ _BLOCK = 4096  # the number of steps that are counted together
 
 
 def rounded_values(values_N: NDArray[np.float64]) -> str:
-    """Return a sentence about values to predict that differ too little for float64, or "" if they do not."""
+    """Return a sentence about values to predict that differ too little for float64, or "" if they differ enough."""
     largest = float(np.abs(values_N).max(initial=0.0))
     spacing = float(np.spacing(largest))
     if not largest or spacing <= _COARSE * float(np.ptp(values_N)):

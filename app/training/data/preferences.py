@@ -1,4 +1,4 @@
-"""Recognises data with preferences between answers, which no training task here learns from, and gives advice."""
+"""Recognises data with preferences, which no task learns from, and explains in an error how to use it."""
 
 from __future__ import annotations
 

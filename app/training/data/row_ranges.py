@@ -1,4 +1,4 @@
-"""Collects the numbers of rows or lines as ranges: lines 3-40, 52."""
+"""Collects the numbers of rows or lines as ranges, such as `lines 3-40, 52`."""
 
 from __future__ import annotations
 

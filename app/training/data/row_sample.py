@@ -1,7 +1,8 @@
 """A sample of the hashes of a version's training rows, in order to recognise these rows in other files.
 
-The sample consists of the smallest hashes (the KMV sketch of Bar-Yossef et al., 2002). Of the rows in any other file,
-those with hashes below the largest hash of the sample are a random sample too, and all of them can be compared.
+The sample consists of the smallest hashes (the KMV sketch of Bar-Yossef et al., 2002). In any other file, the rows
+whose hashes do not exceed the largest hash of the sample are a random sample too. Each of these rows can be looked up
+in the sample.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from app.wording import counted
 
 _ANSWER, _VERDICTS = "answer", ("accept", "reject", "ignore")  # Prodigy's column of verdicts, and its values
 _SAMPLE = 1000  # the number of records in which `answer` is checked for these values
-_MOST_KEYS = 20  # the number of keys after which `_LateKeys` lists no more
+_MOST_KEYS = 20  # if `_LateKeys` has at least this many keys, it adds no more
 ShapeReader = Callable[[Layout, Iterator[Record], OnFault], Iterator[Example]]
 
 
@@ -65,8 +65,9 @@ def read_records(layout: Layout, on_fault: OnFault, *, whole: bool = False) -> I
 def _required(layout: Layout) -> frozenset[str]:
     """Return the columns without which a row cannot be used.
 
-    Texts without labels are examples of the task multilabel, and completions do not need a prompt. Any other text in a
-    column of lists, or instead of a step, makes the row unusable, so that all columns count as required there.
+    For texts, these are the columns of the text and its target; for the task multilabel, a text without labels can be
+    used. For prompts with completions, only the completion is required. In all other tables, every column with a role
+    is required, because a text in place of a list or a number makes a row unusable.
     """
     if layout.shape not in ("text", "completion"):
         return frozenset(layout.names.values()).union(layout.steps, layout.one_hot).difference(layout.ignored)
@@ -138,7 +139,7 @@ def _read_features(layout: Layout, record: Record) -> Example:
 
 
 def _rejection(layout: Layout) -> Callable[[Record], bool]:
-    """Return a function that tells whether an annotator rejected or ignored a record (Prodigy's `answer`)."""
+    """Return a function that checks whether an annotator rejected or ignored a record (Prodigy's `answer`)."""
     is_prodigy = layout.source.format == "jsonl" and _ANSWER in layout.ignored and _has_verdicts(layout.source)
     return lambda record: is_prodigy and record.values.get(_ANSWER) in ("reject", "ignore")
 

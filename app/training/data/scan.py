@@ -1,4 +1,4 @@
-"""The first pass over the rows. It checks each row, determines labels and splits, and stores data for later passes.
+"""The first pass over the rows: checks each row, determines labels and splits, and stores data for later passes.
 
 This pass also writes numeric steps to disk, so that they are parsed only once.
 """
@@ -80,7 +80,7 @@ class Scan:
     A stratum is a distinct set of labels; `strata_N` indexes `strata` and `places`.
     """
 
-    task: str  # the task that the request names, or else the inferred one
+    task: str  # the task in the request or, if it names none, the inferred one
     splits_N: NDArray[np.uint8]
     strata_N: NDArray[np.int64]
     hashes_N: NDArray[np.uint64]  # hashes of the inputs
@@ -88,7 +88,7 @@ class Scan:
     unspaced_N: NDArray[np.uint32]  # the number of characters in scripts without spaces between words
     values_N: NDArray[np.float64]
     strata: list[tuple[str, ...]]
-    places: list[Place]  # the first row with each stratum
+    places: list[Place]  # for each stratum, the first row that belongs to it
     steps_SF: NDArray[np.float64]  # the concatenated steps of all numeric rows; of shape (0, 0) for text data
     empty: int = 0  # the number of rows without any input, which are left out
     dropped: Faults = field(default_factory=Faults)  # the faults of rows that are left out

@@ -13,11 +13,11 @@ _FRONT = "to read another sheet, move it to the front of the workbook"
 
 
 def choose_sheet(source: Source, book: Any) -> Any:
-    """Return the sheet to read: the first visible one, unless only another one can be the table.
+    """Return the sheet to read, which is usually the first visible one.
 
-    That is the case if only the other sheet has the columns that the request names (or, if it names none, columns with
-    usual names), or if all other visible sheets are empty. A remark reports the choice. The first call chooses, and
-    later calls return the same sheet.
+    Another visible sheet is read if all others are empty, or if only that sheet has the columns that the request names
+    (or, if it names none, columns with usual names). A remark reports the choice. The first call chooses, and later
+    calls return the same sheet.
     """
     sheets = book.worksheets
     if not sheets:
@@ -63,7 +63,7 @@ def _start(sheet: Any) -> list[set[str]]:
 
 
 def _names_columns(source: Source, start: Sequence[set[str]]) -> bool:
-    """Whether one of the first rows names all columns of the request or, if there are none, usual columns."""
+    """Whether one of the first rows names all columns of the request or, if it has none, a usual input column."""
     wanted = {part.strip() for name in source.requested for part in name.split(",")}
     if wanted:
         return any(wanted <= names for names in start)

@@ -36,9 +36,9 @@ def header_after_title(rows: Sequence[Sequence[str]], requested: Sequence[str] =
     `requested` lists the columns that the request names, of which one may be a list of columns. A row with all of them
     is the header if every earlier row has fewer non-blank cells or begins with #.
 
-    The header has several names, at least one of which is a usual name of an input column. A name may be repeated if
-    there is also a usual name of a target column. Every earlier row has fewer non-blank cells or begins with #, and the
-    first row contains no usual name.
+    Otherwise, the header is the first row with several names, at least one of which is a usual name of an input column.
+    A name may be repeated if there is also a usual name of a target column. Here too, every earlier row must have fewer
+    non-blank cells or begin with #, and the first row must not contain a usual name.
     """
     filled = [[cell.strip(' "') for cell in row if cell.strip(' "')] for row in rows]
     if requested:

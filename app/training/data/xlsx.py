@@ -37,7 +37,7 @@ WORKBOOK = "xl/workbook.xml"  # a zip archive with this member is a workbook
 STRINGS = "xl/sharedStrings.xml"
 MOST_STRINGS, MOST_SHEET, MOST_OTHER = 1 << 28, 1 << 32, 1 << 24  # maximum sizes in bytes of a member of the archive
 MOST_ROWS, MOST_COLUMNS = 1 << 20, 1 << 14  # the limits of Excel
-MOST_CELLS = 10**8  # the maximum number in a sheet, including empty cells
+MOST_CELLS = 10**8  # the maximum number of cells in a sheet, including empty ones
 MIDNIGHT = time(0)
 
 SheetRow = tuple[int, tuple[Any, ...]]  # the number of the row in the sheet, from 1, and its values
@@ -176,7 +176,7 @@ def _check_sizes(source: Source, file: IO[bytes]) -> None:
 
 
 def _hidden(source: Source, file: IO[bytes], sheet: Any) -> frozenset[int]:
-    """Return the numbers of the hidden rows. Only the first call searches for them, which reads the whole sheet."""
+    """Return the numbers of the hidden rows. The first call reads the whole sheet to find them."""
     if "hidden_rows" not in source.settled:
         try:
             source.settled["hidden_rows"] = hidden_rows(file, sheet)

@@ -13,9 +13,10 @@ from app.wire.trainer import DataFile
 def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataFile) -> str:
     """Return a warning if evaluated rows are known to be training or validation rows of the version, otherwise "".
 
-    Compares the hash of the evaluated rows with those of the version's splits and, if the whole file is evaluated, the
-    hash of the file with that of the version's training file. If only some of the inputs are among the version's
-    training rows, a sample of the rows' hashes determines their number. Imported versions store no hashes.
+    Compares the hash of the evaluated rows with the hashes of the version's splits. If the whole file is evaluated,
+    also compares the hash of the file with the hash of the version's training file. If only some of the inputs are
+    among the version's training rows, their number is determined from a sample of the training rows' hashes. Imported
+    versions store no hashes.
     """
     data = _object(base.training, "data")
     splits = _object(_object(data, "report"), "sha256")

@@ -222,7 +222,8 @@ class StreamBatches:
         starts: NDArray[np.int64] = offset + random.permutation(count) * self.window
         if count == self.windows:
             return starts
-        # Drawn last: a run that an earlier release began, which drew it only near the start, keeps all other windows.
+        # The replacement is drawn last. Earlier releases drew it only near the start of the text. If a run of such a
+        # release is resumed, only this window differs.
         replacement = int(random.integers(0, room + 1))
         return np.append(starts, replacement if replacement < offset else replacement + (count - 1) * self.window)
 

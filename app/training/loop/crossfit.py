@@ -52,9 +52,9 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled for generation, for fewer than `FEWEST` rows, and if there are unbiased rows without cross-fitting: if
-    evaluations use only some of the rows, or if they neither choose the checkpoint nor fit the weights of an n-gram
-    branch (`mixed`).
+    Disabled for generation, for fewer than `FEWEST` rows, and if there are unbiased rows without cross-fitting. There
+    are such rows if evaluations use only some of the rows, or if evaluations neither choose the checkpoint nor fit the
+    weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """
@@ -105,8 +105,8 @@ class CrossFit:
     ) -> NDArray[np.float64]:
         """Return the network's outputs.
 
-        If the network has an n-gram branch, adds the outputs of both parts, with weights fitted on the rows in
-        `others_N`.
+        If the network has an n-gram branch, returns the weighted sum of both outputs, with weights fitted on the rows
+        in `others_N`.
         """
         if len(parts_PNC) == 1:
             single_NC: NDArray[np.float64] = parts_PNC[0]

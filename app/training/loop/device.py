@@ -1,8 +1,8 @@
 """Copies batches to the training device, and sums results on it.
 
 CUDA runs asynchronously, so the host must wait whenever it reads a value (`item`, `cpu`, a boolean index). Therefore, a
-copied batch retains the original for what is computed on the host, and this module reads values from the device only
-once per step.
+copied batch keeps the original for computations on the host, and this module reads values from the device only once per
+step.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from app import disk_errors
 from app.checkpoint import directory as checkpoint
 from app.training.failures import TrainingFailure
 
-KEPT = 2  # if the newest point is damaged, an intact one remains
+KEPT = 2  # if the newest point is damaged, the run continues from the older one
 _STATE, _TENSORS = "state.json", "state.safetensors"
 _UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)  # errors caused by the file, not by the machine
 

@@ -56,7 +56,7 @@ def best(rule: str, metrics: dict[str, Any], fraction: float, kept: Kept) -> flo
 
 
 def gains(rule: str, metrics: dict[str, Any], kept: Kept) -> bool:
-    """Whether an evaluation resets the patience. With `macro_f1`, a lower loss at an equal score does not."""
+    """Whether an evaluation resets the patience. With `macro_f1`, a lower loss at an equal score does not reset it."""
     highest = kept.best_value
     if rule == "last" or highest is None:
         return True

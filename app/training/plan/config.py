@@ -194,7 +194,7 @@ def _metric(options: TrainingOptions, model: ModelConfig, held_out: Rows | Strea
 
 
 def _precision(facts: Facts, device: str) -> str:
-    """Return bfloat16 for generation, whose matrix products are large, if the device computes it fast; else float32."""
+    """Return bfloat16 for generation, which has large matrix products, if the device supports it well; else float32."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if device == "cpu" and cpu.exists() else ""
     fast = device == "cuda" or "avx512_bf16" in flags or "amx_bf16" in flags
@@ -234,7 +234,7 @@ def _batch_size(options: TrainingOptions, recipe: recipes.Recipe, train: Any, wi
 
 def _rate(options: TrainingOptions, recipe: recipes.Recipe, base: BaseCheckpoint | None) -> float:
     """Return the peak learning rate of all parameters outside the n-gram branch."""
-    new = options.head_only or options.lora is not None  # only new matrices are trained, which need larger steps
+    new = options.head_only or options.lora is not None  # only new matrices are trained, and they need larger steps
     tuning = base is not None and not new and not recipes.is_pretrained(base.config)
     rate = options.learning_rate or recipe.learning_rate * (TUNED_RATE if tuning else 1.0)
     return rate * (options.learning_rate_multiplier or 1.0)

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def pretrained(self) -> bool:
-        """Whether the recipe is that of a large Transformer which was trained on far more data."""
+        """Whether the recipe is that of a large Transformer that was trained on far more data."""
         return self.base is not None and not self.options.head_only and recipes.is_pretrained(self.base.config)
 
     @property

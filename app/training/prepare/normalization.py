@@ -54,7 +54,7 @@ def standardise(steps_SF: NDArray[np.float64], scaling: Normalization | None) ->
 
 
 def _train(blocks: Blocks) -> Iterator[NDArray[np.float64]]:
-    """Yield the steps of the training data in each block that contains some."""
+    """Yield the steps of the training data in each block. Blocks without such steps are left out."""
     for steps_SF, codes_S in blocks():
         train_SF = steps_SF[codes_S == TRAIN]
         if len(train_SF):

@@ -14,8 +14,8 @@ _RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
 def summary(calibration: Calibration, *, selects: bool) -> str:
     """Return one sentence that describes the calibration, the rows used for it, and its result.
 
-    `selects` tells whether evaluations were used to choose the checkpoint. If `selects` is false, the weights are those
-    of the last step.
+    `selects` specifies whether evaluations were used to choose the checkpoint. If `selects` is false, the weights are
+    those of the last step.
     """
     rows, method = f"{calibration.rows:,} held-out rows", _method(calibration, selects)
     if calibration.before is None or calibration.after is None:

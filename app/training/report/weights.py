@@ -60,7 +60,7 @@ def restore(network: TaskNetwork, directory: Path, device: str) -> None:
     changed = {
         name.removeprefix(PREFIX): value for name, value in load_file(directory / ADAPTER, device=device).items()
     }
-    # A head that was trained may have the values of the base again.
+    # A trained tensor that is equal to the tensor of the base is only in the weights file of the base.
     kept = {name: value for name, value in load_file(directory / WEIGHTS, device=device).items() if name in own}
     kept = {name: value for name, value in kept.items() if value.shape == own[name].shape}
     network.load_state_dict(own | kept | changed)

@@ -2,7 +2,7 @@
 
     evaluation.json, inputs/, base/, against/ → evaluated.json, predictions.csv
 
-An evaluation has no resume points. If an attempt is killed, the next attempt starts again and gives the same report.
+An evaluation has no resume points. If an attempt is killed, the next attempt starts again and produces the same report.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 GIB = 2**30
-SLACK = 2 * GIB  # memory for libraries and the stacks of threads, which are reserved but hardly used
-LARGEST_FILE = 64 * GIB  # bytes; the limit is higher if the limit on memory is above a quarter of this
+SLACK = 2 * GIB  # memory that libraries and the stacks of threads reserve but hardly use
+LARGEST_FILE = 64 * GIB  # bytes; the limit is four times the limit on memory if that is more
 PROCESSES = 4096  # processes and threads of this user, in addition to those that exist
-FIRST_TO_END = 500  # added to the score for choosing a process to kill when memory runs out
+FIRST_TO_END = 500  # added to the score by which the system chooses a process to kill if memory runs out
 GRACE_SECONDS = 5  # processor time between SIGXCPU, which a program may ignore, and SIGKILL
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000  # flags of unshare(2)
 _NO_NEW_PRIVILEGES, _CAPABILITIES_3 = 38, 0x20080522  # an option of prctl(2), and a version of capset(2)
@@ -48,7 +48,7 @@ def limit_memory(memory: int) -> None:
 
 
 def _lower(kind: int, value: int, more: int = 0) -> None:
-    """Set both limits of a resource, the hard limit `more` above the soft limit, but never raise the hard limit."""
+    """Set a resource's soft limit to `value`, and its hard limit to `value + more`. Never raises the hard limit."""
     _, hard = resource.getrlimit(kind)
     soft, value = (v if hard == resource.RLIM_INFINITY else min(v, hard) for v in (value, value + more))
     with suppress(OSError, ValueError):

@@ -15,7 +15,7 @@ OUTDATED = ("resume", "checkpoints")  # folders with files that the run wrote wi
 
 
 def reduce_pieces(run: Path, settled: Settled, events: Events) -> Settled:
-    """Return the settings. If memory ran out with them, first reduce the size of pieces and reset the run to step 0."""
+    """Return the settings. If they needed too much memory, first reduce the size of pieces and restart at step 0."""
     short = shortage.read(run)
     if short is None or short.micro_tokens != settled.micro_tokens:
         return settled

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("name")
     parser.add_argument("format", nargs="?")
-    # The arguments are not options, although the name of a file may begin with a hyphen.
+    # "--" precedes the arguments, because the name of a file may begin with a hyphen.
     options = parser.parse_args(["--", *(sys.argv[1:] if arguments is None else arguments)])
     limits.confine(MEMORY, PROCESSOR_SECONDS)
     limits.limit_memory(MEMORY)

@@ -1,4 +1,4 @@
-"""Numbers in features that are far outside of the others."""
+"""Numbers in features that are far from the others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_number_far_outside_of_the_others_is_told_with_its_row(
     name: str, feature: str, line: int, far: float, tmp_path: Path
 ) -> None:
     [message] = remarks_on(tmp_path, name, far).values()
-    assert f"line {line}: feature {feature} has the number {far:g}, far outside of the others" in message
+    assert f"line {line}: feature {feature} has the number {far:g}, far from the others" in message
 
 
 @pytest.mark.parametrize("far", [None, 50.0, 900.0])

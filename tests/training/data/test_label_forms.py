@@ -117,7 +117,7 @@ def test_a_cell_is_split_only_outside_of_brackets_and_quotes() -> None:
 
 
 def test_marked_passages_are_not_taken_for_labels() -> None:
-    with pytest.raises(CellError, match=r"the list has marked passages such as \[0, 5, 'ORG'\], not labels"):
+    with pytest.raises(CellError, match=r"the list contains labels of passages, such as \[0, 5, 'ORG'\], not labels"):
         to_labels([[0, 5, "ORG"]])
 
 

@@ -1,4 +1,4 @@
-"""Values to predict that are far outside of the others."""
+"""Values to predict that are far from the others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_a_value_far_outside_of_the_others_is_told_with_its_place(far: str, tmp_
     values = [str(n) for n in range(60)]
     values[40] = far
     remark = remarks_on(tmp_path, values)["outliers"]
-    assert remark.message.startswith(f"a.csv, line 42, column 'price': the value {float(far):g} is far outside of the")
+    assert remark.message.startswith(f"a.csv, line 42, column 'price': the value {float(far):g} is far from the")
     assert (remark.level, remark.count) == ("warn", 1) and "in total" not in remark.message
 
 
 def test_several_such_values_are_counted_and_the_farthest_is_shown(tmp_path: Path) -> None:
     remark = remarks_on(tmp_path, [*(str(n) for n in range(60)), "1e9", "-1e12"])["outliers"]
-    assert "line 63" in remark.message and "in total, 2 values are so far away" in remark.message
+    assert "line 63" in remark.message and "in total, 2 values are this far away" in remark.message
 
 
 @pytest.mark.parametrize(
