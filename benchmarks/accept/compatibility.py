@@ -15,9 +15,9 @@ trained models. It checks the content of every reply and then writes this page. 
 in the table, and the error's message contains the text in the table. A *missing* call does not exist in the tested
 release of the client.
 
-Of each client, the newest release is called; of the Python package `openai`, the newest release of each of its three
-major versions. Of the npm packages, these are the newest major versions, which run with Node 22, and the newest ones
-that run with Node 20.
+The newest release of each client is tested. The Python package `openai` is tested in the newest release of each of its
+three major versions, and the npm packages are tested in their newest major versions, with Node 22, and in the newest
+ones that run with Node 20.
 """
 
 
