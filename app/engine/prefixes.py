@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(slots=True, eq=False)
 class _Node(Generic[S]):
-    """A node of the tree. The edge from its parent holds `tokens`, the first of which is at position `start`.
+    """A node of the tree. The edge from its parent contains `tokens`, the first of which is at position `start`.
 
     `whole` indicates whether the fixed tensors of `segment` are set. A root has no parent and no segment.
     """

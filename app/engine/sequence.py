@@ -47,7 +47,7 @@ class Sequence:
     request_id: str = ""  # the id of the HTTP request, for the log
     principal: str = ""
     cache_salt: str = ""
-    background: bool = False  # whether it gets a slot only while no ordinary sequence is waiting
+    background: bool = False  # whether the sequence gets a slot only while no ordinary sequence is waiting
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)

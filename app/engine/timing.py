@@ -24,7 +24,7 @@ from models.kernels.modes import ComputeMode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-LAYERS, VOCABULARY = 4, 8192  # maxima for the measured network; its other sizes are those of the version
+LAYERS, VOCABULARY = 4, 8192  # maximum sizes of the measured network; all other sizes are those of the version
 SECONDS = 0.5  # duration of the measurement of each workload, not counting the first call of each mode
 LEAST, MOST = 3, 15  # the minimum and maximum number of rounds
 COPIES = 5  # upper bound of the size of the networks in all modes together, as a multiple of the float32 size

@@ -23,7 +23,7 @@ LEAST_SHARE = 8  # a request without a token limit may use at least 1/LEAST_SHAR
 
 
 class Ticket:
-    """The capacity that one caller's requests hold, and their metrics. `close` releases the capacity."""
+    """The capacity that one caller's requests occupy, and their metrics. `close` releases the capacity."""
 
     __slots__ = (
         "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",

@@ -45,7 +45,7 @@ FEW = 4  # a larger group shares the time that this number of suspects would get
 
 
 def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
-    """Return a hash of what the requests ask for, without ids, deadlines, principals, choices and seeds."""
+    """Return a hash of the requests' inputs and parameters, without ids, deadlines, principals, choices and seeds."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -61,7 +61,7 @@ def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` is the number of crashes during which the suspect was open; `company` is the number of suspects in the
+    `crashes` is the number of crashes during which the suspect was open; `company` is the number of suspects during the
     last crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
     true, other suspects wait until this one is cleared, so that another crash identifies the cause.
     """
@@ -178,5 +178,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that has ended, or has made more progress than before, without another crash."""
+        """Remove a suspicion, because the suspect has ended or has made more progress without a crash."""
         self._suspects.pop(mark, None)
