@@ -14,7 +14,7 @@ const colour = (name) => {
   return value;
 };
 
-// The range of an axis whose values are all equal.
+// The range of an axis if all of its values are equal.
 const flat = (value) => (value === 0 ? [0, 1] : [Math.min(0, 2 * value), Math.max(0, 2 * value)]);
 
 let library;
@@ -27,7 +27,7 @@ function style() {
     rel: "stylesheet", href: new URL("vendor/uPlot.min.css", import.meta.url).pathname, onload: resolve, onerror: resolve })));
 }
 
-// series: [{name, points: [[x, y], …], dotted, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
+// series: [{name, points: [[x, y], …], dotted, level}]. `level` draws a horizontal line. x are numbers, or times in seconds.
 // With `span`, the horizontal axis shows these two positions at least; with `range`, the vertical axis has these ends.
 // `tick(value, step)` formats the ends of the grid lines, which are `step` apart; `format` formats the values in the legend.
 export class Chart {

@@ -35,7 +35,7 @@ export async function suggestModels(text, signal) {
   return data.map((m) => [m.name, `${m.versions} ${m.versions === 1 ? "version" : "versions"}`]);
 }
 
-// A search field for versions that the list next to it does not contain. `suggest(text)` returns pairs of a reference and its description;
+// A search field for versions that are not in the list next to it. `suggest(text)` returns pairs of a reference and its description;
 // `use(reference, version)` is called with the version that the reader has chosen.
 export function finder(label, suggest, use, signal) {
   const options = h("datalist", { id: unique("found") });

@@ -1,4 +1,4 @@
-// The versions that a pane of the playground can use, and the earlier inputs.
+// The versions that a pane of the playground can use, and the inputs that the reader has sent before.
 
 import { architecture } from "../format.js";
 import { h, replace } from "../dom.js";

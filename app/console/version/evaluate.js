@@ -48,13 +48,14 @@ export async function evaluate(body, box, signal, done) {
   say(` ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
 }
 
-// The request's fields for a file, with those of the version's columns that the file has.
+// The fields of the request for a file, with the version's columns that exist in the file.
 export function bodyOf(file, roles) {
   const columns = fitting(roles, file);
   return { file: file.id, columns: Object.keys(columns).length ? columns : undefined };
 }
 
-// The selection of a file that the version is evaluated on: the newest that it was not trained on, if there is one.
+// The selection of the file for an evaluation. The default is the newest file that the version was not trained on, if there
+// is one.
 async function otherFile(about, signal, start) {
   const note = h("p", { class: "small muted", role: "status" });
   const tell = (file) => replace(note, EFFECTS[file && about(file)]);
