@@ -23,7 +23,7 @@ from models.parameters import shapes
 from models.weight_format import FLOATING
 
 ADAPTER = "adapter_model.safetensors"
-PREFIX = "base_model.model."  # of the names of the tensors, as in PEFT
+PREFIX = "base_model.model."  # the prefix of the tensor names, as in PEFT
 LARGEST_FLOAT32 = 3.4028235e38
 HASH = re.compile("[0-9a-f]{64}")
 
@@ -63,7 +63,7 @@ def parse_adapter(value: object, config: ModelConfig) -> LowRankAdapter | None:
         _check_number(name, getattr(adapter, name), kinds)
     targets = adapter.target_modules
     if not isinstance(targets, list) or not targets or any(name not in ADAPTABLE for name in targets):
-        raise _invalid(f"target_modules must be a list of {', '.join(ADAPTABLE)}, or some of them")
+        raise _invalid(f"target_modules must be a list of one or more of {', '.join(ADAPTABLE)}")
     return adapter
 
 
@@ -109,10 +109,10 @@ def load_merged(
 ) -> dict[str, Any]:
     """Return the tensors of a base with its adapter merged into them. `check_weights` must have accepted the files.
 
-    `load` reads a safetensors file, to the tensors of NumPy or of torch.
+    `load` reads a safetensors file into tensors of NumPy or torch.
     """
     tensors = merged(load(directory / weights), read_adapter(directory, load), adapter.scale)
-    return {name: tensors[name] for name in shapes(config)}  # without a head of the base that the adapter replaces
+    return {name: tensors[name] for name in shapes(config)}  # leave out the base's head if the adapter replaces it
 
 
 def read_adapter(directory: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _with_adapter(
 
 
 def _check_types(own: dict[str, TensorEntry]) -> None:
-    """Raise CheckpointInvalid if a matrix is not of floating point, or if the types of a pair of matrices differ."""
+    """Raise CheckpointInvalid if a matrix does not have a floating-point type, or if the types of a pair differ."""
     for name in sorted(filter(is_adapter, own)):
         dtype, other = own[name].dtype, own.get(name.removesuffix(UP) + DOWN)
         if dtype not in FLOATING.dtypes:

@@ -12,7 +12,7 @@ from app.db.paging import Page, check_page, cut
 from app.db.tables import AuditRow
 from app.errors import NotFound
 
-MOST = 1000  # entries of a page
+MOST = 1000  # maximum number of entries on a page
 ID_LIMIT = 2**63
 
 

@@ -144,7 +144,7 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """Return the length in bytes of the longest token in encoded texts, or None if some bytes may have no token."""
+    """Return the length in bytes of the longest token that is not hidden, or None if some byte has no token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

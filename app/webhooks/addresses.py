@@ -154,7 +154,7 @@ async def resolve(destination: Destination, networks: Sequence[IPNetwork]) -> li
         with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(report, addresses, error)
 
-    # A daemon thread, because the resolver may take half a minute, for which the end of the program must not wait.
+    # A daemon thread: the resolver may take half a minute, and the program must be able to exit in the meantime.
     threading.Thread(target=look_up, name="resolve", daemon=True).start()
     addresses = await answer
     for address in addresses:

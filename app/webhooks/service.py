@@ -190,7 +190,8 @@ class Webhooks:
         owned = select(func.count()).select_from(WebhookEndpointRow).where(WebhookEndpointRow.owner == principal)
         if (session.scalar(owned) or 0) >= self._most:
             message = (
-                f"a key may have {self._most} webhook endpoints (OSTINATO_MAX_WEBHOOK_ENDPOINTS); delete one first"
+                f"a key may have at most {self._most} webhook endpoints (OSTINATO_MAX_WEBHOOK_ENDPOINTS); "
+                "delete one first"
             )
             raise InvalidRequest(message, code="too_many_webhook_endpoints")
 
@@ -232,7 +233,7 @@ def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str
 
 
 def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> list[WebhookEndpoint]:
-    """Add the numbers of waiting and of failed deliveries, and the latest error. Old deliveries have been deleted."""
+    """Add the numbers of waiting and failed deliveries, and the latest error. Does not count deleted deliveries."""
     row, ids = WebhookDeliveryRow, [endpoint.id for endpoint in endpoints]
     counts = select(row.endpoint_id, row.status, func.count()).where(row.endpoint_id.in_(ids))
     numbers = {

@@ -1,6 +1,6 @@
 """Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-The result does not depend on the time when the trials ended, or on their order, so equal trials give equal versions.
+The result does not depend on when or in which order the trials ended, so equal trials produce equal versions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
-_VERDICT = re.compile(r": the [^:]* is better$")  # the end of a baseline's summary
+_VERDICT = re.compile(r": the [^:]* is better$")  # the last part of a baseline's summary, which names the better model
 RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
