@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from app.access import PREFIX, SettingError
 
-DEFAULT = "*"  # stands for every key that the setting does not name
+DEFAULT = "*"  # means every key that the setting does not list
 AMOUNT = re.compile(r"(0|[1-9][0-9]{0,15})(KiB|MiB|GiB|TiB)?")
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 

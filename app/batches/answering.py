@@ -56,7 +56,7 @@ class BatchAnswering:
         self._run, self._routes = run, routes
         self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
         self._stopping = asyncio.Event()
-        self._without_memory = set[bytes]()  # the models whose latest request failed for lack of memory
+        self._without_memory = set[bytes]()  # the models whose latest request failed because memory was insufficient
         self._full = False  # whether the answers have reached `MOST_ANSWER_BYTES`
 
     def stop(self) -> None:

@@ -138,13 +138,13 @@ class Lanes:
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Split rows into at most `count` non-empty runs of consecutive rows with about the same number of steps."""
+    """Split rows into at most `count` non-empty runs of consecutive rows, so that all runs have about as many steps."""
     total = sum(steps)
     pieces: list[Sequence[Row]] = []
     start = 0
     for stop, done in enumerate(accumulate(steps), 1):
         following = steps[stop] if stop < len(steps) else 0
-        # Start a new run at the first row whose middle is beyond the next equal share of the steps.
+        # Start a new run at the first row whose middle step lies in the next of `count` equal shares of all steps.
         if len(pieces) + 1 < count and following and done + following / 2 > total * (len(pieces) + 1) / count:
             pieces.append(rows[start:stop])
             start = stop

@@ -37,7 +37,7 @@ class Loading:
         self._leaving: set[str] = set()  # the digests of the versions that are unloaded as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version in another thread. Replies at once if it is already loaded or there is too little memory."""
+        """Load a version in another thread. Replies immediately if it is already loaded or does not fit in memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:

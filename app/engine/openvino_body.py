@@ -1,7 +1,7 @@
 """Computes the body of a network with OpenVINO, a compiler for networks, if the extra `openvino` is installed.
 
-OpenVINO fuses the operations between the matrix products, and has faster products than torch on some processors (see
-docs/log.md). The embedding, the n-gram branch, the pooling and the head are still computed by torch.
+OpenVINO fuses the operations between the matrix products, and its products are faster than torch's on some processors
+(see docs/log.md). The embedding, the n-gram branch, the pooling and the head are still computed by torch.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def measure(
     for workload in workloads(config):
         with _threads(threads if workload.shared else 1), torch.inference_mode():
             calls = _calls(small, modes, networks, workload, device, end)
-            # Processor time excludes the time in which other programs run, but includes only this thread. OpenVINO
-            # computes in threads of its own.
+            # Processor time excludes the time in which other programs run. It covers only this thread, so it cannot be
+            # used for OpenVINO, which computes in separate threads.
             alone = not workload.shared and device.type == "cpu" and all(mode.kernel != KERNEL for mode in modes)
             seconds = _alternate(calls, time.thread_time if alone else time.perf_counter, end)
         if not seconds:

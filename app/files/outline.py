@@ -111,7 +111,7 @@ class Outline:
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
 
 
-_TURN = threading.Lock()  # held while a slice is counted, so that at most one thread competes with the event loop
+_TURN = threading.Lock()  # acquired to count a slice, so that at most one thread competes with the event loop
 
 
 class Transcoder:

@@ -152,7 +152,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are released, from the recent average rate."""
+        """Estimate, from the recent average rate, the seconds until half of the waiting requests are released."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

@@ -37,7 +37,7 @@ from app.wire import engine as wire
 MEMORY = 4096  # the maximum number of suspicions, and of convictions; the oldest are dropped first
 SUSPICION_SECONDS = 600.0
 CONVICTION_SECONDS = (
-    3600.0  # also the duration of a repeated suspicion, since a suspect in a large group may wait long for its turn
+    3600.0  # also the duration of a repeated suspicion: in a large group, a suspect may wait long for its turn
 )
 ALONE_SECONDS = 2.0  # the initial time for which a suspect has the engine to itself; doubled after each further crash
 DOUBLINGS = 3
