@@ -10,7 +10,7 @@ _SEPARATORS = re.compile(r"[\W_]+")
 
 
 def most_similar(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of the `names` for which `name` is probably a misspelling, or None if there is none.
+    """Return the entry of `names` of which `name` is probably a misspelling, or None if there is none.
 
     A name is similar if at most a third of its letters differ, or if all words of one name are also in the other, such
     as `label` and `--label-column`. Case, the order of words and the characters between them do not count. If several

@@ -1,7 +1,8 @@
 """Low-rank adapters in checkpoints: the field `adapter` of config.json, and the file adapter_model.safetensors.
 
-The checkpoint of an adapter contains the unchanged weights file of its base, which the blob store stores only once, and
-the tensors that training has added or changed, with the names of PEFT. Loading a checkpoint merges the two files.
+The checkpoint of an adapter contains the unchanged weights file of its base, which the blob store stores only once. It
+also contains the tensors that training has added or changed, under PEFT's names. Loading a checkpoint merges the two
+files.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class LowRankAdapter:
 
     @property
     def scale(self) -> float:
-        """The factor of the product of the two matrices."""
+        """The factor by which the product of the two matrices is multiplied."""
         return self.alpha / self.r
 
 
@@ -116,7 +117,7 @@ def load_merged(
 
 
 def read_adapter(directory: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
-    """Return the tensors that an adapter adds to its base, by the name of the parameter. `load` is as above."""
+    """Return the tensors that an adapter adds to its base, by parameter name. `load` is as above."""
     return _plain(load(directory / ADAPTER))
 
 

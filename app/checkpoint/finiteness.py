@@ -1,4 +1,4 @@
-"""Checks that all weights in a safetensors file are finite, and measures them. Uses bounded memory."""
+"""Checks that all weights in a safetensors file are finite, and finds the largest ones. Uses bounded memory."""
 
 from __future__ import annotations
 

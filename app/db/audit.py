@@ -44,7 +44,7 @@ def append(database: Database, changes: Sequence[Change]) -> None:
 
 
 def load(database: Database, after: int | None, limit: int, order: str) -> Page[AuditEntry]:
-    """Load a page of the log. Raises InvalidRequest, or NotFound (`audit_entry_not_found`) for an unknown `after`."""
+    """Load a page of the log. Raises NotFound (`audit_entry_not_found`) for an unknown `after`, and InvalidRequest."""
     check_page(limit, order, MOST)
     query = select(AuditRow)
     with database.read() as session:

@@ -84,7 +84,7 @@ class Decoder:
             self._leave(sequence)
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request. Free all slots, also those of closed sequences that could not be removed."""
+        """Fail every open request. Free all slots, including those of closed sequences that could not be removed."""
         self.scheduler.clear()
         self.open.fail_all(code, message)
 

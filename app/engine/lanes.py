@@ -138,7 +138,7 @@ class Lanes:
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Split rows into at most `count` non-empty runs of consecutive rows, so that all runs have about as many steps."""
+    """Split consecutive rows into at most `count` non-empty runs with about equal numbers of steps."""
     total = sum(steps)
     pieces: list[Sequence[Row]] = []
     start = 0

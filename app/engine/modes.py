@@ -16,7 +16,7 @@ OPENVINO_GAIN = 1.2  # minimum speedup of OpenVINO, which needs memory for its c
 
 
 def least_gain(mode: ComputeMode) -> float:
-    """Return how many times as fast as the usual mode this mode must be to be chosen."""
+    """Return the minimum speedup over the usual mode that is required to choose this mode."""
     return OPENVINO_GAIN if mode.kernel == openvino_body.KERNEL else GAIN
 
 

@@ -104,7 +104,7 @@ class OpenVinoBody(nn.Module):
         return hidden_BTD
 
     def _request(self) -> Any:
-        """An idle request, whose buffers are reused, or a new one. A request serves one call at a time."""
+        """Return an idle request, so that its buffers are reused, or a new one. A request serves one call at a time."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
@@ -124,7 +124,7 @@ class OpenVinoBody(nn.Module):
 
 
 def _groups(lengths: list[int]) -> list[tuple[list[int], list[int]]]:
-    """Divide the rows of a batch into groups of similar lengths, because OpenVINO computes padding, too.
+    """Divide the rows of a batch into groups of similar lengths, because OpenVINO also computes padding.
 
     Returns the rows of each group and their lengths.
     """
@@ -151,7 +151,7 @@ def _compile(model: bytes, dtype: torch.dtype, threads: int) -> Any:
         "NUM_STREAMS": str(threads),
         "INFERENCE_NUM_THREADS": str(threads),
         "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES),
-        "ENABLE_CPU_PINNING": "NO",  # other programs of the service need the cores, too
+        "ENABLE_CPU_PINNING": "NO",  # the service's other programs also need the cores
     }
     core = openvino.Core()
     return core.compile_model(core.read_model(model), "CPU", settings)

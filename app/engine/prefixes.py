@@ -2,8 +2,8 @@
 
 A state consists of growing tensors, which have one entry per position (keys and values), and fixed tensors, which each
 token overwrites. A node stores the part of the state that belongs to the tokens on its edge: their entries in growing
-tensors, and the values of fixed tensors after the last of them. Prompts with the same beginning share nodes, so no
-position is stored twice.
+tensors, and the values of fixed tensors after the last of these tokens. Prompts with the same beginning share nodes, so
+no position is stored twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counters, and functions that report failures, for scorers, decoders and the host. Imports no torch."""
+"""Counters and failure reports of scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling: chooses the next token for each row in a step from the row's logits.
+"""Sampling: for each row of a step, chooses the next token from the row's logits.
 
 The logits of a row are transformed in this order, according to the options of that row only:
 

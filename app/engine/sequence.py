@@ -91,7 +91,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """Create the sequence for a message for which `problem` returns None."""
+    """Create the sequence for a message without a `problem`."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:

@@ -61,10 +61,10 @@ def measure(
 ) -> dict[ComputeMode, float]:
     """Return the speed of each mode, as a multiple of the speed of the first mode.
 
-    Calls of all modes alternate. Only the shortest call of each mode counts, because other programs on the machine can
-    only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out, but if the
-    first mode fails, its error is raised. The result is empty if the measurement has not finished at the monotonic time
-    `end`.
+    Alternates between calls of all modes. Only the shortest call of each mode counts, because other programs on the
+    machine can only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out,
+    but if the first mode fails, its error is raised. The result is empty if the measurement has not finished at the
+    monotonic time `end`.
     """
     small = reduced(config)
     networks: dict[ComputeMode, Any] = {}

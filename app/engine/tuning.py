@@ -176,7 +176,7 @@ class Tuner:
         return _Speeds([str(mode) for mode in modes], {str(mode): speed for mode, speed in measured.items()})
 
     def _check(self, comparison: _Comparison, mode: ComputeMode) -> PrecisionCheck:
-        """Compare a mode with float32. Raises Undecided without probes, or if the comparison is not possible."""
+        """Compare a mode with float32. Raises Undecided if there are no probes or the comparison is not possible."""
         version = comparison.version
         probes, config = comparison.probes, version.subject.config
         if probes is None:

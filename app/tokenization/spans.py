@@ -1,4 +1,4 @@
-"""The characters of a text that each of its tokens encodes."""
+"""Finds the characters of a text that each token encodes."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def find_specials(
 ) -> Specials:
     """Find the special tokens in the vocabulary.
 
-    Each token is found by the name or id that a configuration gives it or, if none does, by one of its usual names. For
+    Each token is found by the name or id in a configuration or, if there is none, by one of its usual names. For
     the unknown token, the name in the tokenizer's model takes precedence.
     """
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))

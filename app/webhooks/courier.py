@@ -159,7 +159,7 @@ class Courier:
         return claimed, LOST_SECONDS
 
     def _report_orphans(self) -> None:
-        """Log the endpoints whose key no longer exists, once. Keys change only when the programs are restarted."""
+        """Log the endpoints without an existing key, but only once. Keys change only when the programs restart."""
         with self._database.read() as session:
             orphans = deliveries.list_orphans(session, self._keys or ())
         self._reported = True

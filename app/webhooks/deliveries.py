@@ -2,7 +2,7 @@
 
 The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time by which the request
 must have ended. Until then, no other process sends the event, and if this process ends, another one sends it
-afterwards. Every outcome carries its attempt number, so a process that was frozen cannot overwrite the outcome of a
+afterwards. Every outcome includes its attempt number, so a process that was frozen cannot overwrite the outcome of a
 later attempt.
 """
 

@@ -33,7 +33,7 @@ class Sender:
     """Sends requests to endpoints, from any number of tasks."""
 
     def __init__(self, networks: Sequence[IPNetwork], seconds: float) -> None:
-        """`networks` are non-public networks that may be reached. `seconds` limits the time of a request."""
+        """`networks` are non-public networks to which requests may be sent. `seconds` limits the time of a request."""
         self._networks, self._seconds = networks, seconds
 
     async def post_event(

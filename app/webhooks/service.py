@@ -54,7 +54,8 @@ class Webhooks:
         most: int,
         keys: Collection[str] = (),
     ) -> None:
-        """`networks` are non-public networks that may be reached. Each owner may have at most `most` endpoints.
+        """`networks` are non-public networks to which events may be sent. Each owner may have at most `most`
+        endpoints.
 
         `keys` are the names of the API keys. An endpoint whose owner is not one of them is orphaned.
         """
@@ -222,7 +223,7 @@ def _check_name(name: str) -> str:
 
 
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
-    """Return the event types in the order of `EVENT_TYPES`, each once. Raises InvalidRequest for an unknown type."""
+    """Return the distinct event types in the order of `EVENT_TYPES`. Raises InvalidRequest for an unknown type."""
     if not event_types:
         raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:

@@ -45,7 +45,7 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def with_baseline(reason: str, metrics: dict[str, Any]) -> str:
-    """Extend the reason for a choice if the baseline in the winner's metrics is better than the winner."""
+    """Add a remark to the reason for a choice if the winner's metrics show that the baseline is better."""
     baseline = metrics.get("baseline") or {}
     if not _is_beaten(**(baseline.get("comparison") or {})):
         return reason

@@ -6,13 +6,13 @@ at first, each suspect runs separately from all other requests (see `dispatch`).
 suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
 conviction is reversed if another request that was open during the same crash is convicted later.
 
-If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is
-cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
-not caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A
-request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
-additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
-suspects have again made as much progress as before the crash. The wait is about as long as the earlier suspects had
-been open when the engine died.
+If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is cleared.
+In a larger group, each suspect has a short turn and then runs in parallel with the others, because most crashes are not
+caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A request
+that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each additional
+engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier suspects
+have again made as much progress as before the crash. The wait is about as long as the earlier suspects had been open
+when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 during which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
