@@ -1,4 +1,4 @@
-// Says in words how two models compare on the same rows, and whether the difference may be chance.
+// Describes in words how two models compare on the same rows, and whether the difference may be due to chance.
 
 import { architecture, number, phrase } from "./format.js";
 import { show, tooFew } from "./quality.js";

@@ -15,7 +15,7 @@ const RATES = new Set(["accuracy", "macro_f1", "micro_f1", "valid_mean_token_acc
 const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy"];
 const SCALES = ["bits_per_character", "r2", "mae"];
 const SPEED = ["lr", "tokens_per_second"];
-const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // over the steps since the previous report
+const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // each value is the mean over the steps since the previous report
 const SHORT = 0.75;  // a window is short if it has less than this share of the usual number of steps
 const DOTTED = new Set(["macro_f1"]);  // often equal to the accuracy, which must remain visible below it
 

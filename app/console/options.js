@@ -76,7 +76,7 @@ export const OPTIONS = [
 
 export const optionTitle = (name) => OPTIONS.flatMap(([, options]) => options).find(([key]) => key === name)?.[1] || name;
 
-// Nested options as single ones: {lora: {r: 8}} becomes {"lora.r": 8}.
+// Flattens nested options: {lora: {r: 8}} becomes {"lora.r": 8}.
 export const flat = (values) => Object.fromEntries(Object.entries(values || {}).flatMap(([name, value]) => (
   value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value).map(([inner, each]) => [`${name}.${inner}`, each]) : [[name, value]])));
 

@@ -1,4 +1,4 @@
-// The file of a new training: choosing and uploading it, and its first rows.
+// The file of a new training job: choosing and uploading it, and its first rows.
 
 import { get, upload } from "../api.js";
 import { fileField } from "../datasets.js";

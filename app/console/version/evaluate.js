@@ -65,8 +65,8 @@ async function otherFile(about, signal, start) {
   return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
 }
 
-// The controls that start an evaluation of a version. `own` is what `heldOut` returns, `used` what
-// `usage` returns, and `columns` are those of its training.
+// The controls that start an evaluation of a version. `own` is the result of `heldOut`, `used` is the result of `usage`, and
+// `columns` are the columns of the version's training job.
 export function evaluator(version, { own, used, columns }, signal, done) {
   const progress = h("div", { class: "slot" });
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
