@@ -15,7 +15,7 @@ from typing import Any, Self
 import prometheus_client as library
 from prometheus_client.metrics import MetricWrapperBase
 
-MOST_PENDING = 1024  # values of one series that are collected before they are added up
+MOST_PENDING = 1024  # maximum number of values of a series that are collected before they are summed
 
 
 class _Pending(list[float]):

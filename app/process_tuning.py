@@ -14,8 +14,8 @@ def share_the_machine() -> None:
     """Tune OpenMP and malloc for programs that share the machine with others. Must be called before torch is imported.
 
     OpenMP: idle threads busy-wait for some microseconds and then sleep. A longer busy-wait slows down the other
-    programs on the machine; no busy-wait makes small networks several times slower. If `GOMP_SPINCOUNT` is already set
-    in the environment, its value is kept.
+    programs on the machine; without any busy-wait, small networks are several times slower. If `GOMP_SPINCOUNT` is
+    already set in the environment, its value is kept.
 
     malloc: the process keeps freed memory for the next step. By default, glibc returns large blocks to the system
     immediately and then requests them again page by page, which takes up to half of the time of a large batch. A

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from app.access import PREFIX, SettingError
 
-DEFAULT = "*"  # stands for every key that the setting does not name
+DEFAULT = "*"  # means every key that the setting does not list
 AMOUNT = re.compile(r"(0|[1-9][0-9]{0,15})(KiB|MiB|GiB|TiB)?")
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -18,9 +18,9 @@ UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 class Quota:
     """The quota of one key. None means that there is no limit.
 
-    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` limit the
-    number of jobs at one time. `priority` is the highest priority of a job. `processor_seconds` is the processor time
-    of an attempt at a training job or an evaluation.
+    `requests` and `tokens` are per minute. `bytes` is the size of all stored objects. `queued` and `running` are the
+    numbers of jobs in these states. `priority` is the highest priority of a job. `processor_seconds` is the processor
+    time that an attempt at a training job or an evaluation may use.
     """
 
     requests: int | None = None

@@ -89,7 +89,7 @@ class Rates:
             )
 
     def give_back(self, key: str, name: str, amount: int) -> None:
-        """Give an amount that was taken, but not used, back to a quota."""
+        """Return an amount that was taken, but not used, to a quota."""
         entry = self._limits.get((key, name))
         if entry is None or amount <= 0:
             return

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Level(NamedTuple):
-    """The amount of a quota that remains at a time on the machine's monotonic clock, which all processes share."""
+    """The amount of a quota that is left at the time `at` of the monotonic clock, which all processes share."""
 
     left: float
     at: float

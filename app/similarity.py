@@ -1,4 +1,4 @@
-"""Finds the name that a misspelt name stands for."""
+"""Finds the name that was probably meant by a misspelt name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _SEPARATORS = re.compile(r"[\W_]+")
 
 
 def most_similar(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of the `names` for which `name` is probably a misspelling, or None if there is none.
+    """Return the entry of `names` of which `name` is probably a misspelling, or None if there is none.
 
-    A name is similar if at most a third of its letters differ, or if its words are among those of the other name or the
-    other way round, such as `label` and `--label-column`. Case, the order of words and the characters between them do
-    not count. If several names have the same number of additional words, none is returned.
+    A name is similar if at most a third of its letters differ, or if all words of one name are also in the other, such
+    as `label` and `--label-column`. Case, the order of words and the characters between them do not count. If several
+    names have the same number of additional words, none is returned.
     """
     if len(name) > _MOST_COMPARED:
         return None

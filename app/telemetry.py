@@ -72,7 +72,7 @@ request_decode_time = _histogram(
     "request_decode_time_seconds", "Time from the first token to the last token", "model_name"
 )
 request_inference_time = _histogram(
-    "request_inference_time_seconds", "Time from the start of processing in the engine to the end", "model_name"
+    "request_inference_time_seconds", "Time from the start to the end of processing in the engine", "model_name"
 )
 request_prompt_tokens = _histogram("request_prompt_tokens", "Prompt tokens of a request", "model_name", buckets=SIZES)
 prompt_tokens = _counter("prompt_tokens", "Prompt tokens processed", "model_name")

@@ -28,8 +28,8 @@ from app.wire.batch import ANSWERS, INPUT, MOST_ANSWER_BYTES, SPEC, BatchAnswer,
 # at the same time share each step, so that a second request costs little.
 IN_FLIGHT, GENERATING_IN_FLIGHT = 1, 2
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries of a request
-PATIENCE_SECONDS = 600.0  # how long a request is tried again after transient replies that are not `delayed`
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two attempts at a request
+PATIENCE_SECONDS = 600.0  # how long a request is retried after transient replies that are not `delayed`
 SYNC_SECONDS = 1.0  # interval between two writes to the disk
 RESERVED_BYTES = 64 * 2**20  # bytes left free on the disk, so that the database and the programs can still write
 TOO_LARGE = BatchFault(
@@ -56,7 +56,7 @@ class BatchAnswering:
         self._run, self._routes = run, routes
         self._endpoint = msgspec.json.decode((run / SPEC).read_bytes(), type=BatchSpec).endpoint
         self._stopping = asyncio.Event()
-        self._without_memory = set[bytes]()  # the models whose latest request failed for lack of memory
+        self._without_memory = set[bytes]()  # the models whose latest request failed because memory was insufficient
         self._full = False  # whether the answers have reached `MOST_ANSWER_BYTES`
 
     def stop(self) -> None:
@@ -64,7 +64,7 @@ class BatchAnswering:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Answer requests until all are answered, or until soon after `stop`.
+        """Answer all requests, or stop soon after `stop` has been called.
 
         Raises OSError if the disk is full or fails.
         """

@@ -47,7 +47,7 @@ class RouteReply:
 
     @property
     def delayed(self) -> bool:
-        """Whether the cause is not the request: no answer came in time, an engine was lost, or the quota is used up.
+        """Whether the request is not at fault: no answer came in time, an engine was lost, or the quota is used up.
 
         Such a request is retried for as long as necessary: the launcher restarts engines, and quotas refill.
         """

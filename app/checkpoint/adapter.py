@@ -1,7 +1,8 @@
 """Low-rank adapters in checkpoints: the field `adapter` of config.json, and the file adapter_model.safetensors.
 
-The checkpoint of an adapter contains the unchanged weights file of its base, which the blob store stores only once, and
-the tensors that training has added or changed, with the names of PEFT. Loading a checkpoint merges the two files.
+The checkpoint of an adapter contains the unchanged weights file of its base, which the blob store stores only once. It
+also contains the tensors that training has added or changed, under PEFT's names. Loading a checkpoint merges the two
+files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from models.parameters import shapes
 from models.weight_format import FLOATING
 
 ADAPTER = "adapter_model.safetensors"
-PREFIX = "base_model.model."  # of the names of the tensors, as in PEFT
+PREFIX = "base_model.model."  # the prefix of the tensor names, as in PEFT
 LARGEST_FLOAT32 = 3.4028235e38
 HASH = re.compile("[0-9a-f]{64}")
 
@@ -44,7 +45,7 @@ class LowRankAdapter:
 
     @property
     def scale(self) -> float:
-        """The factor of the product of the two matrices."""
+        """The factor by which the product of the two matrices is multiplied."""
         return self.alpha / self.r
 
 
@@ -63,7 +64,7 @@ def parse_adapter(value: object, config: ModelConfig) -> LowRankAdapter | None:
         _check_number(name, getattr(adapter, name), kinds)
     targets = adapter.target_modules
     if not isinstance(targets, list) or not targets or any(name not in ADAPTABLE for name in targets):
-        raise _invalid(f"target_modules must be a list of {', '.join(ADAPTABLE)}, or some of them")
+        raise _invalid(f"target_modules must be a list of one or more of {', '.join(ADAPTABLE)}")
     return adapter
 
 
@@ -109,14 +110,14 @@ def load_merged(
 ) -> dict[str, Any]:
     """Return the tensors of a base with its adapter merged into them. `check_weights` must have accepted the files.
 
-    `load` reads a safetensors file, to the tensors of NumPy or of torch.
+    `load` reads a safetensors file into tensors of NumPy or torch.
     """
     tensors = merged(load(directory / weights), read_adapter(directory, load), adapter.scale)
-    return {name: tensors[name] for name in shapes(config)}  # without a head of the base that the adapter replaces
+    return {name: tensors[name] for name in shapes(config)}  # leave out the base's head if the adapter replaces it
 
 
 def read_adapter(directory: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
-    """Return the tensors that an adapter adds to its base, by the name of the parameter. `load` is as above."""
+    """Return the tensors that an adapter adds to its base, by parameter name. `load` is as above."""
     return _plain(load(directory / ADAPTER))
 
 
@@ -144,7 +145,7 @@ def _with_adapter(
 
 
 def _check_types(own: dict[str, TensorEntry]) -> None:
-    """Raise CheckpointInvalid if a matrix is not of floating point, or if the types of a pair of matrices differ."""
+    """Raise CheckpointInvalid if a matrix does not have a floating-point type, or if the types of a pair differ."""
     for name in sorted(filter(is_adapter, own)):
         dtype, other = own[name].dtype, own.get(name.removesuffix(UP) + DOWN)
         if dtype not in FLOATING.dtypes:

@@ -16,7 +16,7 @@ from models.config import ModelConfig
 
 FILE = "calibration.json"
 FORMAT_VERSION = 1
-SCORES, LEVELS, BINS = 2000, 100, 100  # the maximum lengths of lists
+SCORES, LEVELS, BINS = 2000, 100, 100  # maximum numbers of scores, of risk levels, and of bins
 # A level is tested only if at least this many errors are expected at the tested risk. With a confidence of 0.975, the
 # upper bound of the error rate is 7.22/n if 2 of n answers are wrong.
 START = 7.3

@@ -136,7 +136,7 @@ def read(directory: Path) -> Checkpoint:
 def load_weights(directory: Path, contents: Checkpoint, load: Callable[[Path], Any]) -> dict[str, Any]:
     """Return the tensors of a network, by name, with the adapter merged into its base if there is one.
 
-    `contents` is the result of `read`. `load` reads a safetensors file, to the tensors of NumPy or of torch.
+    `contents` is the result of `read`. `load` reads a safetensors file into tensors of NumPy or torch.
     """
     if contents.adapter is None:
         return dict(load(directory / WEIGHTS))

@@ -1,4 +1,4 @@
-"""Checks that all weights in a safetensors file are finite, and measures them. Uses bounded memory."""
+"""Checks that all weights in a safetensors file are finite, and finds the largest ones. Uses bounded memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def check_finite(path: Path) -> None:
 
 
 def largest(path: Path, names: Collection[str]) -> dict[str, float]:
-    """Return the largest absolute value in each of the tensors `names`, which must be finite and of floating point."""
+    """Return the largest absolute value in each of the tensors `names`. Their values must be finite floating-point
+    numbers.
+    """
     entries = read_header(path)
     with path.open("rb") as file:
         start, values = 8 + int.from_bytes(file.read(8), "little"), {}
@@ -70,7 +72,7 @@ def _count_in_piece(piece: bytes, dtype: str) -> int:
         with np.errstate(over="ignore", invalid="ignore"):
             return int((~np.isfinite(np.frombuffer(piece, "<f8").astype(np.float32))).sum())
     if dtype not in EXPONENTS:
-        return 0  # whole numbers
+        return 0  # integers are always finite
     kind, mask = EXPONENTS[dtype]
     masked = np.frombuffer(piece, kind) & np.array(mask, kind)
     return int((masked == mask).sum()) if masked.size and masked.max() == mask else 0
@@ -80,7 +82,7 @@ def _largest_in_piece(piece: bytes, dtype: str) -> float:
     import numpy as np
 
     values: Any
-    if dtype == "BF16":  # the upper half of a float32
+    if dtype == "BF16":  # a bfloat16 consists of the upper 16 bits of a float32
         values = (np.frombuffer(piece, "<u2").astype("<u4") << 16).view("<f4")
     else:
         values = np.frombuffer(piece, KINDS[dtype])

@@ -20,7 +20,7 @@ def growth(components: Sequence[Mapping[str, Any]]) -> float:
     for component in reversed(components):
         if component["type"] == "Replace":
             weights, rest = _replace(component, weights, rest)
-        elif component["type"] == "Prepend":  # adds a text before each piece, even if it has one character
+        elif component["type"] == "Prepend":  # adds a text before each piece, even before one of a single character
             added = _weigh(str(component.get("prepend")), weights, rest)
             weights, rest = {c: weight + added for c, weight in weights.items()}, rest + added
         elif component["type"] not in KEEPING:  # may turn a character into any character of a later pattern

@@ -16,12 +16,12 @@ from app.checkpoint.growth import growth
 from app.errors import CheckpointInvalid
 
 # Each limit is a maximum; its comment states what is limited.
-GROWTH = 4.0  # characters that all replacements together may make from one character
+GROWTH = 4.0  # characters that all replacements together can produce from one character
 PARTS_LIMIT, REPEATS_LIMIT = 32, 2  # components in a part, and components of one type that is not in REPEATABLE
 TOKEN_LIMIT, AFFIX_LIMIT = 1024, 16  # characters of a token, and of a prefix or suffix of tokens
 PIECE_LIMIT = 64  # characters of a token of a Unigram model, which looks up all pieces of a text up to this length
 WORD_LIMIT = 256  # characters of a word that WordPiece splits; the time grows with the square of this number
-CHARSMAP_LIMIT = 64  # bytes that a precompiled map may make from one character; public maps make up to 33
+CHARSMAP_LIMIT = 64  # bytes that a precompiled map can produce from one character; public maps produce up to 33
 TEMPLATE_LIMIT = 16  # tokens and texts of a template, and ids of one of its special tokens
 ADDED_LIMIT = 2**16  # added tokens
 ID_LIMIT, SPARSE_IDS = 2**24, 4  # token ids, in total and as a multiple of the number of tokens

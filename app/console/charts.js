@@ -14,7 +14,7 @@ const colour = (name) => {
   return value;
 };
 
-// The range of an axis whose values are all equal.
+// The range of an axis if all of its values are equal.
 const flat = (value) => (value === 0 ? [0, 1] : [Math.min(0, 2 * value), Math.max(0, 2 * value)]);
 
 let library;
@@ -27,8 +27,8 @@ function style() {
     rel: "stylesheet", href: new URL("vendor/uPlot.min.css", import.meta.url).pathname, onload: resolve, onerror: resolve })));
 }
 
-// series: [{name, points: [[x, y], …], dotted, level}]; with `level`, a horizontal line. x are numbers, or times in seconds.
-// With `span`, the horizontal axis shows these two positions at least; with `range`, the vertical axis has these ends.
+// series: [{name, points: [[x, y], …], dotted, level}]. `level` draws a horizontal line. x are numbers, or times in seconds.
+// With `span`, the horizontal axis includes these two positions. With `range`, the vertical axis has these ends.
 // `tick(value, step)` formats the ends of the grid lines, which are `step` apart; `format` formats the values in the legend.
 export class Chart {
   constructor(name, { time = false, xName = time ? "Time of day" : "Step", yName = name, format = number, tick = (value) => format(value), height = 260, range = null, waiting = "The curve appears within a few seconds." } = {}) {
@@ -75,7 +75,7 @@ export class Chart {
     const [text, grid] = [colour("--muted"), colour("--grid")];
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: FONT, labelFont: FONT, labelSize: 18, labelGap: 0 };
     return {
-      width: this.box.clientWidth || 600, height: this.height, legend: { show: false }, padding: [10, 26, 0, 0],  // the last time is as wide as twice the space at the right
+      width: this.box.clientWidth || 600, height: this.height, legend: { show: false }, padding: [10, 26, 0, 0],  // half of the last time's label extends into the space at the right
       cursor: { y: false, points: { size: 7 } }, scales: { x: { time: this.time, ...(this.time ? { range: (plot, low, high) => this.ends(plot, low, high) } : {}) },
         y: { range: (_, low, high) => this.range || (low === high ? flat(low) : rangeNum(low, high, 0.1, true)) } },
       axes: [{ ...axis, size: 30, label: this.xName, ...(this.time ? { space: 80, values: (_, ticks, axis_, space, step) => ticks.map((time) => clock(time, step < 60)) } : { incrs: STEPS, values: (_, ticks) => ticks.map((x) => number(x)) }) },

@@ -15,8 +15,8 @@ const RATES = new Set(["accuracy", "macro_f1", "micro_f1", "valid_mean_token_acc
 const ACCURACIES = ["train_mean_token_accuracy", "valid_mean_token_accuracy"];
 const SCALES = ["bits_per_character", "r2", "mae"];
 const SPEED = ["lr", "tokens_per_second"];
-const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // over the steps since the previous report
-const SHORT = 0.75;  // of the usual window
+const MEANS = new Set(["train_loss", "train_mean_token_accuracy"]);  // each value is the mean over the steps since the previous report
+const SHORT = 0.75;  // a window is short if it has less than this share of the usual number of steps
 const DOTTED = new Set(["macro_f1"]);  // often equal to the accuracy, which must remain visible below it
 
 // Joins the windows of a curve that are shorter than the others, such as the single step between a report and an
@@ -65,7 +65,7 @@ export class Curves {
 
   losses() { return this.get(LOSSES); }
 
-  // The first of SCALES which has a curve. It has a plot of its own; otherwise, the plot shows the accuracies.
+  // Returns the first of SCALES that has a curve, which is then plotted alone. Without one, the plot shows the accuracies.
   alone() { return SCALES.find((key) => this.points.has(key)); }
   scale() {
     if (this.alone()) return [this.alone()];

@@ -41,7 +41,7 @@ export function replace(element, ...children) {
 let serial = 0;
 export const unique = (prefix) => `${prefix}-${++serial}`;
 
-// Announces a message to screen readers, politely.
+// Announces a message to screen readers, without an interruption.
 export function announce(message) {
   let region = document.getElementById("announcements");
   if (!region) {

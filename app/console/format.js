@@ -62,7 +62,7 @@ export const ARCHITECTURES = { linear: "Linear", rnn: "RNN", lstm: "LSTM", gru: 
 const ACRONYMS = { lstm: "LSTM", gru: "GRU", rnn: "RNN", f1: "F1", r2: "R²", lr: "learning rate" };
 const PHRASES = { mse: "mean squared error", mae: "mean absolute error", ece: "calibration error (ECE)", ece_uncalibrated: "ECE before calibration", sets_90: "prediction sets of 90" + NARROW + "%", sets_95: "prediction sets of 95" + NARROW + "%" };
 
-// The name of a metric or an option in words, as in the middle of a sentence or, with `title`, at its start.
+// The name of a metric or an option in words: `phrase` for the middle of a sentence, and `title` for its start.
 export const phrase = (name) => PHRASES[name] || name.split(/[_ ]/).map((word) => ACRONYMS[word] || word).join(" ");
 export const title = (name) => {
   const text = phrase(name);

@@ -61,7 +61,7 @@ function problem(error, place) {
   const [, list] = PLACES.find(([name]) => name === place) || [];
   const absent = error.status === 404 || place === undefined;
   const notice = failure(error, absent ? null : show);
-  notice.querySelector("strong").remove();  // the heading of the page says it
+  notice.querySelector("strong").remove();  // the heading of the page already says this
   return [header(absent ? "Not found" : "This page could not be loaded"), notice,
     h("p", { class: "row" }, list ? link(list, `#/${place}`) : null, link("Home", "#/"))];
 }
@@ -109,7 +109,7 @@ events.addEventListener("unreachable", () => {
     clearInterval(lost);
     lost = 0;
     connection.hidden = true;
-    if (main.querySelector(".unreachable")) show();  // only a view that lacks a part; other views keep what the reader has entered
+    if (main.querySelector(".unreachable")) show();  // only a view with a part that failed to load; other views keep what the reader has entered
   }, 1500);
 });
 

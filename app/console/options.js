@@ -32,7 +32,7 @@ export const OPTIONS = [
     ["heads", "Attention heads", "whole", "For a Transformer; the width must be a multiple of twice their number."],
     ["kv_heads", "Key and value heads", "whole", "For a Transformer: fewer of them need less memory. By default, as many as attention heads."],
     ["context_length", "Context length", "whole", "Longer texts are truncated. Chosen so that few texts are affected."],
-    ["dropout", "Dropout", "number", "More for labelled texts, which networks memorise quickly."],
+    ["dropout", "Dropout", "number", "By default, higher for labelled texts, which networks memorise quickly."],
     ["pooling", "Pooling", choice("mean", "max", "last", "first", "last_step"), "How the steps of a sequence become one vector."],
     ["bidirectional", "Both directions", SWITCH, "For RNN, LSTM and GRU; on by default, except for generation."],
     ["tokenizer", "Tokenizer", choice("bpe", "char", "byte"), "BPE, or characters for scripts without spaces."],
@@ -49,7 +49,7 @@ export const OPTIONS = [
     ["schedule", "Schedule", choice("cosine", "linear", "constant", "plateau"), "The schedule of the learning rate."],
     ["warmup_ratio", "Warm-up", "number", "Share of the steps over which the learning rate rises, from 0 to 1."],
     ["weight_decay", "Weight decay", "number", "Set by the recipe."],
-    ["max_grad_norm", "Gradient limit", "number", "Gradients are cut to this norm."],
+    ["max_grad_norm", "Gradient limit", "number", "Gradients are clipped to this norm."],
     ["label_smoothing", "Label smoothing", "number", "Useful if labels contradict each other."],
     ["class_weights", "Class weights", choice("balanced"), "By default, all rows have the same weight."],
   ]],
@@ -67,7 +67,7 @@ export const OPTIONS = [
     ["lora.target_modules", "Adapted matrices", "list", "Some of qkv, out, up and down, separated by commas. By default, all four."],
   ]],
   ["Machine", [
-    ["seed", "Seed", "whole", "Equal requests with equal seeds give equal weights."],
+    ["seed", "Seed", "whole", "Equal requests with equal seeds produce equal weights."],
     ["precision", "Precision", choice("float32", "bfloat16"), "bfloat16 is faster for large networks on some processors."],
     ["threads", "Threads", "whole", "By default, the number in the service's settings."],
     ["deterministic", "Deterministic", SWITCH, "On by default. Without it, training may be faster, but results vary."],
@@ -76,7 +76,7 @@ export const OPTIONS = [
 
 export const optionTitle = (name) => OPTIONS.flatMap(([, options]) => options).find(([key]) => key === name)?.[1] || name;
 
-// Nested options as single ones: {lora: {r: 8}} becomes {"lora.r": 8}.
+// Flattens nested options: {lora: {r: 8}} becomes {"lora.r": 8}.
 export const flat = (values) => Object.fromEntries(Object.entries(values || {}).flatMap(([name, value]) => (
   value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value).map(([inner, each]) => [`${name}.${inner}`, each]) : [[name, value]])));
 

@@ -1,4 +1,4 @@
-// The versions that a list contains, and a field that finds the others by their names.
+// Returns the newest versions for a list, and creates a field that finds all others by their names.
 
 import { get, query } from "./api.js";
 import { architecture } from "./format.js";
@@ -12,7 +12,7 @@ export async function newest(signal, { task, limit = 100 } = {}) {
   return { versions: data, more: has_more };
 }
 
-// Returns the version that a reference (`name`, `name:3`, `name@alias` or a checkpoint) means, or null if there is none.
+// Returns the version to which a reference (`name`, `name:3`, `name@alias` or a checkpoint) resolves, or null if there is none.
 export async function find(reference, signal) {
   try {
     return (await get("/v1/registry/compare" + query({ versions: reference }), { signal })).versions[0];
@@ -35,7 +35,7 @@ export async function suggestModels(text, signal) {
   return data.map((m) => [m.name, `${m.versions} ${m.versions === 1 ? "version" : "versions"}`]);
 }
 
-// A search field for versions that the list next to it does not contain. `suggest(text)` returns pairs of a reference and its description;
+// A search field for versions that are not in the list next to it. `suggest(text)` returns pairs of a reference and its description;
 // `use(reference, version)` is called with the version that the reader has chosen.
 export function finder(label, suggest, use, signal) {
   const options = h("datalist", { id: unique("found") });
@@ -71,7 +71,7 @@ export function finder(label, suggest, use, signal) {
   return h("div", { class: "stack finder" }, input, options, note);
 }
 
-// Selects an option, and adds it first if the selection lacks it.
+// Selects an option. If the selection does not contain it, adds it first.
 export function choose(control, value, text = value) {
   if (![...control.options].some((option) => option.value === value)) control.append(h("option", { value }, text));
   control.value = value;

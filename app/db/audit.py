@@ -12,7 +12,7 @@ from app.db.paging import Page, check_page, cut
 from app.db.tables import AuditRow
 from app.errors import NotFound
 
-MOST = 1000  # entries of a page
+MOST = 1000  # maximum number of entries on a page
 ID_LIMIT = 2**63
 
 
@@ -44,7 +44,7 @@ def append(database: Database, changes: Sequence[Change]) -> None:
 
 
 def load(database: Database, after: int | None, limit: int, order: str) -> Page[AuditEntry]:
-    """Load a page of the log. Raises InvalidRequest, or NotFound (`audit_entry_not_found`) for an unknown `after`."""
+    """Load a page of the log. Raises NotFound (`audit_entry_not_found`) for an unknown `after`, and InvalidRequest."""
     check_page(limit, order, MOST)
     query = select(AuditRow)
     with database.read() as session:

@@ -74,7 +74,7 @@ class Remembered(Generic[P, T]):
         self._results: OrderedDict[Hashable, tuple[Hashable, T]] = OrderedDict()
 
     def __call__(self, *args: P.args, **named: P.kwargs) -> T:
-        mark = self._mark()  # read before the function runs, so that the next call notices a commit made while it runs
+        mark = self._mark()  # read before the function runs, so that the next call notices commits during the run
         key = (args, *named.items())
         entry = self._results.get(key)
         if mark is not None and entry is not None and entry[0] == mark:

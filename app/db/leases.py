@@ -1,8 +1,8 @@
-"""The conditions that the lease of a job is valid or has ended.
+"""SQL conditions: the lease of a job is valid, or has ended.
 
 A lease that ends in the distant future was written before the clock of the database was set back. Such a lease counts
-as ended, because a worker that is still running renews its lease within seconds, and the job of a lost worker would
-otherwise wait until the clock has reached the old time again.
+as ended: otherwise, the job of a lost worker would wait until the clock reaches the old time again. A worker that is
+still running renews its lease within seconds.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from app.settings import PREFIX, SettingError
 SETTING = f"{PREFIX}DATABASE_URL"
 WRITE_LOCK_SECONDS = 10.0  # how long a writer waits for a lock
 READ_LOCK_SECONDS = 2.0  # how long a reader waits for a lock; few operations lock out readers
-CONNECTION_SECONDS = 10.0  # how long a thread waits for a free connection, or for a new one to be made
+CONNECTION_SECONDS = 10.0  # how long a thread waits for a free connection, or for a new one to be opened
 IDLE_SECONDS = 15.0  # after this time, PostgreSQL ends the transaction of a frozen program and releases its locks
 SIZE, OVERFLOW = 5, 15  # connections that each pool keeps open, and additional ones while all of these are in use
-WRITERS, WAITING_WRITERS = 16, 8  # transactions that write at once in one process, and threads that wait for their turn
+WRITERS, WAITING_WRITERS = 16, 8  # maximum numbers of write transactions in one process, and of threads that wait
 TURN_SECONDS = 1.0  # how long a thread waits for its turn
 
 

@@ -265,7 +265,7 @@ class WebhookDeliveryRow(TableBase):
     status: Mapped[str] = mapped_column(String(20))  # waiting | delivered | failed
     attempt: Mapped[int] = mapped_column(default=0)  # incremented by each claim
     due_at: Mapped[float]
-    error: Mapped[str | None] = mapped_column(Text)  # the reason of the latest failure
+    error: Mapped[str | None] = mapped_column(Text)  # the reason for the latest failure
     created_at: Mapped[float]
     ended_at: Mapped[float | None]
     failed_at: Mapped[float | None]  # the time of the latest failure; None in rows that are older than this column

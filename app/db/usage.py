@@ -50,7 +50,7 @@ def stored_bytes(session: Session, owner: str) -> int:
 
 
 def room(session: Session, quotas: Quotas, owner: str) -> int | None:
-    """Return the number of bytes that the owner may still store, which may be negative, or None without a quota."""
+    """Return how many bytes the owner may still store (negative above the quota), or None if there is no quota."""
     limit = quotas.of(owner).bytes
     return None if limit is None else limit - stored_bytes(session, owner)
 

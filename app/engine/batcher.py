@@ -41,7 +41,7 @@ class Batcher(Generic[Payload]):
         return len(self._by_length)
 
     def add(self, length: int, payload: Payload) -> None:
-        """Add a row of `length` steps. Takes time linear in the number of longer rows, whose entries move."""
+        """Add a row of `length` steps. Takes time linear in the number of longer rows, which are moved."""
         self._arrivals += 1  # unique, so that payloads are never compared
         insort(self._by_length, (length, self._arrivals, payload))
         self._by_arrival.append((length, self._arrivals))

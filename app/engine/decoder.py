@@ -29,8 +29,8 @@ class Decoder:
     """Sends Tokens messages for each sequence as its tokens are generated, and then exactly one Finished or Failed.
 
     A sequence leaves in two steps. First, the sequence is closed: its final message is sent, possibly during a call of
-    the network. Then `_leave` frees the sequence's slot. A slot is freed only between calls, because the last sequence
-    moves into it and the rows of a call are identified by their slots.
+    the network. Then `_leave` frees the sequence's slot. A slot is freed only between calls: the last sequence moves
+    into the slot, and a call identifies its rows by their slots.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Decoder:
             self._leave(sequence)
 
     def fail_all(self, code: str, message: str) -> None:
-        """Fail every open request and free all slots, including the slots of closed sequences whose removal failed."""
+        """Fail every open request. Free all slots, including those of closed sequences that could not be removed."""
         self.scheduler.clear()
         self.open.fail_all(code, message)
 

@@ -12,7 +12,7 @@ from app.engine import openvino_body
 
 RELEASE = 2  # increase this when the measured modes or workloads change
 CPUINFO = Path("/proc/cpuinfo")
-FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor, on x86 and on ARM
+FIELDS = ("model name", "flags", "CPU part", "Features")  # of the first processor; x86 and ARM use different names
 
 
 def fingerprint(device: torch.device, threads: int) -> str:

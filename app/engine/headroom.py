@@ -1,4 +1,4 @@
-"""Reports how much memory is free, so that no work is started that needs more. Imports no torch."""
+"""Reports how much memory is free, so that the engine does not start work that needs more. Imports no torch."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import torch
 
-CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system has a clock for each thread
+CLOCKS = hasattr(time, "pthread_getcpuclockid")  # whether the system can measure the CPU time of each thread
 PATIENCE = 10  # long work counts as having run for at least 1/PATIENCE of the elapsed time
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ class _LongWork:
     def effective_start(self) -> float:
         """Return the current time minus the longer of the CPU time used so far and a tenth of the elapsed time.
 
-        If the system has no clock for each thread, the actual start is returned.
+        If the system cannot measure a thread's CPU time, the actual start is returned.
         """
         now = time.monotonic()
         elapsed = now - self._began
@@ -82,7 +82,7 @@ class Lanes:
 
     def start(self, work: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Run `work`, which must not raise, in a free lane. `collect` later passes the result of `work` to `then`."""
-        torch.set_num_threads(1)  # the matrix library uses the number that was set last, in any thread
+        torch.set_num_threads(1)  # the matrix library uses the last number set by any thread
         self.running += 1
         key = object()
         self._since[key] = time.monotonic()
@@ -138,13 +138,13 @@ class Lanes:
 
 
 def share(rows: Sequence[Row], steps: Sequence[int], count: int) -> list[Sequence[Row]]:
-    """Split rows into at most `count` non-empty runs of consecutive rows with about the same number of steps."""
+    """Split consecutive rows into at most `count` non-empty runs with about equal numbers of steps."""
     total = sum(steps)
     pieces: list[Sequence[Row]] = []
     start = 0
     for stop, done in enumerate(accumulate(steps), 1):
         following = steps[stop] if stop < len(steps) else 0
-        # Start a new run at the first row whose middle is beyond the next equal share of the steps.
+        # Start a new run at the first row whose middle step lies in the next of `count` equal shares of all steps.
         if len(pieces) + 1 < count and following and done + following / 2 > total * (len(pieces) + 1) / count:
             pieces.append(rows[start:stop])
             start = stop

@@ -19,8 +19,7 @@ class StepLimits:
     read between two decode steps. `invariant`: whether to compute with fixed shapes, so that replies are bit-identical
     regardless of other requests. `memory`: the maximum total size of the weights, in bytes. `prefixes`: the maximum
     size of the prefix cache, in bytes (0: no cache). `speed`: the number of multiplications and additions that the
-    device performs per second. From this speed, the engine derives how many tokens a step may compute in
-    PIECE_SECONDS.
+    device performs per second. The engine uses it to calculate how many tokens a step can compute in PIECE_SECONDS.
     """
 
     max_batch_tokens: int
@@ -32,5 +31,5 @@ class StepLimits:
     speed: float = float("inf")
 
     def tokens_of_step(self, config: ModelConfig, most: int) -> int:
-        """Return how many tokens a step may compute: `most`, or fewer if `most` would take over PIECE_SECONDS."""
+        """Return how many tokens a step may compute: `most`, or fewer if `most` tokens take more than PIECE_SECONDS."""
         return min(most, affordable_tokens(config, PIECE_SECONDS, self.speed))

@@ -1,4 +1,4 @@
-"""Loads networks from checkpoint directories, in a separate thread, while the engine continues to serve.
+"""Loads networks from checkpoint directories, in a separate thread, while the engine continues to answer requests.
 
 The hashes of all files are checked before any file is parsed.
 """

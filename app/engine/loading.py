@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class Loading:
     """The loaded `versions` by digest, and the versions that are being loaded or waiting to be unloaded.
 
-    `assemble` makes a LoadedVersion from a loaded network. `retire` is called for each unloaded version and must drop
+    `assemble` creates a LoadedVersion from a loaded network. `retire` is called for each unloaded version and must drop
     all references to it, because otherwise its memory is not freed.
     """
 
@@ -34,10 +34,10 @@ class Loading:
         self.versions: dict[str, LoadedVersion] = {}
         self._assemble, self._retire = assemble, retire
         self._askers: dict[str, list[bytes]] = {}  # digest being loaded -> peers that wait for the answer
-        self._leaving: set[str] = set()  # the digests of versions to unload as soon as they are idle
+        self._leaving: set[str] = set()  # the digests of the versions that are unloaded as soon as they are idle
 
     def load(self, peer: bytes, message: wire.Load) -> None:
-        """Load a version in another thread. Replies at once if it is already loaded or there is too little memory."""
+        """Load a version in another thread. Replies immediately if it is already loaded or does not fit in memory."""
         if message.digest in self.versions:
             self.reply(peer, wire.Loaded(message.digest, 0.0))
         elif message.digest in self._askers:

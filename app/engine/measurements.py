@@ -29,7 +29,7 @@ class Measurements:
         self._folder = folder
 
     def load(self, key: str, type_: type[T]) -> T | None:
-        """Return the measurement with this key, or None if there is none of this type."""
+        """Return the measurement with this key, or None if no measurement of this type is stored under it."""
         if self._folder is None:
             return None
         try:

@@ -12,11 +12,11 @@ from models.kernels.choice import PLAIN
 from models.kernels.modes import ComputeMode
 
 GAIN = 1.1  # minimum speedup of another mode or type, because measurements are noisy
-OPENVINO_GAIN = 1.2  # the same for OpenVINO, whose copies of the weights need memory
+OPENVINO_GAIN = 1.2  # minimum speedup of OpenVINO, which needs memory for its copies of the weights
 
 
 def least_gain(mode: ComputeMode) -> float:
-    """The minimum speedup, over the usual mode, for which this mode is used."""
+    """Return the minimum speedup over the usual mode that is required to choose this mode."""
     return OPENVINO_GAIN if mode.kernel == openvino_body.KERNEL else GAIN
 
 
@@ -29,7 +29,7 @@ def supported_modes(device: torch.device, network: Any, *, generates: bool) -> l
 
 
 def set_mode(network: Any, mode: ComputeMode, device: torch.device, threads: int = 1) -> int:
-    """Run a float32 network in this mode from now on, for inference only, with at most `threads` calls in parallel.
+    """Switch a float32 network to this mode, for inference only, with at most `threads` calls in parallel.
 
     Returns the size of the weights in memory, in bytes. Raises RuntimeError if the mode does not work.
     """

@@ -1,7 +1,7 @@
 """Computes the body of a network with OpenVINO, a compiler for networks, if the extra `openvino` is installed.
 
-OpenVINO fuses the operations between the matrix products, and has faster products than torch on some processors (see
-docs/log.md). The embedding, the n-gram branch, the pooling and the head are still computed by torch.
+OpenVINO fuses the operations between the matrix products, and its products are faster than torch's on some processors
+(see docs/log.md). The embedding, the n-gram branch, the pooling and the head are still computed by torch.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from models.interface import Body, Context
 from models.state import State
 
 KERNEL = "openvino"  # the name of the kernel in a mode
-LARGEST = 2**30  # bytes; larger bodies are left to torch, because an ONNX file has a maximum size of 2 GiB
-LONGEST = 1024  # steps; longer batches are left to torch, which needs less memory for them and can stop sooner
-WAIT_MS = 20  # time between two checks whether the result is still needed
-COPIES = 2  # in how many layouts OpenVINO keeps the weights
-COMPILING = 4  # how many copies of the weights are in memory while OpenVINO compiles a body
+LARGEST = 2**30  # bytes; torch computes larger bodies, because an ONNX file has a maximum size of 2 GiB
+LONGEST = 1024  # steps; torch computes longer batches, because it needs less memory for them and can stop sooner
+WAIT_MS = 20  # time between two checks of whether the result is still needed
+COPIES = 2  # number of layouts in which OpenVINO stores the weights
+COMPILING = 4  # number of copies of the weights in memory while OpenVINO compiles a body
 MARGIN = 256 * 2**20  # bytes that must stay free
-TOLERANCE = 1e-3  # of the largest hidden value; another order of additions changes at most about 1e-5 of it
-FULL = 128  # steps in a group of rows from which on another call costs less than much padding
-SIMILAR = 0.75  # how long the shortest row of a full group must be, relative to the longest
-SHAPES = 32  # for how many shapes of batches OpenVINO keeps its prepared operations; each takes about 0.5 MB
-PROOF_LENGTHS = (32, 1, 9)  # steps of the rows with which a compiled body is compared
+TOLERANCE = 1e-3  # relative to the largest hidden value; a different order of additions causes an error of about 1e-5
+FULL = 128  # a group with fewer steps is extended despite the padding, because a separate call costs more
+SIMILAR = 0.75  # minimum length of the shortest row of a full group, relative to the longest row
+SHAPES = 32  # maximum number of batch shapes for which OpenVINO keeps prepared operations; each takes about 0.5 MB
+PROOF_LENGTHS = (32, 1, 9)  # lengths of the rows on which a compiled body is compared with the original
 
 
 def version() -> str | None:
@@ -104,14 +104,14 @@ class OpenVinoBody(nn.Module):
         return hidden_BTD
 
     def _request(self) -> Any:
-        """An idle request, whose buffers are reused, or a new one. A request serves one call at a time."""
+        """Return an idle request, so that its buffers are reused, or a new one. A request serves one call at a time."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             return self._compiled.create_infer_request()
 
     def _prove(self, plain: Body, width: int, longest: int) -> None:
-        """Compare with the plain body, so that a fault of the compiler cannot cause wrong answers."""
+        """Compare the results with those of the plain body, so that a compiler bug cannot cause wrong answers."""
         lengths = [min(length, longest) for length in PROOF_LENGTHS]
         x_BTD = torch.randn(len(lengths), max(lengths), width, generator=Generator().manual_seed(0))
         context = Context(torch.tensor(lengths))
@@ -124,7 +124,7 @@ class OpenVinoBody(nn.Module):
 
 
 def _groups(lengths: list[int]) -> list[tuple[list[int], list[int]]]:
-    """Divide the rows of a batch into groups of similar lengths, because OpenVINO computes padding, too.
+    """Divide the rows of a batch into groups of similar lengths, because OpenVINO also computes padding.
 
     Returns the rows of each group and their lengths.
     """
@@ -151,7 +151,7 @@ def _compile(model: bytes, dtype: torch.dtype, threads: int) -> Any:
         "NUM_STREAMS": str(threads),
         "INFERENCE_NUM_THREADS": str(threads),
         "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES),
-        "ENABLE_CPU_PINNING": "NO",  # other programs of the service need the cores, too
+        "ENABLE_CPU_PINNING": "NO",  # the service's other programs also need the cores
     }
     core = openvino.Core()
     return core.compile_model(core.read_model(model), "CPU", settings)

@@ -28,11 +28,11 @@ TEXT = 0.005  # maximum mean KL divergence in nats, and maximum relative change 
 COSINE = 0.9999  # minimum cosine similarity of the embeddings of a probe
 ROWS = 32  # probes in a batch
 TEXTS, TOKENS = 32, 48  # the maximum number of probes of a language model, and of tokens in each
-EMBEDDED = 4  # one of this many probes in a batch is embedded
+EMBEDDED = 4  # one in this many probes of a batch is embedded
 COMPARED = ("classification", "multilabel", "generation")  # tasks whose outputs have bounds
 
 Row = TypeVar("Row")
-GoOn = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to continue
+GoOn = Callable[[float], bool]  # receives the share of the work that is done, and returns whether to continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Outputs:
 
     `values` are calibrated probabilities or, for a language model, log-probabilities of the next token. For a language
     model, `following` contains the actual next tokens. `vectors` are embeddings of some of the probes. `rows` is the
-    number of probes for which no further outputs follow.
+    number of probes for which these are the last outputs.
     """
 
     values: Tensor
@@ -106,7 +106,7 @@ def compare(subject: Subject, exact: Iterable[Outputs], other: Iterable[Outputs]
 
 
 def _batches(probes: ProbeSet, size: int, most: int) -> Iterator[ProbeSet]:
-    """Yield probes of similar length together. If there are more than `most` probes, evenly spaced ones are chosen."""
+    """Yield probes of similar length together. If there are more than `most`, yields `most` evenly spaced ones."""
     sequences = sorted(_spread(probes.sequences, most), key=len)
     features = sorted(_spread(probes.features, most), key=lambda row: row.steps)
     for start in range(0, max(len(sequences), len(features)), size):

@@ -2,8 +2,8 @@
 
 A state consists of growing tensors, which have one entry per position (keys and values), and fixed tensors, which each
 token overwrites. A node stores the part of the state that belongs to the tokens on its edge: their entries in growing
-tensors, and the values of fixed tensors after the last of them. Prompts with the same beginning share nodes, so no
-position is stored twice.
+tensors, and the values of fixed tensors after the last of these tokens. Prompts with the same beginning share nodes, so
+no position is stored twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(slots=True, eq=False)
 class _Node(Generic[S]):
-    """A node of the tree. The edge from its parent holds `tokens`, the first of which is at position `start`.
+    """A node of the tree. The edge from its parent contains `tokens`, the first of which is at position `start`.
 
     `whole` indicates whether the fixed tensors of `segment` are set. A root has no parent and no segment.
     """

@@ -95,7 +95,7 @@ def _device(name: str) -> str:
 
 
 def memory_of(device: torch.device) -> int:
-    """Return the total memory, in bytes, of the GPU or else of the machine or container."""
+    """Return the total memory in bytes: that of the GPU, if it is used, or else that of the machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return installed_memory()

@@ -1,4 +1,4 @@
-"""Counters, and functions that report failures, for scorers, decoders and the host. Imports no torch."""
+"""Counters and failure reports of scorers, decoders and the host. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Counters(dict[str, float]):
             self._whole.add(name, amount)
 
     def observe(self, name: str, amount: int) -> None:
-        """Add an amount to a histogram's sum, and count it in the bucket of the smallest power of two not below it."""
+        """Add an amount to a histogram's sum, and count it in the bucket of the smallest power of two >= amount."""
         self.add(f"{name}_sum", amount)
         self.add(f"{name}_le_{1 << max(0, amount - 1).bit_length()}")
 

@@ -77,7 +77,7 @@ class PrefixReuse:
 
     def end(self, sequence: Sequence) -> None:
         """Save the state after the continuation, before the sequence leaves its slot."""
-        # With a `step`, nothing is saved here: decode steps have other shapes than prompt chunks, so last bits differ.
+        # With a `step`, save nothing: decode steps and prompt chunks differ in shape, so the last bits would differ.
         if sequence.slot >= 0 and sequence.output and not self.step:
             text = sequence.prompt + sequence.output
             self._save(sequence, text[: self.runner.state.positions[sequence.slot]])

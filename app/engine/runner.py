@@ -23,8 +23,8 @@ LOGPROB_ROWS = 128  # the number of prompt positions whose logits (rows, V) are 
 class Scaling:
     """The mean and standard deviation, in the training data, of numeric input columns or of a regression's target.
 
-    `dtype` is the data type in which the values are normalised. For a version whose training data was normalised in
-    float32, `dtype` is float32 too, so that requests are normalised as in training.
+    `dtype` is the data type in which the values are normalised. If the training data was normalised in float32, `dtype`
+    is also float32, so that requests are normalised as in training.
     """
 
     mean: list[float]

@@ -1,4 +1,4 @@
-"""Sampling: chooses the next token for each row in a step from the row's logits.
+"""Sampling: for each row of a step, chooses the next token from the row's logits.
 
 The logits of a row are transformed in this order, according to the options of that row only:
 
@@ -174,8 +174,8 @@ def _keep(sorted_RN: Tensor, scores_RV: Tensor, options: list[SamplingParams]) -
     top_k_R1 = _column([p.top_k if 0 < p.top_k < vocabulary else vocabulary for p in options], scores_RV)
     keep_RN = torch.arange(sorted_RN.shape[1], device=scores_RV.device) < top_k_R1
     ranked_RN = sorted_RN.masked_fill(~keep_RN, -math.inf)
-    # Top-p keeps a share of this total: the probability of the k tokens or, without top-k, of all tokens, including
-    # the tokens beyond the N examined here.
+    # Top-p keeps a share of this total, which is the probability of the k tokens. Without top-k, it is the probability
+    # of all tokens, including those beyond the N examined here.
     total_R1 = torch.where(
         top_k_R1 < vocabulary, ranked_RN.logsumexp(-1, keepdim=True), scores_RV.logsumexp(-1, keepdim=True)
     )

@@ -94,7 +94,7 @@ class Scheduler:
         return admitted
 
     def _following(self) -> Sequence | None:
-        """Remove and return the next sequence that may take a slot, or return None."""
+        """Remove and return the next sequence that may take a slot. Return None if there is none."""
         if self._waiting:
             return self._waiting.popitem(last=False)[0]
         if not self._background:

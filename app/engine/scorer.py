@@ -82,12 +82,12 @@ class Scorer:
 
     @property
     def running(self) -> int:
-        """The number of open requests of which a row has entered a batch. Safe to read from another thread."""
+        """The number of open requests with a row that has entered a batch. Safe to read from another thread."""
         return sum(request.started > 0 for request in self.open.values())
 
     @property
     def waiting(self) -> int:
-        """The number of open requests of which no row has entered a batch."""
+        """The number of open requests without a row that has entered a batch."""
         return len(self.open) - self.running
 
     @property

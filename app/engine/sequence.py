@@ -47,7 +47,7 @@ class Sequence:
     request_id: str = ""  # the id of the HTTP request, for the log
     principal: str = ""
     cache_salt: str = ""
-    background: bool = False  # whether it gets a slot only while no ordinary sequence is waiting
+    background: bool = False  # whether the sequence gets a slot only while no ordinary sequence is waiting
     random: bool = field(init=False)
     edited: bool = field(init=False)
     filtered: bool = field(init=False)
@@ -91,7 +91,7 @@ class Sequence:
 
 
 def admit(message: Generate, peer: bytes, context_length: int, eos_id: int | None) -> Sequence:
-    """Create the sequence for a message for which `problem` returns None."""
+    """Create the sequence for a message without a `problem`."""
     params = message.params
     ends = set(params.stop_token_ids)
     if eos_id is not None and not params.ignore_eos:

@@ -24,7 +24,7 @@ from models.kernels.modes import ComputeMode
 from models.parameters import count
 
 logger = logging.getLogger(__name__)
-LAYERS, VOCABULARY = 4, 8192  # maxima for the measured network; its other sizes are those of the version
+LAYERS, VOCABULARY = 4, 8192  # maximum sizes of the measured network; all other sizes are those of the version
 SECONDS = 0.5  # duration of the measurement of each workload, not counting the first call of each mode
 LEAST, MOST = 3, 15  # the minimum and maximum number of rounds
 COPIES = 5  # upper bound of the size of the networks in all modes together, as a multiple of the float32 size
@@ -61,10 +61,10 @@ def measure(
 ) -> dict[ComputeMode, float]:
     """Return the speed of each mode, as a multiple of the speed of the first mode.
 
-    Calls of all modes alternate. Only the shortest call of each mode counts, because other programs on the machine can
-    only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out, but if the
-    first mode fails, its error is raised. The result is empty if the measurement has not finished at the monotonic time
-    `end`.
+    Alternates between calls of all modes. Only the shortest call of each mode counts, because other programs on the
+    machine can only prolong a call. The speed is the geometric mean over the workloads. Modes that fail are left out,
+    but if the first mode fails, its error is raised. The result is empty if the measurement has not finished at the
+    monotonic time `end`.
     """
     small = reduced(config)
     networks: dict[ComputeMode, Any] = {}
@@ -72,8 +72,8 @@ def measure(
     for workload in workloads(config):
         with _threads(threads if workload.shared else 1), torch.inference_mode():
             calls = _calls(small, modes, networks, workload, device, end)
-            # Processor time excludes the time in which other programs run, but includes only this thread. OpenVINO
-            # computes in threads of its own.
+            # Processor time excludes the time in which other programs run. It covers only this thread, so it cannot be
+            # used for OpenVINO, which computes in separate threads.
             alone = not workload.shared and device.type == "cpu" and all(mode.kernel != KERNEL for mode in modes)
             seconds = _alternate(calls, time.thread_time if alone else time.perf_counter, end)
         if not seconds:

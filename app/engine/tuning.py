@@ -39,7 +39,7 @@ SECONDS = 5.0  # limit for all measurements of an engine, because loads of other
 LEAST_DONE = 0.05  # share of a comparison that must be done before its duration is predicted
 MARGIN = 256 * 2**20  # bytes that must stay free
 MEASURED = 3 * 2**29  # maximum size in bytes of the networks whose speed is measured
-ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; the cause of a crash may then be gone
+ATTEMPT_SECONDS = 86_400.0  # how long a mark prevents another attempt; later, the cause may have been fixed
 COPIES = 3  # maximum size of a network while it is built and compared, as a multiple of its float32 weights
 HELD = 1000  # measurements kept in memory; all others are read from their files
 TOO_LATE = "there was not enough time for the measurement"
@@ -94,10 +94,10 @@ class Tuner:
     ) -> None:  # fmt: skip
         self.device, self.threads = device, threads
         self._measurements, self._measure, self._left = measurements, measure, seconds
-        self._measured: dict[str, msgspec.Struct] = {}  # what this engine has measured, stored or not
+        self._measured: dict[str, msgspec.Struct] = {}  # all measurements of this engine, even if they were not stored
         self._mark = ""
         self._closed = False
-        self._lock = threading.Lock()  # held while a mark is stored or, by another thread in `close`, removed
+        self._lock = threading.Lock()  # held while a mark is stored, and while another thread removes it in `close`
 
     def close(self) -> None:
         """Prevent new measurements and remove the current mark, so that the exit does not look like a crash."""
@@ -176,7 +176,7 @@ class Tuner:
         return _Speeds([str(mode) for mode in modes], {str(mode): speed for mode, speed in measured.items()})
 
     def _check(self, comparison: _Comparison, mode: ComputeMode) -> PrecisionCheck:
-        """Compare a mode with float32. Raises Undecided without probes, or if the comparison is not possible."""
+        """Compare a mode with float32. Raises Undecided if there are no probes or the comparison is not possible."""
         version = comparison.version
         probes, config = comparison.probes, version.subject.config
         if probes is None:
@@ -197,9 +197,9 @@ class Tuner:
     def _attempt(self, key: str, need: int, end: float) -> Iterator[None]:
         """Mark a measurement that needs `need` bytes as attempted while it runs.
 
-        Raises Undecided if an attempt that began less than `ATTEMPT_SECONDS` ago has not finished, which may mean that
-        its engine died, or if the measurement cannot be attempted safely. Any other error during the measurement also
-        raises Undecided.
+        Raises Undecided if an attempt that began less than `ATTEMPT_SECONDS` ago has not finished: its engine may have
+        died. Also raises Undecided if there is too little time or memory, if the mark cannot be stored, or after any
+        error during the measurement.
         """
         key = f"attempt {key}"
         if time.monotonic() >= end:

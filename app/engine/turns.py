@@ -72,7 +72,7 @@ class Turns(Generic[Q]):
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Q]] = []
         self._in_heap: set[Q] = set()
-        self._last_turn: dict[Q, int] = {}  # the last turn of every part that has had a turn, until `discard`
+        self._last_turn: dict[Q, int] = {}  # the last turn of each part that has had one; removed by `discard`
         self._turn = 0
         self._arrivals = itertools.count()  # unique, so that parts are never compared
 

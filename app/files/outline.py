@@ -111,7 +111,7 @@ class Outline:
         return self._left >= 0 and len(self._rest) <= MAX_RECORD and all(map(self._table.take, lines))
 
 
-_TURN = threading.Lock()  # held while a slice is counted, so that at most one thread competes with the event loop
+_TURN = threading.Lock()  # acquired to count a slice, so that at most one thread competes with the event loop
 
 
 class Transcoder:
@@ -263,7 +263,7 @@ def _bounded(columns: Iterable[str]) -> list[str] | None:
 
 
 def _open_after(line: bytes, quoted: bool, delimiter: bytes) -> bool:
-    """Whether a quoted cell is still open at the end of a line. Only a cell that begins with a quote is quoted.
+    """Whether a quoted cell is still open at the end of a line. Only a cell that begins with a quote counts as quoted.
 
     `quoted` indicates whether a quoted cell was open at the start of the line. Raises ValueError if quotes enclose only
     part of a cell or if spaces precede a quote, because the trainer may read such cells differently.

@@ -1,6 +1,6 @@
 """Previews of uploaded files: their first rows, as the trainer reads them.
 
-A separate program reads the file, because the content may be malicious and reading it needs much memory. Each API
+A separate program reads the file, because the content may be malicious, and reading it may need much memory. Each API
 process generates only one preview at a time.
 """
 

@@ -30,7 +30,7 @@ def record(row: FileRow) -> StoredFile:
 
 
 def get(session: Session, id_: str, *, lock: bool = False, share: bool = False) -> FileRow | None:
-    """Return the row with this id, or None. Locks the row, exclusively with `lock` or for sharing with `share`."""
+    """Return the row with this id, or None. With `lock`, locks the row; with `share`, locks it for sharing."""
     query = select(FileRow).where(FileRow.id == id_)
     if lock or share:
         query = query.with_for_update(read=share)
@@ -58,7 +58,7 @@ def page(
 
 
 def jobs_using(session: Session, id_: str) -> list[str]:
-    """Return the ids of the unfinished jobs that use the file. Omits trials, because their auto job uses the file."""
+    """Return the ids of the unfinished jobs that use the file. Omits trials: their auto job is listed instead."""
     uses = or_(JobRow.training_file == id_, JobRow.validation_file == id_)
     jobs = select(JobRow.id).where(uses, JobRow.status.not_in(ENDED), JobRow.parent_id.is_(None))
     return list(session.scalars(jobs.order_by(JobRow.id)))

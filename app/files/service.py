@@ -28,7 +28,7 @@ from app.wording import listed
 
 ID = re.compile(r"file-[0-9a-f]{24}")
 PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-PURPOSES = ("fine-tune", "batch", "user_data", "evals", "assistants", "vision")  # those that OpenAI accepts for uploads
+PURPOSES = ("fine-tune", "batch", "user_data", "evals", "assistants", "vision")  # accepted by OpenAI for uploads
 PAGE_LIMIT = 10_000
 LEAST_EXPIRY, MOST_EXPIRY = 3600, 2_592_000
 

@@ -123,7 +123,7 @@ class Uploads:
 
         If `md5` is given, the file must have this MD5 hash.
 
-        Several parts are copied into a new blob, which temporarily needs twice their size on disk; a single part
+        Several parts are copied into a new blob, so they temporarily need twice their size on disk. A single part
         becomes the file without being copied. Raises InvalidRequest if the upload has ended, or if the parts do not
         match the declared size or the hash, and StorageUnavailable if there is no room for the copy.
         """

@@ -23,7 +23,7 @@ LEAST_SHARE = 8  # a request without a token limit may use at least 1/LEAST_SHAR
 
 
 class Ticket:
-    """The capacity that one caller's requests hold, and their metrics. `close` releases the capacity."""
+    """The capacity that one caller's requests occupy, and their metrics. `close` releases the capacity."""
 
     __slots__ = (
         "_admission", "_closed", "_held", "_model", "_principal", "_reserved", "_running", "_tokens", "_waiting",
@@ -152,7 +152,7 @@ class Admission:
         self.tokens -= tokens
 
     def retry_after(self) -> float:
-        """Estimate the seconds until half of the waiting requests are released, from the recent average rate."""
+        """Estimate, from the recent average rate, the seconds until half of the waiting requests are released."""
         rate = self._rate * math.exp((self._at - self._clock()) / MEMORY_SECONDS)
         return float(min(LONGEST_RETRY, max(1.0, math.ceil(self.requests / 2 / max(rate, 0.1)))))
 

@@ -33,8 +33,8 @@ class SelectionReading:
     """Computes a distribution over some of the labels, given that exactly one of them applies.
 
     The distribution is the softmax of the selected labels' logits. For classification, this restricts the distribution
-    to the selected labels; for multilabel classification, whose probabilities are independent, it conditions on exactly
-    one of them being present.
+    to the selected labels. For multilabel classification, whose probabilities are independent, it is the distribution
+    under the condition that exactly one of the labels applies.
     """
 
     indices: tuple[int, ...]

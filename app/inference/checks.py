@@ -83,7 +83,7 @@ def filled(
 
 
 def check_room(prompts: list[list[int]], max_tokens: int, version: ResolvedVersion, field: str = "max_tokens") -> None:
-    """Check that each prompt and its continuation fit into the context, if this is limited, as in a Transformer.
+    """Check that each prompt and its continuation fit into the context, unless the network's context is unlimited.
 
     `field` is the request field that limits the number of tokens.
     """

@@ -1,7 +1,7 @@
 """Predicts how long one sequence takes to compute, so that no request can occupy an engine for minutes.
 
-A sequence is scored in one computation. At the request's deadline, an engine can stop this computation only for a long
-sequence, which it computes in a separate thread on one core.
+A sequence is scored in one computation. An engine can stop this computation at the request's deadline only if the
+sequence is long, because only long sequences are computed in a separate thread, on one core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def check(
 ) -> None:
     """Raise InvalidRequest (`sequence_too_expensive`) if the longest sequence would take more than `limit` seconds.
 
-    `prompts` indicates whether the sequences are continued instead of scored, which uses all cores. Does nothing if no
+    `prompts` indicates whether the sequences are prompts, which are computed on all cores. Does nothing if no
     engine has reported its device yet.
     """
     speed = max((_speed(engine, prompts) for engine in engines), default=0.0)

@@ -130,13 +130,13 @@ class GenerationRequest:
 
     @property
     def cached_tokens(self) -> int:
-        """The number of prompt tokens that every choice took from the cache, counted once per prompt."""
+        """The number of prompt tokens that all choices of a prompt read from the cache, summed over the prompts."""
         cached, n = [choice.cached_tokens for choice in self.choices], len(self.choices) // len(self.prompts)
         return sum(min(cached[start : start + n]) for start in range(0, len(cached), n))
 
     @property
     def timing(self) -> wire.Timing:
-        """Each duration's maximum over all choices."""
+        """The maximum of each duration over all choices."""
         timings = [choice.timing for choice in self.choices if choice.timing] or [wire.Timing()]
         return wire.Timing(
             max(t.queue_ms for t in timings), max(t.inference_ms for t in timings), max(t.prefill_ms for t in timings)

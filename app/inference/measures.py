@@ -57,7 +57,7 @@ class GenerationMeasures(Measures):
 
 
 class NoMeasures(GenerationMeasures):
-    """Records nothing, for requests of the service itself, which are not traffic."""
+    """Records nothing. Used for requests of the service itself, which do not count as traffic."""
 
     def __init__(self, model: str, prompt_tokens: int, choices: int = 1) -> None: ...
 

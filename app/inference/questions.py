@@ -91,7 +91,7 @@ class QuestionReader:
         place, labels = f"{question.place}.{question.field}", self.version.labels
         described = len(question.levels) == len(labels) and self.positions.keys().isdisjoint(question.levels)
         if described and _numeric(labels):
-            # The levels describe the numbers that are the labels, from the lowest to the highest.
+            # The labels are numbers, and the levels describe them, from the lowest number to the highest.
             return SelectionReading(tuple(sorted(range(len(labels)), key=lambda index: float(labels[index]))))
         return self._selection([self._option(level, place) for level in question.levels], place)
 

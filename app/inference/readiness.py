@@ -166,7 +166,7 @@ class Readiness:
         self._tasks.append(task)
 
     async def prove(self, reference: str, principal: str) -> None:
-        """Load a version and run it once. Raises the same error as a request for the version."""
+        """Load a version and run it once. Raises the same errors as a request for the version."""
         version = await self._inference.versions.get(reference, principal)
         await self._inference.load(version)
         await _try_out(self._inference, version, trusted=False)

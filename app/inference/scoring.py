@@ -11,7 +11,7 @@ import msgspec
 
 from app.checkpoint.calibration import Calibration
 
-INLINE = 4000  # logits that are calibrated on the event loop
+INLINE = 4000  # maximum number of logits that are calibrated on the event loop
 FEW = 8  # a heap is faster than sorting if fewer than 1/FEW of the scores are requested
 
 

@@ -69,7 +69,7 @@ class Tally:
             self._count()
 
     def take(self) -> dict[str, VersionTraffic]:
-        """Return the counts of each version, by reference, and begin again from zero."""
+        """Return the counts of each version, by reference, and reset all counts."""
         self._count()
         tallies, self._tallies = self._tallies, {}
         return {ref: _traffic(tally) for ref, tally in tallies.items()}

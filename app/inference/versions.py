@@ -173,7 +173,7 @@ class Versions:
 
     @property
     def owners(self) -> dict[str, str]:
-        """The owners of the versions to which recent requests resolved, by the versions' references."""
+        """The references of recently requested versions, mapped to the versions' owners."""
         return {answer.record.ref: answer.record.owner for answer in self._records.values()}
 
     @property

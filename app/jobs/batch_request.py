@@ -1,4 +1,4 @@
-"""A checked request for a batch, and its rules."""
+"""A validated batch request, and the rules for validating it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PURPOSE = "batch"
 
 
 class OutputExpiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the result files expire: `seconds` after they have been created."""
+    """The lifetime of the result files: they expire `seconds` after their creation."""
 
     seconds: int
     anchor: str = "created_at"

@@ -92,7 +92,8 @@ class JobClaims:
         following = selection.lock_next(session, now, kinds, usage.busy_owners(session, self._quotas, now, alone=True))
         if following is None:
             return None
-        # If the job is running with a lease, its worker is lost. No worker holds an auto job that waits for its trials.
+        # If the job is running and has a lease, its worker was lost. An auto job that waits for its trials has no
+        # lease.
         lost = 1 if following.status == RUNNING and following.lease_until is not None else 0
         row = session.scalar(
             update(JobRow)

@@ -25,7 +25,7 @@ MAX_SEED = 2**31 - 1
 MAX_VERSION = 10**9 - 1
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 FILE_ID = re.compile(r"file-[A-Za-z0-9_-]{1,34}")
-PAIR_LIMIT, KEY_LIMIT, VALUE_LIMIT = 16, 64, 512  # pairs of metadata, and characters of their keys and values
+PAIR_LIMIT, KEY_LIMIT, VALUE_LIMIT = 16, 64, 512  # number of metadata pairs, and lengths of keys and values
 
 
 def check(request: JobRequest) -> None:

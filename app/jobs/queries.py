@@ -1,4 +1,4 @@
-"""Queries for jobs: by id, key, body or status, in pages, and for the number of jobs ahead in the queue."""
+"""Queries for jobs by id, key, body or status, for pages of jobs, and for the number of jobs ahead in the queue."""
 
 from __future__ import annotations
 

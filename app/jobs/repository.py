@@ -72,7 +72,7 @@ class JobRepository:
         The job's trials are cancelled in the same way. The job ends when all of them have ended.
         """
         # Cancel the trials first. If no worker holds a trial, all trials end here, and the job ends with them. `_stop`
-        # writes both flags, so it must also pass on an earlier request to pause.
+        # overwrites both flags, so an earlier request to pause must be passed to it.
         for trial in trials.of(session, job.id, lock=True):
             if not trial.ended:
                 self._stop(session, trial, Flags(cancel=True, pause=trial.pause_requested))

@@ -30,9 +30,9 @@ def lock_next(session: Session, now: float, kinds: Collection[str], busy: Collec
     """Lock the next job to claim, if any. Return its id, its status, its lease, and whether it has trials.
 
     Among jobs of the same priority, the oldest is next. If only batches are selected, owners take turns instead, so
-    that many batches of one owner do not delay those of others: the next batch is the oldest of the owner whose latest
-    batch started first. Owners without a started batch come before all others. Batches that have started are continued
-    first.
+    that many batches of one owner do not delay those of others. The next batch is then the oldest batch of the owner
+    whose latest batch started first. Owners without a started batch come before all others. Batches that have started
+    are continued first.
     """
     began = (
         select(JobRow.owner, func.max(JobRow.started_at).label("latest"))

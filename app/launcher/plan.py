@@ -11,7 +11,7 @@ from app.settings import PREFIX, SettingError, Settings
 
 API_GRACE = 15.0  # seconds for open requests to finish
 ENGINE_GRACE = 5.0
-WORKER_EXTRA = 5.0  # seconds in addition to the time that the worker allows its trainers for saving
+WORKER_EXTRA = 5.0  # seconds added to the time that the worker gives its trainers to save
 
 
 @dataclass(frozen=True)

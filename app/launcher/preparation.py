@@ -37,7 +37,7 @@ def find_port(settings: Settings) -> int:
 
 
 def prepare_folders(settings: Settings) -> None:
-    """Create the data, run and socket folders. Raises StartRefused on failure, and NotPrivate for an unsafe folder."""
+    """Create the data, run and socket folders. Raises StartRefused on failure, and NotPrivate if a folder is unsafe."""
     try:
         for folder in (settings.data, settings.run_dir, settings.run_dir / "trainers"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

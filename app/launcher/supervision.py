@@ -43,7 +43,7 @@ def _die_with(parent: int) -> Callable[[], None]:
     def ask_for_signal() -> None:
         if _prctl is not None:
             _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # the parent died before prctl was called, so it will never send the signal
+            if os.getppid() != parent:  # the parent died before the call of prctl: no signal will be sent
                 os._exit(1)
 
     return ask_for_signal

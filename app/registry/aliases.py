@@ -69,7 +69,7 @@ def move(
 
 
 def _set_abstention(row: AliasRow, version: VersionRow, abstention: NewAbstention) -> bool:
-    """Change the abstention of an alias that points to `version`. Returns whether it differs from the earlier one."""
+    """Change the abstention of an alias that points to `version`. Returns whether it has changed."""
     if abstention is UNSET:
         return False
     _check_abstention(abstention, version)

@@ -163,7 +163,7 @@ def _select_probes(deleted_since: float | None) -> Select[str, str, int]:
 
 
 def _load_manifests(session: Session, deleted_since: float | None) -> list[tuple[str, dict[str, Any]]]:
-    """Load the name and manifest of each job checkpoint, and of each version that exists or an unfinished job uses."""
+    """Load the names and manifests of all job checkpoints, existing versions, and versions used by unfinished jobs."""
     versions = session.execute(
         select(VersionRow.model, VersionRow.version, VersionRow.files).where(_exist(deleted_since))
     )

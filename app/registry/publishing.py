@@ -125,7 +125,7 @@ def delete_version(session: Session, row: VersionRow, now: float) -> Version:
 
 
 def _check_adapters(session: Session, row: VersionRow, version: Version) -> None:
-    """Raise InvalidRequest if a version is its owner's only one with its content, and the owner has adapters of it."""
+    """Raise InvalidRequest if the owner has adapters of a version, but no other version with the same content."""
     if repository.count_ready(session, row.digest, row.owner) > 1:
         return
     if adapters := repository.find_adapters(session, row.digest, row.owner):

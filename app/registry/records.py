@@ -103,8 +103,8 @@ def _split(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """When a version leaves typed decisions unanswered: if the score of its answer is below `abstain_below`, or if the
-    error rate could exceed `max_risk`. A limit that is None does not apply.
+    """The limits for typed decisions. A version leaves a decision unanswered if the score of its answer is below
+    `abstain_below`, or if the error rate could exceed `max_risk`. A limit that is None does not apply.
     """
 
     abstain_below: float | None = None

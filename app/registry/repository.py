@@ -127,7 +127,7 @@ def _load_models(session: Session, query: Select[ModelRow, VersionRow]) -> list[
 
 
 def find_version(session: Session, name: str, number: int, *, lock: bool = False) -> VersionRow | None:
-    """Return a version's row regardless of its status, or None."""
+    """Return the row of a version of any status, or None if there is none."""
     query = select(VersionRow).where(VersionRow.model == name, VersionRow.version == number)
     return session.scalar(query.with_for_update() if lock else query)
 

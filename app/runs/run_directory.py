@@ -33,7 +33,7 @@ from app.wire.batch import BatchSpec
 from app.wire.trainer import DataFile, EvaluationSpec, TrainEvent, TrainSpec
 
 LOCK_POLL_SECONDS = 0.05
-SHARED = ("prepared", "baseline")  # written by the trainer, each complete or absent, and never changed afterwards
+SHARED = ("prepared", "baseline")  # written by the trainer; each is complete or absent, and never changes afterwards
 
 
 class RunBusy(Exception):

@@ -61,8 +61,8 @@ class BlobStore:
     def __init__(self, url: str, scratch: Path | None = None) -> None:
         """Open the store at `url`: file://, memory://, or the URL of a bucket. Raises SettingError.
 
-        `scratch` is the folder for temporary files if the store is a bucket or in memory. Without it, they are created
-        in the system's temporary folder.
+        `scratch` is the folder for temporary files if the store is a bucket or in memory. Without it, the system's
+        temporary folder is used.
         """
         self._root, self._store = _open_store(url)
         self._scratch = scratch if self._root is None else self._root / "incoming"

@@ -9,8 +9,8 @@ from typing import Any
 
 from app.errors import InvalidRequest
 
-CHARACTERS = 2**17  # the maximum for one text or pair, and for the texts that are read at once
-GROWTH, SLACK = 4, 1024  # how far normalization may lengthen a text: a factor, and extra characters
+CHARACTERS = 2**17  # maximum number of characters in one text or pair, and in all texts that are read at once
+GROWTH, SLACK = 4, 1024  # how much normalization may lengthen a text: by a factor, plus extra characters
 SLICE = 2**15  # characters read per step; other threads wait during a step
 
 # A function that returns whether the caller has stopped waiting for the texts. It is called between groups of texts.

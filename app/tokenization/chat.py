@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-ANSWER_LEAD = " "  # the character with which each answer begins, and which is not part of its content
+ANSWER_LEAD = " "  # the first character of each answer, which is not part of the answer's content
 
 # The same format as a Jinja template, for Hugging Face's `apply_chat_template`.
 TEMPLATE = (

@@ -79,7 +79,7 @@ def _limit_time(seconds: int) -> None:
 
 
 def _limit(kind: int, value: int) -> None:
-    with suppress(ValueError, OSError):  # the system does not support this limit, or allows less already
+    with suppress(ValueError, OSError):  # the system does not support this limit, or already has a lower one
         resource.setrlimit(kind, (value, value))
 
 

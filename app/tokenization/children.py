@@ -121,7 +121,7 @@ class Children:
         """
         with self._child() as child:
             if not child.fresh:
-                with suppress(ChildEnded):  # perhaps because of earlier texts or other tokenizers, so try again
+                with suppress(ChildEnded):  # earlier texts or other tokenizers may be the cause, so try again
                     return _ids(_ask(child, request, definition))
             try:
                 return _ids(_ask(child, request, definition))

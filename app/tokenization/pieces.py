@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.tokenization.tokenizer import Tokenizer
 
-SEPARATOR = b" \0 "  # no word n-gram spans it, and a character n-gram that spans it occurs in no single text
+SEPARATOR = b" \0 "  # word n-grams do not span it, and no single text contains a character n-gram that does
 
 
 def pieces(tokenizer: Tokenizer) -> list[bytes]:

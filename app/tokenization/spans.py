@@ -1,4 +1,4 @@
-"""The characters of a text that each of its tokens encodes."""
+"""Finds the characters of a text that each token encodes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Span = tuple[int, int]  # the positions of the first character, and of the one a
 
 
 def character_spans(tokenizer: Tokenizer, ids: Sequence[int], text: str) -> list[Span | None]:
-    """Return the characters that each token encodes, where tokens may share a character.
+    """Return the range of characters that each token encodes. Several tokens may share a character.
 
-    The span is None for special tokens. If the tokenizer changes the text, all spans are None.
+    The range is None for special tokens. If the tokenizer changes the text, all ranges are None.
     """
     if tokenizer.token_bytes is None or tokenizer.join(ids) != text.encode():
         return [None] * len(ids)

@@ -276,7 +276,7 @@ class Tokenizer:
 
 
 class _Characters(dict[str, tuple[int, ...]]):
-    """Caches the ids of all characters in the vocabulary, and of others while there are fewer than `REMEMBERED`."""
+    """Caches the ids of characters: all in the vocabulary, and others until `REMEMBERED` characters are cached."""
 
     def __init__(self, vocabulary: Mapping[str, int], byte_ids: list[int]) -> None:
         super().__init__()

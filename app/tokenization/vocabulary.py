@@ -76,7 +76,7 @@ def find_specials(
 ) -> Specials:
     """Find the special tokens in the vocabulary.
 
-    Each token is found by the name or id that a configuration gives it or, if none does, by one of its usual names. For
+    Each token is found by the name or id in a configuration or, if there is none, by one of its usual names. For
     the unknown token, the name in the tokenizer's model takes precedence.
     """
     hidden = frozenset(int(t["id"]) for t in definition.get("added_tokens") or [] if t.get("special"))
@@ -144,7 +144,7 @@ def token_bytes(definition: Mapping[str, Any], vocabulary: Mapping[str, int]) ->
 
 
 def longest_token(definition: Mapping[str, Any], pieces: list[bytes] | None, hidden: frozenset[int]) -> int | None:
-    """Return the length in bytes of the longest token in encoded texts, or None if some bytes may have no token."""
+    """Return the length in bytes of the longest token that is not hidden, or None if some byte has no token."""
     shown = [piece for i, piece in enumerate(pieces or []) if i not in hidden]
     if definition["model"].get("fuse_unk") or len({piece for piece in shown if len(piece) == 1}) < 256:
         return None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-SHORT = 16_000  # characters that are encoded here at once; for more, the library takes over, which releases the GIL
+SHORT = 16_000  # maximum characters encoded here at once; more are encoded by the library, which releases the GIL
 LONGEST_WORD = 32  # maximum number of characters of a remembered word
 REMEMBERED = 2**14  # maximum number of remembered words, which need about 4 MB
 LEARNED = 8  # maximum number of words that are learned from one text, so that a text of new words costs little more

@@ -28,7 +28,7 @@ URL = re.compile(rf"(https?)://({HOST}(:{PORT})?)([/?][A-Za-z0-9._~:/?\[\]@!$&'(
 GLOBAL = IPv6Network("2000::/3")  # all global addresses are in this network; `is_global` excludes its special networks
 # Networks that `is_global` allows in some versions of Python, and the address of Azure's hosts
 SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "168.63.129.16/32")))
-NAT64 = IPv6Network("64:ff9b::/96")  # an IPv6 network that stands for all IPv4 addresses
+NAT64 = IPv6Network("64:ff9b::/96")  # an IPv6 network that represents all IPv4 addresses
 TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"), IPv6Network("::/96"))  # 6to4, Teredo, IPv4-compatible
 
 
@@ -154,7 +154,7 @@ async def resolve(destination: Destination, networks: Sequence[IPNetwork]) -> li
         with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(report, addresses, error)
 
-    # A daemon thread, because the resolver may take half a minute, for which the end of the program must not wait.
+    # A daemon thread: the resolver may take half a minute, and the program must be able to exit in the meantime.
     threading.Thread(target=look_up, name="resolve", daemon=True).start()
     addresses = await answer
     for address in addresses:

@@ -31,7 +31,7 @@ WAIT_SECONDS = 5.0  # the time before the next check after an error
 HOLD_SECONDS = 20.0  # how long a claim lasts, in addition to the time limit of a request
 LOST_SECONDS = 0.1  # the time before the next check if another process has claimed the delivery
 GRACE_SECONDS = 3.0  # how long a courier that stops waits for its requests
-GONE = 410  # the status by which an endpoint asks for no more attempts
+GONE = 410  # the HTTP status with which an endpoint rejects all further attempts
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class DeliveryOutcome:
     """The outcome of a request.
 
-    `error` is None if the event was accepted; `gone` means that the endpoint has asked for no more attempts.
+    `error` is None if the event was accepted; `gone` means that the endpoint has rejected all further attempts.
     """
 
     error: str | None = None
@@ -62,7 +62,7 @@ class Courier:
         self._database, self._changes, self._sender, self._policy = database, changes, sender, policy
         self._hold_seconds = seconds + HOLD_SECONDS
         self._sending: dict[asyncio.Task[None], Delivery] = {}
-        self._served: dict[str, None] = {}  # owners, the one served most recently last
+        self._served: dict[str, None] = {}  # owners, ordered by when they were last served
         self._quiet: Hashable | None = None  # the mark of the database when nothing was due
         self._due = 0.0  # the time of the monotonic clock at which a delivery becomes due without a commit
         self._stopping = threading.Event()
@@ -159,7 +159,7 @@ class Courier:
         return claimed, LOST_SECONDS
 
     def _report_orphans(self) -> None:
-        """Log the endpoints whose key no longer exists, once. Keys change only when the programs are restarted."""
+        """Log the endpoints without an existing key, but only once. Keys change only when the programs restart."""
         with self._database.read() as session:
             orphans = deliveries.list_orphans(session, self._keys or ())
         self._reported = True

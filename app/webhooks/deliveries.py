@@ -2,7 +2,7 @@
 
 The rows are both the queue and the lock. A claim increments `attempt` and sets `due_at` to a time by which the request
 must have ended. Until then, no other process sends the event, and if this process ends, another one sends it
-afterwards. Every outcome carries its attempt number, so a process that was frozen cannot overwrite the outcome of a
+afterwards. Every outcome includes its attempt number, so a process that was frozen cannot overwrite the outcome of a
 later attempt.
 """
 
@@ -19,9 +19,9 @@ from app.db.tables import WebhookDeliveryRow, WebhookEndpointRow
 from app.webhooks.outbox import DELIVERED, FAILED, WAITING
 from app.webhooks.records import Delivery, WebhookEndpoint
 
-GROWTH = 3.0  # the factor between two delays
+GROWTH = 3.0  # the factor by which the delay grows after each attempt
 LONGEST_DELAY = 21_600.0  # seconds
-JITTER = 0.2  # share by which a delay varies, so that the events for an endpoint that was down arrive spread out
+JITTER = 0.2  # maximum random change of a delay, so that an endpoint that was down does not receive all events at once
 KEEP_SECONDS = 604_800.0  # how long finished deliveries are kept
 OLDEST_SECONDS = 432_000.0  # the age at which a delivery is given up, regardless of the number of its attempts
 PAUSE_SECONDS = (60.0, 600.0)  # the shortest and longest pause of an endpoint that has not answered
@@ -147,7 +147,7 @@ def pause(session: Session, unanswered: Delivery, delay: float, now: float) -> N
     row, until = WebhookDeliveryRow, now + min(max(delay, PAUSE_SECONDS[0]), PAUSE_SECONDS[1])
     others = and_(row.endpoint_id == unanswered.endpoint_id, row.id != unanswered.id)
     earlier = select(row.id).where(others, row.status == WAITING, row.due_at < until)
-    # Skips rows that another process is claiming or settling, which could wait for this transaction in turn.
+    # Skip rows that another process is claiming or settling: waiting for them could cause a deadlock.
     statement = update(row).where(row.id.in_(earlier.with_for_update(skip_locked=True))).values(due_at=until)
     session.execute(statement.execution_options(synchronize_session=False))
 
@@ -159,7 +159,7 @@ def forget(session: Session, before: float) -> None:
     """
     row = WebhookDeliveryRow
     ended = select(row.id).where(case((row.status == WAITING, row.created_at), else_=row.ended_at) < before)
-    # Skips rows that another worker or the deletion of an endpoint has locked; waiting for them could cause a deadlock.
+    # Skip rows that another worker or the deletion of an endpoint has locked: waiting for them could cause a deadlock.
     statement = delete(row).where(row.id.in_(ended.with_for_update(skip_locked=True)))
     session.execute(statement.execution_options(synchronize_session=False))
 

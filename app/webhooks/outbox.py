@@ -25,7 +25,7 @@ def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) 
     """
     if type_ not in EVENT_TYPES:
         raise ValueError(f"{type_!r} is not an event type")
-    # The lock keeps an endpoint from being deleted before the commit, which would fail because of the new row.
+    # The lock prevents an endpoint from being deleted before the commit: the new row would refer to a missing endpoint.
     query = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(WebhookEndpointRow.owner == owner)
     endpoints = session.execute(query.with_for_update(read=True, key_share=True)).all()
     full = _full(session, [endpoint.id for endpoint in endpoints])

@@ -19,9 +19,9 @@ from app.webhooks import events, signing
 from app.webhooks.addresses import AddressRefused, Destination, resolve
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r?\n")
-LINE_LIMIT = 8192  # bytes of the status line, or of a header
-INTERIM_LIMIT, INTERIM_BYTES = 10, 16384  # replies before the final one, and their size in total
-REST_LIMIT, REST_SECONDS = 65536, 1.0  # bytes and seconds for which `_leave` reads more of the reply
+LINE_LIMIT = 8192  # maximum number of bytes of the status line, or of a header
+INTERIM_LIMIT, INTERIM_BYTES = 10, 16384  # maximum number of interim replies, and of their bytes in total
+REST_LIMIT, REST_SECONDS = 65536, 1.0  # maximum number of bytes and seconds for which `_leave` continues to read
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -33,7 +33,7 @@ class Sender:
     """Sends requests to endpoints, from any number of tasks."""
 
     def __init__(self, networks: Sequence[IPNetwork], seconds: float) -> None:
-        """`networks` are non-public networks that may be reached. `seconds` limits the time of a request."""
+        """`networks` are non-public networks to which requests may be sent. `seconds` limits the time of a request."""
         self._networks, self._seconds = networks, seconds
 
     async def post_event(
@@ -125,7 +125,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
 
 async def _leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read more of the reply, then close the connection, because a receiver may fail if it is cut off while sending."""
+    """Read the rest of the reply, within limits, then close: some receivers fail if they cannot send all of it."""
     left = REST_LIMIT
     try:
         with suppress(TimeoutError, OSError):

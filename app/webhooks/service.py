@@ -54,7 +54,8 @@ class Webhooks:
         most: int,
         keys: Collection[str] = (),
     ) -> None:
-        """`networks` are non-public networks that may be reached. Each owner may have at most `most` endpoints.
+        """`networks` are non-public networks to which events may be sent. Each owner may have at most `most`
+        endpoints.
 
         `keys` are the names of the API keys. An endpoint whose owner is not one of them is orphaned.
         """
@@ -190,7 +191,8 @@ class Webhooks:
         owned = select(func.count()).select_from(WebhookEndpointRow).where(WebhookEndpointRow.owner == principal)
         if (session.scalar(owned) or 0) >= self._most:
             message = (
-                f"a key may have {self._most} webhook endpoints (OSTINATO_MAX_WEBHOOK_ENDPOINTS); delete one first"
+                f"a key may have at most {self._most} webhook endpoints (OSTINATO_MAX_WEBHOOK_ENDPOINTS); "
+                "delete one first"
             )
             raise InvalidRequest(message, code="too_many_webhook_endpoints")
 
@@ -221,7 +223,7 @@ def _check_name(name: str) -> str:
 
 
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
-    """Return the event types in the order of `EVENT_TYPES`, each once. Raises InvalidRequest for an unknown type."""
+    """Return the distinct event types in the order of `EVENT_TYPES`. Raises InvalidRequest for an unknown type."""
     if not event_types:
         raise InvalidRequest(f"{field} must name at least one event type", param=field)
     for type_ in event_types:
@@ -232,7 +234,7 @@ def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str
 
 
 def _with_figures(session: Session, endpoints: Sequence[WebhookEndpoint]) -> list[WebhookEndpoint]:
-    """Add the numbers of waiting and of failed deliveries, and the latest error. Old deliveries have been deleted."""
+    """Add the numbers of waiting and failed deliveries, and the latest error. Does not count deleted deliveries."""
     row, ids = WebhookDeliveryRow, [endpoint.id for endpoint in endpoints]
     counts = select(row.endpoint_id, row.status, func.count()).where(row.endpoint_id.in_(ids))
     numbers = {

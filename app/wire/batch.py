@@ -24,7 +24,7 @@ ANSWERS = "answers"  # the spool of `app.runs.batch_spool`
 
 
 class BatchFault(msgspec.Struct, frozen=True):
-    """Why a batch request has no reply: the request was not sent to its route, or the reply was not kept."""
+    """The reason why a batch request has no reply: it was not sent to its route, or its reply was not stored."""
 
     code: str
     message: str

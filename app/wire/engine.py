@@ -90,7 +90,7 @@ class FeatureSequence(msgspec.Struct, frozen=True, array_like=True):
 class Score(msgspec.Struct, tag="Classify", frozen=True):
     """Score sequences of token ids or numeric steps with one version. The reply is Scored or Failed.
 
-    With `background`, the request waits until no other request for the version is waiting.
+    With `background`, the request is computed only while no other request for the version is waiting.
     """
 
     id: str

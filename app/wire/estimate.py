@@ -10,8 +10,8 @@ import msgspec
 class EstimatedMemory(msgspec.Struct, frozen=True):
     """A trainer's peak memory in bytes: `total`, and its parts.
 
-    `optimizer` is the memory for gradients, optimizer moments and averaged weights. `limit` is the most memory that a
-    training run may use.
+    `optimizer` is the memory for gradients, optimizer moments and averaged weights. `limit` is the maximum memory that
+    a training run may use.
     """
 
     weights: int

@@ -20,4 +20,4 @@ def check_lora(lora: LoraOptions, head_only: bool) -> None:
             raise OptionError(f"lora.{name}", complaint)
     targets = lora.target_modules
     if targets is not None and (not targets or len(set(targets)) < len(targets) or set(targets) - set(ADAPTABLE)):
-        raise OptionError("lora.target_modules", f"must be a list of {listed(ADAPTABLE, 'and')}, or some of them")
+        raise OptionError("lora.target_modules", f"must be a list of one or more of {listed(ADAPTABLE, 'and')}")

@@ -43,7 +43,7 @@ def report(run: Path) -> bool:
         temporary.write_bytes(msgspec.json.encode(Shortage(settled.micro_tokens)))
         temporary.replace(run / FILE)
         return True
-    return earlier.micro_tokens == settled.micro_tokens  # no attempt has made the pieces smaller yet
+    return earlier.micro_tokens == settled.micro_tokens  # no attempt has reduced the size of the pieces yet
 
 
 def read(run: Path) -> Shortage | None:

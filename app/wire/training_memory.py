@@ -59,10 +59,10 @@ def weight_memory(
 
 
 def _of_branch(name: str, shape: Shape) -> int:
-    """Return how many values training stores besides a parameter of an n-gram branch. Tables have sparse gradients."""
+    """Return how many values training adds to a parameter of an n-gram branch. Tables have sparse gradients."""
     if name in ("ngrams.idf", "mix"):  # measured rather than trained
         return 0
-    return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate per row; for a vector, also a gradient
+    return shape[0] if len(shape) == 2 else 2 * shape[0]  # a learning rate for each row; for a vector, also a gradient
 
 
 def least_memory(model: str, task: str | None, options: TrainingOptions) -> int:

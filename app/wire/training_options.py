@@ -21,9 +21,9 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
 
 
 class LoraOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A low-rank adapter (LoRA), with the names of PEFT. `alpha` / `r` multiplies the product of its matrices; the
-    default of `alpha` is twice `r`. `dropout` applies to the input of the adapter. By default, `target_modules` are all
-    matrices of the Transformer's blocks: `qkv`, `out`, `up` and `down`."""
+    """A low-rank adapter (LoRA). The options have PEFT's names. `alpha` / `r` multiplies the product of its matrices;
+    the default of `alpha` is twice `r`. `dropout` applies to the input of the adapter. By default, `target_modules` are
+    all matrices of the Transformer's blocks: `qkv`, `out`, `up` and `down`."""
 
     r: int = 8
     alpha: float | None = None

@@ -71,7 +71,7 @@ class BatchAttempt(JobAttempt):
         return self._finish()
 
     def _lock_unless_cancelled(self) -> int:
-        """Lock the run directory. A cancelled batch is locked too, because its answers are stored."""
+        """Lock the run directory. A cancelled batch is also locked, because its answers must be stored."""
         try:
             return self._lock()
         except Interrupted:

@@ -1,6 +1,6 @@
 """Ends an auto job whose trials have ended: chooses a trial and publishes it with a table of all trials.
 
-The result does not depend on the time when the trials ended, or on their order, so equal trials give equal versions.
+The result does not depend on when or in which order the trials ended, so equal trials produce equal versions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.worker.choice import Candidate, TrialChoice, choose
 from app.worker.lease import Lease
 from app.worker.resources import Resources
 
-_VERDICT = re.compile(r": the [^:]* is better$")  # the end of a baseline's summary
+_VERDICT = re.compile(r": the [^:]* is better$")  # the last part of a baseline's summary, which names the better model
 RESULTS, PROBES = "results.csv", "probes.msgpack"
 
 
@@ -45,7 +45,7 @@ def conclude(resources: Resources, lease: Lease, run: RunDirectory, tried: Seque
 
 
 def with_baseline(reason: str, metrics: dict[str, Any]) -> str:
-    """Extend the reason for a choice if the baseline in the winner's metrics is better than the winner."""
+    """Add a remark to the reason for a choice if the winner's metrics show that the baseline is better."""
     baseline = metrics.get("baseline") or {}
     if not _is_beaten(**(baseline.get("comparison") or {})):
         return reason

@@ -40,7 +40,7 @@ class JobAttempt(ABC):
         self._run = RunDirectory(resources.runs, job.id)
 
     def run(self) -> str:
-        """Run the attempt and return the job's new status, or "lost". Raises only if this program has a bug."""
+        """Run the attempt and return the job's new status, or "lost". Raises errors only if this program has a bug."""
         with self._lease:
             try:
                 return self._try()

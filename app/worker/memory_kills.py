@@ -21,7 +21,7 @@ def count() -> int:
 
 
 class KillWatch:
-    """Detects whether processes were killed for lack of memory shortly before a process ended.
+    """Detects whether processes were killed for lack of memory shortly before the watched process ended.
 
     Ignores earlier kills.
     """
@@ -35,5 +35,5 @@ class KillWatch:
             self._earlier, self._latest = self._latest, count()
 
     def noticed(self) -> bool:
-        """Whether a process was killed since the second-to-last call of `look` at which the process was running."""
+        """Whether a process was killed since the second-to-last call of `look` with `running` true."""
         return count() > self._earlier

@@ -89,7 +89,7 @@ class Worker:
         while not self._stopping:
             try:
                 worked = self.step()
-                if self._lane is TRAINING:  # one lane per process does this
+                if self._lane is TRAINING:  # so that only one lane of each process does this
                     self._retention.run_if_due()
                 wait = FIRST_WAIT
             except DatabaseUnavailable as error:

@@ -37,7 +37,7 @@ export function classifyPane(context) {
     return clean({ model: id, input, prediction_set: coverage.value ? Number(coverage.value) : undefined, abstain_below: abstain.value ? Number(abstain.value) : undefined,
       max_risk: risk.value ? Number((Number(risk.value) / 100).toPrecision(12)) : undefined });
   };
-  // The models and the request in the code, which is shown before a model and a text have been chosen.
+  // The models and the request in the code snippets, with placeholders until a model and a text have been chosen.
   const models = () => [...new Set([model.value || "MODEL", ...others.chosen])];
   const shown = (id) => {
     try { return request(id); } catch { return optionsOf(id, shape().numeric ? [[[0]]] : ["some text"]); }

@@ -12,7 +12,7 @@ const MOST = 30;
 const STRONGEST = 45;  // per cent
 
 export function embedPane({ versions, ...rest }) {
-  const refuses = (v) => v.architecture === "linear";  // they have no embeddings
+  const refuses = (v) => v.architecture === "linear";  // linear models have no embeddings
   const context = { ...rest, refuses, versions: versions.filter((v) => !refuses(v)) };
   if (rest.found && refuses(rest.found)) Object.assign(context, { wanted: null, found: null });
   if (!isUsable(context, TASKS)) return empty("No models with embeddings yet. Linear models have none.", h("a", { class: "button", href: "#/train" }, "Train one"));
@@ -54,8 +54,8 @@ function matrix(texts, vectors) {
     h("tbody", {}, vectors.map((a, i) => h("tr", {}, h("th", { scope: "row", title: texts[i] }, `${i + 1}. ${shorten(texts[i])}`), vectors.map((b) => cell(dot(a, b)))))))));
 }
 
-// The background of a cell whose value is a share from 0 to 1: at most so strong that the text on it can be read in both
-// colour schemes.
+// The background of a cell whose value is a share from 0 to 1. Even the strongest background leaves the text readable in
+// both colour schemes.
 export function shade(share, colour = "--accent") {
   return { background: `color-mix(in srgb, var(${colour}) ${Math.round(share * STRONGEST)}%, var(--panel))` };
 }

@@ -1,4 +1,4 @@
-// The versions that a pane of the playground can use, and the earlier inputs.
+// The versions that a pane of the playground can use, and the inputs that the reader has sent before.
 
 import { architecture } from "../format.js";
 import { h, replace } from "../dom.js";
@@ -32,7 +32,7 @@ export function versionOf({ versions, wanted, found }, reference) {
   return own.find((v) => v.aliases.includes(rest || "champion")) || own[0];
 }
 
-// Adds a version that the lists lack. Returns the reason why the pane cannot use it, or an empty text.
+// Adds a version that is not in the lists. Returns the reason why the pane cannot use it, or an empty text.
 function admit(context, tasks, { version, reference }) {
   if (!tasks.includes(version.task) || context.refuses?.(version)) return `${reference} has the task ${version.task}, which does not fit here.`;
   if (!context.versions.some((v) => v.id === version.id)) context.versions.push(version);
@@ -62,7 +62,7 @@ export function reference(control) {
   return control.value;
 }
 
-// The field for the versions beside a pane's model.
+// The field for the versions to compare with a pane's model.
 export function othersField(context, tasks) {
   const chosen = [];
   const chips = h("div", { class: "row" });

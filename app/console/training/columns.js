@@ -13,7 +13,7 @@ export function assign(target, name, value) {
   else target[name] = value;
 }
 
-// The roles of the columns that a file has, from those of another file. The names of its columns may be unknown.
+// Keeps the roles whose columns the file has, or all roles if the names of its columns are unknown.
 export function fitting(columns, { columns: names }) {
   const has = (name) => !names || names.includes(name) || name.split(",").every((part) => names.includes(part.trim()));
   return Object.fromEntries(Object.entries(columns).filter(([, name]) => name && has(name)));
@@ -30,14 +30,14 @@ export function columnFields(assigned, names) {
   });
   const element = [fields.slice(0, FIRST), h("details", { class: "more wide" }, h("summary", {}, "Other columns: pairs, numbers, splits"), h("div", { class: "fields" }, fields.slice(FIRST)))];
   const detected = (roles) => ROLES.forEach(([role]) => controls[role].detected([].concat(roles[role] ?? []).join(", ")));
-  // Marks the control of the role that the service has refused, such as `text`, and no other.
+  // Marks only the control of the role that the service has rejected, such as `text`.
   const refused = (role) => ROLES.forEach(([name]) => controls[name].control.setAttribute("aria-invalid", name === role));
   return { element, detected, refused };
 }
 
 const found = (columns) => (columns ? `Detect: ${columns}` : "Detect");
 
-// Without the names, a column is typed; several are separated by commas.
+// If the names are unknown, the reader types them; several are separated by commas.
 function freeControl(role, assigned) {
   const control = h("input", { placeholder: "Detect", value: assigned[role] || "", oninput: () => assign(assigned, role, control.value) });
   return { control, detected: (columns) => (control.placeholder = found(columns)) };

@@ -1,10 +1,10 @@
-// The choices of an earlier training, with which a new version of its model begins.
+// The choices of an earlier training job, which are the initial choices for a new version of its model.
 
 import { get } from "../api.js";
 
 const SPLIT = 0.1;  // the default share of held-out rows
 
-// The choices of a job as a client requested it. A trial has those of the job that started it.
+// The choices in a client's request for a job. A trial has the choices of the job that started it.
 function choicesOf(job) {
   const own = { validation_file: job.validation_file, seed: job.seed, validation_split: job.validation_split === SPLIT ? null : job.validation_split };
   return {
@@ -23,5 +23,5 @@ export async function earlier(search, signal) {
   return choicesOf(job.parent_id ? await read(job.parent_id) : job);
 }
 
-// Where a new version of a model is trained: with the choices of the job that trained one of its versions, if any did.
+// The address of the page that trains a new version of a model, with the choices of the version's job if it has one.
 export const trainPlace = ({ model, job_id: job }) => (job ? `#/train?again=${job}` : `#/train?name=${encodeURIComponent(model)}`);

@@ -1,4 +1,4 @@
-// The file of a new training: choosing and uploading it, and its first rows.
+// The file of a new training job: choosing and uploading it, and its first rows.
 
 import { get, upload } from "../api.js";
 import { fileField } from "../datasets.js";
@@ -21,8 +21,8 @@ export function dropZone(onfile, message = "Drop a CSV, TSV, JSONL, parquet, Exc
   return zone;
 }
 
-// The first step. Calls `use` with the record of a file that has been uploaded, now or earlier, and with what the page
-// already shows of its rows.
+// The first step. Calls `use` with the record of the uploaded file, which may be older, and with the element that already
+// shows its rows.
 export function fileCard(page, signal, use) {
   const older = h("div", { class: "slot" });
   fileField("Or choose an uploaded file", signal, { use: (file) => file && use(file) }).then((files) => files && replace(older, files.element)).catch(() => {});

@@ -1,4 +1,4 @@
-// The controls for the options of a new training, and the values that the check has chosen for them.
+// The controls for the options of a new training job, and the values that the check has chosen for them.
 
 import { fileField } from "../datasets.js";
 import { h } from "../dom.js";

@@ -1,4 +1,4 @@
-// The request for a new training, and the code that sends the same one.
+// The request for a new training job, and code that sends the same request.
 
 import { flat } from "../options.js";
 import { args, columnFlags, curl, flags, openai, shell, snippets } from "../snippets.js";

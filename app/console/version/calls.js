@@ -57,7 +57,7 @@ function hub(reference, lines) {
   return `${imports("from huggingface_hub import InferenceClient")}client = InferenceClient(${literal(`${location.origin}/models/${encodeURIComponent(reference)}`)}${token})\n${lines}`;
 }
 
-// The lines that make the tensor of a text, or of a series with one step.
+// The lines that create the tensor for a text, or for a series with one step.
 const texts = (name, text) => `tensor = InferInput(${literal(name)}, [1], "BYTES")\ntensor.set_data_from_numpy(np.array([${literal(text)}.encode()], dtype=np.object_))`;
 const series = (values) => `tensor = InferInput("series", [1, 1, ${values.length}], "FP64")\ntensor.set_data_from_numpy(np.array([[${literal(values)}]], dtype=np.float64))`;
 

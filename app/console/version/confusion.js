@@ -9,7 +9,7 @@ const MOST = 30;
 const LISTED = 3;
 const SHORT = 12;
 
-// Calls `open(truth, predicted)` for a cell. With more than MOST labels, shows only those that are confused, the most frequent ones.
+// Calls `open(truth, predicted)` for a cell. With more than MOST labels, shows only those that are confused most often.
 export function confusion(labels, matrix, open) {
   const mistakes = labels.map((_, i) => matrix[i].reduce((sum, n, j) => sum + (i === j ? 0 : n + matrix[j][i]), 0));
   const order = labels.map((_, i) => i);
@@ -49,7 +49,7 @@ function frequent(labels, matrix, totals, open) {
 
 export function perLabel(figures) {
   const rows = Object.entries(figures).map(([label, values]) => ({ label, ...values }));
-  if (rows.length > SHORT) rows.sort((a, b) => a.f1 - b.f1);  // the weakest are seen first
+  if (rows.length > SHORT) rows.sort((a, b) => a.f1 - b.f1);  // the labels with the lowest F1 come first
   return table([
     { name: "Label", kind: "long", cell: (r) => r.label }, { name: "Precision", kind: "number", cell: (r) => percent(r.precision) },
     { name: "Recall", kind: "number", cell: (r) => percent(r.recall) }, { name: "F1", kind: "number", cell: (r) => percent(r.f1) },

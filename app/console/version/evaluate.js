@@ -48,13 +48,14 @@ export async function evaluate(body, box, signal, done) {
   say(` ${evaluation.status}${evaluation.error ? `: ${evaluation.error.message}` : "."}`, "bad");
 }
 
-// The request's fields for a file, with those of the version's columns that the file has.
+// The fields of the request for a file, with the version's columns that exist in the file.
 export function bodyOf(file, roles) {
   const columns = fitting(roles, file);
   return { file: file.id, columns: Object.keys(columns).length ? columns : undefined };
 }
 
-// The selection of a file that the version is evaluated on: the newest that it was not trained on, if there is one.
+// The selection of the file for an evaluation. The default is the newest file that the version was not trained on, if there
+// is one.
 async function otherFile(about, signal, start) {
   const note = h("p", { class: "small muted", role: "status" });
   const tell = (file) => replace(note, EFFECTS[file && about(file)]);
@@ -64,8 +65,8 @@ async function otherFile(about, signal, start) {
   return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
 }
 
-// The controls that start an evaluation of a version. `own` is what `heldOut` returns, `used` what
-// `usage` returns, and `columns` are those of its training.
+// The controls that start an evaluation of a version. `own` is the result of `heldOut`, `used` is the result of `usage`, and
+// `columns` are the columns of the version's training job.
 export function evaluator(version, { own, used, columns }, signal, done) {
   const progress = h("div", { class: "slot" });
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);

@@ -40,15 +40,15 @@ export async function predictions(evaluation, signal) {
   }
 }
 
-// The evaluation with the rows that a confusion matrix counts or, without one, the newest. It has stored predictions.
+// Returns the evaluation of the rows that a confusion matrix counts or, if there is none, the newest one with stored predictions.
 function sourceOf(evaluations, sha256) {
   const stored = evaluations.filter((e) => e.result_files.length && e.report);
   return stored.find((e) => sha256 && e.report.rows_sha256 === sha256) || stored[0];
 }
 
-// Shows the examples of a cell in `box`, and says which rows the matrix counts and which rows are shown. cell: {truth,
-// predicted, count, rows, of, sha256}, of which `of` names the counted rows. `controls` returns what starts an evaluation;
-// without it, the matrix is that of the only evaluation.
+// Shows the examples of a cell in `box`, and states which rows the matrix counts and which rows are shown. cell: {truth,
+// predicted, count, rows, of, sha256}, where `of` names the counted rows. `controls` returns the elements that start an
+// evaluation. Without it, the matrix belongs to the only evaluation.
 export async function evidence(box, evaluations, cell, signal, controls) {
   const evaluation = sourceOf(evaluations, cell.sha256);
   const heading = h("h3", {}, `${cell.truth} answered as ${cell.predicted}`);

@@ -1,4 +1,4 @@
-// The rows that an evaluation measured: which they are, and whether the version was trained on them.
+// Describes the rows of an evaluation: their number, split and file, and whether the version was trained on them.
 
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";

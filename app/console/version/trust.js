@@ -28,8 +28,8 @@ export function reliability({ after, rows, method }) {
   ];
 }
 
-// A slider over the risk table that shows the share of answered rows and the share of wrong answers, and a field for the
-// largest share of wrong answers, which sets the slider as the service would set the threshold.
+// A slider over the risk table that shows the share of answered rows and the share of wrong answers. A field for the maximum
+// share of wrong answers moves the slider to the threshold that the service would choose.
 export function threshold(calibration, version) {
   const levels = [...calibration.risk].sort((a, b) => a.score - b.score);
   const box = h("div", { class: "stats", "aria-live": "polite" });
@@ -75,7 +75,7 @@ export function threshold(calibration, version) {
     cli: () => (version.config.input === "features" ? "" : shell("ostinato", "classify", ...flags({ model: version.id, ...rule() }), "some text")),
   }, "Use this threshold from your program");
   show(current);
-  return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the best label is less probable than that. A higher threshold gives fewer answers, and fewer wrong ones."),
+  return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the probability of the best label is below the threshold. A higher threshold gives fewer answers, and fewer wrong ones."),
     h("div", { class: "row" }, field("Wrong answers at most, in %", goal)), note, box, field("Threshold", slider), call, code];
 }
 

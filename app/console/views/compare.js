@@ -30,7 +30,7 @@ export async function view({ search, signal, show: again }) {
   ];
 }
 
-// Without a choice, the versions among which one can choose; with two, also a paired test and the promotion of the first.
+// The code for the chosen versions: metrics, a paired test, and the promotion of the first. With fewer than two, lists all versions.
 function lines(picked) {
   if (picked.length < 2) return { curl: () => curl("GET", "/v1/registry/versions"), python: () => python("GET", "/v1/registry/versions"), cli: () => shell("ostinato", "models", "search") };
   const [first, second] = picked;

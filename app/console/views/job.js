@@ -25,7 +25,7 @@ export async function view({ parameters: [id], signal }) {
   return page.element;
 }
 
-// A link to train on the job's file, under the name of the file.
+// The name of the job's file, as a link that starts a new training job on it.
 function trainingFile(job, signal) {
   const name = h("span", {}, job.training_file);
   get(`/v1/files/${job.training_file}`, { signal }).then((file) => replace(name, link(file.filename, `#/train?file=${file.id}`))).catch(() => {});

@@ -12,7 +12,7 @@ const EVERY = 3000;  // milliseconds
 export const jobName = (job) => job.publish?.name || job.suffix || job.id;
 const took = (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–");
 
-// The architecture that a job trains, or the version that it trains further.
+// The architecture that a job trains, or the version that it fine-tunes.
 export const trainedFrom = ({ model }) => (model in ARCHITECTURES || model === "auto" ? architecture(model) : h("span", {}, "that of ", versionLink(model)));
 
 export const jobColumns = [

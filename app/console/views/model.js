@@ -71,7 +71,7 @@ function aliasCard(base, model, versions, more, signal, show) {
     box, rows, versions.length ? [h("h3", {}, "Promote a version"), h("div", { class: "row" }, names, field("Alias", name), points, set)] : null);
 }
 
-// The version before the last move. A change of the alias's abstention has the same version twice.
+// The version before the last move. A move that only changes the abstention has the same version twice.
 function versionBefore(moves) {
   return moves.find((m) => m.from_version !== m.to_version)?.from_version;
 }

@@ -9,7 +9,7 @@ import { curl, python, shell, snippets } from "../snippets.js";
 
 const MIB = 2 ** 20;
 
-// The value of a setting with its unit, or null if it has none. 0 often means something else, which its meaning explains.
+// The value of a setting with its unit, or null if it has none. The value 0 often has a special meaning, which the description explains.
 function withUnit({ variable, value }) {
   const size = Number(value);
   if (!(size > 0)) return null;
@@ -27,7 +27,7 @@ function valueOf(setting) {
     shown && parseFloat(shown) !== Number(value) ? h("div", { class: "small muted mono" }, value.replace(/\.0$/, "")) : null);
 }
 
-// A name that may be broken after each of its words.
+// A name in which the browser may break the line after each word.
 const nameOf = (variable) => h("code", {}, variable.split(/(?<=_)/).flatMap((word) => [word, h("wbr")]));
 
 export async function view({ signal }) {

@@ -15,7 +15,7 @@ import { choices, lines, request } from "../training/request.js";
 import { choose, finder, suggestModels } from "../versions.js";
 
 const PAUSE = 700;  // milliseconds from the last change of a choice to the next check
-const BUSY = 2000;  // milliseconds until a check is repeated that the service has refused because another one runs
+const BUSY = 2000;  // milliseconds until a check is repeated if the service is busy with another one
 
 export { dropZone } from "../training/file.js";
 
@@ -80,7 +80,7 @@ function columnCard(state) {
   const task = field("Task", control);
   let fields;
   let refusal = "";  // the role that the check has refused
-  let roles = {};  // as the check has detected them, which may be before the names are known
+  let roles = {};  // the roles that the check has detected, possibly before the names are known
   const draw = (names) => {
     fields = columnFields(state.columns, names);
     fields.detected(roles);

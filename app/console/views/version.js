@@ -21,7 +21,7 @@ import { mistakes } from "../version/mistakes.js";
 import { rowsOf, warnings } from "../version/rows.js";
 import { reliability, threshold } from "../version/trust.js";
 
-const NARROW_LABELS = 5;  // the confusion matrices of more labels need the whole width
+const NARROW_LABELS = 5;  // a confusion matrix with more labels needs the whole width
 const MISTAKES = 10;
 const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows", "of"]);
 
@@ -33,7 +33,7 @@ export async function view({ parameters: [name, number_], signal }) {
   const training = file("training.json").then((reply) => reply?.json());
   const about = file("README.md").then((reply) => reply?.text());
   const evaluations = get(`${base}/evaluations`, { signal }).then((page) => page.data);
-  const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the scope
+  const job = version.job_id ? get(`/v1/fine_tuning/jobs/${version.job_id}`, { signal }).catch(() => null) : Promise.resolve(null);  // the key may lack the required scope
   const origin = Promise.all([job, training.catch(() => null)]);
   const data = { own: origin.then((known) => heldOut(...known, signal)), used: origin.then((known) => usage(...known)), columns: origin.then(([, known]) => known?.spec?.columns || {}) };
   const parts = new Evaluated(version, evaluations, data, signal);

@@ -54,7 +54,7 @@ class EngineClient:
         self._context = context
         self._on_lost = on_lost
         self._holdings = Holdings()
-        self._kept: frozenset[str] = frozenset()  # the digests of the last Keep message
+        self._kept: frozenset[str] = frozenset()  # the digests in the last Keep message
         self._open: dict[str, tuple[Work, int]] = {}  # request id -> its work and tag
         self._loads: dict[str, asyncio.Future[wire.Loaded | wire.LoadFailed]] = {}
         self._requests: EngineSocket | None = None  # None while the engine is dead
@@ -101,7 +101,7 @@ class EngineClient:
         return len(self._open)
 
     def holds(self, digest: str) -> bool:
-        """Whether the engine has this version loaded."""
+        """Whether the engine has loaded this version."""
         return digest in self._holdings
 
     # --- messages to the engine ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Tracks the versions that an engine has loaded, from its messages and its heartbeats."""
+"""Uses an engine's messages and heartbeats to track the versions that it has loaded."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class EnginePool:
         return [client for client in self.clients.values() if client.alive]
 
     def holder(self, digest: str) -> EngineClient | None:
-        """The least busy live engine that has this version loaded, if any."""
+        """The least busy live engine that has loaded this version, if any."""
         holders = [client for client in self.clients.values() if client.alive and client.holds(digest)]
         return min(holders, key=lambda c: c.open_requests) if holders else None
 

@@ -6,13 +6,13 @@ at first, each suspect runs separately from all other requests (see `dispatch`).
 suspect open, that suspect is convicted and rejected for an hour; with several suspects open, none is convicted. A
 conviction is reversed if another request that was open during the same crash is convicted later.
 
-If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is
-cleared. In a larger group, each suspect has a short turn and then runs alongside the others, because most crashes are
-not caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A
-request that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each
-additional engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier
-suspects have again made as much progress as before the crash. The wait is about as long as the earlier suspects had
-been open when the engine died.
+If there are at most `FEW` suspects, turns are exclusive: the next turn starts only when the current suspect is cleared.
+In a larger group, each suspect has a short turn and then runs in parallel with the others, because most crashes are not
+caused by a request. After a second crash during which the same suspect was open, all turns are exclusive. A request
+that crashes engines is therefore convicted at its second crash, or at its third in a larger group. Each additional
+engine delays the conviction by one crash while the group runs in parallel. A suspect waits until the earlier suspects
+have again made as much progress as before the crash. The wait is about as long as the earlier suspects had been open
+when the engine died.
 
 Each API process keeps its own records. If several API processes share an engine, each process counts only the crashes
 during which its own requests were open, so a request is rejected everywhere only once every process has convicted it.
@@ -37,7 +37,7 @@ from app.wire import engine as wire
 MEMORY = 4096  # the maximum number of suspicions, and of convictions; the oldest are dropped first
 SUSPICION_SECONDS = 600.0
 CONVICTION_SECONDS = (
-    3600.0  # also the duration of a repeated suspicion, since a suspect in a large group may wait long for its turn
+    3600.0  # also the duration of a repeated suspicion: in a large group, a suspect may wait long for its turn
 )
 ALONE_SECONDS = 2.0  # the initial time for which a suspect has the engine to itself; doubled after each further crash
 DOUBLINGS = 3
@@ -45,7 +45,7 @@ FEW = 4  # a larger group shares the time that this number of suspects would get
 
 
 def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
-    """Return a hash of what the requests ask for, without ids, deadlines, principals, choices and seeds."""
+    """Return a hash of the requests' inputs and parameters, without ids, deadlines, principals, choices and seeds."""
     digest = hashlib.blake2b(digest_size=16)
     for request in requests:
         work: tuple[object, ...]
@@ -61,7 +61,7 @@ def fingerprint(requests: Sequence[EngineRequest]) -> bytes:
 class Suspicion:
     """The record of a suspect.
 
-    `crashes` is the number of crashes during which the suspect was open; `company` is the number of suspects in the
+    `crashes` is the number of crashes during which the suspect was open; `company` is the number of suspects during the
     last crash. `answers` is the number of answers that the suspect had received when the engine died. If `exclusive` is
     true, other suspects wait until this one is cleared, so that another crash identifies the cause.
     """
@@ -178,5 +178,5 @@ class Quarantine:
         return any(suspicion.crashes > 1 for suspicion in self._suspects.values())
 
     def clear(self, mark: bytes) -> None:
-        """Clear a suspect that has ended, or has made more progress than before, without another crash."""
+        """Remove a suspicion, because the suspect has ended or has made more progress without a crash."""
         self._suspects.pop(mark, None)
