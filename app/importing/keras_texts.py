@@ -14,6 +14,8 @@ from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import SKIPPED
 
+# A checkpoint's tokenizer may have at most 32 normalizers. Texts are split at the separators after these.
+MOST_REPLACED = 31
 EXPECTED = {"num_words", "filters", "lower", "split", "char_level", "oov_token", "word_index"}
 
 
@@ -59,14 +61,15 @@ def make_tokenizer(words: dict[str, int], unknown: str, rules: TextRules) -> Tok
     """Return a tokenizer of whole words or characters. `unknown` is the word that replaces all others, or SKIPPED."""
     native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
     steps: list[Any] = [normalizers.Lowercase()] if rules.lowercase else []
-    steps += [normalizers.Replace(separator, " ") for separator in rules.separators]
+    steps += [normalizers.Replace(separator, " ") for separator in rules.separators[:MOST_REPLACED]]
     if steps:
         native.normalizer = normalizers.Sequence(steps)
     if rules.by_character:
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         native.decoder = decoders.Fuse()
     else:
-        native.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+        marks = " " + rules.separators[MOST_REPLACED:]
+        native.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(mark, "removed") for mark in marks])
     return Tokenizer(native.to_str())
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from app.checkpoint.tokenizer_rules import check
 from app.errors import InvalidRequest
 from app.importing.questions import Answers
 from app.importing.vocabulary import tokenizer_of
+from app.tokenization.definition import Definition
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 INDEX = {"<OOV>": 1, "the": 2, "film": 3, "don't": 4, "é": 5, "rare": 6}
@@ -41,6 +43,8 @@ def saved(folder: Path, twice: bool = False, **changes: Any) -> Path:
 def test_texts_become_the_ids_of_keras(changes: dict[str, Any], text: str, ids: list[int], tmp_path: Path) -> None:
     answers = Answers({})
     tokenizer = tokenizer_of(saved(tmp_path, **changes), 10, answers)
+    tokenizer.save(tmp_path)
+    check(Definition.read(tmp_path).parse())
     assert tokenizer.encode(text) == ids
     assert not answers.open and "Keras Tokenizer in tokenizer.json" in str(answers.assumed)
 
