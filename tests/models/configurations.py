@@ -45,12 +45,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer-partly-rotary": {
         "architecture": "transformer", "qkv_bias": True, "rotary_skip": 2, "rotary_scaling": (2.0,),
     },
+    "transformer-modern": {
+        "architecture": "transformer", "norm": "layer", "norm_bias": False, "first_norm": False, "input_norm": True,
+        "activation": "geglu",
+    },
 }  # fmt: skip
 
+LOCAL = {"attention_window": 2, "global_every": 2, "local_rotary_base": 100.0}  # only for networks that read both ways
 PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vector have
     "deep": {
         "head_widths": (6, 4), "head_activation": "gelu", "output_norm": "pooled", "output_activation": "relu",
-        "input_activation": "relu",
+        "input_activation": "relu", "head_norm": True,
     },
     "scored": {
         "pooling": "attention", "pooling_width": 5, "output_norm": "steps", "input_activation": "tanh",
@@ -80,6 +85,7 @@ def classifiers() -> dict[str, ModelConfig]:
     ):
         for both in (False, True) if variant["architecture"] in RECURRENT else (False,):
             options = SMALL | variant | sizes | {"pooling": pooling, "bidirectional": both, "classes": 3}
+            options |= LOCAL if name == "transformer-modern" else {}
             if pooling == "first" and options["architecture"] != "transformer" and not both:
                 continue  # read from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")

@@ -21,10 +21,14 @@ from models.config import ModelConfig
 from models.tasks import build_for_inference
 from tests.importing.huggingface.directories import CASES, bring, copied, expected, outputs
 
-MODELS = ["bert", "distilbert", "roberta", "minilm", "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"]
+MODELS = [
+    "bert", "distilbert", "roberta", "minilm", "modernbert", "modernbert-sentences", "gpt2", "llama", "mistral",
+    "qwen2", "qwen3", "smollm3",
+]  # fmt: skip
 SAME_FAMILY = {
     "bert": "BertForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
+    "modernbert": "ModernBertForSequenceClassification",
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",

@@ -13,7 +13,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid
 from tests.importing.huggingface.directories import bring, copied, edit, expected, loaded, outputs
 
 
-@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "minilm"])
+@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "minilm", "modernbert", "modernbert-sentences"])
 def test_outputs_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
     bring(copied(name, tmp_path), tmp_path / "out")
     wanted, (_, tokenizer) = expected(name), loaded(tmp_path / "out")
