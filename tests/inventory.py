@@ -1,6 +1,6 @@
 """An inventory of a running service, read over HTTP: all stored objects and the answers of its models.
 
-`python -m tests.inventory URL` prints the inventory as JSON. It is recorded for one release, and compared with later ones.
+`python -m tests.inventory URL` prints it as JSON. It is recorded for one release, and compared with later releases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers in features that are far outside of the others."""
+"""Remarks about numbers in features that are far away from all others."""
 
 from __future__ import annotations
 

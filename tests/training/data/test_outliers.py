@@ -1,4 +1,4 @@
-"""Values to predict that are far outside of the others."""
+"""Remarks about values to predict that are far away from all others."""
 
 from __future__ import annotations
 
