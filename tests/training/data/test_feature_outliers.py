@@ -1,4 +1,4 @@
-"""Remarks about numbers in features that are far away from all others."""
+"""Numbers in features that are far from the others."""
 
 from __future__ import annotations
 

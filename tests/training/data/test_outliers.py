@@ -1,4 +1,4 @@
-"""Remarks about values to predict that are far away from all others."""
+"""Values to predict that are far from the others."""
 
 from __future__ import annotations
 
