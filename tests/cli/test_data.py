@@ -27,7 +27,7 @@ def queue(service: Service) -> Service:
 
 
 def reviews(bad: int) -> str:
-    """A table with twenty usable rows and `bad` rows without a label."""
+    """A CSV table with twenty usable rows, and with `bad` rows that have no label."""
     good = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(20))
     return "text,label\n" + good + "".join(f"row {n},\n" for n in range(bad))
 

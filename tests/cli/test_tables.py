@@ -390,7 +390,7 @@ def test_a_table_of_numbers_is_refused_with_the_reason(reading: Service, ostinat
 
 
 def test_the_index_without_a_name_is_kept(reading: Service, ostinato: Run, tmp_path: Path) -> None:
-    """As pandas writes it; without it, predictions cannot be joined if rows are left out."""
+    """pandas writes such an index. Without it, predictions cannot be joined to the rows if some rows are left out."""
     (tmp_path / "in.csv").write_text(",text,label,\n7,a fine day,yes,\n9,rain,no,\n")
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
     assert done.status == 0 and "without a name" not in done.err, done.err

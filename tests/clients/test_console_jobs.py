@@ -1,4 +1,4 @@
-"""The page of a job, behind which trainers are killed and jobs wait."""
+"""The page of a job while trainers are killed or the job waits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resources(settings: Settings) -> Iterator[Resources]:
 
 
 def send(resources: Resources, job: Job, number: int) -> None:
-    """Send a signal to the job's trainer."""
+    """Send the signal `number` to the job's trainer."""
     entry = resources.trainers.folder / f"{job.id}.json"
     os.kill(json.loads(entry.read_bytes())["pid"], number)
 

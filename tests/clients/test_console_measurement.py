@@ -70,7 +70,7 @@ def read_body(page: Page) -> str:
 
 
 def table(rows: int, errors: float) -> Calibration:
-    """A calibration with random scores, whose answers are wrong more often where the score is low."""
+    """A calibration with random scores. Answers with a lower score are wrong more often."""
     random = np.random.default_rng(rows)
     scores_N, lots_N = random.random(rows), random.random(rows)
     risk = risk_levels(scores_N, lots_N > 2 * errors * (1 - scores_N))

@@ -22,12 +22,12 @@ def page(browser: Browser, room: Showroom) -> Iterator[Page]:
 
 
 def card(page: Page, name: str) -> str:
-    """The text of a card."""
+    """The text of the card with this title."""
     return page.get_by_role("region", name=name, exact=True).inner_text().replace("\u202f", " ")
 
 
 def columns_sent(room: Showroom, count: int) -> list[dict[str, str]]:
-    """The columns in the newest requests for an evaluation."""
+    """The columns of the `count` evaluations that were requested last."""
     with room.api.client() as client:
         return [evaluation["columns"] for evaluation in client.get("/v1/evaluations").json()["data"][:count]]
 

@@ -1,4 +1,4 @@
-"""The page of a version: its confusions, and the threshold for a limit on wrong answers."""
+"""The page of a version: its confusion matrix, and the threshold that keeps wrong answers below a limit."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_every_form_of_input(api: Api, shelf: Shelf, engine: FakeEngine) -> None
 def test_a_reply_with_many_labels_does_not_block_other_requests(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, top_k: int | None
 ) -> None:
-    """A large reply is built in a thread and equals the combined small replies."""
+    """A large reply is built in a thread, and has the same content as several small replies together."""
     engine.classes = 300
     shelf.classifier(labels=tuple(f"label {i}" for i in range(300)))
     item, begun, go = classify._item, threading.Event(), threading.Event()

@@ -138,7 +138,7 @@ def test_numbers_of_the_declared_type_keep_their_digits(
 def test_the_values_of_a_regression(
     api: Api, client: InferenceServerClient, shelf: Shelf, engine: FakeEngine, binary: bool
 ) -> None:
-    """They are sent as FP64: in FP32, a time in seconds would be wrong by a minute."""
+    """The values are sent as FP64: in FP32, a time in seconds could be wrong by a minute."""
     shelf.classifier("arrival", task="regression", labels=(), classes=1)
     engine.classes = 1
     value = client.infer("arrival", [text_input(TEXTS)], outputs=[InferRequestedOutput("value", binary_data=binary)])

@@ -1,4 +1,4 @@
-"""Modules of sentence-transformers in the layouts of several years. Errors name unsupported modules."""
+"""Modules of sentence-transformers are imported from old and new layouts. Errors name unsupported modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a file: numbered, decoded, without the byte order mark."""
+"""The lines of a file are numbered and decoded, and the byte order mark is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON other than one object per line: arrays, objects over several lines, and one object with all rows."""
+"""JSON that does not have one object per line: arrays, objects over several lines, and one object with all rows."""
 
 from __future__ import annotations
 

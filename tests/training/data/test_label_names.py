@@ -238,7 +238,7 @@ def test_the_rows_of_each_label_are_told_in_a_bounded_list(tmp_path: Path) -> No
 
 
 def both(folder: Path, training: str, validation: str) -> DataReport:
-    """The report on a CSV file of `training` labels and a JSONL file of `validation` labels, as JSON values."""
+    """The report on a CSV file with `training` labels and a JSONL file with `validation` labels (JSON values)."""
     rows = "".join(f"text {n},{label}\n" for n, label in enumerate(training.split()))
     records = "".join(f'{{"text": "other {n}", "label": {label}}}\n' for n, label in enumerate(validation.split()))
     return check_files(write(folder, "a.csv", f"text,label\n{rows}"), write(folder, "b.jsonl", records))

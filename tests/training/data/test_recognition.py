@@ -1,4 +1,4 @@
-"""Tables in files with names like plain text are recognised, or an error asks for the format."""
+"""A table in a file that is named like plain text is recognised, or an error asks for its format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.data.tables import write
 
 
 def rows(delimiter: str, header: str = "text,label", count: int = 24) -> str:
-    """A table with the delimiter between its cells."""
+    """A table whose cells are separated by `delimiter`."""
     lines = [header.replace(",", delimiter)]
     lines += [f"row {n}, with a comma{delimiter}{'ab'[n % 2]}" for n in range(count)]
     if delimiter == ",":
