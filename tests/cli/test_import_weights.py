@@ -35,7 +35,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def answering(registry: Service) -> Service:
-    """The service, whose new version first is being loaded, and then answers with the label `no`."""
+    """A service that first reports that the new version is being loaded, and then answers with the label `no`."""
     registry.routes["POST /v1/classify"] = [
         (503, {"error": {"message": "the version is being loaded", "code": "loading"}}),
         (200, {"data": [{"index": 0, "label": "no", "probs": [0.75, 0.25], "num_classes": 2}]}),
