@@ -29,7 +29,7 @@ export function usage(job, training) {
   };
 }
 const EFFECTS = {
-  "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless the file has a column of splits.",
+  "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless a column of the file assigns its rows to splits.",
   "validation file": "The version's checkpoint may have been chosen on this file, so the metrics may be better than those on new data.",
 };
 
