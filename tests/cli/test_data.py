@@ -59,8 +59,7 @@ def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: R
     assert faults[5].startswith("… and 125 more: column 'label': ")
     assert faults[5].endswith(" (all: lines 22-151)")
     assert last.endswith(
-        "Fix these rows or the column 'label'; too many rows are affected to leave them out (87 %); nothing was "
-        "uploaded"
+        "Fix these rows or the column 'label'; these are too many rows to leave out (87 %); nothing was uploaded"
     )
 
 

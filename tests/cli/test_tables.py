@@ -249,7 +249,7 @@ def test_a_pipe_without_a_suffix_is_read_as_the_table_that_it_contains(
     texts = reading.sent("POST /v1/classify")[0].json["input"]
     assert [text.replace(",", "") for text in texts] == ["a fine long day", "a dull day"]
     assert len(rows_of(tmp_path / "out.csv")) == 2
-    assert "pipe is read as a table, as for training" in done.err
+    assert "pipe is read as a table, as it would be for training" in done.err
 
 
 @pytest.mark.parametrize("header", ["id,comment", "comment", '"id";"comment"', "a\tcomment\tb"])
@@ -371,7 +371,7 @@ def test_a_table_with_another_name_is_read_as_a_table(
     done = ostinato("classify", "-m", "m", "--file", name)
     assert done.status == 0, done.err
     assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine day", "rain"]
-    assert f"{name} is read as a table, as for training" in done.err
+    assert f"{name} is read as a table, as it would be for training" in done.err
 
 
 @pytest.mark.parametrize("content", ["a fine day, text\nrain\n", "text\nlabel\n", '{"text\n{\n'])

@@ -178,7 +178,7 @@ def test_numbers_that_are_not_steps_are_explained(api: Api, shelf: Shelf, value:
     with api.client() as client:
         error = client.post("/v1/classify", json={"model": "waves", "input": value}).json()["error"]
         assert error["param"] == place and "[[[1.5], [2.5]]]" in error["message"]
-        assert error["message"].startswith(f"{place} is a number outside of a step; ")
+        assert error["message"].startswith(f"{place} is a number, but it must be a list; ")
         misplaced = client.post("/v1/classify", json={"model": "waves", "input": [[[1]]], "top_k": 1.5}).json()["error"]
         assert misplaced["message"] == "top_k: expected `int | null`, got `float`"
 

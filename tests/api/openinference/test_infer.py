@@ -251,7 +251,7 @@ def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerC
         (b"ab", 2, "ends before element 0"),
         (struct.pack("<I", 1) + b"a", 9, "fewer bytes than"),
         (struct.pack("<I", 1) + b"ab", 6, "1 more bytes"),
-        (struct.pack("<I", 1) + b"a" + b"rest", 5, "5 bytes after the JSON, but the request sends 9"),
+        (struct.pack("<I", 1) + b"a" + b"rest", 5, "5 bytes after the JSON, but the request has 9"),
         (struct.pack("<I", 1) + b"\xff", 5, "not UTF-8"),
     ],
 )
