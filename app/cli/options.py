@@ -62,8 +62,8 @@ HELP = {
     "pooling": "How the steps of a sequence become one vector: " + _choice("pooling"),
     "ngrams": "Text: extend the network with a branch that reads n-grams.",
     "head_only": "Fine-tuning: train only the head, and freeze all other parameters.",
-    "lora_r": "Fine-tuning a Transformer: train a low-rank adapter with this rank, such as 8, and, except for language "
-    "models, the head.",
+    "lora_r": "Fine-tuning a Transformer: train only a low-rank adapter of this rank, such as 8. Except for language "
+    "models, the head is also trained.",
     "lora_alpha": "Adapter: strength, relative to the rank (default: twice the rank).",
     "lora_dropout": "Adapter: dropout probability for its input.",
     "lora_target_modules": "Adapter: matrices to change, as a,b,c (default: qkv,out,up,down).",

@@ -61,7 +61,7 @@ export const OPTIONS = [
     ["baseline", "Compare with a simple model", SWITCH, "On by default. Shows how much better the network is than a simple model."],
   ]],
   ["Adapter (LoRA), for fine-tuning a Transformer", [
-    ["lora.r", "Rank", "whole", "Trains a low-rank adapter and, except for language models, the head instead of all weights. If empty, all weights are trained."],
+    ["lora.r", "Rank", "whole", "Trains only a low-rank adapter. Except for language models, the head is also trained. If empty, all weights are trained."],
     ["lora.alpha", "Strength", "number", "Relative to the rank. By default, twice the rank."],
     ["lora.dropout", "Dropout of the adapter", "number", "Applies to the input of the adapter. By default, none."],
     ["lora.target_modules", "Adapted matrices", "list", "Some of qkv, out, up and down, separated by commas. By default, all four."],
