@@ -107,7 +107,7 @@ def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
 
 def _product(target: str, down: Array, up: Array, weight: Array, adapter: Adapter) -> Array:
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-        raise ForeignFileInvalid(f"{WEIGHTS}: the matrices of {target[:80]!r} do not fit together")
+        raise ForeignFileInvalid(f"{WEIGHTS}: the matrices of {target[:80]!r} have incompatible shapes")
     if down.shape[0] != adapter.rank:
         raise ForeignFileInvalid(f"{WEIGHTS}: {target[:80]!r} has rank {down.shape[0]}, but r is {adapter.rank:g}")
     shape = (
