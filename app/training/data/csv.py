@@ -152,7 +152,9 @@ class _Table:
             self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
-            message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
+            message = (
+                f"{counted(self._unnamed, 'row')} {verb} values in columns without a name; these values are ignored"
+            )
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:

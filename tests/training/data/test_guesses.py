@@ -210,7 +210,7 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
         ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
         ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
         ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
-        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
+        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename these columns to prompt and comp"]),
     ],
 )
 def test_columns_that_look_like_texts_and_labels_are_suggested(
