@@ -48,7 +48,7 @@ def read_adapter(folder: Path, answers: Answers) -> Adapter:
     scale = alpha / (math.sqrt(rank) if settings.pop("use_rslora", False) else rank)
     transposed, task = bool(settings.pop("fan_in_fan_out", False)), settings.pop("task_type", None)
     _check(settings)
-    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}; the imported model must be that one")
+    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}; the imported model must be this base")
     stored = read_safetensors(folder / WEIGHTS)
     tensors = {name.removeprefix(PREFIX): value for name, value in stored.items()}
     return Adapter(folder.name, rank, scale, transposed, task == "SEQ_CLS", tensors)

@@ -131,7 +131,7 @@ def _warn_of_lists(column: LabelColumn) -> None:
             f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell is read as one label"
         )
         parts = {index: split_labels(column.cells[index][0], delimiter) for index in joined}
-        separator = f"; the labels are then separated at {name}"
+        separator = f"; each cell is then split at {name}"
         separator = separator if _is_separator(column, delimiter, parts) else ", and separate the labels with |"
         column.remark("delimiters", message + several + separator, joined, "warn")
 

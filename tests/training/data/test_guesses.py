@@ -45,7 +45,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
         ([("category", "a b"), ("sentiment", "x y")], ["label column, such as 'category'"]),
         (
             [("toxic", "0 1 1"), ("insult", "0 1")],
-            ["if each label has a column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
+            ["if each label has its own column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
         ),
         ([("spam", "True False")], ["label column, such as 'spam'"]),
         ([("department", "sales it hr")], ["label column, such as 'department'"]),
