@@ -48,7 +48,7 @@ def test_the_advice_for_series_states_what_the_share_counts(queue: Service, osti
     rows = "".join(f"{n // 4},{n},{'x' if n in (1, 5) else n},{'ab'[n // 4 % 2]}\n" for n in range(160))
     (tmp_path / "meters.csv").write_text(f"series,time,height,label\n{rows}")
     last = ostinato("train", "meters.csv").err.splitlines()[-1]
-    basis = "(this share counts each of these rows, and each of the 38 usable series, as one); nothing was uploaded"
+    basis = "(a share of the total of these rows and the 38 usable series); nothing was uploaded"
     assert last.endswith(f"leave them out with --skip-bad-rows 0.05 {basis}")
 
 

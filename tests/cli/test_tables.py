@@ -99,7 +99,7 @@ def test_numbers_are_refused_with_the_route_for_them(
 ) -> None:
     (tmp_path / name).write_text(content)
     done = ostinato("classify", "-m", "m", "--file", name)
-    assert done.status == 1 and "this command reads texts; send the numbers to POST /v1/classify" in done.err
+    assert done.status == 1 and "this command reads only texts; send the numbers to POST /v1/classify" in done.err
 
 
 def test_a_missing_column_is_named_and_nothing_is_written(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
     joined, unnamed = done.err.splitlines()
     assert joined.startswith("warning: in.csv, line 8: a quoted cell spans several lines")
-    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name, which are ignored"
+    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name; these values are ignored"
 
 
 def test_blank_lines_of_a_text_file_are_kept_so_that_answers_stay_in_line(tmp_path: Path) -> None:

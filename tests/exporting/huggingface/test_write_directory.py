@@ -180,7 +180,7 @@ def test_more_labels_than_half_the_width_become_a_module(tmp_path: Path) -> None
     ("fields", "message"),
     [
         ({"architecture": "lstm", "task": "classification", "classes": 2}, r"architecture lstm; use --format onnx"),
-        ({"architecture": "gru", "task": "generation"}, r"architecture gru; keep the tar archive"),
+        ({"architecture": "gru", "task": "generation"}, r"architecture gru; use --format checkpoint"),
         (
             {"architecture": "transformer", "task": "classification", "classes": 2, "positions": "sinusoidal"},
             r"norm is rms, norm_first is true, .*positions is sinusoidal, .*; use --format onnx",

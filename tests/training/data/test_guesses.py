@@ -45,7 +45,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
         ([("category", "a b"), ("sentiment", "x y")], ["label column, such as 'category'"]),
         (
             [("toxic", "0 1 1"), ("insult", "0 1")],
-            ["if each label has a column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
+            ["if each label has its own column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
         ),
         ([("spam", "True False")], ["label column, such as 'spam'"]),
         ([("department", "sales it hr")], ["label column, such as 'department'"]),
@@ -210,7 +210,7 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
         ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
         ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
         ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
-        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
+        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename these columns to prompt and comp"]),
     ],
 )
 def test_columns_that_look_like_texts_and_labels_are_suggested(

@@ -150,8 +150,8 @@ def test_empty_cells_beside_plain_labels_are_only_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "advice"),
     [
-        (["a; b", "a", "b"], "the labels are then separated at ';'"),
-        (["a, b", "a"], "the labels are then separated at commas"),
+        (["a; b", "a", "b"], "each cell is then split at ';'"),
+        (["a, b", "a"], "each cell is then split at commas"),
         (["a; b", "Smith, John"], "and separate the labels with |"),
     ],
 )

@@ -152,7 +152,7 @@ def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_pat
 def test_the_most_frequent_spelling_is_named(tmp_path: Path) -> None:
     _, remarks = scan_labels(tmp_path, ["spam", "Spam", "Spam", "a-b", "a-b", "a b"])
     message = remarks["look_alike_labels"].message
-    assert message.endswith(". If they have the same meaning, write each in one way (the most frequent: 'Spam', 'a-b')")
+    assert message.endswith(". If they have the same meaning, use one spelling (the most frequent: 'Spam', 'a-b')")
 
 
 def test_numbers_with_a_hyphen_are_not_numbers_without(tmp_path: Path) -> None:

@@ -152,6 +152,6 @@ def test_a_text_is_a_table_if_its_first_line_names_the_columns_of_the_request(
     path = write(tmp_path, "pipe", "\n".join(rows))
     result = check_files(path, task=task, columns=Columns(text="review", label="kind"))
     assert (result.task, result.error) == ("classification", None)
-    assert any("names the columns of the request" in remark["message"] for remark in result.report["remarks"])
+    assert any("contains the columns named in the request" in remark["message"] for remark in result.report["remarks"])
     wrong = check_files(path, columns=Columns(text="review", label="class")).error
     assert wrong is not None

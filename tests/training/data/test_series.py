@@ -146,12 +146,11 @@ def test_the_share_of_rows_of_series_that_cannot_be_used_states_what_it_counts(t
         scan(write(tmp_path, "a.csv", "series,time,x,label\n" + "\n".join(rows)))
     assert "In total, 3 rows cannot be used" in caught.value.message
     assert caught.value.message.endswith(
-        "0.074 or more to leave them out "
-        "(this share counts each of these rows, and each of the 38 usable series, as one)"
+        "0.074 or more to leave them out (a share of the total of these rows and the 38 usable series)"
     )
     scan(tmp_path / "a.csv", skip_bad_rows=0.074)
     rows = [f"{n // 3},{n},{n if n != 7 else 'x'},{'pq'[n // 3 % 2]}" for n in range(120)]
-    with pytest.raises(BadData, match="this share counts this row, and each of the 39 usable series, as one"):
+    with pytest.raises(BadData, match="a share of the total of this row and the 39 usable series"):
         scan(write(tmp_path, "b.csv", "series,time,x,label\n" + "\n".join(rows)))
 
 

@@ -33,8 +33,8 @@ def test_a_text_without_tokens_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     report, _ = runs.notes(runs.train(runs.make(tmp_path, "a.csv", content, training=SMALL)))
     [message] = [remark["message"] for remark in report["remarks"] if remark["kind"] == "no_tokens"]
     assert message == (
-        "a.csv, line 42: 2 rows have texts without any token that the tokenizer knows, and are read as one placeholder "
-        "token each"
+        "a.csv, line 42: 2 rows have texts in which the tokenizer finds no tokens; each is read as one placeholder "
+        "token"
     )
 
 
