@@ -59,7 +59,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("1")
     shown = read(page, "Threshold for answers")
     assert "with at most 1.0 % wrong answers on the held-out rows" in shown and "too few" in shown
-    assert "can guarantee is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
+    assert "can be guaranteed is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
     limit.fill("0.1")
     shown = read(page, "Threshold for answers")
     assert "This one has the fewest wrong answers, 0.4 %." in shown and '"abstain_below": 0.9' in shown

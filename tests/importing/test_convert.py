@@ -254,7 +254,7 @@ def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_roun
         "set unknown=WORD",
         "first_id=ID",
         "around=none",
-        "fewer words than the embedding has rows, 30",
+        "fewer words than the embedding, which has 30 rows",
         "For a tokenizer.json, leave these out",
     ):
         assert part in caught.value.message

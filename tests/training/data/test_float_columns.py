@@ -67,7 +67,7 @@ def test_lost_digits_are_warned_about(
         messages = warnings_of(long_table(path, move, type_) if width is None else wide_table(path, move, type_, width))
         assert len(messages) == count, messages
         if messages:
-            assert part in messages[0] and "write the column as float64" in messages[0]
+            assert part in messages[0] and "write the original numbers as a float64 column" in messages[0]
             assert messages[0].startswith(f"a.parquet, column '{'reading' if width is None else 'features'}': ")
 
 
