@@ -66,7 +66,8 @@ def _check_other_body(config: ConfigFields) -> None:
 def _check_token_types(config: ConfigFields) -> None:
     if config.architecture != "transformer" or config.input != "tokens" or config.task == "generation":
         raise ConfigError(
-            "token_types", "must be 0 unless a transformer reads tokens, for a task other than generation"
+            "token_types",
+            "must be 0 unless architecture is 'transformer', input is 'tokens' and task is not 'generation'",
         )
     if config.separator_id >= config.vocab_size:
         raise ConfigError("separator_id", f"must be below vocab_size ({config.vocab_size})")
@@ -160,7 +161,7 @@ def _check_attention(config: ConfigFields) -> None:
     if config.positions == "rotary" and config.key_width % 2:
         raise ConfigError(
             "head_width" if config.head_width else "heads",
-            "must give each head an even number of values for rotary positions",
+            "must result in an even number of values per head for rotary positions",
         )
     if config.positions == "sinusoidal" and config.width % 2:
         raise ConfigError("width", "must be even for sinusoidal positions")

@@ -79,7 +79,7 @@ def modern_byte_level() -> Any:
 def randomised(model: Any) -> Any:
     """Set all parameters to random values.
 
-    With the usual initial values, exchanged norms or biases would not be detected.
+    With the usual initial values, swapped norms or biases would not be detected.
     """
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
@@ -219,7 +219,7 @@ def modernbert_sentences(folder: Path) -> None:
 
 @torch.no_grad()
 def continues(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write the logits after each text, and the next tokens that are most likely (greedy)."""
+    """Write the logits after each text, and the greedy continuation of the first text."""
     model = model.float()
     rows = [tokenizer(text)["input_ids"] for text in TEXTS]
     logits = [model(torch.tensor([row])).logits[0, -1] for row in rows]
@@ -236,7 +236,7 @@ def edit(path: Path, **values: Any) -> None:
 
 
 def decoder(folder: Path, config: Any, **old: Any) -> None:
-    """A language model in bfloat16. `old` are entries that replace those of the configuration that was written."""
+    """A language model in bfloat16. `old` contains entries that replace those of the written config.json."""
     tokenizer = byte_level()
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
     config.vocab_size, config.pad_token_id, config.bos_token_id, config.eos_token_id = len(tokenizer), 1, 0, 2

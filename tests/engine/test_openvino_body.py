@@ -40,7 +40,7 @@ def test_networks_compute_the_same(config: ModelConfig) -> None:
 
 
 def body(name: str = "transformer-mean-tokens") -> tuple[OpenVinoBody, torch.Tensor]:
-    """A compiled body, and vectors that it reads."""
+    """A compiled body, and random input vectors for it."""
     network = classifier(classifiers()[name]).requires_grad_(False)
     return OpenVinoBody(network, torch.float32, 1), torch.randn(2, 9, network.config.width)
 

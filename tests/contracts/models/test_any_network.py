@@ -1,4 +1,4 @@
-"""Networks with random configurations are trained briefly, saved, loaded, compared and run in pieces."""
+"""Networks with random configurations have the same outputs after they are saved and loaded, alone and in pieces."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_any_network_trains_saves_loads_and_continues(
 
 
 def check_alone(network: Classifier, inputs: torch.Tensor, lengths: tuple[int, ...]) -> None:
-    """Compare the outputs of a batch with those of each row alone, without padding."""
+    """Compare the outputs of a batch with the outputs of each row, computed alone and without padding."""
     together_BC = network(inputs, torch.tensor(lengths))
     for row, length in enumerate(lengths):
         alone_1C = network(inputs[row : row + 1, :length], torch.tensor([length]))

@@ -70,7 +70,7 @@ def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> No
 
 
 def large_base(folder: Path) -> Path:
-    """An imported encoder of a size for which there is a recipe of its own, with random weights."""
+    """An imported encoder with random weights, so large that a separate recipe applies to it."""
     bring(copied("minilm", folder), folder / "base")
     raw = json.loads((folder / "base" / "config.json").read_text())
     sizes = {"width": 256, "inner": 1024, "layers": 3}
@@ -83,7 +83,7 @@ def large_base(folder: Path) -> Path:
 
 
 def after(calls: int) -> Callable[[], bool]:
-    """A condition that becomes true when it has been asked a number of times."""
+    """A function that returns False for the first `calls` calls, and True afterwards."""
     numbers = itertools.count()
     return lambda: next(numbers) >= calls
 
