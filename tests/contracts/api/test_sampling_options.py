@@ -336,7 +336,7 @@ def test_a_stream_equals_the_whole_reply(
 def test_a_stop_string_of_characters_of_several_tokens_ends_streams_too(
     client: httpx.Client, real: Real, name: str, architecture: str
 ) -> None:
-    """The sampled bytes form characters of two bytes, single letters, and bytes that are no character."""
+    """The sampled bytes form characters of two bytes, single letters, and bytes that are not part of any character."""
     real.serve(name, architecture)
     likely = {str(id_): 60 for id_ in real.tokenizers[name].encode("üa")}
     stopped = 0

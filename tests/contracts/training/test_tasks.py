@@ -1,4 +1,4 @@
-"""Every task is trained from a file to a checkpoint that loads, with small networks and few steps."""
+"""Trains a small network for each task with few steps, from a data file to a checkpoint that can be loaded."""
 
 from __future__ import annotations
 
