@@ -53,7 +53,7 @@ def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answe
 
 def ask_before_vocabulary(answers: Answers) -> None:
     """Ask the questions that apply to a list of words, before the vocabulary is known."""
-    answers.ask(Question("split", f"for a list of words: how does the program split a text into words? {MEANINGS}", SPLITS))
+    answers.ask(Question("split", f"for a list of words: how does the program split texts? {MEANINGS}", SPLITS))
     answers.ask(Question("lowercase", "for a list of words: does the program lowercase the text first?", ("yes", "no")))
 
 
@@ -66,7 +66,7 @@ def _split(words: list[str], answers: Answers) -> str:
         reason = f"no other way to split a text produces tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
     contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
-    text = f"the vocabulary contains {contents}; how does the program split a text into words? {MEANINGS}"
+    text = f"the vocabulary contains {contents}; how does the program split texts? {MEANINGS}"
     return answers.ask(Question("split", text, SPLITS))
 
 
