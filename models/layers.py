@@ -46,6 +46,7 @@ class AttentionPlan:
     - `causal`: if true, each step attends to itself and to earlier steps.
     - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
     - `local`: the cosine and sine of layers with an attention window; None: there are no such layers.
+    - `blocks`: the blocks of these layers, created by the first of them.
     - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend only
       to the steps of this call.
     - `spans`: all rows are concatenated, without padding, along the time dimension of a single row, and each original
@@ -60,6 +61,7 @@ class AttentionPlan:
     places: Places | None = None
     spans: list[tuple[int, int]] | None = None
     local: Rotation | None = None
+    blocks: list[windows.WindowBlock] | None = None
 
 
 class RMSNorm(nn.RMSNorm):
@@ -173,7 +175,9 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
         return mixed.view(rows, 1, heads, head_width).to(queries_BTHK.dtype)
     queries_BHTK = queries_BTHK.transpose(1, 2).to(keys_BGPK.dtype)
     if windows.limits(window, steps):
-        mixed = windows.attend(queries_BHTK, keys_BGPK, values_BGPK, window, plan.mask)
+        if plan.blocks is None:  # all local layers have the same window
+            plan.blocks = windows.blocks(steps, window, queries_BHTK, plan.mask)
+        mixed = windows.attend(queries_BHTK, keys_BGPK, values_BGPK, plan.blocks)
         return mixed.transpose(1, 2).to(queries_BTHK.dtype)
     mixed = attention(queries_BHTK, keys_BGPK, values_BGPK, plan.mask, is_causal=plan.causal, enable_gqa=groups < heads)
     return mixed.transpose(1, 2).to(queries_BTHK.dtype)
@@ -193,7 +197,8 @@ def _attend_spans(
             for part_1GNK in (keys_1GNK, values_1GNK)
         )
         if windows.limits(window, steps):
-            mixed_BHTK = windows.attend(queries_BHTK, keys_BGTK, values_BGTK, window)
+            blocks = windows.blocks(steps, window, queries_BHTK)
+            mixed_BHTK = windows.attend(queries_BHTK, keys_BGTK, values_BGTK, blocks)
         else:
             mixed_BHTK = functional.scaled_dot_product_attention(
                 queries_BHTK, keys_BGTK, values_BGTK, enable_gqa=groups < heads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,29 +17,48 @@ def limits(window: int, steps: int) -> bool:
     return 0 < window < steps - 1
 
 
-def attend(
-    queries_BHTK: Tensor, keys_BGTK: Tensor, values_BGTK: Tensor, window: int, mask: Tensor | None = None
-) -> Tensor:
-    """Return mixed_BHTK. Each step attends to the steps of its row whose distance is at most `window`.
+@dataclass(frozen=True, slots=True)
+class WindowBlock:
+    """A block of consecutive queries, the keys in their windows, and a mask (B or 1, 1, Q, P) or (Q, P) to add."""
 
-    `mask` (B or 1, 1, 1, T) is added to the scores. The time and memory are proportional to T, because blocks of
-    queries are compared only with the keys in their windows.
+    queries: slice
+    keys: slice
+    bias: Tensor
+
+
+def blocks(steps: int, window: int, like: Tensor, mask: Tensor | None = None) -> list[WindowBlock]:
+    """Divide a sequence into blocks, in which each step attends to the steps whose distance is at most `window`.
+
+    `mask` (B or 1, 1, 1, T) is also added to the scores. The masks have the device and dtype of `like`.
     """
-    steps, shared = queries_BHTK.shape[2], keys_BGTK.shape[1] < queries_BHTK.shape[1]
-    band = _band(window, queries_BHTK.dtype, queries_BHTK.device)
+    band = _band(window, like.dtype, like.device)
     if mask is not None:
         # A step of padding may have only padding in its window. With finite scores, its softmax is not NaN.
         mask = mask.clamp(min=torch.finfo(mask.dtype).min)
-    blocks = []
+    divided = []
     for start in range(0, steps, BLOCK):
         stop = min(start + BLOCK, steps)
         first, last = max(0, start - window), min(stop + window, steps)
         bias = band[: stop - start, first - start + window : last - start + window]
         bias = bias if mask is None else bias + mask[..., first:last]
-        keys_BGPK, values_BGPK = keys_BGTK[:, :, first:last], values_BGTK[:, :, first:last]
-        queries = queries_BHTK[:, :, start:stop]
-        blocks.append(functional.scaled_dot_product_attention(queries, keys_BGPK, values_BGPK, bias, enable_gqa=shared))
-    return torch.cat(blocks, 2)
+        divided.append(WindowBlock(slice(start, stop), slice(first, last), bias))
+    return divided
+
+
+def attend(queries_BHTK: Tensor, keys_BGTK: Tensor, values_BGTK: Tensor, divided: list[WindowBlock]) -> Tensor:
+    """Return mixed_BHTK. The time and memory are proportional to T, because each block has few keys."""
+    shared = keys_BGTK.shape[1] < queries_BHTK.shape[1]
+    mixed = [
+        functional.scaled_dot_product_attention(
+            queries_BHTK[:, :, block.queries],
+            keys_BGTK[:, :, block.keys],
+            values_BGTK[:, :, block.keys],
+            block.bias,
+            enable_gqa=shared,
+        )
+        for block in divided
+    ]
+    return torch.cat(mixed, 2)
 
 
 @functools.lru_cache(maxsize=64)

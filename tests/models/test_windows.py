@@ -22,7 +22,7 @@ def test_blocks_equal_one_call_with_a_mask(steps: int, window: int) -> None:
     distance_TT = (torch.arange(steps)[:, None] - torch.arange(steps)).abs()
     mask = padding_B11T.masked_fill(distance_TT > window, float("-inf"))
     expected = functional.scaled_dot_product_attention(queries, keys, values, mask, enable_gqa=True)
-    computed = windows.attend(queries, keys, values, window, padding_B11T)
+    computed = windows.attend(queries, keys, values, windows.blocks(steps, window, queries, padding_B11T))
     assert computed.isfinite().all()
     real_BHTK = real_BT[:, None, :, None].expand_as(computed)
     torch.testing.assert_close(computed[real_BHTK], expected[real_BHTK])
