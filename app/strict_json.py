@@ -33,7 +33,7 @@ class JsonInvalid(ValueError):
 def parse(content: bytes, *, depth: int = DEPTH, values: int = VALUES) -> Any:
     """Parse UTF-8 JSON with at most `depth` levels of nesting and `values` values. Raises JsonInvalid."""
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > values:
-        raise JsonInvalid(f"it contains more than {values} values, which is the maximum")
+        raise JsonInvalid(f"it contains more than {values} values")
     try:
         text = content.decode()
         value = _loads(text)

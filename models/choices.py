@@ -11,6 +11,8 @@ POSITIONED = ("transformer",)  # architectures whose sequences have at most `con
 TRAINABLE = ("classification", "multilabel", "regression", "generation")
 TASKS = (*TRAINABLE, "embedding")
 ACTIVATIONS = ("none", "relu", "tanh", "gelu", "sigmoid", "silu", "elu", "leaky_relu")  # as in PyTorch
+LOCAL_BLOCK = 128  # steps whose local attention is computed in one call
+GATED = ("swiglu", "geglu")  # activations of an MLP with a gate, which has a third matrix
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "architecture": ARCHITECTURES,
     "task": TASKS,
@@ -18,7 +20,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "nonlinearity": ("tanh", "relu"),
     "norm": ("rms", "layer"),
     "positions": ("rotary", "learned", "sinusoidal"),
-    "activation": ("swiglu", "gelu", "gelu_tanh", "relu"),
+    "activation": ("swiglu", "geglu", "gelu", "gelu_tanh", "relu"),
     "pooling": ("last", "last_step", "first", "mean", "max", "attention"),
     "input_activation": ACTIVATIONS,
     "output_norm": ("none", "steps", "pooled"),
@@ -30,7 +32,7 @@ ADAPTABLE = ("qkv", "out", "up", "down")  # the matrices of a Transformer block 
 POSITIVE = ("layers", "width", "heads", "context_length")
 COUNTS = (
     "vocab_size", "features", "classes", "input_width", "kv_heads", "inner", "pad_id", "pooling_width", "token_types",
-    "separator_id", "head_width", "rotary_skip",
+    "separator_id", "head_width", "rotary_skip", "attention_window", "global_every",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip
 MOST_HEAD_LAYERS = 16
@@ -41,5 +43,6 @@ OPTIONAL = (
     "input_activation", "output_norm", "output_activation", "pooling_width", "pooling_activation", "head_widths",
     "head_activation", "input_norm", "token_types", "separator_id",
     "head_width", "qk_norm", "qkv_bias", "rotary_base", "rotary_scaling", "rotary_skip",
+    "norm_bias", "first_norm", "attention_window", "global_every", "local_rotary_base", "head_norm",
     "ngram_buckets", "ngram_characters", "ngram_words", "ngram_tokens",
 )  # fmt: skip

@@ -50,16 +50,24 @@ def _check_input(config: ConfigFields) -> None:
         raise ConfigError("input_activation", "must be none unless input is 'features'")
     if config.vector_width != config.width and not config.recurrent:
         raise ConfigError("input_width", f"must be 0 or width ({config.width}) for {config.architecture}")
-    if config.input_norm and config.architecture != "transformer":
-        raise ConfigError("input_norm", "must be false unless architecture is 'transformer'")
+    if config.architecture != "transformer":
+        _check_other_body(config)
     if config.token_types:
         _check_token_types(config)
+
+
+def _check_other_body(config: ConfigFields) -> None:
+    """Check that a body other than a Transformer has no parts of a Transformer."""
+    for name, needed in (("input_norm", False), ("norm_bias", True), ("first_norm", True), ("attention_window", 0)):
+        if getattr(config, name) != needed:
+            raise ConfigError(name, f"must be {str(needed).lower()} unless architecture is 'transformer'")
 
 
 def _check_token_types(config: ConfigFields) -> None:
     if config.architecture != "transformer" or config.input != "tokens" or config.task == "generation":
         raise ConfigError(
-            "token_types", "must be 0 unless a transformer reads tokens, for a task other than generation"
+            "token_types",
+            "must be 0 unless architecture is 'transformer', input is 'tokens' and task is not 'generation'",
         )
     if config.separator_id >= config.vocab_size:
         raise ConfigError("separator_id", f"must be below vocab_size ({config.vocab_size})")
@@ -67,14 +75,10 @@ def _check_token_types(config: ConfigFields) -> None:
 
 def _check_task(config: ConfigFields) -> None:
     if config.task == "generation":
-        if config.input != "tokens":
-            raise ConfigError("input", "must be tokens for generation")
-        if config.bidirectional:
-            raise ConfigError("bidirectional", "must be false for generation, which reads from left to right only")
-        if config.recurrent and config.tie_embeddings and config.vector_width != config.width:
-            raise ConfigError("tie_embeddings", "must be false if input_width differs from width")
-        _check_vocabulary_head(config)
+        _check_generation(config)
         return
+    if config.head_norm and not config.head_widths:
+        raise ConfigError("head_norm", "must be false unless head_widths has at least one number")
     if config.task == "embedding":
         _check_vectors(config)
         return
@@ -83,6 +87,18 @@ def _check_task(config: ConfigFields) -> None:
     if config.task == "regression" and config.classes != 1:
         raise ConfigError("classes", "must be 1 for regression")
     _check_pooling(config)
+
+
+def _check_generation(config: ConfigFields) -> None:
+    if config.input != "tokens":
+        raise ConfigError("input", "must be tokens for generation")
+    if config.bidirectional:
+        raise ConfigError("bidirectional", "must be false for generation, which reads from left to right only")
+    if config.attention_window:
+        raise ConfigError("attention_window", "must be 0 for generation")
+    if config.recurrent and config.tie_embeddings and config.vector_width != config.width:
+        raise ConfigError("tie_embeddings", "must be false if input_width differs from width")
+    _check_vocabulary_head(config)
 
 
 def _check_ngrams(config: ConfigFields) -> None:
@@ -132,7 +148,7 @@ def _check_vectors(config: ConfigFields) -> None:
 def _check_vocabulary_head(config: ConfigFields) -> None:
     if config.output_norm == "pooled":
         raise ConfigError("output_norm", "must be 'steps' or 'none' for generation, which has no pooled vector")
-    for name, empty in (("output_activation", "none"), ("pooling_width", 0), ("head_widths", ())):
+    for name, empty in (("output_activation", "none"), ("pooling_width", 0), ("head_widths", ()), ("head_norm", False)):
         if getattr(config, name) != empty:
             raise ConfigError(name, f"must be {empty if empty != () else 'empty'} for generation")
 
@@ -145,16 +161,21 @@ def _check_attention(config: ConfigFields) -> None:
     if config.positions == "rotary" and config.key_width % 2:
         raise ConfigError(
             "head_width" if config.head_width else "heads",
-            "must give each head an even number of values for rotary positions",
+            "must result in an even number of values per head for rotary positions",
         )
     if config.positions == "sinusoidal" and config.width % 2:
         raise ConfigError("width", "must be even for sinusoidal positions")
+    if not config.first_norm and not config.norm_first:
+        raise ConfigError("first_norm", "must be true unless norm_first is true")
+    if config.global_every and not config.attention_window:
+        raise ConfigError("global_every", "must be 0 unless attention_window is 1 or more")
     _check_rotary(config)
 
 
 def _check_rotary(config: ConfigFields) -> None:
-    if config.rotary_base <= 1.0:
-        raise ConfigError("rotary_base", "must be above 1")
+    for name in ("rotary_base", "local_rotary_base"):
+        if getattr(config, name) <= 1.0:
+            raise ConfigError(name, "must be above 1")
     scaling = config.rotary_scaling
     if len(scaling) not in (0, 1, 4) or not all(0.0 < value < float("inf") for value in scaling):
         raise ConfigError("rotary_scaling", "must be empty, or contain one or four numbers above 0")

@@ -6,6 +6,7 @@ lower than the speed of an idle machine. A recurrent network also has a minimum 
 
 from __future__ import annotations
 
+from models.choices import LOCAL_BLOCK
 from models.config import ModelConfig
 from models.parameters import GATES, body_width
 
@@ -42,5 +43,11 @@ def _operations(config: ModelConfig, length: int) -> int:
     if config.architecture != "transformer":
         raise NotImplementedError(f"models/cost.py has no formula for the computing time of {config.architecture!r}")
     per_token = 8 * config.width**2 + 6 * config.width * config.inner_width
-    attention = 4 * config.width * length  # the scores of all keys, and the weighted sum of all values
-    return config.layers * (per_token + attention)
+    # The scores of all keys, and the weighted sum of all values.
+    attention = sum(4 * config.width * _keys(config.window(layer), length) for layer in range(config.layers))
+    return config.layers * per_token + attention
+
+
+def _keys(window: int, length: int) -> int:
+    """Return the number of keys with which a layer compares each query."""
+    return min(length, LOCAL_BLOCK + 2 * window) if window else length

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.choices import POSITIONED, RECURRENT
+from models.choices import GATED, POSITIONED, RECURRENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,12 @@ class ConfigFields:
     Transformer without `bias`. `rotary_base` is the base of the rotary position angles. `rotary_scaling` reduces
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
+
+    `norm_bias` is false if the LayerNorms of a Transformer have no biases. If `first_norm` is false, the first layer
+    does not normalise the input of its attention. `attention_window` is the largest distance of the steps to which a
+    step attends in local layers (0: there are no local layers). All layers are local, except each `global_every`-th
+    one, starting with the first (0: no exceptions). `local_rotary_base` is the `rotary_base` of local layers.
+    `head_norm` is a LayerNorm after the last layer of `head_widths`, applied to the output of its activation function.
     """
 
     architecture: str
@@ -89,6 +95,12 @@ class ConfigFields:
     rotary_base: float = 10_000.0
     rotary_scaling: tuple[float, ...] = ()
     rotary_skip: int = 0
+    norm_bias: bool = True
+    first_norm: bool = True
+    attention_window: int = 0
+    global_every: int = 0
+    local_rotary_base: float = 10_000.0
+    head_norm: bool = False
 
     @property
     def recurrent(self) -> bool:
@@ -116,15 +128,25 @@ class ConfigFields:
         return self.head_width or self.width // self.heads
 
     @property
+    def gated(self) -> bool:
+        """Whether the MLP has a gate (Shazeer, 2020)."""
+        return self.activation in GATED
+
+    def window(self, layer: int) -> int:
+        """Return the largest distance of the steps to which a step attends in a layer (0: unlimited)."""
+        every = self.global_every
+        return 0 if every and layer % every == 0 else self.attention_window
+
+    @property
     def inner_width(self) -> int:
         """The inner width of the MLP: `inner` or, by default, 4 times `width`.
 
-        With `swiglu`, the gate adds a third matrix. The default is therefore 8/3 times `width`, rounded up to a
-        multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
+        With a gate (`swiglu`, `geglu`), there is a third matrix. The default is therefore 8/3 times `width`, rounded up
+        to a multiple of 64, which keeps the number of weights about the same (Shazeer, 2020, section 2).
         """
         if self.inner:
             return self.inner
-        return 4 * self.width if self.activation != "swiglu" else -(-8 * self.width // (3 * 64)) * 64
+        return -(-8 * self.width // (3 * 64)) * 64 if self.gated else 4 * self.width
 
     @property
     def position_limit(self) -> int | None:

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import windows
 from models.config import ModelConfig
 from models.kernels import reference
 from models.kernels.port import KernelLayer, Kernels, Product
 
+Rotation = tuple[Tensor | None, Tensor | None]  # the cosine and sine of an `AttentionPlan`
 KeysAndValues = tuple[Tensor, ...]  # keys_SGPK, values_SGPK: P positions
 
 _ACTIVATIONS = {
     "swiglu": "silu",
+    "geglu": "gelu",
     "gelu": "gelu",
     "gelu_tanh": "gelu_tanh",
     "relu": "relu",
@@ -42,6 +45,8 @@ class AttentionPlan:
     - `mask` is added to the scores, (B or 1, 1, T, P); None: no mask.
     - `causal`: if true, each step attends to itself and to earlier steps.
     - `cosine` and `sine` (…, T, 1, K) rotate queries and keys; None: no rotary positions.
+    - `local`: the cosine and sine of layers with an attention window; None: there are no such layers.
+    - `blocks`: the blocks of these layers, created by the first of them.
     - `places`: where the new keys and values are stored in the cache. None: there is no cache, and queries attend only
       to the steps of this call.
     - `spans`: all rows are concatenated, without padding, along the time dimension of a single row, and each original
@@ -55,6 +60,8 @@ class AttentionPlan:
     sine: Tensor | None = None
     places: Places | None = None
     spans: list[tuple[int, int]] | None = None
+    local: Rotation | None = None
+    blocks: list[windows.WindowBlock] | None = None
 
 
 class RMSNorm(nn.RMSNorm):
@@ -71,8 +78,9 @@ class RMSNorm(nn.RMSNorm):
 
 def norm(config: ModelConfig) -> nn.Module:
     """Return an RMSNorm (Zhang and Sennrich, 2019, section 4) or a LayerNorm (Ba et al., 2016, section 3)."""
-    kind = RMSNorm if config.norm == "rms" else nn.LayerNorm
-    return kind(config.width, eps=config.norm_eps)
+    if config.norm == "rms":
+        return RMSNorm(config.width, eps=config.norm_eps)
+    return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.norm_bias)
 
 
 def rotated(x_BTHK: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -91,13 +99,15 @@ class Attention(KernelLayer):
 
     With fewer key-value heads (`groups`) than heads, several heads share keys and values: grouped-query attention
     (Ainslie et al., 2023, section 2.2). With `qk_norm`, the queries and keys of each head are normalised with RMSNorm
-    before they are rotated (Dehghani et al., 2023, section 2). `rotates` is false for a layer without rotary positions.
+    before they are rotated (Dehghani et al., 2023, section 2). Layers may have no rotary positions, or a window
+    (`models/windows.py`).
     """
 
-    def __init__(self, config: ModelConfig, rotates: bool = True) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.heads, self.groups, self.head_width = config.heads, config.groups, config.key_width
-        self.rotates = rotates
+        self.rotates = not config.rotary_skip or (layer + 1) % config.rotary_skip > 0
+        self.window = config.window(layer)
         together = (self.heads + 2 * self.groups) * self.head_width
         self.qkv = nn.Linear(config.width, together, bias=config.bias or config.qkv_bias)
         self.out = nn.Linear(self.heads * self.head_width, config.width, bias=config.bias)
@@ -120,14 +130,15 @@ class Attention(KernelLayer):
         if self.norm_queries is not None and self.norm_keys is not None:
             queries_BTHK, keys_BTGK = torch.split(rotated_BTHK, [self.heads, self.groups], 2)
             rotated_BTHK = torch.cat((self.norm_queries(queries_BTHK), self.norm_keys(keys_BTGK)), 2)
-        if plan.cosine is not None and plan.sine is not None and self.rotates:
-            rotated_BTHK = rotated(rotated_BTHK, plan.cosine, plan.sine)
+        cosine, sine = plan.local if self.window and plan.local is not None else (plan.cosine, plan.sine)
+        if cosine is not None and sine is not None and self.rotates:
+            rotated_BTHK = rotated(rotated_BTHK, cosine, sine)
         queries_BTHK, keys_BTGK = torch.split(rotated_BTHK, [self.heads, self.groups], 2)
         keys_BGPK, values_BGPK = keys_BTGK.transpose(1, 2), values_BTGK.transpose(1, 2)
         if cache is not None and plan.places is not None:
             keys_BGPK = _update(cache[0], keys_BTGK, plan.places)
             values_BGPK = _update(cache[1], values_BTGK, plan.places)
-        mixed_BTHK = _attend(queries_BTHK, keys_BGPK, values_BGPK, plan)
+        mixed_BTHK = _attend(queries_BTHK, keys_BGPK, values_BGPK, plan, self.window)
         return output(mixed_BTHK.reshape(rows, steps, -1))
 
     def _products(self, kernels: Kernels) -> tuple[Product, Product]:
@@ -147,13 +158,13 @@ def _update(cache_BGPK: Tensor, new_BTGK: Tensor, places: Places) -> Tensor:
     return cache_BGPK[:, :, : places.reach]
 
 
-def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan) -> Tensor:
+def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: AttentionPlan, window: int) -> Tensor:
     """Return the attention output mixed_BTHK, computed in the dtype of the keys and values.
 
     On a CPU, a cache is always float32 (see `TransformerDecoder.new_state`).
     """
     if plan.spans is not None:
-        return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans)
+        return _attend_spans(queries_BTHK, keys_BGPK, values_BGPK, plan.spans, window)
     rows, steps, heads, head_width = queries_BTHK.shape
     groups, attention = keys_BGPK.shape[1], functional.scaled_dot_product_attention
     if steps == 1:
@@ -163,12 +174,19 @@ def _attend(queries_BTHK: Tensor, keys_BGPK: Tensor, values_BGPK: Tensor, plan: 
         mixed = attention(grouped, keys_BGPK, values_BGPK, plan.mask)
         return mixed.view(rows, 1, heads, head_width).to(queries_BTHK.dtype)
     queries_BHTK = queries_BTHK.transpose(1, 2).to(keys_BGPK.dtype)
+    if windows.limits(window, steps):
+        if plan.blocks is None:  # all local layers have the same window
+            plan.blocks = windows.blocks(steps, window, queries_BHTK, plan.mask)
+        mixed = windows.attend(queries_BHTK, keys_BGPK, values_BGPK, plan.blocks)
+        return mixed.transpose(1, 2).to(queries_BTHK.dtype)
     mixed = attention(queries_BHTK, keys_BGPK, values_BGPK, plan.mask, is_causal=plan.causal, enable_gqa=groups < heads)
     return mixed.transpose(1, 2).to(queries_BTHK.dtype)
 
 
-def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]]) -> Tensor:
-    """Compute attention for concatenated rows: one call per span, without masks or padding."""
+def _attend_spans(
+    queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, spans: list[tuple[int, int]], window: int
+) -> Tensor:
+    """Compute attention for concatenated rows: one call per span, without padding."""
     mixed_1NHK, start = torch.empty_like(queries_1NHK), 0
     heads, groups, head_width = queries_1NHK.shape[2], keys_1GNK.shape[1], queries_1NHK.shape[3]
     for rows, steps in spans:
@@ -178,9 +196,13 @@ def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
             part_1GNK[0, :, start:stop].transpose(0, 1).view(split).transpose(1, 2)
             for part_1GNK in (keys_1GNK, values_1GNK)
         )
-        mixed_BHTK = functional.scaled_dot_product_attention(
-            queries_BHTK, keys_BGTK, values_BGTK, enable_gqa=groups < heads
-        )
+        if windows.limits(window, steps):
+            blocks = windows.blocks(steps, window, queries_BHTK)
+            mixed_BHTK = windows.attend(queries_BHTK, keys_BGTK, values_BGTK, blocks)
+        else:
+            mixed_BHTK = functional.scaled_dot_product_attention(
+                queries_BHTK, keys_BGTK, values_BGTK, enable_gqa=groups < heads
+            )
         mixed_1NHK[0, start:stop].view(split).copy_(mixed_BHTK.transpose(1, 2))
         start = stop
     return mixed_1NHK
@@ -189,13 +211,13 @@ def _attend_spans(queries_1NHK: Tensor, keys_1GNK: Tensor, values_1GNK: Tensor, 
 class MLP(KernelLayer):
     """Two linear maps with an activation between them (Vaswani et al., 2017, section 3.3).
 
-    With `swiglu`, the output of the first linear map is split in half; the activation is applied to the first half,
-    which is then multiplied elementwise by the second (Shazeer, 2020, section 2).
+    With a gate (`swiglu`, `geglu`), the output of the first linear map is split in half; the activation is applied to
+    the first half, which is then multiplied elementwise by the second (Shazeer, 2020, section 2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation, self.gated = _ACTIVATIONS[config.activation], config.activation == "swiglu"
+        self.activation, self.gated = _ACTIVATIONS[config.activation], config.gated
         self.up = nn.Linear(config.width, config.inner_width * (2 if self.gated else 1), bias=config.bias)
         self.down = nn.Linear(config.inner_width, config.width, bias=config.bias)
         self._bound: tuple[Product, Product] | None = None
@@ -225,11 +247,12 @@ class Block(nn.Module):
     after each residual connection is normalised (post-norm), as in the original Transformer.
     """
 
-    def __init__(self, config: ModelConfig, rotates: bool = True) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.norm_first = config.norm_first
-        self.attention, self.mlp = Attention(config, rotates), MLP(config)
-        self.norm_attention, self.norm_mlp = norm(config), norm(config)
+        self.attention, self.mlp = Attention(config, layer), MLP(config)
+        self.norm_attention = norm(config) if config.first_norm or layer else nn.Identity()
+        self.norm_mlp = norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BTD: Tensor, plan: AttentionPlan, cache: KeysAndValues | None) -> Tensor:

@@ -10,18 +10,20 @@ not change. Matrices are (out, in), as in torch.
     body.rnn.*                            rnn, lstm, gru: as in torch.nn.RNN, LSTM, GRU: weight_ih_l0, weight_hh_l0,
                                           bias_ih_l0, bias_hh_l0, …_l1; with `_reverse` for the second direction
     body.positions.weight        (context_length, D)   with learned positions
-    body.norm_input.weight       (D)   with input_norm; with norm "layer", also .bias
+    body.norm_input.weight       (D)   with input_norm; with norm "layer" and norm_bias, also .bias
     body.blocks.N.attention.qkv.weight   ((H + 2 G) K, D)   all queries, then all keys, then all values
     body.blocks.N.attention.out.weight   (D, H K)   K = head_width, or D / H
     body.blocks.N.attention.norm_queries.weight, norm_keys.weight   (K)   with qk_norm
-    body.blocks.N.mlp.up.weight          (inner, D); with swiglu: (2 inner, D), the gate first
+    body.blocks.N.mlp.up.weight          (inner, D); with a gate: (2 inner, D), the gate first
     body.blocks.N.mlp.down.weight        (D, inner)
-    body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); with norm "layer", also .bias
-    body.norm.weight                     (D)   with final_norm; with norm "layer", also .bias
+    body.blocks.N.norm_attention.weight, norm_mlp.weight   (D); with norm "layer" and norm_bias, also .bias; without
+                                          first_norm, the first layer has no norm_attention
+    body.norm.weight                     (D)   with final_norm; with norm "layer" and norm_bias, also .bias
     norm.weight, norm.bias       (W), (W)   with output_norm "steps" or "pooled"; W = the body's width
     pooling.hidden.weight, .bias          (A, W), (A)   unless A = pooling_width is 0
     pooling.query.weight         (1, A) or (1, W)   with pooling "attention"
     head_layers.N.weight, .bias           (head_widths[N], X), (head_widths[N])
+    head_norm.weight, .bias      (X), (X)   with head_norm; the bias only with norm_bias
     head.weight, head.bias       (C, X), (C); for generation (V, D), (V). No weight if tied; a bias if head_bias
     ngrams.weight, .bias, .idf   (N, C), (C), (N)   N = ngram_buckets; absent if N = 0; linear has no other tensors
     mix                          (2)   the weights of the scores of the network and of the n-grams; absent if N = 0
@@ -97,7 +99,7 @@ def _body(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.input_norm:
         yield from _norm("body.norm_input", config)
     for layer in range(config.layers):
-        yield from _block(f"body.blocks.{layer}", config)
+        yield from _block(f"body.blocks.{layer}", config, normed=config.first_norm or layer > 0)
     if config.final_norm:
         yield from _norm("body.norm", config)
 
@@ -113,10 +115,10 @@ def _recurrent(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
             yield f"body.rnn.bias_hh_l{layer}{direction}", (rows,)
 
 
-def _block(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+def _block(name: str, config: ModelConfig, normed: bool) -> Iterator[tuple[str, Shape]]:
     width, inner = config.width, config.inner_width
     heads, key = config.heads + 2 * config.groups, config.key_width
-    up = inner * (2 if config.activation == "swiglu" else 1)
+    up = inner * (2 if config.gated else 1)
     yield from _linear(f"{name}.attention.qkv", (heads * key, width), config.bias or config.qkv_bias)
     yield from _linear(f"{name}.attention.out", (width, config.heads * key), config.bias)
     if config.qk_norm:
@@ -124,7 +126,8 @@ def _block(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield f"{name}.attention.norm_keys.weight", (key,)
     yield from _linear(f"{name}.mlp.up", (up, width), config.bias)
     yield from _linear(f"{name}.mlp.down", (width, inner), config.bias)
-    yield from _norm(f"{name}.norm_attention", config)
+    if normed:
+        yield from _norm(f"{name}.norm_attention", config)
     yield from _norm(f"{name}.norm_mlp", config)
 
 
@@ -136,7 +139,7 @@ def _linear(name: str, shape: Shape, bias: bool) -> Iterator[tuple[str, Shape]]:
 
 def _norm(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.weight", (config.width,)
-    if config.norm == "layer":
+    if config.norm == "layer" and config.norm_bias:
         yield f"{name}.bias", (config.width,)
 
 
@@ -163,6 +166,10 @@ def _row_head(config: ModelConfig, width: int) -> Iterator[tuple[str, Shape]]:
     for number, wider in enumerate(config.head_widths):
         yield from _linear(f"head_layers.{number}", (wider, width), True)
         width = wider
+    if config.head_norm:
+        yield "head_norm.weight", (width,)
+        if config.norm_bias:
+            yield "head_norm.bias", (width,)
     yield from _linear("head", (config.classes, width), config.head_bias)
 
 

@@ -178,6 +178,9 @@ class Classifier(Network):
         widths = (self.body.width, *config.head_widths)
         self.head_layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.head_activation = ACTIVATIONS[config.head_activation]
+        self.head_norm = (
+            nn.LayerNorm(widths[-1], eps=config.norm_eps, bias=config.norm_bias) if config.head_norm else None
+        )
         self.head = nn.Linear(widths[-1], config.classes, bias=config.head_bias)
         self.ngrams = Ngrams(config) if config.ngram_buckets else None
         self.mix = nn.Parameter(torch.empty(2), requires_grad=False) if self.ngrams is not None else None
@@ -213,6 +216,8 @@ class Classifier(Network):
         vector_BD = self.dropout(self.output_activation(vector_BD))
         for layer in self.head_layers:
             vector_BD = self.dropout(self.head_activation(layer(vector_BD)))
+        if self.head_norm is not None:
+            vector_BD = self.head_norm(vector_BD)
         logits_BC: Tensor = self.head(vector_BD)
         return logits_BC
 

@@ -13,7 +13,7 @@ from models import interruption
 from models.angles import Angles
 from models.config import ModelConfig
 from models.interface import Context
-from models.layers import AttentionPlan, Block, KeysAndValues, Places, norm
+from models.layers import AttentionPlan, Block, KeysAndValues, Places, Rotation, norm
 from models.state import POSITIONS, State, StateFull
 
 
@@ -29,13 +29,13 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(config.context_length, config.width) if learned else None
         self.norm_input = norm(config) if config.input_norm else None
         self.dropout = nn.Dropout(config.dropout)
-        skip = config.rotary_skip
-        self.blocks = nn.ModuleList(Block(config, not skip or (i + 1) % skip > 0) for i in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = norm(config) if config.final_norm else None
         rotary = config.positions == "rotary"
         self._angles = (
             Angles(config.key_width, config.rotary_base, config.rotary_scaling) if rotary else Angles(config.width)
         )
+        self._local_angles = Angles(config.key_width, config.local_rotary_base, config.rotary_scaling)
 
     def new_state(self, slots: int) -> State:
         raise TypeError("an encoder has no state, because it reads only whole sequences")
@@ -70,16 +70,26 @@ class Transformer(nn.Module):
             return x_BTD + torch.stack((sine[positions], cosine[positions]), -1).flatten(-2)
         return x_BTD
 
-    def _rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> tuple[Tensor | None, Tensor | None]:
+    def _rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Rotation:
         """Return `cosine` and `sine` (…, T, 1, K) of an `AttentionPlan`, in the form that `layers.rotated` expects."""
         if self.config.positions != "rotary":
             return None, None
-        sine, cosine = (table[positions].unsqueeze(-2) for table in self._angles.up_to(reach, x_BTD))
-        return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
+        return _rotation(self._angles, x_BTD, positions, reach)
+
+    def _local_rotations(self, x_BTD: Tensor, positions: Tensor, reach: int) -> Rotation | None:
+        """Return `local` of an `AttentionPlan`."""
+        if self.config.positions != "rotary" or not self.config.attention_window:
+            return None
+        return _rotation(self._local_angles, x_BTD, positions, reach)
 
     def _check_length(self, longest: int) -> None:
         if longest > self.config.context_length:
             raise StateFull(f"{longest} positions are needed, but the context length is {self.config.context_length}")
+
+
+def _rotation(angles: Angles, x_BTD: Tensor, positions: Tensor, reach: int) -> Rotation:
+    sine, cosine = (table[positions].unsqueeze(-2) for table in angles.up_to(reach, x_BTD))
+    return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 
 
 # An attention call for one row takes about as long as this many multiplications within a matrix product
@@ -88,7 +98,7 @@ ROW_COST = 2**16
 
 
 class TransformerEncoder(Transformer):
-    """An encoder in which every step attends to every real step of its row."""
+    """An encoder in which every step attends to every real step of its row or, in local layers, to the near ones."""
 
     causal = False
 
@@ -115,6 +125,7 @@ class TransformerEncoder(Transformer):
         position_1N = time_T.expand(rows, longest)[real_BT][None]
         x_1ND = x_BTD.reshape(rows * longest, width)[place_N][None]
         plan = AttentionPlan(None, False, *self._rotations(x_1ND, position_1N, longest), spans=spans)
+        plan.local = self._local_rotations(x_1ND, position_1N, longest)
         summed_1ND = self._with_positions(x_1ND, position_1N, longest)
         hidden_1ND = self._blocks(summed_1ND, plan, (None,) * len(self.blocks))
         hidden_BTD = hidden_1ND.new_zeros(rows * longest, width).index_copy_(0, place_N, hidden_1ND[0])
@@ -130,7 +141,9 @@ class TransformerEncoder(Transformer):
         if context.lengths_B is not None:
             # An empty row attends to its first step of padding, because a softmax over no steps would be NaN.
             mask = _bias(time_T < context.lengths_B.to(x_BTD.device).clamp(min=1)[:, None], x_BTD.dtype)[:, None, None]
-        return AttentionPlan(mask, False, *self._rotations(x_BTD, time_T, steps)), time_T, steps
+        plan = AttentionPlan(mask, False, *self._rotations(x_BTD, time_T, steps))
+        plan.local = self._local_rotations(x_BTD, time_T, steps)
+        return plan, time_T, steps
 
 
 class TransformerDecoder(Transformer):

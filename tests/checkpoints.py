@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # so that a fake trainer, which uses this module, starts with
 
 
 def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
-    """Float32 tensors (shape, bytes) as a safetensors file."""
+    """The content of a safetensors file with these float32 tensors, each a pair (shape, bytes)."""
     header, data = {}, b""
     for name, (shape, raw) in tensors.items():
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
@@ -81,7 +81,7 @@ def repeat(numbers: int, pattern: bytes) -> bytes:
 
 
 def make_adapter(base: Path, directory: Path, r: int = 2) -> Path:
-    """Write the checkpoint of an adapter of `base`, the checkpoint of a Transformer, with random matrices."""
+    """Write the checkpoint of an adapter with random matrices. `base` is the checkpoint of a Transformer."""
     shutil.copytree(base, directory)
     files, raw = manifest(base), json.loads((base / "config.json").read_text())
     adapter = LowRankAdapter(digest(files), files[WEIGHTS].sha256, r, 3.0, 0.0, ["qkv", "out", "up", "down"])

@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for variable in list(os.environ):
     if variable.startswith(("OSTINATO_", "AZURE_")):  # settings of a service on this machine
         del os.environ[variable]
-# Tests compare answers with float32's, and must not depend on the type and kernel that this machine computes fastest.
+# Tests compare answers with those of float32, and must not depend on the fastest type and kernel of this machine.
 os.environ["OSTINATO_DTYPE"] = "float32"
 for variable in ("NO_PROXY", "no_proxy"):
     os.environ[variable] = "127.0.0.1,localhost,::1"
@@ -41,12 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name cases with bytes after their argument and number, because packed bytes may contain the time."""
+    """Name a case that consists of bytes after its argument, because compressed bytes may contain the time."""
     return argname if isinstance(val, bytes) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the long files first, and the longest before them, so that no process runs a long file at the end."""
+    """Run long test files first, beginning with the longest one, so that no process starts a long file near the end."""
     long = {id(item) for item in items if any(item.get_closest_marker(marker) for marker in ("e2e", "long"))}
     items.sort(key=lambda item: (item.path.name != "test_readme.py", id(item) not in long))
 
@@ -63,7 +63,7 @@ def whole_readme(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Cluster]:
-    """A running server. A test that stops the server must start it again."""
+    """A running PostgreSQL server. A test that stops the server must start it again."""
     try:
         with cluster() as server:
             server.execute(f"CREATE DATABASE {TEMPLATE}")
@@ -86,7 +86,7 @@ def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[Database]:
-    """An empty database on PostgreSQL, for tests of what SQLite, with one writer at a time, cannot do."""
+    """An empty database on PostgreSQL, for tests with several writers at a time, which SQLite does not support."""
     database = Database(postgres_url)
     yield database
     database.close()
@@ -114,7 +114,7 @@ def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database, once for SQLite and once for PostgreSQL."""
+    """The URL of an empty database. A test that uses it runs once with SQLite and once with PostgreSQL."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 

@@ -21,7 +21,7 @@ HEARTBEAT = ".heartbeat"
 
 
 def fake_scores(sequence: Sequence[float], classes: int) -> list[float]:
-    """Logits that depend only on the sequence, so that a test notices swapped replies."""
+    """Logits that depend only on the sequence, so that tests detect swapped replies."""
     total = sum((i + 1) * value for i, value in enumerate(sequence))
     return [float((total * (c + 1)) % 17) / 4.0 - 2.0 for c in range(classes)]
 
@@ -122,7 +122,7 @@ class FakeEngine:
         return len(self._streams)
 
     def wait_for(self, kind: type, count: int = 1, seconds: float = 30.0) -> list[wire.ToEngine]:
-        """The messages of one kind received so far; waits until there are `count` of them."""
+        """Wait until `count` messages of one kind have been received. Returns all messages of this kind."""
         deadline = time.monotonic() + seconds
         while len(messages := [m for m in self.received if isinstance(m, kind)]) < count:
             assert time.monotonic() < deadline, f"{len(messages)} of {count} {kind.__name__} messages arrived"
@@ -280,9 +280,9 @@ def _fake_prompt(request: wire.Generate) -> list[wire.TokenLogprob]:
 
 
 def _fake_logprob(token: int, alternatives: int, choice: int = 0) -> wire.TokenLogprob:
-    """The token itself is always the most likely one, and the alternatives are the ids after it.
+    """The token itself is always the most likely one. The alternatives are the token ids that follow it.
 
-    Later choices of a request are more likely.
+    Later choices of a request have higher log-probabilities.
     """
     best = -0.1 / (1 + choice)
     top = [token + i for i in range(alternatives)]

@@ -1,6 +1,6 @@
 """An inventory of a running service, read over HTTP: all stored objects and the answers of its models.
 
-`python -m tests.inventory URL` prints the inventory as JSON. It is recorded once and compared with later versions.
+`python -m tests.inventory URL` prints it as JSON. It is recorded for one release, and compared with later releases.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 
 ENDED = ("succeeded", "failed", "cancelled")
 TEXTS = ["a lovely wonderful day", "an awful gloomy film", "the kind people felt it"]
-PROMPTS = ["the clock struck two", "the mouse"]  # the next token has a clear lead, on any processor
+PROMPTS = ["the clock struck two", "the mouse"]  # on any processor, one next token is clearly the most likely
 VERSION = ("id", "status", "task", "architecture", "digest", "parameters", "metrics", "job_id", "created_at", "files")
 FILE = ("filename", "purpose", "bytes", "status", "created_at")
 JOB = (

@@ -1,19 +1,19 @@
-"""Checks guaranteed times on a machine that may stall briefly."""
+"""Checks time limits in tests, on a machine that may pause for a moment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 TRIES = 3
-# seconds within which the death of an engine must be noticed even if the machine stalls; an engine that is silent while
-# its process exists counts as dead only after ten
+# The time limit in seconds for noticing the death of an engine, even if the machine pauses. A silent engine whose
+# process exists counts as dead only after ten seconds.
 IN_TIME = 8.0
 
 
 def kept(bound: float, seconds: Callable[[], float]) -> None:
-    """Call `seconds` until it returns less than `bound`, three times at most.
+    """Call `seconds` up to three times, until it returns less than `bound`.
 
-    A single stall of the machine does not fail the test, but code that is too slow always fails.
+    The test passes if the machine pauses once, but fails if the code is always too slow.
     """
     taken: list[float] = []
     while not taken or taken[-1] >= bound:

@@ -1,4 +1,4 @@
-"""An API server in a thread, with real sockets and fake engines, and its registry."""
+"""Runs an API server in a thread, with real sockets and fake engines, and fills its registry."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def byte_tokenizer() -> Tokenizer:
 
 @dataclass
 class Api:
-    """The API on a free port or on `port`, which runs during a `with` block."""
+    """An API that runs during a `with` block, on `port` or on a free port."""
 
     settings: Settings
     port: int = 0
@@ -106,7 +106,7 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
 
 
 def application_of(settings: Settings) -> FastAPI:
-    """The application without its services, for its routes and its document."""
+    """The application without its services. Only its routes and its OpenAPI document can be used."""
     return create_app(settings, lambda _: cast(Services, SimpleNamespace(rates=Rates(NO_QUOTAS))))
 
 

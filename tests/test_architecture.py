@@ -29,7 +29,7 @@ UNCLEAR_WORDS = {
     "said",
     "aside",
     "told",
-}  # in names; they tell how a value came about, not what it is
+}  # in names: they do not say what a value is
 UNCLEAR_NAMES = {  # allowed nevertheless -> why
     "NotFound": "HTTP's own term for status 404",
     "model_not_found": "makes the error with the code model_not_found",
@@ -40,12 +40,12 @@ ENVIRONMENT_PASSERS = {
     "app/worker/__main__.py",
     "app/files/preview.py",
     "app/jobs/estimates.py",
-    "app/process_tuning.py",  # to OpenMP
-}  # to children
+    "app/process_tuning.py",  # passes settings to OpenMP
+}  # pass it to child processes
 PLAIN_MODELS = ("catalog", "choices", "config", "constraints", "cost", "fields", "parameters", "weight_format")
 MODELS_WITHOUT_TORCH = {f"models/{name}.py" for name in PLAIN_MODELS}
 OF_MANY_ROOMS = {"contracts", "e2e", "cases", "security", "clients"}  # folders of tests that do not mirror a module
-OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # of what is not in app/ or models/
+OF_THE_PROJECT = {"test_architecture", "test_compose", "test_fakes", "test_readme"}  # not about app/ or models/
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -73,7 +73,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def modules_imported(tree: ast.Module) -> Iterator[str]:
-    """The modules that a file imports, also those imported in functions. A name may be of a module or in a module."""
+    """The modules that a file imports, also in functions. `from a import b` yields `a.b`, even if b is no module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -109,7 +109,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def mirrored(test: Path) -> bool:
-    """Whether tests/x/test_y.py has a module x/y.py, or is one aspect of it: test_y_aspect.py."""
+    """Whether tests/x/test_y.py or tests/x/test_y_aspect.py has a module x/y.py."""
     room = test.parent.relative_to(ROOT / "tests")
     if room.parts[:1] and room.parts[0] in OF_MANY_ROOMS:
         return True
@@ -127,7 +127,7 @@ def test_tests_mirror_the_tree() -> None:
 
 
 def test_tests_of_attacks_carry_the_number_of_the_attack() -> None:
-    """Every attack has a row in docs/security.md, which names its tests or explains why there are none."""
+    """Every attack has a row in docs/security.md. The row lists its tests, or explains why there are none."""
     tests = [path.name for path in (ROOT / "tests" / "security").glob("test_*.py")]
     assert [name for name in tests if not re.fullmatch(r"test_sec_\d\d_\w+\.py", name)] == []
     rows = dict(re.findall(r"^\| (SEC-\d\d) \|(.*)$", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE))
@@ -146,10 +146,10 @@ def test_every_public_class_has_a_docstring() -> None:
 
 
 def public_types() -> Iterator[tuple[str, str]]:
-    """The names that modules give to types.
+    """The names of the types that modules define.
 
-    Leaves out type variables, whose scope is a signature, and the options and arguments of commands, which are named
-    after what the user types.
+    Leaves out type variables, because they are used only in signatures, and the options and arguments of commands,
+    because users type their names.
     """
     local = r"TypeVar\(|Annotated\[.*typer\.(Option|Argument)\("
     for module, tree in sources().items():
@@ -233,7 +233,7 @@ def test_networks_need_torch_and_the_standard_library_alone() -> None:
 
 
 def test_no_package_or_module_imports_in_a_circle() -> None:
-    """At each level of the tree, the packages and modules that lie beside each other have an order."""
+    """At each level of the tree, the imports among sibling packages and modules form no cycle."""
     paths = {path.removesuffix(".py").removesuffix("/__init__"): tree for path, tree in sources().items()}
     names = {path.replace("/", "."): tree for path, tree in paths.items()}
     siblings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # package -> importer -> imported

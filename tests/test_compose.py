@@ -1,4 +1,4 @@
-"""The compose file, as far as it can be checked without Docker."""
+"""Checks of the compose file that need no Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of a disk, regardless of the library that reports them."""
+"""Errors of a disk are recognised in the exceptions of every library."""
 
 from __future__ import annotations
 

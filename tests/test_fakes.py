@@ -1,4 +1,4 @@
-"""The fake engine behaves as the API's tests expect."""
+"""The fake engine behaves as the tests of the API expect."""
 
 from __future__ import annotations
 

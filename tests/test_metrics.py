@@ -1,4 +1,4 @@
-"""Metrics that add up their values later have the same exposition as the library's metrics."""
+"""Metrics that sum their values only when they are read have the same output as the library's metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ values = st.lists(st.floats(0, 100) | st.sampled_from(BUCKETS), max_size=60)
 
 
 def exposed(kinds: Any, amounts: list[float]) -> bytes:
-    """The exposition after the amounts were recorded in a counter, a gauge and a histogram."""
+    """Record the amounts in a counter, a gauge and a histogram. Returns the text that a scraper reads."""
     registry = CollectorRegistry()
     counter = kinds.Counter("c", "", ("a", "b"), registry=registry)
     gauge = kinds.Gauge("g", "", ("a",), registry=registry)

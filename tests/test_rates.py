@@ -21,9 +21,9 @@ STEPS = st.lists(st.tuples(st.integers(0, 90), st.floats(0, 80), st.booleans()),
 
 @given(STEPS)
 def test_a_key_never_uses_more_than_its_quota_and_the_share_of_the_time(steps: list[tuple[int, float, bool]]) -> None:
-    """In every period, the tokens taken are at most the quota and the part of it for the length of the period.
+    """In any period, a key takes at most its quota plus the tokens that are refilled during the period.
 
-    A refused request succeeds after exactly the time that the error states, and not a moment earlier.
+    A refused request succeeds after the time that the error states, and not a moment earlier.
     """
     clock = Clock()
     rates = Rates(QUOTAS, clock=clock)
@@ -96,7 +96,7 @@ def test_processes_share_the_levels_and_a_restart_keeps_them(tmp_path: Path) -> 
             rates.take("ann", TOKENS, 1)
         rates.close()
     changed = Rates(parse("ann:tokens=91", ("ann",)), tmp_path, clock)
-    changed.take("ann", TOKENS, 91)  # another quota begins anew
+    changed.take("ann", TOKENS, 91)  # a changed quota starts from the beginning
     changed.close()
 
 

@@ -1,6 +1,6 @@
 """Runs every command of the README and the guides, and compares the output with the page.
 
-By default, uses small replacements for the demo's models. With --whole-readme, uses a fresh clone and `make run`.
+By default, small models replace those of the demo. With --whole-readme, a fresh clone and `make run` are used.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ GUIDES = (
     "guides/take-your-model-elsewhere",
     "migrate/torchserve", "migrate/openai-fine-tuning", "migrate/tei-tgi", "migrate/triton", "migrate/ollama",
 )  # fmt: skip
-SECONDS = 600.0  # patience; nothing is promised by it
+SECONDS = 600.0  # a generous time limit
 MADE_IN = 1800.0  # `make run` installs all that it needs first
-TESTED_IN = 7200.0  # `make test`, beside a running service
+TESTED_IN = 7200.0  # `make test` while the service runs
 SYSTEM = "/usr/local/bin:/usr/bin:/bin"
-DOCKER = "With Docker"  # the section that needs a Docker engine: benchmarks/accept/compose.py types it
-NOT_TYPED = {
-    "make test": "this test is a part of it"
-}  # in `make test`; in `make accept` nothing is left out but Docker
+DOCKER = "With Docker"  # the section that needs a Docker engine; benchmarks/accept/compose.py runs it
+NOT_TYPED = {"make test": "this test is a part of it"}  # in `make test`; `make accept` runs all but Docker
 
 
 def ready(client: Client) -> bool:
@@ -69,7 +67,7 @@ def environment(service: Service) -> dict[str, str]:
     return {
         "PATH": SYSTEM, "COLUMNS": "200", "OSTINATO_API_KEY": "", "OSTINATO_URL": service.url,
         "OSTINATO_DATA_DIR": str(service.data),
-        "PIP_NO_INDEX": "1",  # what the pages install is there already
+        "PIP_NO_INDEX": "1",  # the packages of the pages are installed already
     }  # fmt: skip
 
 
@@ -81,11 +79,11 @@ def test_the_readme_does_what_it_says(service: Service, tmp_path: Path, whole_re
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     first, second = readme(ROOT)
     variables = environment(service)
-    # the service of this test was started with a smaller demo; of `make run` it is looked at what it would do
+    # The service of this test runs already, with a smaller demo, so `make run` only prints what it would do.
     type_steps(first, tmp_path, variables, changes={"make run": f"make --dry-run --directory={ROOT} run"})
     second = [step for step in second if step.command.strip() not in NOT_TYPED]
     type_steps(second, tmp_path, variables, changes={"http://127.0.0.1:8000": service.url})
-    # The page leaves the accuracy open, which may be printed as 1.000.
+    # The page does not fix the accuracy, which may be printed as 1.000.
     assert service.version("messages:1")["metrics"]["validation"]["accuracy"] >= 0.9
 
 
@@ -107,7 +105,7 @@ def test_the_readme_from_a_fresh_clone(tmp_path: Path, whole_readme: bool) -> No
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     plain = {"PATH": SYSTEM, "COLUMNS": "200", "OSTINATO_PORT": str(port), "OSTINATO_URL": url}
     (*before, run), second = readme(clone)
-    # in a terminal that ends with it: this machine has packages where it has them, and `make run` needs those
+    # `make run` gets the variables of this machine, because it needs the packages where this machine has them.
     type_steps(before, clone, plain)
     up = subprocess.Popen(["bash", "-c", run.command], cwd=clone, env={**os.environ, **plain}, start_new_session=True)
     try:

@@ -1,4 +1,4 @@
-"""The levels that several processes change at once."""
+"""Levels that several processes change at the same time."""
 
 from __future__ import annotations
 

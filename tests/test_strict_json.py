@@ -1,4 +1,4 @@
-"""Strict JSON rejects only values that cannot be sent, and accepts repaired values."""
+"""Strict JSON rejects only values that cannot be sent. Repaired values are accepted."""
 
 from __future__ import annotations
 

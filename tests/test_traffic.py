@@ -1,4 +1,4 @@
-"""The samples of traffic, summed over processes that share a folder."""
+"""Samples of traffic are summed over all processes that share a folder."""
 
 from __future__ import annotations
 

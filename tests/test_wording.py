@@ -1,4 +1,4 @@
-"""Numbers with nouns, lists, and numbers in float32."""
+"""Texts for counts, lists, types and float32 numbers."""
 
 from __future__ import annotations
 

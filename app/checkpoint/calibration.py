@@ -159,7 +159,7 @@ def parse_calibration(value: object, config: ModelConfig) -> Calibration:
         _check_scores(scores, "label_scores")
     _check_risk(calibration.risk)
     for reliability in filter(None, (calibration.before, calibration.after)):
-        _check(len(reliability.bins) <= BINS, f"a reliability diagram has at most {BINS} bins")
+        _check(len(reliability.bins) <= BINS, f"a reliability diagram may have at most {BINS} bins")
     return calibration
 
 
@@ -184,7 +184,7 @@ def _check_scores(scores: ConformalScores, name: str) -> None:
 
 
 def _check_risk(levels: list[RiskLevel]) -> None:
-    _check(len(levels) <= LEVELS, f"risk has at most {LEVELS} levels")
+    _check(len(levels) <= LEVELS, f"risk may have at most {LEVELS} levels")
     shares = [share for level in levels for share in (level.score, level.answered, level.errors, level.bound)]
     _check(all(0 <= share <= 1 for share in shares), "the numbers in risk must be from 0 to 1")
     _check(_ascending([level.answered for level in levels]), "risk must begin with the strictest level")

@@ -29,6 +29,8 @@ CEILINGS = {  # maximum values, so that a small config.json cannot make a loader
     "token_types": 2**10,
     "head_width": 2**12,
     "rotary_skip": 1024,
+    "attention_window": 2**12,
+    "global_every": 1024,
 }
 
 

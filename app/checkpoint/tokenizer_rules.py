@@ -51,7 +51,7 @@ def check(definition: Mapping[str, Any]) -> None:
         for component in components:
             _check_component(component)
         if growth(components) > GROWTH:
-            _refuse(f"its {part} makes a text more than {GROWTH:g} times as long")
+            _refuse(f"its {part} can make a text more than {GROWTH:g} times as long")
         if part in ("normalizer", "pre_tokenizer"):
             bytes_levels += sum(component["type"] == "ByteLevel" for component in components)
     if bytes_levels > 1:

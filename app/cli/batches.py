@@ -106,7 +106,7 @@ def _check(path: Path, endpoint: str) -> None:
 
 
 def _fault(path: Path, error: LineError) -> str:
-    """Describe a fault with its place: `requests.jsonl, line 3: url is missing`."""
+    """Describe an error and where it is: `requests.jsonl, line 3: url is missing`."""
     where = f", line {error.line}" if error.line is not None else ""
     return f"{path.name}{where}: {error.message}"
 

@@ -204,7 +204,7 @@ def _leaving_out(error: BadRows) -> str:
     """Return the end of the error message for data with unusually many faulty rows: whether they can be left out."""
     share = f"{100 * error.fraction:.0f} %"
     if not error.skippable or error.fraction > _MOST_LEFT_OUT:
-        return f"; too many rows are affected to leave them out ({share}{error.basis})"
+        return f"; these are too many rows to leave out ({share}{error.basis})"
     return f". To leave them out anyway ({share} of the rows), set --skip-bad-rows {error.fraction}{error.basis}"
 
 

@@ -126,7 +126,7 @@ def check_database(chosen: Settings) -> Finding:
     from app.db.database import Database, DatabaseOutdated, DatabaseUnavailable, reason
 
     if not chosen.database_url and not (chosen.data / "ostinato.db").exists():
-        return Finding("database", "ok", "SQLite, which will be created on first start")
+        return Finding("database", "ok", "a SQLite database, which will be created on the first start")
     database = Database(chosen.database)
     try:
         database.check_tables()
@@ -143,7 +143,7 @@ def check_storage(chosen: Settings) -> Finding:
     from app.storage.blobs import BlobStore
 
     if not chosen.storage_url and not (chosen.data / "blobs").exists():
-        return Finding("storage", "ok", "a local folder, which will be created on first start")
+        return Finding("storage", "ok", "a local folder, which will be created on the first start")
     BlobStore(chosen.storage).exists("0" * 64)
     return Finding("storage", "ok", "answers")
 

@@ -51,7 +51,9 @@ Vocabulary = Annotated[
     Path | None,
     typer.Option(help="Weights only: a tokenizer.json, a JSON list or dictionary of tokens, or one token per line."),
 ]
-Task = Annotated[str | None, typer.Option(help="Weights only: classification, multilabel, regression or generation.")]
+Task = Annotated[
+    str | None, typer.Option(help="Weights only: the task (classification, multilabel, regression or generation).")
+]
 Heads = Annotated[
     int | None, typer.Option(help="Weights only: number of attention heads, which the shapes do not determine.")
 ]

@@ -133,8 +133,8 @@ def _holds_table(path: Path, options: TableOptions) -> bool:
     if not holds_table(path, options.encoding, options.columns):
         return False
     warn(
-        f"{path.name} is read as a table, as for training; to classify each line as a text, pass the lines on standard "
-        "input"
+        f"{path.name} is read as a table, as it would be for training; to classify each line as a text, pass the lines "
+        "on standard input"
     )
     return True
 

@@ -38,7 +38,7 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 @webhooks.command("list")
 def list_endpoints(
     all_owners: Annotated[
-        bool, typer.Option("--all-owners", help="Include the endpoints of other keys (operators).")
+        bool, typer.Option("--all-owners", help="Include the endpoints of other keys (operators only).")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -21,7 +21,7 @@ const SWITCH = choice("true", "false");
 export const OPTIONS = [
   ["Duration", [
     ["epochs", "Epochs", "number", "Passes over the data. Small data sets get more epochs; training stops when the results no longer improve."],
-    ["max_steps", "Maximum steps", "whole", "If empty, the number of epochs determines the length."],
+    ["max_steps", "Maximum steps", "whole", "If empty, the number of epochs determines the number of steps."],
     ["max_seconds", "Maximum seconds", "number", "With a time limit, the result depends on the speed of the machine."],
     ["patience", "Patience", "whole", "Number of evaluations without improvement before training stops."],
     ["eval_every", "Steps between evaluations", "whole", "By default, one or two evaluations per pass over the data."],
@@ -29,10 +29,10 @@ export const OPTIONS = [
   ["Network", [
     ["layers", "Layers", "whole", "Chosen according to the size of the data."],
     ["width", "Width", "whole", "Size of the hidden vectors, chosen according to the size of the data."],
-    ["heads", "Attention heads", "whole", "For a Transformer; the width must be a multiple of twice their number."],
-    ["kv_heads", "Key and value heads", "whole", "For a Transformer: fewer of them need less memory. By default, as many as attention heads."],
-    ["context_length", "Context length", "whole", "Longer texts are truncated. Chosen so that few texts are affected."],
-    ["dropout", "Dropout", "number", "By default, higher for labelled texts, which networks memorise quickly."],
+    ["heads", "Attention heads", "whole", "For a Transformer. The width must be a multiple of twice the number of heads."],
+    ["kv_heads", "Key and value heads", "whole", "For a Transformer. Fewer heads need less memory. By default, as many as attention heads."],
+    ["context_length", "Context length", "whole", "Longer texts are truncated. By default, chosen so that few texts are truncated."],
+    ["dropout", "Dropout", "number", "By default, higher for labelled texts, because networks memorise them quickly."],
     ["pooling", "Pooling", choice("mean", "max", "last", "first", "last_step"), "How the steps of a sequence become one vector."],
     ["bidirectional", "Both directions", SWITCH, "For RNN, LSTM and GRU; on by default, except for generation."],
     ["tokenizer", "Tokenizer", choice("bpe", "char", "byte"), "BPE, or characters for scripts without spaces."],
@@ -54,14 +54,14 @@ export const OPTIONS = [
     ["class_weights", "Class weights", choice("balanced"), "By default, all rows have the same weight."],
   ]],
   ["Data", [
-    ["validation_file", "Validation file", "file", "Chooses the best checkpoint. Without one, a share of the rows is held out."],
+    ["validation_file", "Validation file", "file", "Used to choose the best checkpoint. Without this file, a share of the rows is held out."],
     ["validation_split", "Held-out share", "number", "Share of the rows that is held out for validation, from 0 to 1."],
     ["skip_bad_rows", "Maximum share of dropped rows", "number", "Maximum share of unusable rows to skip, from 0 to 1. With 0, any unusable row fails the job."],
     ["encoding", "Encoding", "text", "Detected by default. Examples: utf-8, cp1252."],
     ["baseline", "Compare with a simple model", SWITCH, "On by default. Shows how much better the network is than a simple model."],
   ]],
   ["Adapter (LoRA), for fine-tuning a Transformer", [
-    ["lora.r", "Rank", "whole", "Trains a low-rank adapter and, except for language models, the head instead of all weights. If empty, all weights are trained."],
+    ["lora.r", "Rank", "whole", "Trains only a low-rank adapter. Except for language models, the head is also trained. If empty, all weights are trained."],
     ["lora.alpha", "Strength", "number", "Relative to the rank. By default, twice the rank."],
     ["lora.dropout", "Dropout of the adapter", "number", "Applies to the input of the adapter. By default, none."],
     ["lora.target_modules", "Adapted matrices", "list", "Some of qkv, out, up and down, separated by commas. By default, all four."],

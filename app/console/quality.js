@@ -10,7 +10,7 @@ export const SHARES = /(accuracy|f1|precision|recall|coverage|brier|ece|auc)/;
 export const show = (name, value) => (SHARES.test(name) && Math.abs(value) <= 1 ? percent(value) : number(value));
 
 // What a value means, where this is not obvious.
-export const remark = (name, value) => (name === "r2" && value < 0 ? "worse than always answering the mean" : "");
+export const remark = (name, value) => (name === "r2" && value < 0 ? "worse than always predicting the mean" : "");
 
 // The minimum numbers of rows, as in app/wire/measurement.py.
 export const MEASURABLE_ROWS = 20;

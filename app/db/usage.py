@@ -105,7 +105,7 @@ def check_queued(session: Session, quotas: Quotas, owner: str, now: float) -> No
     wait = UNKNOWN_WAIT if end is None else min(LONGEST_WAIT, max(1.0, end - now))
     raise JobQuotaExceeded(
         f"the quota of the API key {owner!r} is {limit} queued jobs; cancel one of them, or try again when "
-        f"one has started, which takes at least about {wait:.0f} s",
+        f"one has started, in about {wait:.0f} s at the earliest",
         retry_after=wait,
         retryable=False,
     )

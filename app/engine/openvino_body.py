@@ -74,7 +74,8 @@ class OpenVinoBody(nn.Module):
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.plain: Body | None = plain if config.context_length > LONGEST else None
         if dtype == torch.float32:
-            self._prove(plain, width, config.context_length)
+            far = [2 * config.attention_window + 2] if config.attention_window else []  # more steps than a window has
+            self._prove(plain, width, [min(n, config.context_length, LONGEST) for n in (*PROOF_LENGTHS, *far)])
 
     def new_state(self, slots: int) -> State:
         raise TypeError("a body that OpenVINO computes has no state, because it reads only whole sequences")
@@ -110,9 +111,8 @@ class OpenVinoBody(nn.Module):
         except queue.Empty:
             return self._compiled.create_infer_request()
 
-    def _prove(self, plain: Body, width: int, longest: int) -> None:
+    def _prove(self, plain: Body, width: int, lengths: list[int]) -> None:
         """Compare the results with those of the plain body, so that a compiler bug cannot cause wrong answers."""
-        lengths = [min(length, longest) for length in PROOF_LENGTHS]
         x_BTD = torch.randn(len(lengths), max(lengths), width, generator=Generator().manual_seed(0))
         context = Context(torch.tensor(lengths))
         with torch.inference_mode():

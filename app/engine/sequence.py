@@ -130,7 +130,7 @@ def _params_problem(params: SamplingParams, vocab_size: int) -> str | None:
     if not all(map(math.isfinite, numbers)):
         return "a sampling option is not a finite number"
     if params.temperature < 0 or params.repetition_penalty <= 0 or params.max_tokens < 0:
-        return "temperature and max_tokens must be 0 or more, and repetition_penalty above 0"
+        return "temperature and max_tokens must be 0 or more, and repetition_penalty must be above 0"
     if any(not 0 <= token < vocab_size for token in params.logit_bias):
-        return f"logit_bias names a token id outside the range 0 to {vocab_size - 1}"
+        return f"logit_bias contains a token id outside the range 0 to {vocab_size - 1}"
     return None

@@ -143,7 +143,7 @@ class Tuner:
                 reason = str(why)
                 continue
             if check.accepted:
-                return ModeChoice(str(mode), "the fastest type within the bounds", shown, checks)
+                return ModeChoice(str(mode), "the fastest type whose outputs are within the bounds", shown, checks)
             reason = "the outputs of faster types differ too much from those of float32"
         return ModeChoice(str(fixed), reason, shown, checks)
 
@@ -172,7 +172,7 @@ class Tuner:
         if not measured:
             raise Undecided(TOO_LATE)
         shown = ", ".join(f"{mode} {speed:.2f}" for mode, speed in measured.items())
-        logger.info("measured the modes of a shape in %.1f s: %s", time.monotonic() - start, shown)
+        logger.info("measured the speeds of the modes in %.1f s: %s", time.monotonic() - start, shown)
         return _Speeds([str(mode) for mode in modes], {str(mode): speed for mode, speed in measured.items()})
 
     def _check(self, comparison: _Comparison, mode: ComputeMode) -> PrecisionCheck:

@@ -53,8 +53,8 @@ def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answe
 
 def ask_before_vocabulary(answers: Answers) -> None:
     """Ask the questions that apply to a list of words, before the vocabulary is known."""
-    answers.ask(Question("split", f"for a list of words: how is a text split? {MEANINGS}", SPLITS))
-    answers.ask(Question("lowercase", "for a list of words: is the text lowercased first?", ("yes", "no")))
+    answers.ask(Question("split", f"for a list of words: how does the program split texts? {MEANINGS}", SPLITS))
+    answers.ask(Question("lowercase", "for a list of words: does the program lowercase the text first?", ("yes", "no")))
 
 
 def _split(words: list[str], answers: Answers) -> str:
@@ -66,7 +66,7 @@ def _split(words: list[str], answers: Answers) -> str:
         reason = f"no other way to split a text produces tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
     contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
-    text = f"the vocabulary contains {contents}; how is a text split? {MEANINGS}"
+    text = f"the vocabulary contains {contents}; how does the program split texts? {MEANINGS}"
     return answers.ask(Question("split", text, SPLITS))
 
 
@@ -77,4 +77,4 @@ def _lowercases(words: list[str], answers: Answers) -> bool:
     """
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
-    return answers.ask(Question("lowercase", "is the text lowercased first?", ("yes", "no"))) == "yes"
+    return answers.ask(Question("lowercase", "does the program lowercase the text first?", ("yes", "no"))) == "yes"

@@ -81,8 +81,9 @@ class QuestionReader:
             return positive
         hint = "" if question.name is None else did_you_mean(question.name, labels[:SEARCHED])
         raise InvalidRequest(
-            f"{question.place} does not specify a label: {self.version.ref} does not have two labels, one of which is "
-            f"true, yes, 1 or positive; set the question's name to one of its labels ({self._shown()}){hint}",
+            f"{question.place} does not specify a label, which is required unless one of the version's two labels is "
+            f"true, yes, 1 or positive; set the question's name to a label of {self.version.ref} ({self._shown()})"
+            f"{hint}",
             code="unknown_label",
             param=question.place,
         )

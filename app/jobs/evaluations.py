@@ -129,7 +129,7 @@ def _check_comparable(version: Version, other: Version) -> None:
     elif (steps := other.config.get("features", 0)) != (own := version.config.get("features", 0)):
         reason = f"{other.ref} expects {counted(steps, 'feature')} per step, and {version.ref} expects {own}"
     if reason:
-        raise InvalidRequest(f"{reason}: they cannot be compared", param="against")
+        raise InvalidRequest(f"{reason}, so they cannot be compared", param="against")
 
 
 def _manifest(version: Version) -> dict[str, Any]:

@@ -191,7 +191,9 @@ class Jobs:
             job = self._locked(session, job_id, principal)
             _check_not_trial(job, "resumed")
             if job.status != PAUSED:
-                problem = "cannot be resumed yet: its trainer is still saving" if job.pause_requested else ""
+                problem = (
+                    "cannot be resumed yet: its trainer is still saving its progress" if job.pause_requested else ""
+                )
                 raise wrong_state(job, problem or "cannot be resumed; only a paused job can")
             self._repository.resume(session, job)
         return self.get(job_id, principal)

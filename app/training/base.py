@@ -1,4 +1,4 @@
-"""Reads a checkpoint to fine-tune or evaluate from the run directory, to which the worker has copied it.
+"""Reads the checkpoint that a job fine-tunes or evaluates. The worker has copied it to the run directory.
 
 Does not read the weights.
 """

@@ -94,7 +94,7 @@ class Courier:
                 if await self._begin():
                     continue
             except DatabaseUnavailable as error:
-                log.warning("webhooks wait for the database: %s", error.message)
+                log.warning("webhooks are waiting for the database: %s", error.message)
                 seconds = WAIT_SECONDS
             except Exception:  # a bug must not stop all deliveries
                 log.exception("webhooks: unexpected error")

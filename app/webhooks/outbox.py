@@ -12,7 +12,7 @@ from app.webhooks.events import EVENT_TYPES
 
 WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"  # the statuses of deliveries
 WAITING_LIMIT = 1000  # maximum number of waiting deliveries for one endpoint, which may never answer
-TOO_MANY = f"{WAITING_LIMIT} events were waiting for this endpoint"
+TOO_MANY = f"the event was discarded, because {WAITING_LIMIT} events were waiting for this endpoint"
 
 
 def enqueue(session: Session, owner: str, type_: str, subject: str, now: float) -> None:

@@ -225,7 +225,7 @@ def _check_name(name: str) -> str:
 def _checked(event_types: Sequence[str], field: str = "event_types") -> list[str]:
     """Return the distinct event types in the order of `EVENT_TYPES`. Raises InvalidRequest for an unknown type."""
     if not event_types:
-        raise InvalidRequest(f"{field} must name at least one event type", param=field)
+        raise InvalidRequest(f"{field} must contain at least one event type", param=field)
     for type_ in event_types:
         if type_ not in EVENT_TYPES:
             hint = did_you_mean(type_, EVENT_TYPES, "; GET /v1/webhook_event_types lists the types")

@@ -62,7 +62,7 @@ class BatchAttempt(JobAttempt):
             self._begin()
             if self._job.losses >= self._resources.settings.max_attempts:
                 return self._fail(
-                    TrainFailed("worker_lost", f"{self._job.losses} attempts were lost without an answer")
+                    TrainFailed("worker_lost", f"the last {self._job.losses} attempts failed before any new answer")
                 )
             program = self._start(lock) if self._open else None
         code = 0 if program is None else self._answer(program)
@@ -190,7 +190,7 @@ class BatchAttempt(JobAttempt):
         jobs, job = self._resources.jobs, self._job
         self._lease.check()
         self._run.remove()  # first, because the database may be on the same disk
-        message = "The disk was full for too long: the batch ends without its answers"
+        message = "The disk was full for too long, so the batch ends without result files"
         event = NewEvent(kind="job.answers_dropped", step=job.attempt, level="warn", message=message)
 
         def end(session: Session) -> str:

@@ -52,7 +52,7 @@ class Call(Generic[T]):
 def answered_beside_others(
     api: Api, path: str, body: dict[str, Any], begun: threading.Event, go: threading.Event
 ) -> httpx.Response:
-    """Return the reply to a request that is blocked between `begun` and `go` while another request is answered."""
+    """Return the reply to a request. While it waits for `go`, check that the API answers another request."""
     held = Call(lambda: post(api, path, body))
     try:
         assert begun.wait(10)
@@ -93,7 +93,7 @@ def sample(client: httpx.Client, name: str) -> float:
 
 
 def gauges(client: httpx.Client) -> tuple[float, float]:
-    """The numbers of running and of waiting requests, over all versions."""
+    """The total numbers of running and of waiting requests of all versions."""
     sums = {"running": 0.0, "waiting": 0.0}
     for line in client.get("/metrics").text.splitlines():
         for gauge in sums:

@@ -34,7 +34,7 @@ class Real:
     tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
 
     def serve(self, name: str, architecture: str = "lstm", task: str = "generation", **options: Any) -> Any:
-        """Register a new small network under a name, unless it exists, and return it."""
+        """Return the small network with this name. Creates and registers it if it does not exist."""
         if name not in self.networks:
             if options.get("input", "tokens") == "tokens":
                 options.setdefault("vocab_size", VOCABULARY)
@@ -46,7 +46,7 @@ class Real:
         return self.networks[name]
 
     def logprobs(self, name: str, ids: list[int]) -> Tensor:
-        """logprobs_TV: the log-probabilities of the next token after each of the ids, from one parallel pass."""
+        """The log-probabilities (T, V) of the next token after each of the ids, computed in one parallel pass."""
         network = self.networks[name]
         with torch.inference_mode():
             logprobs_TV: Tensor = network.logits(network(torch.tensor([ids]), Context())[0]).log_softmax(-1)

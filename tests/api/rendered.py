@@ -1,4 +1,4 @@
-"""Compares error replies with the errors that the dialects of their paths render."""
+"""Checks that error replies have the format of the dialect to which their path belongs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch program's loop: each request has one answer, transient errors are tried again, and a stop is quick."""
+"""The batch program's loop: one answer to each request, retries after transient errors, and a quick stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNT = 5
 
 
 class Routes:
-    """Answers with a function of the body and of the number of earlier requests with this body."""
+    """Computes each reply from the body and the number of earlier requests with the same body."""
 
     def __init__(self, reply: Callable[[bytes, int], Awaitable[RouteReply]]) -> None:
         self._reply = reply
@@ -138,7 +138,7 @@ def test_memory_is_waited_for_once_for_each_model(run: Path, monkeypatch: pytest
     routes = Routes(no_memory)
     asyncio.run(BatchAnswering(run, routes).run())
     sent = {json.loads(body)["n"]: count for body, count in routes.sent.items()}
-    assert sent == {0: 3, 1: 1, 2: 1, 3: 3, 4: 3}  # the success of 2 shows that there is memory again
+    assert sent == {0: 3, 1: 1, 2: 1, 3: 3, 4: 3}  # the answer to 2 shows that memory is free again
 
 
 def test_a_stop_leaves_the_rest_open(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

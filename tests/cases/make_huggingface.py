@@ -3,7 +3,7 @@
 The directories in tests/cases/huggingface were made with this script, transformers 5.24 and torch 2.13. It is not run
 by the tests, which do not need transformers:
 
-    pip install torch transformers && python tests/cases/make_huggingface.py tests/cases/huggingface
+    pip install torch transformers && python tests/cases/make_huggingface.py tests/cases/huggingface [NAME …]
 """
 
 from __future__ import annotations
@@ -58,10 +58,28 @@ def byte_level() -> Any:
     )  # fmt: skip
 
 
+def modern_byte_level() -> Any:
+    native = tokenizers.Tokenizer(models.BPE())
+    native.normalizer = normalizers.NFC()
+    native.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    native.train_from_iterator(CORPUS, trainer)
+    native.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    native.decoder = decoders.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=native, model_max_length=128, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        unk_token="[UNK]", mask_token="[MASK]", model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+
+
 def randomised(model: Any) -> Any:
     """Set all parameters to random values.
 
-    With the usual initial values, exchanged norms or biases would not be detected.
+    With the usual initial values, swapped norms or biases would not be detected.
     """
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
@@ -152,9 +170,56 @@ def minilm(folder: Path) -> None:
     embeds(folder, masked.bert, tokenizer, cls=True)
 
 
+def modern_config(tokenizer: Any, **options: Any) -> Any:
+    """Layers of both kinds, and a window that is shorter than most texts."""
+    ids = {"pad_token_id": 3, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    return transformers.ModernBertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=128, local_attention=6, **ids,
+        **SIZES | {"num_hidden_layers": 4} | options,
+    )  # fmt: skip
+
+
+def modernbert(folder: Path) -> None:
+    """A classifier with the configuration keys of transformers 5."""
+    tokenizer = modern_byte_level()
+    config = modern_config(tokenizer, num_labels=3, classifier_pooling="mean")
+    model = randomised(transformers.ModernBertForSequenceClassification(config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    classifies(folder, model, tokenizer)
+
+
+def modernbert_sentences(folder: Path) -> None:
+    """A sentence-transformers directory with a masked-LM checkpoint, and the configuration keys of transformers 4."""
+    tokenizer = modern_byte_level()
+    bases = {"full_attention": 5_000.0, "sliding_attention": 50.0}
+    rope = {kind: {"rope_type": "default", "rope_theta": base} for kind, base in bases.items()}
+    kinds = ["full_attention", "sliding_attention"] * 2
+    config = modern_config(tokenizer, norm_bias=True, attention_bias=True, layer_types=kinds, rope_parameters=rope)
+    masked = randomised(transformers.ModernBertForMaskedLM(config))
+    masked.save_pretrained(folder)
+    old = {"global_attn_every_n_layers": 2, "global_rope_theta": 5_000.0, "local_rope_theta": 50.0}
+    content = json.loads((folder / "config.json").read_text())
+    new = {"layer_types", "rope_parameters"}
+    content = {key: value for key, value in content.items() if key not in new}
+    old |= {"reference_compile": None, "layer_norm_eps": 1e-5, "position_embedding_type": "absolute"}
+    (folder / "config.json").write_text(json.dumps(content | old))
+    tokenizer.save_pretrained(folder)
+    modules = {"": "base.modules.transformer.Transformer", "1_Pooling": "sentence_transformer.modules.pooling.Pooling"}
+    listed = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.{kind}"}
+        for index, (path, kind) in enumerate(modules.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    embeds(folder, masked.model, tokenizer)
+
+
 @torch.no_grad()
 def continues(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write the logits after each text, and the next tokens that are most likely (greedy)."""
+    """Write the logits after each text, and the greedy continuation of the first text."""
     model = model.float()
     rows = [tokenizer(text)["input_ids"] for text in TEXTS]
     logits = [model(torch.tensor([row])).logits[0, -1] for row in rows]
@@ -171,7 +236,7 @@ def edit(path: Path, **values: Any) -> None:
 
 
 def decoder(folder: Path, config: Any, **old: Any) -> None:
-    """A language model in bfloat16. `old` are entries that replace those of the configuration that was written."""
+    """A language model in bfloat16. `old` contains entries that replace those of the written config.json."""
     tokenizer = byte_level()
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}"
     config.vocab_size, config.pad_token_id, config.bos_token_id, config.eos_token_id = len(tokenizer), 1, 0, 2
@@ -220,11 +285,16 @@ def smollm3(folder: Path) -> None:
 
 
 DECODERS = {"gpt2": gpt2, "llama": llama, "mistral": mistral, "qwen2": qwen2, "qwen3": qwen3, "smollm3": smollm3}
-ENCODERS = {"bert": bert, "distilbert": distilbert, "roberta": roberta, "minilm": minilm}
+ENCODERS = {
+    "bert": bert, "distilbert": distilbert, "roberta": roberta, "minilm": minilm, "modernbert": modernbert,
+    "modernbert-sentences": modernbert_sentences,
+}  # fmt: skip
 
 
-def main(target: Path) -> None:
+def main(target: Path, *names: str) -> None:
     for name, make in (ENCODERS | DECODERS).items():
+        if names and name not in names:
+            continue
         folder = target / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -232,4 +302,4 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -37,8 +37,8 @@ def test_an_export_in_cp1252_with_unnamed_columns() -> None:
 def test_lone_quotes_in_a_tab_separated_table() -> None:
     result = check_files(CASES / "c03_stray_quotes.tsv")
     assert remarks(result)["quoting"] == (
-        "c03_stray_quotes.tsv, line 26: quotes would join 12 lines that are complete rows; the file is read as "
-        "tab-separated without quoting"
+        "c03_stray_quotes.tsv, line 26: with quoting, 12 lines that are complete rows would be joined; the file is "
+        "read as tab-separated without quoting"
     )
     assert counts(result) == {"billing": 22, "delivery": 14}
 

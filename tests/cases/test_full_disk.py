@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parent / "full_disk.sh"
 PATIENCE = 1800.0  # seconds; three trainers start, one after the other
 
 
-# The disk is mounted in a namespace of its own: it ends with its last process, and no file system is left behind.
+# The disk is mounted in a separate namespace. When its last process ends, the file system disappears.
 NAMESPACE = ["unshare", "--mount", "--propagation", "private"]
 
 

@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
 
 
 def bring(made: tuple[Path, dict[str, list[str]]], name: str, out: Path, *more: str) -> Any:
-    """Import a case with its options and further answers. Returns the version's output in the format of the case."""
+    """Import a case with its options and more answers. Returns the version's output in the format of the case."""
     folder, options = made
     given = iter(options[name])
     values: dict[str, Any] = {}

@@ -120,12 +120,12 @@ class Events:
 
 
 def listed(*items: Any) -> Reply:
-    """The only page of a list."""
+    """A reply with a list that fits on one page."""
     return 200, {"object": "list", "data": list(items), "has_more": False}
 
 
 def archive(**files: str) -> bytes:
-    """A tar of files, by name."""
+    """A tar archive with these files: name -> content."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, text in files.items():

@@ -27,7 +27,7 @@ def queue(service: Service) -> Service:
 
 
 def reviews(bad: int) -> str:
-    """A table with twenty usable rows and `bad` rows without a label."""
+    """A CSV table with twenty usable rows, and with `bad` rows that have no label."""
     good = "".join(f"text {n},{'yes' if n % 2 else 'no'}\n" for n in range(20))
     return "text,label\n" + good + "".join(f"row {n},\n" for n in range(bad))
 
@@ -48,7 +48,7 @@ def test_the_advice_for_series_states_what_the_share_counts(queue: Service, osti
     rows = "".join(f"{n // 4},{n},{'x' if n in (1, 5) else n},{'ab'[n // 4 % 2]}\n" for n in range(160))
     (tmp_path / "meters.csv").write_text(f"series,time,height,label\n{rows}")
     last = ostinato("train", "meters.csv").err.splitlines()[-1]
-    basis = "(this share counts each of these rows, and each of the 38 usable series, as one); nothing was uploaded"
+    basis = "(a share of the total of these rows and the 38 usable series); nothing was uploaded"
     assert last.endswith(f"leave them out with --skip-bad-rows 0.05 {basis}")
 
 
@@ -59,8 +59,7 @@ def test_faults_of_the_same_kind_are_listed_together(queue: Service, ostinato: R
     assert faults[5].startswith("… and 125 more: column 'label': ")
     assert faults[5].endswith(" (all: lines 22-151)")
     assert last.endswith(
-        "Fix these rows or the column 'label'; too many rows are affected to leave them out (87 %); nothing was "
-        "uploaded"
+        "Fix these rows or the column 'label'; these are too many rows to leave out (87 %); nothing was uploaded"
     )
 
 

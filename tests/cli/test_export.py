@@ -1,4 +1,4 @@
-"""`ostinato export`: a tar, a directory, or the format of another program."""
+"""`ostinato export`: exports as a tar archive, as a directory, or in the format of another program."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_failed_export_leaves_nothing(registry: Service, ostinato: Run, tmp_pa
 
 @pytest.fixture
 def encoder(registry: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """The service, whose version 5 is an imported encoder."""
+    """The service, with an imported encoder as version 5."""
     folder, content = tmp_path_factory.mktemp("encoder"), io.BytesIO()
     bring(copied("minilm", folder), folder / "version")
     with tarfile.open(fileobj=content, mode="w") as tar:

@@ -1,4 +1,4 @@
-"""The first answer of an imported version, for every task, and how it is printed."""
+"""`ostinato import` prints a first answer of the new version, for every task."""
 
 from __future__ import annotations
 

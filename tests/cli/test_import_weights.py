@@ -26,7 +26,7 @@ WORDS = ["<unk>", "Good", "bad"]
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """The weights of a classifier of words, next to its vocabulary."""
+    """A file with the weights of a text classifier, and its vocabulary in the same folder."""
     torch.manual_seed(0)
     parts = {"emb": nn.Embedding(3, 4), "rnn": nn.RNN(4, 6), "fc1": nn.Linear(6, 5), "fc2": nn.Linear(5, 2)}
     torch.save(nn.ModuleDict(parts).state_dict(), tmp_path / "my model.pt")
@@ -35,7 +35,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def answering(registry: Service) -> Service:
-    """The service, whose new version prefers one label."""
+    """A service that first reports that the new version is being loaded, and then answers with the label `no`."""
     registry.routes["POST /v1/classify"] = [
         (503, {"error": {"message": "the version is being loaded", "code": "loading"}}),
         (200, {"data": [{"index": 0, "label": "no", "probs": [0.75, 0.25], "num_classes": 2}]}),
@@ -110,7 +110,7 @@ def test_the_import_shows_what_the_version_answers(registry: Service, ostinato: 
 
 
 def piped(path: Path) -> int:
-    """A file descriptor that yields the content of a file once."""
+    """A file descriptor of a pipe with the content of a file, which can be read only once."""
     reading, writing = os.pipe()
     os.write(writing, path.read_bytes())
     os.close(writing)
@@ -219,7 +219,7 @@ def test_answers_become_options() -> None:
 
 
 def test_at_a_terminal_the_questions_are_asked(registry: Service, weights: Path) -> None:
-    """Every answer is checked, and the command for repeating the import is shown."""
+    """Each answer is checked, and the command that repeats the import is printed."""
     answering(registry)
     terminal, inside = pty.openpty()
     arguments = ["import", weights.name, "--name", "reviews", "--labels", "no,yes", "--allow-pickle-tensors"]

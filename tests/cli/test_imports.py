@@ -1,5 +1,4 @@
-"""`ostinato import`: sends directories and tar archives as tar archives, after converting weights, and no other
-files."""
+"""`ostinato import` converts weights, sends every checkpoint as a tar archive, and sends no other files."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ def test_a_tar_is_sent_unchanged(registry: Service, ostinato: Run, tmp_path: Pat
 
 @pytest.fixture
 def checkpoint(registry: Service, ostinato: Run, tmp_path: Path) -> Path:
-    """A checkpoint directory with labels: an import that was converted and sent before."""
+    """A checkpoint directory with labels, from an earlier import that converted it."""
     import torch
     from safetensors.torch import save_file
 
@@ -205,7 +204,7 @@ def test_plain_weights_are_converted_before_the_upload(registry: Service, ostina
 def test_a_directory_is_packed_beside_it_or_in_the_data_folder(
     registry: Service, ostinato: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: bool
 ) -> None:
-    """The system's temporary folder may be in memory, and too small."""
+    """The system's temporary folder may be in memory, and may be too small."""
     (tmp_path / "models" / "made").mkdir(parents=True)
     (tmp_path / "models" / "made" / "config.json").write_text("{}")
     monkeypatch.setenv("OSTINATO_DATA_DIR", str(tmp_path / "data"))

@@ -241,7 +241,7 @@ def test_a_text_that_is_too_long_is_refused_in_own_words(service: Service, ostin
 
 
 def decided(request: Any) -> tuple[int, Any]:
-    """A reply that contains no label for texts with "odd"."""
+    """A reply that has no label for each text that contains "odd"."""
     data = [
         {
             "index": index, "label": None if "odd" in text else "good", "scores": [{"label": "good", "score": 0.5}],

@@ -87,7 +87,7 @@ PHRASES = (
 
 
 def commands() -> Iterator[list[str]]:
-    """The words of every command."""
+    """Yield the words that call each command."""
     parts = [([], typer.main.get_command(main.program))]
     for words, command in parts:
         inner = getattr(command, "commands", {})
@@ -111,7 +111,7 @@ def test_messages_name_only_options_of_the_command(words: list[str]) -> None:
 
 
 def test_the_fields_of_an_import_are_not_options_of_a_training(ostinato: Run, tmp_path: Path) -> None:
-    """Every option that an error of `import` names exists."""
+    """The errors of `import` name only options that `import` has."""
     (tmp_path / "w.safetensors").write_bytes(safetensors({"a.weight": ([2], bytes(8))}))
     done = ostinato("import", "w.safetensors", "--name", "m", "--set", "foo=1")
     assert done.status == 1 and "context_length" in done.err
@@ -206,7 +206,7 @@ def test_a_field_at_the_start_of_an_error_becomes_its_option(
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command that has no subcommands, with its names."""
+    """Yield every command that has no subcommands, with the words that call it."""
     if not hasattr(command, "commands"):
         yield path, command
         return
@@ -239,7 +239,7 @@ def test_paragraphs_of_the_help_are_not_broken(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", ["classify", "train"])
 def test_no_word_of_the_help_is_cut(ostinato: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """The two commands with the most and the longest options, at a terminal of 80 columns."""
+    """Checks the two commands with the most and the longest options, at a terminal with 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     shown = ostinato(command, "--help").out
     assert "--text-pair-column" in shown and re.search(r"\w…", shown) is None

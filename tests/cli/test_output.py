@@ -41,7 +41,7 @@ def list_api(run_dir: Path, url: str) -> None:
 def test_the_service_of_the_data_folder_is_found(
     port: str, service: Service, ostinato: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ostinato up --port 0`, and `ostinato jobs` in another terminal."""
+    """A command finds the service that `ostinato up --port 0` has started in another terminal."""
     monkeypatch.delenv("OSTINATO_URL")
     if port:
         monkeypatch.setenv("OSTINATO_PORT", port)

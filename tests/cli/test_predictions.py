@@ -1,4 +1,4 @@
-"""Cells with predictions."""
+"""The cells of a table that contain predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size of a version in one line."""
+"""The line that describes the size of a version."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_numbers_are_refused_with_the_route_for_them(
 ) -> None:
     (tmp_path / name).write_text(content)
     done = ostinato("classify", "-m", "m", "--file", name)
-    assert done.status == 1 and "this command reads texts; send the numbers to POST /v1/classify" in done.err
+    assert done.status == 1 and "this command reads only texts; send the numbers to POST /v1/classify" in done.err
 
 
 def test_a_missing_column_is_named_and_nothing_is_written(reading: Service, ostinato: Run, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_oddities_of_a_table_are_told_once(reading: Service, ostinato: Run, tmp_
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "--output", "out.csv")
     joined, unnamed = done.err.splitlines()
     assert joined.startswith("warning: in.csv, line 8: a quoted cell spans several lines")
-    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name, which are ignored"
+    assert unnamed == "warning: in.csv, line 2: 7 rows have values in columns without a name; these values are ignored"
 
 
 def test_blank_lines_of_a_text_file_are_kept_so_that_answers_stay_in_line(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_pipe_without_a_suffix_is_read_as_the_table_that_it_contains(
     texts = reading.sent("POST /v1/classify")[0].json["input"]
     assert [text.replace(",", "") for text in texts] == ["a fine long day", "a dull day"]
     assert len(rows_of(tmp_path / "out.csv")) == 2
-    assert "pipe is read as a table, as for training" in done.err
+    assert "pipe is read as a table, as it would be for training" in done.err
 
 
 @pytest.mark.parametrize("header", ["id,comment", "comment", '"id";"comment"', "a\tcomment\tb"])
@@ -371,7 +371,7 @@ def test_a_table_with_another_name_is_read_as_a_table(
     done = ostinato("classify", "-m", "m", "--file", name)
     assert done.status == 0, done.err
     assert reading.sent("POST /v1/classify")[0].json["input"] == ["a fine day", "rain"]
-    assert f"{name} is read as a table, as for training" in done.err
+    assert f"{name} is read as a table, as it would be for training" in done.err
 
 
 @pytest.mark.parametrize("content", ["a fine day, text\nrain\n", "text\nlabel\n", '{"text\n{\n'])
@@ -390,7 +390,7 @@ def test_a_table_of_numbers_is_refused_with_the_reason(reading: Service, ostinat
 
 
 def test_the_index_without_a_name_is_kept(reading: Service, ostinato: Run, tmp_path: Path) -> None:
-    """As pandas writes it; without it, predictions cannot be joined if rows are left out."""
+    """pandas writes such an index. Without it, predictions cannot be joined to the rows if some rows are left out."""
     (tmp_path / "in.csv").write_text(",text,label,\n7,a fine day,yes,\n9,rain,no,\n")
     done = ostinato("classify", "-m", "m", "--file", "in.csv", "-o", "out.csv")
     assert done.status == 0 and "without a name" not in done.err, done.err

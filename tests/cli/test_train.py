@@ -276,7 +276,7 @@ def test_a_regression_that_is_worse_than_the_mean_is_described() -> None:
 
 
 def test_a_rate_on_a_few_rows_is_not_shown_for_an_event_of_the_worker(tmp_path: Path) -> None:
-    """The event passes through the trainer's event file and is converted by the worker."""
+    """The test writes the event to the trainer's event file, and converts it as the worker does."""
     figures = validation_figures({"loss": 0.5, "rows": 4, "accuracy": 1.0, "macro_f1": 1.0}, full=True)
     with (tmp_path / "events.jsonl").open("wb") as file:
         Events(file.fileno()).emit(Metrics(2, 20, {"train_loss": 0.25, **figures}, 0.1))
@@ -294,7 +294,7 @@ def waiting(status: str) -> tuple[int, Any]:
 
 
 def test_train_leaves_a_job_that_waits_for_the_disk(training: Service, ostinato: Run, data: str) -> None:
-    """Otherwise, a script would wait as long as the disk is full."""
+    """If the command waited, a script would hang for as long as the disk is full."""
     notice = "The disk of the worker's machine is full: the job waits and continues when the problem is solved"
     full = {**event(2, notice), "level": "warn", "data": {"waits_for": "disk"}}
     training.routes["GET /v1/fine_tuning/jobs/ftjob-1"] = [waiting("running"), waiting("queued"), (200, DONE)]

@@ -1,4 +1,4 @@
-"""Errors about unknown options name the argument or the option that is meant."""
+"""Errors about unknown options name the argument or the option that the user probably meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of the service, adapted to the command line."""
+"""Messages of the service are adapted to the command line: options replace fields, and commands replace routes."""
 
 from __future__ import annotations
 

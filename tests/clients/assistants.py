@@ -29,7 +29,7 @@ SHARED = {
 
 
 def conversations(count: int = 200) -> str:
-    """Conversations of two questions and answers, some with a system message, as JSON lines."""
+    """JSON lines of conversations with two questions and answers each, some of them with a system message."""
     draw = random.Random(0)
     lines = []
     for number in range(count):

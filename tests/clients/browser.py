@@ -14,7 +14,7 @@ from tests.clients.fuzzing import TOOLS
 
 AXE = TOOLS.parent / "typescript" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE = 60_000.0  # milliseconds; on a busy machine, a page may take long
-REFUSALS = "Failed to load resource"  # Chromium logs each reply with an error status, which the page shows by itself
+REFUSALS = "Failed to load resource"  # Chromium logs each reply with an error status; the page shows the error, too
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A tab of the browser at a console.
+    """A browser tab that shows the console of a service.
 
-    `complaints` contains the errors of its scripts and violations of its policy.
+    `complaints` contains script errors and violations of the Content-Security-Policy.
     """
 
     page: Page

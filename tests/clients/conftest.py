@@ -21,7 +21,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def console(browser: Browser, api: Api) -> Iterator[Visit]:
-    """A visit to the console of a service of its own."""
+    """A browser tab at the console of a service that no other test uses."""
     with visit(browser, api.url) as visitor:
         yield visitor
 

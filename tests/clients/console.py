@@ -1,4 +1,4 @@
-"""What the console's tests show: jobs with a curve."""
+"""Jobs with a training curve, for the tests of the console."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Schemathesis' checks of valid and invalid input, without rejections that a schema cannot express.
+"""Schemathesis' checks of valid and invalid input, which allow rejections that a schema cannot express.
 
-Every exception is listed in `REASONS` with the code and the message of the error, so that other rejections by the same
-route are still findings.
+`REASONS` lists their codes and messages, so that all other rejections are still findings.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from schemathesis.specs.openapi import checks
 
 
 class Reason(NamedTuple):
-    """The reason why a request that conforms to the schema may be rejected with this code and message."""
+    """Why a request that conforms to the schema may be rejected, with the code and the message of the error."""
 
     code: str
     message: str  # regular expression
@@ -81,7 +80,7 @@ REASONS = (
 
 
 def reason_for(response: Any) -> str | None:
-    """Return the reason why the rejection is correct, or None."""
+    """Return the reason for which the rejection is correct, or None if there is none."""
     try:
         body = response.json()
         code = response.headers["x-error-code"][0]
@@ -97,7 +96,7 @@ def reason_for(response: Any) -> str | None:
 
 @schemathesis.check
 def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
-    """Schemathesis' `positive_data_acceptance` without the rejections in `REASONS`."""
+    """Schemathesis' `positive_data_acceptance`, except for rejections with a reason in `REASONS`."""
     if response.status_code in (400, 422, 424) and reason_for(response):
         return None
     return checks._openapi_positive_data_acceptance(ctx, response, case)
@@ -105,8 +104,8 @@ def valid_input_is_accepted(ctx: Any, response: Any, case: Any) -> bool | None:
 
 @schemathesis.check
 def invalid_input_is_refused(ctx: Any, response: Any, case: Any) -> bool | None:
-    """Schemathesis' `negative_data_rejection` with two exceptions: forms, whose values are text and cannot have a wrong
-    type, and an empty `order`, which clients send and which counts as missing."""
+    """Schemathesis' `negative_data_rejection` with two exceptions. The values of forms are text, so they cannot have a
+    wrong type. Clients send an empty `order`, which counts as missing."""
     if "multipart" in str(case.media_type) or (case.query or {}).get("order") == "":
         return None
     return checks._openapi_negative_data_rejection(ctx, response, case)

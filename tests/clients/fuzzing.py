@@ -19,7 +19,7 @@ from tests.clients.service import serving
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "build" / "tools" / "bin"  # `make tools`
 KEY = "me:0123456789abcdef"
-REPLACED = "positive_data_acceptance,negative_data_rejection"  # by the checks of fuzz_hooks.py
+REPLACED = "positive_data_acceptance,negative_data_rejection"  # checks that fuzz_hooks.py replaces
 CASES = re.compile(r"^  (\d[\d,]*) generated", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ class Findings:
 
 
 def fuzz(examples: int, phases: str, seed: int = 1) -> Findings:
-    """Run every check with at most `examples` random cases for each operation and phase."""
+    """Run every check of schemathesis with at most `examples` random cases for each operation and phase."""
     with tempfile.TemporaryDirectory() as scratch, serving(Path(scratch), KEY) as api:
         command = [str(TOOLS / "schemathesis"), "run", f"{api.url}/openapi.json"]
         command += ["--checks", "all", "--exclude-checks", REPLACED, "--continue-on-failure", "--no-color"]

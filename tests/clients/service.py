@@ -36,7 +36,7 @@ def serving(folder: Path, keys: str = "") -> Iterator[Api]:
     shelf.close()
     with engine_of(settings) as engine, Api(settings) as api:
         engine.burst = 512  # some requests ask for as many tokens as they may
-        engine.pid = os.getpid()  # a busy machine may silence the fake for a moment; it is not dead then
+        engine.pid = os.getpid()  # on a busy machine, the fake may miss heartbeats; it must not count as dead
         api.wait_ready()
         yield api
 

@@ -58,19 +58,19 @@ def the(code: list[tuple[str, str]], name: str) -> str:
 
 
 def uncommented(text: str) -> str:
-    """Return the text with the commands that it contains as comments."""
+    """Return the text with its commented-out commands as real commands."""
     lines = text.split("\n")
     return "\n".join(line.removeprefix("# ") if "To pause" not in line else line for line in lines)
 
 
 def json_of(text: str) -> dict[str, Any]:
-    """Return the body of the first request in a text with commands of curl."""
+    """Return the JSON body of the first request in a text with curl commands."""
     body: dict[str, Any] = json.loads(to_request(command_lines(text)[0]).content)
     return body
 
 
 class Runner:
-    """Runs snippets: Python code, and the requests of curl. Command lines are only parsed."""
+    """Runs snippets: executes Python, and sends the requests of curl. Commands of `ostinato` are only parsed."""
 
     def __init__(self, file: str = "") -> None:
         self.file = file  # the id of an uploaded table, which is also in the current folder, as data.csv
@@ -104,13 +104,13 @@ class Runner:
 
 
 def command_lines(text: str) -> list[list[str]]:
-    """Split a text into its commands, and these into words, as a shell does."""
+    """Split a text into commands, and each command into words, as a shell does."""
     commands = [shlex.split(line, comments=True) for line in split_lines(text.replace("\\\n", " "))]
     return [words for words in commands if words and words[0] != "export"]
 
 
 def split_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a text. A line break within quotes ends no line."""
+    """Yield the lines of a text. A line break within quotes does not end a line."""
     line = ""
     for piece in text.split("\n"):
         line = f"{line}\n{piece}" if line else piece
@@ -156,7 +156,7 @@ def root_command() -> Any:
 
 
 def accept(words: list[str]) -> dict[str, Any]:
-    """Return the parameters of a command line that have a value. Raises an exception for an invalid command line."""
+    """Return the parameters that a command line sets. Raises an exception for an invalid command line."""
     command = root_command()
     context = command.make_context(words[0], words[1:])
     while hasattr(context.command, "commands") and (rest := [*context._protected_args, *context.args]):

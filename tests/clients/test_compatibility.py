@@ -1,4 +1,4 @@
-"""The page of the clients' calls against its record, and the environments in which the suites of `make accept` run."""
+"""The page about clients agrees with the recorded calls. Environments for the suites of `make accept` are installed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_suite_belongs_to_an_environment() -> None:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-    """The commands that installations run. No command is executed."""
+    """The commands that an installation would run, recorded instead of executed."""
     ran: list[list[str]] = []
     monkeypatch.setattr(clients, "quietly", ran.append)
     monkeypatch.setattr(clients, "ENVIRONMENTS", tmp_path)

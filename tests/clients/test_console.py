@@ -1,4 +1,4 @@
-"""The console in a real browser, with an API and a fake engine: its display and its functions."""
+"""The console in a real browser, with an API and a fake engine: what it displays, and what its controls do."""
 
 from __future__ import annotations
 

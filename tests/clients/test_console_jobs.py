@@ -1,4 +1,4 @@
-"""The page of a job, behind which trainers are killed and jobs wait."""
+"""The page of a job while trainers are killed or the job waits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resources(settings: Settings) -> Iterator[Resources]:
 
 
 def send(resources: Resources, job: Job, number: int) -> None:
-    """Send a signal to the job's trainer."""
+    """Send the signal `number` to the job's trainer."""
     entry = resources.trainers.folder / f"{job.id}.json"
     os.kill(json.loads(entry.read_bytes())["pid"], number)
 
@@ -79,7 +79,7 @@ def test_the_home_page_counts_the_queue_and_lists_the_workers(page: Page, api: A
         queue.create("local", publish={"name": "mood"})
     page.reload()
     expect(page.get_by_text("Training jobs: 25 waiting.")).to_be_visible()
-    expect(page.get_by_text("Jobs are waiting, but no worker runs one.")).to_be_visible()
+    expect(page.get_by_text("Jobs are waiting, but no worker is running a job.")).to_be_visible()
     with api.services.database.transaction() as session:
         JobClaims(api.services.database).claim(session, "worker-on-the-attic", 600.0, 3, TRAINING_LANE)
     expect(page.get_by_text("Training jobs: 1 running, 24 waiting.")).to_be_visible()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 
 
 def multiply(database: Database, name: str) -> None:
-    """Add newer copies of a model with one version, named `name-0` and so on."""
+    """Add newer copies of a model with one version. The copies are named `name-0`, `name-1` and so on."""
     for table, column in ((ModelRow, "name"), (VersionRow, "model")):
         with database.transaction() as session:
             row = session.scalars(select(table).where(getattr(table, column) == name)).one()
@@ -35,7 +35,7 @@ def prolong(database: Database, name: str) -> None:
 
 
 def crowd(database: Database) -> None:
-    """Add newer copies of the only file, named `copy-0.csv` and so on."""
+    """Add newer copies of the only file. The copies are named `copy-0.csv`, `copy-1.csv` and so on."""
     with database.transaction() as session:
         row = session.scalars(select(FileRow)).one()
         copies = ({"id": f"{row.id[:-4]}{i:04}", "filename": f"copy-{i}.csv"} for i in range(MANY))
@@ -51,7 +51,7 @@ def _copy(table: type[TableBase], row: TableBase, column: str, name: str) -> dic
 
 @pytest.fixture
 def page(api: Api, shelf: Shelf) -> Iterator[Page]:
-    """The console of a service whose model `oldest` is listed nowhere."""
+    """The console of a service with so many models that no list of the console contains `oldest`."""
     shelf.classifier("oldest", alias="champion")
     shelf.classifier("m")
     multiply(shelf.database, "m")

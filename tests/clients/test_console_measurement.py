@@ -33,12 +33,12 @@ COMPARISONS = (
     (
         '[{name: "a:1", value: 0.87}, {name: "a:2", value: 0.841}], "accuracy", {test: "McNemar", p: 0.0041}',
         "a:1 is better than a:2: accuracy 87.0 % and 84.1 % on the same rows. "
-        "Such a difference is unlikely by chance (McNemar’s test, p = 0.004).",
+        "Such a difference is unlikely to be due to chance (McNemar’s test, p = 0.004).",
     ),
     (
         '[{name: "a:1", value: -0.2}, {name: "a:2", value: 0.1}], "r2", {test: "paired t-test", p: 0.21}',
         "No clear difference between a:1 and a:2: R² -0.2 and 0.1 on the same rows. "
-        "The difference may be chance (paired t-test, p = 0.210).",
+        "The difference may be due to chance (paired t-test, p = 0.210).",
     ),
     (
         '[{name: "a:1", value: 2.5}, {name: "a:2", value: 2.25}], "bits_per_character", {on: "on the same text"}',
@@ -70,7 +70,7 @@ def read_body(page: Page) -> str:
 
 
 def table(rows: int, errors: float) -> Calibration:
-    """A calibration with random scores, whose answers are wrong more often where the score is low."""
+    """A calibration with random scores. Answers with a lower score are wrong more often."""
     random = np.random.default_rng(rows)
     scores_N, lots_N = random.random(rows), random.random(rows)
     risk = risk_levels(scores_N, lots_N > 2 * errors * (1 - scores_N))

@@ -1,4 +1,4 @@
-"""The page of a job with a live curve, while an engine or the API is away."""
+"""The page of a job with a live curve, while an engine or the API is not running."""
 
 from __future__ import annotations
 

@@ -22,19 +22,19 @@ def page(browser: Browser, room: Showroom) -> Iterator[Page]:
 
 
 def card(page: Page, name: str) -> str:
-    """The text of a card."""
+    """The text of the card with this title."""
     return page.get_by_role("region", name=name, exact=True).inner_text().replace("\u202f", " ")
 
 
 def columns_sent(room: Showroom, count: int) -> list[dict[str, str]]:
-    """The columns in the newest requests for an evaluation."""
+    """The columns of the `count` evaluations that were requested last."""
     with room.api.client() as client:
         return [evaluation["columns"] for evaluation in client.get("/v1/evaluations").json()["data"][:count]]
 
 
 def test_a_version_shows_its_settings_data_and_card(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/models/mood/1")
-    expect(page.get_by_role("img", name="Calibration: says 60")).to_be_visible()
+    expect(page.get_by_role("img", name="Calibration: predicted 60")).to_be_visible()
     expect(page.get_by_role("heading", name="Lengths in tokens")).to_be_visible()
     expect(page.get_by_role("img", name="Lengths: from 1 to 16 tokens")).to_be_visible()
     expect(page.get_by_text(ROWS_SHA)).to_be_visible()  # the whole hash
@@ -58,21 +58,21 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     page.goto(f"{room.url}/#/models/mood/1")
     page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
     examples = page.get_by_role("region", name="Examples", exact=True)
-    expect(examples.get_by_text("The matrix counts 23 of the 140 test rows of the training run.")).to_be_visible()
+    expect(examples.get_by_text("This cell counts 23 of the 140 test rows of the training run.")).to_be_visible()
     expect(examples.get_by_label("File")).to_have_value("")  # the only file is the training file
     examples.get_by_role("button", name="Evaluate on its held-out rows").click()
     expect(examples.get_by_text("waiting for a worker")).to_be_visible()
     room.finish_evaluation(REPORT | {"rows_sha256": "0b" * 32, "warnings": [TRAINED_ON]})
     expect(examples.get_by_role("cell", name="so so")).to_be_visible()
-    expect(examples.get_by_text("The examples are not these rows: they come from")).to_contain_text(
-        "an evaluation on the 140 test rows of a.csv. The only one in this cell is shown."
+    expect(examples.get_by_text("The examples are not the counted rows. They come from")).to_contain_text(
+        "an evaluation on the 140 test rows of a.csv. The only example in this cell is shown."
     )
     expect(page.get_by_text(TRAINED_ON[4:])).to_have_count(3)  # examples, worst mistakes, list of evaluations
     examples.get_by_text("Show examples from other rows").click()
     examples.get_by_role("button", name="Evaluate on its held-out rows").click()
     expect(examples.get_by_text("waiting for a worker")).to_be_visible()
     room.finish_evaluation()
-    expect(examples.get_by_text("The examples are these rows.")).to_be_visible()
+    expect(examples.get_by_text("The examples are the counted rows.")).to_be_visible()
     assert columns_sent(room, 2) == [{"text": "text"}] * 2  # the version's columns that the file has
     expect(page.get_by_role("region", name="Worst mistakes", exact=True).first).to_contain_text(f"so so {EVIL}")
     page.get_by_role("link", name="the newest evaluation").click()

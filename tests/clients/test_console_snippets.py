@@ -1,4 +1,4 @@
-"""The code that the console's views show, taken from the page in a browser: it is parsed, and run against a service."""
+"""The code that the console's views show is read from the page in a browser, parsed, and run against a service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ expect.set_options(timeout=PATIENCE)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore connections that are not closed: short scripts leave this to the end of the program."""
+    """Ignore warnings about open connections: short scripts close their connections only by ending."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield

@@ -26,7 +26,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture
 def page(browser: Browser, api: Api, engine: FakeEngine, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page, whose check is answered at once: with several runs if the architecture is auto."""
+    """The page, with an immediate reply to its check. If the architecture is `auto`, the reply has several runs."""
     width, scheme = getattr(request, "param", (1280, "light"))
 
     def answer(route: Route) -> None:

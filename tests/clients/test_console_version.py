@@ -1,4 +1,4 @@
-"""The page of a version: its confusions, and the threshold for a limit on wrong answers."""
+"""The page of a version: its confusion matrix, and the threshold that keeps wrong answers below a limit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     expect(page.get_by_role("heading", name="Threshold for answers")).to_be_visible()
     expect(page.get_by_role("heading", name="Most frequent confusions")).to_be_visible()
     assert "positive answered as neutral – 23 rows, 38.3 % of 60" in read(page, "Confusions")
-    limit = page.get_by_label("Wrong answers at most")
+    limit = page.get_by_label("Maximum share of wrong answers")
     limit.fill("2")
     assert "With 97.5 % confidence, at most 2.0 % of the answers are wrong" in read(page, "Threshold for answers")
     assert '"abstain_below": 0.812345' in read(page, "Threshold for answers")  # rounded down: the row itself is kept
@@ -59,7 +59,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("1")
     shown = read(page, "Threshold for answers")
     assert "with at most 1.0 % wrong answers on the held-out rows" in shown and "too few" in shown
-    assert "can guarantee is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
+    assert "can be guaranteed is 1.83 %" in shown and "at most 2 %, with 97.5 % confidence" in shown
     limit.fill("0.1")
     shown = read(page, "Threshold for answers")
     assert "This one has the fewest wrong answers, 0.4 %." in shown and '"abstain_below": 0.9' in shown
@@ -75,4 +75,4 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     assert serious_problems(page) == []
     limit.fill("2")
     page.get_by_role("link", name="Try it in the playground").click()
-    expect(page.get_by_label("Wrong answers at most")).to_have_value("2")
+    expect(page.get_by_label("Maximum share of wrong answers")).to_have_value("2")

@@ -32,7 +32,7 @@ def page(browser: Browser, room: Showroom) -> Iterator[Page]:
 
 
 def report(room: Showroom) -> None:
-    """Report the progress of the job, a step, a baseline and a checkpoint."""
+    """Report progress of the job: a step, a baseline and a checkpoint."""
     database = room.api.services.database
     version = room.shelf.registry.get("mood", 1, "local")
     values = {

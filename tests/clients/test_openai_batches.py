@@ -1,4 +1,4 @@
-"""OpenAI's client with batches, on a real engine, with the real batch program, which is killed."""
+"""OpenAI's client with batches, a real engine and the real batch program, which is killed during a batch."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def client(real: Real) -> Iterator[openai.OpenAI]:
 
 
 def asked(*questions: str) -> Messages:
-    """A conversation in which all questions except for the last one have been answered."""
+    """A conversation in which every question except for the last one has an answer."""
     messages: Messages = []
     for question in questions:
         messages.append({"role": "user", "content": question})

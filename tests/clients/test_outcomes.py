@@ -1,4 +1,4 @@
-"""How the loads of the acceptance checks record the end of a request."""
+"""The load generators of the acceptance checks record how each request ends."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ GENERATOR = TOOLS / "openapi-python-client"
 PACKAGE = "ostinato_client"
 CONFIG = {
     "package_name_override": PACKAGE,
-    "content_type_overrides": {"application/x-tar": "application/octet-stream"},  # else it leaves the reply out
+    "content_type_overrides": {"application/x-tar": "application/octet-stream"},  # otherwise, the reply is ignored
     "post_hooks": [],
 }
 
@@ -71,7 +71,7 @@ class Caller:
         self.families: set[str] = set()
 
     def __call__(self, operation: str, *arguments: Any, **fields: Any) -> Any:
-        """Return the parsed reply of `operation`, such as `models.list_models`. Asserts that it has succeeded."""
+        """Call an operation, such as `models.list_models`. Asserts that it succeeds, and returns the parsed reply."""
         module = importlib.import_module(f"{PACKAGE}.api.{operation}")
         self.families.add(operation.partition(".")[0])
         reply = module.sync_detailed(*arguments, client=self.client, **fields)

@@ -1,4 +1,4 @@
-"""What the suites of existing clients accept as the vectors of the service."""
+"""The suites of existing clients accept only vectors that equal those of the service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VECTORS = {"a": [0.6, 0.8], "b": [-0.8, 0.6]}
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module of the suites, which asks a service with these vectors."""
+    """The module `calls` of the suites, with a fake service that returns VECTORS."""
     spec = spec_from_file_location("suite_calls", SUITES / "calls.py")
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""What transactions wait for, in PostgreSQL."""
+"""Shows whether transactions in PostgreSQL wait for locks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 def is_a_transaction_waiting(database: Database) -> bool:
-    """Whether a transaction in this database waits for a lock that another one holds."""
+    """Whether a transaction in this database waits for a lock that another transaction holds."""
     with database.read() as session:
         return bool(session.execute(text(WAITING)).scalar_one())

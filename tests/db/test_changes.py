@@ -1,4 +1,4 @@
-"""Marks change with every commit, and results are reused until the next commit."""
+"""The mark of a database changes with every commit, and query results are reused until the mark changes."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_replaced_file_changes_the_mark(tmp_path: Path) -> None:
 
 
 def test_an_error_changes_the_mark_for_every_caller(tmp_path: Path) -> None:
-    """After an error, a new connection counts from the start, so that its count may be an earlier one."""
+    """After an error, a new connection counts commits from the start, so its count may equal an earlier mark."""
     path, moved = tmp_path / "a.db", tmp_path / "moved.db"
     database = Database(f"sqlite:///{path}")
     commit(database)
     changes = Changes(database)
     first = changes.mark()
     path.rename(moved)
-    assert changes.mark() is None  # another caller receives this
+    assert changes.mark() is None  # a first caller sees the error
     moved.rename(path)
     assert changes.mark() not in (None, first)
     changes.close()

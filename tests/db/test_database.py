@@ -143,7 +143,7 @@ def test_the_clock_is_that_of_the_database(database: Database) -> None:
 
 
 def test_writers_wait_for_each_other(database: Database) -> None:
-    """No increment of a counter is lost, because the row or the whole database is locked from the read to the write."""
+    """No increment of the counter is lost: the row or the whole database is locked between the read and the write."""
     with database.transaction() as session:
         add(session, "a")
 

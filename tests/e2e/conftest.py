@@ -26,7 +26,7 @@ FILLER = ["the", "film", "was", "and", "this", "day", "felt", "quite", "some", "
 
 
 def write_reviews(path: Path, count: int = 400) -> Path:
-    """A table with a `split` column and two labels, which a few steps can learn."""
+    """Write a table with a `split` column and two labels that a network can learn in a few steps."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -40,7 +40,7 @@ def write_reviews(path: Path, count: int = 400) -> Path:
 
 
 def write_tale(path: Path, sentences: int = 1500) -> Path:
-    """Plain text of random sentences."""
+    """Write a file of plain text with random sentences."""
     draw = random.Random(0)
     lines = (" ".join(draw.choices(FILLER + GOOD + BAD, k=8)) + "." for _ in range(sentences))
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -73,6 +73,6 @@ def assert_clean_stop(service: Service) -> None:
     assert service.process.wait(60) == 0
     lines = [json.loads(line) for line in log.read_bytes()[before:].splitlines()]
     assert [line for line in lines if line.get("level", "info") != "info"] == []
-    # The launcher's own lines have no level. It would also report a program that exits with an error or is killed.
+    # The launcher's own lines have no level. If a program had failed or been killed, they would say so.
     [message] = [line["message"] for line in lines if line["program"] == "up"]
     assert message.startswith("stopping: ")

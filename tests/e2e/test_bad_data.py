@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[bytes, dict[str, Any], str, list[str]]] = {
 
 @pytest.fixture(scope="module")
 def ended(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The ended jobs for all faults and for a valid multilabel file with a single label."""
+    """The jobs for all faulty files and for a valid multilabel file with a single label, after they have ended."""
     folder = tmp_path_factory.mktemp("faults")
     jobs = {}
     for name, (content, fields, _, _) in FAULTS.items():

@@ -1,4 +1,4 @@
-"""The console with the whole service behind it: from a file to a version that clients use."""
+"""The console with the whole service: from the upload of a file to a version that clients use."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 @pytest.fixture(scope="module")
 def judge(service: Service, reviews: Path) -> str:
-    """A small version."""
+    """A trained version of a small network."""
     job = service.train(model="rnn", training_file=service.upload(reviews), suffix="judge", training=SMALL, seed=2)
     return str(service.finish(job["id"], 900)["fine_tuned_model"])
 

@@ -15,7 +15,7 @@ from tests.e2e.conftest import SETTINGS
 from tests.promises import kept
 
 pytestmark = pytest.mark.e2e
-# small batches: the time is spent on restarts and not on learning
+# small batches, because these tests need restarts and not much learning
 SMALL = {"max_steps": 2400, "width": 32, "layers": 1, "threads": 1, "batch_size": 8, "context_length": 32}
 
 

@@ -70,7 +70,7 @@ def test_a_checkpoint_of_a_job_answers_and_can_be_fine_tuned(
     path = f"/v1/fine_tuning/jobs/{version['job_id']}/checkpoints"
     [best, *_] = checked(service.client.get(path, params={"limit": 100}))["data"]
     texts = ["a lovely wonderful day", "an awful terrible film"]
-    # Only the version carries a calibration, which is fitted at the end of the run.
+    # Only the version has a calibration, because it is fitted at the end of the run.
     models = (best["id"], classifiers["lstm"])
     checkpoint, final = (service.classify(model, texts, calibrated=False)["data"] for model in models)
     assert [item["label"] for item in checkpoint] == ["good", "bad"]

@@ -1,8 +1,8 @@
 """A data folder and a PostgreSQL database from an earlier version work with the current programs.
 
 `tests/fixtures/README.md` describes how the fixtures were made. Both services were killed during a training run. The
-data folder contains the resume points of that run. For the database, there are only blobs, as on a worker with a new
-disk, where the training run starts again (docs/decisions/0004).
+data folder contains the resume points of that run. The fixture of the database has only the blobs, so its training run
+starts again, as on a worker with a new disk (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tests.inventory import TEXTS, inventory
 pytestmark = pytest.mark.e2e
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CLOSE = 1e-3  # tolerance between two kinds of processors
-EXPIRE = "UPDATE jobs SET lease_until = 0 WHERE lease_until IS NOT NULL"  # whatever this machine's clock says
+EXPIRE = "UPDATE jobs SET lease_until = 0 WHERE lease_until IS NOT NULL"  # independent of this machine's clock
 
 
 @dataclass(frozen=True)
 class Upgraded:
-    """The current service over an earlier version's data. `resumable`: the step of the newest resume point, if any."""
+    """The current service with the data of an earlier version. `resumable` is the step of the newest resume point."""
 
     service: Service
     environment: dict[str, str]
@@ -95,7 +95,7 @@ def restored(server: Cluster, dump: Path) -> str:
 
 
 def differences(recorded: Any, current: Any, where: str = "") -> list[str]:
-    """List the recorded values that are missing or different in `current`. Additions are not differences."""
+    """List the recorded values that are missing or different in `current`. Additional values are not listed."""
     if isinstance(recorded, dict) and isinstance(current, dict):
         lost = [f"{where}/{key} is gone" for key in recorded.keys() - current.keys()]
         both = [key for key in recorded if key in current]

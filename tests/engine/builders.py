@@ -64,7 +64,7 @@ def write_checkpoint(directory: Path, shape: ModelConfig, **extra: Any) -> tuple
 
 
 class Replies:
-    """All replies, by request. `final` asserts that a request has exactly one final message, which is the last one."""
+    """Records all replies by request. `final` asserts that the last message of a request is its only final message."""
 
     def __init__(self) -> None:
         self.all: dict[str, list[Any]] = defaultdict(list)
@@ -103,7 +103,7 @@ def generate(
 
 
 def run(engine: Decoder) -> None:
-    """Step until no request is open."""
+    """Run steps of the decoder until no request is open."""
     with torch.inference_mode():
         for _ in range(10_000):
             if not engine.busy:
@@ -113,7 +113,7 @@ def run(engine: Decoder) -> None:
 
 
 def run_ready(host: EngineHost) -> None:
-    """Step as long as there is work that does not wait for a thread."""
+    """Run steps of the host as long as there is work that does not wait for a thread."""
     while host.ready:
         host.step()
 

@@ -19,7 +19,7 @@ from models.choices import NETWORKS
 from tests.engine import builders as b
 
 BUILT = {name: b.network(b.config(name)) for name in NETWORKS}
-SAFE_LEAD = 1e-3  # two logits that are closer may change places with the shape of the batch
+SAFE_LEAD = 1e-3  # if two logits are closer, the shape of the batch may decide which one is larger
 
 
 @pytest.fixture(params=NETWORKS)
@@ -68,7 +68,7 @@ def test_the_networks_of_these_tests_depend_on_their_prompt(built: Any) -> None:
 def test_sequences_that_come_and_go_do_not_change_each_other(
     name: str, slots: int, prefill: int, alone: bool, arrivals: list[tuple[int, int, int, int | None]]
 ) -> None:
-    """Each arrival is (step of arrival, prompt length, max_tokens, steps until the abort)."""
+    """Each tuple of `arrivals` is (step of the request, prompt length, max_tokens, steps until it is aborted)."""
     built = BUILT[name]
     engine, replies = b.decoder(built, slots=slots, prefill=prefill, alone=alone)
     prompts = [prompt_of(i, length) for i, (_, length, _, _) in enumerate(arrivals)]

@@ -1,4 +1,4 @@
-"""Another processor or number of threads is another kind of machine."""
+"""The fingerprint of a machine depends on its processor and on the number of threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The free memory is that of the machine or of the container, whichever is less; unknown memory counts as none."""
+"""The free memory is the smaller one of the machine's and the container's. If it is unknown, it counts as 0."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LIMITS = StepLimits(64, 4, 16)
 
 
 class Immediate(Loader):
-    """A loader that loads immediately, in the thread of the caller."""
+    """A loader that loads a version at once, in the thread of the caller."""
 
     def __init__(self) -> None:
         self.device, self.dtype, self.outcomes = b.CPU, torch.float32, []

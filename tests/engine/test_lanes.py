@@ -1,4 +1,4 @@
-"""Lanes run in parallel with one core each, and a divided batch keeps all of its rows."""
+"""Lanes run in parallel on one core each, and dividing a batch between lanes loses no rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lanes() -> Iterator[Lanes]:
 
 
 def test_work_runs_side_by_side_on_one_core_each(lanes: Lanes) -> None:
-    meeting, results = Barrier(3, timeout=30), []  # passed only by both lanes and the test together
+    meeting, results = Barrier(3, timeout=30), []  # opens only when both lanes and the test have reached it
 
     def work() -> tuple[int, bool]:
         meeting.wait()

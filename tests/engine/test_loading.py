@@ -1,4 +1,4 @@
-"""When versions are unloaded."""
+"""Checks when a host unloads a version."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def threads() -> Iterator[None]:
 def test_a_version_stays_while_a_row_of_a_closed_request_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: None, long: bool
 ) -> None:
-    """Its memory is in use until then, so another version must not be loaded in its place."""
+    """The version's memory is in use until the row is computed, so no other version may be loaded in its place."""
     monkeypatch.setattr(module, "predict", lambda *_: 2 * module.LONG_SECONDS if long else 0.0)
     host, network, digest = gated(tmp_path, Event())
     for id in ("x", "y"):

@@ -1,4 +1,4 @@
-"""Measurements are stored by key. Files that are damaged or cannot be written do no harm."""
+"""Measurements are stored by key. A file that is damaged or cannot be written causes no error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which versions are unloaded to load another one."""
+"""Checks which versions are unloaded to make room for another one."""
 
 from __future__ import annotations
 

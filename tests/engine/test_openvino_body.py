@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app.engine import openvino_body
 from app.engine.modes import set_mode
 from app.engine.openvino_body import KERNEL, OpenVinoBody
+from app.exporting.onnx.transformer_graph import TransformerGraph
 from models import interruption
 from models.config import ModelConfig
 from models.interface import Context
@@ -40,7 +41,7 @@ def test_networks_compute_the_same(config: ModelConfig) -> None:
 
 
 def body(name: str = "transformer-mean-tokens") -> tuple[OpenVinoBody, torch.Tensor]:
-    """A compiled body, and vectors that it reads."""
+    """A compiled body, and random input vectors for it."""
     network = classifier(classifiers()[name]).requires_grad_(False)
     return OpenVinoBody(network, torch.float32, 1), torch.randn(2, 9, network.config.width)
 
@@ -76,6 +77,15 @@ def test_wrong_results_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenVinoBody, "_run", lambda *arguments: right(*arguments) * 1.01)
     with pytest.raises(RuntimeError, match="differ from torch's"):
         body()
+
+
+def test_wrong_results_outside_a_window_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = {"context_length": 128, "attention_window": 40}  # more than PROOF_LENGTHS
+    network = classifier(replace(classifiers()["transformer-modern-mean-tokens"], **wide)).requires_grad_(False)
+    OpenVinoBody(network, torch.float32, 1)
+    monkeypatch.setattr(TransformerGraph, "_distant_scores", lambda graph: graph.graph.constant(0.0))
+    with pytest.raises(RuntimeError, match="differ from torch's"):
+        OpenVinoBody(network, torch.float32, 1)
 
 
 def test_too_little_memory_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The bounds within which outputs in another type count as those of float32, just within and just outside of them."""
+"""Outputs in another data type are accepted if their difference from float32 is within the bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.wire.modes import PrecisionCheck
 from app.wire.probes import IMPORT, ProbeSet
 from tests.engine import builders as b
 
-ROWS, TEXTS = 500, 32  # minimum numbers of probes
+ROWS, TEXTS = 500, 32  # the minimum numbers of probes
 
 
 def compare(task: str, exact: Outputs, other: Outputs, threshold: float = 0.5) -> PrecisionCheck:
@@ -28,7 +28,7 @@ def pairs(first: float, rows: int = ROWS) -> Tensor:
 
 
 def vectors(cosine: float) -> Tensor:
-    """Three embeddings, of which the last has this cosine similarity with (1, 0)."""
+    """Three embeddings. The cosine similarity of the last one with (1, 0) is `cosine`, that of the others is 1."""
     return torch.tensor([[1.0, 0.0], [1.0, 0.0], [cosine, math.sqrt(1.0 - cosine**2)]], dtype=torch.float64)
 
 
@@ -76,7 +76,7 @@ def test_probabilities_that_are_not_numbers_are_rejected() -> None:
 
 
 def predict(exact: Tensor, other: Tensor, rows: int = TEXTS) -> PrecisionCheck:
-    """Compare distributions of the next token, which is always the first of the vocabulary."""
+    """Compare distributions of the next token. The correct next token is always the first one of the vocabulary."""
     following = torch.zeros(len(exact), dtype=torch.int64)
     return compare(
         "generation", Outputs(exact.log(), rows, None, following), Outputs(other.log(), rows, None, following)
@@ -94,7 +94,7 @@ def test_texts_without_a_next_token_are_not_enough() -> None:
 
 @pytest.mark.parametrize(("divergence", "accepted"), [(0.0049, True), (0.0051, False)])
 def test_the_mean_divergence_is_bounded(divergence: float, accepted: bool) -> None:
-    """Only the second of two tokens differs, by twice the mean. The probability of the next token does not change."""
+    """Only the second of two rows diverges, by twice the mean. The probability of the next token does not change."""
     # With p = (0.2, 0.4, 0.4) and q = (0.2, 0.4 + d, 0.4 - d), the divergence is -0.4 ln(1 - (d / 0.4)²).
     shift = 0.4 * math.sqrt(-math.expm1(-2 * divergence / 0.4))
     exact = torch.tensor([[0.2, 0.4, 0.4]] * 2, dtype=torch.float64)

@@ -18,9 +18,9 @@ NEVER = 2**60
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A segment that contains the tokens of its positions.
+    """A segment of a state that consists of the tokens at its positions.
 
-    `last`, the fixed tensor, contains all tokens, or None if unknown.
+    `last` stands for the fixed tensors. It contains all tokens up to the end, or is None if they are unknown.
     """
 
     start: int

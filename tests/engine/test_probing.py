@@ -1,4 +1,4 @@
-"""The probes of a version: its own, completed with random tokens; damaged ones are ignored."""
+"""The probes of a version: those that are stored, completed with random tokens. Damaged probes are ignored."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def test_a_slow_reader_still_gets_a_final_message_for_every_request(
     for name in names:
         engine._send(peer, wire.Scored(name, [[0.5] * 50_000], wire.Timing()))
     engine._send(peer, wire.Loaded("digest", 0.5))
-    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # a request that was given up
+    engine._send(peer, wire.Finished(names[-1], "abort", wire.Timing()))  # the reply to an aborted request
     assert engine._owed and not engine._gone
     received: list[Any] = []
     deadline = time.monotonic() + 10

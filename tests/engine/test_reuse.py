@@ -1,4 +1,4 @@
-"""Decoders with and without the prefix cache: equal output, fewer tokens to read, and no sharing between keys."""
+"""Decoders with a prefix cache have the same output, read fewer tokens, and share nothing between keys."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def cached(replies: b.Replies, id: str) -> int:
 def test_the_output_is_the_same_with_and_without(
     name: str, slots: int, prefill: int, alone: bool, nodes: int, arrivals: list[tuple[int, int, int, int, int]]
 ) -> None:
-    """Each arrival is (step of arrival, common beginning, its length, length of the rest, max_tokens)."""
+    """Each tuple of `arrivals`: (step of the request, shared beginning, its length, length of the rest, max_tokens)."""
     built = BUILT[name]
     engine, replies = decoder(built, 4096 * nodes, slots=slots, prefill=prefill, alone=alone)
     prompts = [ids(kind, 14)[:shared] + ids(50 + i, rest) for i, (_, kind, shared, rest, _) in enumerate(arrivals)]

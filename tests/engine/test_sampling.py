@@ -75,7 +75,7 @@ def normalised(weights: dict[int, float]) -> dict[int, float]:
 
 
 def up_to(ranked: list[int], probs: dict[int, float], share: float) -> dict[int, float]:
-    """The first tokens of a ranking whose probabilities together reach a share, but at least one token."""
+    """The shortest beginning of a ranking whose total probability reaches `share`. It has at least one token."""
     kept: dict[int, float] = {}
     for token in ranked:
         if kept and math.fsum(kept.values()) >= share:
@@ -104,7 +104,7 @@ def reference_distribution(scores: list[float], p: SamplingParams) -> dict[int, 
 
 
 def reference_choice(probs: dict[int, float], noise: float) -> tuple[int, float]:
-    """The drawn token, and the distance of the random number from the range of the next token."""
+    """The sampled token, and the distance of the random number from the nearest bound of the token's range."""
     total = 0.0
     for token in sorted(probs):
         if total <= noise < total + probs[token]:
@@ -149,7 +149,7 @@ def check(logits: list[float], sequence: Sequence, drawn: int) -> None:
         return
     probs = reference_distribution(scores, params)
     expected, margin = reference_choice(probs, uniform(params.seed, sequence.choice, len(sequence.output)))
-    if margin > 1e-5:  # otherwise the rounding of float32 may decide
+    if margin > 1e-5:  # closer to a bound, the rounding of float32 may decide
         assert drawn == expected
 
 

@@ -1,4 +1,4 @@
-"""Scheduler and slots: no gaps, no starvation and no exceeded budgets, regardless of arrivals and departures."""
+"""The scheduler leaves no gaps between slots, starves no sequence and exceeds no budget, whatever arrives or leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make(length: int, max_tokens: int = 4, background: bool = False) -> Sequence
 
 
 class Life(RuleBasedStateMachine):
-    """`state` replaces the tensors. It maps each slot to (its sequence, the tokens that were fed to it)."""
+    """Random operations on a scheduler. `state` maps each slot to (its sequence, the number of tokens read)."""
 
     @initialize(slots=st.integers(1, 6), prefill=st.integers(1, 50), alone=st.booleans())
     def start(self, slots: int, prefill: int, alone: bool) -> None:
@@ -131,7 +131,7 @@ def test_chunks(lengths: tuple[int, ...], budget: int, expected: list[tuple[int,
 
 
 def plain_chunk(first: Sequence, owners: list[Sequence], taken: set[Sequence], budget: int) -> Chunk:
-    """The simplest implementation of the rule, which sums the real tokens again for each neighbour."""
+    """A simple implementation of the same rule, which counts the real tokens again for each neighbour."""
     group, steps = [first], min(first.remaining, budget)
     for direction in (1, -1):
         while 0 <= (slot := (group[-1].slot + 1 if direction > 0 else group[0].slot - 1)) < len(owners):

@@ -55,7 +55,7 @@ def test_background_rows_wait_for_all_others_and_run_in_small_batches() -> None:
     scorer, _, replies = start(shape)
     slow = texts(20, seed=3)
     scorer.add(b.PEER, wire.Score("behind", "d", "local", slow, background=True))
-    assert scorer.queued and len(scorer.take()) <= BACKGROUND_ROWS  # a batch that a later request would wait for
+    assert scorer.queued and len(scorer.take()) <= BACKGROUND_ROWS  # a later request would have to wait for this batch
     scorer.add(b.PEER, ask("front", texts(3, seed=4)))
     while (batch := scorer.take())[0].request.id == "front":
         assert {item.request.id for item in batch} == {"front"}
@@ -154,8 +154,8 @@ def test_a_large_target_keeps_its_digits() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_mean_is_subtracted_in_the_number_type_of_the_version(dtype: str) -> None:
-    """Versions of earlier releases use float32, in which their API sent numbers, and give the same answers as
-    before."""
+    """In earlier releases, the API sent numbers as float32. Versions from that time still use float32, so their answers
+    do not change."""
     shape, base = b.config("gru", "regression", input="features"), 123_456_700.0
     scorer, _, replies = start(shape, scaling=Scaling([base] * 3, [3.0] * 3, dtype))
     values = np.random.default_rng(0).normal(base, 3.0, (7, 3))

@@ -1,4 +1,4 @@
-"""Speeds of real modes: every task and architecture can be measured, and a mode that fails is left out."""
+"""The speed of real modes is measured for every task and architecture. A mode that fails is left out."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ FEW = 30
 
 
 class Stopwatch:
-    """A measurement of speeds that returns the given speeds, and counts its calls."""
+    """Replaces the measurement of speeds: returns the given speeds, and counts its calls."""
 
     def __init__(self, speeds: Mapping[ComputeMode, float]) -> None:
         self.speeds, self.count = speeds, 0
@@ -50,9 +50,9 @@ class Stopwatch:
 
 @pytest.fixture(autouse=True)
 def every_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This processor supports bfloat16. Fewer probes than usual are enough, because it may only emulate bfloat16.
+    """Act as if this processor supported bfloat16. Use fewer probes than usual, because emulated bfloat16 is slow.
 
-    The bound on embeddings is wider than usual, because the networks have larger weights than usual.
+    The bound for embeddings is wider than usual, because the weights of these networks are larger than usual.
     """
     monkeypatch.setattr(precision, "COSINE", 0.98)
     for module in (precision, probing):
@@ -250,7 +250,7 @@ def test_the_time_of_a_comparison_is_predicted_from_its_beginning(monkeypatch: p
     comparison = tuning._Comparison(untuned(), b.CPU, 110.0)
     first, last = comparison._go_on(2), comparison._go_on(1)
     now = 101.0
-    assert first(0.01) and first(0.21) and not first(0.19)  # 1 s for a fifth of the first of two runs: 10 s for both
+    assert first(0.01) and first(0.21) and not first(0.19)  # 1 s for a fifth of one run: 10 s for two runs
     assert last(0.11) and not last(0.09)
     now = 110.0
     assert not last(1.0)
@@ -266,7 +266,7 @@ def test_an_engine_that_was_killed_while_measuring_does_not_measure_again(tmp_pa
     message = saved(tmp_path)
 
     class Killed(BaseException):
-        """Stands for SIGKILL, after which nothing is tidied."""
+        """Simulates SIGKILL, after which nothing is cleaned up."""
 
     def kill(*_: object) -> dict[ComputeMode, float]:
         raise Killed

@@ -12,7 +12,7 @@ from app.engine.turns import Active, Turns
 
 @dataclass(eq=False)
 class Part:
-    """A fake scorer in which `rows` wait for a batch. Counts its visits."""
+    """A fake scorer with `rows` that wait for a batch. It counts how often it is visited."""
 
     name: int = 0
     rows: int = 0

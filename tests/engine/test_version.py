@@ -1,4 +1,4 @@
-"""A loaded network becomes a version with a part for each kind of request that it can answer."""
+"""A loaded version has a part for each kind of request that its network can answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_network_can_be_served(config: ModelConfig) -> None:
 
 @pytest.mark.parametrize("invariant", [False, True])
 def test_a_large_network_computes_fewer_tokens_in_a_step(invariant: bool) -> None:
-    """A slow machine reads prompts and texts in smaller pieces, unless the results depend on the pieces."""
+    """A slow machine reads smaller pieces of prompts and texts. In invariant mode, pieces of prompts do not change."""
     scored, generated = b.config("transformer", "classification"), b.config("transformer")
     for speed in (float("inf"), 1e7, 1.0):
         limits = StepLimits(4096, 8, 512, invariant, speed=speed)

@@ -1,4 +1,4 @@
-"""Counting a table during an upload gives the same rows and columns as the trainer reads, or nothing."""
+"""The rows and columns counted during an upload are those that the trainer reads, or they are not stated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Previews of uploaded files: what the program gets to read, and how its failures are reported."""
+"""Previews of uploaded files: which content the preview program receives, and how its failures are reported."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def loaded_rows() -> Iterator[list[str]]:
 
 
 def test_a_part_is_added_without_loading_the_others(uploads: Uploads) -> None:
-    """An upload has up to a thousand parts. Loading all of them for each new part would read half a million rows."""
+    """An upload has up to 1,000 parts. If each new part loaded all earlier ones, half a million rows would be read."""
     upload = uploads.begin("alice", "x", "fine-tune", 62)
     for number in range(30):
         uploads.add_part(upload.id, "alice", [b"%02d" % number], 10)

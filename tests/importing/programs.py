@@ -22,7 +22,7 @@ LENGTHS = (7, 1, 4)
 
 
 class Program(nn.Module):
-    """A module with a given `forward` function, whose parts become attributes in the given order."""
+    """A module that computes `run`. Its parts become attributes in the given order."""
 
     def __init__(self, run: Callable[[Any, Tensor], Tensor], **parts: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def imported(folder: Path) -> tasks.Classifier:
 
 
 def bring(program: object, folder: Path, **options: Any) -> Converted:
-    """Save a module's state dict or another object, like a program would, and convert it to `folder/out`."""
+    """Save a module's state dict or another object as a program would, and convert it to `folder/out`."""
     torch.save(program.state_dict() if isinstance(program, nn.Module) else program, folder / "model.pt")
     answers = {name: str(value) for name, value in options.pop("answers", {}).items()}
     return convert(folder / "model.pt", folder / "out", fields=answers, allow_pickle_tensors=True, **options)

@@ -61,7 +61,7 @@ class Recurrent(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A Transformer classifier. `places` is its kind of positions, and `reads` is the input of its head."""
+    """A Transformer classifier. `places` is its position encoding, and `reads` is the pooling before its head."""
 
     def __init__(
         self, places: str = "embedding", final: bool = False, keep: bool = False, reads: str = "mean", **options: Any
@@ -244,8 +244,7 @@ def _assumed_fields(assumed: tuple[str, ...]) -> list[str]:
 
 
 def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_round(tmp_path: Path) -> None:
-    """After all questions of the first round are answered, no other question is asked, even if the vocabulary is
-    short."""
+    """A user who answers everything in the first round is asked nothing else, even if the vocabulary is short."""
     torch.save(Recurrent("lstm", tokens=True).state_dict(), tmp_path / "model.pt")
     answers = {"pooling": "last", "labels": "a,b,c", "split": "whitespace", "lowercase": "no"}
     with pytest.raises(ImportQuestion) as caught:
@@ -255,7 +254,7 @@ def test_questions_that_depend_on_the_vocabulary_are_mentioned_in_the_first_roun
         "set unknown=WORD",
         "first_id=ID",
         "around=none",
-        "fewer words than the embedding has rows, 30",
+        "fewer words than the embedding, which has 30 rows",
         "For a tokenizer.json, leave these out",
     ):
         assert part in caught.value.message
@@ -277,7 +276,7 @@ def test_labels_that_do_not_fit_one_output_are_refused_without_a_guess_of_the_ta
 
 
 def test_labels_do_not_hide_an_open_question_about_the_task(tmp_path: Path, vocabulary: Path) -> None:
-    """The network has as many outputs as words, so it may be a language model."""
+    """The number of outputs equals the number of words, so the network may be a language model."""
     torch.save(Recurrent("lstm", tokens=True, classes=30).state_dict(), tmp_path / "model.pt")
     options: dict[str, Any] = {"labels": [str(n) for n in range(30)], "allow_pickle_tensors": True}
     with pytest.raises(ImportQuestion) as caught:
@@ -360,7 +359,7 @@ def test_an_encoder_that_has_lost_its_first_layer_is_refused(tmp_path: Path, voc
 
 
 def test_an_input_layer_that_keeps_the_width_of_an_encoder_is_refused(tmp_path: Path) -> None:
-    """The next layer adds the positions, so the input layer cannot be folded into it."""
+    """Positions are added after the input layer, so it cannot be folded into the next layer."""
     parts = nn.ModuleDict(
         {"embed": nn.Linear(16, 16), "encoder": nn.TransformerEncoderLayer(16, 4), "out": nn.Linear(16, 3)}
     )
@@ -464,7 +463,7 @@ def test_the_tutorial_transformer(tmp_path: Path) -> None:
 
 
 def test_converting_imports_no_torch(tmp_path: Path) -> None:
-    """Converting needs no torch, which takes seconds to import."""
+    """Importing torch takes seconds, and the conversion does not need it."""
     source = save(Recurrent("gru"), tmp_path)
     program = (
         "import sys; from pathlib import Path; from app.importing.convert import convert\n"

@@ -36,7 +36,7 @@ def numeric_program() -> Program:
 
 
 def optimizer(program: nn.Module) -> dict[str, Any]:
-    """The state of an optimizer after a step, which also contains tensors."""
+    """The state of an optimizer after one step. It contains tensors that are not weights."""
     made = torch.optim.Adam(program.parameters())
     made.zero_grad()
     program(torch.zeros(1, 3, 4)).sum().backward()

@@ -1,4 +1,4 @@
-"""Errors name the format of files from other programs."""
+"""Errors about files from other programs name the format of the file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_other_files_by_their_names(name: str, kind: str, tmp_path: Path) -> Non
     "entries", [("m/archive_format", "m/models/model.json"), ("serialized_exported_program.json",)]
 )
 def test_torch_export(name: str, entries: tuple[str, ...], tmp_path: Path) -> None:
-    """The older releases of PyTorch write a different archive."""
+    """Older releases of PyTorch write a different archive for the same format."""
     archive(tmp_path / name, *entries)
     assert "torch.export" in str(describe(tmp_path / name)) and "state_dict" in str(describe(tmp_path / name))
 

@@ -1,4 +1,4 @@
-"""Inputs for comparing a version with the original program."""
+"""The inputs with which users compare a version with their original program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts become the same tokens as in Python programs."""
+"""Texts are split into the same tokens as in Python programs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_splits_are_those_of_programs(split: str, lowercase: bool, text: str) ->
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cn", "Co")), max_size=30))
 def test_words_are_those_of_python(text: str) -> None:
-    # Python counts four control characters as blanks, which Unicode does not.
+    # Python treats four control characters as white space, but Unicode does not.
     text = re.sub("[\x1c-\x1f]", "", text)
     for split in ("words", "words_and_punctuation", "words_and_marks"):
         expected = PROGRAMS[split](text)

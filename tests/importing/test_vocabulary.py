@@ -50,7 +50,7 @@ def test_one_word_on_each_line(tmp_path: Path) -> None:
 def test_a_list_shorter_than_the_embedding_needs_the_id_of_its_first_word(
     value: Any, first: str, ids: list[int]
 ) -> None:
-    """Programs reserve rows for padding and unknown words."""
+    """Programs reserve the first rows of an embedding for padding and unknown words."""
     answers = Answers(PLAIN | {"unknown": "skip"})
     tokenizer_from(value, "words", 6, answers)
     assert [question.field for question in answers.open] == ["first_id"]
@@ -65,7 +65,7 @@ def test_an_impossible_first_id_is_refused(first: str) -> None:
 
 
 def test_answers_that_the_vocabulary_does_not_need_must_agree_with_it() -> None:
-    """The command to complete has all answers that may depend on the vocabulary."""
+    """The suggested command contains all answers that any vocabulary may need, so unnecessary answers are checked."""
     assert tokenizer(WORDS, 4, unknown="skip", first_id="0", around="none").encode("the good") == [0, 3]
     counted = {word: number for number, word in enumerate([*WORDS, "<unk>"], 1)}
     assert tokenizer(counted, 6, unknown="<unk>", first_id="1").encode("the good") == [1, 4]

@@ -1,4 +1,4 @@
-"""Time limits of many tasks with one timer."""
+"""One timer enforces the time limits of many tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prediction sets, intervals and abstention in the API process."""
+"""The API process computes prediction sets, intervals and abstention from a version's calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readiness with a fake registry and a fake engine, and the removal of data about deleted versions."""
+"""Readiness, with a fake registry and a fake engine. Data about deleted versions is removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 200
 
 
 class Registry:
-    """A registry with a single version, at which the only required alias points."""
+    """A registry with a single version. Its only required alias refers to this version."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -48,14 +48,14 @@ class Registry:
 
 
 class Scene:
-    """All objects that the readiness checks use. A test starts each round of checks."""
+    """The objects that the readiness checks use. Tests run each round of checks themselves."""
 
     def __init__(self, folder: Path) -> None:
         self.registry = Registry()
         self.settings = Settings(data_dir=str(folder / "data"))
         self.cache = OneDirectory(make_checkpoint(folder / "checkpoint", **NUMERIC))
         self.inference = Inference(self.settings, self.registry.resolve, self.cache)  # type: ignore[arg-type]
-        self.inference.versions._ttl = -1.0  # resolve each reference anew
+        self.inference.versions._ttl = -1.0  # resolve references again in every request
         self.readiness = Readiness(lambda: None, self.registry, self.inference)
 
     async def look(self) -> None:
@@ -115,7 +115,7 @@ def test_nothing_about_many_versions_that_are_gone_is_kept(tmp_path: Path, monke
 
 
 def models() -> set[str]:
-    """The models with metric series."""
+    """The names of the models that have series in the metrics."""
     families = [family for metric in telemetry._by_model for family in metric.collect()]
     return {sample.labels["model_name"] for family in families for sample in family.samples}
 

@@ -1,4 +1,4 @@
-"""The use cases with a fake engine, and the requests that admission counts."""
+"""Classification and generation with a fake engine, and the number of requests that admission counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINUTES = 600.0
 
 
 class TwoDirectories:
-    """A cache with a classifier and a generator."""
+    """A cache that contains a classifier and a generator."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The labels and the confidence of classifications, counted by version."""
+"""Labels and confidences of classifications are counted for each version."""
 
 from __future__ import annotations
 

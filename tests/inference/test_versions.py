@@ -39,7 +39,7 @@ class Record:
 
 
 class OneDirectory:
-    """A cache that returns the same directory for every version and counts the requests."""
+    """A cache that returns the same directory for every version, and counts how often it is asked."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.asked = directory, 0
@@ -196,11 +196,11 @@ def test_the_least_recently_used_assets_are_dropped(cache: OneDirectory, monkeyp
 
     versions = asyncio.run(scenario())
     assert len(versions._assets) == 10 and "digest-hot" in versions._assets
-    assert cache.asked == 301  # those in use all the time are read once
+    assert cache.asked == 301  # assets that are in use all the time are read once
 
 
 def test_the_memory_of_assets_is_bounded(cache: OneDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer versions with large tokenizers are kept than with small ones, but always the newest one."""
+    """The newest version is always kept. The larger the tokenizers are, the fewer other versions are kept."""
     monkeypatch.setattr(module, "ASSETS_BYTES", 100 * module.MEMORY_PER_BYTE)
 
     def sized(reference: str, principal: str) -> Record:

@@ -1,4 +1,4 @@
-"""Batches as clients see them, and a worker's resources with a fake batch program."""
+"""A queue of batches for tests, and a worker's resources with a fake batch program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs as clients see them, and the resources of a worker with a fake trainer."""
+"""A queue of jobs for tests, and a worker's resources with a fake trainer."""
 
 from __future__ import annotations
 

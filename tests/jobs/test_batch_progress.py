@@ -34,7 +34,7 @@ ENDS = {"completed": SUCCEEDED, "cancelled": CANCELLED, "expired": FAILED, "fail
 
 @dataclass
 class ExpectedBatch:
-    """The state of a batch in the model. `held` is whether a worker has the lease."""
+    """The expected state of a batch. `held` is true while a worker has its lease."""
 
     number: int
     status: str = "validating"
@@ -182,7 +182,7 @@ class BatchLife(RuleBasedStateMachine):
 
     @staticmethod
     def waits_again(expected: ExpectedBatch, shown: str) -> bool:
-        """A claim resets the phase, so that a batch that was finalizing is in progress until it is finalizing again."""
+        """A claim resets the phase: a batch that was finalizing is in progress until it is finalizing again."""
         return expected.status == "finalizing" and shown == "in_progress"
 
 

@@ -1,4 +1,4 @@
-"""Batches as clients create them: rules, repeated requests, owners and files."""
+"""Creating batches: the rules for requests, repeated requests, owners and files."""
 
 from __future__ import annotations
 

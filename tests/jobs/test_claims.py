@@ -35,7 +35,7 @@ def test_claims_go_by_priority_then_age_and_wait_after_a_loss(queue: Queue) -> N
 
 @pytest.mark.parametrize("hour", [3600, -3600])
 def test_a_lost_job_does_not_wait_until_a_clock_that_was_set_has_caught_up(queue: Queue, hour: int) -> None:
-    """If the clock is set forward, the lease has ended. If it is set back, the lease would last for another hour."""
+    """After the clock is set forward, the lease has ended. After it is set back, the lease would last another hour."""
     job, waiting = queue.create(), queue.create()
     first, second = claim(queue), claim(queue)
     assert (first.id, second.id) == (job.id, waiting.id)
@@ -75,13 +75,13 @@ def test_two_workers_never_get_the_same_job(queue: Queue) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    while job := claim(queue):  # a worker skips a row that another has locked, and may have missed it
+    while job := claim(queue):  # a worker skips rows that another one has locked, so some jobs may be left
         claimed.append(job.id)
     assert sorted(claimed) == sorted(created)
 
 
 def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> None:
-    """Only repeated attempts that a full disk ended at once are not reported again."""
+    """An attempt is not reported if a full disk ended the attempt before it and nothing has happened since."""
     job = queue.create()
     claims = JobClaims(queue.database)
     steps = []
@@ -96,7 +96,7 @@ def test_an_attempt_is_told_again_after_something_has_happened(queue: Queue) -> 
 
 
 def test_a_lost_worker_is_reported_once_before_the_next_attempt(queue: Queue) -> None:
-    """A killed worker cannot write an event. The claim that finds the expired lease writes it."""
+    """A killed worker cannot report its own loss. The claim that finds the expired lease writes the event."""
     job = queue.create()
     claim(queue)
     for _ in range(2):
@@ -162,7 +162,7 @@ def claim_batch(queue: BatchQueue) -> Job | None:
 
 
 def test_owners_of_batches_take_turns(resources: Resources) -> None:
-    """Many batches of one owner do not delay those of others."""
+    """Many batches of one owner do not delay the batches of other owners."""
     queue = queue_of(resources)
     jobs = [queue.create(owner=owner) for owner in ("ann", "ann", "ann", "ann", "bob", "bob", "cy")]
     order = [claim_batch(queue) for _ in jobs]
@@ -172,15 +172,15 @@ def test_owners_of_batches_take_turns(resources: Resources) -> None:
     with queue.database.transaction() as session:
         claims.requeue(session, first.id, first.attempt, lost=False)
     late = [queue.create(owner=owner) for owner in ("ann", "cy")]
-    again = [claim_batch(queue) for _ in range(3)]  # first the batch that has begun, then that of the owner who waits
+    again = [claim_batch(queue) for _ in range(3)]  # first the batch that has begun, then the batch of `cy`
     assert [job.id for job in again if job] == [first.id, late[1].id, late[0].id]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_turns_of_owners_respect_priorities_and_ages(resources: Resources, seed: int) -> None:
-    """The next batch has the highest priority.
+    """The next batch is one of those with the highest priority.
 
-    Among equals, its owner has waited longest since its last batch began.
+    Of these, it is the batch of the owner whose last batch began the longest time ago.
     """
     queue, draw = queue_of(resources), random.Random(seed)
     waiting: dict[str, Job] = {}

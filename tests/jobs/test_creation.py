@@ -94,7 +94,7 @@ def test_a_retry_by_the_client_returns_the_job_of_the_first_request(queue: Queue
 
 
 def test_column_roles_of_the_validation_file_must_be_those_of_the_job(queue: Queue) -> None:
-    """Both files are read with the same columns, so different roles would have no effect."""
+    """Both files are read with the column roles of the job, so other roles of the second file would have no effect."""
 
     def upload(column: str) -> str:
         return queue.files.create(OWNER, "a.csv", "fine-tune", iter([b"{}"]), roles={"text": column}).id

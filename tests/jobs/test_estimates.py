@@ -1,4 +1,4 @@
-"""Dry runs with a fake trainer: their results, their errors, and the files that they leave behind."""
+"""Dry runs with a fake trainer: their results, their errors, and the removal of their files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.wire.estimate import DataSummary, Estimate, EstimateNote
 from app.wire.trainer import Broke, Estimated, Note, TrainEvent, TrainFailed
 from tests.jobs.fixtures import OWNER, Queue, until
 
-# Writes the events in $TORCH_EVENTS to the descriptor, and $TORCH_SEEN with what it sees; then waits for $TORCH_GO.
+# Writes the events in $TORCH_EVENTS to the descriptor, writes what it sees to $TORCH_SEEN, and waits for $TORCH_GO.
 FAKE = """
 import json, os, pathlib, sys, time
 run = next(a for a in sys.argv if "/estimates/" in a)
@@ -44,7 +44,7 @@ PLANNED = Estimate("classification", DataSummary({"train": 9}, {}, {"train": 40}
 def make(
     tmp_path: Path, settings: Settings, database: Database, registry: Registry, files: Files, blobs: BlobStore
 ) -> Callable[..., Estimates]:
-    """Make `Estimates` with a trainer that emits some events and ends at once unless `wait` is set."""
+    """Create `Estimates` whose fake trainer emits the given events, and then ends at once unless `wait` is set."""
 
     def made(*events: TrainEvent, wait: bool = False, code: int = 0) -> Estimates:
         go = tmp_path / "go"

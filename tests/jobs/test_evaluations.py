@@ -1,4 +1,4 @@
-"""Evaluations as jobs, which share only the table, states and rules of training jobs."""
+"""Evaluations are jobs that share only the table, the states and the rules of training jobs."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ WHOLE = ("int | None", "int")
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
-    """Values of an option inside its range, at its bounds, and slightly outside."""
+    """Values for an option: inside its range, at its bounds, and slightly outside."""
     if name in WORDS:
         return st.sampled_from([*WORDS[name], "other"])
     if name not in RANGES:

@@ -1,4 +1,4 @@
-"""The checkpoints of a job, the cost of deleting them, and the events that a plot of a long job needs."""
+"""The checkpoints of a job, the cost of deleting them, and the choice of events for the plot of a long job."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.jobs import logbook
 from app.jobs.records import METRICS, NewEvent
 from app.jobs.repository import JobRepository
 
-STEPS_PER_CALL = 100  # SQLite's virtual machine reports in units of so many instructions
+STEPS_PER_CALL = 100  # SQLite calls a progress handler after every 100 instructions
 
 
 def fill(database: Database, job_id: str, count: int) -> None:
-    """Make a job with `count` old checkpoints."""
+    """Create a job with `count` old checkpoints."""
     with database.transaction() as session:
         if session.get(JobRow, job_id) is None:
             JobRepository(database).insert(

@@ -1,4 +1,4 @@
-"""The numbers of unfinished jobs and the jobs that workers hold, on both databases."""
+"""A snapshot of the queue counts unfinished jobs and lists the jobs that workers run, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job is created for all attempts of a request, also if two attempts arrive at the same time."""
+"""A request that is sent several times creates only one job, even if two copies arrive at the same time."""
 
 from __future__ import annotations
 

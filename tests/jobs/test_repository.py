@@ -1,6 +1,6 @@
-"""Random operations of clients and workers on jobs, compared with a model of the states, on both databases.
+"""Random operations of clients and workers on jobs, compared with a model of their states, on both databases.
 
-To let a lease expire, the tests move it into the past.
+To let a lease expire, the tests move its end into the past.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORKERS = ("one", "two", "three")
 
 @dataclass
 class Expected:
-    """The state of a job in the model."""
+    """The expected state of a job."""
 
     number: int
     status: str = "queued"

@@ -1,4 +1,4 @@
-"""The events that webhooks send when jobs and batches end."""
+"""Ends of jobs and batches enqueue the correct events for webhooks."""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ def planned(count: int) -> list[PlannedTrial]:
 
 
 class Shop:
-    """The clients and workers of a database, in one transaction per operation."""
+    """Acts as the clients and workers of a database. Each operation is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clients, self.workers = JobRepository(database), JobClaims(database)
         with database.transaction() as session:
-            session.execute(delete(WebhookEndpointRow))  # of an earlier shop on this database
+            session.execute(delete(WebhookEndpointRow))  # the endpoint of an earlier shop
         add_endpoint(database)
 
     def create(self, number: int, model: str = "auto") -> str:
@@ -76,7 +76,7 @@ class Shop:
             return self.workers.claim(session, worker, LEASE, MAX_ATTEMPTS, TRAINING_LANE)
 
     def work(self, job: Job, outcome: str) -> None:
-        """Perform a worker's operation at the end of an attempt.
+        """Perform the operation with which a worker ends an attempt.
 
         An attempt that no longer holds its job changes nothing.
         """
@@ -114,7 +114,7 @@ class Shop:
             session.execute(delete(WebhookDeliveryRow))
 
     def check(self) -> None:
-        """Check the conditions that hold between any two operations."""
+        """Check the conditions that must hold between any two operations."""
         with self.database.read() as session:
             jobs = {row.id: Job.of(row) for row in session.scalars(select(JobRow))}
             log = session.scalars(select(JobEventRow)).all()
@@ -140,9 +140,9 @@ class Shop:
         assert ended <= {trial.trial for trial in of_job if trial.ended}
 
     def finish_all(self) -> None:
-        """Work as a single worker, without clients, until no job is left."""
+        """Act as a single worker, without clients, until no job is left."""
         for _ in range(90):
-            for each in self.jobs().values():  # a lost job that was to be paused is paused only by the next claim
+            for each in self.jobs().values():  # if a job to be paused is lost, only the next claim pauses it
                 self.client("resume", each.id) if each.parent_id is None else None
             job = self.claim()
             if job is not None:
@@ -274,7 +274,7 @@ def claimed(shop: Shop) -> Job:
 
 
 def planned_job(shop: Shop, number: int = 2) -> tuple[str, list[Job]]:
-    """An auto job that waits for its trials (two for job 1, three for job 2)."""
+    """Create an auto job that waits for its trials: two trials for job 1, three for job 2."""
     job_id = shop.create(number)
     shop.work(claimed(shop), "planned")
     with shop.database.read() as session:
@@ -297,7 +297,7 @@ def test_one_worker_alone_runs_the_trials_in_order_and_then_ends_the_job(shop: S
     with shop.database.read() as session:
         events = logbook.events(session, job_id, None, 100).items[::-1]
     assert [(e.step, e.level, e.data["status"]) for e in events if e.kind == "trial.ended"] == [
-        (1, "warn", "succeeded"),  # without a result, which only the worker stores
+        (1, "warn", "succeeded"),  # has no result: only a real worker stores it
         (2, "warn", "failed"),
         (3, "warn", "succeeded"),
     ]

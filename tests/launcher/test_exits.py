@@ -1,4 +1,4 @@
-"""Waiting for the exit of a real process, with a process descriptor and without one."""
+"""The launcher waits for the exit of a real process, with and without a process descriptor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launcher with fake programs: starting, restarting, listing and stopping them, without leaving orphans."""
+"""The launcher starts, restarts, lists and stops fake programs, and leaves no orphans."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def eventually(look: Callable[[], Any], seconds: float = DEADLINE) -> Any:
 
 
 class Up:
-    """A launcher in a separate process, with fake programs."""
+    """A launcher in a separate process, which runs fake programs."""
 
     def __init__(self, folder: Path, migration: str = "pass", refused_by: str = "", stubborn: bool = False) -> None:
         self.data = folder / "data"
@@ -94,7 +94,7 @@ class Up:
         return {row["program"]: row for row in rows}
 
     def running(self) -> dict[str, dict[str, Any]]:
-        """Return the list of programs when all three programs handle signals."""
+        """Wait until all three programs handle signals. Returns the list of programs."""
         eventually(lambda: len(list(self.data.glob("up-*"))) == 3)
         return eventually(lambda: rows if len(rows := self.listed()) >= 3 else None)
 
@@ -174,7 +174,7 @@ def test_a_program_that_rejects_its_settings_stops_everything(up: Callable[..., 
 def test_a_program_that_has_run_is_restarted_even_if_it_rejects_its_settings(up: Callable[..., Up]) -> None:
     one = up()
     before = one.running()["engine"]
-    (one.data / "refused-by-engine").touch()  # once, like a GPU that is briefly away
+    (one.data / "refused-by-engine").touch()  # only once, like a GPU that is briefly unavailable
     os.kill(before["pid"], signal.SIGKILL)
     eventually(lambda: (row := one.listed().get("engine")) and row["restarts"] == 2)
     code, output = one.end()
@@ -219,7 +219,7 @@ def test_a_program_that_ignores_sigterm_is_killed(up: Callable[..., Up]) -> None
 def test_a_second_launcher_on_the_same_folder_is_refused(up: Callable[..., Up], tmp_path: Path) -> None:
     one = up()
     one.running()
-    with socket.create_server(("127.0.0.1", 0)) as taken:  # the folder is named, rather than a port that it holds
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # the error names the folder, not the port
         chosen = settings.load({}, data_dir=str(one.data), port=taken.getsockname()[1])
         with pytest.raises(StartRefused, match=f"is already running on .*process {one.process.pid}.*--data-dir"):
             launcher.start_up(chosen)

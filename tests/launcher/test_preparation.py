@@ -1,4 +1,4 @@
-"""Finding a port for the API."""
+"""The launcher finds a free port for the API, or refuses a port that is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of running programs."""
+"""The launcher's list of running programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping one program running."""
+"""The supervision that keeps one program running."""
 
 from __future__ import annotations
 

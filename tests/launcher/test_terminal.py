@@ -1,4 +1,4 @@
-"""The output of `ostinato up`, at a terminal and elsewhere."""
+"""The output of `ostinato up`, at a terminal and in a file or pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERROR = "2026-11-29T03:40:25.754Z error   app.engine.process out of memory"
 
 
 class Screen(io.StringIO):
-    """A terminal that stores everything that is written and returns the visible text."""
+    """A fake terminal. It stores everything that is written to it, and returns the visible text."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Configurations of every architecture and option, and functions for running their networks."""
+"""Configurations of every architecture and option, and functions that run their networks."""
 
 from __future__ import annotations
 
@@ -45,12 +45,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer-partly-rotary": {
         "architecture": "transformer", "qkv_bias": True, "rotary_skip": 2, "rotary_scaling": (2.0,),
     },
+    "transformer-modern": {
+        "architecture": "transformer", "norm": "layer", "norm_bias": False, "first_norm": False, "input_norm": True,
+        "activation": "geglu",
+    },
 }  # fmt: skip
 
+LOCAL = {"attention_window": 2, "global_every": 2, "local_rotary_base": 100.0}  # only for networks that read both ways
 PARTS: dict[str, dict[str, Any]] = {  # which only networks with one output vector have
     "deep": {
         "head_widths": (6, 4), "head_activation": "gelu", "output_norm": "pooled", "output_activation": "relu",
-        "input_activation": "relu",
+        "input_activation": "relu", "head_norm": True,
     },
     "scored": {
         "pooling": "attention", "pooling_width": 5, "output_norm": "steps", "input_activation": "tanh",
@@ -69,7 +74,7 @@ def generators() -> dict[str, ModelConfig]:
 
 
 def classifiers() -> dict[str, ModelConfig]:
-    """Every architecture × pooling × direction × kind of input, and every task once for each architecture."""
+    """Every combination of architecture, pooling, direction and input, and every task once for each architecture."""
     inputs: dict[str, dict[str, Any]] = {
         "tokens": {"input": "tokens", "vocab_size": 23},
         "features": {"input": "features", "features": 5},
@@ -80,8 +85,9 @@ def classifiers() -> dict[str, ModelConfig]:
     ):
         for both in (False, True) if variant["architecture"] in RECURRENT else (False,):
             options = SMALL | variant | sizes | {"pooling": pooling, "bidirectional": both, "classes": 3}
+            options |= LOCAL if name == "transformer-modern" else {}
             if pooling == "first" and options["architecture"] != "transformer" and not both:
-                continue  # read from left to right, the first step depends on no other
+                continue  # in a network that reads from left to right, the first step depends on no other
             key = f"{name}-{pooling}-{kind}" + ("-both" if both else "")
             configs[key] = ModelConfig(task="classification", **options)
     typed = VARIANTS["transformer-bert"] | {"token_types": 2, "separator_id": 7, "pooling": "first", "classes": 3}
@@ -98,7 +104,7 @@ def classifiers() -> dict[str, ModelConfig]:
 
 
 def with_branches() -> dict[str, ModelConfig]:
-    """Every architecture with an n-gram branch, and the linear model, for every task."""
+    """Every architecture with an n-gram branch, and the linear model, each for every task."""
     tasks = {"classification": 3, "multilabel": 4, "regression": 1}
     return {
         f"{architecture}-{task}-ngrams": ModelConfig(
@@ -122,7 +128,7 @@ def classifier(config: ModelConfig) -> Classifier:
 
 
 def built(config: ModelConfig, *, initialised: bool = True) -> TaskNetwork:
-    """The network, with the bytes of each token if it has an n-gram branch."""
+    """Build a network. If it has an n-gram branch, it also gets the bytes of each token."""
     network = build(config, initialised=initialised)
     if config.ngram_buckets:
         torch.nn.init.normal_(network.get_parameter("ngrams.weight"))  # a new branch has only zeros
@@ -159,7 +165,7 @@ def loss(
     weights_C: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """The mean loss of a batch, as in the trainer. For a language model, the mean is over the real steps."""
+    """The mean loss of a batch, as in the trainer. For a language model, it is the mean over all real steps."""
     if isinstance(network, LanguageModel):
         targets = targets.masked_fill(torch.arange(targets.shape[1]) >= lengths_B[:, None], IGNORED)
         whole = Batch.of_text(inputs, lengths_B, targets)

@@ -24,10 +24,11 @@ def test_configurations_without_such_parts_keep_their_fields() -> None:
 def test_parts_are_written_and_read() -> None:
     config = ModelConfig(
         **NUMBERS, input_activation="relu", output_norm="pooled", output_activation="tanh", pooling="attention",
-        pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu",
+        pooling_width=4, pooling_activation="relu", head_widths=(8, 4), head_activation="gelu", head_norm=True,
     )  # fmt: skip
     values = config.to_dict()
-    others = ("ngram_", "input_norm", "token_types", "separator_id", "head_width", "qk", "rotary")
+    others = ("ngram_", "input_norm", "token_types", "separator_id", "head_width", "qk", "rotary", "norm_bias")
+    others += ("first_norm", "attention_window", "global_every", "local_rotary_base")
     parts = {name for name in OPTIONAL if name == "head_widths" or not name.startswith(others)}
     assert parts <= set(values) and values["head_widths"] == [8, 4]
     assert ModelConfig.from_dict(values) == config
@@ -53,6 +54,13 @@ def test_parts_are_written_and_read() -> None:
         (TRANSFORMER | {"rotary_scaling": [0.0]}, "rotary_scaling"),
         (TRANSFORMER | {"rotary_scaling": ["2"]}, "rotary_scaling"),
         (TRANSFORMER | {"rotary_base": 1.0}, "rotary_base"),
+        (TRANSFORMER | {"local_rotary_base": 1.0}, "local_rotary_base"),
+        (TRANSFORMER | {"first_norm": False, "norm_first": False}, "first_norm"),
+        (TRANSFORMER | {"global_every": 2}, "global_every"),
+        (TRANSFORMER | {"attention_window": 2, "task": "generation", "classes": 0}, "attention_window"),
+        (TRANSFORMER | {"head_norm": True}, "head_norm"),
+        (PLAIN | {"attention_window": 2}, "attention_window"),
+        (PLAIN | {"norm_bias": False}, "norm_bias"),
         (TRANSFORMER | {"head_width": 3}, "head_width"),
         (PLAIN | {"token_types": 2}, "token_types"),
         (TRANSFORMER | {"token_types": 2, "separator_id": 9}, "separator_id"),

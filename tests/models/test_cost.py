@@ -21,7 +21,7 @@ def test_usual_sequences_are_far_below_the_limit(architecture: str) -> None:
 def test_a_transformer_costs_the_square_of_the_length() -> None:
     config = ModelConfig(architecture="transformer", **SMALL)  # type: ignore[arg-type]
     assert predict(config, 200_000, CORE_SPEED) > 3.9 * predict(config, 100_000, CORE_SPEED)
-    assert predict(config, 150_000, 2 * CORE_SPEED) > 142  # seconds: so long was an engine of two cores busy
+    assert predict(config, 150_000, 2 * CORE_SPEED) > 142  # in seconds; measured on an engine with two cores
 
 
 def test_more_cores_and_a_second_direction() -> None:

@@ -1,4 +1,4 @@
-"""The contract of bodies with a state, over every architecture."""
+"""The contract of bodies with a state, tested for every architecture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.k
 
 
 def pieces(network: LanguageModel, ids_BT: Tensor, state: State, counts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Feed counts[k][b] further ids of row b in call k; return the hidden vectors of each row."""
+    """Feed the next counts[k][b] ids of row b in call k. Returns the hidden vectors of each row."""
     at, hidden = [0] * len(ids_BT), [[] for _ in ids_BT]
     for call in counts:
         chunk_BT = torch.randint(23, (len(ids_BT), max(1, *call)))  # random padding

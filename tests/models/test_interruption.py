@@ -1,4 +1,4 @@
-"""Long sequences are computed in pieces, and the caller can stop between two of them."""
+"""Long sequences are computed in pieces, and the caller can stop the computation between two pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features of the n-gram branch equal those of a simple string computation, for any batch and tokenization."""
+"""For any batch and tokenization, the n-gram branch has the same features as a simple computation with strings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.config import ModelConfig
 from models.ngrams import DocumentFrequencies, Ngrams
 from models.tasks import build
 
-BUCKETS = 2**20  # so many that the n-grams of short texts practically never share a bucket
+BUCKETS = 2**20  # so many that n-grams of short texts almost never share a bucket
 CONFIG = ModelConfig(
     architecture="linear", task="classification", classes=3, vocab_size=256, ngram_buckets=BUCKETS, ngram_characters=4,
     ngram_words=3,
@@ -46,7 +46,7 @@ def ids_of(rows: list[bytes]) -> tuple[Tensor, Tensor]:
 
 
 def plain_ngrams(text: str) -> tuple[Counter[str], Counter[str]]:
-    """The n-grams of characters and of words, counted as strings."""
+    """Count the n-grams of characters and those of words, as strings."""
     spaced = f" {' '.join(text.lower().split())} "
     characters = Counter(
         spaced[i : i + size] for size in range(2, CONFIG.ngram_characters + 1) for i in range(len(spaced) - size + 1)

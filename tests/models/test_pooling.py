@@ -1,4 +1,4 @@
-"""The contract of classifiers, over architecture × pooling × direction × kind of input."""
+"""The contract of classifiers, tested for every combination of architecture, pooling, direction and input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots of real networks that are cut and joined, compared with networks that read all tokens again."""
+"""Snapshots of real networks are cut and joined, and compared with networks that read all tokens again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_cut_is_a_copy_of_its_positions_only(network: LanguageModel) -> None:
     whole = read(network, ids_1T[:, :READ], 0)
     head, tail = whole.cut(0, 4), whole.cut(4, READ)
     assert (head.start, head.position, tail.start, tail.position) == (0, 4, 4, READ)
-    assert head.nbytes + tail.nbytes == whole.nbytes  # fixed tensors are in the tail alone
+    assert head.nbytes + tail.nbytes == whole.nbytes  # fixed tensors are only in the tail
     for parts in zip(whole.layers, tail.layers, strict=True):
         for old, new in zip(*parts, strict=True):
             assert old.data_ptr() != new.data_ptr()

@@ -1,4 +1,4 @@
-"""Compares the state with a simple model: the list of values that were written to each slot."""
+"""A state is compared with a simple model: for each slot, the list of the values that were written to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHAPES = [[(2,), (2, POSITIONS, 3)], [(POSITIONS, 1)]]
 
 
 def append(state: State, slot: int, value: float, steps: int = 1) -> None:
-    """Write `value` as a body does: to fixed tensors, and to growing ones at the next positions of the slot."""
+    """Write `value` as a body does: to the fixed tensors, and to the next positions of the growing tensors."""
     start = state.positions[slot]
     state.reserve(start + steps)
     (fixed, keys), (values,) = state.layers
@@ -26,7 +26,7 @@ def append(state: State, slot: int, value: float, steps: int = 1) -> None:
 
 
 class Slots(RuleBasedStateMachine):
-    """Writes, copies, moves, resets and restores slots in any order, also through views."""
+    """Writes, copies, moves, resets and restores slots in random order. Writes also use views of the state."""
 
     slots = st.integers(0, 6)
 

@@ -69,7 +69,7 @@ def test_a_network_to_be_loaded_is_not_initialised(config: ModelConfig) -> None:
 
 
 def test_building_networks_does_not_import_the_compiler() -> None:
-    """The first request to an engine would wait several seconds for the import."""
+    """If torch's compiler were imported, the first request to an engine would wait for several seconds."""
     code = "import sys; from models.tasks import build; from models.config import ModelConfig as M;"
     code += "[build(M(architecture=a, task='generation', vocab_size=9, width=8)) for a in ('lstm', 'transformer')];"
     code += "sys.exit('torch._dynamo' in sys.modules)"
@@ -103,7 +103,7 @@ def test_dropout_is_applied_in_training_only(architecture: str) -> None:
     assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
     network.eval()
     assert torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
-    network.dropout.train()  # the one before the head, which every architecture has
+    network.dropout.train()  # the dropout before the head, which every architecture has
     assert not torch.equal(network(inputs, lengths_B), network(inputs, lengths_B))
 
 

@@ -36,7 +36,7 @@ def test_only_the_last_tokens_count_and_their_order_does(network: LanguageModel)
     long, short, turned = (vectors(network, ids)[-1] for ids in ([5, 9, 7, 1, 2], [7, 1, 2], [1, 7, 2]))
     assert torch.equal(long, short)
     assert not torch.equal(short, turned)
-    assert not torch.equal(vectors(network, [1, 2])[-1], short)  # the start of a text is a context of its own
+    assert not torch.equal(vectors(network, [1, 2])[-1], short)  # at the start of a text, the n-grams differ
 
 
 @settings(max_examples=40)
@@ -48,7 +48,7 @@ def test_only_the_last_tokens_count_and_their_order_does(network: LanguageModel)
 def test_pieces_give_the_same_vectors_in_every_type(
     ids: list[int], cuts: set[int], kind: torch.dtype, network: LanguageModel
 ) -> None:
-    """Token ids are preserved in a bfloat16 state, although bfloat16 cannot represent all integers above 256."""
+    """A bfloat16 state keeps token ids exactly, although bfloat16 cannot represent all integers above 256."""
     branch = network.ngrams
     assert branch is not None
     whole_TD = vectors(network, ids)

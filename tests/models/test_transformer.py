@@ -36,7 +36,7 @@ def test_skipping_padding_does_not_change_results(
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_mixed_precision_causes_no_warnings(config: ModelConfig) -> None:
-    """Warnings are errors here. By default, PyTorch gives each of its own warnings only once per process."""
+    """In tests, warnings are errors. By default, PyTorch issues each of its own warnings only once per process."""
     network = classifier(config).train()
     torch.set_warn_always(True)
     try:

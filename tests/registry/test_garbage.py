@@ -157,7 +157,7 @@ def test_a_new_upload_of_the_files_of_a_version_deleted_long_ago_is_kept(registr
 def test_a_collection_during_publications_loses_nothing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a grace time, a collection runs at different points of a publication.
+    """Without a grace period, a collection runs at different points of a publication.
 
     Either the publication fails, or its version has all its files.
     """

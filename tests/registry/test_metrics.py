@@ -1,4 +1,4 @@
-"""Metrics are reduced to what the registry stores."""
+"""Large metrics are reduced to the part that the registry stores."""
 
 from __future__ import annotations
 

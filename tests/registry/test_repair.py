@@ -18,7 +18,7 @@ DAMAGED: dict[str, Any] = {"per_class": {"\ud800": {"f1": 0.5}}, "loss": 10**400
 
 @pytest.fixture
 def version(registry: Registry, tmp_path: Path) -> Version:
-    """A version whose metrics are damaged, as an early release may have stored them."""
+    """A version with damaged metrics, which an early release might have stored."""
     version = publish(registry, make_checkpoint(tmp_path / "checkpoint"), owner="alice", metrics={"loss": 1.0})
     with registry.database.transaction() as session:
         session.execute(update(VersionRow).values(metrics=DAMAGED))

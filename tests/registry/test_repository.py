@@ -1,4 +1,4 @@
-"""The cost of reading pages of models and versions. test_service.py and others test the content of pages."""
+"""The cost of reading pages of models and versions. Other tests check the content of these pages."""
 
 from __future__ import annotations
 

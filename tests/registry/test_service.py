@@ -88,7 +88,7 @@ def test_an_alias_moves_by_compare_and_set_with_history(registry: Registry, fold
 
 
 def test_an_alias_keeps_its_abstention_with_history(registry: Registry, folder: Path) -> None:
-    """An alias keeps its abstention when it is moved. The abstention applies to references by this alias only."""
+    """An alias keeps its abstention when it is moved. The abstention applies only to references that name the alias."""
     publish(registry, folder, alias="champion")
     publish(registry, folder)
     wary = Abstention(abstain_below=0.8)
@@ -200,7 +200,7 @@ def test_the_deletion_of_an_equal_base_waits_for_an_unfinished_one(
 
 
 def _equal_bases(registry: Registry, tmp_path: Path) -> tuple[str, str]:
-    """Publish one base under two names, and an adapter of it. Returns the two names."""
+    """Publish one base under two names, and then an adapter of this base. Returns the two names."""
     folder, names = make_checkpoint(tmp_path / "base", architecture="transformer", heads=2), ("one", "two")
     for name in names:
         publish(registry, folder, name)
@@ -320,7 +320,7 @@ def test_of_concurrent_creations_of_an_alias_one_succeeds(registry: Registry, fo
 def test_archives_are_unpacked_in_the_data_folder(
     registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system's temporary folder may be in memory. Files that killed programs have left are removed after a day."""
+    """The system's temporary folder may be in memory. Files left by killed programs are removed after a day."""
     stale, fresh = registry.scratch / "import-stale", registry.scratch / "import-fresh"
     for leftover in (stale, fresh):
         leftover.mkdir(parents=True)

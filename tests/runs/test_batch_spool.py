@@ -1,4 +1,4 @@
-"""The spool of a batch: whatever a killed program leaves at its end, each request has at most one answer."""
+"""The spool of a batch contains at most one answer to each request, even if its program was killed while writing."""
 
 from __future__ import annotations
 

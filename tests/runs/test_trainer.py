@@ -27,7 +27,7 @@ def test_a_trainer_inherits_what_it_needs_and_no_secrets() -> None:
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
 def test_processes_are_watched_without_proc_and_waitid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """These are missing on macOS."""
+    """macOS has neither /proc nor `waitid`."""
     monkeypatch.setattr(trainer_list, "PROCESSES", tmp_path / "no-proc")
     monkeypatch.delattr(os, "waitid")
     run = RunDirectory(tmp_path / "runs", "ftjob-1")

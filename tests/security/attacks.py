@@ -17,14 +17,14 @@ MODELS = "/v1/registry/models"
 
 
 def checkpoint(folder: Path, **config: Any) -> Path:
-    """Write a valid checkpoint with a tokenizer, for an attack to change."""
+    """Write a valid checkpoint with a tokenizer, which an attack can change."""
     make_checkpoint(folder, vocab_size=byte_tokenizer().vocab_size, **config)
     byte_tokenizer().save(folder)
     return folder
 
 
 def upload(client: httpx.Client, folder: Path, name: str = "mood", **fields: str) -> httpx.Response:
-    """Import a checkpoint directory, with further fields of the form."""
+    """Import a checkpoint directory. `fields` are further fields of the form."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(folder, arcname=".")
@@ -33,7 +33,7 @@ def upload(client: httpx.Client, folder: Path, name: str = "mood", **fields: str
 
 
 def code(reply: httpx.Response) -> str:
-    """The code of an error in the dialect of the registry."""
+    """The code of an error that the registry's routes return."""
     return str(reply.json()["error"]["code"])
 
 

@@ -1,4 +1,4 @@
-"""SEC-06: a tokenizer that bypasses the rules can end only the child process that uses it."""
+"""SEC-06: a tokenizer that bypasses the rules can crash only the child process that uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SEC-06: tokenizers that lengthen a text too much or take minutes are rejected. All others have limits."""
+"""SEC-06: tokenizers that lengthen a text too much or take minutes are rejected. Limits apply to all others."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def http(settings: Settings) -> Iterator[httpx.Client]:
 
 
 def definition(**parts: Any) -> dict[str, Any]:
-    """A minimal tokenizer with the parts of an attack."""
+    """The definition of a minimal tokenizer, with the parts that an attack adds."""
     return {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}} | parts
 
 
@@ -170,14 +170,14 @@ def test_public_tokenizers_are_accepted(make: Any) -> None:
 
 
 def widest() -> Native:
-    """The tokenizer that lengthens a text the most."""
+    """The accepted tokenizer that lengthens a text the most."""
     native = t5()
     native.normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.Replace("ل", "aaaa"), normalizers.NFKD()])
     return native
 
 
 def slowest() -> Native:
-    """The tokenizer that finds the most pieces at each character."""
+    """The accepted tokenizer that finds the most pieces at each character."""
     pieces = [("<unk>", 0.0), *(("a" * n, -float(n)) for n in range(1, tokenizer_rules.PIECE_LIMIT + 1))]
     return Native(models.Unigram(pieces, 0, False))
 
@@ -206,7 +206,7 @@ def test_longer_texts_are_refused() -> None:
 
 
 def test_texts_that_nobody_waits_for_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cancelling a request ends its work after the current group of texts."""
+    """After a request is cancelled, its work ends with the current group of texts."""
     monkeypatch.setattr(bounds, "CHARACTERS", 1)
     tokenizer, read = Tokenizer(bert().to_str(), bounded=True), []
     encode = Tokenizer._encode_group
@@ -238,7 +238,7 @@ def test_a_key_cannot_hold_all_threads() -> None:
     async def requests() -> list[str]:
         readers, hold = Readers(10**6), threading.Event()
         held = [asyncio.create_task(readers.run(1, hold.wait, "alice")) for _ in range(8)]
-        for task in held[:4]:  # a key that leaves keeps its turn until its thread is free
+        for task in held[:4]:  # a cancelled request occupies its thread until its work ends
             await asyncio.sleep(0)
             task.cancel()
         answer = await asyncio.wait_for(readers.run(1, lambda: "bob's answer", "bob"), 30)

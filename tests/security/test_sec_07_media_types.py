@@ -1,4 +1,4 @@
-"""SEC-07: no route reads a body of a media type for code or foreign objects, whatever the body contains."""
+"""SEC-07: no route reads a body whose media type denotes code or serialized objects, whatever the body contains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES = (
     "application/vnd.msgpack-ext", "application/x-yaml", "application/x-java-serialized-object", "application/xml",
     "text/x-python", "image/png",
 )  # fmt: skip
-# These routes read text or bytes of any other type as the text to classify, as TorchServe does, or ignore a body.
+# Like TorchServe, these routes classify text or bytes of any other media type as a text, or ignore the body.
 TEXT = {"/predictions/{name}", "/predictions/{name}/{version}"}
 
 

@@ -77,7 +77,7 @@ def test_sizes_that_differ_from_the_bytes(client: httpx.Client) -> None:
 
 
 def test_texts_with_unusual_bytes(client: httpx.Client) -> None:
-    """NUL is a character like others. Bytes that are not UTF-8, such as half of a surrogate pair, are refused."""
+    """NUL is an ordinary character. Bytes that are not UTF-8, such as half of a surrogate pair, are refused."""
     for text, accepted in (
         (b"", False), (b"\0", True), (b"a\0b", True), (b"\xff\xfe", False), (b"\xed\xa0\x80", False),
         ("\U0010ffff".encode(), True),
@@ -109,7 +109,7 @@ def test_any_bytes(client: httpx.Client, shape: list[int], datatype: str, data: 
 
 
 def test_other_ways_to_send_bytes_are_not_accepted(client: httpx.Client) -> None:
-    """Neither Base64 nor shared memory: the bytes of a tensor are only those after the JSON."""
+    """Base64 and shared memory are refused: only the bytes after the JSON may contain a binary tensor."""
     assert InferRequest.__struct_config__.forbid_unknown_fields
     tensor = {"name": "series", "shape": [1, 1, WIDTH], "datatype": "FP32"}
     for more in ({"data": "AACAPwAAAEA="}, {"b64": "AACAPw=="}):

@@ -1,4 +1,4 @@
-"""SEC-11: a key cannot read, change, use or delete what belongs to another key, through any route with an id."""
+"""SEC-11: through no route with an id can a key read, change, use or delete what belongs to another key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def made_by(ann: httpx.Client, shelf: Shelf) -> dict[str, str]:
-    """Create one object of each kind. Returns the values of the parameters of paths."""
+    """Create one object of each kind. Returns the values that identify them in paths, by parameter."""
     shelf.classifier("mood", owner="ann", alias="live")
     form = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a.csv", b"text,label\na,b\n")}}
     file = ann.post("/v1/files", **form).json()["id"]  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def test_every_route_with_an_id_hides_the_objects_of_other_keys(api: Api, shelf:
 
 
 def state(ann: httpx.Client, ids: dict[str, str]) -> list[object]:
-    """What the owner sees, without the fields that change by themselves."""
+    """What the owner sees of the objects, without fields that change by themselves."""
     job = ann.get(f"/v1/fine_tuning/jobs/{ids['job_id']}").json()
     return [
         job["status"],

@@ -77,7 +77,7 @@ def test_an_operator_lists_and_deletes_the_endpoints_of_all_keys(api: Api) -> No
 
 
 def test_without_scopes_keys_reach_only_the_endpoints_of_revoked_keys(settings: Settings) -> None:
-    """Every key is an operator then, and keys are still protected from each other."""
+    """Without scopes, every key is an operator, but keys are still protected from each other."""
     with Api(msgspec.structs.replace(settings, key_scopes="")) as api, api.client(SECRETS["bob"]) as bob:
         ids = {owner: add_endpoint(api.services.database, owner) for owner in ("ann", "gone")}
         listed = bob.get(ENDPOINTS, params={"all_owners": True}).json()["data"]

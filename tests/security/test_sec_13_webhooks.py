@@ -1,4 +1,4 @@
-"""SEC-13: webhooks reach no address of the internal network, whatever the URL, the name server or the receiver says."""
+"""SEC-13: webhooks reach no address of the internal network, whatever the URL, the name server or a redirect says."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def client(api: Api) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def name_server(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
-    """Replaces the answers for names: name -> the addresses in its first answer, its second one, …"""
+    """Replaces the answers of the name server: name -> the addresses in the first answer, in the second one, …"""
     answers: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 
@@ -89,7 +89,7 @@ def test_names_of_internal_addresses_are_refused(
 
 
 class TestWithASetting:
-    """One network is allowed, in which the receiver is."""
+    """A setting allows the network of the receiver."""
 
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:

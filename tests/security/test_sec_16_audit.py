@@ -1,4 +1,4 @@
-"""SEC-16: the audit log says who changed what; operators read it, and no key changes it."""
+"""SEC-16: the audit log records who changed what. Operators can read it, and no key can change it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_only_an_operator_marks_an_alias_as_required(clients: dict[str, httpx.Cl
 def test_a_version_that_cannot_load_is_never_required(
     api: Api, clients: dict[str, httpx.Client], shelf: Shelf, engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """It cannot become required by marking its alias, by moving a required alias, or by an import with that alias."""
+    """Marking its alias, moving a required alias to it, and importing it with such an alias are all refused."""
     operator = clients["operator"]
     shelf.classifier(owner="operator")
     assert operator.put(ALIAS, json={"version": 1, "required": True}).status_code == 200

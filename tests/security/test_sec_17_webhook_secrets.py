@@ -1,4 +1,4 @@
-"""SEC-17: the secret of a webhook endpoint is in one reply, and neither in another reply, nor in a log, nor sent."""
+"""SEC-17: the secret of a webhook endpoint is in a single reply, in no log, and is never sent to the endpoint."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ LONG = [1] * 48
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineHost]:
-    """A host of two cores, in which every sequence of more than 32 tokens is long."""
+    """A host with two cores, which treats every sequence of more than 32 tokens as long."""
     monkeypatch.setattr(module, "predict", lambda config, length, speed: length / 32 * module.LONG_SECONDS)
     threads = torch.get_num_threads()
     yield EngineHost(StepLimits(4096, 4, 16), Immediate(), Replies(), Lanes(2))
@@ -35,7 +35,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineHost]:
 
 
 def held(host: EngineHost, directory: Path) -> tuple[Gated, str]:
-    """A version whose network waits."""
+    """Load a version whose network waits before it computes. Returns the network and the version's digest."""
     digest = load(host, directory, task="classification")
     loaded = host.versions[digest].loaded
     network = Gated(loaded.network)
@@ -69,7 +69,7 @@ def test_long_sequences_run_beside_the_others(host: EngineHost, tmp_path: Path) 
 
 
 def test_waiting_for_the_processor_is_not_work(host: EngineHost, tmp_path: Path) -> None:
-    """On a machine that is busy with other programs, an engine does not end because of a long sequence."""
+    """If other programs keep the machine busy, a long sequence does not make the engine exit."""
     network, slow = held(host, tmp_path / "slow")
     host.receive(b.PEER, wire.Score("long", slow, "p", [LONG]))
     b.run_ready(host)
@@ -101,7 +101,7 @@ def test_a_long_sequence_is_stopped_when_its_client_leaves(host: EngineHost, tmp
     def compute(*_: object) -> Any:
         network.calls.append((1, 1))
         try:
-            while True:  # as a network between two layers
+            while True:  # like a network between two layers
                 interruption.check()
                 network.go.wait(0.001)
         finally:
@@ -120,7 +120,7 @@ def test_a_long_sequence_is_stopped_when_its_client_leaves(host: EngineHost, tmp
 
 
 class Endless:
-    """A network whose scores are computed by a function."""
+    """A network whose scores are computed by the function `compute`."""
 
     def __init__(self, compute: Any) -> None:
         self.embed = self._compute = compute

@@ -1,4 +1,4 @@
-"""SEC-21: requests with wrong values and damaged bytes are answered or refused, and none of them is an internal error.
+"""SEC-21: requests with wrong values or damaged bytes are answered or refused, and none causes an internal error.
 
 `make accept CHECKS=fuzz_raw` sends 100,000 of them to the whole service.
 """

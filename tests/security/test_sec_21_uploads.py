@@ -1,4 +1,4 @@
-"""SEC-21: files that are expensive to count. Counting stops after a bounded amount of processor time."""
+"""SEC-21: counting the rows of an expensive file stops after a bounded amount of processor time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOSTILE = {
 
 
 def count(name: str) -> tuple[int | None, float]:
-    """The number of rows, and the seconds of processor time that counting takes."""
+    """Count the rows of a hostile file. Returns the number of rows, and the processor time in seconds."""
     kind, content = HOSTILE[name]
     table = Outline(kind)
     began = time.thread_time()

@@ -1,4 +1,4 @@
-"""SEC-23: threads that wait to write, or a lock of another program, do not block other requests."""
+"""SEC-23: threads that wait to write, and locks of other programs, do not block other requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 
 @contextmanager
 def locked(database: Database, mode: str) -> Iterator[None]:
-    """Hold a lock on which writers wait and, with the mode ACCESS EXCLUSIVE, also readers of PostgreSQL."""
+    """Hold a lock that blocks writers. In PostgreSQL, the mode ACCESS EXCLUSIVE also blocks readers."""
     if database.dialect == "sqlite":
         other = sqlite3.connect(database.url.database or "", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

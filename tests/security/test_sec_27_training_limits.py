@@ -81,7 +81,7 @@ def test_a_job_that_exceeds_its_processor_time_fails_at_once(
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Let memory run out in the first `times` attempts."""
+    """Raise MemoryError in the first `times` attempts."""
     run, count = Training.run, itertools.count()
 
     def run_or_fail(self: Training) -> None:
@@ -117,7 +117,7 @@ def test_a_run_starts_again_only_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treat every killed process as killed because memory ran out."""
+    """Treat every killed process as if it had been killed for lack of memory."""
     count = itertools.count()
     monkeypatch.setattr(memory_kills, "count", lambda: next(count))
 

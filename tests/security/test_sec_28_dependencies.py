@@ -1,4 +1,4 @@
-"""SEC-28: the libraries that parse what strangers send are at least the versions in which known faults are mended."""
+"""SEC-28: the libraries that parse untrusted input have versions in which known vulnerabilities are fixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs are stored completely, found by hash and verified when read, in a folder and in a store without one."""
+"""In a folder and in other stores, blobs are stored completely, found by hash, and verified when they are read."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_scratch_file_is_stored_without_a_copy(store: BlobStore, tmp_path: Pat
         inode = file.path.stat().st_ino if file.path.exists() else os.fstat(file.fileno()).st_ino
     assert b"".join(store.open(HELLO)) == b"hello"
     stored = [path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()]
-    assert stored == ([inode] if (tmp_path / "with space").exists() else [])  # nothing is left of a copy for a bucket
+    assert stored == ([inode] if (tmp_path / "with space").exists() else [])  # no copy for a bucket is left
 
 
 def test_nothing_of_a_bucket_passes_through_the_temporary_folder_of_the_system(

@@ -19,7 +19,7 @@ HELLO = hashlib.sha256(b"hello").hexdigest()
 
 
 class Bucket(BaseHTTPRequestHandler):
-    """The part of the S3 protocol that the blob store uses, over objects in a dictionary."""
+    """Implements the part of the S3 protocol that the blob store uses, with objects in a dictionary."""
 
     objects: dict[str, bytes]
     puts: list[tuple[str, str | None]]

@@ -1,4 +1,4 @@
-"""Errors of libraries and of the operating system, as the blob store reports them."""
+"""The blob store's errors for the errors of libraries and of the operating system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cached directories are complete and verified, or absent; threads and processes can share the cache."""
+"""Each cached directory is complete and verified, or absent. Threads and processes can share the cache."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_the_least_recently_requested_checkpoints_are_removed(
 
 
 def age(root: Path) -> None:
-    """Make every cached checkpoint appear unused for a long time."""
+    """Make every cached checkpoint look as if it had not been used for a long time."""
     for lock in (root / "locks").iterdir():
         os.utime(lock, (1.0, 1.0))
 
@@ -176,7 +176,7 @@ def test_a_failed_fetch_leaves_no_lock_file(tmp_path: Path, blobs: BlobStore, fi
 
 
 def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blobs: BlobStore) -> None:
-    """Each holder of the lock removes the lock file, because there is no directory, while others wait for the lock."""
+    """While others wait, each holder of the lock removes the lock file, because the checkpoint has no directory."""
     cache, holders, most = LocalCache(tmp_path / "cache", blobs), [0], [0]
 
     def hold() -> None:
@@ -198,9 +198,9 @@ def test_a_lock_excludes_others_although_its_file_is_removed(tmp_path: Path, blo
 def test_a_miss_does_not_walk_the_cached_checkpoints(
     tmp_path: Path, blobs: BlobStore, files: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cost of a miss is linear in the cached checkpoints, not in their files.
+    """The cost of a miss depends on the number of cached checkpoints, but not on the number of their files.
 
-    A miss reads one lock file per checkpoint, and the same number of folders with twenty checkpoints as with two.
+    A miss reads one lock file per checkpoint. It reads as many folders with twenty checkpoints as with two.
     """
     versions, counts, scan = put_checkpoints(tmp_path, blobs, 20), [], os.scandir
     scanned: list[object] = []

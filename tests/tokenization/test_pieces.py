@@ -1,4 +1,4 @@
-"""The bytes from which a network computes n-grams are those of the text."""
+"""A network computes n-grams from the same bytes as those of the text."""
 
 from __future__ import annotations
 

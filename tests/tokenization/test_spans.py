@@ -1,4 +1,4 @@
-"""The characters of a text that each token encodes."""
+"""The span of characters that each token of a text encodes."""
 
 from __future__ import annotations
 

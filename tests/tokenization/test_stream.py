@@ -18,7 +18,7 @@ texts = st.text(st.sampled_from("abé日👩 \n<") | st.characters(exclude_categ
 
 
 def chunks(ids: list[int], sizes: list[int]) -> list[list[int]]:
-    """Cut ids into parts of the given sizes and a last part with the remaining ids.
+    """Divide ids into parts of the given sizes, and a last part with the remaining ids.
 
     A size of zero gives an empty push.
     """
@@ -38,7 +38,7 @@ def run(stream: TextStream, parts: list[list[int]]) -> tuple[str, str | None]:
 
 
 def reference(text: str, stops: tuple[str, ...], include: bool) -> tuple[str, str | None]:
-    """The text, cut at the stop string that is completed first, or at the longest one if there are several."""
+    """The text, cut at the stop string that ends first. If several end there, the longest one counts."""
     ends = [(text.find(stop) + len(stop), -len(stop), stop) for stop in stops if stop in text]
     if not ends:
         return text, None
@@ -53,7 +53,7 @@ sizes = st.lists(st.integers(0, 4), max_size=30)
 @settings(max_examples=200)
 @given(data=st.data(), sizes=sizes)
 def test_any_ids_in_any_chunks(kind: str, data: st.DataObject, sizes: list[int]) -> None:
-    """Includes ids that are not valid UTF-8, which a network may generate."""
+    """The ids include sequences that are not valid UTF-8, because a network may generate these."""
     tokenizer = TOKENIZERS[kind]
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=40))
     assert run(TextStream(tokenizer), chunks(ids, sizes)) == (tokenizer.decode(ids), None)
@@ -158,7 +158,7 @@ def test_the_cost_of_a_push_does_not_depend_on_the_text_so_far(
         return join(self, ids)
 
     def lines(tokens: int) -> int:
-        """The number of lines of Python that are run for this number of pushes."""
+        """The number of Python lines that are executed for this number of tokens."""
         count, stream = 0, TextStream(tokenizer, stops)
 
         def trace(frame: object, event: str, argument: object) -> object:

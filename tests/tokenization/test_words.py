@@ -1,4 +1,4 @@
-"""Cached words: the same tokens as in the library, limited memory, and the supported tokenizers and texts."""
+"""The cache of words: the same tokens as without it, limited memory, and the supported tokenizers and texts."""
 
 from __future__ import annotations
 

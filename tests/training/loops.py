@@ -1,4 +1,4 @@
-"""The training loop without the trainer program around it."""
+"""Runs the training loop in tests, without the trainer program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.training import runs
 
 
 def settled(**changes: Any) -> Settled:
-    """The settings of a small Transformer classifier. Settings that are not given are 0."""
+    """The settings of a training run for a small Transformer classifier. All settings that are not listed are 0."""
     model = ModelConfig(architecture="transformer", task="classification", vocab_size=9, classes=2, width=8, heads=2)
     values: dict[str, Any] = {name: 0 for name in Settled.__slots__}
     values |= {"model": model.to_dict(), "learning_rate": 0.1, "schedule": "cosine", "optimizer": "adamw"}
@@ -35,7 +35,7 @@ def settled(**changes: Any) -> Settled:
 
 
 def ready(run: Path) -> tuple[TrainSpec, Dataset]:
-    """The request of a run directory, and its prepared data."""
+    """Prepare the data of a run directory. Returns its request and its dataset."""
     spec = msgspec.json.decode((run / "run.json").read_bytes(), type=TrainSpec)
     temporary = run / ".preparing"
     temporary.mkdir()
@@ -44,7 +44,7 @@ def ready(run: Path) -> tuple[TrainSpec, Dataset]:
 
 @dataclass
 class Loop:
-    """A training loop. `rates` contains the learning rate of each step so far."""
+    """A training loop, with the learning rates of its previous steps (`rates`)."""
 
     settled: Settled
     training: Training

@@ -1,4 +1,4 @@
-"""Run directories as the worker creates them, and the trainer as the worker starts it."""
+"""Creates run directories and starts the trainer, as the worker does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOODS = {"good": ["lovely", "bright", "kind"], "bad": ["awful", "dark", "cruel"]
 
 
 def sentences(count: int) -> Iterator[tuple[str, str]]:
-    """Pairs of text and label. One word of each text depends on the label."""
+    """Yield pairs of a text and its label. One word of each text depends on the label."""
     for number in range(count):
         label = ("good", "bad")[number % 2]
         words = [WORDS[(number * 7 + k * (3 + number % 5)) % len(WORDS)] for k in range(3 + number % 9)]
@@ -64,7 +64,7 @@ def book(count: int = 600) -> str:
 def make(run: Path, name: str, content: str | bytes, model: str = "lstm", **spec: Any) -> Path:
     """Make a run directory for one data file. `training` and `columns` may be plain objects.
 
-    There is no baseline unless `training` asks for one, because it takes longer than most of these training runs.
+    There is no baseline unless `training` asks for one, because it would take longer than most of these runs.
     """
     file = put(run, name, content)
     if "validation" in spec:

@@ -1,4 +1,4 @@
-"""The answers of a checkpoint, from the engine and from a simple computation with its files."""
+"""Computes the answers of a checkpoint in two ways: with an engine, and directly from its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PEER = b"peer"
 
 
 class ServedCheckpoint:
-    """A checkpoint directory behind an engine."""
+    """An engine that has loaded a checkpoint directory."""
 
     def __init__(self, directory: Path) -> None:
         files = checkpoint.manifest(directory)
@@ -107,7 +107,7 @@ def _loaded(directory: Path) -> tuple[dict[str, Any], Any]:
 
 
 def near(one: list[Any], two: list[Any], tolerance: float = 1e-4) -> bool:
-    """Whether all numbers are close, relative to their size."""
+    """Whether all pairs of numbers are close, relative to their size."""
     first, second = np.asarray(one, dtype=float).ravel(), np.asarray(two, dtype=float).ravel()
     pairs = zip(first, second, strict=True)
     return all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""The sizes of the n-gram branch depend on counts, within the limits of its table."""
+"""The size and the training of the n-gram branch depend on the numbers of rows and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every architecture has a recipe for every task, and the recipes follow from the amount of data."""
+"""Every architecture has a recipe for every task. The recipe depends on the amount of data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = [(1, 0), (30, 600), (5_000, 100_000), (200_000, 50_000_000), (5_000_000,
 
 
 def check(recipe: Recipe) -> None:
-    """Check that a request could set each value."""
+    """Check that each value of the recipe could also be set in a request."""
     for field in ("layers", "width", "heads", "dropout", "learning_rate", "batch_size", "epochs", "weight_decay"):
         assert RANGES[field].complaint(getattr(recipe, field)) is None, (field, recipe)
     for field in ("optimizer", "schedule", "pooling"):
@@ -88,7 +88,7 @@ def test_recurrent_networks_read_rows_in_both_directions_and_streams_in_one(arch
 
 
 def large(width: int = 384, layers: int = 6, **fields: Any) -> ModelConfig:
-    """A version like those that are imported."""
+    """The configuration of a version that is as large as imported ones."""
     values = {"architecture": "transformer", "task": "embedding", "vocab_size": 300, "heads": 4, "norm": "layer"}
     return ModelConfig(**(values | {"width": width, "layers": layers} | fields))
 

@@ -1,4 +1,4 @@
-"""Endpoints and deliveries of webhooks, directly in the database."""
+"""Creates and reads endpoints and deliveries of webhooks, directly in the database."""
 
 from __future__ import annotations
 

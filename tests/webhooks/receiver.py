@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-LOOPBACK = "127.0.0.0/8,::1"  # the networks that let a service reach these receivers
+LOOPBACK = "127.0.0.0/8,::1"  # a service that allows these networks reaches the receivers
 
 
 @dataclass
@@ -23,9 +23,9 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers requests with `statuses`, and all further ones with 200. Runs during a `with` block.
+    """Answers the first requests with `statuses`, and all later ones with 200. Runs during a `with` block.
 
-    `answer` may replace the whole answer: it is called with the handler of the request.
+    If `answer` is given, it writes the whole reply. It is called with the handler of the request.
     """
 
     statuses: Sequence[int] = ()

@@ -1,4 +1,4 @@
-"""Couriers send what is due, to real receivers, from both databases. tests/worker/test_worker_webhooks.py has jobs."""
+"""Couriers send due events from both databases to real receivers. tests/worker/test_worker_webhooks.py adds jobs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def courier(
 
 @contextmanager
 def running(database: Database, count: int = 1, **options: Any) -> Iterator[None]:
-    """Context manager with couriers, as if each ran in a process of its own."""
+    """Context manager that runs couriers, as if each of them were in a separate process."""
     couriers = [courier(database, **options) for _ in range(count)]
     with ExitStack() as stack:
         for each in couriers:

@@ -17,7 +17,7 @@ from app.access import networks
 from app.webhooks.sender import Sender, Unanswered
 from tests.webhooks.receiver import LOOPBACK, Receiver
 
-CERTIFICATE = Path(__file__).with_name("receiver.pem")  # of receiver.test, signed by itself
+CERTIFICATE = Path(__file__).with_name("receiver.pem")  # self-signed, for the name receiver.test
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 Script = Callable[[socket.socket], None]
 
@@ -45,7 +45,7 @@ def scripted(script: Script) -> Iterator[int]:
 
 
 def saying(*pieces: bytes) -> Script:
-    """A script that reads a request and answers with these pieces."""
+    """A script that reads a request, and sends these pieces as its answer."""
 
     def script(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -160,7 +160,7 @@ def test_the_time_is_bounded_whatever_the_receiver_does() -> None:
 
     for script in (silent, drip, hint):
         with scripted(script) as port:
-            # Without a limit on the time as a whole, each script would end with another error.
+            # Without a limit on the total time, each script would lead to another error.
             assert unanswered(port, seconds=0.3) == "the endpoint has not answered within 0.3 s"
             stop.set()
         stop.clear()
@@ -175,7 +175,7 @@ def test_the_reasons_reveal_nothing_about_the_network() -> None:
 
 
 def names(monkeypatch: pytest.MonkeyPatch, address: str = "127.0.0.1") -> list[str]:
-    """Let every name have this address. Returns the names that are looked up."""
+    """Resolve every name to this address. Returns a list of the names that are looked up."""
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The endpoints of webhooks as clients see them, on both databases."""
+"""The errors that clients see for webhook endpoints and their events, on both databases."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_signatures_expire_after_five_minutes(age: int, valid: bool) -> None:
 
 
 def test_the_example_of_the_specification_is_reproduced() -> None:
-    """The values are those of the libraries of Standard Webhooks."""
+    """The example is from the libraries of Standard Webhooks."""
     body = json.dumps({"test": 2432232314}, separators=(", ", ": ")).encode()
     headers = signing.headers(
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body

@@ -1,4 +1,4 @@
-"""The formats that the suffixes of file names denote."""
+"""The file formats for the suffixes of file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The option `lora`: its ranges, and the versions to which it applies."""
+"""The option `lora`: the ranges of its values, and the versions to which it applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoded probes can be decoded; damaged ones count as none."""
+"""Encoded probes can be decoded. Damaged probes are treated as missing."""
 
 from __future__ import annotations
 

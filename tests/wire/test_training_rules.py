@@ -11,7 +11,7 @@ from app.wire.training_options import LoraOptions, TrainingOptions
 from app.wire.training_rules import RESTRICTIONS, TrainingKind, applicable, check
 from models.choices import ARCHITECTURES
 
-OWN = {"heads": 4, "kv_heads": 2, "bidirectional": True}  # options that not every network has
+OWN = {"heads": 4, "kv_heads": 2, "bidirectional": True}  # options that only some networks have
 ALLOWED = {
     "transformer": {"heads", "kv_heads"},
     **{name: {"bidirectional"} for name in ("rnn", "lstm", "gru")},
@@ -25,7 +25,7 @@ def refused(kind: TrainingKind) -> set[str]:
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, "no-such-network"])
 def test_an_architecture_has_only_the_options_that_are_declared_for_it(architecture: str) -> None:
-    allowed = ALLOWED.get(architecture, set())  # a new network has none of them until a restriction names it
+    allowed = ALLOWED.get(architecture, set())  # a new network has no such option until a restriction names it
     assert refused(TrainingKind(architecture, "classification")) == OWN.keys() - allowed
     options = applicable(TrainingOptions(**OWN, layers=2), TrainingKind(architecture, "classification"))
     assert {name for name in OWN if getattr(options, name) is not None} == allowed

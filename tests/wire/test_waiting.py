@@ -1,4 +1,4 @@
-"""Recognising a job that waits for the disk."""
+"""Events show whether a job waits because a disk is full."""
 
 from __future__ import annotations
 

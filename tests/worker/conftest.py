@@ -1,4 +1,4 @@
-"""Fixtures of the worker's tests."""
+"""Fixtures for the tests of the worker."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A batch program without engines. It uses the real spool, and misbehaves as the bodies of the requests say.
+"""A batch program without engines. It uses the real spool, and fails in the ways that the requests ask for.
 
 A body is {"status": …, "kill": true (once), "exit": code, "wait": true}: `wait` waits for SIGTERM, which ends the
-program with the exit code 0, as it ends the real one. Before that, SIGTERM is blocked, so that no answer is cut off.
+program with exit code 0, like the real one. Before that, SIGTERM is blocked, so that no answer is cut off.
 """
 
 from __future__ import annotations

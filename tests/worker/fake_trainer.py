@@ -1,4 +1,4 @@
-"""A trainer without torch. It uses the real protocol and misbehaves according to a plan, a JSON object in its data.
+"""A trainer without torch. It uses the real protocol, and its data contains a plan (JSON) that says how it fails.
 
 The "weights" are a hash chain over the steps, so that an attempt that resumes incorrectly ends with different weights.
 """
@@ -57,7 +57,7 @@ class FakeTrainer:
         print(f"attempt {self.attempt}", file=sys.stderr, flush=True)
         if not (self.run / "settled.json").exists():
             write_json(self.run / "settled.json", {"epochs": 3, "batch_size": 8})
-        if "micro_tokens" in self.plan:  # as a trainer that ran out of memory in each earlier attempt
+        if "micro_tokens" in self.plan:  # like a trainer that has run out of memory in each earlier attempt
             write_json(self.run / "settled.json", {"micro_tokens": self.plan["micro_tokens"] // self.attempt})
         self.plan |= self.plan.get("of", {}).get(self.spec["model"], {})
         if not (self.run / "checkpoint").exists():

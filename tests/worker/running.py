@@ -1,4 +1,4 @@
-"""A worker in a thread of the test."""
+"""Runs a worker in a thread of the test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.worker.resources import Resources
 from app.worker.worker import TRAINING, Lane, Worker
 from tests.jobs.fixtures import Queue
 
-LONG = {"steps": 2000, "step_seconds": 0.02}  # a plan that no test runs to its end
+LONG = {"steps": 2000, "step_seconds": 0.02}  # so many steps that no test runs them all
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""All possible ends of an attempt. The fake trainer is a real child process."""
+"""All ways in which an attempt can end. The fake trainer is a real child process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_fine_tuning_gets_a_checked_copy_of_the_base(
 ) -> None:
     base = publish(registry, make_checkpoint(tmp_path / "base"))
     job = queue.create(model="mood")
-    registry.delete_version("mood", 1, "alice")  # an accepted job keeps its base model
+    registry.delete_version("mood", 1, "alice")  # an accepted job can use its base model
     assert Worker(resources).step()
     assert queue.get(job).status == "succeeded"
     copy = resources.runs / job.id / "base"
@@ -177,7 +177,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waits(queue: Queue, job: Any) -> list[tuple[int, str]]:
-    """The step and level of the events about a waiting job."""
+    """The step and the level of each event that reports a waiting job."""
     return [(event.step, event.level) for event in queue.events(job) if event.kind == "job.waiting"]
 
 
@@ -188,7 +188,7 @@ def test_a_trainer_whose_disk_is_full_is_waited_for_and_that_is_told_once(
 ) -> None:
     """The disk is full during six attempts, twice the limit of lost attempts.
 
-    Without free space, even the event is missing.
+    If there is no free space at all, the trainer cannot even write the event.
     """
     job = queue.create(plan={"steps": 10, "full_at": 4, "full_for": 6, "full_event": event})
     for _ in range(6):

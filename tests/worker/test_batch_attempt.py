@@ -1,4 +1,4 @@
-"""All possible ends of an attempt at a batch. The fake batch program is a real child process."""
+"""All ways in which an attempt at a batch can end. The fake batch program is a real child process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def step(resources: Resources, times: int = 1) -> None:
 
 
 def claim_and_do_nothing(resources: Resources) -> Job | None:
-    """Claim a batch with a lease that has expired, as a worker that is killed at once."""
+    """Claim a batch with an expired lease, like a worker that is killed at once."""
     with resources.database.transaction() as session:
         return resources.jobs.claim(session, "lost", -1.0, resources.settings.max_attempts, BATCH_LANE)
 
@@ -113,7 +113,7 @@ def test_the_files_of_a_batch_whose_workers_were_lost_are_removed(resources: Res
 
 
 def test_a_killed_program_goes_on_where_it_stood(resources: Resources, batches: BatchQueue) -> None:
-    """It is killed three times, in the middle of a record, and more often than a batch without progress may be."""
+    """The program is killed in the middle of records, more often than is allowed for a batch without progress."""
     job = batches.create([{"kill": index % 2 == 1} for index in range(COUNT)])
     assert resources.settings.max_attempts == COUNT // 2
     step(resources, 4)

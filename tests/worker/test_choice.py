@@ -1,4 +1,4 @@
-"""The choice among the trials of an auto job."""
+"""The choice of the best trial of an auto job."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ NEW = {"training": {}, "parameters": 4, "steps": 5, "work": 1.0}
 
 
 def auto(queue: Queue, of: dict[str, dict[str, Any]], **fields: Any) -> Job:
-    """An auto job with a trial for each model in `of`. The values change the plan of the trial's fake trainer."""
+    """An auto job with a trial for each model in `of`. The values of `of` change the plans of the fake trainers."""
     plan = {"steps": 5, "trials": [NEW | {"model": model} for model in of], "of": of}
     return queue.create(plan=plan, model="auto", **fields)
 

@@ -1,5 +1,5 @@
-"""If workers are killed during an auto job, there is one version, with the same weights and the same table of
-trials."""
+"""An auto job whose workers are killed has one version, with the same weights and the same table of trials as without
+kills."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def programs(resources: Resources) -> Any:
 
 
 def outcome(queue: Queue, resources: Resources, programs: Programs, kills: int) -> tuple[str, Any]:
-    """Run an auto job while workers are killed; return the hash of its weights and the table of its trials."""
+    """Run an auto job while workers are killed. Returns the hash of its weights and the table of its trials."""
     of = {"rnn": {"errors": BAD}, "gru": {"errors": GOOD}}
     plan = {"steps": 20, "step_seconds": 0.02, "trials": [NEW | {"model": model} for model in of], "of": of}
     job = queue.create(plan=plan, model="auto", seed=7)
@@ -35,7 +35,7 @@ def outcome(queue: Queue, resources: Resources, programs: Programs, kills: int) 
     killed = 0
     while not (row := queue.get(job)).ended:
         assert time.monotonic() < end, row
-        # a random moment on purpose: any moment must do
+        # a random moment, because kills at any moment must be harmless
         time.sleep(draw.uniform(0.3, 1.5) if killed < kills else 0.1)
         if killed < kills:
             worker.kill()

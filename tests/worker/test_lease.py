@@ -1,4 +1,4 @@
-"""The lease: cancellation, a claim by another worker, an unavailable database."""
+"""The lease of a job: cancellation, a claim by another worker, and an unavailable database."""
 
 from __future__ import annotations
 

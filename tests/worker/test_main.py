@@ -29,7 +29,7 @@ PLAN = {"steps": STEPS, "resume_every": 7}
 
 
 class Programs:
-    """Starts the workers of one test and stops them."""
+    """Starts the worker programs of a test, and stops them at its end."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources

@@ -1,4 +1,4 @@
-"""Kills due to a lack of memory are noticed only if they happen shortly before a process ends."""
+"""A kill for lack of memory is attributed to a process only if it happens shortly before the process ends."""
 
 from __future__ import annotations
 

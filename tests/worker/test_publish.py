@@ -17,7 +17,7 @@ from tests.jobs.fixtures import Queue
 def test_a_diverged_training_keeps_its_best_checkpoint(
     more: dict[str, int], queue: Queue, resources: Resources, registry: Registry
 ) -> None:
-    """The checkpoint is stored once, at its step, even if the trainer has already reported it."""
+    """The best checkpoint is stored once, under its step, even if the trainer has already reported it."""
     job = queue.create(plan={"steps": 9, "diverge_at": 3, "best_step": 2} | more)
     assert Worker(resources).step()
     failed = queue.get(job)

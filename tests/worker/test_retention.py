@@ -1,4 +1,4 @@
-"""What a worker deletes between two jobs, and what it keeps."""
+"""Checks what a worker deletes between two jobs, and what it keeps."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_best_checkpoints_of_each_job_are_kept(queue: Queue, resources: Reso
 def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
     queue: Queue, resources: Resources, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This holds regardless of deletions and garbage collections between its creation and its claim."""
+    """The job can use its base even if checkpoints are deleted and garbage is collected before it is claimed."""
     queue.create(plan={"steps": 2, "checkpoint_every": 1})
     assert Worker(resources).step()
     [first] = queue.jobs.list("alice").items
@@ -70,7 +70,7 @@ def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
     age(queue)
     Retention(keeping(resources, 1)).run()
     monkeypatch.setattr(garbage, "UPLOAD_SECONDS", 0.0)
-    registry.grace_seconds = -60.0  # all blobs count as old
+    registry.grace_seconds = -60.0  # all blobs are old enough to be collected
     registry.collect_garbage()
     assert registry.fsck().ok
     assert Worker(resources).step()
@@ -78,7 +78,7 @@ def test_a_job_keeps_the_checkpoint_that_it_fine_tunes(
 
 
 def test_a_later_attempt_does_not_store_forgotten_checkpoints_again(queue: Queue, resources: Resources) -> None:
-    """The attempt reads all events of earlier trainers, and would otherwise upload deleted checkpoints again."""
+    """An attempt reads all events of earlier trainers, and must not upload checkpoints again that have been deleted."""
     job = queue.create(plan={"steps": 8, "checkpoint_every": 1, "holds": [6]})
     with working(resources):
         until(reached(queue, job, 6))

@@ -1,4 +1,4 @@
-"""The list of the trainers on this machine."""
+"""The list of trainers that run on this machine."""
 
 from __future__ import annotations
 

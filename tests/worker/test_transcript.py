@@ -1,4 +1,4 @@
-"""Conversion of a trainer's events for the job's log."""
+"""A trainer's events are converted to events of the job's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_metrics_carry_the_progress() -> None:
 
 
 def test_final_metrics_do_not_replace_those_of_their_step() -> None:
-    """A job's events are unique by kind and step."""
+    """A job has at most one event for each kind and step."""
     final = transcript.to_event(Metrics(3, 10, {"full_valid_loss": 0.25}, 1.0, final=True))
     assert final is not None and (final.kind, final.step, final.type) == ("metrics.final", 3, "metrics")
     assert final.message == "Step 3/10: full validation loss=0.2500"
@@ -35,8 +35,8 @@ def test_an_evaluation_does_not_name_the_files_of_a_training_run(evaluation: boo
 
 
 def test_a_metric_that_is_not_a_number_arrives_as_none() -> None:
-    """JSON cannot represent such a number, and an event that cannot be decoded would be lost, even the trainer's last
-    event."""
+    """JSON cannot represent NaN or infinity. An event that cannot be decoded would be lost, even the trainer's last
+    one."""
     failed = TrainFailed("diverged", "the loss is not a number", metrics={"train_loss": math.nan})
     for event in (Metrics(1, 2, {"train_loss": math.inf}, 0.5), CheckpointSaved(1, "x", {"loss": math.nan}), failed):
         decoded = msgspec.json.decode(msgspec.json.encode(event), type=TrainEvent)

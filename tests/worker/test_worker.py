@@ -48,7 +48,7 @@ def test_old_run_directories_are_removed(queue: Queue, resources: Resources) -> 
 
 
 def claims(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Record each query for a job that can be claimed."""
+    """Record the result of each query that asks whether a job can be claimed."""
     results: list[bool] = []
     claimable = resources.jobs.claimable
 

@@ -1,4 +1,4 @@
-"""A worker sends the events of the jobs that end, also while another job is running."""
+"""A worker sends webhooks about jobs that have ended, even while another job is running."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIAL = {"training": {}, "parameters": 4, "steps": 2, "work": 1.0}
 
 
 def test_exactly_the_promised_events_arrive(queue: Queue, resources: Resources) -> None:
-    """The receiver fails twice and verifies each signature with OpenAI's package."""
+    """The receiver fails twice. It verifies each signature with OpenAI's package."""
     settings = msgspec.structs.replace(
         resources.settings, webhook_networks=LOOPBACK, webhook_retry_seconds=0.05, webhook_timeout=20.0
     )

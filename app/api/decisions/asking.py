@@ -109,7 +109,8 @@ def _rule(version: ResolvedVersion, policy: DecisionPolicy | None) -> DecisionRu
     try:
         return decision_rule(version, DecisionPolicy(abstain_below=own.abstain_below, max_risk=own.max_risk))
     except InvalidRequest as error:  # the alias has been moved to a version that lacks what the abstention requires
-        raise InvalidRequest(f"the abstention of the alias: {error.message}", code=error.code, param="model") from None
+        message = f"the abstention of the alias cannot be applied: {error.message}"
+        raise InvalidRequest(message, code=error.code, param="model") from None
 
 
 def _policy(request: Request) -> DecisionPolicy | None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from app.errors import InvalidRequest
+from app.wording import listed
 
 MOST = 2048  # the maximum number of items, which is limited because they are parsed on the event loop
 ROLES = ("user", "developer", "system", "assistant")
@@ -77,7 +78,7 @@ def _line(item: DecisionItem, place: str) -> tuple[str, str]:
         return item.role, _text(item.content, f"{place}.content")
     if item.type not in CALLS:
         raise InvalidRequest(
-            f"{place}.type is {item.type[:60]!a}, which is not supported; it must be message, {', '.join(CALLS)}",
+            f"{place}.type is {item.type[:60]!a}, which is not supported; it must be {listed(['message', *CALLS])}",
             param=f"{place}.type",
         )
     texts = [_text(getattr(item, name), f"{place}.{name}") for name in CALLS[item.type]]

@@ -162,5 +162,5 @@ def _complaint(header: bytes | None) -> str:
     """Return the error message for an Authorization header without a valid key."""
     scheme, _, secret = (header or b"").partition(b" ")
     if scheme.lower() == b"bearer" and secret.strip():
-        return "the API key is unknown: check the secret after Authorization: Bearer"
+        return "the API key is unknown: check the secret in the header Authorization: Bearer <secret>"
     return "an API key is required: send the header Authorization: Bearer <secret>"

@@ -152,4 +152,4 @@ class DecodedBody:
 
     def _damaged(self) -> InvalidRequest:
         name = self._encoding.decode()
-        return InvalidRequest(f"the request body is not valid {name} data, or incomplete", code="invalid_encoding")
+        return InvalidRequest(f"the request body is incomplete or not valid {name} data", code="invalid_encoding")

@@ -59,7 +59,7 @@ _ENTRY: dict[str, Any] = {
     summary="List the changes that were made with API keys",
     description=(
         "Returns the changes to versions, aliases, files, jobs, evaluations, batches and webhook endpoints, the latest "
-        "change first. The log contains a change within a second. Requires the operator scope."
+        "change first. A change appears in the log within a second. Requires the operator scope."
     ),
     response_model=None,
     responses=replies(AuditList, {"object": "list", "data": [_ENTRY], "has_more": False}, LOOKUP),

@@ -120,7 +120,7 @@ class _ClassifyBody(JsonBody[ClassifyRequest]):
             return super().decode(payload, names)
         except InvalidRequest as error:
             if error.param and _FLAT.fullmatch(error.param) and "got `float`" in error.message:
-                message = f"{error.param} is a number outside of a step; {_STEPS}"
+                message = f"{error.param} is a number, but it must be a list; {_STEPS}"
                 raise InvalidRequest(message, param=error.param) from None
             raise
 

@@ -63,7 +63,7 @@ COUNTERS_BY_CASE = {  # counters whose names end in a finish reason or an error 
     "finished_": "Requests that ended with the finish reason {}",
     "failed_": "Requests that failed with the error code {}",
 }
-UNKNOWN_COUNTER = "Counter of the engine"  # for a counter that only engines of another release have
+UNKNOWN_COUNTER = "A counter that only engines of another release have"
 NAME = re.compile(r"[^a-z0-9_]")
 
 

@@ -116,7 +116,7 @@ def _expected(text: str) -> int | None:
     operation_id="export_model_version",
     summary="Export a version",
     response_class=StreamingResponse,
-    description="Returns the checkpoint directory as a tar archive. The archive has the same bytes each time.",
+    description="Returns the checkpoint directory as a tar archive. Repeated downloads return the same bytes.",
     response_model=None,
     responses=_binary("application/x-tar", "A tar archive of the checkpoint directory"),
 )

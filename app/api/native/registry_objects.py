@@ -50,8 +50,8 @@ class VersionObject(msgspec.Struct, frozen=True):
 
 
 class ModelObject(msgspec.Struct, frozen=True):
-    """A model. `versions` is the number of its versions, `latest` is the newest ready version, and `aliases` maps each
-    alias to the number of its version."""
+    """A model. `versions` is how many versions it has, `latest` describes the newest ready version, and `aliases`
+    maps each alias to a version number."""
 
     id: str
     object: str

@@ -98,7 +98,7 @@ _TOKENS_SCHEMA = {"anyOf": [schema_of(TokenizeReply), list_schema(list_schema(sc
 async def tokenize(request: Request) -> Response:
     body = await _text_body.read(request)
     if (body.prompt is None) == (body.inputs is None):
-        raise InvalidRequest("either prompt (one text) or inputs (one or several texts) is needed", param="prompt")
+        raise InvalidRequest("send either prompt (one text) or inputs (one or several texts)", param="prompt")
     texts = (
         [body.prompt or ""] if body.inputs is None else [body.inputs] if isinstance(body.inputs, str) else body.inputs
     )

@@ -58,7 +58,7 @@ async def new_batch(request: Request) -> NewBatch:
         more=Noted(
             _NEW
             | {"metadata": {"team": "support"}, "output_expires_after": {"anchor": "created_at", "seconds": 86400}},
-            f"Result files that expire; {_FILE_FIRST}",
+            f"With result files that expire; {_FILE_FIRST}",
         ),
     ),
     responses=replies(BatchObject, EXAMPLE, LOOKUP),

@@ -21,14 +21,14 @@ from app.api.openai import (
 )
 
 COMPLETIONS = "send the text as `prompt` to POST /v1/completions"
-RANKING = "texts are not ranked by a query; POST /similarity compares a text with others"
+RANKING = "texts cannot be ranked by a query; POST /similarity compares a text with other texts"
 
 # Routes that llama.cpp and other servers have in addition to OpenAI's.
 OTHER_SERVERS = {
     "/completion": f"this is llama.cpp's own route; {COMPLETIONS}",
     "/infill": f"gaps in a text cannot be filled; {COMPLETIONS}",
     "/embedding": "this is llama.cpp's own route; send the text as `input` to POST /v1/embeddings",
-    "/apply-template": "conversations are not returned as text; send them as `messages` to POST /v1/chat/completions",
+    "/apply-template": "conversations cannot be rendered as text; send them as `messages` to POST /v1/chat/completions",
     "/invocations": "this is SageMaker's own route; send `input` to POST /v1/classify, or `prompt` to POST "
     "/v1/completions",
     "/props": "GET /v1/models lists all models, and GET /v1/settings lists the settings of the service",
@@ -63,7 +63,7 @@ DIALECT = Dialect(
         "their job, and GET /v1/fine_tuning/jobs/{id}/checkpoints lists them",
         "/v1/fine_tuning/alpha/graders": "graders are not supported, because there is no reinforcement fine-tuning; "
         "POST /v1/evaluations measures a model on a file of labelled rows",
-        "/v1/engines": "OpenAI now calls engines models; GET /v1/models lists all models",
+        "/v1/engines": "OpenAI's engines are now called models; GET /v1/models lists all models",
         **OTHER_SERVERS,
     },
 )

@@ -82,7 +82,7 @@ OPTIONAL: dict[str, tuple[Any, str]] = {
     "stream": (False, "Whether to stream the events as they occur instead of returning a page"),
     "points": (
         500,
-        "Only for streams: the maximum number of past metrics events of each kind to send, evenly spaced over the log",
+        "Only for streams: at most this many past metrics events of each kind are sent, evenly spaced over the log",
     ),
     "dry_run": (True, "Whether to return an estimate for the job instead of creating it"),
     "idempotency-key": (

@@ -59,7 +59,7 @@ def _elements(body: InferRequest, binary: bytes) -> list[list[Any]]:
         elements.append(_from_bytes(tensor, binary[place : place + size], size))
         place += size
     if place != len(binary):
-        raise InvalidRequest(f"the inputs have {place} bytes after the JSON, but the request sends {len(binary)}")
+        raise InvalidRequest(f"the inputs require {place} bytes after the JSON, but the request has {len(binary)}")
     return elements
 
 

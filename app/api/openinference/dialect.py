@@ -10,8 +10,8 @@ from app.api.openinference.infer_schemas import SHARED_MEMORY
 from app.errors import OstinatoError
 
 TRACES = (
-    "traces cannot be configured; the headers x-queue-time and x-inference-time of each reply show its durations; GET "
-    "/v2/models/stats and GET /metrics show the sums of these durations"
+    "traces cannot be configured; each reply contains the request's queue time and inference time, in the headers "
+    "x-queue-time and x-inference-time; GET /v2/models/stats and GET /metrics return the sums of these times"
 )
 
 

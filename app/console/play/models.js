@@ -34,7 +34,7 @@ export function versionOf({ versions, wanted, found }, reference) {
 
 // Adds a version that is not in the lists. Returns the reason why the pane cannot use it, or an empty text.
 function admit(context, tasks, { version, reference }) {
-  if (!tasks.includes(version.task) || context.refuses?.(version)) return `${reference} has the task ${version.task}, which does not fit here.`;
+  if (!tasks.includes(version.task) || context.refuses?.(version)) return `${reference} (${version.task}) cannot be used here.`;
   if (!context.versions.some((v) => v.id === version.id)) context.versions.push(version);
   return "";
 }
@@ -69,7 +69,7 @@ export function othersField(context, tasks) {
   const draw = () => replace(chips, chosen.map((id) => h("span", { class: "tag chip" }, id,
     h("button", { type: "button", class: "plain", "aria-label": `Remove ${id}`, onclick: () => { chosen.splice(chosen.indexOf(id), 1); draw(); } }, "×"))));
   const add = (id) => {
-    if (chosen.length >= MOST_OTHERS) return `At most ${MOST_OTHERS + 1} versions fit side by side.`;
+    if (chosen.length >= MOST_OTHERS) return `At most ${MOST_OTHERS + 1} versions can be compared.`;
     if (!chosen.includes(id)) chosen.push(id);
     draw();
     return "";

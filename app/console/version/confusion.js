@@ -21,7 +21,7 @@ export function confusion(labels, matrix, open) {
   }, number(matrix[i][j])));
   return [
     frequent(labels, matrix, totals, open),
-    labels.length > MOST ? h("p", { class: "small muted" }, kept.length < MOST ? `The ${counted(kept.length, "label")} with confusions, of ${labels.length}.` : `The ${MOST} most frequently confused labels of ${labels.length}.`) : null,
+    labels.length > MOST ? h("p", { class: "small muted" }, kept.length < MOST ? `Shows the ${counted(kept.length, "label")} with confusions, out of ${labels.length}.` : `Shows the ${MOST} most frequently confused labels, out of ${labels.length}.`) : null,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" }, h("table", { class: "matrix" },
       h("caption", { class: "hidden-visually" }, "Confusion matrix: one row per true label, one column per predicted label"),
       h("thead", {}, h("tr", { class: "sides", "aria-hidden": "true" }, h("td", {}, "True label ↓"), h("td", { colspan: kept.length }, "Predicted label →")), h("tr", {}, h("td"), kept.map((j) => h("th", { scope: "col", title: labels[j] }, labels[j])))),

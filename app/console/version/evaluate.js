@@ -29,8 +29,8 @@ export function usage(job, training) {
   };
 }
 const EFFECTS = {
-  "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless the file has a column of splits.",
-  "validation file": "The version's checkpoint may have been chosen on this file, so the metrics may be better than those on new data.",
+  "training file": "The version was trained on rows of this file, so the metrics will not show how well it performs on new data, unless a column of the file assigns its rows to splits.",
+  "validation file": "This file may have been used to choose the version's checkpoint, so the metrics may be better than those on new data.",
 };
 
 // Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded.

@@ -52,7 +52,7 @@ function sourceOf(evaluations, sha256) {
 export async function evidence(box, evaluations, cell, signal, controls) {
   const evaluation = sourceOf(evaluations, cell.sha256);
   const heading = h("h3", {}, `${cell.truth} answered as ${cell.predicted}`);
-  const counts = `The matrix counts ${number(cell.count)} of the ${number(cell.rows)} ${cell.of}. `;
+  const counts = `This cell counts ${number(cell.count)} of the ${number(cell.rows)} ${cell.of}. `;
   replace(box, heading, evaluation ? loading() : [h("p", {}, counts, "The service does not store the texts of these rows with a version. An evaluation on a file shows the examples of this cell in that file."), controls()]);
   box.scrollIntoView({ block: "nearest" });
   if (!evaluation) return;
@@ -61,7 +61,7 @@ export async function evidence(box, evaluations, cell, signal, controls) {
     const rows = (await predictions(evaluation, signal)).filter((row) => row.label === cell.truth && row.predicted === cell.predicted);
     rows.sort((a, b) => b.probability - a.probability);
     const place = link("an evaluation", `#/evaluations/${evaluation.id}`);
-    replace(box, heading, h("p", {}, counts, same ? "The examples are these rows." : ["The examples are not these rows: they come from ", place, " on ", rowsOf(evaluation, signal), "."],
+    replace(box, heading, h("p", {}, counts, same ? "The examples are the counted rows." : ["The examples are not the counted rows. They come from ", place, " on ", rowsOf(evaluation, signal), "."],
       shownOf(rows.length)),
     same ? null : warnings(evaluation), examples(rows.slice(0, MOST)),
     same || !controls ? null : h("details", { class: "more" }, h("summary", {}, "Show examples from other rows"), controls()));
@@ -71,8 +71,8 @@ export async function evidence(box, evaluations, cell, signal, controls) {
 }
 
 function shownOf(count) {
-  if (count > MOST) return ` The ${MOST} most certain of ${number(count)} in this cell are shown.`;
-  return ["", " The only one in this cell is shown."][count] ?? ` All ${number(count)} in this cell are shown.`;
+  if (count > MOST) return ` The ${MOST} most certain of ${number(count)} examples in this cell are shown.`;
+  return ["", " The only example in this cell is shown."][count] ?? ` All ${number(count)} examples in this cell are shown.`;
 }
 
 export const examples = (rows) => table([

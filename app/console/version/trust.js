@@ -20,7 +20,7 @@ export function reliability({ after, rows, method }) {
     svg("text", { x: x(value), y: SIZE - 12, "text-anchor": "middle" }, percent(value, 0)), svg("text", { x: 26, y: y(value) + 4, "text-anchor": "end" }, percent(value, 0))]);
   const titles = [svg("text", { x: x(0.5), y: SIZE + 8, "text-anchor": "middle" }, "Predicted probability"),
     svg("text", { transform: `translate(-14 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle" }, "Share of correct predictions")];
-  const label = `Calibration: ${bins.map((bin) => `says ${percent(bin.confidence, 0)}, right ${percent(bin.accuracy, 0)}`).join("; ")}`;
+  const label = `Calibration: ${bins.map((bin) => `predicted ${percent(bin.confidence, 0)}, correct ${percent(bin.accuracy, 0)}`).join("; ")}`;
   return [
     svg("svg", { viewBox: `-24 -8 ${SIZE + 32} ${SIZE + 26}`, class: "reliability", role: "img", "aria-label": label },
       svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks, titles),
@@ -47,7 +47,7 @@ export function threshold(calibration, version) {
     [current, limit] = [level_, limit_];
     slider.value = levels.indexOf(current);
     slider.setAttribute("aria-valuetext", `${percent(current.answered)} answered, ${percent(current.errors)} wrong`);
-    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Wrong, of the answered", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
+    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Share of wrong answers", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
     replace(call, "In a request: ", h("code", {}, `"abstain_below": ${score()}`), limit === null ? null : [" or ", h("code", {}, `"max_risk": ${limit}`)], ". ",
       link("Try it in the playground", `#/play${query({ model: version.id, ...rule() })}`));
     code.open = false;  // the code of the previous threshold
@@ -64,8 +64,8 @@ export function threshold(calibration, version) {
   // What the reader should know about a limit that no threshold guarantees.
   function unsure(risk) {
     const least = leastRisk(calibration);
-    const lowest = least < 1 ? `The lowest limit that they can guarantee is ${roundedUp(least)}.` : "They cannot guarantee any limit.";
-    const few = `The ${number(calibration.rows)} held-out rows are too few, or contain too many errors, to guarantee at most ${percent(risk)}. ${lowest}`;
+    const lowest = least < 1 ? `The lowest limit that can be guaranteed is ${roundedUp(least)}.` : "No limit can be guaranteed.";
+    const few = `The ${number(calibration.rows)} held-out rows are too few, or contain too many errors, to guarantee at most ${percent(risk)} wrong answers. ${lowest}`;
     return current.errors <= risk ? `This is the lowest threshold with at most ${percent(risk)} wrong answers on the held-out rows. ${few}`
       : `No threshold meets this limit even on the held-out rows. This one has the fewest wrong answers, ${percent(fewest)}. ${few}`;
   }
@@ -75,8 +75,8 @@ export function threshold(calibration, version) {
     cli: () => (version.config.input === "features" ? "" : shell("ostinato", "classify", ...flags({ model: version.id, ...rule() }), "some text")),
   }, "Use this threshold from your program");
   show(current);
-  return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the probability of the best label is below the threshold. A higher threshold gives fewer answers, and fewer wrong ones."),
-    h("div", { class: "row" }, field("Wrong answers at most, in %", goal)), note, box, field("Threshold", slider), call, code];
+  return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the probability of the best label is below the threshold. With a higher threshold, fewer inputs are answered, and fewer answers are wrong."),
+    h("div", { class: "row" }, field("Maximum share of wrong answers, in %", goal)), note, box, field("Threshold", slider), call, code];
 }
 
 const outOfBounds = ({ value, validity }) => (validity.badInput || (value !== "" && !(Number(value) > 0 && Number(value) < 100)) ? "Enter a percentage above 0 and below 100." : "");

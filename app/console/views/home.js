@@ -67,7 +67,7 @@ const heldPlace = (job) => ({ fine_tuning: `#/jobs/${job.id}`, evaluation: `#/ev
 
 function workerPart(queue) {
   const waiting = KINDS.some(([kind]) => queue[kind].queued);
-  if (!queue.running.length) return waiting ? h("p", { class: "notice warn" }, "Jobs are waiting, but no worker runs one. If this does not change, start a worker with ", code("ostinato up"), " or ", code("ostinato worker"), ".")
+  if (!queue.running.length) return waiting ? h("p", { class: "notice warn" }, "Jobs are waiting, but no worker is running a job. If this does not change, start a worker with ", code("ostinato up"), " or ", code("ostinato worker"), ".")
     : h("p", { class: "muted" }, "No worker has a job at the moment. Idle workers are not listed.");
   return table([
     { name: "Worker", cell: (job) => job.worker },

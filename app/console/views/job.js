@@ -103,7 +103,7 @@ class JobPage {
     const away = (database || engine) && !ENDED.includes(this.job.status);
     if (!away && this.health.firstChild) announce("The service answers model requests again.");
     replace(this.health, away ? h("div", { class: "notice warn", role: "status" }, h("strong", {}, database ? "The database does not respond" : "No engine is running"),
-      h("p", {}, database ? "This page continues when the database responds again." : "Model requests are answered when an engine has started again. Training does not need an engine, so this job continues.")) : null);
+      h("p", {}, database ? "This page continues when the database responds again." : "Model requests will be answered when an engine has started again. Training does not need an engine, so this job continues.")) : null);
   }
 
   draw() {
@@ -154,7 +154,7 @@ class JobPage {
     if (job.status === "succeeded") return h("p", { class: "notice good" }, h("span", {}, "Published as ", versionLink(job.fine_tuned_model), this.took() && ",", `${this.took()}.`), job.reason && !job.trials.length ? h("p", {}, job.reason) : null);
     if (job.status === "queued") return this.queue();
     if (job.status === "cancelled") return h("p", { class: "notice" }, `Cancelled${this.took()}${this.curves.steps ? `, at step ${number(this.curves.steps)}` : ""}. No version was published.`);
-    if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step and gives the same result.");
+    if (job.status === "paused") return h("p", { class: "notice warn" }, "Paused. If you resume the job, it continues at the same step, and its result does not change.");
     if (!["running", "validating_files"].includes(job.status)) return null;
     const left = job.estimated_finish ? job.estimated_finish - Date.now() / 1000 : null;
     return h("section", { class: "card", "aria-label": "Progress" }, progress(job.progress, "Progress"), h("div", { class: "stats" },

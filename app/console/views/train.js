@@ -113,7 +113,7 @@ function modelCard(context, state, options) {
   const alias = h("input", { value: state.alias, placeholder: "none", oninput: () => (state.alias = alias.value.trim()) });
   return card("3. The model", h("div", { class: "fields" },
     field("Architecture", models, "auto trains a linear model and several networks, and keeps the one with the best validation result."), bases,
-    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "For example, champion: moved to the new version when training ends. Leave it empty to decide later.")),
+    field("Name", name, "The new version is added to the model with this name."), field("Alias to move", alias, "The alias, such as champion, is moved to the new version when training ends. Leave this field empty to decide later.")),
     h("details", { class: "more", open: Object.keys({ ...state.request, ...state.training }).some((key) => key !== "seed") }, h("summary", {}, "All options (chosen automatically unless set)"), options));
 }
 

@@ -16,7 +16,7 @@ from models.config import ModelConfig
 COMMON = {"output_norm": "none", "ngram_buckets": 0}
 GPT2 = {
     "norm": "layer", "positions": "learned", "bias": True, "qk_norm": False, "norm_first": True, "final_norm": True,
-    "input_norm": False,
+    "input_norm": False, "norm_bias": True, "first_norm": True,
 }  # fmt: skip
 GPT2_NAMES = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
 

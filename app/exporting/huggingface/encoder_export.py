@@ -1,4 +1,4 @@
-"""Writes encoders as BERT, DistilBERT or EuroBERT models, with a head or with the modules of sentence-transformers."""
+"""Writes encoders as models of BERT or a later family, with a head or with the modules of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from app.exporting.huggingface.directory_content import DirectoryContent, split
 from app.exporting.huggingface.eurobert_export import eurobert_content
 from app.exporting.huggingface.last_layer import check_fields, last_layer, outputs
+from app.exporting.huggingface.modernbert_export import modernbert_content
 from app.exporting.huggingface.sentence_modules import modules
 from app.exporting.source_version import SourceVersion, differences
 from app.importing.huggingface import encoders, heads
@@ -20,6 +21,7 @@ from models.config import ModelConfig
 ENCODER = {
     "norm": "layer", "norm_first": False, "final_norm": False, "input_norm": True, "positions": "learned", "bias": True,
     "qk_norm": False, "output_norm": "none", "output_activation": "none", "ngram_buckets": 0, "input": "tokens",
+    "norm_bias": True, "attention_window": 0, "head_norm": False,
 }  # fmt: skip
 DISTILBERT_EPS = 1e-12  # the epsilon of DistilBERT's norms, which its configuration cannot change
 
@@ -28,7 +30,7 @@ def encoder_content(version: SourceVersion) -> DirectoryContent:
     """Return the files of an encoder for transformers. Raises ExportRefused if no family has its layers."""
     config = version.config
     if config.positions == "rotary":
-        return eurobert_content(version)
+        return modernbert_content(version) if config.norm == "layer" else eurobert_content(version)
     check_fields(differences(config, ENCODER) + _attention(config))
     if _has_classifier(config):
         return _classifier(version)

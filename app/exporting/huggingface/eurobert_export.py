@@ -16,6 +16,7 @@ from app.importing.pytorch.tensors import Tensors
 EUROBERT: dict[str, Any] = {
     **LLAMA, "qk_norm": False, "qkv_bias": False, "rotary_skip": 0, "head_width": 0, "token_types": 0,
     "input": "tokens", "output_norm": "none", "output_activation": "none", "head_widths": (), "ngram_buckets": 0,
+    "attention_window": 0,
 }  # fmt: skip
 POOLINGS = {"mean": "mean", "first": "bos"}
 

@@ -14,7 +14,7 @@ from models.config import ModelConfig
 
 LLAMA: Mapping[str, Any] = {  # the fields of a network with these layers
     "norm": "rms", "positions": "rotary", "bias": False, "activation": "swiglu", "norm_first": True, "final_norm": True,
-    "input_norm": False,
+    "input_norm": False, "first_norm": True,
 }  # fmt: skip
 SCALINGS = {1: ("factor",), 4: ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")}
 KINDS = {0: "default", 1: "linear", 4: "llama3"}

@@ -46,7 +46,9 @@ def content_of(version: SourceVersion) -> DirectoryContent:
     """Return the content of the directory. Raises ExportRefused if no model family can compute the version."""
     config = version.config
     if config.architecture != "transformer":
-        other = "keep the tar archive, whose weights have the names of torch.nn, or serve the version with this service"
+        other = (
+            "use --format checkpoint, which uses torch.nn's names for weights, or serve the version with this service"
+        )
         remedy = other if config.task == "generation" or config.ngram_buckets else "use --format onnx"
         raise ExportRefused(f"transformers has no family for the architecture {config.architecture}; {remedy}")
     return decoder_content(version) if config.task == "generation" else encoder_content(version)

@@ -46,6 +46,8 @@ def _head(graph: Graph, version: SourceVersion, vector: str) -> str:
         name = f"head_layers.{number}"
         layer = graph.linear(vector, weights[f"{name}.weight"], weights[f"{name}.bias"])
         vector = graph.activation(config.head_activation, layer)
+    if config.head_norm:
+        vector = layer_norm(graph, vector, "head_norm", weights, config)
     return graph.linear(vector, weights["head.weight"], weights.get("head.bias"))
 
 

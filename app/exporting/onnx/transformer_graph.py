@@ -14,6 +14,7 @@ from app.exporting.source_version import SourceVersion
 from app.importing.pytorch.tensors import Array, Tensors
 from models.config import ModelConfig
 
+GATES = {"swiglu": "silu", "geglu": "gelu"}
 HIDDEN_SCORE = -1e30  # added to the scores of padding, whose weights become exactly 0
 
 
@@ -22,9 +23,13 @@ class TransformerGraph:
 
     def __init__(self, graph: Graph, version: SourceVersion, padding: Padding) -> None:
         self.graph, self.config, self.weights, self.padding = graph, version.config, version.tensors, padding
+        config = self.config
         self._mask = self._hidden_scores()
-        rotary = self.config.positions == "rotary"
-        self._rotations = self._rotary() if rotary else None
+        self._rotations = self._rotary(config.rotary_base) if config.positions == "rotary" else None
+        self._local_mask, self._local_rotations = self._mask, self._rotations
+        if config.attention_window:
+            self._local_mask = graph.add("Add", self._mask, self._distant_scores())
+            self._local_rotations = self._rotary(config.local_rotary_base) if self._rotations else None
 
     def hidden(self, x: str) -> str:
         """Return the hidden vectors (B, T, D) from the vectors that the body reads."""
@@ -39,7 +44,8 @@ class TransformerGraph:
 
     def _block(self, x: str, name: str, layer: int) -> str:
         add, first = self.graph.add, self.config.norm_first
-        attended = self._attention(self._norm(x, f"{name}.norm_attention") if first else x, f"{name}.attention", layer)
+        normed = first and (layer > 0 or self.config.first_norm)
+        attended = self._attention(self._norm(x, f"{name}.norm_attention") if normed else x, f"{name}.attention", layer)
         x = add("Add", x, attended)
         x = x if first else self._norm(x, f"{name}.norm_attention")
         x = add("Add", x, self._mlp(self._norm(x, f"{name}.norm_mlp") if first else x, f"{name}.mlp"))
@@ -57,12 +63,14 @@ class TransformerGraph:
         if config.qk_norm:
             queries = self._rms(queries, self.weights[f"{name}.norm_queries.weight"])
             keys = self._rms(keys, self.weights[f"{name}.norm_keys.weight"])
-        if self._rotations and not (config.rotary_skip and (layer + 1) % config.rotary_skip == 0):
-            queries, keys = self._rotated(queries), self._rotated(keys)
+        local = config.window(layer) > 0
+        rotations, mask = (self._local_rotations, self._local_mask) if local else (self._rotations, self._mask)
+        if rotations and not (config.rotary_skip and (layer + 1) % config.rotary_skip == 0):
+            queries, keys = self._rotated(queries, rotations), self._rotated(keys, rotations)
         keys, values = self._repeated(keys), self._repeated(values)
         scores = graph.add("MatMul", queries, graph.add("Transpose", keys, perm=[0, 1, 3, 2]))
         scores = graph.add("Mul", scores, graph.constant(1.0 / math.sqrt(key)))
-        shares = graph.add("Softmax", graph.add("Add", scores, self._mask), axis=-1)
+        shares = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
         mixed = graph.add("Transpose", graph.add("MatMul", shares, values), perm=[0, 2, 1, 3])
         flat = graph.add("Reshape", mixed, graph.integers(0, 0, heads * key))
         return graph.linear(flat, self.weights[f"{name}.out.weight"], self.weights.get(f"{name}.out.bias"))
@@ -80,10 +88,9 @@ class TransformerGraph:
         index = np.repeat(np.arange(config.groups), config.heads // config.groups)
         return graph.add("Gather", x, graph.constant(index, "group"), axis=1)
 
-    def _rotated(self, x: str) -> str:
-        assert self._rotations is not None
+    def _rotated(self, x: str, rotations: tuple[str, str]) -> str:
         graph, half = self.graph, self.config.key_width // 2
-        cosine, sine = self._rotations
+        cosine, sine = rotations
         first, second = graph.split("Split", 2, x, graph.integers(half, half), axis=3)
         turned = graph.add("Concat", second, first, axis=3)
         return graph.add("Add", graph.add("Mul", x, cosine), graph.add("Mul", turned, sine))
@@ -91,10 +98,10 @@ class TransformerGraph:
     def _mlp(self, x: str, name: str) -> str:
         graph, config = self.graph, self.config
         up = graph.linear(x, self.weights[f"{name}.up.weight"], self.weights.get(f"{name}.up.bias"))
-        if config.activation == "swiglu":
+        if config.gated:
             inner = config.inner_width
             gate, up = graph.split("Split", 2, up, graph.integers(inner, inner), axis=2)
-            up = graph.add("Mul", graph.activation("silu", gate), up)
+            up = graph.add("Mul", graph.activation(GATES[config.activation], gate), up)
         else:
             up = graph.activation(config.activation, up)
         return graph.linear(up, self.weights[f"{name}.down.weight"], self.weights.get(f"{name}.down.bias"))
@@ -118,15 +125,25 @@ class TransformerGraph:
         scores = graph.add("Mul", padded, graph.constant(HIDDEN_SCORE))
         return graph.add("Unsqueeze", scores, graph.integers(1, 2))
 
+    def _distant_scores(self) -> str:
+        """Return a mask (T, T) that hides the steps outside the attention window of each step."""
+        graph = self.graph
+        time = graph.span(self.padding.steps)
+        ahead = graph.add(
+            "Sub", graph.add("Unsqueeze", time, graph.integers(0)), graph.add("Unsqueeze", time, graph.integers(1))
+        )
+        outside = graph.add("Greater", graph.add("Abs", ahead), graph.number(self.config.attention_window))
+        return graph.add("Mul", graph.add("Cast", outside, to=messages.FLOAT), graph.constant(HIDDEN_SCORE))
+
     def _positions(self) -> Array:
         if self.config.positions == "learned":
             return self.weights["body.positions.weight"]
         angles = self._angles(self.config.width, 10_000.0)
         return np.stack((np.sin(angles), np.cos(angles)), -1).reshape(len(angles), -1).astype(np.float32)
 
-    def _rotary(self) -> tuple[str, str]:
+    def _rotary(self, base: float) -> tuple[str, str]:
         """Return the factors (T, K) of the rotations: cosines, and sines with a negated first half."""
-        angles = self._angles(self.config.key_width, self.config.rotary_base)
+        angles = self._angles(self.config.key_width, base)
         cosine, sine = np.cos(angles), np.sin(angles)
         tables = np.concatenate((cosine, cosine), 1), np.concatenate((-sine, sine), 1)
         first, second = (self._first(table.astype(np.float32)) for table in tables)
@@ -148,8 +165,9 @@ class TransformerGraph:
 
 def layer_norm(graph: Graph, x: str, name: str, weights: Tensors, config: ModelConfig) -> str:
     """Apply a LayerNorm over the last dimension."""
-    gain, bias = (graph.constant(weights[f"{name}.{kind}"], kind) for kind in ("weight", "bias"))
-    return graph.add("LayerNormalization", x, gain, bias, axis=-1, epsilon=float(config.norm_eps))
+    parts = [weights[part] for part in (f"{name}.weight", f"{name}.bias") if part in weights]
+    constants = [graph.constant(part, "norm") for part in parts]
+    return graph.add("LayerNormalization", x, *constants, axis=-1, epsilon=float(config.norm_eps))
 
 
 def _scaled(rates: NDArray[np.float64], scaling: tuple[float, ...]) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ def build_graph(version: SourceVersion) -> Graph:
 def _check(version: SourceVersion) -> None:
     config = version.config
     if config.task == "generation":
-        remedy = "use --format huggingface" if config.architecture == "transformer" else "keep the tar archive"
+        remedy = "use --format huggingface" if config.architecture == "transformer" else "use --format checkpoint"
         raise ExportRefused(
             "only classifiers, regressions and encoders for embeddings can be exported to ONNX, not language models; "
             + remedy

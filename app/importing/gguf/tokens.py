@@ -40,7 +40,7 @@ def make_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
             f"with one of the splitting rules {', '.join(SPLITTERS)} is supported"
         )
     if metadata.get(f"{PREFIX}add_eos_token"):
-        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: a tokenizer that ends every prompt is not supported")
+        raise ForeignFileInvalid(f"{PREFIX}add_eos_token: tokenizers that append a token to prompts are not supported")
     tokens = token_list(metadata)
     definition = _definition(tokens, metadata, str(rule))
     patterns.check(definition)

@@ -48,7 +48,7 @@ def read_adapter(folder: Path, answers: Answers) -> Adapter:
     scale = alpha / (math.sqrt(rank) if settings.pop("use_rslora", False) else rank)
     transposed, task = bool(settings.pop("fan_in_fan_out", False)), settings.pop("task_type", None)
     _check(settings)
-    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}; the imported model must be that one")
+    answers.assumed.append(f"adapter={folder.name}: it was trained on {base}; the imported model must be this base")
     stored = read_safetensors(folder / WEIGHTS)
     tensors = {name.removeprefix(PREFIX): value for name, value in stored.items()}
     return Adapter(folder.name, rank, scale, transposed, task == "SEQ_CLS", tensors)
@@ -107,7 +107,7 @@ def merged(base: Tensors, adapter: Adapter, prefix: str) -> Tensors:
 
 def _product(target: str, down: Array, up: Array, weight: Array, adapter: Adapter) -> Array:
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-        raise ForeignFileInvalid(f"{WEIGHTS}: the matrices of {target[:80]!r} do not fit together")
+        raise ForeignFileInvalid(f"{WEIGHTS}: the matrices of {target[:80]!r} have incompatible shapes")
     if down.shape[0] != adapter.rank:
         raise ForeignFileInvalid(f"{WEIGHTS}: {target[:80]!r} has rank {down.shape[0]}, but r is {adapter.rank:g}")
     shape = (

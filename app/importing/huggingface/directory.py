@@ -57,5 +57,6 @@ def inner(folder: Path, name: object, source: str) -> Path:
     Raises ForeignFileInvalid unless `name` can be the name of a file or folder directly in `folder`.
     """
     if not isinstance(name, str) or not FOLDER.fullmatch(name):
-        raise ForeignFileInvalid(f"{source} names {str(name)[:60]!r}, which is not the name of a file next to it")
+        shown = repr(str(name)[:60])
+        raise ForeignFileInvalid(f"{source} refers to {shown}, which is not the name of a file in the same directory")
     return folder / name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from app.importing.huggingface import encoders, heads, texts
+from app.importing.huggingface import encoders, heads, modernbert, texts
 from app.importing.huggingface.parts import ForeignBody
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.huggingface.source_model import SourceModel, WholeModel
@@ -30,6 +30,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "roberta": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
     "xlm-roberta": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
     "camembert": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
+    "modernbert": EncoderFamily("model.", modernbert.read_modernbert, heads.MODERNBERT),
 }
 CLASSIFIER = "ForSequenceClassification"
 BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures of which only the body is imported

@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.importing.huggingface.parts import ForeignBody, moved
+import numpy as np
+
+from app.importing.huggingface.parts import ForeignBody, moved, moved_norm
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers
 
 # Heads that predict masked tokens or the order of sentences, and poolers that no head reads.
-UNUSED = re.compile(r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|pooler)\..+")
+UNUSED = re.compile(
+    r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|pooler|head\.(dense|norm))\..+|decoder\.(weight|bias)"
+)
 POOLINGS = ("mean", "first", "max", "last")
 PROBLEMS = {
     "single_label_classification": "classification",
@@ -23,31 +27,55 @@ PROBLEMS = {
 
 @dataclass(frozen=True, slots=True)
 class HeadNames:
-    """The names in a classification head: those of the hidden layer, its activation function, and the last layer."""
+    """The names in a classification head: those of the hidden layer, its activation function, and the last layer.
+
+    `norm` is the norm after the hidden layer. Families with such a norm describe the head in config.json.
+    """
 
     hidden: str
     activation: str
     last: str
+    norm: str = ""
 
 
 BERT = HeadNames("pooler.dense", "tanh", "classifier")
 ROBERTA = HeadNames("classifier.dense", "tanh", "classifier.out_proj")
 DISTILBERT = HeadNames("pre_classifier", "relu", "classifier")
+MODERNBERT = HeadNames("head.dense", "gelu", "classifier", "head.norm")
+# The functions of transformers that equal those of PyTorch.
+FUNCTIONS = {"gelu": "gelu", "gelu_python": "gelu", "relu": "relu", "silu": "silu", "tanh": "tanh"}
 
 
 def add_classifier(
     body: ForeignBody, names: HeadNames, config: SourceConfig, tensors: Tensors, answers: Answers
 ) -> str:
-    """Add a head that reads the first token. Returns its description."""
+    """Add a head that reads the first token, or the mean of the tokens. Returns its description."""
+    fields = _described(names, config)
+    if f"{names.hidden}.weight" in tensors and names.norm and not config.flag("classifier_bias", default=False):
+        tensors[f"{names.hidden}.bias"] = np.zeros(len(tensors[f"{names.hidden}.weight"]), np.float32)
     weights = moved(tensors, {names.hidden: "head_layers.0", names.last: "head"})
+    if names.norm:
+        weights |= moved_norm(tensors, names.norm, "head_norm", body.fields["norm_bias"])
     outputs, width = len(weights["head.weight"]), len(weights["head_layers.0.weight"])
     body.tensors.update(weights)
     body.fields.update(
-        task=_task(config, outputs, answers), classes=outputs, pooling="first", head_widths=(width,),
-        head_activation=names.activation, head_bias=True,
-    )  # fmt: skip
+        fields, task=_task(config, outputs, answers), classes=outputs, head_widths=(width,), head_bias=True
+    )
     ending = {"classification": "softmax", "multilabel": "sigmoid of each output", "regression": "a value"}
-    return f"first token → {names.hidden}, {names.activation} → {names.last} → {ending[body.fields['task']]}"
+    read = "first token" if fields["pooling"] == "first" else "mean of the tokens"
+    hidden = f"{names.hidden}, {fields['head_activation']}" + (f" → {names.norm}" if names.norm else "")
+    return f"{read} → {hidden} → {names.last} → {ending[body.fields['task']]}"
+
+
+def _described(names: HeadNames, config: SourceConfig) -> dict[str, Any]:
+    """Return the fields of a head that the family determines or, for some families, config.json."""
+    if not names.norm:
+        return {"pooling": "first", "head_activation": names.activation}
+    return {
+        "pooling": config.choice("classifier_pooling", options={"cls": "first", "mean": "mean"}, default="cls"),
+        "head_activation": config.choice("classifier_activation", options=FUNCTIONS, default=names.activation),
+        "head_norm": True,
+    }
 
 
 def _task(config: SourceConfig, outputs: int, answers: Answers) -> str:

@@ -40,6 +40,12 @@ def moved(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
     return {ours: take(tensors, theirs) for theirs, ours in parts.items()}
 
 
+def moved_norm(tensors: Tensors, theirs: str, ours: str, bias: bool) -> Tensors:
+    """Remove the weight of a norm and, if it has one, its bias, and return them under our names."""
+    kinds = ("weight", "bias") if bias else ("weight",)
+    return {f"{ours}.{kind}": take(tensors, f"{theirs}.{kind}") for kind in kinds}
+
+
 def joined(tensors: Tensors, names: Iterable[str]) -> Array:
     """Remove the tensors `names` and concatenate them along their first dimension."""
     parts = [take(tensors, name) for name in names]

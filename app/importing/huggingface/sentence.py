@@ -69,7 +69,7 @@ def _check_prompts(source: Path, answers: Answers) -> None:
         )
     if isinstance(prompts, dict) and any(prompts.values()):
         shown = ", ".join(str(name)[:40] for name, text in prompts.items() if text)
-        answers.assumed.append(f"prompts=none: send a prompt ({shown}) with the text if your program adds it")
+        answers.assumed.append(f"prompts=none: if your program adds a prompt ({shown}), send it with the text")
 
 
 def _pooling(path: Path) -> str:

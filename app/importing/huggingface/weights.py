@@ -27,7 +27,7 @@ def find_files(folder: Path) -> list[Path]:
             return _shards(folder, name + INDEX)
     others = [name for name in OTHERS if (folder / name).is_file()]
     hint = f"; {others[0]} cannot be imported" if others else ""
-    raise ForeignFileInvalid(f"{folder} has neither {SAFETENSORS} nor {PICKLE}, in one file or with an index{hint}")
+    raise ForeignFileInvalid(f"{folder} has no {SAFETENSORS} or {PICKLE}, and no index of such files{hint}")
 
 
 def _shards(folder: Path, index: str) -> list[Path]:

@@ -82,8 +82,8 @@ def _choose(names: list[str], places: list[list[str]], answers: Answers) -> list
     verb = "is" if len(names) == 1 else "are"
     if len(options) == 1:
         reason = (
-            f"{shown} {verb} applied at this place, with no function in between, and folded into the layer in "
-            "evaluation mode"
+            f"{shown} {verb} applied at this place, with no function in between, and {verb} folded into the "
+            "layer with the running statistics"
         )
         return answers.assume("batch_norm", options[0], reason, options).split("+")
     text = f"directly before or after which layer {verb} {shown} applied{each}, with no function between them?"

@@ -53,7 +53,7 @@ def _add_embedding(
     """Add the embedding, after folding the layers that follow it into its rows. Returns the embedding's description."""
     table = embedding.weight
     shown = [f"tokens, {embedding.name} {table.shape[0]}×{table.shape[1]}"]
-    reason = "a text is read in full and without padding; a program that truncates or pads texts computes other results"
+    reason = "a text is read in full and without padding; programs that truncate or pad texts compute different results"
     answers.assume("padding", "none", reason, ("none",))
     if fields["architecture"] == "transformer" and not inputs:
         text = "are the embeddings multiplied by the square root of the width before positions are added?"

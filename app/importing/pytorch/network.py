@@ -119,8 +119,8 @@ def _add_pooling(fields: dict[str, Any], weights: Tensors, roles: Roles, answers
     *hidden, query = roles.scorer
     names = " and ".join(repr(layer.name) for layer in roles.scorer)
     reason = (
-        f"{names} {'score' if hidden else 'scores'} the steps, and the softmax of the scores weights them; no function "
-        "is applied to the scores"
+        f"{names} {'score' if hidden else 'scores'} the steps, which are weighted by the softmax of the scores; no "
+        "function is applied to the scores"
     )
     fields["pooling"] = answers.assume("pooling", "attention", reason, ("attention",))
     weights["pooling.query.weight"] = query.weight  # the softmax cancels the bias, which is equal at all steps

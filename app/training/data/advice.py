@@ -54,8 +54,8 @@ def find_text_columns(source: Source, present: list[str], task: str | None) -> s
 def _name_pairs(texts: list[str], present: list[str], task: str | None) -> str:
     """Return the part of the advice about a second column of texts, or "" if there is none."""
     if len(texts) > 1 and not {"label", "value"}.isdisjoint(present):
-        return f"; if each row is a pair of texts, set columns.text_pair to the second one, such as {texts[1]!r}"
-    way = "; to train a model that answers one text with another, rename their columns to prompt and completion"
+        return f"; if each row is a pair of texts, set columns.text_pair to the second column, such as {texts[1]!r}"
+    way = "; if one column contains answers to another, rename these columns to prompt and completion"
     return way if len(texts) > 1 and task is None else ""
 
 

@@ -137,7 +137,7 @@ def _bare_number(value: Any) -> str:
     bare = _DECORATION.sub("", value) if isinstance(value, str) else ""
     if bare == value or not bare.replace(".", "", 1).lstrip("+-").isdecimal():
         return ""
-    return f"; write numbers without currency signs, thousands separators and percent signs, such as {bare}"
+    return f"; write numbers without currency signs, thousands separators or percent signs, such as {bare}"
 
 
 def to_matrix(value: Any) -> NDArray[np.float64]:

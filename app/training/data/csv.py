@@ -147,12 +147,15 @@ class _Table:
         if self._stray:
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
             verb = "ends" if self._stray == 1 else "end"
-            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others with {ends[1]}; {ends[0]} "
-            message += "is also read as a line end, because each resulting row has as many cells as the header"
+            message = f"{counted(self._stray, 'row')} {verb} with {ends[0]} only, but others end with {ends[1]}; "
+            message += f"{ends[0]} is also read as a line end, because each resulting row has as many cells as the "
+            message += "header"
             self._source.remark("stray_line_ends", message, self._first_stray, self._stray, "warn")
         if self._unnamed:
             verb = "has" if self._unnamed == 1 else "have"
-            message = f"{counted(self._unnamed, 'row')} {verb} values in columns without a name, which are ignored"
+            message = (
+                f"{counted(self._unnamed, 'row')} {verb} values in columns without a name; these values are ignored"
+            )
             self._source.remark("unnamed_columns", message, self._first_unnamed, self._unnamed, "warn")
 
     def _feed(self) -> Iterator[str]:
@@ -182,10 +185,8 @@ class _Table:
         reason = str(error)
         if is_stray_line_end(error):
             ends = ("LF", "CR") if self._source.line_end == "\r" else ("CR", "LF")
-            reason = (
-                f"a line ends with {ends[0]} only, but others with {ends[1]}; use one kind of line end, or enclose "
-            )
-            return self._source.fault(f"malformed CSV: {reason}the cell in double quotes", f"line {self.start}")
+            reason = f"a line ends with {ends[0]} only, but others end with {ends[1]}; use one kind of line end, or "
+            return self._source.fault(f"malformed CSV: {reason}enclose the cell in double quotes", f"line {self.start}")
         if not closed:
             reason = "this opening quote has no closing quote"
         elif "expected after" in reason:

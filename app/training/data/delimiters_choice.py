@@ -64,7 +64,7 @@ def _without_quoting(source: Source, delimiters: Delimiters, usual: DelimitersCh
     name = _NAMES[delimiters.delimiter].split()[-1]
     reading = f"the file is read as {name}-separated without quoting"
     if joins_rows:
-        message = f"quotes would join {usual.joined} lines that are complete rows; {reading}"
+        message = f"with quoting, {usual.joined} lines that are complete rows would be joined; {reading}"
         source.remark("quoting", message, f"line {usual.first_joined}", usual.joined, "warn")
     else:
         source.remark("quoting", f"has quotes that do not enclose whole cells; {reading}")
@@ -126,7 +126,7 @@ def _delimited(source: Source) -> Delimiters:
         if line.strip():
             if _is_wrapped(source, number):
                 source.settled["wrapped"] = True
-                message = "each line is enclosed in quotes as a whole; these quotes are removed"
+                message = "each whole line is enclosed in quotes; these quotes are removed"
                 source.remark("wrapped_lines", message, f"line {number}")
             number, line = _header_line(source, number, unwrapped(line) if "wrapped" in source.settled else line)
             delimiter = _delimiter(source, number, line)

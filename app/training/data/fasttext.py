@@ -34,6 +34,6 @@ def records(source: Source, selection: Selection = EVERYTHING) -> Iterator[Recor
     if count:
         message = f"{counted(count, 'line')} {'has' if count == 1 else 'have'} {PREFIX} within or after"
         message += (
-            f" {'its' if count == 1 else 'their'} text, where it is read as text; write all labels of a line before"
+            f" {'its' if count == 1 else 'their'} text; such a label is read as text; write all labels of a line before"
         )
         source.remark("labels_in_text", f"{message} its text", first, count, "warn")

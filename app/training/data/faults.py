@@ -169,8 +169,8 @@ class Faults:
 
     def _basis(self, total: int) -> str:
         """Return a note in parentheses on what the share of faulty rows counts, or "" if it counts rows."""
-        series = f"each of the {total - self.rows:,} usable series"
-        return f" (this share counts each of these rows, and {series}, as one)" if self.of_series else ""
+        whole = f"the total of these rows and the {total - self.rows:,} usable series"
+        return f" (a share of {whole})" if self.of_series else ""
 
     def _single(self, first: BadData, total: int, skippable: bool) -> BadData:
         """Return the error of the only faulty row, with advice on leaving it out, or with a note on unchecked rows."""
@@ -181,7 +181,7 @@ class Faults:
             return first
         else:
             advice = f"Fix this row, or set training.skip_bad_rows to {fraction} or more to leave it out"
-            advice += self._basis(total).replace("each of these rows", "this row")
+            advice += self._basis(total).replace("these rows", "this row")
         return BadData(f"{first.message}. {advice}", first.param, first.file, where=first.where, reason=first.reason)
 
 

@@ -230,7 +230,7 @@ def check_repeated(source: Source, names: Iterable[str], selection: Selection, w
 
 def too_long() -> str:
     """Return the message for a record larger than `RECORD_BYTES`."""
-    return f"the record is longer than {RECORD_BYTES >> 20} MiB, the maximum size of a record"
+    return f"the record is longer than the limit of {RECORD_BYTES >> 20} MiB"
 
 
 @contextmanager

@@ -86,8 +86,8 @@ class FloatColumns:
         for name, digits in reversed(lossy.items()):
             message = (
                 f"its numbers, up to {digits.largest:,.10g}, have the type {digits.type}, which can only represent "
-                f"them in steps of {digits.spacing:g}; digits are probably lost; write the column as float64, from the "
-                "original numbers"
+                f"them in steps of {digits.spacing:g}; digits have probably been lost; write the original numbers as a "
+                "float64 column"
             )
             self.source.remark("lost_digits", message, f"column {name!r}", level="warn")
 

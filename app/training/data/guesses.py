@@ -198,7 +198,7 @@ def _question(source: Source, sample: Sample, usual: list[str], flags: list[str]
         ways.append(way + "; write 0 in its empty cells" * (labels[0] in sample.sparse_flags()))
     if len(flags) > 1:
         way = f"set columns.label to the columns of zeros and ones, {joined(flags)!r}"
-        ways.append(f"if each label has a column, {way}")
+        ways.append(f"if each label has its own column, {way}")
     if values := [name for name in names if name in numbers]:
         ways.append(f"to predict a number, set columns.value to the name of its column, such as {values[0]!r}")
     ways.append("to generate text, set task to generation")

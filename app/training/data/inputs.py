@@ -98,7 +98,7 @@ def _check_column(key: str, layout: Layout, training: Layout, present: bool, exp
         column = repr((layout if present else training).names[key])
         name = training.source.filename
         differs = (
-            f"has the column {column}, but {name} has none"
+            f"has the column {column}, but {name} does not"
             if present
             else f"has no column {column}, but {name} has one"
         )

@@ -131,7 +131,7 @@ def _warn_of_lists(column: LabelColumn) -> None:
             f"labels such as {shown(column.cells[joined[0]][0])} contain {name}, and each cell is read as one label"
         )
         parts = {index: split_labels(column.cells[index][0], delimiter) for index in joined}
-        separator = f"; the labels are then separated at {name}"
+        separator = f"; each cell is then split at {name}"
         separator = separator if _is_separator(column, delimiter, parts) else ", and separate the labels with |"
         column.remark("delimiters", message + several + separator, joined, "warn")
 
@@ -141,10 +141,8 @@ def _warn_of_compounds(column: LabelColumn) -> None:
     several = "set task to multilabel, and " * (column.task != "multilabel") + "separate them with |"
     for delimiter, name in _COMPOUND.items():
         if joined := _compounds(column, delimiter):
-            message = (
-                f"labels such as {shown(column.cells[joined[0]][0])} contain {name} between labels of other rows, "
-            )
-            message += f"and each cell is read as one label; if these are several labels, {several}"
+            message = f"labels such as {shown(column.cells[joined[0]][0])} consist of labels of other rows, joined by "
+            message += f"{name}, but each cell is read as one label; if these are several labels, {several}"
             column.remark("compound_labels", message, joined, "warn")
 
 

@@ -98,7 +98,7 @@ def _warn(
     more = f"; and {len(twins) - LISTED:,} more" if len(twins) > LISTED else ""
     cells = column.cells_with(label for members in twins for label in members)
     usual = listing(show(max(members, key=lambda label: counts[label])) for members in twins)
-    advice = f". If they have the same meaning, write each in one way (the most frequent: {usual})" if to_mend else ""
+    advice = f". If they have the same meaning, use one spelling (the most frequent: {usual})" if to_mend else ""
     column.remark(kind, f"{message}: {'; '.join(texts[:LISTED])}{more}{advice}", cells, "warn")
 
 

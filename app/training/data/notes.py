@@ -71,8 +71,8 @@ MESSAGES = {  # note -> (level, sentence for one row, sentence for several rows)
     LINE_ENDS: (
         "info",
         "1 text contains line ends, which are kept",
-        "{count} texts contain line ends, which are kept; if requests will contain texts on a single line, replace the "
-        "line ends with spaces",
+        "{count} texts contain line ends, which are kept; if requests will not contain line ends, replace those in the "
+        "file with spaces",
     ),
     NO_SPLIT: (
         "info",

@@ -25,8 +25,8 @@ def rounded_values(values_N: NDArray[np.float64]) -> str:
     if (values_N == values_N[0]).all() and largest < _WHOLE:
         return ""
     return (
-        f"the values to predict, up to {largest:.3g}, are rounded to multiples of {spacing:g} in float64, which is "
-        "large compared with their differences; subtract a constant from them"
+        f"the values to predict, up to {largest:.3g}, are rounded to multiples of {spacing:g} in float64; this "
+        "rounding is large compared with their differences; subtract a constant from them"
     )
 
 

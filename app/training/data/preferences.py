@@ -37,14 +37,14 @@ def _way(source: Source, present: list[str], columns: dict[str, str], pair: tupl
     if (pair[0].strip().lower(), pair[1].strip().lower()) in _FIRST_AND_SECOND:
         where = "text" if prompt is None else "completion"
         rename = "" if prompt in (None, "prompt") else f", and rename {prompt!r} to prompt"
-        return f"to learn the preferred answers, write the better one of each row to a column named {where}{rename}"
+        return f"to learn the preferred answers, write the better answer in each row to a column named {where}{rename}"
     better, first = pair[0], [pair[0], *([prompt] if prompt else [])]
     sample = Sample(source, first, present)
     nested = {*sample.nested(), *sample.of(is_written)}
     if better in nested and prompt in nested:
         return (
-            f"to learn the preferred answers, join the messages in {prompt!r} and {better!r} to one list per row, in a "
-            "column named messages"
+            f"to learn the preferred answers, join the messages in {prompt!r} and {better!r} into one list per row, in "
+            "a column named messages"
         )
     if better in nested:
         return f"to learn the preferred answers, rename {better!r} to messages"

@@ -58,7 +58,7 @@ def as_table(source: Source, task: str | None, columns: Columns | None = None) -
     if columns is not None:
         source.settled["requested"] = [name for name in msgspec.structs.astuple(columns) if name is not None]
     if source.format == "text" and columns is not None and _names_columns(source, columns):
-        source.remark("read_as_table", "is read as a table: its first line names the columns of the request")
+        source.remark("read_as_table", "is read as a table: its first line contains the columns named in the request")
         source = replace(source, format="csv")
     source = _recognised(source, task)
     if source.format == "text" and source.undecodable:

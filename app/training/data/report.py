@@ -84,7 +84,7 @@ def warnings_of(report: dict[str, Any], task: str | None) -> list[tuple[str, str
     if ignored := report.get("ignored_columns"):
         names = quoted(ignored)
         is_dialogue = not {"messages", "prompt"}.isdisjoint(report.get("columns") or ())
-        way = "every answer is learned, whatever these columns contain; to learn only some, remove the other rows"
+        way = "every answer is learned, regardless of these columns; to learn only some answers, remove the other rows"
         way = way if is_dialogue else "to use a column, assign it a role in `columns`"
         message = f"these columns are not used for {task}: {names}; {way}"
         warnings.append(("ignored_columns", message))

@@ -63,7 +63,7 @@ def text_layout(source: Source, columns: Columns) -> Layout:
     if columns.text is None and len(header) == 1:
         columns = msgspec.structs.replace(columns, text=header[0])
     if columns.text is None and "text" not in header and {"features", "series"} & set(header):
-        raise source.fault("contains numbers, and this command reads texts; send the numbers to POST /v1/classify")
+        raise source.fault("contains numbers, but this command reads only texts; send the numbers to POST /v1/classify")
     if columns.text is None and "text" not in map(str.lower, header):
         texts = Sample(source, header, header).texts()
         such = f", such as {texts[0]!r}" if texts else ""

@@ -102,7 +102,7 @@ def _remark_hidden_and_unnamed(source: Source, unseen: Sequence[int], outside: S
         remark_hidden_rows(source, unseen)
     if outside:
         verb = "has" if len(outside) == 1 else "have"
-        message = f"{counted(len(outside), 'row')} {verb} values in columns without a name, which are not read"
+        message = f"{counted(len(outside), 'row')} {verb} values in columns without a name; these values are not read"
         source.remark("unnamed_columns", message, f"row {outside[0]}", len(outside), "warn")
 
 

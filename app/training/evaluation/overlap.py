@@ -22,7 +22,7 @@ def overlap(base: BaseCheckpoint, reference: str, held_out: HeldOut, file: DataF
     splits = _object(_object(data, "report"), "sha256")
     rows = f"the evaluated rows of {file.filename} are"
     optimistic = "so these metrics may be better than those on new data"
-    chosen = f"on which its checkpoint may have been chosen, {optimistic}"
+    chosen = f"which may have been used to choose its checkpoint, {optimistic}"
     learned = "so these metrics do not show how well the version performs on new data"
     if held_out.sha256 == splits.get("train"):
         return f"{rows} the training rows of {reference}, {learned}"

@@ -52,9 +52,9 @@ def fold_numbers(rows: int, folds: int) -> NDArray[np.int64]:
 class CrossFit:
     """The kept outputs, updated after each evaluation.
 
-    Disabled for generation, for fewer than `FEWEST` rows, and if there are unbiased rows without cross-fitting. There
-    are such rows if evaluations use only some of the rows, or if evaluations neither choose the checkpoint nor fit the
-    weights of an n-gram branch (`mixed`).
+    Disabled for generation, for fewer than `FEWEST` rows, and if there are unbiased rows without cross-fitting. This is
+    the case if evaluations use only some of the rows, or if evaluations are used neither to choose the checkpoint nor
+    to fit the weights of an n-gram branch (`mixed`).
 
     `rows_M` are the numbers of the rows whose outputs are kept, and `outputs_MC` are their outputs.
     """

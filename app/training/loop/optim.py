@@ -209,4 +209,4 @@ def _blocks(name: str, parameter: nn.Parameter, config: ModelConfig) -> int:
         return len(parameter) // config.width
     if name.endswith("attention.qkv.weight"):
         return 3 if config.groups == config.heads else config.heads + 2 * config.groups
-    return 2 if name.endswith("mlp.up.weight") and config.activation == "swiglu" else 1
+    return 2 if name.endswith("mlp.up.weight") and config.gated else 1

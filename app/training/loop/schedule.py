@@ -68,7 +68,7 @@ class Schedule:
 
     @property
     def _rest(self) -> float:
-        """The remaining share of the decay after a plateau, from 1 (before the decay) to 0."""
+        """The factor of the learning rate after a plateau: 1 before the decay starts, 0 at its end."""
         start = self.progress.cooldown_start
         if start < 0 or (end := self.total_steps) is None:
             return 1.0

@@ -143,7 +143,7 @@ def _recurrent(config: ModelConfig) -> float:
 def _transformer(config: ModelConfig) -> float:
     width, inner = config.width, config.inner_width
     attention = width * (1.0 + 2.0 * config.groups / config.heads)
-    block = 14.5 * width + attention + (4.0 if config.activation == "swiglu" else 2.5) * inner
+    block = 14.5 * width + attention + (4.0 if config.gated else 2.5) * inner
     if config.dropout:
         block += 2.5 * width
     # The backward pass handles one block at a time. For this block, it needs about half as much memory again as the

@@ -200,8 +200,8 @@ def _context_length(run: Run) -> tuple[OptionValue, str]:
     longest = int(run.dataset.train.lengths_N.max())
     unit = "steps" if run.dataset.facts.input == "features" else "tokens"
     return context, (
-        f"About twice the length of the training rows, of which the longest has {longest:,} {unit}; "
-        f"from 128 to {network.LONGEST_CONTEXT:,}."
+        f"About twice the length of the training rows, but at least 128 and at most {network.LONGEST_CONTEXT:,}; "
+        f"the longest row has {longest:,} {unit}."
     )
 
 

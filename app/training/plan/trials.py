@@ -71,7 +71,7 @@ def _options(options: TrainingOptions, name: str, names: list[str], facts: Facts
 def _check_used(options: TrainingOptions, of_trials: dict[str, TrainingOptions]) -> None:
     for field in TrainingOptions.__struct_fields__:
         if getattr(options, field) and all(getattr(own, field) is None for own in of_trials.values()):
-            raise BadOption(f"training.{field}", f"has no effect on any network that is tried: {listed([*of_trials])}")
+            raise BadOption(f"training.{field}", f"has no effect on the network of any trial: {listed([*of_trials])}")
 
 
 def _trial(spec: TrainSpec, settled: Settled, train: Rows | Stream) -> PlannedTrial:

@@ -47,8 +47,8 @@ def encode_texts(files: DataFiles, scan: Scan, spec: TrainSpec, base: BaseCheckp
                 blank.add(example.where)
     if blank.count:
         have = "1 row has a text" if blank.count == 1 else f"{blank.count:,} rows have texts"
-        use = "is read as one placeholder token" if blank.count == 1 else "are read as one placeholder token each"
-        remark_tokenless(files, f"{have} without any token that the tokenizer knows, and {use}", blank)
+        use = f"{'it' if blank.count == 1 else 'each'} is read as one placeholder token"
+        remark_tokenless(files, f"{have} in which the tokenizer finds no tokens; {use}", blank)
     targets = encode_targets(task, scan, base, staging)
     parts = {code: rows.to_rows(targets.arrays[code]) for code, rows in gathered.items()}
     tokenizer.save(staging / TOKENIZER)

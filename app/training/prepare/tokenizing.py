@@ -63,7 +63,7 @@ def choose_tokenizer(
     if kind == "char" and spec.training.tokenizer is None:
         share = sizes[1] / max(1, sizes[0])
         message = (
-            f"has {share:.0%} of its characters in scripts without spaces between words, so each token is a character"
+            f"uses scripts without spaces between words for {share:.0%} of its characters, so each token is a character"
         )
         source.remark("tokenizer", f"{message}; for longer tokens, set the tokenizer to bpe")
     return training.train(_bounded(texts), kind, vocab_size)

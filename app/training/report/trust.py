@@ -42,7 +42,7 @@ def _method(calibration: Calibration, selects: bool) -> str:
     if calibration.method == CROSS_FITTED and selects:
         return "each scored by the checkpoint that is best on the other folds of these rows"
     if calibration.method == CROSS_FITTED:
-        return "each scored by the network and its n-gram branch, weighted as fitted on the other folds of these rows"
+        return "each scored by the network and its n-gram branch, with weights fitted on the other folds of these rows"
     return "which were not used for training" + (" or for choosing the checkpoint" if selects else "")
 
 

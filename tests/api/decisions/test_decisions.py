@@ -176,7 +176,8 @@ def test_an_alias_that_moves_to_a_version_without_calibration_says_what_is_missi
     wait_until(lambda: ask(api, TONE, model="wary").status_code == 400)
     error = ask(api, TONE, model="wary").json()["error"]
     assert (error["code"], error["param"]) == ("no_calibration", "model")
-    assert error["message"].startswith("the abstention of the alias: max_risk requires a calibration, but wary:2 has")
+    start = "the abstention of the alias cannot be applied: max_risk requires a calibration, but wary:2 has"
+    assert error["message"].startswith(start)
 
 
 def test_many_questions_are_answered_beside_the_event_loop(api: Api, shelf: Shelf, engine: FakeEngine) -> None:

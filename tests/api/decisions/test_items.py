@@ -1,4 +1,4 @@
-"""Messages and tool calls become one text."""
+"""Messages and tool calls are converted to a single text."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_state_is_read_as_compact_json(api: Api, shelf: Shelf, engine: FakeEng
 
 
 def test_an_uncertain_version_answers_with_an_error_if_it_is_asked_to(api: Api, shelf: Shelf) -> None:
-    """TypeSafe's and Ollama's clients know no refusal."""
+    """The clients of TypeSafe and Ollama cannot represent an abstention, so the reply is an error."""
     shelf.classifier()
     reply = send(api, {"x-abstain-below": "0.999"})
     assert (reply.status_code, reply.headers["x-error-code"]) == (422, "abstained")

@@ -39,7 +39,7 @@ def test_every_listed_name_can_be_asked(client: ollama.Client) -> None:
 
 
 def test_an_uncertain_version_answers_with_an_error(api: Api, client: ollama.Client) -> None:
-    """The answers of System One have no refusal."""
+    """The answers of System One cannot represent an abstention, so the reply is an error."""
     with ollama.Client(host=api.url, headers={"x-abstain-below": "0.001"}) as certain:
         assert certain.systemone("mood", "good day", QUESTIONS).answers
     with (

@@ -1,4 +1,4 @@
-"""`/v1/systemone` with TypeSafe's client: each type of question, compressed states, the models, and its errors."""
+"""`/v1/systemone` with TypeSafe's client: each type of question, compressed states, the list of models, and errors."""
 
 from __future__ import annotations
 

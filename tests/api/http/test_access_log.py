@@ -1,4 +1,4 @@
-"""The access log: batches of lines, in the format of all other log lines."""
+"""The access log: its lines are written in batches, in the same format as all other log lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.inference.engines.test_client import until
 
 @pytest.fixture
 def output() -> Iterator[io.StringIO]:
-    """The stream of a text handler that replaces the handlers of the tests."""
+    """The output of a text handler, which replaces all other log handlers during the test."""
     root = logging.getLogger()
     before, root.handlers[:] = root.handlers[:], []
     level, stream = root.level, io.StringIO()

@@ -68,7 +68,7 @@ def test_no_path_or_method_avoids_the_key(guarded: Api) -> None:
 
 
 def test_the_console_is_public_for_reading_only(guarded: Api) -> None:
-    """`POST /` may run a model, and no other route is below the prefix of the console's files."""
+    """`POST /` may run a model, so it needs a key. Only the console's files have paths that begin with `/console/`."""
     with guarded.client() as client:
         assert client.get("/").status_code == 200 and client.head("/").status_code == 200
         for method, path in [(m, p) for m in ("POST", "PUT", "DELETE", "OPTIONS") for p in ("/", "/console/x/main.js")]:
@@ -134,8 +134,8 @@ def test_other_web_sites_are_refused(settings: Settings) -> None:
 
 
 def test_without_keys_the_host_header_must_name_this_machine(settings: Settings, shelf: Shelf) -> None:
-    """In a DNS rebinding attack, the domain of a page resolves to 127.0.0.1, so the service has the origin of the
-    page."""
+    """In a DNS rebinding attack, the attacker's domain resolves to 127.0.0.1, so a browser regards the attacker's page
+    and the service as one site."""
     shelf.classifier("mood")
     foreign = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "8.8.8.8")
     paths = (

@@ -22,7 +22,7 @@ PREFLIGHT = {
 
 @pytest.fixture
 def app(settings: Settings, engine: FakeEngine, shelf: Shelf) -> Iterator[Api]:
-    """An API with a key that allows one page and pages of a local development server."""
+    """An API with a key, which accepts requests from one page and from pages of a local development server."""
     shelf.classifier("mood", owner="ann")
     allowed = f"{PAGE}, http://localhost:3000"
     with Api(msgspec.structs.replace(settings, api_keys=f"ann:{KEY}", allowed_origins=allowed)) as running:

@@ -16,7 +16,7 @@ from tests.serving import Api, Shelf
 
 
 def request(settings: Settings, timeout: str | None = None, principal: str = "local") -> Request:
-    """A request to a process with these settings."""
+    """A request to an API with these settings."""
     headers = [] if timeout is None else [(b"x-request-timeout-ms", timeout.encode())]
     app = SimpleNamespace(state=SimpleNamespace(services=SimpleNamespace(settings=settings)))
     scope: dict[str, Any] = {"type": "http", "headers": headers, "query_string": b"", "app": app}

@@ -1,4 +1,4 @@
-"""Which connections are replaced by new ones."""
+"""The limits on connections, and the idle connections that are closed to make room for new ones."""
 
 from __future__ import annotations
 

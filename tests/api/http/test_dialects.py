@@ -1,4 +1,4 @@
-"""Errors have the format of the dialect that claims a path, even if the path has no route."""
+"""An error has the format of the dialect to which the path belongs, even if the path has no route."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_no_two_dialects_have_the_same_route_and_each_renders_the_errors_of_its_
             path = re.sub(r"{[^}]*}", "x", route.path)
             for method in route.methods:
                 assert owners.setdefault((method, path), dialect) is dialect, f"two dialects have {method} {route.path}"
-            if route.path != "/":  # which Hugging Face's servers use for POST, and this service to lead to its pages
+            if route.path != "/":  # its POST belongs to Hugging Face's dialect, its GET to this service
                 claimed = dialect_of(method, path, DIALECTS)
                 message = f"{route.path} has the errors of another dialect: add a prefix, or choose another path"
                 assert claimed.render_error is dialect.render_error, message

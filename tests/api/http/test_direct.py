@@ -1,4 +1,4 @@
-"""Direct routes: which routes are direct, and that their replies equal those of FastAPI's layers."""
+"""Direct routes: which routes are direct, and that their replies are the same as through FastAPI."""
 
 from __future__ import annotations
 

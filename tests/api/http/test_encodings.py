@@ -33,7 +33,7 @@ def post(api: Api, content: bytes | Iterator[bytes], encoding: str, path: str = 
 
 
 def exchange(api: Api, head: bytes, *parts: bytes) -> bytes:
-    """Send a head, and then each part after a reply to the previous one. Returns all received data."""
+    """Send the head of a request, and then each part as soon as data has arrived. Returns all received data."""
     host, port = api.url.removeprefix("http://").split(":")
     received = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -51,7 +51,7 @@ def test_a_compressed_body_is_read_like_a_plain_one(api: Api, shelf: Shelf, enco
     shelf.classifier()
     plain = post(api, BODY, "identity").json()["data"]
     coded = CODERS[encoding](BODY)
-    several = b"".join(map(CODERS[encoding], (BODY[:5], BODY[5:], b"")))  # members of gzip, frames of zstd
+    several = b"".join(map(CODERS[encoding], (BODY[:5], BODY[5:], b"")))  # several gzip members or zstd frames
     for content in (coded, several, iter([coded[:1], coded[1:7], coded[7:]]), (bytes([byte]) for byte in coded)):
         reply = post(api, content, encoding.upper())
         assert reply.status_code == 200 and reply.json()["data"] == plain, reply.text
@@ -77,7 +77,7 @@ def test_the_decoded_size_is_limited(api: Api, shelf: Shelf, encoding: str, anno
     reply = post(api, bomb if announced else iter([bomb]), encoding)
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
     empty = CODERS[encoding](b"")
-    assert post(api, empty * (MEBI // len(empty) + 1), encoding).status_code == 413  # the encoded size, too
+    assert post(api, empty * (MEBI // len(empty) + 1), encoding).status_code == 413  # the encoded size is limited, too
     assert post(api, empty * 1000 + CODERS[encoding](BODY), encoding).json()["error"]["code"] == "invalid_encoding"
     assert post(api, empty * 90 + CODERS[encoding](BODY), encoding).status_code == 200
 
@@ -85,7 +85,7 @@ def test_the_decoded_size_is_limited(api: Api, shelf: Shelf, encoding: str, anno
 @pytest.mark.parametrize("encoding", CODERS)
 def test_damaged_and_incomplete_data_is_refused(api: Api, encoding: str) -> None:
     coded = CODERS[encoding](BODY)
-    turned = bytes([*coded[:-4], coded[-4] ^ 1, *coded[-3:]])  # gzip: the checksum
+    turned = bytes([*coded[:-4], coded[-4] ^ 1, *coded[-3:]])  # damages the checksum of gzip
     bad = [b"plain", coded[:-1], coded[:4], coded + b"rest", *([turned] if encoding == "gzip" else [])]
     for content in bad:
         reply = post(api, content, encoding)

@@ -1,4 +1,4 @@
-"""Multipart requests: the location and the size of an uploaded file while it is read."""
+"""Multipart requests: where an uploaded file is stored while it is read, and what happens if the disk is full."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ COUNTING = ("/metrics", "/v1/engine", "/v2/models")  # the bodies of these route
 
 
 def documented_paths(api: Api) -> dict[str, set[str]]:
-    """The methods of each documented path, with values for its parameters."""
+    """The methods of each documented path, whose parameters are replaced with values."""
     paths: dict[str, dict[str, object]] = httpx.get(f"{api.url}/openapi.json", timeout=60).json()["paths"]
     return {
         re.sub(r"{(\w+)}", lambda match: PARAMETERS.get(match[1], "x"), path): {method.upper() for method in operations}

@@ -18,7 +18,7 @@ STREAM = {"type": "http.response.start", "status": 200, "headers": []}
 
 
 class Wire:
-    """A transport that records what is sent by each call."""
+    """A transport that records the data sent by each call."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -59,7 +59,7 @@ def cycle_of(transport: Any, method: str = "GET", keep_alive: bool = True) -> Jo
 
 
 def sent(story: Callable[[JoinedCycle], Awaitable[None]], method: str = "GET", keep_alive: bool = True) -> list[bytes]:
-    """The data that a reply sends in each call of the transport."""
+    """The data sent by each call to the transport while a reply is sent."""
     wire = Wire()
 
     async def scenario() -> None:

@@ -17,7 +17,7 @@ from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, engine_of
 
 LABELS = tuple(f"label-{i:04}" for i in range(2_500))
-MOST = large_replies.LARGEST // len(LABELS)  # texts
+MOST = large_replies.LARGEST // len(LABELS)  # the largest number of texts in a request
 
 
 def tensor(texts: list[str]) -> dict[str, Any]:
@@ -71,4 +71,4 @@ def test_a_large_reply_is_built_in_a_thread(api: Api, shelf: Shelf, monkeypatch:
         reply = client.post(path, json=DIALECTS[path](["a", "b"]))
     assert reply.status_code == 200, reply.text
     assert on_the_loop == [False, False]
-    assert LABELS[-1] in reply.text or path.startswith("/v2")  # which sends probabilities without their labels
+    assert LABELS[-1] in reply.text or path.startswith("/v2")  # /v2 sends no labels

@@ -11,7 +11,7 @@ from tests.serving import Api, Shelf
 
 
 def exchange(api: Api, head: str, body: bytes = b"") -> tuple[str, bytes]:
-    """The headers and the body of the reply, until the connection is closed."""
+    """Send a request. Returns the headers and the body of the reply, which ends with the connection."""
     host, port = api.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(f"{head}\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n".encode() + b"\r\n" + body)

@@ -10,7 +10,7 @@ from app.api.http.replies import JsonReply
 
 
 class Thing(msgspec.Struct):
-    """An object of a list."""
+    """An object in a list."""
 
     id: str
     labels: list[str]

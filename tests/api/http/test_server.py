@@ -1,4 +1,4 @@
-"""The server's own wake-ups: the date header, and an exit at once."""
+"""The server's loop: it renews the date header at every tick, and ends at once after a signal."""
 
 from __future__ import annotations
 

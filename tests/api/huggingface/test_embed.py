@@ -45,7 +45,7 @@ def test_what_is_not_available_is_refused_plainly(api: Api, path: str, words: st
 def test_a_model_that_cannot_perform_the_task_is_a_failed_dependency(
     api: Api, shelf: Shelf, path: str, model: str, inputs: object, words: str
 ) -> None:
-    """As in TEI. The inference API's routes answer 422 instead, which `huggingface_hub` explains to its users."""
+    """TEI answers 424, too. Routes of the inference API answer 422, which `huggingface_hub` explains to its users."""
     shelf.generator()
     shelf.classifier("plain", architecture="linear", ngram_buckets=16, ngram_words=1)
     with api.client() as client:

@@ -98,7 +98,7 @@ def test_every_form_of_input(api: Api, shelf: Shelf, engine: FakeEngine) -> None
 def test_a_reply_with_many_labels_does_not_block_other_requests(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, top_k: int | None
 ) -> None:
-    """A large reply is built in a thread and equals the combined small replies."""
+    """A large reply is built in a thread, and has the same content as several small replies together."""
     engine.classes = 300
     shelf.classifier(labels=tuple(f"label {i}" for i in range(300)))
     item, begun, go = classify._item, threading.Event(), threading.Event()
@@ -178,7 +178,7 @@ def test_numbers_that_are_not_steps_are_explained(api: Api, shelf: Shelf, value:
     with api.client() as client:
         error = client.post("/v1/classify", json={"model": "waves", "input": value}).json()["error"]
         assert error["param"] == place and "[[[1.5], [2.5]]]" in error["message"]
-        assert error["message"].startswith(f"{place} is a number outside of a step; ")
+        assert error["message"].startswith(f"{place} is a number, but it must be a list; ")
         misplaced = client.post("/v1/classify", json={"model": "waves", "input": [[[1]]], "top_k": 1.5}).json()["error"]
         assert misplaced["message"] == "top_k: expected `int | null`, got `float`"
 

@@ -73,7 +73,7 @@ def client(real: Real) -> Any:
 
 @pytest.fixture
 def served(real: Real, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
-    """A client after requests that were answered, rejected or cancelled."""
+    """A client of a service that has answered, rejected and cancelled requests."""
     monkeypatch.setattr("app.api.native.operations.ALIASES_PATIENCE", 30.0)
     real.shelf.registry.set_alias("teller", "live", 1, "local")
     assert client.post("/v1/completions", json=GENERATE).status_code == 200
@@ -106,7 +106,7 @@ def test_every_metric_is_present_after_requests(served: httpx.Client, name: str)
 
 
 def test_every_counter_of_the_engine_has_its_own_help(served: httpx.Client) -> None:
-    """Checks the counters that these requests have created, and those that the engine's code names."""
+    """Checks the counters that these requests have created, and all counters in the engine's source code."""
     help_texts = [line for line in served.get("/metrics").text.splitlines() if line.startswith("# HELP")]
     assert not [line for line in help_texts if line.endswith(metrics.UNKNOWN_COUNTER)]
     sources = "".join(path.read_text() for path in Path(engine_code.__path__[0]).glob("*.py"))

@@ -15,7 +15,7 @@ from app.wire.engine import VersionWork
 from tests.fakes import FakeEngine
 from tests.serving import Api, Shelf, wait_until
 
-THREADS = 40  # that Starlette has for blocking routes
+THREADS = 40  # Starlette's number of threads for blocking routes
 
 
 def test_unknown_routes_and_methods(api: Api) -> None:
@@ -66,7 +66,7 @@ def test_bodies_have_a_size_limit(api: Api) -> None:
 @pytest.mark.parametrize("other", ["multipart/form-data; boundary=x", "multipart/form+json"])
 @pytest.mark.parametrize("first", [True, False])
 def test_no_content_type_raises_the_size_limit_of_json(api: Api, shelf: Shelf, other: str, first: bool) -> None:
-    """The larger limit of multipart bodies is for routes that read forms."""
+    """The larger limit for multipart bodies applies only to routes that read forms."""
     shelf.classifier()
     body = b'{"model": "mood", "input": "x"' + b" " * api.settings.max_body_bytes + b"}"
     kinds = ["application/json", other]

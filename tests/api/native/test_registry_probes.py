@@ -1,4 +1,4 @@
-"""Probes are stored as ids for the owner of a version, reach the engine, and are returned by no route."""
+"""Probes are stored as token ids for the owner of a version. They reach the engine, and no route returns them."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_an_error_during_a_stream_is_a_line(client: ollama.Client, api: Api, eng
 def test_what_is_not_supported_is_named(
     api: Api, client: ollama.Client, path: str, body: dict[str, Any], words: str
 ) -> None:
-    """In the formats of all dialects, because they share the conversion of these errors."""
+    """Checks the formats of all dialects, because they share the code that converts these errors."""
     with api.client() as http:
         named = {} if path == "/generate" else {"model": "echo"}
         reply = http.post(path, json=named | body, headers={"x-model": "echo"})

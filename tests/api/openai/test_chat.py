@@ -45,7 +45,7 @@ def content(reply: httpx.Response, index: int = 0) -> str:
 
 
 def prompt_of(engine: FakeEngine) -> tuple[str, list[int]]:
-    """The last prompt as text, where `|` is an end token, and as ids."""
+    """The last prompt, as text in which `|` represents an end token, and as token ids."""
     message = engine.wait_for(wire.Generate)[-1]
     assert isinstance(message, wire.Generate)
     tokenizer, ids = byte_tokenizer(), message.prompt

@@ -1,4 +1,4 @@
-"""Paths of OpenAI's API without a route: the error names an alternative."""
+"""Requests to paths of OpenAI's API that this service does not have: the error names an alternative."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_too_many_dimensions_are_refused_before_the_engine_works(api: Api, model
 def test_many_vectors_do_not_block_other_requests(
     api: Api, models: None, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
-    """A large reply is encoded in a thread and equals the combined small replies."""
+    """A large reply is encoded in a thread, and has the same content as several small replies together."""
     engine.width = vectors.INLINE // 10
     encode, begun, go = embeddings._embedding, threading.Event(), threading.Event()
 
@@ -188,7 +188,7 @@ LANGCHAIN = [[15339, 1917], [2000, 1]]  # "hello world" by cl100k, as LangChain'
 
 @pytest.mark.parametrize("ids", [LANGCHAIN, [15339], [[1, 2, 3]], [7]])
 def test_token_ids_need_a_name(api: Api, models: None, engine: FakeEngine, ids: Any) -> None:
-    """Ids from another tokenizer would give the vector of another text."""
+    """Token ids of another tokenizer would be read as another text, so the request must name the tokenizer."""
     with api.client() as client:
         reply = client.post("/v1/embeddings", json={**MODEL, "input": ids})
     error = reply.json()["error"]
@@ -201,7 +201,7 @@ def test_token_ids_need_a_name(api: Api, models: None, engine: FakeEngine, ids: 
 @pytest.mark.parametrize("place", ["field", "header"])
 @pytest.mark.parametrize("name", ["echo", "echo:1", "twin", "digest", "sha256"])
 def test_token_ids_of_the_versions_own_tokenizer(api: Api, shelf: Shelf, path: str, place: str, name: str) -> None:
-    """The name is a digest, or a reference to the version or to another version with the same tokenizer."""
+    """The tokenizer is named by a digest or a reference, of the version or of another one with the same tokenizer."""
     digest = shelf.generator().digest
     shelf.generator("twin")
     name = {"digest": digest, "sha256": f"sha256:{digest}"}.get(name, name)

@@ -268,7 +268,7 @@ def test_bodies_that_are_not_json_objects(api: Api) -> None:
 
 @pytest.mark.parametrize(("epochs", "shown"), [(3, "3"), (3.0, "3"), (2.5, "3"), (0.2, "1")])
 def test_n_epochs_is_a_whole_number(api: Api, client: openai.OpenAI, file_id: str, epochs: float, shown: str) -> None:
-    """Typed clients of OpenAI expect an integer, and `training.epochs` contains the requested value."""
+    """Typed clients expect an integer, so `n_epochs` is rounded up. `training.epochs` contains the requested value."""
     body: Any = {"training": {"epochs": epochs}}
     job = client.fine_tuning.jobs.create(model="gru", training_file=file_id, extra_body=body)
     with api.client() as http:

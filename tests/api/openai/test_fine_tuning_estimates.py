@@ -28,7 +28,7 @@ def api(settings: Settings) -> Iterator[Api]:
 @pytest.fixture
 def client(api: Api) -> Iterator[httpx.Client]:
     with api.client() as connected:
-        connected.timeout = httpx.Timeout(600)  # a trainer yields to every other program of a busy machine
+        connected.timeout = httpx.Timeout(600)  # a trainer has a low priority, so it is slow on a busy machine
         yield connected
 
 

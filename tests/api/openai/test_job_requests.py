@@ -1,4 +1,4 @@
-"""What the requests that create jobs and batches share."""
+"""The header and the field that all requests for new jobs and batches share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages as clients send them, and as the model reads them."""
+"""Messages that clients send are converted to those that the model reads."""
 
 from __future__ import annotations
 

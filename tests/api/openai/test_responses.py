@@ -48,7 +48,7 @@ def events(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 def prompt_of(engine: FakeEngine) -> str:
-    """The last prompt as text, where `|` is an end token."""
+    """The last prompt as text, in which `|` represents an end token."""
     message = engine.wait_for(wire.Generate)[-1]
     assert isinstance(message, wire.Generate)
     tokenizer = byte_tokenizer()

@@ -23,7 +23,7 @@ def test_the_keys_of_logit_bias_are_all_token_ids(number: int) -> None:
 
 @pytest.mark.parametrize("digit", range(10))
 def test_every_digit_of_the_keys_is_limited(digit: int) -> None:
-    """Numbers that differ from the largest token id in one digit."""
+    """Tests numbers that differ from the largest token id in one digit."""
     for place in range(10):
         number = str(MOST)[:place] + str(digit) + str(MOST)[place + 1 :]
         matches = re.search(ID_KEYS["propertyNames"]["pattern"], number) is not None

@@ -42,7 +42,7 @@ def create(client: openai.OpenAI, **fields: Any) -> Any:
 
 
 def refusal(client: openai.OpenAI, **fields: Any) -> tuple[Any, Any, str]:
-    """The param, the code and the message of the error of a request to create an endpoint."""
+    """Send an invalid request to create an endpoint. Returns the `param`, the code and the message of the error."""
     with pytest.raises(openai.BadRequestError) as caught:
         create(client, **fields)
     return caught.value.param, caught.value.code, str(caught.value.body["message"])  # type: ignore[index]

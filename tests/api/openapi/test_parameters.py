@@ -48,7 +48,7 @@ def test_the_pattern_of_references_is_that_of_the_registry(reference: str) -> No
 
 
 def test_examples_that_delete_spare_the_models_of_the_demo() -> None:
-    """After running such an example, no other example would work."""
+    """If an example deleted a model of the demo, later examples would fail."""
     deleting = [operation for method, operation in operations() if method == "delete"]
     assert len(deleting) == 5
     for operation in deleting:

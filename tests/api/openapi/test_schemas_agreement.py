@@ -79,7 +79,7 @@ def fits_inside(value: Any, schema: Schema) -> bool:
 
 
 def values(schema: Schema) -> st.SearchStrategy[Any]:
-    """Values that test a schema: members of its types and enumerations, values at and beyond its bounds, and other
+    """Test values for a schema: values of its enumerations, values near its bounds, and values of correct and wrong
     types."""
     if "$ref" in schema:
         return values(document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
@@ -96,7 +96,7 @@ def values(schema: Schema) -> st.SearchStrategy[Any]:
 
 
 def objects(schema: Schema) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of the fields of a schema, and sometimes with another one."""
+    """Objects with some of the fields of a schema, and sometimes with an unknown field."""
     fields = {name: values(inner) for name, inner in schema.get("properties", {}).items()}
     required = {name: fields[name] for name in schema.get("required", ())}
     optional = {name: value for name, value in fields.items() if name not in required}

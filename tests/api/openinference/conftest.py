@@ -1,4 +1,4 @@
-"""Triton's own clients of an API with the generator `echo` and the classifiers `mood` and `waves`."""
+"""Triton's own clients for an API with the generator `echo` and the classifiers `mood` and `waves`."""
 
 from __future__ import annotations
 

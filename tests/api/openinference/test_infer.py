@@ -138,7 +138,7 @@ def test_numbers_of_the_declared_type_keep_their_digits(
 def test_the_values_of_a_regression(
     api: Api, client: InferenceServerClient, shelf: Shelf, engine: FakeEngine, binary: bool
 ) -> None:
-    """They are sent as FP64: in FP32, a time in seconds would be wrong by a minute."""
+    """The values are sent as FP64: in FP32, a time in seconds could be wrong by a minute."""
     shelf.classifier("arrival", task="regression", labels=(), classes=1)
     engine.classes = 1
     value = client.infer("arrival", [text_input(TEXTS)], outputs=[InferRequestedOutput("value", binary_data=binary)])
@@ -251,7 +251,7 @@ def test_requests_that_do_not_fit_are_refused(api: Api, client: InferenceServerC
         (b"ab", 2, "ends before element 0"),
         (struct.pack("<I", 1) + b"a", 9, "fewer bytes than"),
         (struct.pack("<I", 1) + b"ab", 6, "1 more bytes"),
-        (struct.pack("<I", 1) + b"a" + b"rest", 5, "5 bytes after the JSON, but the request sends 9"),
+        (struct.pack("<I", 1) + b"a" + b"rest", 5, "5 bytes after the JSON, but the request has 9"),
         (struct.pack("<I", 1) + b"\xff", 5, "not UTF-8"),
     ],
 )

@@ -119,7 +119,7 @@ def test_an_image_is_refused(api: Api) -> None:
 def test_the_size_of_a_reply_is_checked_with_the_version_that_answers(
     api: Api, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An alias moves from a version with few labels to one with more, while the request is read."""
+    """While the request is read, its alias moves from a version with few labels to one with more labels."""
     shelf.classifier("few", labels=LABELS[:2])
     shelf.classifier("many")
     versions, names = api.services.inference.versions, iter(["few", "many"])

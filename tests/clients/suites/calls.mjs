@@ -1,4 +1,4 @@
-// Records what the calls of npm's packages return. Copied into the folder of the packages, with the suites.
+// Records what the calls of npm packages return. It is copied into the folder of the packages, like the suites.
 import { readFileSync } from "node:fs";
 import OpenAI, { toFile } from "openai";
 
@@ -41,7 +41,7 @@ export const missing = (name, call, why) => add(name, call, "missing", why);
 
 export const report = () => console.log(JSON.stringify(results));
 
-// The vectors of a direct request, without a client.
+// The vectors of these texts, requested without a client.
 export async function sameVectors(actual, ...texts) {
   const body = JSON.stringify({ model: "departments", input: texts, encoding_format: "float" });
   const reply = await fetch(`${url}/embeddings`, { method: "POST", body, headers: { "content-type": "application/json" } });

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 URL = sys.argv[1] if len(sys.argv) > 1 else ""
-ANSWER, QUESTION = "Grüner Tee 緑茶.", "drink?"  # what the assistants have learnt
+ANSWER, QUESTION = "Grüner Tee 緑茶.", "drink?"  # the answer that the assistants have learned
 MESSAGES = [{"role": "user", "content": QUESTION}]
 PROMPT = f"user: {QUESTION}\nassistant:"
 COMPLAINT = "I was charged twice on my card"  # a message for the department `billing`
@@ -24,13 +24,13 @@ CHATS = ("assistant-lstm", "assistant-transformer")
 
 
 class Calls:
-    """The calls of one client, printed as JSON at the end."""
+    """The recorded calls of one client, which `report` prints as JSON."""
 
     def __init__(self, package: str, title: str = "") -> None:
         self.client, self.results = f"{title or package} {version(package)}", list[dict[str, str]]()
 
     def works(self, name: str, call: Callable[[], Any], right: Callable[[Any], Any] = bool) -> None:
-        """A call whose return value satisfies `right`."""
+        """Record a call that works if its return value satisfies `right`."""
         try:
             value = call()
             self._add(name, "works" if right(value) else "FAILED", repr(value)[:300])
@@ -38,7 +38,7 @@ class Calls:
             self._add(name, "FAILED", f"{type(error).__name__}: {error}"[:300])
 
     def refused(self, name: str, call: Callable[[], Any], message: str) -> None:
-        """A call that raises an error of the client whose text contains `message`."""
+        """Record a call that must raise an error whose text contains `message`."""
         try:
             value = call()
         except Exception as error:
@@ -51,7 +51,7 @@ class Calls:
             self._add(name, "FAILED", f"was accepted: {value!r}"[:300])
 
     def refused_if_any(self, path: str, client: Any, message: str, *values: Any, **arguments: Any) -> None:
-        """A call of the method at `path` of the client that is refused, or that this release does not have."""
+        """Record a call of the client's method `path` that must be refused, or that this release does not have."""
         try:
             method = attrgetter(path)(client)
         except AttributeError:
@@ -60,7 +60,7 @@ class Calls:
             self.refused(path, lambda: method(*values, **arguments), message)
 
     def missing(self, name: str, why: str) -> None:
-        """A call that this release of the client does not have."""
+        """Record a call that this release of the client does not have."""
         self._add(name, "missing", why)
 
     def report(self) -> None:
@@ -72,24 +72,24 @@ class Calls:
 
 
 def answers(text: str | None) -> bool:
-    """Whether a text is what the assistants have learnt."""
+    """Whether a text is the answer that the assistants have learned."""
     return (text or "").strip() == ANSWER
 
 
 def classified(model: str, value: Any) -> dict[str, float]:
-    """Return the probability of each label, from the native route."""
+    """Return the probability of each label, computed by `/v1/classify`."""
     [item] = _posted("/v1/classify", model=model, input=[value])["data"]
     return {score["label"]: score["score"] for score in item["scores"]}
 
 
 def embedded(*texts: str) -> list[list[float]]:
-    """Return the vector of each text, from a direct request without a client."""
+    """Return the vector of each text, requested without a client."""
     reply = _posted("/v1/embeddings", model="departments", input=list(texts), encoding_format="float")
     return [item["embedding"] for item in reply["data"]]
 
 
 def same_vectors(actual: Any, *texts: str) -> bool:
-    """Whether vectors are those of these texts: a client that drops, swaps or changes one fails."""
+    """Whether the vectors are those of these texts, complete, in their order and unchanged."""
     expected = embedded(*texts)
     return len(actual) == len(expected) and all(
         len(vector) == len(wanted) > 1 and all(abs(float(a) - b) <= 1e-6 for a, b in zip(vector, wanted, strict=True))

@@ -1,4 +1,4 @@
-"""What the suites of the `openai` package share: the client, a table for training, and patience."""
+"""What the suites of the `openai` package share: a client, a table for training, and a function that waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import openai
 from calls import URL
 
 client: Any = openai.OpenAI(base_url=f"{URL}/v1", api_key="none", max_retries=0)
-SECONDS = 300.0  # patience for a job
+SECONDS = 300.0  # the time limit for a job
 TABLE = b"text,label\n" + b"".join(b"good %d,yes\nbad %d,no\n" % (n, n) for n in range(50))
 
 

@@ -25,7 +25,7 @@ from calls import (
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 
 calls = Calls("huggingface_hub")
-LENGTH = 40  # tokens, more than the answer has
+LENGTH = 40  # in tokens, longer than the answer
 
 
 @cache  # a client that is no longer referenced closes its streams

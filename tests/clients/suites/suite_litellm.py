@@ -13,7 +13,7 @@ at: dict[str, Any] = {"api_base": f"{URL}/v1", "api_key": "none", "max_retries":
 
 
 async def asynchronous(model: str) -> list[str]:
-    """Return five texts: a chat, the same from its stream, a response, the same from its stream, and a completion."""
+    """Return five texts: of a chat, of its stream, of a response, of its stream, and of a completion."""
     asked: dict[str, Any] = {"model": f"openai/{model}", "messages": MESSAGES, "temperature": 0, **at}
     whole = await litellm.acompletion(**asked)
     chunks = [chunk async for chunk in await litellm.acompletion(**asked, stream=True)]

@@ -178,7 +178,7 @@ for field, value in {"previous_response_id": "resp_1", "background": True}.items
 
 
 class Shape(pydantic.BaseModel):
-    """What a structured answer would contain."""
+    """The schema of a structured answer."""
 
     drink: str
 

@@ -25,7 +25,7 @@ calls.works(
 
 
 def upload(*parts: bytes) -> tuple[Any, bytes]:
-    """Upload a file in parts. Returns the upload, and the content of its file."""
+    """Upload a file in parts. Returns the upload, and the content of the uploaded file."""
     begun = client.uploads.create(
         bytes=sum(map(len, parts)), filename="parts.csv", mime_type="text/csv", purpose="fine-tune"
     )
@@ -56,7 +56,7 @@ calls.works(
 
 
 def upload_chunked() -> tuple[Any, bytes]:
-    """Upload a table in many parts. Returns the upload, and the content of its file."""
+    """Upload a table in many parts. Returns the upload, and the content of the uploaded file."""
     done = client.uploads.upload_file_chunked(
         file=TABLE, filename="chunks.csv", bytes=len(TABLE), mime_type="text/csv", purpose="fine-tune", part_size=300
     )

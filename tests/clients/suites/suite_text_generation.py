@@ -1,4 +1,4 @@
-"""`text-generation`, the client of TGI: with and without streaminged texts, chats and errors."""
+"""`text-generation`, the client of TGI: texts and chats, whole and streamed, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from calls import CHATS, MESSAGES, PROMPT, URL, Calls, answers
 from text_generation import AsyncClient, Client
 
 calls = Calls("text-generation")
-LENGTH = 40  # tokens, more than the answer has
+LENGTH = 40  # in tokens, longer than the answer
 
 
 def client(model: str) -> Any:

@@ -1,4 +1,4 @@
-"""TorchServe's routes, which have no client of their own, with `requests`: texts, numbers, generated texts, models."""
+"""TorchServe's routes, called with `requests` as there is no client: texts, numbers, generated texts, models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ calls = Calls("requests", "TorchServe's routes, with requests")
 
 
 def sent(method: str, path: str, **options: Any) -> Any:
-    """Return the reply. Raises RuntimeError with its body for an error."""
+    """Return the reply. Raises RuntimeError with the body of the reply if its status is an error."""
     reply = requests.request(method, f"{URL}{path}", timeout=120, **options)
     if not reply.ok:
         raise RuntimeError(f"{reply.status_code} {reply.text}")

@@ -69,7 +69,7 @@ async def described() -> list[Any]:
 
 
 def own_transport() -> Any:
-    """Send a request whose body the client writes and whose reply it reads, by other means."""
+    """Write a request and read its reply with the client, but send it with `urllib`."""
     body, length = InferenceServerClient.generate_request_body([texts(COMPLAINT)])
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
     request = urllib.request.Request(f"{URL}/v2/models/departments/infer", body, headers)

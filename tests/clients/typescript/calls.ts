@@ -1,4 +1,4 @@
-// One call to every family of routes, with the types that openapi-typescript makes from the document.
+// One call of every family of routes, with the types that openapi-typescript generates from the OpenAPI document.
 // Arguments: the URL of the service and an API key.
 
 import createClient from "openapi-fetch";

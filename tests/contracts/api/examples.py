@@ -26,7 +26,7 @@ CONVERSATIONS = (
     "/v1/responses",
     "/api/chat",
     "/models/{name}/v1/chat/completions",
-)  # whose examples need a version that no demo trains
+)  # their examples need a version that no demo trains
 UNNAMED = {  # routes whose path and body name no model -> the model of their examples
     **dict.fromkeys(("/predict", "/embed", "/similarity", "/info"), MOOD),
     **dict.fromkeys(("/generate", "/generate_stream"), TALE),
@@ -56,7 +56,7 @@ class Reader:
                 self.register_trained(name)
             else:
                 shelf.generator(name)
-        self.register_trained("reviews")  # of the examples that delete
+        self.register_trained("reviews")  # for the examples that delete a model
         shelf.generator("talk", chat_template=TEMPLATE, context_length=128)
         shelf.classifier("pairs")
         shelf.classifier("tickets", task="multilabel")
@@ -99,9 +99,8 @@ class Reader:
         return body
 
     def target(self, path: str, operation: dict[str, Any], body: Any) -> tuple[str, dict[str, Any], Any]:
-        """The path, query and body of the example.
-
-        Generated ids are replaced with the ids of objects created for the example.
+        """The path, query and body of the example, with the ids of objects that are created for it in place of
+        generated ids.
         """
         parameters = {p["name"]: p["example"] for p in operation.get("parameters", ()) if p["required"]}
         if "{alias}" in path:
@@ -155,7 +154,7 @@ class Reader:
             yield {name: value} | ({"metric": values["metric"]} if name in ("minimum", "maximum") else {})
 
     def form(self, example: dict[str, str]) -> dict[str, Any]:
-        """The form of an example. The content of a file is shown as text, or described in parentheses."""
+        """The form that an example describes. The example shows a file as text, or describes it in parentheses."""
         content: dict[str, Any] = {"data": {}, "files": {}}
         for field, value in example.items():
             if value == "(bytes of a tar)":

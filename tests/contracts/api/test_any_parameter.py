@@ -36,7 +36,7 @@ def api(tmp_path: Path, database_url: str) -> Iterator[Api]:
 
 @pytest.fixture
 def references(api: Api, tmp_path: Path) -> list[str]:
-    """The id or reference of one object of each kind."""
+    """The ids or references of one object of each kind."""
     shelf = Shelf(api.settings, tmp_path)
     version = shelf.classifier("mood", alias="champion")
     shelf.close()

@@ -21,7 +21,7 @@ MESSAGES = [{"role": "user", "content": PROMPT}]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Real]:
-    """A service that also answers conversations with versions that have no chat template."""
+    """A service that accepts conversations even for versions without a chat template."""
     with running(tmp_path_factory.mktemp("streams"), _sqlite_template, chat_fallback=True) as service:
         yield service
 
@@ -96,8 +96,8 @@ def events_of(reply: httpx.Response) -> list[Any]:
 
 
 def stops_in(text: str) -> tuple[str, list[list[str]]]:
-    """A string in the middle of a text, and lists of stop strings: none, that string, and one that never matches
-    although it begins like the text."""
+    """A part of the text, and lists of stop strings: an empty list, that part alone, and that part after a string that
+    begins like it but never matches."""
     middle = text[4:7]
     return middle, [[], [middle], [middle[1:] + "never", middle]]
 

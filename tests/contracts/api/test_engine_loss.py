@@ -56,7 +56,7 @@ def test_a_new_engine_takes_over(api: Api, shelf: Shelf, settings: Settings, eng
 def test_requests_wait_for_an_engine_that_sends_no_heartbeats_but_runs(
     api: Api, shelf: Shelf, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, returns: bool
 ) -> None:
-    """This happens on a busy machine. The engine is treated as dead only after a long time without heartbeats."""
+    """On a busy machine, heartbeats may be late. An engine counts as dead only after a long time without one."""
     shelf.classifier()
     [client] = api.services.inference.pool.clients.values()
     engine.pid = os.getpid()
@@ -123,7 +123,7 @@ def test_openais_client_raises_when_the_engine_dies_during_a_stream(api: Api, sh
 def test_a_request_that_crashes_an_engine_twice_is_quarantined(
     api: Api, shelf: Shelf, settings: Settings, engine: FakeEngine
 ) -> None:
-    """A suspect is sent alone the second time, so no other request becomes a suspect."""
+    """When a suspect is sent again, it runs alone, so no other request becomes a suspect."""
     shelf.classifier()
     with api.client() as client:
 

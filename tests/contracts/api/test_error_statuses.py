@@ -29,7 +29,7 @@ INFERENCE = ("/v1/classify", "/v1/completions", "/generate", "/predict", "/v2/mo
 
 @dataclass(frozen=True)
 class Call:
-    """A request to one operation, whose objects exist."""
+    """A request to one operation, with objects that exist."""
 
     method: str
     path: str
@@ -103,7 +103,7 @@ def test_a_key_that_may_queue_no_more_jobs(settings: Settings, shelf: Shelf) -> 
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Another program holds the write lock of an SQLite database, for which writers wait only briefly."""
+    """Hold the write lock of an SQLite database, as another program might. Writers wait for it only briefly."""
 
     def hurry(connection: Any, *_: object) -> None:
         connection.execute("PRAGMA busy_timeout = 20")
@@ -121,7 +121,7 @@ def locked(database: Database) -> Iterator[None]:
 
 @contextmanager
 def silent(database: Database) -> Iterator[None]:
-    """No transaction can begin."""
+    """Let every transaction fail at its beginning."""
 
     def fail(*_: object) -> None:
         raise OperationalError("", {}, Exception("no connection"))
@@ -151,7 +151,7 @@ def test_a_database_that_does_not_answer(api: Api, shelf: Shelf, tmp_path: Path)
 
 
 def test_no_engine(settings: Settings, shelf: Shelf, tmp_path: Path) -> None:
-    """The aliases of the examples are required, so a version must be loaded before an alias is moved to it."""
+    """All aliases of the examples are required, so an engine must load a version before an alias can be moved to it."""
     with Api(settings) as api:
         with engine_of(settings):
             api.wait_ready()

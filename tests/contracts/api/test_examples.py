@@ -34,7 +34,7 @@ GENERATED = (  # ids that the service generates
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return msgspec.structs.replace(settings, webhook_networks="127.0.0.1")  # of this service
+    return msgspec.structs.replace(settings, webhook_networks="127.0.0.1")  # the address of this service
 
 
 @pytest.fixture

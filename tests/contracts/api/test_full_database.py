@@ -15,7 +15,7 @@ def upload(client: httpx.Client, number: int) -> httpx.Response:
 
 
 def upload_until_full(client: httpx.Client) -> tuple[list[str], httpx.Response]:
-    """Return the ids of the stored files, and the first other reply."""
+    """Upload files until one is refused. Returns the ids of the stored files, and the reply to the refused upload."""
     ids = []
     for number in range(2000):
         reply = upload(client, number)

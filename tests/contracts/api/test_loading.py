@@ -24,7 +24,7 @@ CLASSIFY = {"model": "mood", "input": "a"}
 
 
 class SlowCache:
-    """A cache that fetches the versions of `slow` only after `go` is set; `fetches` counts the calls that wait."""
+    """A cache that fetches the checkpoints in `slow` only after `go` is set. `fetches` counts the delayed fetches."""
 
     def __init__(self, inner: Cache) -> None:
         self.inner, self.slow, self.go, self.fetches = inner, set[str](), threading.Event(), threading.Semaphore(0)
@@ -63,7 +63,7 @@ def test_a_version_that_cannot_be_loaded_fails_alone(
 
 
 def test_a_version_that_was_unloaded_for_another_is_loaded_again(api: Api, shelf: Shelf, engine: FakeEngine) -> None:
-    """An engine does not report unloaded versions, so the last heartbeat may still list the version."""
+    """An engine does not report that it has unloaded a version, so its last heartbeat may still list the version."""
     engine.room = 1
     bodies: dict[str, dict[str, Any]] = {
         "/v1/classify": {"model": shelf.classifier().ref, "input": "a"},
@@ -80,7 +80,7 @@ def test_a_version_that_was_unloaded_for_another_is_loaded_again(api: Api, shelf
         wait_until(lambda: gauges(client) == (0, 0))
         assert len(engine.wait_for(wire.Load)) == 9
         engine.refuse_requests = ("model_not_loaded", "not here")
-        for path, body in bodies.items():  # a version is loaded once more for a request, and not for ever
+        for path, body in bodies.items():  # for each request, a version is loaded again at most once
             refused = client.post(path, json=body)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_not_loaded")
         wait_until(lambda: gauges(client) == (0, 0))

@@ -1,4 +1,4 @@
-"""If there is too much work, requests are rejected before any processing, and admitted requests are answered."""
+"""Under too much load, new requests are rejected before any processing, and admitted requests are answered."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestWaitingRequests:
 
 
 class TestLongInput:
-    """If bodies have at most 10 kB, up to four times this amount of long input can wait for a thread."""
+    """The limit on a body is 10 kB, so at most 40 kB of long input can wait for a thread."""
 
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
@@ -93,7 +93,7 @@ class TestLongInput:
         leaver = leave_after_sending(api, "/v1/classify", body)
         wait_until(lambda: readers.held == 9000)
         assert begun.wait(30)
-        leaver.close()  # a thread has begun with its input, so that still counts until the thread is done
+        leaver.close()  # a thread is already processing its input, which counts until the thread is done
         calls = [Call(lambda: post(api, "/v1/classify", body)) for _ in range(3)]
         wait_until(lambda: readers.held == 36_000)
         refused = post(api, "/v1/classify", body)

@@ -49,7 +49,7 @@ def chunks(client: httpx.Client, model: str, **options: Any) -> list[dict[str, A
 
 
 def mean(real: Real, model: str, prompt: list[int], ids: list[int]) -> float:
-    """The mean log-probability of `ids` after `prompt`, from the network's logits."""
+    """The mean log-probability of `ids` after `prompt`, computed from the network's logits."""
     logprobs_TV = real.logprobs(model, prompt + ids)
     return sum(float(logprobs_TV[len(prompt) - 1 + i, id_]) for i, id_ in enumerate(ids)) / len(ids)
 
@@ -75,7 +75,7 @@ def test_best_of_returns_the_most_likely_in_order(real: Real, client: httpx.Clie
 def test_the_token_that_ends_a_continuation_counts_in_its_likelihood(
     real: Real, client: httpx.Client, model: str
 ) -> None:
-    """Otherwise, a continuation that ends immediately would always be the best."""
+    """If that token did not count, a continuation that ends immediately would always be the best."""
     prompt = real.tokenizers[model].encode(PROMPT)
     options = {"max_tokens": 1, "temperature": 1.5, "seed": 5}
     sampled = [choice["token_ids"][0] for choice in complete(client, model, n=16, **options)["choices"]]
@@ -200,8 +200,8 @@ def test_tokens_of_invalid_bytes_have_different_names(real: Real, client: httpx.
 
 
 def readable(real: Real, client: httpx.Client, model: str) -> dict[str, Any]:
-    """Options with a continuation of letters only, part of which can be a stop string, and the `text` of the
-    continuation."""
+    """Options whose continuation consists only of letters, so that a stop string can be chosen from it, and its
+    `text`."""
     bias = {str(real.tokenizers[model].encode(letter)[0]): 60 for letter in "abcdef"}
     options = {"logit_bias": bias, "temperature": 1.0, "seed": 4, "max_tokens": 20}
     text = complete(client, model, **options)["choices"][0]["text"]
@@ -336,7 +336,7 @@ def test_a_stream_equals_the_whole_reply(
 def test_a_stop_string_of_characters_of_several_tokens_ends_streams_too(
     client: httpx.Client, real: Real, name: str, architecture: str
 ) -> None:
-    """The sampled bytes form characters of two bytes, single letters, and bytes that are no character."""
+    """The sampled bytes form characters of two bytes, single letters, and bytes that are not part of any character."""
     real.serve(name, architecture)
     likely = {str(id_): 60 for id_ in real.tokenizers[name].encode("üa")}
     stopped = 0
@@ -357,7 +357,7 @@ def test_a_stop_string_of_characters_of_several_tokens_ends_streams_too(
 
 
 def flat(value: Any, place: str = "") -> dict[str, Any]:
-    """The leaves of a value by path. Numbers depend on the batch, so they must be compared approximately."""
+    """The leaves of a JSON value, by path. Numbers depend on the batch, so they must be compared approximately."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {key: leaf for name, part in items for key, leaf in flat(part, f"{place}/{name}").items()}

@@ -1,5 +1,4 @@
-"""The cost of the engine's bookkeeping is proportional to the current work, regardless of the number of loaded
-versions.
+"""The cost of the engine's bookkeeping depends on the current work, and not on the number of loaded versions.
 
 Costs are counted in function calls, so these tests do not depend on the speed of the machine.
 """
@@ -100,7 +99,7 @@ def test_closing_twice_as_many_scoring_requests_costs_twice_as_much(close: Calla
 def decoder(requests: int, deadline: float | None = None) -> Decoder:
     """A decoder with one sequence of a connected peer and many sequences of a disconnected peer.
 
-    Without a deadline, half of the sequences have a slot.
+    If there is no deadline, half of the sequences have a slot.
     """
     part, _ = b.decoder(b.network(b.config("rnn")), slots=requests // 2)
     part.add(b.PEER, b.generate("mine", [1], max_tokens=20))
@@ -206,7 +205,7 @@ def test_a_chunk_over_twice_as_many_slots_costs_twice_as_much() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """The task of the versions, and a request for one of them."""
+    """The task of a host's versions, and a function that creates a request for one of them."""
 
     name: str
     message: Callable[[str, str], wire.Score | wire.Generate]
@@ -220,7 +219,7 @@ GENERATE = Task(
 
 
 def host_with(versions: int, task: Task, lanes: bool) -> EngineHost:
-    """A host with this many small versions loaded."""
+    """A host that has loaded `versions` small versions."""
     network = loaded(b.config("rnn", task.name, layers=1))
     host = EngineHost(LIMITS, Immediate(), Replies(), Lanes(1) if lanes else None)
     for number in range(versions):
@@ -231,9 +230,9 @@ def host_with(versions: int, task: Task, lanes: bool) -> EngineHost:
 
 
 def cost_of_a_request(versions: int, task: Task, lanes: bool) -> int:
-    """Return the number of calls from the message of a request to the answer."""
+    """Return the number of function calls between the arrival of a request and its answer."""
     host = host_with(versions, task, lanes)
-    for number in range(0, versions, versions // 10):  # some of them have been in use
+    for number in range(0, versions, versions // 10):  # some versions have answered a request before
         host.receive(b.PEER, task.message(f"before {number}", str(number)))
     while host.busy:
         host.step()

@@ -35,7 +35,7 @@ def encoder(layers: int = 2, **options: Any) -> nn.TransformerEncoder:
 
 
 def batch_norm(width: int, **options: Any) -> nn.BatchNorm1d:
-    """A batch norm with parameters as after training."""
+    """A batch norm with random parameters, as if it had been trained."""
     norm = nn.BatchNorm1d(width, **options)
     for tensor in (norm.running_mean, norm.weight, norm.bias):
         if tensor is not None:
@@ -273,7 +273,7 @@ def test_a_program_that_reads_numbers(name: str, tmp_path: Path) -> None:
     program, answers = NUMERIC[name]
     own = {} if "labels" in answers else {"labels": LABELS}
     with torch.no_grad():
-        for parameter in program.parameters():  # norms begin as ones and zeros, which would hide their place
+        for parameter in program.parameters():  # with the initial ones and zeros, swapped norms would have no effect
             parameter.add_(torch.randn_like(parameter) * 0.3)
     converted = bring(program, tmp_path, answers=answers, **own)
     assert_equal(program, tmp_path, numbers())
@@ -389,7 +389,7 @@ def test_one_hot_vectors_are_tokens(layer: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("labels", "task"), [(["no", "yes"], None), (["no", "yes"], "classification"), (["x"], None)])
 def test_one_logit(labels: list[str], task: str | None, tmp_path: Path) -> None:
-    """With two labels, the logit gives the probability of the second label; with one label, that of this label."""
+    """The logit is converted to the probability of the second of two labels, or to that of the only label."""
     program = Program(lambda m, x: m.fc(m.lstm(x)[0][:, -1]), lstm=lstm(), fc=nn.Linear(6, 1, bias=task is None))
     answers = {"pooling": "last"} | ({"task": task} if task else {})
     config = bring(program, tmp_path, labels=labels, answers=answers).checkpoint.config
@@ -414,8 +414,8 @@ def test_one_logit_without_labels_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_file_without_order_leaves_the_order_to_the_user(tmp_path: Path) -> None:
-    """With one number per step, the last head layer could also be an input layer, and safetensors sorts tensors by
-    name."""
+    """With one number per step, the last layer of the head could also be an input layer. The order of the tensors does
+    not show this, because safetensors sorts them by name."""
     from safetensors.torch import save_file
 
     from app.importing.convert import convert

@@ -105,7 +105,7 @@ def test_the_transformer(api: Api, import_: Import, tmp_path: Path, monkeypatch:
 
 
 def test_a_program_of_many_parts(api: Api, import_: Import, tmp_path: Path) -> None:
-    """A program with attention, a norm and an MLP, whose file contains the vocabulary. Both outputs are equal."""
+    """The program has attention, a norm and an MLP, and its file contains the vocabulary."""
     torch.manual_seed(0)
     words = ["<pad>", "<unk>", "the", "film", "was", "good", "bad", "."]
     program = Program(

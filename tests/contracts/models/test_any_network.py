@@ -1,4 +1,4 @@
-"""Networks with random configurations are trained briefly, saved, loaded, compared and run in pieces."""
+"""Networks with random configurations have the same outputs after they are saved and loaded, alone and in pieces."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         values["bidirectional"] |= values["pooling"] == "first"
         values["pooling_width"] = draw(st.sampled_from((0, 3))) if values["pooling"] == "attention" else 0
         values["head_widths"] = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
+        values["head_norm"] = values["head_widths"] != () and draw(st.booleans())
     if values["pooling"] == "first" and not recurrent and values["architecture"] != "transformer":
         values["pooling"] = "mean"
     if recurrent and not (values["task"] == "generation" and values["tie_embeddings"]):
@@ -43,8 +44,11 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     if values["input"] == "tokens":
         values["input_activation"] = "none"
     if values["architecture"] == "transformer":
-        for name in ("input_norm", "qk_norm", "qkv_bias"):
+        for name in ("input_norm", "qk_norm", "qkv_bias", "norm_bias", "first_norm"):
             values[name] = draw(st.booleans())
+        values["first_norm"] |= not values["norm_first"]
+        if values["task"] != "generation":
+            values |= {"attention_window": draw(st.integers(1, 3)), "global_every": draw(st.integers(0, 2))}
         values |= {"head_width": draw(st.sampled_from((0, 2, 6))), "rotary_skip": draw(st.integers(0, 2))}
         values["rotary_scaling"] = draw(st.sampled_from(((), (4.0,), (4.0, 1.0, 4.0, 8.0))))
         if values["input"] == "tokens" and values["task"] != "generation":
@@ -93,7 +97,7 @@ def test_any_network_trains_saves_loads_and_continues(
 
 
 def check_alone(network: Classifier, inputs: torch.Tensor, lengths: tuple[int, ...]) -> None:
-    """Compare the outputs of a batch with those of each row alone, without padding."""
+    """Compare the outputs of a batch with the outputs of each row, computed alone and without padding."""
     together_BC = network(inputs, torch.tensor(lengths))
     for row, length in enumerate(lengths):
         alone_1C = network(inputs[row : row + 1, :length], torch.tensor([length]))

@@ -1,4 +1,4 @@
-"""With the same weights, networks give the same results as those of PyTorch, so that imports are correct."""
+"""With the same weights, networks compute the same results as PyTorch's modules, so that imports are correct."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def translated(name: str) -> str:
 
 
 class Tutorial(nn.Module):
-    """A classifier as PyTorch tutorials write it, with learned positions."""
+    """A Transformer classifier with learned positions, written as in tutorials of PyTorch."""
 
     def __init__(self, norm_first: bool, activation: str, final_norm: bool) -> None:
         super().__init__()

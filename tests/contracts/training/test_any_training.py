@@ -38,7 +38,7 @@ TARGETS: dict[str, Any] = {
 
 
 def rows(task: str, kind: str) -> tuple[str, str]:
-    """The name and content of a file for a task other than generation."""
+    """The name and content of a training file for any task except generation."""
     table = []
     for n, (text, _) in enumerate(SENTENCES):
         inputs = {"features": steps_of(n)} if kind == "features" else {"text": text}
@@ -54,7 +54,7 @@ def rows(task: str, kind: str) -> tuple[str, str]:
 
 
 def text_file(kind: str) -> tuple[str, str]:
-    """The name and content of a file for generation."""
+    """The name and content of a training file for generation."""
     if kind == "plain":
         return "a.txt", runs.book(60)
     if kind == "documents":

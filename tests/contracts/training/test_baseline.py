@@ -1,4 +1,4 @@
-"""The baseline of a training run: in events, card and metrics, unchanged by kills, and with limited work."""
+"""The baseline of a training run is part of the events, the card and the metrics, and is the same after kills."""
 
 import json
 import os

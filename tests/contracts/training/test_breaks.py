@@ -18,7 +18,7 @@ from tests.training import runs
 
 
 def broken(run: Path, error: Exception) -> TrainEvent:
-    """The last event of an attempt that ended with this error after the newest resume point."""
+    """The last event of an attempt that fails with this error after the newest resume point."""
     return Session(run, runs.Heard(), lambda: False, Machine()).break_off(error)
 
 

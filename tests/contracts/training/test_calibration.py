@@ -1,4 +1,4 @@
-"""Every training run with enough held-out rows produces a calibration, whose metrics agree with the answers."""
+"""Every training run with enough held-out rows produces a calibration. Its metrics agree with the served answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_stopped_training_ends_with_the_same_calibration(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("count", [240, 100])
 def test_few_rows(tmp_path: Path, count: int) -> None:
-    """With 24 held-out rows, the last weights are kept and all rows can be used.
+    """With 24 held-out rows, the last weights are kept, so all of these rows can be used for the calibration.
 
     With 10 rows, there is no calibration.
     """

@@ -80,7 +80,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 def test_metrics_are_those_of_the_training_run(versions: dict[str, Path], tmp_path: Path) -> None:
-    """Evaluates on the test rows of the training run, in any order."""
+    """The evaluation uses the test rows of the training run in another order."""
     lines = [f"{text},{label},{('train', 'val', 'test')[n % 3]}" for n, (text, label) in enumerate(runs.sentences(240))]
     table = "text,label,split\n" + "\n".join(lines) + "\n"
     run = runs.make(tmp_path / "training", "t.csv", table, model="gru", training=FEW)
@@ -90,7 +90,7 @@ def test_metrics_are_those_of_the_training_run(versions: dict[str, Path], tmp_pa
     report = report_of(evaluate(make(tmp_path / "evaluation", "t.csv", turned, run / "checkpoint")))
     expected = dict(done.metrics["test"])
     assert (report["split"], report["rows_sha256"]) == ("test", expected.pop("rows_sha256"))
-    for name in ("ece", "ece_uncalibrated", "sets_90", "sets_95"):  # evidence for the calibration itself
+    for name in ("ece", "ece_uncalibrated", "sets_90", "sets_95"):  # metrics of the calibration itself
         del expected[name]
     assert report["metrics"].keys() == expected.keys()
     for name, value in expected.items():

@@ -16,7 +16,7 @@ LONG = "1" + "0" * 400
 
 
 def outcome(run: Path) -> TrainFailed:
-    """The failure that ends the training of a run."""
+    """Train, and return the failure with which the training run ends."""
     last = runs.train(run)[-1]
     assert isinstance(last, TrainFailed)
     return last

@@ -42,7 +42,7 @@ SEQUENCES: list[Any] = [[[0.5, 1.0], [2.0, -1.0], [40.0, 3.0]], [[1.0, 1.0]]]
 
 
 def tuned(base: Path, run: Path, name: str, content: str, **spec: Any) -> tuple[Path, list[TrainEvent]]:
-    """The checkpoint of a training from `base`, and its events."""
+    """Fine-tune `base`. Returns the new checkpoint, and the events of the training run."""
     runs.make(run, name, content, "base", **spec)
     shutil.copytree(base, run / "base")
     events = runs.train(run)
@@ -57,7 +57,7 @@ def trained(run: Path, name: str, content: str, model: str = "gru", **spec: Any)
 
 
 def imported(directory: Path, words: list[str] | None = None, labels: tuple[str, ...] = (), **config: Any) -> Path:
-    """A checkpoint as created by an import: without scales, and with a foreign vocabulary."""
+    """A checkpoint like those of imports: without scales for numbers, and with another program's vocabulary."""
     directory.mkdir(parents=True)
     model = ModelConfig(width=16, layers=1, **config)
     save_file(build(model, torch.Generator().manual_seed(3)).state_dict(), directory / "model.safetensors")
@@ -200,7 +200,7 @@ def test_a_bidirectional_network_cannot_generate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_the_head_of_a_generator_alone(model: str, tmp_path: Path) -> None:
-    """Tied embeddings belong to the input, so the head gets a separate matrix, which starts as a copy of the
+    """Tied embeddings are also the input layer, so the head gets a matrix of its own, which starts as a copy of the
     embeddings."""
     small = {**SMALL, "context_length": 32}
     base = trained(tmp_path / "base", "book.txt", runs.book(300), model, training=small)

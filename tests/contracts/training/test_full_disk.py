@@ -119,7 +119,7 @@ def fill(disk: Path, leave: int) -> Path:
 
 @pytest.mark.parametrize("leave", [0, 100_000, 400_000])
 def test_a_real_full_disk(small_disk: Path, undisturbed: str, leave: int) -> None:
-    """Without any free space, the event cannot be written, so the exit code reports the full disk."""
+    """The exit code reports the full disk, because no event can be written if there is no free space at all."""
     run = make(small_disk / "run")
     filler = fill(small_disk, leave)
     for _ in range(2):
@@ -135,6 +135,6 @@ def test_a_real_full_disk(small_disk: Path, undisturbed: str, leave: int) -> Non
 
 
 def test_safetensors_names_the_error_of_the_operating_system(small_disk: Path) -> None:
-    """If the messages of safetensors change, `disk_errors` must be adapted."""
+    """If this test fails, safetensors has changed its messages, and `disk_errors` must be adapted."""
     with pytest.raises(SafetensorError, match=r"\(os error 28\)"):
         safetensors.torch.save_file({"large": torch.zeros(8_000_000)}, small_disk / "a.safetensors")

@@ -39,16 +39,18 @@ def tuned(name: str, folder: Path, file: str, content: str, **options: Any) -> t
     return folder / "base", run / "checkpoint"
 
 
-@pytest.mark.parametrize("name", ["minilm", "bert"])
+@pytest.mark.parametrize("name", ["minilm", "bert", "modernbert"])
 def test_an_encoder_learns_labels(name: str, tmp_path: Path) -> None:
     base, new = tuned(name, tmp_path, "rows.csv", ROWS)
     before, after = checkpoint.validate(base), checkpoint.validate(new)
     assert (after.config.task, after.labels) == ("classification", ["a", "b"])
     same = ("pooling", "input_norm", "token_types", "separator_id", "head_widths", "context_length")
+    same += ("head_norm", "norm_bias", "first_norm", "attention_window", "global_every", "local_rotary_base")
     assert all(getattr(after.config, field) == getattr(before.config, field) for field in same)
     assert Tokenizer.load(new).encode("sun") == Tokenizer.load(base).encode("sun")
     old, weights = load_file(base / "model.safetensors"), load_file(new / "model.safetensors")
-    distance = (weights["input.types.weight"] - old["input.types.weight"]).abs().max()
+    changed = "input.types.weight" if "input.types.weight" in old else "body.blocks.1.attention.qkv.weight"
+    distance = (weights[changed] - old[changed]).abs().max()
     assert 0 < distance < 0.1
 
 
@@ -68,7 +70,7 @@ def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> No
 
 
 def large_base(folder: Path) -> Path:
-    """An imported encoder of a size for which there is a recipe of its own, with random weights."""
+    """An imported encoder with random weights, so large that a separate recipe applies to it."""
     bring(copied("minilm", folder), folder / "base")
     raw = json.loads((folder / "base" / "config.json").read_text())
     sizes = {"width": 256, "inner": 1024, "layers": 3}
@@ -81,7 +83,7 @@ def large_base(folder: Path) -> Path:
 
 
 def after(calls: int) -> Callable[[], bool]:
-    """A condition that becomes true when it has been asked a number of times."""
+    """A function that returns False for the first `calls` calls, and True afterwards."""
     numbers = itertools.count()
     return lambda: next(numbers) >= calls
 
@@ -102,6 +104,19 @@ def test_a_large_encoder_learns_with_frozen_tokens_and_resumes_exactly(tmp_path:
     before, new = load_file(base / "model.safetensors"), load_file(tmp_path / "whole/checkpoint/model.safetensors")
     assert torch.equal(new["input.embedding.weight"], before["input.embedding.weight"])
     assert not torch.equal(new["body.positions.weight"], before["body.positions.weight"])
+
+
+def test_an_encoder_with_local_layers_resumes_exactly(tmp_path: Path) -> None:
+    bring(copied("modernbert-sentences", tmp_path), tmp_path / "base")
+    weights = []
+    for name, stops in (("whole", ()), ("stopped", (2,))):
+        run = runs.make(tmp_path / name, "rows.csv", ROWS, "base", training={"max_steps": 4, "batch_size": 4})
+        shutil.copytree(tmp_path / "base", run / "base")
+        for stop in stops:
+            assert isinstance(runs.train(run, after(stop))[-1], Stopped)
+        assert isinstance(runs.train(run)[-1], Done)
+        weights.append((run / "checkpoint" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def test_a_large_transformer_for_numbers_has_no_tokens_to_freeze(

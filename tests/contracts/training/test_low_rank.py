@@ -66,7 +66,7 @@ def own_tensors(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def unmerged(directory: Path) -> Any:
-    """The network of the base with the adapter beside its matrices, as in training."""
+    """The network of the base with an adapter that is not merged into its matrices, as in training."""
     raw = json.loads((directory / "config.json").read_text())
     network: Any = build(ModelConfig.from_dict(raw), initialised=False)
     own = network.state_dict()

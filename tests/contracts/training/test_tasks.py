@@ -1,4 +1,4 @@
-"""Every task is trained from a file to a checkpoint that loads, with small networks and few steps."""
+"""Trains a small network for each task with few steps, from a data file to a checkpoint that can be loaded."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_has_all_its_files(tmp_path: Path) -> None:
 
 
 def test_test_rows_influence_nothing(tmp_path: Path) -> None:
-    """Different test rows give the same weights and no tokens with their letters."""
+    """Runs with different test rows have the same weights, and their tokenizers contain no letters of these rows."""
     rows = [f"{text},{label},{('train', 'val')[n % 6 == 0]}" for n, (text, label) in enumerate(runs.sentences(60))]
     digests = set()
     for name, extra in (("a", ["zzzqqq zzzqqq,good,test"] * 3), ("b", ["plain,bad,test"])):
@@ -183,7 +183,7 @@ def series(count: int, target: str) -> list[dict[str, Any]]:
 
 
 def as_file(kind: str, rows: list[dict[str, Any]], target: str) -> str | bytes:
-    """The rows in a file format. CSV has one step per line, in reverse chronological order."""
+    """The rows, encoded in a file format. CSV has one step per line, in reverse chronological order."""
     if kind == "jsonl":
         return "\n".join(map(json.dumps, rows))
     if kind == "parquet":
@@ -211,13 +211,13 @@ def test_numbers_are_learned_from_every_format(kind: str, target: str, tmp_path:
     if target == "value":
         assert answers[0, 0] < 25 and answers[1, 0] > 45
     else:
-        assert answers[0].argmax() == 1 and answers[1].argmax() == 0  # high, low: by name
+        assert answers[0].argmax() == 1 and answers[1].argmax() == 0  # labels in the order of their names: high, low
 
 
 @pytest.mark.parametrize("tokenizer", ["bpe", "char", "byte"])
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_generation_is_measured_honestly(model: str, tokenizer: str, tmp_path: Path) -> None:
-    """Bits per character include every held-out token once, and equal those of a single pass over the whole text."""
+    """The bits per character count every held-out token once, and equal those of a single pass over the whole text."""
     text = runs.book(300)
     training = {**SMALL, "tokenizer": tokenizer, "context_length": 32, "precision": "float32"}
     run = runs.make(tmp_path, "book.txt", text, model, training=training)
@@ -246,7 +246,7 @@ def test_documents_and_completions_learn(tmp_path: Path) -> None:
     training = {"width": 32, "layers": 1, "epochs": 25, "batch_size": 16, "learning_rate": 5e-3}
     run = runs.make(tmp_path / "completions", "rows.jsonl", pairs, "lstm", training=training)
     metrics = done(runs.train(run)).metrics["validation"]
-    # Only the one word and its end are learned, not the prompt, which cannot be predicted.
+    # Only the completion, a word and its end, is learned. The prompt cannot be predicted.
     assert metrics["accuracy"] > 0.8
     held_out = sum(c for c in (len(" good"), len(" bad")) for _ in range(10))
     assert abs(metrics["characters"] - held_out) <= 20

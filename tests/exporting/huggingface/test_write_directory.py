@@ -1,4 +1,4 @@
-"""Exports to Hugging Face's layout contain the tensors of the original directories, and give the same outputs."""
+"""Exports in Hugging Face's layout contain the tensors of the original directories, and compute the same outputs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from models.config import ModelConfig
 from models.tasks import build_for_inference
 from tests.importing.huggingface.directories import CASES, bring, copied, expected, outputs
 
-MODELS = ["bert", "distilbert", "roberta", "minilm", "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"]
+MODELS = [
+    "bert", "distilbert", "roberta", "minilm", "modernbert", "modernbert-sentences", "gpt2", "llama", "mistral",
+    "qwen2", "qwen3", "smollm3",
+]  # fmt: skip
 SAME_FAMILY = {
     "bert": "BertForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
+    "modernbert": "ModernBertForSequenceClassification",
     "gpt2": "GPT2LMHeadModel",
     "llama": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
@@ -35,7 +39,7 @@ UNUSED = re.compile(r"(lm_head|cls|pooler)\.|.*(position_ids|\.attn\.(masked_)?b
 
 
 def exported(name: str, folder: Path) -> tuple[Path, Path, str]:
-    """The version that a directory becomes, the directory that the version becomes, and the name of its class."""
+    """Import a directory and export the version. Returns the version, the exported directory, and its class."""
     bring(copied(name, folder), folder / "version")
     made = convert_version(folder / "version", folder / "exported", "huggingface")
     return folder / "version", folder / "exported", made
@@ -108,7 +112,7 @@ def test_a_calibration_is_part_of_the_last_layer(tmp_path: Path) -> None:
 
 
 def regression(folder: Path, mean: float, std: float) -> Path:
-    """A version with random weights whose values have this mean and standard deviation."""
+    """A regression version with random weights, whose values to predict have this mean and standard deviation."""
     version = random_version(folder, architecture="transformer", task="regression", classes=1)
     raw = json.loads((version / "config.json").read_text())
     checkpoint.write_json(version / "config.json", raw | {"target": {"mean": mean, "std": std}})
@@ -180,7 +184,7 @@ def test_more_labels_than_half_the_width_become_a_module(tmp_path: Path) -> None
     ("fields", "message"),
     [
         ({"architecture": "lstm", "task": "classification", "classes": 2}, r"architecture lstm; use --format onnx"),
-        ({"architecture": "gru", "task": "generation"}, r"architecture gru; keep the tar archive"),
+        ({"architecture": "gru", "task": "generation"}, r"architecture gru; use --format checkpoint"),
         (
             {"architecture": "transformer", "task": "classification", "classes": 2, "positions": "sinusoidal"},
             r"norm is rms, norm_first is true, .*positions is sinusoidal, .*; use --format onnx",

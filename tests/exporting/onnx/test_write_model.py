@@ -26,7 +26,7 @@ EMBEDDERS = {
     name: ModelConfig(task="embedding", vocab_size=23, pooling=pooling, **SMALL | VARIANTS[name])
     for name, pooling in (("lstm", "last"), ("gru", "max"), ("transformer-bert", "mean"), ("transformer", "first"))
 }
-# A quarter of all combinations of options, and all special configurations, because each takes a fraction of a second.
+# A quarter of all combinations of options, because each takes a fraction of a second, and all special configurations.
 CHOSEN = [
     name for n, name in enumerate(classifiers()) if n % 4 == 0 or not name.endswith(("tokens", "features", "both"))
 ]
@@ -50,7 +50,7 @@ def written(folder: Path, config: ModelConfig, **extra: Any) -> tuple[Path, Any]
 
 
 def run(directory: Path, inputs: torch.Tensor, lengths_B: torch.Tensor) -> dict[str, np.ndarray]:
-    """The outputs of ONNX Runtime, by name. `inputs` have random numbers as padding."""
+    """The outputs of ONNX Runtime, by name. The padding of `inputs` consists of random numbers."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(directory / "model.onnx", options)

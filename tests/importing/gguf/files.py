@@ -22,7 +22,7 @@ def text(value: str) -> bytes:
 
 
 def value_bytes(value: Any) -> bytes:
-    """A value of the metadata with its type."""
+    """The encoding of a metadata value, which begins with its type."""
     if isinstance(value, bool):
         return struct.pack("<I?", 7, value)
     if isinstance(value, int):
@@ -37,7 +37,7 @@ def value_bytes(value: Any) -> bytes:
 
 
 def header(metadata: dict[str, Any], infos: list[tuple[str, tuple[int, ...], int, int]]) -> bytes:
-    """`infos` has the name, the shape, the type and the offset of each tensor."""
+    """The header of a file. `infos` contains the name, the shape, the type and the offset of each tensor."""
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(infos), len(metadata))]
     parts += [text(key) + value_bytes(value) for key, value in metadata.items()]
     for name, shape, kind, offset in infos:
@@ -57,7 +57,7 @@ def write(path: Path, metadata: dict[str, Any], tensors: dict[str, np.ndarray]) 
 
 
 def model(name: str, architecture: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a directory's model, as llama.cpp's converter names and orders them."""
+    """The metadata and the tensors of a directory's model, named and ordered as by the converter of llama.cpp."""
     config = json.loads((CASES / name / "config.json").read_text())
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     tensors = {}

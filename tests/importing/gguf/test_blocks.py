@@ -1,4 +1,4 @@
-"""Blocks of every kind give the numbers that the package `gguf` gives for the same random bytes."""
+"""Blocks of every kind are decoded to the same numbers as by the package `gguf`."""
 
 from __future__ import annotations
 

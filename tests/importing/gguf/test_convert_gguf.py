@@ -1,4 +1,4 @@
-"""GGUF files made from small models give the logits that transformers gives for these models."""
+"""Imported GGUF files of small models compute the same logits as transformers."""
 
 from __future__ import annotations
 

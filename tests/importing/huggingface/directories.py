@@ -22,7 +22,7 @@ CASES = Path(__file__).parents[2] / "cases" / "huggingface"
 
 
 def copied(name: str, folder: Path) -> Path:
-    """A copy of a directory, without the expected outputs, that a test may change."""
+    """A copy of a directory without its expected outputs. Tests may change the copy."""
     return Path(shutil.copytree(CASES / name, folder / name, ignore=shutil.ignore_patterns("expected.*")))
 
 
@@ -48,7 +48,7 @@ def loaded(folder: Path) -> tuple[tasks.TaskNetwork | tasks.Embedder, Tokenizer]
 
 @torch.inference_mode()
 def outputs(folder: Path, ids: list[list[int]]) -> Tensor:
-    """The outputs for a padded batch of token ids; of a language model, the logits after the last token."""
+    """The outputs for a padded batch of token ids. For a language model, these are the logits after the last token."""
     network, _ = loaded(folder)
     rows_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     lengths_B = torch.tensor([len(row) for row in ids])

@@ -33,12 +33,12 @@ def adapter(folder: Path, tensors: dict[str, torch.Tensor], **settings: Any) -> 
 
 
 def low_rank(name: str, rows: int, columns: int, rank: int = 3) -> dict[str, torch.Tensor]:
-    """The two matrices for one matrix (out, in) of the base."""
+    """Random low-rank matrices A and B for a matrix (rows, columns) of the base."""
     return {f"{name}.lora_A.weight": torch.randn(rank, columns), f"{name}.lora_B.weight": torch.randn(rows, rank)}
 
 
 def rewritten(source: Path, changes: dict[str, torch.Tensor]) -> None:
-    """Add matrices to tensors of a directory."""
+    """Add `changes` to tensors in the weights file of a directory."""
     tensors = load_file(source / "model.safetensors")
     for name, change in changes.items():
         tensors[name] = tensors[name].float() + change

@@ -13,7 +13,7 @@ from app.importing.pytorch.tensors import ForeignFileInvalid
 from tests.importing.huggingface.directories import bring, copied, edit, expected, loaded, outputs
 
 
-@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "minilm"])
+@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "minilm", "modernbert", "modernbert-sentences"])
 def test_outputs_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
     bring(copied(name, tmp_path), tmp_path / "out")
     wanted, (_, tokenizer) = expected(name), loaded(tmp_path / "out")
@@ -25,7 +25,7 @@ def test_outputs_equal_those_of_transformers(name: str, tmp_path: Path) -> None:
 
 
 def test_the_names_of_special_tokens_in_a_text_are_ordinary_text(tmp_path: Path) -> None:
-    """A text must not be able to end and to imitate the second text of a pair."""
+    """If `[SEP]` in a text became the special token, the text after it would be read as the second text of a pair."""
     bring(copied("bert", tmp_path), tmp_path / "out")
     _, tokenizer = loaded(tmp_path / "out")
     ids = tokenizer.encode("a [SEP] b")

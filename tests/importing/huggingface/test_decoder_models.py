@@ -1,4 +1,4 @@
-"""Imported language models predict what they predict in transformers."""
+"""Imported language models make the same predictions as in transformers."""
 
 from __future__ import annotations
 

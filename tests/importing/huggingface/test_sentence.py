@@ -1,4 +1,4 @@
-"""Modules of sentence-transformers in the layouts of several years. Errors name unsupported modules."""
+"""Modules of sentence-transformers are imported from old and new layouts. Errors name unsupported modules."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_module_lies_in_the_directory(path: object, tmp_path: Path) -> None:
     entries = json.loads((source / "modules.json").read_text())
     entries[1]["path"] = path
     (source / "modules.json").write_text(json.dumps(entries))
-    with pytest.raises(ForeignFileInvalid, match=r"modules\.json names"):
+    with pytest.raises(ForeignFileInvalid, match=r"modules\.json refers to"):
         read_modules(source, Answers({}))
 
 
@@ -74,7 +74,7 @@ def test_a_default_prompt_is_refused_and_others_are_reported(tmp_path: Path) -> 
     settings.write_text(json.dumps({"prompts": {"query": "query: ", "document": ""}}))
     answers = Answers({})
     read_modules(source, answers)
-    assert "prompts=none: send a prompt (query)" in answers.assumed[0]
+    assert "prompts=none: if your program adds a prompt (query), send it" in answers.assumed[0]
     edit(settings, default_prompt_name="query")
     with pytest.raises(ForeignFileInvalid, match="default_prompt_name"):
         read_modules(source, Answers({}))

@@ -21,7 +21,7 @@ INDEX = "model.safetensors.index.json"
 def test_an_index_names_files_next_to_it(name: object, tmp_path: Path) -> None:
     source = copied("roberta", tmp_path)
     edit(source / INDEX, weight_map={"a": name})
-    with pytest.raises(ForeignFileInvalid, match="not the name of a file next to it"):
+    with pytest.raises(ForeignFileInvalid, match="not the name of a file in the same directory"):
         find_files(source)
 
 

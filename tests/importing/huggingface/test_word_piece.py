@@ -1,4 +1,4 @@
-"""A vocab.txt gives the token ids that transformers gives with the same words."""
+"""A tokenizer from a vocab.txt has the same token ids as in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The questions about functions state the parameters with which the service computes them."""
+"""Questions about activation functions state the parameters that the service uses for each function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projections of an LSTM with incompatible matrices. `test_programs.py` tests compatible ones."""
+"""LSTM projections whose matrices do not fit together are refused. `test_programs.py` tests valid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.importing.pytorch.tensors import Tensors
 
 
 def body() -> Tensors:
-    """Two layers of width 4 with projections to width 2."""
+    """An LSTM body with two layers of width 4, each with a projection to width 2."""
     shapes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 2), "weight_hr_l0": (2, 4)}
     shapes |= {"weight_ih_l1": (16, 2), "weight_hh_l1": (16, 2), "weight_hr_l1": (2, 4)}
     return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}

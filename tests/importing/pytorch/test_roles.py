@@ -1,4 +1,4 @@
-"""Networks whose layers have no role are refused, with the probable cause."""
+"""Networks with layers of unknown role are refused, and the error states the probable cause."""
 
 from __future__ import annotations
 

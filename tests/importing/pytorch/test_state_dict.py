@@ -1,4 +1,4 @@
-"""Weights are read like in PyTorch, and code in a file is never run."""
+"""Weights are read as in PyTorch, but code in a file is never run."""
 
 from __future__ import annotations
 

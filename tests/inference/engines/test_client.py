@@ -153,7 +153,7 @@ def test_messages_that_cannot_be_decoded_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) -> None:
-    """A busy machine can delay heartbeats. This does not fail open requests, and no new request is sent."""
+    """A busy machine can delay heartbeats. Open requests then go on, but the engine gets no new ones."""
 
     async def scenario() -> None:
         with FakeEngine(tmp_path / "e.sock") as engine:
@@ -179,7 +179,7 @@ def test_a_silent_engine_whose_process_lives_keeps_its_requests(tmp_path: Path) 
 
 @pytest.fixture(params=["gone", "zombie"])
 def dead(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The id of an ended process, which exists as a zombie until its parent waits for it."""
+    """The id of a process that has ended. With the parameter `zombie`, its parent has not waited for it."""
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     if request.param == "gone":

@@ -1,4 +1,4 @@
-"""Dispatching suspects through the gate of a fake engine, over real sockets."""
+"""Suspects are sent through the gate of a fake engine, over real sockets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def play(path: Path, story: Callable[[Scene], object]) -> None:
 def test_a_crowd_of_suspects_soon_runs_together_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:
-    if deaths > 1:  # short turns, so that the crowd is together again before any of it is cleared
+    if deaths > 1:  # short turns, so that all suspects run together before any of them is cleared
         monkeypatch.setattr(rules, "ALONE_SECONDS", 0.01)
 
     async def story(scene: Scene) -> None:
@@ -75,7 +75,7 @@ def test_a_crowd_of_suspects_soon_runs_together_again(
             tasks = scene.send(*map(stream, range(64)))
             await until(lambda engine=engine: engine.running == 64)
             await scene.kill(engine, tasks)
-        engine = await scene.engine(hold_after=2)  # each makes one token more progress than before, which clears it
+        engine = await scene.engine(hold_after=2)  # each is cleared, because it generates one token more than before
         tasks = scene.send(*map(stream, range(64)), stream(100))
         await until(lambda: engine.running == 65)
         await until(lambda: not scene.quarantine._suspects)
@@ -120,7 +120,7 @@ def test_a_suspect_that_crashes_the_engine_beside_newcomers_is_convicted(
         engine = await scene.engine(hold_after=0)
         tasks = scene.send(stream(1))
         await until(lambda: engine.running == 1)
-        tasks += scene.send(stream(3))  # waits at the gate first, then runs beside it, unlike the other suspect
+        tasks += scene.send(stream(3))  # unlike the other suspect, it waits at the gate and then runs beside 1
         await until(lambda: engine.running == 2)
         await scene.kill(engine, tasks)
         with pytest.raises(InvalidRequest):

@@ -196,7 +196,7 @@ def test_work_that_was_open_at_one_crash_only_is_never_convicted(deaths: list[li
 def test_a_cause_that_is_tried_by_itself_is_convicted_at_its_second_crash(
     deaths: list[tuple[set[int], set[int]]],
 ) -> None:
-    """The cause (0) is open at each crash. At the second crash, it is the only suspect; all other work is new."""
+    """Work 0 causes each crash. At the second crash, it is the only suspect, because all other work is new."""
     quarantine = Quarantine(lambda: 0.0)
     (old, _), (_, fresh) = deaths[:2]
     crash(quarantine, 0, *old)

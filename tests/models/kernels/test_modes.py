@@ -1,4 +1,4 @@
-"""Modes: every supported mode of every network gives the reference's results, within the rounding of its type."""
+"""In every supported mode, every network gives the results of the reference, within the rounding of its type."""
 
 from __future__ import annotations
 

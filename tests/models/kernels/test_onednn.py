@@ -1,4 +1,4 @@
-"""Packed products give the same results as plain products, alone and in networks, in whole passes and step by step."""
+"""Packed products give the same results as plain ones: alone, in networks, in whole passes and step by step."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_generators_step_by_step(config: ModelConfig) -> None:
 
 
 def test_weights_that_are_held_twice_are_counted() -> None:
-    """Recurrent matrices and embeddings that are also the head are in memory twice; a Transformer's matrices only
-    once."""
+    """Recurrent matrices, and embeddings that are also the head, are in memory twice. Matrices of a Transformer are in
+    memory once."""
     sizes = {name: sum(p.nbytes for p in generator(config).parameters()) for name, config in generators().items()}
     twice = {name: bind(generator(config), onednn) for name, config in generators().items()}
     assert twice["lstm"] == sizes["lstm"] - 4 * 23  # all but the head's bias

@@ -23,7 +23,7 @@ def _fit(run: Path, max_seconds: float | None = None, check: Any = _never) -> Fi
 
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """The programs that were started. Each waits for the end of its input instead of fitting a baseline."""
+    """The programs that have been started. Instead of fitting a baseline, each waits for the end of its input."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:

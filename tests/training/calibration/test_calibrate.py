@@ -1,4 +1,4 @@
-"""A complete calibration: the fit and its measurements."""
+"""A complete calibration: the fitted values and the measurements of their quality."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_bias_against_class_weights_or_macro_f1_or_with_few_rows() -> None:
     assert calibrate(CLASSES, CalibrationRows(outputs_NC, targets_N, APART), weighted=True).bias == []
     few = np.concatenate([np.flatnonzero(targets_N == label)[:count] for label, count in enumerate((400, 400, 15))])
     assert calibrate(CLASSES, CalibrationRows(outputs_NC[few], targets_N[few], APART)).bias == []
-    random = np.random.default_rng(3)  # a rare label that the network favours: the bias would suppress it
+    random = np.random.default_rng(3)  # a bias would suppress this rare label, which the network favours
     rare_N = (random.random(ROWS) < 0.1).astype(np.int64)
     score_N = random.normal(size=ROWS) + 1.5 * rare_N
     favoured_NC = np.stack([0 * score_N, 1.5 * score_N - 2.0, np.full(ROWS, -9.0)], 1)

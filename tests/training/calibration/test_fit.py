@@ -1,4 +1,4 @@
-"""The fits minimise the documented loss and undo known distortions."""
+"""Fitted values minimise the documented loss, and undo known distortions of the outputs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_temperature_is_recovered() -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_perfect_and_hopeless_networks_get_a_finite_scale(sign: float) -> None:
-    """Without the penalty, the scale would be infinite if all rows are right, and negative if all rows are wrong."""
+    """Without the penalty, the scale would become infinite if all rows were right, and negative if all were wrong."""
     targets_N = np.arange(60) % 3
     logits_NC = sign * np.eye(3)[targets_N] * 30
     fitted = fit.fit_classes(torch.from_numpy(logits_NC), torch.from_numpy(targets_N), biased=False)

@@ -17,7 +17,7 @@ FINAL = np.arange(3.0 * ROWS).reshape(ROWS, 3)
 
 
 def training(fit: Any, **changes: Any) -> Any:
-    """A training with only the attributes that the choice of the rows uses."""
+    """A fake training run, which has only the attributes that the choice of the rows uses."""
     return SimpleNamespace(settled=settled(**changes), crossfit=fit)
 
 

@@ -9,8 +9,8 @@ from app.training.calibration.reliability import answers, decisions, reliability
 
 
 def test_the_error_by_hand() -> None:
-    """Two bins contain rows: a mean score of 0.92 with 0.5 right (2 rows), and 0.2 with 0 right (1 row). 1.0 is in the
-    last bin."""
+    """The last bin has two rows with a mean score of 0.92, of which one is right. The second bin has one row, which is
+    wrong."""
     diagram = reliability(np.asarray([0.84, 1.0, 0.2]), np.asarray([True, False, False]), bins=5)
     assert diagram.ece == pytest.approx((2 * 0.42 + 0.2) / 3)
     assert [bin.rows for bin in diagram.bins] == [0, 1, 0, 0, 2]

@@ -1,4 +1,4 @@
-"""The reference for `app/training/data/splits.py`, which computes the same assignment with a slower algorithm.
+"""A slower algorithm for the same assignment as `app/training/data/splits.py`, with which tests compare it.
 
 For every held-out group, it visits all labels that have been held out so far.
 """

@@ -1,4 +1,4 @@
-"""The first pass over a data file, and its remarks."""
+"""Functions that run the first pass over a data file, and return its remarks."""
 
 from __future__ import annotations
 

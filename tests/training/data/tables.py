@@ -45,7 +45,7 @@ def parquet() -> bytes:
 
 
 def xlsx(rows: Sequence[Sequence[Any]] | None = None) -> bytes:
-    """Rows, or ROWS with their header, as the first sheet of a workbook."""
+    """A workbook with `rows` on its first sheet, by default ROWS and their header."""
     book = openpyxl.Workbook()
     for row in rows or [list(ROWS[0]), *(list(row.values()) for row in ROWS)]:
         book.active.append(row)
@@ -55,7 +55,7 @@ def xlsx(rows: Sequence[Sequence[Any]] | None = None) -> bytes:
 
 
 def read(path: Path, task: str | None = None, **named: str) -> tuple[Layout, list[Example]]:
-    """The layout and all examples of a file. `named` contains the columns that the request names."""
+    """The layout and all examples of a file. `named` are the columns that the request names."""
     layout = find_layout(detect(path, path.name), Columns(**named), task)
     return layout, list(read_examples(layout))
 
@@ -76,7 +76,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def assert_fault(path: Path, *parts: str) -> None:
-    """Reading the file raises BadData with a message that contains all of `parts`."""
+    """Assert that reading the file raises BadData with a message that contains all of `parts`."""
     with pytest.raises(BadData) as caught:
         read(path)
     assert [part for part in parts if part not in caught.value.message] == [], caught.value.message

@@ -1,4 +1,4 @@
-"""Local files are checked as in a training run, without torch."""
+"""Local files are checked as in a training run, but without importing torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class names in the schema of a Parquet file, as Hugging Face's `datasets` writes them, become labels."""
+"""Class names that Hugging Face's `datasets` writes to the schema of a Parquet file become labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables whose file names suggest another format are read in their actual format, and this is reported."""
+"""A table whose file name suggests another format is read in its actual format, with a remark about this."""
 
 from __future__ import annotations
 

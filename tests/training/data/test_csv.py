@@ -135,9 +135,9 @@ TABLE = "text,label\n" + "".join(f"x{n},{'ab'[n % 2]}\n" for n in range(20))
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        (f"{TABLE}y,a\rz,b\rw,a\n", "line 22: 2 rows end with CR only, but others with LF; CR is also read as"),
-        (f"{TABLE}y,a\rz,b\r\nw,a\n", "line 22: 1 row ends with CR only, but others with LF"),
-        (TABLE.replace("\n", "\r") + "y,a\nz,b\rw,a\r", "line 22: 1 row ends with LF only, but others with CR"),
+        (f"{TABLE}y,a\rz,b\rw,a\n", "line 22: 2 rows end with CR only, but others end with LF; CR is also read as"),
+        (f"{TABLE}y,a\rz,b\r\nw,a\n", "line 22: 1 row ends with CR only, but others end with LF"),
+        (TABLE.replace("\n", "\r") + "y,a\nz,b\rw,a\r", "line 22: 1 row ends with LF only, but others end with CR"),
         (TABLE.replace("label\n", "label\r") + 'y,a\nz,"b ""b"""\nw,a\n', "line 1: 1 row ends with CR only"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_line_end_of_another_kind_within_a_row_is_a_fault_of_the_row(tmp_path:
     path = write(tmp_path, "a.csv", f"{TABLE}y\ry,a\nw,a\nz,a\rz\n")
     faults = check_files(path).faults
     assert [fault.where[0] for fault in faults] == ["line 22", "line 24"]
-    assert "a line ends with CR only, but others with LF; use one kind of line end, or enclose the cell in double" in (
+    assert "a line ends with CR only, but others end with LF; use one kind of line end, or enclose the cell in" in (
         faults[0].message
     )
     assert sum(check_files(path, skip_bad_rows=0.2).report["rows"].values()) == 21

@@ -53,7 +53,7 @@ def test_points_that_may_separate_thousands_are_warned_about(tmp_path: Path) -> 
 
 
 def values(folder: Path, cells: list[str], name: str = "a.csv") -> tuple[list[float], dict[str, str]]:
-    """The values of a table in which `cells` are the values, and the messages of its remarks by kind."""
+    """Read a table with `cells` as values to predict. Returns the values, and the messages of the remarks by kind."""
     mark = ";" if ";" in name else ","
     rows = "".join(f'row {number}{mark}"{cell}"\n' for number, cell in enumerate(cells))
     layout, examples = read(write(folder, name.replace(";", ""), f"text{mark}value\n{rows}"))

@@ -1,4 +1,4 @@
-"""The delimiter, the quoting and the spaces next to quotes are inferred from the rows, and decisions are reported."""
+"""The delimiter, the quoting and spaces next to quotes are inferred from the rows. Each decision is reported."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_usual_table_has_no_remarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        ['"Where is it', "a", "b", 'of 27"'],  # joined to one row by the usual rules
+        ['"Where is it', "a", "b", 'of 27"'],  # the usual rules would join these rows
         ['"Where is it', "a", "b", "c"],  # never closed
         ['"Yes" he said', "a", "b", "c"],  # text after the closing quote
         ["a", '"x', 'b" c "d', 'y"', "e"],
@@ -155,7 +155,7 @@ def test_quotes_escaped_by_backslashes_are_read_as_quotes(text: str, tmp_path: P
 
 
 def test_joined_lines_of_commas_are_only_warned_about(tmp_path: Path) -> None:
-    """The lines of a poem may also contain a comma each, so the table is ambiguous."""
+    """The table is ambiguous, because each line of a poem could contain a comma, too."""
     content = 'text,label\nz,y\n"Where is it,a\nx,b\nw,b\nof 27"",b\n'.replace('""', '"')
     rows, remarks = read_rows(write(tmp_path, "a.csv", content))
     assert len(rows) == 2
@@ -168,7 +168,7 @@ def test_an_unclosed_quote_in_commas_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_joined_rows_beside_texts_of_several_lines_are_told(tmp_path: Path) -> None:
-    """Most quotes enclose texts of several lines, so they are not plain characters, but two single quotes join two
+    """Most quotes enclose texts of several lines, so quotes are not plain characters. But two single quotes join two
     rows."""
     texts = "".join(f'"first line\nsecond line {number}"\tgood\n' for number in range(10))
     lone = '"so he said\tbad\nand left"\tgood\n'
@@ -230,7 +230,7 @@ def test_two_joined_rows_are_told_if_no_column_has_labels_or_numbers(tmp_path: P
 
 
 def _swallowed(first: str, last: str, inner: int = 10, odd: str = "") -> str:
-    """A table of three columns in which a quote in one row and a quote in a later row join the rows between them."""
+    """A table with three columns. A quote in the row `first` and one in the row `last` join all rows between them."""
     rows = [f"{number},row {number} is here,{'ab'[number % 2]}" for number in range(40)]
     rows[5], rows[5 + inner] = first, last
     rows[7] = odd or rows[7]

@@ -38,6 +38,6 @@ def test_labels_within_or_after_a_text_are_told(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "\n".join([*lines, "__label__a see __label__b", "__label__b see __label__a"]))
     _, remarks = scan(path)
     assert remarks["labels_in_text"].message == (
-        "a.txt, line 13: 2 lines have __label__ within or after their text, where it is read as text; write all labels "
-        "of a line before its text"
+        "a.txt, line 13: 2 lines have __label__ within or after their text; such a label is read as text; write all "
+        "labels of a line before its text"
     )

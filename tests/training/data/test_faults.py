@@ -45,7 +45,7 @@ def test_all_faults_are_in_one_report(tmp_path: Path) -> None:
 
 
 def test_faults_are_counted_by_kind(tmp_path: Path) -> None:
-    """Values in the reasons do not count, however they are quoted, but every other difference does."""
+    """Two reasons count as one kind if they differ only in quoted values, whatever the quotes are."""
     steps = "must be a list of steps; each step is a list with the same number of values, such as [[0.1, 2], [0.3, 1]]"
     reasons = [
         f"{steps}; found nothing", f"{steps}; the steps differ in length", f"{steps}; the steps differ in length",

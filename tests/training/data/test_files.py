@@ -1,4 +1,4 @@
-"""Lines of a file: numbered, decoded, without the byte order mark."""
+"""The lines of a file are numbered and decoded, and the byte order mark is removed."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def test_a_record_has_a_maximum_size(
     name: str, content: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "RECORD_BYTES", 2000)
-    with pytest.raises(BadData, match=f"{name}, {place}: the record is longer than 0 MiB"):
+    with pytest.raises(BadData, match=f"{name}, {place}: the record is longer than the limit of 0 MiB"):
         read(write(tmp_path, name, content))

@@ -39,7 +39,7 @@ def long_table(path: Path, move: Callable[[float], float], type_: pa.DataType) -
 
 
 def wide_table(path: Path, move: Callable[[float], float], type_: pa.DataType, width: int) -> Path:
-    """A table with one sequence per row; with a width of 0, each sequence is a plain list of numbers."""
+    """A table with one sequence per row. If `width` is 0, each sequence is a plain list of numbers."""
     rows = [[[move(x), *[0.5] * (width - 1)] if width else move(x) for x in series] for series in METERS]
     steps = pa.list_(pa.list_(type_)) if width else pa.list_(type_)
     pq.write_table(pa.table({"features": pa.array(rows, steps), "label": LABELS}), path)
@@ -67,7 +67,7 @@ def test_lost_digits_are_warned_about(
         messages = warnings_of(long_table(path, move, type_) if width is None else wide_table(path, move, type_, width))
         assert len(messages) == count, messages
         if messages:
-            assert part in messages[0] and "write the column as float64" in messages[0]
+            assert part in messages[0] and "write the original numbers as a float64 column" in messages[0]
             assert messages[0].startswith(f"a.parquet, column '{'reading' if width is None else 'features'}': ")
 
 

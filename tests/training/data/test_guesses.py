@@ -1,4 +1,4 @@
-"""Tables of texts without a label column: usual names are used, and other columns that look like labels are errors."""
+"""If a table has no label column, a usual name is accepted. Other columns that look like labels are errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.training.data.tables import write
 
 
 def table(*columns: tuple[str, str], count: int = 40) -> str:
-    """A CSV file of texts. Every other column has a name, and repeats values that are separated by spaces."""
+    """A CSV file with texts and further columns. Each pair has a column's name, and its values, separated by spaces."""
     lines = [",".join(["text", *(name for name, _ in columns)])]
     for n in range(count):
         cells = [values.split()[n % len(values.split())] for _, values in columns]
@@ -45,7 +45,7 @@ def test_a_column_with_a_usual_name_holds_the_labels(name: str, tmp_path: Path) 
         ([("category", "a b"), ("sentiment", "x y")], ["label column, such as 'category'"]),
         (
             [("toxic", "0 1 1"), ("insult", "0 1")],
-            ["if each label has a column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
+            ["if each label has its own column, set columns.label to the columns of zeros and ones, 'toxic,insult'"],
         ),
         ([("spam", "True False")], ["label column, such as 'spam'"]),
         ([("department", "sales it hr")], ["label column, such as 'department'"]),
@@ -124,7 +124,7 @@ def test_columns_of_0_and_1_are_taken_for_the_task_multilabel(tmp_path: Path) ->
 
 
 def sparse(name: str, ones: str, zeros: str, count: int = 40) -> str:
-    """A table with a column for each of three labels. JSON objects lack the keys of the other labels."""
+    """A table with a column for each of three labels. Each JSON object has only the key of its own label."""
     labels, lines = ("pos", "neg", "mixed"), []
     for n in range(count):
         if name.endswith(".jsonl"):
@@ -210,7 +210,7 @@ TEXT, LABEL = "set columns.text to the name of the column that contains the text
         ("review,sentiment", REVIEWS, [TEXT + "'review'"]),
         ("good,this is the first row", [(b, a) for a, b in REVIEWS], ["if the first line is a row, begin the file"]),
         ("0,1", REVIEWS, ["if the first line is a row", "otherwise, " + TEXT + "'0'"]),
-        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename their columns to prompt and comp"]),
+        ("this,that", [(a, f"so {a} it is") for a, _ in REVIEWS], ["rename these columns to prompt and comp"]),
     ],
 )
 def test_columns_that_look_like_texts_and_labels_are_suggested(

@@ -16,7 +16,7 @@ from tests.training.data.tables import write
 
 
 def workbook(hidden: list[int], empty: list[int], rows: int = 40) -> bytes:
-    """A workbook with rows some of which are hidden, and with hidden rows without cells."""
+    """A workbook whose rows with the numbers `hidden` are hidden, and that has hidden rows without cells."""
     book = openpyxl.Workbook()
     for row in [["text", "label"], *([f"x{n}", "ab"[n % 2]] for n in range(rows))]:
         book.active.append(row)

@@ -1,4 +1,4 @@
-"""Headers between the rows of a table, as in files that were joined."""
+"""Headers between the rows of a table, as when several files are joined."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def check(folder: Path, training: str, validation: str) -> DataReport:
     ("training", "validation", "message"),
     [
         (PAIRS, TEXTS, "b.csv has no column 'text_pair', but a.csv has one"),
-        (TEXTS, PAIRS, "b.csv has the column 'text_pair', but a.csv has none"),
+        (TEXTS, PAIRS, "b.csv has the column 'text_pair', but a.csv does not"),
         (STEPS, UNTIMED, "b.csv has no column 'time', but a.csv has one"),
     ],
 )

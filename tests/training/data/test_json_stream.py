@@ -1,4 +1,4 @@
-"""JSON other than one object per line: arrays, objects over several lines, and one object with all rows."""
+"""JSON that does not have one object per line: arrays, objects over several lines, and one object with all rows."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_an_element_has_a_maximum_size(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "_BLOCK", 100)
     monkeypatch.setattr(json_stream, "_READ", 100)
     path = write(tmp_path, "a.json", '[{"text": "x"}, {"text": "' + "x" * 9000 + '"}]')
-    with pytest.raises(BadData, match="longer than 0 MiB"):
+    with pytest.raises(BadData, match="longer than the limit of 0 MiB"):
         list(READERS["jsonl"].records(detect(path, "a.json"), EVERYTHING))
 
 

@@ -1,4 +1,4 @@
-"""The label cells that contain several labels, and the remarks about them."""
+"""Label cells that contain several labels are recognised, and remarks report this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.training.data.tables import write
         (["billing", "delivery; urgent"], ["billing", "delivery", "urgent"], "';'"),
         (["a,b", "c,d"], ["a", "b", "c", "d"], "commas"),
         (["a\nb", "c"], ["a", "b", "c"], "line ends"),
-        (["a|b", "b, a", "a"], ["a", "b"], "commas"),  # both parts are labels of other rows
+        (["a|b", "b, a", "a"], ["a", "b"], "commas"),  # both parts are labels in other rows
         (["a; b", "a; x, y", "x, y", "b"], ["a", "b", "x, y"], "';'"),
     ],
 )
@@ -36,8 +36,8 @@ def test_labels_are_split_where_it_is_certain(
 @pytest.mark.parametrize(
     "cells",
     [
-        ["a|b", "Arts, Crafts", "Toys"],  # the parts are no labels of their own
-        ["a; b", "Smith, John"],  # either could separate
+        ["a|b", "Arts, Crafts", "Toys"],  # the parts are not labels in other rows
+        ["a; b", "Smith, John"],  # both characters could be separators
     ],
 )
 def test_what_is_not_certain_is_warned_about(cells: list[str], tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_empty_cells_beside_plain_labels_are_only_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "advice"),
     [
-        (["a; b", "a", "b"], "the labels are then separated at ';'"),
-        (["a, b", "a"], "the labels are then separated at commas"),
+        (["a; b", "a", "b"], "each cell is then split at ';'"),
+        (["a, b", "a"], "each cell is then split at commas"),
         (["a; b", "Smith, John"], "and separate the labels with |"),
     ],
 )

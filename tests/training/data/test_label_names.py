@@ -152,7 +152,7 @@ def test_labels_that_look_alike_are_warned_about(twins: tuple[str, str], tmp_pat
 def test_the_most_frequent_spelling_is_named(tmp_path: Path) -> None:
     _, remarks = scan_labels(tmp_path, ["spam", "Spam", "Spam", "a-b", "a-b", "a b"])
     message = remarks["look_alike_labels"].message
-    assert message.endswith(". If they have the same meaning, write each in one way (the most frequent: 'Spam', 'a-b')")
+    assert message.endswith(". If they have the same meaning, use one spelling (the most frequent: 'Spam', 'a-b')")
 
 
 def test_numbers_with_a_hyphen_are_not_numbers_without(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_the_rows_of_each_label_are_told_in_a_bounded_list(tmp_path: Path) -> No
 
 
 def both(folder: Path, training: str, validation: str) -> DataReport:
-    """The report on a CSV file of `training` labels and a JSONL file of `validation` labels, as JSON values."""
+    """The report on a CSV file with `training` labels and a JSONL file with `validation` labels (JSON values)."""
     rows = "".join(f"text {n},{label}\n" for n, label in enumerate(training.split()))
     records = "".join(f'{{"text": "other {n}", "label": {label}}}\n' for n, label in enumerate(validation.split()))
     return check_files(write(folder, "a.csv", f"text,label\n{rows}"), write(folder, "b.jsonl", records))

@@ -1,4 +1,4 @@
-"""Labels at the beginning or end of lines are asked about; texts, logs, code and dialogues are not."""
+"""An error asks about lines that seem to begin or end with labels, but not about texts, logs, code and dialogues."""
 
 from __future__ import annotations
 

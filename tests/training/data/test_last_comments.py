@@ -1,4 +1,4 @@
-"""Comments and footers after the last row of a table are left out and reported; others are faults."""
+"""Comments and footers after the last row of a table are left out and reported. Anywhere else, they are faults."""
 
 from __future__ import annotations
 

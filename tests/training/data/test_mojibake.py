@@ -1,4 +1,4 @@
-"""Texts whose characters were decoded incorrectly before they were saved."""
+"""Texts that were decoded with a wrong encoding before they were saved are recognised and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that are written to disk and mapped into memory."""
+"""Arrays are written to disk and mapped into memory."""
 
 from __future__ import annotations
 

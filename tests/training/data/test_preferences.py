@@ -1,4 +1,4 @@
-"""Preferences between answers are named as such, and the advice works."""
+"""An error says that a file contains preferences between answers, and following its advice works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Previews: the first rows of every format, and of files that cannot be read."""
+"""Previews: the first rows of files in every format, and the problem of files that cannot be read."""
 
 from __future__ import annotations
 

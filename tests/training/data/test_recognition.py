@@ -1,4 +1,4 @@
-"""Tables in files with names like plain text are recognised, or an error asks for the format."""
+"""A table in a file that is named like plain text is recognised, or an error asks for its format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.data.tables import write
 
 
 def rows(delimiter: str, header: str = "text,label", count: int = 24) -> str:
-    """A table with the delimiter between its cells."""
+    """A table whose cells are separated by `delimiter`."""
     lines = [header.replace(",", delimiter)]
     lines += [f"row {n}, with a comma{delimiter}{'ab'[n % 2]}" for n in range(count)]
     if delimiter == ",":
@@ -152,6 +152,6 @@ def test_a_text_is_a_table_if_its_first_line_names_the_columns_of_the_request(
     path = write(tmp_path, "pipe", "\n".join(rows))
     result = check_files(path, task=task, columns=Columns(text="review", label="kind"))
     assert (result.task, result.error) == ("classification", None)
-    assert any("names the columns of the request" in remark["message"] for remark in result.report["remarks"])
+    assert any("contains the columns named in the request" in remark["message"] for remark in result.report["remarks"])
     wrong = check_files(path, columns=Columns(text="review", label="class")).error
     assert wrong is not None

@@ -1,4 +1,4 @@
-"""Rows that a version was trained on are counted by a sample of their hashes."""
+"""The number of rows that a version was trained on is estimated from a sample of their hashes."""
 
 from __future__ import annotations
 

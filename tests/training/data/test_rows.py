@@ -79,7 +79,7 @@ def test_plain_lists_of_numbers_are_told_to_be_steps(tmp_path: Path) -> None:
 def test_a_key_that_first_appears_late_is_reported(
     row: dict[str, Any], key: str, task: str | None, tmp_path: Path
 ) -> None:
-    """The exception is a key that would also have no role in the first records."""
+    """A key is not reported if it would have no role in the first records either."""
     rows = [*[row] * 120, row | {key: 1}]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
     if task is not None:

@@ -55,7 +55,7 @@ def test_steps_are_sorted_by_number_or_by_date(tmp_path: Path) -> None:
 
 
 def series(count: int, steps: int = 1) -> Iterator[Example]:
-    """The examples of a table with `count` series, one after the other."""
+    """Yield the examples of a table with `count` series."""
     source = Source(Path("a.csv"), "a.csv", "csv", gzip=False)
     layout = Layout(source, "classification", "series", {"series": "series", "label": "label"}, ("x",))
     rows = ((number, step) for number in range(count) for step in range(steps))
@@ -65,7 +65,7 @@ def series(count: int, steps: int = 1) -> Iterator[Example]:
 
 
 def seconds_to_yield(count: int) -> float:
-    """The processor time for all examples except for the first one, before which the table is read."""
+    """The processor time for yielding all examples except for the first one, for which the whole table is read."""
     examples = series(count)
     next(examples)
     start = time.thread_time()
@@ -74,8 +74,8 @@ def seconds_to_yield(count: int) -> float:
 
 
 def test_yielding_takes_time_in_proportion_to_the_number_of_series() -> None:
-    """Compares two sizes in one process. 32 times as many series take about 32 times as long (quadratic: 1,024
-    times)."""
+    """Compares two sizes in one process. With 32 times as many series, the time grows about 32-fold, and not
+    1,024-fold."""
     small, large = (min(seconds_to_yield(count) for _ in range(3)) for count in (4_000, 128_000))
     assert large < 96 * small
 
@@ -146,12 +146,11 @@ def test_the_share_of_rows_of_series_that_cannot_be_used_states_what_it_counts(t
         scan(write(tmp_path, "a.csv", "series,time,x,label\n" + "\n".join(rows)))
     assert "In total, 3 rows cannot be used" in caught.value.message
     assert caught.value.message.endswith(
-        "0.074 or more to leave them out "
-        "(this share counts each of these rows, and each of the 38 usable series, as one)"
+        "0.074 or more to leave them out (a share of the total of these rows and the 38 usable series)"
     )
     scan(tmp_path / "a.csv", skip_bad_rows=0.074)
     rows = [f"{n // 3},{n},{n if n != 7 else 'x'},{'pq'[n // 3 % 2]}" for n in range(120)]
-    with pytest.raises(BadData, match="this share counts this row, and each of the 39 usable series, as one"):
+    with pytest.raises(BadData, match="a share of the total of this row and the 39 usable series"):
         scan(write(tmp_path, "b.csv", "series,time,x,label\n" + "\n".join(rows)))
 
 

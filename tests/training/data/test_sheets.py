@@ -1,4 +1,4 @@
-"""Which sheet of a workbook is read, and what the messages say about it."""
+"""The sheet of a workbook that contains the table is read, and messages name the sheets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out rows depend only on the content: they include some rows of each label, and no text that is also in
+"""Held-out rows depend only on the content. They include some rows of each label, and no text that is also used for
 training."""
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def test_each_label_is_held_out_where_labels_are_combined_freely(labels: int) ->
 
 @pytest.mark.parametrize("first", [0, 2**63])
 def test_a_frequent_text_does_not_take_up_the_share_of_its_label(first: int) -> None:
-    """Half of the rows of a label have the same text, whose hash is the smallest or a large one."""
+    """Half of the rows of a label have the same text. Its hash is the smallest or a large one."""
     hashes = [first] * 50 + draws(50)
     held_N = split([0] * 100, hashes)
     assert held_N[:50].sum() == 0 and held_N[50:].sum() == 10
@@ -142,7 +142,7 @@ def test_many_labels_are_assigned_as_by_the_reference() -> None:
 
 
 def seconds_to_assign(labels: int) -> float:
-    """The processor time for assigning five rows of each label."""
+    """The processor time for assigning five rows of each of `labels` labels."""
     strata_N = np.tile(np.arange(labels), 5)
     hashes_N = np.asarray(draws(len(strata_N)), dtype=np.uint64)
     strata = [(f"{label}",) for label in range(labels)]
@@ -153,6 +153,6 @@ def seconds_to_assign(labels: int) -> float:
 
 
 def test_assigning_takes_time_in_proportion_to_the_rows() -> None:
-    """Compares two sizes in one process. 16 times as many rows take about 16 times as long (quadratic: 256 times)."""
+    """Compares two sizes in one process. With 16 times as many rows, the time grows about 16-fold, and not 256-fold."""
     small, large = (min(seconds_to_assign(labels) for _ in range(3)) for labels in (1_000, 16_000))
     assert large < 48 * small

@@ -1,4 +1,4 @@
-"""The cuts of plain text depend only on its characters, and are where a tokenizer also splits."""
+"""Plain text is cut at places that depend only on its characters, and at which tokenizers also split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of texts without labels: which columns and rows are read."""
+"""The columns and rows that are read from tables of texts without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Titles before a header, and lists of columns in messages."""
+"""Titles above the header of a table, and the lists of columns in messages."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ HEADER = ("text", "label")
 
 
 def changed(content: bytes, member: str, old: str, new: str) -> bytes:
-    """The workbook with a replacement in one of its XML files, or with `new` as an additional file."""
+    """Copy a workbook, but replace `old` with `new` in the file `member`, or add `new` as this file."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as copy:
         for name in archive.namelist():
@@ -172,7 +172,7 @@ def test_what_cannot_be_read_is_refused(name: str, content: bytes, message: str,
 def test_a_bomb_is_refused_before_it_unpacks(
     member: str, limit: str, is_gzip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A workbook of a few kilobytes, part of which unpacks to a hundred times its size."""
+    """The workbook has a few kilobytes, but a part of it unpacks to a hundred times that size."""
     monkeypatch.setattr(xlsx, limit, 1 << 20)
     bomb = changed(workbook(), member, "</", " " * (1 << 20) + "</")
     assert len(bomb) < 1 << 17

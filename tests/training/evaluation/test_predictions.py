@@ -1,4 +1,4 @@
-"""The CSV file of predictions."""
+"""The CSV file to which an evaluation writes its predictions."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def crossfit(**changes: Any) -> CrossFit:
 
 
 def evaluations(count: int, seed: int = 2) -> list[NDArray[np.float64]]:
-    """Outputs of equally good networks, so that the best one is determined by chance."""
+    """Outputs of networks that are equally good, so that only chance decides which one is the best."""
     random = np.random.default_rng(seed)
     noisy = [random.normal(size=(ROWS, 3)) + 1.5 * np.eye(3)[TARGETS] for _ in range(count)]
     return [outputs_NC.astype(np.float32).astype(np.float64) for outputs_NC in noisy]
@@ -56,7 +56,7 @@ def test_each_fold_keeps_the_outputs_of_the_best_evaluation_of_the_others() -> N
 
 
 def test_kept_outputs_are_not_better_than_those_of_new_rows() -> None:
-    """On the rows used for the choice, the best of 40 equally good evaluations is better than the average."""
+    """On the rows with which the best of 40 equally good evaluations is chosen, it looks better than the average."""
     optimism, kept = [], []
     for seed in range(10):
         fit, outputs = crossfit(metric="loss"), evaluations(40, seed)
@@ -87,7 +87,7 @@ def test_a_resume_point_of_an_earlier_release_has_no_outputs() -> None:
 
 
 def test_the_weights_of_a_branch_are_fitted_without_the_rows_of_the_fold() -> None:
-    """With a branch, this holds even if the last weights are kept."""
+    """The weights of the branch are also cross-fitted if the last weights of the network are kept without a choice."""
     fit = CrossFit(settled(metric="last", eval_rows=None), FACTS, rows(), mixed=True)
     parts_2NC = np.stack(evaluations(2)) * 3
     observer = fit.observer(1.0)

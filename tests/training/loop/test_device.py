@@ -1,4 +1,4 @@
-"""Accumulation saves memory, and how often a step waits for the device does not depend on the number of pieces."""
+"""With accumulation, a piece is moved during the computation of another one, and a step waits no more often."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE, BOOK = ("rows.csv", runs.table()), ("book.txt", runs.book())
 CASES: dict[str, tuple[str, tuple[str, str], dict[str, Any]]] = {
     "classification": ("lstm", TABLE, {"batch_size": 4, "class_weights": "balanced", "ngrams": False}),
     "transformer": ("transformer", TABLE, {"batch_size": 4, "ngrams": False}),
-    "branch": ("lstm", TABLE, {"batch_size": 4, "class_weights": "balanced"}),  # drops tokens
+    "branch": ("lstm", TABLE, {"batch_size": 4, "class_weights": "balanced"}),  # this branch drops tokens
     "linear": ("linear", TABLE, {"batch_size": 4, "width": None, "layers": None, "precision": None}),
     "generation": ("gru", BOOK, {"batch_size": 4, "context_length": 16}),
 }
@@ -32,10 +32,10 @@ WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_coalesc
 
 
 class Accelerator(TorchDispatchMode):
-    """A fake GPU. Tensors that are computed from the network or from moved batches are considered to be on it.
+    """A fake GPU. It treats tensors as its own if they are computed from the network or from moved batches.
 
-    `waits` counts operations whose results on the host depend on the values of such a tensor. The document frequencies
-    of n-grams are not on it (see `test_the_document_frequencies_stay_on_the_host`).
+    `waits` counts operations for which the host needs the values of such a tensor. The document frequencies of n-grams
+    are not on the fake GPU (see `test_the_document_frequencies_stay_on_the_host`).
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -71,7 +71,7 @@ class Accelerator(TorchDispatchMode):
 
 
 def one_step(run: Path, case: str, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], int]:
-    """The operations on the pieces of a step, in order, and the number of times that the host waited."""
+    """Run a step. Returns the operations on its pieces, in order, and how often the host waited."""
     model, file, options = CASES[case]
     training = SMALL | options | {"accumulation": accumulation}
     loop: Loop = build_loop(runs.make(run, *file, model, training=training))

@@ -1,4 +1,4 @@
-"""Divergence, compared with a temporary spike."""
+"""A training run that diverges is stopped, but not one whose loss is high for a few steps."""
 
 from __future__ import annotations
 

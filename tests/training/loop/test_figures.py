@@ -1,4 +1,4 @@
-"""Figures under their public names, and the speed of an attempt."""
+"""The public names of training figures, and the estimate of the remaining time."""
 
 from __future__ import annotations
 

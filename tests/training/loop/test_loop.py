@@ -1,4 +1,4 @@
-"""The time limit of a training run, and its reported figures."""
+"""The time limit of a training run, and the figures that it reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"width": 16, "layers": 1, "batch_size": 16, "precision": "float32"}
 
 
 class Clock:
-    """A clock that advances by `tick` seconds with every reading."""
+    """A clock that advances by `tick` seconds each time that it is read."""
 
     def __init__(self, tick: float) -> None:
         self.now, self.tick = 100.0, tick
@@ -36,7 +36,7 @@ class Clock:
 def test_a_time_limit_counts_whatever_takes_time(
     slow: str, eval_every: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slow part takes ten seconds each time, so the fourth time exceeds the limit of 35.
+    """Each call of the slow part takes ten seconds, so the fourth call exceeds the limit of 35 seconds.
 
     Every fifth step is reported.
     """
@@ -75,11 +75,11 @@ def test_figures_over_all_held_out_data_come_last(tmp_path: Path, monkeypatch: p
     assert last.data["full_valid_mean_token_accuracy"] == metrics["accuracy"]
     whole = runs.train(runs.make(tmp_path / "rows", "rows.csv", runs.table(60), training=SMALL | {"max_steps": 2}))
     full = [event for event in whole if isinstance(event, Metrics) and "full_valid_loss" in event.data]
-    assert full and not any(event.final for event in full)  # here every evaluation was of all data
+    assert full and not any(event.final for event in full)  # here, every evaluation used all data
 
 
 def test_all_answers_are_learned_and_characters_that_are_cut_off_are_not_counted(tmp_path: Path) -> None:
-    """Compares with manually computed bits per character for rows that are longer than the context."""
+    """For rows that are longer than the context, the bits per character equal those computed by hand."""
     say = lambda role, text: {"role": role, "content": text}  # noqa: E731
     rows = []
     for n in range(20):
@@ -107,8 +107,8 @@ def test_all_answers_are_learned_and_characters_that_are_cut_off_are_not_counted
 def test_a_metric_that_is_not_finite_is_a_divergence(
     module: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss of a step is computed before its update, so the effect of the update is first visible in an
-    evaluation."""
+    """The loss of a step is computed before the weights are updated, so only an evaluation shows the effect of the last
+    update."""
     figures = [{"loss": 1.0, "accuracy": 0.5}] * (step - 1) + [{"loss": math.nan, "accuracy": 0.5}]
     monkeypatch.setattr(f"app.training.{module}.evaluate", lambda *_: figures.pop(0))
     training = SMALL | {"max_steps": step, "eval_every": 1, "context_length": 16}

@@ -1,4 +1,4 @@
-"""The weights of a network and its n-gram branch minimise the loss on the validation rows."""
+"""The weights with which a network and its n-gram branch are mixed minimise the loss on the validation rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.training.loop import mixing
 
 
 def outputs(task: str, rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.generic]]:
-    """The targets, and the outputs of two useful parts with different errors."""
+    """Random outputs of two useful parts with different errors, and the targets."""
     random = np.random.default_rng(rows)
     width = {"classification": 4, "multilabel": 3, "regression": 1}[task]
     signal_NC = random.normal(size=(rows, width))

@@ -1,4 +1,4 @@
-"""The loss of each task, and the sum of losses over the pieces of a batch and over batches."""
+"""The loss of each task, and the sums of losses over pieces of a batch and over batches."""
 
 from __future__ import annotations
 

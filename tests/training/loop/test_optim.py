@@ -1,4 +1,4 @@
-"""The optimizers, and the parameters with weight decay."""
+"""The optimizers, and the choice of parameters to which weight decay applies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_muon_takes_the_matrices_of_the_body() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_a_step_of_muon_equals_that_of_torch(blocks: int) -> None:
-    """The results agree up to torch's bfloat16 arithmetic. Every block is a separate matrix."""
+    """The results agree within the precision of bfloat16, in which torch computes. Every block is a separate matrix."""
     torch.manual_seed(0)
     whole = nn.Parameter(torch.randn(64, 24))
     parts = [nn.Parameter(part.detach().clone()) for part in whole.chunk(blocks)]
@@ -87,7 +87,7 @@ def of_torch(ours: optim.Optimizer, twins: dict[nn.Parameter, nn.Parameter]) -> 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_equals_that_of_torch(optimizer: str) -> None:
-    """The results are bit-identical, even after restoring the moments or if a parameter has no gradient."""
+    """The results are bit-identical, even after the moments are restored and if a parameter has no gradient."""
     network = build(settled().config)
     twin = copy.deepcopy(network)
     twins = dict(zip(network.parameters(), twin.parameters(), strict=True))

@@ -1,4 +1,4 @@
-"""The size of evaluations."""
+"""The number and the sizes of the evaluations in a training run."""
 
 from __future__ import annotations
 

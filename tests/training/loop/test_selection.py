@@ -1,4 +1,4 @@
-"""Which weights of a training run are kept."""
+"""The rules by which a training run chooses the weights that it keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.loops import build_loop
 
 
 def kept(rule: str, evaluations: list[dict[str, Any]]) -> list[int]:
-    """The numbers (from 1) of the evaluations whose weights are kept. Evaluations are evenly spaced."""
+    """The numbers of the evaluations whose weights are kept, counted from 1. Evaluations are evenly spaced."""
     progress, numbers = Progress(), []
     for number, metrics in enumerate(evaluations, start=1):
         fraction = number / len(evaluations)
@@ -33,7 +33,7 @@ def evaluations(*figures: tuple[float, float]) -> list[dict[str, Any]]:
 
 
 def test_of_equal_rates_the_lower_loss_wins() -> None:
-    """With two validation rows, the first evaluation with both rows right has a loss of 0.687; the best has 0.2."""
+    """In the first evaluation in which both validation rows are right, the loss is 0.687. The lowest loss is 0.2."""
     course = evaluations((0.33, 0.7), (1.0, 0.687), (0.33, 0.6), (1.0, 0.4), (1.0, 0.2), (1.0, 0.3))
     assert kept("macro_f1", course) == [1, 2, 4, 5]
 

@@ -1,4 +1,4 @@
-"""The timing of steps, with a clock that advances with each step."""
+"""The timing of steps, with a clock that only steps and evaluations advance."""
 
 from __future__ import annotations
 

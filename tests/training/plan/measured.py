@@ -1,6 +1,6 @@
 """Measures the memory of a few real steps: `python -m tests.training.plan.measured SETTLED ROWS STEPS`.
 
-Prints, as JSON, the growth of this process's peak memory in bytes, from before the network is built to after the steps.
+Prints as JSON by how many bytes the peak memory of this process grows while the network is built and runs the steps.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_threads_and_precision_are_the_machine_s_unless_the_request_names_them(t
 
 
 def test_the_guide_explains_each_value_that_no_option_sets() -> None:
-    """The `hyperparameters` of a job show clients every scalar value, so the guide must explain each of them."""
+    """Clients see every scalar value in the `hyperparameters` of a job, so the guide must explain each of them."""
     hidden = {"model", "class_weights", "digests", "seed"}  # not scalars; the seed is a field of the job
     chosen = {field.name for field in dataclasses.fields(Settled)} - hidden - {*TrainingOptions.__struct_fields__}
     guide = GUIDE.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The memory estimate: exact for weights and optimizer, a bound for real steps, and the rejection of large runs."""
+"""The memory estimate is exact for weights and optimizer, and a bound for real steps. Too large runs are rejected."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_estimate_is_near_the_peak_of_real_steps(
     command = (*PROGRAM, json.dumps(choices.to_dict()), str(rows), str(steps))
     estimate = estimate_memory(choices, dataset)
     peaks: list[int] = []
-    for _ in range(3):  # peaks of the same steps vary by up to a half, since the allocator reuses memory differently
+    for _ in range(3):  # the peaks of equal runs differ by up to a half, since the allocator reuses memory differently
         peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
         if 0.7 * peaks[-1] < estimate.total - estimate.libraries < 1.5 * peaks[-1]:
             break

@@ -1,4 +1,4 @@
-"""The reasons for the options of a run: each value has a sentence, and options without an effect are left out."""
+"""The reasons for the options of a run: a sentence explains each value, and options without an effect are left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def choices(run: Path, file: tuple[str, str], model: str, **training: Any) -> di
     spec, dataset = ready(runs.make(run, *file, model, training=training))
     settled = settle(spec, dataset, None, "cpu", 3)
     made = {choice.option: choice for choice in reasons.choices(spec, settled, dataset, None)}
-    # Each listed option could be set to the listed value, and the run would be the same.
+    # A request with the listed values as options leads to the same run.
     own = {name: choice.value for name, choice in made.items() if choice.value not in (reasons.NONE, "set")}
     for name, value in own.items():
         options = msgspec.convert({name: value}, TrainingOptions)
@@ -65,7 +65,7 @@ def test_a_reason_states_the_data_that_it_depends_on(tmp_path: Path) -> None:
 
 
 def test_all_options_have_a_reason_but_those_that_describe_no_choice() -> None:
-    """The others are off unless requested, or their effect is shown by another option."""
+    """The options without a reason are off unless they are requested, or another option shows their effect."""
     without = {"kv_heads", "lora", "learning_rate_multiplier", "encoding", "skip_bad_rows"}
     assert {*reasons.OPTIONS} == {*TrainingOptions.__struct_fields__} - without
 

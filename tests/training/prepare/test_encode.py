@@ -1,4 +1,4 @@
-"""Rows that become no tokens are reported."""
+"""Rows from which the tokenizer makes no tokens are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL = {"width": 16, "layers": 1, "max_steps": 2, "batch_size": 16}
 
 
 def skip_texts(monkeypatch: pytest.MonkeyPatch, beginning: str) -> None:
-    """Let the tokenizer skip texts with this beginning, as the tokenizer of an imported version may."""
+    """Let the tokenizer return no tokens for texts with this beginning, as tokenizers of imported versions may."""
     encode = Tokenizer.encode_batch
     monkeypatch.setattr(
         Tokenizer,
@@ -33,8 +33,8 @@ def test_a_text_without_tokens_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     report, _ = runs.notes(runs.train(runs.make(tmp_path, "a.csv", content, training=SMALL)))
     [message] = [remark["message"] for remark in report["remarks"] if remark["kind"] == "no_tokens"]
     assert message == (
-        "a.csv, line 42: 2 rows have texts without any token that the tokenizer knows, and are read as one placeholder "
-        "token each"
+        "a.csv, line 42: 2 rows have texts in which the tokenizer finds no tokens; each is read as one placeholder "
+        "token"
     )
 
 

@@ -13,7 +13,7 @@ from app.training.prepare.normalization import Blocks, measure, standardise
 
 
 def blocks(*parts: NDArray[np.float64]) -> Blocks:
-    """Blocks of steps, all of them train steps."""
+    """Blocks of steps that are all used for training."""
 
     def iterate() -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
         for part in parts:
@@ -50,7 +50,7 @@ def test_a_checkpoint_of_an_earlier_release_is_read_in_float32() -> None:
 def test_features_that_lose_their_changes_are_named() -> None:
     steps_SF = np.random.default_rng(1).normal(0, 1, (300, 3))
     steps_SF[:, 1] *= 1e-9
-    steps_SF[0, 1] = 1e6  # one outlier sets the scale
+    steps_SF[0, 1] = 1e6  # one outlier determines the scale
     scaling = measure(blocks(steps_SF), 3)
     precision = Precision.of(3)
     precision.add(steps_SF, standardise(steps_SF, scaling), scaling)

@@ -1,4 +1,4 @@
-"""The data report: in an event before training, and in the model card and the plots afterwards."""
+"""The data report is in an event before the training, and afterwards in the model card and the plots."""
 
 from __future__ import annotations
 

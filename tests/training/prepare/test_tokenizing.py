@@ -34,7 +34,7 @@ TEXTS = {
 
 
 def prepare(folder: Path, name: str, content: str, **training: Any) -> tuple[str, dict[str, str]]:
-    """The kind of the tokenizer of a training run, and the messages of its notes."""
+    """Train, and return the kind of the tokenizer and the messages of the notes, by kind."""
     events = runs.train(runs.make(folder, name, content, "gru", training=SMALL | training))
     assert isinstance(events[-1], Done), events[-1]
     facts = json.loads((folder / "prepared" / "facts.json").read_text())["facts"]
@@ -79,7 +79,7 @@ def test_held_out_rows_have_no_say(tmp_path: Path) -> None:
     assert prepare(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))[0] == "bpe"
 
 
-# Language -> the first and last filler character, and the words of the two labels.
+# language -> the first and the last filler character, and the words of the two labels
 WORDS = {
     "zh": (0x4E00, 0x4E00 + 299, ["满意 很好 喜欢 推荐", "失望 很差 讨厌 退货"]),
     "ja": (ord("あ"), ord("ん"), ["満足 最高 素敵 推薦", "失望 最悪 退屈 返品"]),

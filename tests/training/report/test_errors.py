@@ -1,4 +1,4 @@
-"""The errors with which the trials of an auto job are compared."""
+"""The error of each row, with which the trials of an auto job are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probes of a training run: evenly spaced inputs of the validation data, cut and never more than needed."""
+"""The probes of a training run: evenly spaced inputs of the validation data, shortened, and not too many."""
 
 from __future__ import annotations
 

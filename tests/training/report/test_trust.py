@@ -1,4 +1,4 @@
-"""The section of the model card on calibration."""
+"""The section of the model card about the calibration."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ def test_frequencies_are_those_of_the_train_rows(tmp_path: Path) -> None:
     _, buckets_N, _ = branch.count(
         torch.tensor([dataset.train.row(0).tolist()]), torch.tensor([len(dataset.train.row(0))])
     )
-    assert branch.idf[buckets_N].min() >= 1  # an n-gram of every row has 1
-    assert branch.idf[buckets_N].max() < branch.idf.max()  # a bucket without an n-gram has the most
+    assert branch.idf[buckets_N].min() >= 1  # an n-gram that is in every row has the weight 1
+    assert branch.idf[buckets_N].max() < branch.idf.max()  # an empty bucket has the largest weight
 
 
 def test_measuring_can_be_stopped(tmp_path: Path) -> None:

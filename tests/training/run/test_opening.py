@@ -1,4 +1,4 @@
-"""The notes at the start of a training."""
+"""The notes that the trainer emits at the start of a training run."""
 
 from __future__ import annotations
 

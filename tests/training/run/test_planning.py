@@ -1,4 +1,4 @@
-"""The run of an auto job prepares its data and its baseline once, for all trials on the same machine."""
+"""An auto job prepares its data and its baseline once for all of its trials on the same machine."""
 
 from __future__ import annotations
 
