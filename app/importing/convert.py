@@ -75,6 +75,7 @@ def convert(
 def _convert_keras(
     source: Path, target: Path, labels: list[str] | None, vocabulary: Path | None, answers: Answers
 ) -> Converted:
+    answers.keras = True
     model = read_model(source, answers)
     check_finite(model.network.tensors)
     names = _labels(model.network, labels, answers)

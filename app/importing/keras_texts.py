@@ -16,6 +16,7 @@ from app.tokenization.vocabulary import SKIPPED
 
 # A checkpoint's tokenizer may have at most 32 normalizers. Texts are split at the separators after these.
 MOST_REPLACED = 31
+FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'  # the usual filters of a Keras Tokenizer, which keeps apostrophes
 EXPECTED = {"num_words", "filters", "lower", "split", "char_level", "oov_token", "word_index"}
 
 
@@ -60,6 +61,12 @@ def keras_tokenizer(value: Any, source: str) -> tuple[Tokenizer, str]:
 def make_tokenizer(words: dict[str, int], unknown: str, rules: TextRules) -> Tokenizer:
     """Return a tokenizer of whole words or characters. `unknown` is the word that replaces all others, or SKIPPED."""
     native = tokenizers.Tokenizer(models.WordLevel(words, unk_token=unknown))
+    add_rules(native, rules)
+    return Tokenizer(native.to_str())
+
+
+def add_rules(native: tokenizers.Tokenizer, rules: TextRules) -> None:
+    """Make `native` split texts as the rules say."""
     steps: list[Any] = [normalizers.Lowercase()] if rules.lowercase else []
     steps += [normalizers.Replace(separator, " ") for separator in rules.separators[:MOST_REPLACED]]
     if steps:
@@ -70,7 +77,6 @@ def make_tokenizer(words: dict[str, int], unknown: str, rules: TextRules) -> Tok
     else:
         marks = " " + rules.separators[MOST_REPLACED:]
         native.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(mark, "removed") for mark in marks])
-    return Tokenizer(native.to_str())
 
 
 def _unquoted(value: Any) -> dict[str, Any] | None:

@@ -148,6 +148,18 @@ def test_the_import_asks_for_labels_and_words(tmp_path: Path) -> None:
     assert [question.field for question in error.value.questions] == ["labels", "vocabulary", "split", "lowercase"]
 
 
+def test_words_of_a_keras_tokenizer_without_its_settings(tmp_path: Path) -> None:
+    """The words of `tokenizer.word_index` alone do not show that punctuation is filtered, so the import asks."""
+    source = unpack(tmp_path) / "lstm.keras"
+    (tmp_path / "words.txt").write_text(json.dumps({"good": 1, "don't": 2, "bad": 3}))
+    plain = {"lowercase": "yes", "unknown": "skip"}
+    labels, words = ["a", "b"], tmp_path / "words.txt"
+    with pytest.raises(ImportQuestion, match=r"split: .*keras: at spaces"):
+        convert(source, tmp_path / "out", labels=labels, vocabulary=words, fields=plain)
+    convert(source, tmp_path / "out", labels=labels, vocabulary=words, fields=plain | {"split": "keras"})
+    assert Tokenizer.load(tmp_path / "out").encode("Good, (don't)! unknown-bad") == [1, 2, 3]
+
+
 def test_weights_without_a_configuration(tmp_path: Path) -> None:
     (unpack(tmp_path) / "lstm.json").unlink()
     with pytest.raises(InvalidRequest, match=r"model.save\('lstm.keras'\), or write model.to_json\(\) to lstm.json"):
