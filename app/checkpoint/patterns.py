@@ -32,9 +32,11 @@ WORDS = {
     "words_and_punctuation": r"[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+",  # \w+|[^\w\s]+
     "words_and_marks": r"[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]",  # \w+|[^\w\s]
 }
+KERAS_PUNCTUATION = r"[!\"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"  # one character that TextVectorization of Keras removes
 SAFE = frozenset(
     (
         r"[\s\S]",  # one character
+        KERAS_PUNCTUATION,
         *WORDS.values(),
         r"\s+",  # CLIP
         " {2,}",  # SentencePiece

@@ -17,6 +17,7 @@ from app.importing.extras import LABELS, VOCABULARIES, find, label_names, report
 from app.importing.keras.infer_keras import read_model
 from app.importing.keras.padding import check_masked_id
 from app.importing.keras.sources import is_keras
+from app.importing.keras.vectorization import check_own
 from app.importing.output import Converted, write
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
@@ -79,7 +80,9 @@ def _convert_keras(
     model = read_model(source, answers)
     check_finite(model.network.tensors)
     names = _labels(model.network, labels, answers)
-    tokenizer = _tokenizer(model.network, vocabulary, None, answers)
+    tokenizer = model.tokenizer or _tokenizer(model.network, vocabulary, None, answers)
+    if model.tokenizer is not None:
+        check_own(model.tokenizer, model.network.fields["vocab_size"], vocabulary)
     if model.masked and tokenizer is not None and not answers.open:
         check_masked_id(tokenizer)
     answers.settle()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from app import strict_json
+from app.checkpoint.tokenizer_rules import PARTS_LIMIT
 from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import SKIPPED
 
-# A checkpoint's tokenizer may have at most 32 normalizers. Texts are split at the separators after these.
-MOST_REPLACED = 31
+SPACES = "\t\n\v\f\r"  # the whitespace at which TensorFlow splits texts, apart from the space
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'  # the usual filters of a Keras Tokenizer, which keeps apostrophes
 EXPECTED = {"num_words", "filters", "lower", "split", "char_level", "oov_token", "word_index"}
 
@@ -23,12 +24,15 @@ EXPECTED = {"num_words", "filters", "lower", "split", "char_level", "oov_token",
 @dataclass(frozen=True, slots=True)
 class TextRules:
     """How texts become words: lowercased or not, with the characters in `separators` replaced by spaces, and split at
-    spaces or into single characters.
+    spaces or into single characters. With `lowercase_ascii`, only the letters A to Z become lowercase. The regular
+    expression `removed` matches the characters that are removed.
     """
 
     lowercase: bool
     separators: str
     by_character: bool = False
+    lowercase_ascii: bool = False
+    removed: str = ""
 
 
 def is_keras_tokenizer(value: Any) -> bool:
@@ -66,16 +70,22 @@ def make_tokenizer(words: dict[str, int], unknown: str, rules: TextRules) -> Tok
 
 
 def add_rules(native: tokenizers.Tokenizer, rules: TextRules) -> None:
-    """Make `native` split texts as the rules say."""
+    """Make `native` split texts as the rules say.
+
+    A checkpoint's tokenizer may have a limited number of normalizers; texts are split at the other separators instead.
+    """
     steps: list[Any] = [normalizers.Lowercase()] if rules.lowercase else []
-    steps += [normalizers.Replace(separator, " ") for separator in rules.separators[:MOST_REPLACED]]
+    steps += [normalizers.Replace(letter, letter.lower()) for letter in ascii_uppercase if rules.lowercase_ascii]
+    steps += [normalizers.Replace(tokenizers.Regex(rules.removed), "")] if rules.removed else []
+    replaced = PARTS_LIMIT - len(steps)
+    steps += [normalizers.Replace(separator, " ") for separator in rules.separators[:replaced]]
     if steps:
         native.normalizer = normalizers.Sequence(steps)
     if rules.by_character:
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         native.decoder = decoders.Fuse()
     else:
-        marks = " " + rules.separators[MOST_REPLACED:]
+        marks = " " + rules.separators[replaced:]
         native.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(mark, "removed") for mark in marks])
 
 

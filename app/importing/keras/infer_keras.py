@@ -12,10 +12,12 @@ from app.importing.keras.outputs import add_head
 from app.importing.keras.padding import ask_padding, input_length, set_length
 from app.importing.keras.recurrent_layers import RecurrentLayer, is_recurrent, read_recurrent, stack, width_of
 from app.importing.keras.sources import FORWARD, KerasFile, open_keras
+from app.importing.keras.vectorization import KIND, read_tokenizer
 from app.importing.pytorch.network import POOLINGS as POOLED
 from app.importing.pytorch.network import InferredNetwork
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers
+from app.tokenization.tokenizer import Tokenizer
 from app.wording import counted
 
 IGNORED = (  # layers that only act during training
@@ -27,10 +29,14 @@ POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
 
 @dataclass(frozen=True, slots=True)
 class KerasModel:
-    """A converted model. `masked` says whether the model skips the steps with the token id 0."""
+    """A converted model. `masked` says whether the model skips the steps with the token id 0.
+
+    `tokenizer` is that of the model's TextVectorization, if it has one.
+    """
 
     network: InferredNetwork
     masked: bool
+    tokenizer: Tokenizer | None = None
 
 
 def read_model(path: Path, answers: Answers) -> KerasModel:
@@ -39,6 +45,10 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
         layers = read_layers(file.config)
         length = input_length(layers)
         used = [layer for layer in layers if layer.kind not in IGNORED]
+        tokenizer = None
+        if used and used[0].kind == KIND:
+            tokenizer, length = read_tokenizer(used[0], file), used[0].settings.get("output_sequence_length")
+            used = used[1:]
         if not used or used[0].kind != "Embedding":
             raise unsupported("its first layer must be an Embedding, which reads token ids")
         embedding, rest = used[0], used[1:]
@@ -58,7 +68,7 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
     shown += add_head(fields, tensors, recurrent[-1], head, answers)
     ask_padding(masked, pooling, length, answers)
     set_length(fields, length, answers)
-    return KerasModel(InferredNetwork(fields, tensors, " → ".join(shown)), masked)
+    return KerasModel(InferredNetwork(fields, tensors, " → ".join(shown)), masked, tokenizer)
 
 
 def _misplaced(rest: list[KerasLayer]) -> Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from app.importing.keras.layers import KerasLayer
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # entries of an archive
+VOCABULARY = "vocabulary.txt"
+MOST_ASSETS = 16  # maximum number of vocabulary files in an archive
 CONFIG_LIMIT = 64 * 2**20  # maximum size of a configuration, in bytes
 CONFIG_DEPTH = 64
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the groups with all layers, in Keras 3 and 2.12 to 2.15
@@ -44,12 +46,14 @@ class KerasFile:
     """The parsed configuration of a model, and its open weights file. `root` is the group with all layers.
 
     In the layout of Keras 3 (`numbered`), a layer's weights are numbered; in the older layout, they have names.
+    `assets` contains the vocabulary files of an archive by their names.
     """
 
     config: Any
     weights: Hdf5File
     root: str
     numbered: bool
+    assets: Mapping[str, bytes] = field(default_factory=dict)
 
     def read(self, layer: KerasLayer) -> dict[str, NamedWeights]:
         """Return the weights of a layer for each direction; layers other than Bidirectional only have FORWARD.
@@ -68,6 +72,11 @@ class KerasFile:
                 f"{self.weights.name} has no weights of {layer}; the weights and the configuration must be of one model"
             )
         return dict(weights)
+
+    def words(self, layer: KerasLayer) -> list[str] | None:
+        """Return the words in the vocabulary file of a layer, or None if there is no such file, as Keras reads it."""
+        content = self.assets.get(f"assets/{CONTAINERS[0]}/{layer.key}/{VOCABULARY}")
+        return None if content is None else content.decode("utf-8", "replace").rstrip("\n").splitlines()
 
     def _identify(self, layer: KerasLayer, path: str) -> tuple[str, str]:
         """Return the direction and the name of a weight, given its path inside the layer's group."""
@@ -101,8 +110,10 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
     with zipfile.ZipFile(path) as archive:
         config = _entry(archive, path, CONFIG, CONFIG_LIMIT)
         content = _entry(archive, path, WEIGHTS, INFLATION * path.stat().st_size)
+        names = [name for name in archive.namelist() if name.endswith(f"/{VOCABULARY}")][:MOST_ASSETS]
+        assets = {name: _entry(archive, path, name, CONFIG_LIMIT) for name in names}
     with open_hdf5(content, f"{path.name}/{WEIGHTS}") as weights:
-        yield _keras_file(_parse(config), weights)
+        yield replace(_keras_file(_parse(config), weights), assets=assets)
 
 
 def _keras_file(config: Any, weights: Hdf5File) -> KerasFile:

@@ -59,8 +59,14 @@ def test_probabilities_are_those_of_keras(suffix: str, tmp_path: Path) -> None:
         assert ("width=4" in str(converted.assumed)) == (name == "two")
 
 
-def test_the_layout_of_keras_2(tmp_path: Path) -> None:
-    """Weights are named `kernel:0`, and the configuration has the forms of Keras 2."""
+@pytest.mark.parametrize("name", ["keras2-functional", "keras2-sequential"])
+def test_files_that_keras_2_wrote(name: str, tmp_path: Path) -> None:
+    source = unpack(tmp_path) / f"{name}.h5"
+    assert_equal(run(source, "gru"), source, name)
+
+
+def test_the_layout_of_early_keras_2(tmp_path: Path) -> None:
+    """The configuration of a Sequential model is a list, and weights are named `kernel:0`."""
     source = unpack(tmp_path) / "lstm.h5"
     with h5py.File(source, "r+") as file:
         config = json.loads(file.attrs["model_config"])

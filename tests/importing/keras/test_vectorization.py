@@ -1,0 +1,75 @@
+"""A TextVectorization layer splits texts into the same ids after its import. Keras computed all expected numbers."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from app.errors import InvalidRequest
+from app.importing.convert import convert
+from app.tokenization.tokenizer import Tokenizer
+from models import tasks
+from tests.importing.keras.files import unpack
+
+LABELS = ["a", "b", "c"]
+
+
+@torch.no_grad()
+def test_texts_get_the_ids_and_probabilities_of_keras(tmp_path: Path) -> None:
+    unpack(tmp_path)
+    for name in ("adapted", "given", "plain", "chars", "strip"):
+        folder = tmp_path / name
+        config = convert(tmp_path / f"text-{name}.keras", folder, labels=LABELS).checkpoint.config
+        network = tasks.build(config, initialised=False)
+        assert isinstance(network, tasks.Classifier)
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+        expected = json.loads((tmp_path / f"text-{name}.expected.json").read_text())
+        for text, padded, probs in zip(expected["texts"], expected["ids"], expected["outputs"], strict=True):
+            ids = Tokenizer.load(folder).encode(text)[: config.context_length]
+            assert ids + [0] * (len(padded) - len(ids)) == padded
+            ours = network.eval()(torch.tensor([ids]), torch.tensor([len(ids)])).softmax(-1)[0]
+            torch.testing.assert_close(ours, torch.tensor(probs), atol=1e-5, rtol=0)
+
+
+def changed(source: Path, without: str = "", **settings: Any) -> Path:
+    """Write a copy with other settings of the layer, and without the files whose name ends with `without`."""
+    target = source.with_name("changed.keras")
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"]["layers"][1]["config"] |= settings
+                content = json.dumps(config).encode()
+            if not without or not name.endswith(without):
+                new.writestr(name, content)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"output_mode": "tf_idf"}, "output_mode 'tf_idf'; it must be one of 'int'"),
+        ({"ngrams": 2}, "ngrams 2; it must be one of None"),
+        ({"standardize": {"class_name": "function", "config": "mine"}}, "that is a function or an object"),
+        ({"without": "vocabulary.txt"}, "does not contain the words"),
+        ({"vocabulary": ["a", "a"]}, "has a word twice"),
+        ({"vocabulary": [f"w{number}" for number in range(30)]}, "ids up to 31, but the embedding has 20 rows"),
+    ],
+)
+def test_layers_that_cannot_be_reproduced(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    source = changed(unpack(tmp_path) / "text-adapted.keras", **changes)
+    with pytest.raises(InvalidRequest, match=message):
+        convert(source, tmp_path / "out", labels=LABELS)
+
+
+def test_another_vocabulary_is_rejected(tmp_path: Path) -> None:
+    source = unpack(tmp_path) / "text-adapted.keras"
+    with pytest.raises(InvalidRequest, match="TextVectorization layer with its vocabulary"):
+        convert(source, tmp_path / "out", labels=LABELS, vocabulary=tmp_path / "words.txt")
