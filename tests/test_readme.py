@@ -26,7 +26,8 @@ GUIDES = (
     "classification", "probabilities",
     "multilabel", "regression", "pairs", "numeric", "typed-decisions", "generation", "imports", "clients", "batches",
     "webhooks", "operations",
-    "guides/fine-tune-minilm", "guides/serve-gguf", "guides/take-your-model-elsewhere",
+    "guides/fine-tune-minilm", "guides/serve-gguf", "guides/bring-a-keras-lstm",
+    "guides/take-your-model-elsewhere",
     "migrate/torchserve", "migrate/openai-fine-tuning", "migrate/tei-tgi", "migrate/triton", "migrate/ollama",
 )  # fmt: skip
 SECONDS = 600.0  # a generous time limit

@@ -25,7 +25,7 @@ def register(program: typer.Typer) -> None:
 def chat(
     model: Annotated[
         str | None,
-        typer.Argument(help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
+        typer.Argument(help="A version: name, name:3 or name@alias.", show_default="the default model"),
     ] = None,
     system: Annotated[str | None, typer.Option(help="The system message at the beginning of the conversation.")] = None,
     max_tokens: Annotated[

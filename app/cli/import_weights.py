@@ -66,6 +66,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
     """
     from app.importing.convert import convert
     from app.importing.gguf.convert_gguf import is_gguf
+    from app.importing.keras.sources import is_keras
     from app.importing.pytorch.state_dict import is_pickle
     from app.importing.questions import ImportQuestion
 
@@ -73,7 +74,7 @@ def convert_weights(options: WeightsOptions, target: Path) -> Converted:
         _check_pickle_option(options)
         return _convert_model(options, target)
     _check_pickle_option(options)
-    if is_pickle(options.source) and not options.allow_pickle:
+    if not options.allow_pickle and is_pickle(options.source) and not is_keras(options.source):
         raise InvalidRequest(
             f"{options.source.name} is a pickle, which can contain code; save the weights as safetensors, or add "
             f"--allow-pickle-tensors to read its tensors without running anything:\n"

@@ -39,7 +39,8 @@ TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257  # in the first header of a tar arch
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, a GGUF file, or weights."
+        help="A checkpoint directory, a tar archive of one, a Hugging Face directory, a GGUF file, a Keras "
+        "model, or weights."
     ),
 ]
 Labels = Annotated[
@@ -87,10 +88,11 @@ def import_version(
     allow_pickle_tensors: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """Register a checkpoint, a Hugging Face directory, a GGUF file, or plain PyTorch weights as a new version."""
+    """Register a checkpoint, a Hugging Face directory, a GGUF file, a Keras model, or PyTorch weights as a version."""
     from app.importing.formats import describe
     from app.importing.gguf.convert_gguf import is_gguf
     from app.importing.huggingface.directory import is_model_directory
+    from app.importing.keras.sources import is_keras
     from app.importing.pytorch.state_dict import is_weights
 
     check_new_name(name)
@@ -102,10 +104,11 @@ def import_version(
         labels, probe = (value and _without_pipe(value, given, stack) for value in (labels, probe))
         vocabulary = vocabulary and Path(_without_pipe(str(vocabulary), given, stack))
         shown = given.get(str(source), str(source))
-        if kind := describe(source):
+        keras = is_keras(source)
+        if not keras and (kind := describe(source)):
             raise InvalidRequest(f"{shown} is {kind}")
         own = {"labels": labels, "vocabulary": vocabulary, "task": task, "heads": heads}
-        if is_model_directory(source) or is_gguf(source) or is_weights(source):
+        if keras or is_model_directory(source) or is_gguf(source) or is_weights(source):
             fields = read_fields(options or [], {key: str(value) for key, value in own.items() if value is not None})
             of_weights = WeightsOptions(source, name, labels, vocabulary, allow_pickle_tensors, fields, given)
             _import_weights(of_weights, probe, as_json)

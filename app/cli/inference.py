@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="OSTINATO_DEFAULT_MODEL"),
+    typer.Option("--model", "-m", help="A version: name, name:3 or name@alias.", show_default="the default model"),
 ]
 Threshold = Annotated[
     float | None,

@@ -14,6 +14,9 @@ from typing import Any
 from app.checkpoint.directory import LABELLED
 from app.errors import InvalidRequest
 from app.importing.extras import LABELS, VOCABULARIES, find, label_names, report_unused
+from app.importing.keras.infer_keras import read_model
+from app.importing.keras.padding import check_masked_id
+from app.importing.keras.sources import is_keras
 from app.importing.output import Converted, write
 from app.importing.pytorch.infer import infer
 from app.importing.pytorch.network import InferredNetwork
@@ -47,6 +50,8 @@ def convert(
     if labels is None and (answer := answers.get("labels")) not in (None, NUMBERS, ""):
         labels = answer.split(",")
     answers.labels = None if labels is None else len(labels)
+    if is_keras(source):
+        return _convert_keras(source, target, labels, vocabulary, answers)
     saved = read(source, answers, allow_pickle_tensors=allow_pickle_tensors)
     own_labels = find(LABELS, saved.extras) if labels is None and answers.get("labels") is None else None
     if own_labels is not None:
@@ -65,6 +70,20 @@ def convert(
     report_unused(saved.extras, [entry[0] for entry in (own_labels, own_words) if entry is not None], answers)
     answers.settle()
     return write(source, target, network, names, tokenizer, answers.assumed)
+
+
+def _convert_keras(
+    source: Path, target: Path, labels: list[str] | None, vocabulary: Path | None, answers: Answers
+) -> Converted:
+    answers.keras = True
+    model = read_model(source, answers)
+    check_finite(model.network.tensors)
+    names = _labels(model.network, labels, answers)
+    tokenizer = _tokenizer(model.network, vocabulary, None, answers)
+    if model.masked and tokenizer is not None and not answers.open:
+        check_masked_id(tokenizer)
+    answers.settle()
+    return write(source, target, model.network, names, tokenizer, answers.assumed)
 
 
 def _labels(network: InferredNetwork, labels: list[str] | None, answers: Answers) -> list[str] | None:

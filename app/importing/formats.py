@@ -6,7 +6,10 @@ import zipfile
 from pathlib import Path
 
 ADVICE = "save plain weights from the program that wrote the file: torch.save(model.state_dict(), 'model.pt')"
-KERAS = "a Keras model, which cannot be imported, because its layers order their gates differently from PyTorch's"
+KERAS = (
+    "named like a Keras model, but is neither an HDF5 file nor a Keras archive; save the model again with "
+    "model.save('model.keras')"
+)
 TORCHSCRIPT = f"a TorchScript program (torch.jit), which contains code; {ADVICE}"
 TORCH_EXPORT = f"a program of torch.export, which contains operations instead of layers; {ADVICE}"
 CORE_ML = "a Core ML model, which cannot be imported"
@@ -26,7 +29,7 @@ SUFFIXES = {
     ".msgpack": "a Flax checkpoint, which cannot be imported",
 }  # fmt: skip
 MAGIC = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file, the format of Keras models, which cannot be imported",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file, which can only be imported if it is a Keras model",
     b"\xba\x16\x4f\x2f": FASTTEXT,
 }
 

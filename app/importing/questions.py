@@ -55,7 +55,8 @@ class Answers:
     """The user's answers, the questions that are still open, and the assumptions made.
 
     `labels` is the number of labels that the user or the file specifies, or None if neither specifies labels.
-    `labels_entry` is the name of the file's entry with the labels. Raises InvalidRequest for an answer to a question
+    `labels_entry` is the name of the file's entry with the labels. `keras` says whether the weights come from Keras,
+    whose programs split texts in their own way. Raises InvalidRequest for an answer to a question
     that does not exist.
     """
 
@@ -68,6 +69,7 @@ class Answers:
         self._used: set[str] = set()
         self.labels: int | None = None
         self.labels_entry: str | None = None
+        self.keras = False
         self.open: list[Question] = []
         self.assumed: list[str] = []  # each as `field=value: reason`
 

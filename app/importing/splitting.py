@@ -8,6 +8,7 @@ import tokenizers
 from tokenizers import decoders, normalizers, pre_tokenizers
 
 from app.checkpoint.patterns import WORDS
+from app.importing.keras_texts import FILTERS, TextRules, add_rules
 from app.importing.questions import Answers, Question
 
 SPLITS = ("whitespace", "characters", "basic_english", *WORDS)
@@ -16,6 +17,8 @@ MEANINGS = (
     "regular expression \\w+; words_and_punctuation: \\w+|[^\\w\\s]+, as NLTK's wordpunct_tokenize; "
     "words_and_marks: \\w+|[^\\w\\s]"
 )
+KERAS = "keras"  # an answer for vocabularies of Keras models only
+KERAS_MEANING = "; keras: at spaces, which replace all punctuation except ', as with the usual filters of a Tokenizer"
 CONDITIONS = (  # the questions that depend on the vocabulary, for users who have not named it yet
     "Also set unknown=WORD (a word or an id that replaces words that are not in the file; or skip or none), "
     "first_id=ID (the id of the file's first word: 0, or more if the file has fewer words than the embedding, which "
@@ -34,6 +37,9 @@ MARKED = re.compile(r"<.*>|\[.*\]")  # names that programs give to special token
 def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answers) -> None:
     """Make `native` split texts as the original program does, according to its vocabulary and the user's answers."""
     split = _split(words, answers)
+    if split == KERAS:
+        add_rules(native, TextRules(_lowercases(words, answers), FILTERS))
+        return
     if split == "characters":
         native.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         native.decoder = decoders.Fuse()
@@ -53,8 +59,13 @@ def add_splitting(native: tokenizers.Tokenizer, words: list[str], answers: Answe
 
 def ask_before_vocabulary(answers: Answers) -> None:
     """Ask the questions that apply to a list of words, before the vocabulary is known."""
-    answers.ask(Question("split", f"for a list of words: how does the program split texts? {MEANINGS}", SPLITS))
+    _ask_split("for a list of words: how does the program split texts?", answers)
     answers.ask(Question("lowercase", "for a list of words: does the program lowercase the text first?", ("yes", "no")))
+
+
+def _ask_split(text: str, answers: Answers) -> str:
+    meanings, options = (MEANINGS + KERAS_MEANING, (KERAS, *SPLITS)) if answers.keras else (MEANINGS, SPLITS)
+    return answers.ask(Question("split", f"{text} {meanings}", options))
 
 
 def _split(words: list[str], answers: Answers) -> str:
@@ -62,12 +73,11 @@ def _split(words: list[str], answers: Answers) -> str:
         return answers.ask(Question("split", "is the text split at whitespace, or into characters?", SPLITS))
     punctuated = any(len(word) == 1 and not word.isalnum() for word in words)
     joined = next((word for word in words if JOINED.search(word) and not MARKED.fullmatch(word)), None)
-    if joined is not None and not punctuated:
+    if joined is not None and not punctuated and not answers.keras:
         reason = f"no other way to split a text produces tokens such as {joined!r}"
         return answers.assume("split", "whitespace", reason, SPLITS)
     contents = "punctuation marks as tokens" if punctuated else "no punctuation marks as tokens"
-    text = f"the vocabulary contains {contents}; how does the program split texts? {MEANINGS}"
-    return answers.ask(Question("split", text, SPLITS))
+    return _ask_split(f"the vocabulary contains {contents}; how does the program split texts?", answers)
 
 
 def _lowercases(words: list[str], answers: Answers) -> bool:

@@ -14,6 +14,7 @@ from tokenizers import models, processors
 from app import strict_json
 from app.errors import InvalidRequest
 from app.importing.extras import VOCABULARIES, find
+from app.importing.keras_texts import is_keras_tokenizer, keras_tokenizer
 from app.importing.questions import Answers, Question
 from app.importing.repetition import first_repeated
 from app.importing.splitting import add_splitting
@@ -48,6 +49,11 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
     if isinstance(value, Tokenizer):
         _check_size(value.vocab_size, rows, path.name, answers)
         return value
+    if is_keras_tokenizer(value):
+        tokenizer, text = keras_tokenizer(value, path.name)
+        _check_size(tokenizer.vocab_size, rows, path.name, answers)
+        answers.assumed.append(f"split=keras: {text}")
+        return tokenizer
     if isinstance(value, dict) and (entry := find(VOCABULARIES, value)):
         answers.assumed.append(f"vocabulary={entry[0]}: taken from the entry of {path.name} with this name")
         value = entry[1]

@@ -1,0 +1,170 @@
+"""Reads the layers of a model from its configuration, in the order in which the model applies them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.importing.pytorch.parts import UnknownNetwork
+
+MOST_LAYERS = 256
+MASK = "NotEqual"  # with mask_zero, Keras 3 stores the comparison of the ids with 0 as an operation of its own
+EXECUTABLE = ("Lambda", "PyDataset", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer")
+# What to do instead, for layers that classifiers often have.
+ADVICE: Mapping[str, str] = {
+    "BatchNormalization": "train the model without it, or fold it into the next Dense layer",
+    "LayerNormalization": "train the model without it",
+    "Conv1D": "train the model without convolutions",
+    "Flatten": "use return_sequences=False, GlobalAveragePooling1D or GlobalMaxPooling1D",
+    "TimeDistributed": "use return_sequences=False, GlobalAveragePooling1D or GlobalMaxPooling1D",
+    "RNN": "use LSTM, GRU or SimpleRNN",
+    "Masking": "leave it out, and do not pad the sequences",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KerasLayer:
+    """One layer: its class, its name, its settings, and the name of its group in the weights files of Keras 3."""
+
+    kind: str
+    name: str
+    settings: Mapping[str, Any]
+    key: str
+
+    def __str__(self) -> str:
+        return f"the layer {self.name!r} ({self.kind})"
+
+
+def unsupported(reason: str) -> UnknownNetwork:
+    """Return the error for a network that cannot be imported."""
+    return UnknownNetwork(reason, [], {})
+
+
+def unsupported_layer(layer: KerasLayer) -> UnknownNetwork:
+    """Return the error for a layer of an unsupported class."""
+    if layer.kind in EXECUTABLE:
+        return unsupported(f"{layer} contains code, which is never run; save a model without it")
+    if "Attention" in layer.kind:
+        return unsupported(f"{layer}: attention layers cannot be imported; use GlobalAveragePooling1D")
+    advice = f"; {ADVICE[layer.kind]}" if layer.kind in ADVICE else ""
+    return unsupported(f"{layer} cannot be imported{advice}")
+
+
+def read_layers(model: Any) -> list[KerasLayer]:
+    """Return the layers of a Sequential model, or of a functional model that applies its layers one after another.
+
+    `model` is the parsed configuration. Raises UnknownNetwork for any other model.
+    """
+    kind = model.get("class_name") if isinstance(model, dict) else None
+    settings = model.get("config") if isinstance(model, dict) else None
+    if isinstance(settings, list):  # Sequential, as saved by Keras before 2.2.3
+        settings = {"layers": settings}
+    entries = settings.get("layers") if isinstance(settings, dict) else None
+    if kind not in ("Sequential", "Functional", "Model") or not isinstance(entries, list) or not entries:
+        raise unsupported(f"its configuration describes a {kind!r}, not a Sequential or functional model")
+    if len(entries) > MOST_LAYERS or not all(_is_layer(entry) for entry in entries):
+        raise unsupported(f"its configuration must list at most {MOST_LAYERS} layers, each with a class and a config")
+    layers = list(_number(entries))
+    return layers if kind == "Sequential" else _chain(layers, entries)
+
+
+def read_layer(entry: Any, key: str = "") -> KerasLayer:
+    """Return a layer, given its entry in the configuration. Raises UnknownNetwork for a class that is not Keras's."""
+    if not _is_layer(entry):
+        raise unsupported("its configuration has a layer without a class or a config")
+    settings = entry["config"]
+    layer = KerasLayer(entry["class_name"], str(settings.get("name", entry.get("name", key))), settings, key)
+    registered, module = entry.get("registered_name"), entry.get("module")
+    own = registered in (None, layer.kind) and (module is None or str(module).split(".")[0] == "keras")
+    if not own or ">" in layer.kind:
+        raise unsupported(f"{layer} is a custom object, whose code is not in the file and is never run")
+    return layer
+
+
+def _is_layer(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and isinstance(entry.get("config"), dict)
+    )
+
+
+def _number(entries: list[Any]) -> Iterator[KerasLayer]:
+    """Yield layers with their keys: layers of one class are numbered in the order of the configuration."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        snake = _snake_case(entry["class_name"])
+        count = counts[snake] = counts.get(snake, -1) + 1
+        yield _operation(entry) or read_layer(entry, f"{snake}_{count}" if count else snake)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
+
+
+def _operation(entry: Any) -> KerasLayer | None:
+    """Return the comparison that finds padding, or None for any other entry."""
+    return KerasLayer(MASK, str(entry.get("name")), {}, "") if entry["class_name"] == MASK else None
+
+
+def _chain(layers: list[KerasLayer], entries: list[Any]) -> list[KerasLayer]:
+    """Order the layers of a functional model. Raises UnknownNetwork if they do not form a single chain."""
+    names = [str(entry.get("name", layer.name)) for layer, entry in zip(layers, entries, strict=True)]
+    inputs = {name for name, layer in zip(names, layers, strict=True) if layer.kind == "InputLayer"}
+    masks = set()
+    after: dict[str, KerasLayer] = {}
+    begin = None
+    for name, layer, entry in zip(names, layers, entries, strict=True):
+        nodes = entry.get("inbound_nodes")
+        if name in inputs and not nodes and begin is None:
+            begin = (name, layer)
+            continue
+        read = list(_sources(nodes)) if isinstance(nodes, list) and len(nodes) == 1 else []
+        if layer.kind == MASK:
+            if set(read) != inputs or nodes[0].get("args", [])[1:] != [0]:
+                raise unsupported(f"{layer} compares something other than token ids with 0")
+            masks.add(name)
+            continue
+        read = [source for source in read if source not in masks]
+        if len(read) != 1 or read[0] in after:
+            raise unsupported(
+                f"{layer} reads several inputs, or shares its input with another layer; only models that apply their "
+                "layers one after another can be imported"
+            )
+        after[read[0]] = layer
+    by_layer = {id(layer): name for name, layer in zip(names, layers, strict=True)}
+    return _follow(begin, after, by_layer, len(layers) - len(masks))
+
+
+def _follow(
+    begin: tuple[str, KerasLayer] | None, after: Mapping[str, KerasLayer], names: Mapping[int, str], count: int
+) -> list[KerasLayer]:
+    if begin is None:
+        raise unsupported("its configuration has no input layer")
+    name, layer = begin
+    chain = [layer]
+    while name in after and len(chain) <= count:
+        layer = after[name]
+        chain.append(layer)
+        name = names[id(layer)]
+    if len(chain) != count:
+        raise unsupported("its layers do not form a single chain from one input to one output")
+    return chain
+
+
+def _sources(value: Any) -> Iterator[str]:
+    """Yield the names of the layers whose outputs a node reads, in the formats of Keras 2 and 3."""
+    if isinstance(value, dict):
+        history = value.get("keras_history")
+        if isinstance(history, list) and history:
+            yield str(history[0])
+            return
+        for inner in value.values():
+            yield from _sources(inner)
+    elif isinstance(value, list):
+        if len(value) in (3, 4) and isinstance(value[0], str) and value[1] == 0 and value[2] == 0:  # Keras 2
+            yield value[0]
+            yield from _sources(value[3:])
+            return
+        for inner in value:
+            yield from _sources(inner)

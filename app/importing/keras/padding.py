@@ -1,0 +1,62 @@
+"""Finds out whether a Keras model reads padding, and how long its texts may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import InvalidRequest
+from app.importing.keras.layers import KerasLayer, unsupported
+from app.importing.questions import Answers, Question
+from app.tokenization.tokenizer import Tokenizer
+from app.tokenization.vocabulary import NAMES, UNKNOWN
+
+CONTEXT_LENGTH = 4096  # the assumed maximum number of steps
+PADDINGS = ("none", "left", "right")
+
+
+def input_length(layers: list[KerasLayer]) -> int | None:
+    """Return the fixed length of the model's input, or None if texts may have any length."""
+    for layer in layers:
+        for name in ("batch_shape", "batch_input_shape"):
+            shape = layer.settings.get(name)
+            if isinstance(shape, list) and len(shape) > 1 and isinstance(shape[1], int):
+                return shape[1]
+        if isinstance(length := layer.settings.get("input_length"), int):
+            return length
+    return None
+
+
+def ask_padding(masked: bool, pooling: str, length: int | None, answers: Answers) -> None:
+    """Ask whether texts are padded, unless the model skips padding. Raises UnknownNetwork if padding is read."""
+    if masked and pooling != "max":
+        return
+    fixed = f", and its input has a fixed length of {length}" if length else ""
+    reads = (
+        "GlobalMaxPooling1D ignores the mask, so it also reads the steps of the padding"
+        if masked
+        else "the Embedding has mask_zero=False, so the network also reads padding"
+    )
+    text = (
+        f"{reads}{fixed}: does your program pad texts (pad_sequences pads on the left)? none: texts are never padded, "
+        "neither in training nor later. The service reads each text without padding"
+    )
+    answer = answers.ask(Question("padding", text, PADDINGS))
+    if answer != "none":
+        right = "GlobalAveragePooling1D" if masked else "Embedding(…, mask_zero=True)"
+        raise unsupported(f"it reads padding as if it were text; train it with {right}, which skips padding")
+
+
+def set_length(fields: dict[str, Any], length: int | None, answers: Answers) -> None:
+    reason = "the fixed length of the model's input" if length else "the network itself has no limit"
+    fields["context_length"] = answers.count("context_length", length or CONTEXT_LENGTH, reason)
+
+
+def check_masked_id(tokenizer: Tokenizer) -> None:
+    """Raise InvalidRequest if texts can contain the id 0, which a model with mask_zero=True skips as padding."""
+    word = tokenizer.token_text(0)
+    if word not in ("", UNKNOWN.decode(), *NAMES["pad"]):
+        raise InvalidRequest(
+            f"the word {word!r} has the id 0, which the model skips as padding (mask_zero=True): the first word must "
+            "have the id 1 or more (first_id), and unknown words must be skipped (unknown=skip) or have another id",
+            param="vocabulary",
+        )
