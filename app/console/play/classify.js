@@ -55,7 +55,7 @@ export function classifyPane(context) {
   shape();
   return h("div", { class: "stack" }, h("section", { class: "card", "aria-label": "Request" },
     h("div", { class: "fields" }, modelBox, others.element, field("Prediction set", coverage, "Show a set of labels that contains the true label with this probability."), field("Abstain below", abstain, "No label is assigned below this probability."),
-      field("Maximum share of wrong answers, in %", risk, "No label is assigned to uncertain texts, so that at most this share of the answers is wrong.")),
+      field("Maximum error rate, in %", risk, "No label is assigned to uncertain texts, so that at most this share of the answers is wrong.")),
     textField, h("details", { class: "more" }, h("summary", {}, "Pairs of texts"), pairField), h("div", { class: "row" }, run),
     history.element((item) => { text.value = item.text; pair.value = item.pair || ""; }, (item) => item.text)), results,
   snippets({

@@ -76,7 +76,7 @@ export function threshold(calibration, version) {
   }, "Use this threshold from your program");
   show(current);
   return [h("p", { class: "small muted" }, "Requests with a threshold get no label if the probability of the best label is below the threshold. With a higher threshold, fewer inputs are answered, and fewer answers are wrong."),
-    h("div", { class: "row" }, field("Maximum share of wrong answers, in %", goal)), note, box, field("Threshold", slider), call, code];
+    h("div", { class: "row" }, field("Maximum error rate, in %", goal)), note, box, field("Threshold", slider), call, code];
 }
 
 const outOfBounds = ({ value, validity }) => (validity.badInput || (value !== "" && !(Number(value) > 0 && Number(value) < 100)) ? "Enter a percentage above 0 and below 100." : "");
