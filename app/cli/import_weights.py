@@ -160,9 +160,8 @@ def _with_command(error: ImportQuestion, options: WeightsOptions) -> ImportQuest
         for name in BY_VOCABULARY:
             options = options.with_answer(name, options.fields.get(name, "..."))
     conditions = "".join(f"; {question.condition}" for question in error.questions if question.condition)
-    error.message += (
-        f"\nThe command, with PyTorch's defaults; replace each ... with your answer{conditions}:\n  {options.command()}"
-    )
+    defaults = ", with PyTorch's defaults" if any(question.usual for question in error.questions) else ""
+    error.message += f"\nThe command{defaults}; replace each ... with your answer{conditions}:\n  {options.command()}"
     return error
 
 

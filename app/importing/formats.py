@@ -73,5 +73,5 @@ def _describe_zip(path: Path) -> str | None:
 
 def _describe_directory(path: Path) -> str | None:
     if (path / "saved_model.pb").is_file():
-        return "a TensorFlow SavedModel, which cannot be imported"
+        return "a TensorFlow SavedModel, which cannot be imported; save the model with model.save('model.keras')"
     return CORE_ML if path.suffix.lower() == ".mlpackage" else None

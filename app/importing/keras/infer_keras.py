@@ -24,6 +24,7 @@ IGNORED = (  # layers that only act during training
     "InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout",
     "ActivityRegularization",
 )  # fmt: skip
+MOST_RECURRENT = 16  # all layers get the width of the widest, so their number limits the size of a version
 POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}
 
 
@@ -55,6 +56,8 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
         body = [layer for layer in rest if is_recurrent(layer)]
         if not body or rest[: len(body)] != body:
             raise _misplaced(rest)
+        if len(body) > MOST_RECURRENT:
+            raise unsupported(f"it has {len(body)} recurrent layers; the limit is {MOST_RECURRENT}")
         recurrent = [read_recurrent(layer, file) for layer in body]
         _check_stack(recurrent)
         rest = rest[len(body) :]

@@ -20,6 +20,8 @@ ADVICE: Mapping[str, str] = {
     "Flatten": "use return_sequences=False, GlobalAveragePooling1D or GlobalMaxPooling1D",
     "TimeDistributed": "use return_sequences=False, GlobalAveragePooling1D or GlobalMaxPooling1D",
     "RNN": "use LSTM, GRU or SimpleRNN",
+    "CuDNNLSTM": "build the same model with LSTM in Keras 2, which converts the weights when it loads them",
+    "CuDNNGRU": "build the same model with GRU in Keras 2, which converts the weights when it loads them",
     "Masking": "leave it out, and do not pad the sequences",
 }
 

@@ -127,11 +127,10 @@ def _direction(
     gates = GATES[architecture]
     kernel, recurrent, bias = (weights.get(name) for name in ("kernel", "recurrent_kernel", "bias"))
     rows = 2 if architecture == "gru" else 1
-    biased = cell.settings.get("use_bias", True)
-    if biased is not True and bias is None:
-        bias = np.zeros((rows, gates * units), np.float32)
     fit = kernel is not None and kernel.ndim == 2 and kernel.shape[1] == gates * units
     fit = fit and recurrent is not None and recurrent.shape == (units, gates * units)
+    if fit and bias is None and cell.settings.get("use_bias", True) is not True:
+        bias = np.zeros((rows, gates * units), np.float32)  # after the check of `units`, which comes from the file
     if not fit or bias is None or bias.size != rows * gates * units:
         raise ForeignFileInvalid(f"the weights of {layer} do not fit {units} units: {shapes_of(weights)}")
     assert kernel is not None and recurrent is not None
