@@ -107,7 +107,7 @@ def insert(kind: str, place: int, **config: Any) -> Callable[[list[dict[str, Any
         ("lstm", settings(go_backwards=True), "go_backwards=True"),
         ("lstm", settings(return_sequences=True), "output for every step.*GlobalAveragePooling1D"),
         ("fixed", settings(units=2**40), "do not fit 1099511627776 units"),
-        ("lstm", lambda layers: layers.__setitem__(slice(2, 3), layers[2:3] * 17), "17 recurrent layers; the limit is 16"),
+        ("lstm", lambda layers: layers.__setitem__(slice(2, 3), layers[2:3] * 17), "17 recurrent layers; the limit"),
         ("lstm", insert("CuDNNLSTM", 2), "build the same model with LSTM"),
         ("gru", settings(reset_after=False), "reset_after=False.*reset_after=True"),
         ("lstm", insert("Conv1D", 2), r"'other' \(Conv1D\) cannot be imported; train the model without convolutions"),
