@@ -51,6 +51,9 @@ def evaluate(
     skip_bad_rows: Annotated[
         float | None, typer.Option(min=0, max=1, help="Skip unusable rows, up to this fraction of all rows.")
     ] = None,
+    validation_split: Annotated[
+        float | None, typer.Option(help="Use only the rows that a training run with this split would hold out.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,
     **options: Any,
@@ -61,7 +64,7 @@ def evaluate(
     """
     columns = collect(options, Columns, "_column")
     request: dict[str, Any] = {"model": model, "against": against, "columns": columns}
-    request |= {"encoding": encoding, "skip_bad_rows": skip_bad_rows}
+    request |= {"encoding": encoding, "skip_bad_rows": skip_bad_rows, "validation_split": validation_split}
     request = {name: value for name, value in request.items() if value not in (None, {})}
     with connect() as client:
         if output is not None:

@@ -19,7 +19,8 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """A request to evaluate one version, and optionally a second version for comparison, on a file.
 
     `encoding` is the text encoding of the file, which is otherwise detected. `skip_bad_rows` is the maximum fraction of
-    rows that may be left out because they cannot be used.
+    rows that may be left out because they cannot be used. With `validation_split`, only the rows that a training run
+    with this split would hold out for validation are used, unless the file assigns rows to splits.
     """
 
     model: Annotated[str, Meta(description="A model reference; `GET /v1/models` lists all models")]
@@ -28,6 +29,7 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     columns: Columns | None = None
     encoding: str | None = None
     skip_bad_rows: Annotated[float, Meta(ge=0, le=1)] | None = None
+    validation_split: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
     @property
     def body_sha256(self) -> str:

@@ -51,7 +51,8 @@ class EvaluationSpec(msgspec.Struct, frozen=True):
 
     `model` and `against` are the references to the versions, for use in messages. The run directory's `against/`
     contains the checkpoint for `against`. `encoding` and `skip_bad_rows` have the same meaning as in the training
-    options. Equal specs produce equal reports.
+    options. With a `validation_split` above 0, only the rows that a training run with this split would hold out are
+    used, unless the file assigns rows to splits. Equal specs produce equal reports.
     """
 
     model: str
@@ -60,6 +61,7 @@ class EvaluationSpec(msgspec.Struct, frozen=True):
     columns: Columns = Columns()
     encoding: str | None = None
     skip_bad_rows: float = 0.0
+    validation_split: float = 0.0
 
 
 class Phase(msgspec.Struct, tag=True, frozen=True):

@@ -50,6 +50,7 @@ TRAINING: dict[str, Any] = {
         "model": "lstm",
         "training_file": {"filename": "moods.csv"},
         "training": {"epochs": 4.0},
+        "validation_split": 0.2,
         "columns": {"text": "text", "label": "of an earlier file"},
     },
     "settled": {"learning_rate": 0.0125, "optimizer": "adamw", "model": {}},

@@ -89,6 +89,18 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     assert page.evaluate("window.hacked") is None
 
 
+def test_rows_that_were_drawn_for_validation_can_be_evaluated(page: Page, room: Showroom) -> None:
+    """Even if no column of the training file assigns rows to splits."""
+    file = {"id": "file-1", "filename": "a.csv", "columns": ["text", "label"]}
+    page.route(re.compile("/v1/files/file-[^/]+$"), lambda route: route.fulfill(json=file))
+    page.route("**/v1/evaluations", lambda route: route.abort())
+    page.goto(f"{room.url}/#/models/mood/1")
+    panel = page.get_by_role("region", name="Evaluations on files", exact=True)
+    with page.expect_request("**/v1/evaluations") as sent:
+        panel.get_by_role("button", name="Evaluate on its held-out rows").click()
+    assert sent.value.post_data_json["validation_split"] == 0.2
+
+
 def test_versions_are_tested_against_the_first_and_one_is_promoted(page: Page, room: Showroom) -> None:
     page.goto(f"{room.url}/#/compare?versions=mood:1,mood:2,rival:1,echo:1")
     tests = page.get_by_role("region", name="Paired tests")

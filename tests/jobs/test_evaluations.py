@@ -53,10 +53,11 @@ def test_an_evaluation_is_a_job_of_its_own_kind(evaluations: Evaluations, queue:
 def test_options_for_reading_the_file_reach_the_trainer(
     evaluations: Evaluations, queue: Queue, version: Version
 ) -> None:
-    spec = evaluations.create(_request(queue, encoding="cp1250", skip_bad_rows=0.1), OWNER).request["spec"]
-    assert (spec["encoding"], spec["skip_bad_rows"]) == ("cp1250", 0.1)
+    options = {"encoding": "cp1250", "skip_bad_rows": 0.1, "validation_split": 0.2}
+    spec = evaluations.create(_request(queue, **options), OWNER).request["spec"]
+    assert {name: spec[name] for name in options} == options
     spec = evaluations.create(_request(queue), OWNER).request["spec"]
-    assert (spec["encoding"], spec["skip_bad_rows"]) == (None, 0.0)
+    assert (spec["encoding"], spec["skip_bad_rows"], spec["validation_split"]) == (None, 0.0, 0.0)
 
 
 def test_an_evaluation_of_another_owner_is_not_found(evaluations: Evaluations, queue: Queue, version: Version) -> None:

@@ -17,6 +17,7 @@ from app.training.data.inputs import NUMERIC, TextFiles, check_input, open_files
 from app.training.data.label_twins import check_labels
 from app.training.data.report import digest_of_rows, dropped_rows
 from app.training.data.scan import DataFiles, Scan, scan_held_out
+from app.training.data.splits import assign
 from app.training.failures import BadOption, Check
 from app.training.prepare.dataset import Dataset, Rows, Stream
 from app.training.prepare.encode import encode_numbers, encode_texts
@@ -54,17 +55,19 @@ class HeldOut:
 def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, check: Check) -> HeldOut:
     """Read and encode the evaluation file. All files are created in the folder `staging`.
 
-    If the file assigns rows to splits, only the test rows are used or, if there are none, the validation rows. Raises
-    BadData if the share of faulty rows exceeds `spec.skip_bad_rows`, or if the file does not fit the version's task.
-    Raises BadOption if `spec.skip_bad_rows` is set for plain text.
+    If the file assigns rows to splits, only the test rows are used or, if there are none, the validation rows.
+    Otherwise, with `spec.validation_split`, only the rows that training would hold out are used. Raises BadData if the
+    share of faulty rows exceeds `spec.skip_bad_rows`, or if the file does not fit the version's task. Raises BadOption
+    if either option is set for plain text, or if no row can be held out.
     """
     task = base.config.task
     source = detect(run / spec.file.path, spec.file.filename, spec.file.format, "file", spec.encoding)
     files = open_files(source, None, spec.columns, task, check)
     check_input(files, base.config.input)
     if isinstance(files, TextFiles):
-        if spec.skip_bad_rows:
-            raise BadOption("skip_bad_rows", "applies only to tables; plain text has no rows to drop")
+        for option, purpose in (("skip_bad_rows", "drop"), ("validation_split", "choose from")):
+            if getattr(spec, option):
+                raise BadOption(option, f"applies only to tables; plain text has no rows to {purpose}")
         dataset = encode_whole_text(source, base, staging)
         sha256 = dataset.facts.report["sha256"][SPLIT_NAMES[TEST]]
         return HeldOut(dataset, None, np.zeros(0, dtype=np.bool_), [], None, sha256)
@@ -75,7 +78,7 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
             f"has {counted(scan.steps_SF.shape[1], 'feature')} per step, but the version expects {base.config.features}"
         )
     check_labels(source, scan.labels, base.labels)
-    split, chosen_N = _choose(scan)
+    split, chosen_N = _choose(scan, spec.validation_split)
     sha256, hashes_N = digest_of_rows(scan, chosen_N), scan.hashes_N[chosen_N]
     labels = [*base.labels, *(label for label in scan.labels if label not in set(base.labels))]
     scan.splits_N = np.where(chosen_N, TEST, VALIDATION).astype(np.uint8)
@@ -85,12 +88,20 @@ def read(run: Path, spec: EvaluationSpec, base: BaseCheckpoint, staging: Path, c
     return HeldOut(dataset, files, chosen_N, labels, split, sha256, dropped_rows(scan), hashes_N)
 
 
-def _choose(scan: Scan) -> tuple[str | None, NDArray[np.bool_]]:
-    """Choose the rows to evaluate on. Returns the split's name (None for all rows) and a mask of the rows."""
+def _choose(scan: Scan, fraction: float) -> tuple[str | None, NDArray[np.bool_]]:
+    """Choose the rows to evaluate on. Returns the split's name (None for all rows) and a mask of the rows.
+
+    Without test and validation rows, `fraction` of the rows are drawn as in training, unless `fraction` is 0.
+    """
     for code in (TEST, VALIDATION):
         mask = scan.splits_N == code
         if mask.any():
             return SPLIT_NAMES[code], mask
+    if fraction:
+        drawn_N = assign(scan.splits_N, scan.strata_N, scan.hashes_N, fraction, scan.strata) == VALIDATION
+        if not drawn_N.any():
+            raise BadOption("validation_split", "the file has too few distinct inputs to hold out rows")
+        return SPLIT_NAMES[VALIDATION], drawn_N
     unmarked = np.isin(scan.splits_N, (UNASSIGNED, TRAIN))
     return None, unmarked
 

@@ -50,6 +50,7 @@ def make(
     *,
     encoding: str | None = None,
     skip_bad_rows: float = 0.0,
+    validation_split: float = 0.0,
     **columns: str,
 ) -> Path:
     """A run directory for an evaluation, as the worker creates it."""
@@ -58,7 +59,8 @@ def make(
     if against is not None:
         shutil.copytree(against, run / "against")
     spec = EvaluationSpec("mood:1", file, None if against is None else "mood:2", Columns(**columns))
-    spec = msgspec.structs.replace(spec, encoding=encoding, skip_bad_rows=skip_bad_rows)
+    options = {"encoding": encoding, "skip_bad_rows": skip_bad_rows, "validation_split": validation_split}
+    spec = msgspec.structs.replace(spec, **options)
     (run / "evaluation.json").write_bytes(msgspec.json.encode(spec))
     return run
 
@@ -201,6 +203,20 @@ def test_rows_that_a_version_was_trained_on_are_recognised_in_another_file(tmp_p
     # Of the training file itself, only the test rows are evaluated.
     marked = make(tmp_path / "marked", "t.csv", "text,label,split\n" + table, run / "checkpoint")
     assert not warnings_of(evaluate(marked))
+
+
+def test_the_rows_that_training_held_out_can_be_evaluated(versions: dict[str, Path], tmp_path: Path) -> None:
+    run = make(tmp_path / "own", "t.csv", runs.table(), versions["gru"], validation_split=0.1)
+    events = evaluate(run)
+    assert report_of(events)["split"] == "validation"
+    assert warnings_of(events)["trained_on"].startswith("the evaluated rows of t.csv are the validation rows of mood:1")
+    trained = json.loads((versions["gru"] / "metrics.json").read_text())["validation"]
+    assert len(rows_of(run)) == trained["rows"]
+    tale = evaluate(make(tmp_path / "tale", "t.txt", runs.book(), versions["tale"], validation_split=0.1))[-1]
+    assert isinstance(tale, TrainFailed) and tale.param == "validation_split"
+    same = "text,label\n" + "the same,good\n" * 9
+    alike = evaluate(make(tmp_path / "same", "t.csv", same, versions["gru"], validation_split=0.1))[-1]
+    assert isinstance(alike, TrainFailed) and "too few distinct inputs" in alike.message
 
 
 def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) -> None:
