@@ -145,7 +145,7 @@ class EvaluationSession:
         """Emit notes about the rows, and the remarks about the file."""
         rows = len(held_out.data) if isinstance(held_out.data, Rows) else held_out.data.characters
         unit = "row" if isinstance(held_out.data, Rows) else "character"
-        marked = f", which the file marks as {held_out.split}" if held_out.split else ""
+        marked = f", the {held_out.split} rows of the file" if held_out.split else ""
         self.events.note("data_report", 0, f"data: {counted(rows, unit)}{marked}", rows=rows, split=held_out.split)
         if unknown := held_out.labels[len(version.labels) :]:
             message = f"the version does not have these labels, so their rows count as wrong: {', '.join(unknown[:20])}"
