@@ -68,6 +68,10 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
         assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")
         assert limit.get_attribute("aria-invalid") == "true"
     limit.fill("2")
+    assert '"max_risk": 0.02' in read(page, "Threshold for answers")
+    limit.fill("")
+    assert '"max_risk"' not in read(page, "Threshold for answers")
+    limit.fill("2")
     limit.press("Tab")
     page.keyboard.press("ArrowLeft")  # the slider: another threshold, to which the note does not apply
     assert "97.5 % confidence, at most 2.0 %" not in read(page, "Threshold for answers") and limit.input_value() == ""

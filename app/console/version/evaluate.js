@@ -57,14 +57,21 @@ export function bodyOf(file, roles) {
   return { file: file.id, columns: Object.keys(columns).length ? columns : undefined };
 }
 
-// The selection of the file for an evaluation. The default is the newest file that the version was not trained on, if there
-// is one.
-async function otherFile(about, signal, start) {
+// Returns a function that tells whether a file probably suits a version: whether it has the columns of the version's training
+// data or, if their names are not known, whether it is a table.
+function suiting(version, roles) {
+  const count = Object.values(roles).filter(Boolean).length;
+  return (file) => version.task === "generation" || (file.columns && Object.keys(fitting(roles, file)).length === count);
+}
+
+// The selection of the file for an evaluation. The default is the newest suitable file that the version was not trained on, if
+// there is one.
+async function otherFile(about, suits, signal, start) {
   const note = h("p", { class: "small muted", role: "status" });
   const tell = (file) => replace(note, EFFECTS[file && about(file)]);
   const choice = await fileField("File", signal, { about, use: tell });
   if (!choice) return h("p", { class: "small muted" }, "Upload a file with labels under Files to evaluate on it.");
-  choice.control.value = [...choice.files.values()].find((file) => !about(file))?.id || "";
+  choice.control.value = [...choice.files.values()].find((file) => !about(file) && suits(file))?.id || "";
   return [h("div", { class: "row" }, choice.element, action("Evaluate", () => start(choice.files.get(chosen(choice.control))))), note];
 }
 
@@ -76,6 +83,6 @@ export function evaluator(version, { own, used, columns }, signal, done) {
   const held = later(own, (found) => (found ? h("div", { class: "row" },
     action("Evaluate on its held-out rows", () => start({ ...bodyOf(found.file, found.columns), validation_split: found.share }), "primary"),
     h("span", { class: "small muted" }, `in ${found.file.filename}`)) : null), null);
-  const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
+  const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, suiting(version, roles), signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
   return h("div", { class: "stack" }, held, other, progress);
 }

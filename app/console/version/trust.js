@@ -4,6 +4,7 @@ import { query } from "../api.js";
 import { h, replace, svg } from "../dom.js";
 import { number, percent } from "../format.js";
 import { field, link, stat } from "../parts.js";
+import { tooFew } from "../quality.js";
 import { curl, flags, python, shell, snippets } from "../snippets.js";
 import { leastRisk, level, roundedUp } from "./risk.js";
 
@@ -24,7 +25,7 @@ export function reliability({ after, rows, method }) {
   return [
     svg("svg", { viewBox: `-24 -8 ${SIZE + 32} ${SIZE + 26}`, class: "reliability", role: "img", "aria-label": label },
       svg("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), svg("path", { class: "axis", d: `M${x(0)} ${y(1)}V${y(0)}H${x(1)}` }), dots, ticks, titles),
-    h("p", { class: "small muted" }, `On ${number(rows)} held-out rows${METHODS[method] || ""}, the expected calibration error is ${percent(after.ece)}. Points on the diagonal mean that the probabilities are accurate.`),
+    h("p", { class: "small muted" }, `On ${number(rows)} held-out rows${METHODS[method] || ""}, ${tooFew(rows, "ece") ? "which are too few to measure the calibration error" : `the expected calibration error is ${percent(after.ece)}`}. Points on the diagonal mean that the probabilities are accurate.`),
   ];
 }
 
@@ -40,14 +41,14 @@ export function threshold(calibration, version) {
   const limits = (risk) => (risk < 1 ? `at most ${roundedUp(risk)}, with ${confidence} confidence` : "too few rows for a guarantee");
   const score = () => Math.floor(current.score * 1e6) / 1e6;  // rounded down, so that the level's own rows are answered
   const rule = () => (limit === null ? { abstain_below: score() } : { max_risk: limit });
-  const slider = h("input", { type: "range", min: 0, max: levels.length - 1, step: 1, value: 0, oninput: () => { goal.value = ""; seek(); show(levels[Number(slider.value)]); } });
+  const slider = h("input", { type: "range", min: 0, max: levels.length - 1, step: 1, value: 0, oninput: () => { const moved = levels[Number(slider.value)]; goal.value = ""; seek(); show(moved); } });
   const goal = h("input", { type: "number", min: 0, max: 100, step: "any", placeholder: "for example, 2", oninput: () => seek() });
   const note = h("span", { class: "small muted", role: "status" });
   function show(level_, limit_ = null) {
     [current, limit] = [level_, limit_];
     slider.value = levels.indexOf(current);
     slider.setAttribute("aria-valuetext", `${percent(current.answered)} answered, ${percent(current.errors)} wrong`);
-    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Share of wrong answers", percent(current.errors), limits(limit ?? leastRisk(calibration, current))));
+    replace(box, stat("Threshold", number(current.score, 3)), stat("Answered", percent(current.answered)), stat("Share of wrong answers", percent(current.errors), limits(leastRisk(calibration, current))));
     replace(call, "In a request: ", h("code", {}, `"abstain_below": ${score()}`), limit === null ? null : [" or ", h("code", {}, `"max_risk": ${limit}`)], ". ",
       link("Try it in the playground", `#/play${query({ model: version.id, ...rule() })}`));
     code.open = false;  // the code of the previous threshold
@@ -55,7 +56,10 @@ export function threshold(calibration, version) {
   function seek() {
     const problem = outOfBounds(goal);
     goal.setAttribute("aria-invalid", problem !== "");
-    if (problem || !goal.value) return replace(note, problem);
+    if (problem || !goal.value) {
+      show(current);  // without the limit that was entered before
+      return replace(note, problem);
+    }
     const risk = Number((Number(goal.value) / 100).toPrecision(12));
     const guaranteed = level(calibration, risk);
     show(guaranteed || levels.find((each) => each.errors <= Math.max(risk, fewest)), guaranteed ? risk : null);

@@ -100,9 +100,10 @@ function paired(versions, signal) {
 function promotion(versions, again) {
   const box = h("div", { class: "slot" });
   const alias = h("input", { value: "champion" });
-  const target = select(versions.map((v) => [v.id, v.id]), versions[0].id);
+  const target = select([["", "Choose a version…"], ...versions.map((v) => [v.id, v.id])], "");
   const promote = async () => {
     const version = versions.find((v) => v.id === target.value);
+    if (!version) throw new Error("Choose a version first.");
     const base = `/v1/registry/models/${encodeURIComponent(version.model)}`;
     const model = await get(base);
     const name = alias.value.trim();

@@ -144,7 +144,7 @@ async function dryRun(state, form, report) {
     else {
       const role = error.param?.match(/^columns\.(\w+)$/)?.[1] || "";
       form.columns.refused(role);
-      replace(report, failure(inWords(error), () => dryRun(state, form, report)));
+      replace(report, role ? refusal(inWords(error)) : failure(inWords(error), () => dryRun(state, form, report)));
     }
   }
 }
@@ -154,6 +154,9 @@ function inWords(error) {
   error.message = error.message.replace(/\bcolumns\.(\w+)/g, (_, role) => `“${roleTitle(role)}” in step 2`);
   return error;
 }
+
+// A column that was refused. The reader chooses another one in step 2, where its field is marked.
+const refusal = ({ message }) => h("div", { class: "notice warn", role: "alert" }, h("strong", {}, "Check the columns"), h("p", {}, message));
 
 async function start(state) {
   const job = await post("/v1/fine_tuning/jobs", request(state));

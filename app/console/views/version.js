@@ -129,7 +129,7 @@ class Evaluated {
   mistakesCard(list) {
     const evaluation = list.find((e) => e.report?.mistakes);
     if (!evaluation) return null;
-    return card("Worst mistakes", warnings(evaluation), mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), " on ", rowsOf(evaluation, this.signal), ". The evaluation lists more mistakes."));
+    return card("Worst mistakes", warnings(evaluation), mistakes(evaluation.report.mistakes.slice(0, MISTAKES)), h("p", { class: "small muted" }, "From ", link("the newest evaluation", `#/evaluations/${evaluation.id}`), " on ", rowsOf(evaluation, this.signal), evaluation.report.mistakes.length > MISTAKES ? ". The evaluation lists more mistakes." : "."));
   }
 }
 
