@@ -94,6 +94,8 @@ def check_evaluation(path: Path, card: dict[str, Any], request: dict[str, Any], 
     columns = msgspec.convert(request.get("columns", {}), Columns)
     share, encoding = request.get("skip_bad_rows", 0.0), request.get("encoding")
     result = check_held_out(path, card["task"], card["input"], columns, share, encoding, card.get("labels", ()))
+    if request.get("validation_split") and result.error is None and "rows" not in result.report:
+        raise InvalidRequest("--validation-split applies only to tables, but this is plain text; nothing was uploaded")
     if "rows" in result.report:  # the evaluation chooses the split
         result.report["rows"] = {"": sum(result.report["rows"].values())}
     _show(path.name, result, _messages(result), as_json)

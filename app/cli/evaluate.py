@@ -52,7 +52,8 @@ def evaluate(
         float | None, typer.Option(min=0, max=1, help="Skip unusable rows, up to this fraction of all rows.")
     ] = None,
     validation_split: Annotated[
-        float | None, typer.Option(help="Use only the rows that a training run with this split would hold out.")
+        float | None,
+        typer.Option(min=0, max=1, help="Use only the rows that a training run with this split would hold out."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the evaluation until it ends.")] = True,
     as_json: Json = False,

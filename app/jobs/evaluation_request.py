@@ -6,7 +6,7 @@ import hashlib
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from app.errors import InvalidRequest
 from app.jobs.limits import FILE_ID
@@ -29,7 +29,7 @@ class EvaluationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     columns: Columns | None = None
     encoding: str | None = None
     skip_bad_rows: Annotated[float, Meta(ge=0, le=1)] | None = None
-    validation_split: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    validation_split: Annotated[float, Meta(gt=0, lt=1)] | UnsetType | None = UNSET  # unset: not in `body_sha256`
 
     @property
     def body_sha256(self) -> str:

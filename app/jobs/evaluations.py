@@ -105,7 +105,8 @@ class Evaluations:
         columns = Columns(**{**file.roles, **msgspec.to_builtins(request.columns or Columns())})
         input_ = data_file("inputs/file", file)
         against = None if other is None else other.ref
-        skipped, drawn = request.skip_bad_rows or 0.0, request.validation_split or 0.0
+        skipped, split = request.skip_bad_rows or 0.0, request.validation_split
+        drawn = split if isinstance(split, float) else 0.0
         spec = EvaluationSpec(version.ref, input_, against, columns, request.encoding, skipped, drawn)
         stored: dict[str, Any] = msgspec.to_builtins(request) | {"spec": msgspec.to_builtins(spec)}
         stored |= {"task": version.task, "columns": msgspec.to_builtins(columns), "base": _manifest(version)}

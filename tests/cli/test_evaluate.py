@@ -142,6 +142,19 @@ def test_the_file_is_read_with_the_options_of_training(answering: Service, ostin
     assert sent.json == {"model": "mood", "file": "file-1", "encoding": "cp1252", "skip_bad_rows": 0.67}
 
 
+def test_rows_can_only_be_drawn_from_a_table(
+    service: Service, answering: Service, ostinato: Run, tmp_path: Path
+) -> None:
+    service.routes |= {
+        "GET /v1/models/tale": (200, {"id": "tale", "version": 1, "task": "generation", "input": "tokens"})
+    }
+    (tmp_path / "book.txt").write_text("some plain text\n" * 40)
+    refused = ostinato("evaluate", "tale", "book.txt", "--validation-split", "0.1")
+    assert refused.status == 1 and "--validation-split applies only to tables" in refused.err
+    assert not answering.sent("POST /v1/files")
+    assert ostinato("evaluate", "mood", "new.csv", "--validation-split", "1.5").status == 2
+
+
 def test_a_checkpoint_is_checked_like_a_version(answering: Service, ostinato: Run) -> None:
     card = {"id": "ftckpt-1", "version": 0, "task": "classification", "input": "features"}
     answering.routes["GET /v1/models/ftckpt-1"] = (200, card)

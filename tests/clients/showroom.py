@@ -49,7 +49,7 @@ TRAINING: dict[str, Any] = {
     "spec": {
         "model": "lstm",
         "training_file": {"filename": "moods.csv"},
-        "training": {"epochs": 4.0},
+        "training": {"epochs": 4.0, "encoding": "utf-8", "skip_bad_rows": 0.1},
         "validation_split": 0.2,
         "columns": {"text": "text", "label": "of an earlier file"},
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_options_for_reading_the_file_reach_the_trainer(
     assert {name: spec[name] for name in options} == options
     spec = evaluations.create(_request(queue), OWNER).request["spec"]
     assert (spec["encoding"], spec["skip_bad_rows"], spec["validation_split"]) == (None, 0.0, 0.0)
+
+
+def test_the_hash_of_a_request_without_a_newer_field_is_that_of_earlier_releases() -> None:
+    """A retry after an upgrade must find the evaluation that the first request created."""
+    body = EvaluationRequest(model="mood", file="file-1").body_sha256
+    earlier = b'{"model":"mood","file":"file-1","against":null,"columns":null,"encoding":null,"skip_bad_rows":null}'
+    assert body == hashlib.sha256(b"evaluation" + earlier).hexdigest()
+    assert body != EvaluationRequest(model="mood", file="file-1", validation_split=0.1).body_sha256
 
 
 def test_an_evaluation_of_another_owner_is_not_found(evaluations: Evaluations, queue: Queue, version: Version) -> None:

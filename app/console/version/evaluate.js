@@ -9,18 +9,19 @@ import { ENDED } from "../views/jobs.js";
 
 const EVERY = 1500;  // milliseconds
 
-// Returns {file, columns, share} for a stored file whose evaluation uses only rows that the version was not trained on: the
+// Returns {file, columns, options} for a stored file whose evaluation uses only rows that the version was not trained on: the
 // job's validation file, a training file with a column of splits or, with the share of rows that were drawn for validation,
-// any other table. Otherwise returns null.
+// any other table. Otherwise returns null. The file must be read as in training, so that the same rows are drawn.
 export async function heldOut(job, training, signal) {
   if (!job) return null;
   const columns = training?.spec?.columns || {};
   const file = await get(`/v1/files/${job.validation_file || job.training_file}`, { signal }).catch(() => null);
   if (!file) return null;
   const split = columns.split || file.column_roles?.split || file.columns?.includes("split");
-  if (job.validation_file || split) return { file, columns };
+  const { encoding, skip_bad_rows } = training?.spec?.training || {};
+  if (job.validation_file || split) return { file, columns, options: { encoding, skip_bad_rows } };
   const share = training?.spec?.validation_split;
-  return share && job.task !== "generation" ? { file, columns, share } : null;
+  return share && job.task !== "generation" ? { file, columns, options: { encoding, skip_bad_rows, validation_split: share } } : null;
 }
 
 // Returns a function that names what a file was used for: "training file", "validation file", or "" for another file.
@@ -81,7 +82,7 @@ export function evaluator(version, { own, used, columns }, signal, done) {
   const progress = h("div", { class: "slot" });
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
   const held = later(own, (found) => (found ? h("div", { class: "row" },
-    action("Evaluate on its held-out rows", () => start({ ...bodyOf(found.file, found.columns), validation_split: found.share }), "primary"),
+    action("Evaluate on its held-out rows", () => start({ ...bodyOf(found.file, found.columns), ...found.options }), "primary"),
     h("span", { class: "small muted" }, `in ${found.file.filename}`)) : null), null);
   const other = later(Promise.all([used, columns]).then(([about, roles]) => otherFile(about, suiting(version, roles), signal, (file) => start(bodyOf(file, roles)))), (element) => element, null);
   return h("div", { class: "stack" }, held, other, progress);

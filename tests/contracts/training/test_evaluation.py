@@ -219,6 +219,33 @@ def test_the_rows_that_training_held_out_can_be_evaluated(versions: dict[str, Pa
     assert isinstance(alike, TrainFailed) and "too few distinct inputs" in alike.message
 
 
+LISTED = "text,labels\n" + "".join(
+    f"{t},{label}{'|long' * (n % 3)}\n" for n, (t, label) in enumerate(runs.sentences(120))
+)
+FLAWED = runs.table(120) + "no label,\n" * 3
+STEPS = "".join(f'{{"features": [[{n % 7}, {n}], [1, {n % 5}]], "label": "{"ab"[n % 2]}"}}\n' for n in range(120))
+ANSWERS = "".join(f'{{"prompt": "{text}", "completion": "{label}"}}\n' for text, label in runs.sentences(120))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "skip_bad_rows"),
+    [
+        ("t.csv", LISTED, "multilabel", 0.0), ("t.csv", FLAWED, "classification", 0.1),
+        ("t.jsonl", STEPS, "classification", 0.0), ("t.jsonl", ANSWERS, "generation", 0.0),
+        ("t.csv", "text,value\n" + "".join(f"{t},{len(t)}\n" for t, _ in runs.sentences(120)), "regression", 0.0),
+    ],
+)  # fmt: skip
+def test_the_same_rows_are_drawn_as_in_training(
+    tmp_path: Path, name: str, content: str, task: str, skip_bad_rows: float
+) -> None:
+    options = {"max_steps": 2, "skip_bad_rows": skip_bad_rows}
+    run = runs.make(tmp_path / "training", name, content, "rnn", task=task, training=options, validation_split=0.2)
+    assert isinstance(runs.train(run)[-1], Done)
+    own = make(tmp_path / "own", name, content, run / "checkpoint", validation_split=0.2, skip_bad_rows=skip_bad_rows)
+    trained = json.loads((run / "checkpoint/metrics.json").read_text())["validation"]
+    assert report_of(evaluate(own))["rows_sha256"] == trained["rows_sha256"]
+
+
 def test_regression_and_generation(versions: dict[str, Path], tmp_path: Path) -> None:
     table = "words,length\n" + "".join(f"{text},{len(text)}\n" for text, _ in runs.sentences(50))
     run = make(tmp_path / "value", "t.csv", table, versions["value"], versions["value"], text="words", value="length")
