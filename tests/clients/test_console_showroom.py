@@ -62,6 +62,10 @@ def test_a_cell_of_the_confusions_leads_to_examples(page: Page, room: Showroom) 
     expect(examples.get_by_label("File")).to_have_value("")  # the only file is the training file
     examples.get_by_role("button", name="Evaluate on its held-out rows").click()
     expect(examples.get_by_text("waiting for a worker")).to_be_visible()
+    page.reload()
+    evaluations = page.get_by_role("region", name="Evaluations on files", exact=True)
+    expect(evaluations.get_by_text("waiting for a worker")).to_be_visible()  # the evaluation that was started before
+    page.get_by_role("button", name="positive answered as neutral: 23 rows").click()
     room.finish_evaluation(REPORT | {"rows_sha256": "0b" * 32, "warnings": [TRAINED_ON]})
     expect(examples.get_by_role("cell", name="so so")).to_be_visible()
     expect(examples.get_by_text("The examples are not the counted rows. They come from")).to_contain_text(

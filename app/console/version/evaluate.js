@@ -3,6 +3,7 @@
 import { get, post } from "../api.js";
 import { chosen, fileField } from "../datasets.js";
 import { h, replace } from "../dom.js";
+import { counted } from "../format.js";
 import { action, later, link } from "../parts.js";
 import { fitting } from "../training/columns.js";
 import { ENDED } from "../views/jobs.js";
@@ -38,12 +39,21 @@ const EFFECTS = {
 };
 
 // Starts an evaluation, shows its progress in `box`, and calls `done(evaluation)` when it has succeeded.
-export async function evaluate(body, box, signal, done) {
-  let evaluation = await post("/v1/evaluations", body);
+export const evaluate = async (body, box, signal, done) => follow(await post("/v1/evaluations", body), box, signal, done);
+
+// Shows the progress of the version's newest evaluation that has not ended, if any. The reader may have started it earlier.
+async function resume(version, box, signal, done) {
+  const { data } = await get("/v1/evaluations?limit=50", { signal });
+  const started = data.find((each) => each.version === version.id && !ENDED.includes(each.status));
+  if (started) await follow(started, box, signal, done);
+}
+
+async function follow(evaluation, box, signal, done) {
   const place = link("Evaluation", `#/evaluations/${evaluation.id}`);
   const say = (text, tone = "") => replace(box, h("p", { class: `notice ${tone}`, role: "status" }, h("span", {}, place, text)));
   while (!ENDED.includes(evaluation.status)) {
-    say(evaluation.status === "queued" ? ": waiting for a worker. You can leave this page." : `: ${evaluation.phase.replaceAll("_", " ")}…`);
+    const before = evaluation.jobs_before ? `, ${counted(evaluation.jobs_before, "job")} ahead` : "";
+    say(evaluation.status === "queued" ? `: waiting for a worker${before}. You can leave this page.` : `: ${evaluation.phase.replaceAll("_", " ")}…`);
     await new Promise((resolve) => setTimeout(resolve, EVERY));
     if (signal.aborted) return;
     evaluation = await get(`/v1/evaluations/${evaluation.id}`, { signal });
@@ -77,9 +87,10 @@ async function otherFile(about, suits, signal, start) {
 }
 
 // The controls that start an evaluation of a version. `own` is the result of `heldOut`, `used` is the result of `usage`, and
-// `columns` are the columns of the version's training job.
-export function evaluator(version, { own, used, columns }, signal, done) {
+// `columns` are the columns of the version's training job. With `resumes`, an evaluation that has not ended is followed.
+export function evaluator(version, { own, used, columns }, signal, done, resumes = false) {
   const progress = h("div", { class: "slot" });
+  if (resumes) resume(version, progress, signal, done).catch(() => {});  // the list of evaluations is only an addition
   const start = (body) => evaluate({ model: version.id, ...body }, progress, signal, done);
   const held = later(own, (found) => (found ? h("div", { class: "row" },
     action("Evaluate on its held-out rows", () => start({ ...bodyOf(found.file, found.columns), ...found.options }), "primary"),

@@ -104,19 +104,20 @@ class Evaluated {
     this.evaluations = list;
     replace(this.confusions, this.confusionCard(list));
     replace(this.mistakes, this.mistakesCard(list));
-    replace(this.list, evaluationCard(this.version, list, this.controls()));
+    replace(this.list, evaluationCard(this.version, list, this.controls(true)));
   }
 
-  controls(then) {
+  controls(resumes) {
     return evaluator(this.version, this.data, this.signal, async (evaluation) => {
       await this.fill(Promise.resolve([evaluation, ...this.evaluations]));
-      then?.();
-    });
+      if (this.opened) this.open(...this.opened);
+    }, resumes);
   }
 
   open(truth, predicted) {
+    this.opened = [truth, predicted];
     const cell = cellOf(this.version.metrics[splitOf(this.version)], truth, predicted, `${splitOf(this.version)} rows of the training run`);
-    evidence(this.examples, this.evaluations, cell, this.signal, () => this.controls(() => this.open(truth, predicted)));
+    evidence(this.examples, this.evaluations, cell, this.signal, () => this.controls());
   }
 
   confusionCard(list) {
