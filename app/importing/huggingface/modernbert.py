@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from app.importing.huggingface import heads
 from app.importing.huggingface.parts import ForeignBody, moved_norm, table, take
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import Tensors
@@ -17,6 +18,7 @@ PARTS = {
     "mlp.Wo": "mlp.down",
 }
 ACTIVATIONS = {"gelu": "geglu", "gelu_python": "geglu", "silu": "swiglu"}  # the activation of the gate -> our name
+UNUSED = rf"{heads.UNUSED}|head\.(dense|norm)\..+|decoder\.(weight|bias)"  # the layers that predict tokens
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
 # Entries that do not affect the output. The shapes of the tensors determine the size of the vocabulary, and
 # transformers reads the epsilon of the norms from norm_eps only.
@@ -32,8 +34,8 @@ def read_modernbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     config.get(*UNREAD)
     config.expect("position_embedding_type", "absolute", None)
     width, layers = config.count("hidden_size"), config.count("num_hidden_layers")
-    heads = config.count("num_attention_heads")
-    config.expect("head_dim", width // heads, None)
+    attention_heads = config.count("num_attention_heads")
+    config.expect("head_dim", width // attention_heads, None)
     biases = {
         "attn": config.flag("attention_bias", default=False), "mlp": config.flag("mlp_bias", default=False),
     }  # fmt: skip
@@ -46,7 +48,7 @@ def read_modernbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
         weights |= _layer(tensors, layer, biases, normed)
     fields: dict[str, Any] = {
         "architecture": "transformer", "input": "tokens", "vocab_size": len(words), "layers": layers, "width": width,
-        "heads": heads, "inner": config.count("intermediate_size"), "norm": "layer", "norm_first": True,
+        "heads": attention_heads, "inner": config.count("intermediate_size"), "norm": "layer", "norm_first": True,
         "final_norm": True, "input_norm": True, "first_norm": False, "norm_bias": normed, "bias": any(biases.values()),
         "norm_eps": config.number("norm_eps", default=1e-5), "tie_embeddings": False,
         "activation": config.choice("hidden_activation", options=ACTIVATIONS, default="gelu"),

@@ -59,6 +59,24 @@ def test_biases_of_some_matrices(tmp_path: Path) -> None:
     torch.testing.assert_close(outputs(tmp_path / "out", wanted["ids"]), torch.tensor(wanted["outputs"]))
 
 
+def test_a_bias_that_the_configuration_does_not_mention_is_refused(tmp_path: Path) -> None:
+    source = copied("modernbert", tmp_path)
+    tensors = load_file(source / "model.safetensors")
+    save_file(tensors | {"head.dense.bias": torch.ones(16)}, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ForeignFileInvalid, match=r"cannot be imported: head\.dense\.bias"):
+        bring(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["distilbert", "gpt2", "modernbert"])
+def test_only_an_encoder_without_a_classifier_drops_the_layers_for_masked_tokens(name: str, tmp_path: Path) -> None:
+    source = copied(name, tmp_path)
+    tensors = load_file(source / "model.safetensors") | {"decoder.bias": torch.ones(3)}
+    tensors |= {} if name == "modernbert" else {"head.norm.weight": torch.ones(16)}
+    save_file(tensors, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ForeignFileInvalid, match=r"cannot be imported: .*decoder\.bias"):
+        bring(source, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
