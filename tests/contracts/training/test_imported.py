@@ -64,6 +64,15 @@ def test_only_the_head_of_an_encoder_learns(name: str, parts: set[str], tmp_path
     assert changed == {key for key in weights if key.partition(".")[0] in parts}
 
 
+@pytest.mark.parametrize("name", ["modernbert", "modernbert-sentences"])
+def test_an_encoder_with_local_layers_becomes_a_language_model_without_them(name: str, tmp_path: Path) -> None:
+    base, new = tuned(name, tmp_path, "story.jsonl", STORY)
+    before, after = checkpoint.validate(base).config, checkpoint.validate(new).config
+    assert before.attention_window and before.global_every
+    assert (after.attention_window, after.global_every, after.local_rotary_base) == (0, 0, 10_000.0)
+    assert (after.task, after.rotary_base, after.head_norm) == ("generation", before.rotary_base, False)
+
+
 def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> None:
     base, new = tuned("qwen3", tmp_path, "story.jsonl", STORY)
     after = checkpoint.validate(new)
