@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from models.choices import CHOICES, COUNTS, FEWEST_BUCKETS, LONGEST_NGRAM, MOST_HEAD_LAYERS, POSITIVE
 from models.fields import ConfigFields
+
+WITHOUT_WINDOW: Mapping[str, float] = {"global_every": 0, "local_rotary_base": 10_000.0}  # if no layers are local
 
 
 class ConfigError(ValueError):
@@ -58,7 +62,8 @@ def _check_input(config: ConfigFields) -> None:
 
 def _check_other_body(config: ConfigFields) -> None:
     """Check that a body other than a Transformer has no parts of a Transformer."""
-    for name, needed in (("input_norm", False), ("norm_bias", True), ("first_norm", True), ("attention_window", 0)):
+    parts = {"input_norm": False, "norm_bias": True, "first_norm": True, "attention_window": 0, **WITHOUT_WINDOW}
+    for name, needed in parts.items():
         if getattr(config, name) != needed:
             raise ConfigError(name, f"must be {str(needed).lower()} unless architecture is 'transformer'")
 
@@ -167,15 +172,16 @@ def _check_attention(config: ConfigFields) -> None:
         raise ConfigError("width", "must be even for sinusoidal positions")
     if not config.first_norm and not config.norm_first:
         raise ConfigError("first_norm", "must be true unless norm_first is true")
-    if config.global_every and not config.attention_window:
-        raise ConfigError("global_every", "must be 0 unless attention_window is 1 or more")
+    for name, needed in WITHOUT_WINDOW.items():
+        if not config.attention_window and getattr(config, name) != needed:
+            raise ConfigError(name, f"must be {needed} unless attention_window is 1 or more")
     _check_rotary(config)
 
 
 def _check_rotary(config: ConfigFields) -> None:
     for name in ("rotary_base", "local_rotary_base"):
-        if getattr(config, name) <= 1.0:
-            raise ConfigError(name, "must be above 1")
+        if not 1.0 < getattr(config, name) < float("inf"):
+            raise ConfigError(name, "must be a finite number above 1")
     scaling = config.rotary_scaling
     if len(scaling) not in (0, 1, 4) or not all(0.0 < value < float("inf") for value in scaling):
         raise ConfigError("rotary_scaling", "must be empty, or contain one or four numbers above 0")

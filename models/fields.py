@@ -36,11 +36,12 @@ class ConfigFields:
     these angles for long texts (`models/angles.py`): empty, (factor) or (factor, low, high, original length). Every
     `rotary_skip`-th layer has no rotary positions (0: all layers have them).
 
-    `norm_bias` is false if the LayerNorms of a Transformer have no biases. If `first_norm` is false, the first layer
-    does not normalise the input of its attention. `attention_window` is the largest distance of the steps to which a
-    step attends in local layers (0: there are no local layers). All layers are local, except each `global_every`-th
-    one, starting with the first (0: no exceptions). `local_rotary_base` is the `rotary_base` of local layers.
-    `head_norm` is a LayerNorm after the last layer of `head_widths`, applied to the output of its activation function.
+    `norm_bias` is false if the LayerNorms of a Transformer, except `output_norm`, have no biases. If `first_norm` is
+    false, the first layer does not normalise the input of its attention. `attention_window` is the largest distance of
+    the steps to which a step attends in local layers (0: there are no local layers). All layers are local, except each
+    `global_every`-th one, starting with the first (0: no exceptions). `local_rotary_base` is the `rotary_base` of local
+    layers. `head_norm` is a LayerNorm after the last layer of `head_widths`, applied to the output of its activation
+    function.
     """
 
     architecture: str

@@ -29,18 +29,19 @@ class WindowBlock:
 def blocks(steps: int, window: int, like: Tensor, mask: Tensor | None = None) -> list[WindowBlock]:
     """Divide a sequence into blocks, in which each step attends to the steps whose distance is at most `window`.
 
-    `mask` (B or 1, 1, 1, T) is also added to the scores. The masks have the device and dtype of `like`.
+    `mask` (B or 1, 1, 1, T) is also added to the scores, but every step attends at least to itself. The masks have the
+    device and dtype of `like`.
     """
     band = _band(window, like.dtype, like.device)
-    if mask is not None:
-        # A step of padding may have only padding in its window. With finite scores, its softmax is not NaN.
-        mask = mask.clamp(min=torch.finfo(mask.dtype).min)
     divided = []
     for start in range(0, steps, BLOCK):
         stop = min(start + BLOCK, steps)
         first, last = max(0, start - window), min(stop + window, steps)
         bias = band[: stop - start, first - start + window : last - start + window]
-        bias = bias if mask is None else bias + mask[..., first:last]
+        if mask is not None:
+            bias = bias + mask[..., first:last]
+            # A step of padding may have only padding in its window, and a softmax over no steps would be NaN.
+            bias.diagonal(start - first, -2, -1).zero_()
         divided.append(WindowBlock(slice(start, stop), slice(first, last), bias))
     return divided
 

@@ -17,6 +17,7 @@ from app.engine.headroom import free_memory
 from app.exporting.onnx.body_model import HIDDEN, LENGTHS, VECTORS, body_model
 from app.exporting.source_version import SourceVersion
 from models import interruption
+from models.choices import LOCAL_BLOCK
 from models.config import ModelConfig
 from models.interface import Body, Context
 from models.state import State
@@ -72,17 +73,18 @@ class OpenVinoBody(nn.Module):
         source = SourceVersion(config, {}, [], tensors, None, "", None)
         self._compiled = _compile(body_model(source, width), dtype, threads)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.plain: Body | None = plain if config.context_length > LONGEST else None
+        self.longest = _longest(config)
+        self.plain: Body | None = plain if config.context_length > self.longest else None
         if dtype == torch.float32:
             far = [2 * config.attention_window + 2] if config.attention_window else []  # more steps than a window has
-            self._prove(plain, width, [min(n, config.context_length, LONGEST) for n in (*PROOF_LENGTHS, *far)])
+            self._prove(plain, width, [min(n, config.context_length, self.longest) for n in (*PROOF_LENGTHS, *far)])
 
     def new_state(self, slots: int) -> State:
         raise TypeError("a body that OpenVINO computes has no state, because it reads only whole sequences")
 
     def forward(self, x_BTD: Tensor, context: Context) -> Tensor:
         """Return hidden_BTD. Raises ComputationStopped as soon as the result is no longer needed."""
-        if self.plain is not None and x_BTD.shape[1] > LONGEST:
+        if self.plain is not None and x_BTD.shape[1] > self.longest:
             return self.plain.forward(x_BTD, context)
         hidden_BTD = x_BTD.new_zeros(*x_BTD.shape[:2], self.width)
         for rows, lengths in _groups(context.steps(x_BTD)):
@@ -121,6 +123,15 @@ class OpenVinoBody(nn.Module):
         difference = float((expected_BTD - computed_BTD)[real_BT].abs().max())
         if not difference <= TOLERANCE * float(expected_BTD[real_BT].abs().max()):
             raise RuntimeError(f"OpenVINO's results differ from torch's by {difference:.2g}")
+
+
+def _longest(config: ModelConfig) -> int:
+    """Return the length of the longest batch that OpenVINO computes.
+
+    In local layers, OpenVINO computes the scores of all pairs of steps, but torch only those of the steps in each block
+    (`models/windows.py`).
+    """
+    return min(LONGEST, LOCAL_BLOCK + 2 * config.attention_window) if config.attention_window else LONGEST
 
 
 def _groups(lengths: list[int]) -> list[tuple[list[int], list[int]]]:

@@ -16,6 +16,7 @@ from app.engine.modes import set_mode
 from app.engine.openvino_body import KERNEL, OpenVinoBody
 from app.exporting.onnx.transformer_graph import TransformerGraph
 from models import interruption
+from models.choices import LOCAL_BLOCK
 from models.config import ModelConfig
 from models.interface import Context
 from models.kernels.modes import ComputeMode
@@ -64,6 +65,24 @@ def test_long_batches_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(compiled, "_run", None)
     assert compiled(x_BTD, Context()).shape == x_BTD.shape
     assert any(True for _ in compiled.parameters())  # the weights are still there for torch
+
+
+@torch.inference_mode()
+def test_batches_for_which_blocks_save_time_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = LOCAL_BLOCK + 2 * 2  # the window is 2
+    network = classifier(replace(classifiers()["transformer-modern-mean-tokens"], context_length=longest + 1))
+    compiled, calls = OpenVinoBody(network.requires_grad_(False), torch.float32, 1), list[int]()
+    right = compiled._run
+
+    def run(x_BTD: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        calls.append(x_BTD.shape[1])
+        return right(x_BTD, lengths_B)
+
+    monkeypatch.setattr(compiled, "_run", run)
+    for steps in (longest, longest + 1):
+        x_BTD = torch.randn(2, steps, network.config.width)
+        torch.testing.assert_close(compiled(x_BTD, Context()), network.body(x_BTD, Context()), atol=1e-5, rtol=1e-4)
+    assert calls == [longest]
 
 
 def test_a_state_is_refused() -> None:

@@ -30,6 +30,28 @@ def test_blocks_equal_one_call_with_a_mask(steps: int, window: int) -> None:
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_step_is_without_keys(dtype: torch.dtype) -> None:
+    padding_B11T = torch.zeros(2, 300).masked_fill(torch.arange(300) >= torch.tensor([[300], [3]]), float("-inf"))
+    divided = windows.blocks(300, 7, torch.zeros((), dtype=dtype), padding_B11T[:, None, None])
+    assert all(block.bias.bfloat16().isfinite().any(-1).all() for block in divided)  # autocast also casts masks
+
+
+def test_mixed_precision_has_finite_results_and_gradients() -> None:
+    torch.manual_seed(0)
+    options = SMALL | VARIANTS["transformer-modern"] | LOCAL | {"context_length": 400}
+    network = build(ModelConfig(task="classification", vocab_size=23, classes=3, pooling="mean", **options)).train()
+    ids_BT, lengths_B = torch.randint(23, (2, 300)), torch.tensor([300, 3])
+    exact_BC = network(ids_BT, lengths_B)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden_BTD = network.hidden(ids_BT, Context(lengths_B))
+        logits_BC = network(ids_BT, lengths_B)
+    assert hidden_BTD.isfinite().all()
+    torch.testing.assert_close(logits_BC.float(), exact_BC, atol=0.05, rtol=0.05)
+    logits_BC.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
 def test_a_window_that_covers_the_sequence_has_no_effect() -> None:
     assert [windows.limits(window, 5) for window in (0, 1, 3, 4, 5)] == [False, True, True, False, False]
 

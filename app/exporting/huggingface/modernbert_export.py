@@ -49,6 +49,8 @@ def _attention(config: ModelConfig) -> list[str]:
     wrong = [] if config.groups == config.heads else [f"kv_heads is {config.kv_heads}"]
     wrong += [] if config.key_width * config.heads == config.width else [f"head_width is {config.head_width}"]
     wrong += ["qkv_bias is true"] if config.qkv_bias and not config.bias else []
+    if config.attention_window and not config.global_every:
+        wrong.append("global_every is 0 (in transformers 4, the first layer of a ModernBERT is never local)")
     return wrong + ([] if config.activation in GATES else [f"activation is {config.activation}"])
 
 
@@ -68,7 +70,7 @@ def _settings(config: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.context_length, "norm_eps": config.norm_eps, "norm_bias": config.norm_bias,
         "mlp_dropout": config.dropout,
         "local_attention": 2 * config.attention_window or USUAL_WINDOW, "layer_types": kinds,
-        "global_attn_every_n_layers": config.global_every or (config.layers if config.attention_window else 1),
+        "global_attn_every_n_layers": config.global_every or 1,
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": base} for kind, base in bases.items()},
         "global_rope_theta": config.rotary_base, "local_rope_theta": config.local_rotary_base,
         "pad_token_id": config.pad_id, "bos_token_id": None, "eos_token_id": None, "cls_token_id": None,

@@ -45,7 +45,7 @@ def convert_directory(
     check_finite(model.tensors)
     whole = (read_encoder if model.config.get("model_type") in ENCODERS else read_decoder)(model)
     body = whole.body
-    heads.drop_unused(model.tensors, answers)
+    heads.drop_unused(model.tensors, answers, whole.unused)
     ignored = answers.get("ignore")
     model.config.settle([] if ignored is None else ignored.split(","))
     texts.check_size(model.tokenizer, body.fields["vocab_size"])

@@ -16,12 +16,14 @@ from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 class EncoderFamily:
     """Reads models with a particular `model_type`.
 
-    `prefix` is the beginning of the names of the body's tensors, except in the files of models without a head.
+    `prefix` is the beginning of the names of the body's tensors, except in the files of models without a head. `unused`
+    is a regular expression for the names of the tensors that have no effect in a model without a classifier.
     """
 
     prefix: str
     read: Callable[[SourceConfig, Tensors], ForeignBody]
     head: heads.HeadNames
+    unused: str = heads.UNUSED
 
 
 ENCODERS: Mapping[str, EncoderFamily] = {
@@ -30,7 +32,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "roberta": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
     "xlm-roberta": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
     "camembert": EncoderFamily("roberta.", encoders.read_roberta, heads.ROBERTA),
-    "modernbert": EncoderFamily("model.", modernbert.read_modernbert, heads.MODERNBERT),
+    "modernbert": EncoderFamily("model.", modernbert.read_modernbert, heads.MODERNBERT, modernbert.UNUSED),
 }
 CLASSIFIER = "ForSequenceClassification"
 BODIES = ("Model", "ForMaskedLM", "ForPreTraining")  # endings of architectures of which only the body is imported
@@ -42,7 +44,7 @@ def read_encoder(model: SourceModel) -> WholeModel:
     body = family.read(model.config, model.tensors)
     described = _add_head(body, family, model)
     _add_types(body, model)
-    return WholeModel(body, described)
+    return WholeModel(body, described, unused=family.unused if body.fields["task"] == "embedding" else heads.UNUSED)
 
 
 def _add_head(body: ForeignBody, family: EncoderFamily, model: SourceModel) -> str:

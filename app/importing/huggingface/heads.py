@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from app.importing.huggingface.parts import ForeignBody, moved, moved_norm
+from app.importing.huggingface.parts import ForeignBody, moved, moved_norm, take
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import ForeignFileInvalid, Tensors
 from app.importing.questions import Answers
 
 # Heads that predict masked tokens or the order of sentences, and poolers that no head reads.
-UNUSED = re.compile(
-    r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|pooler|head\.(dense|norm))\..+|decoder\.(weight|bias)"
-)
+UNUSED = r"(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|pooler)\..+"
 POOLINGS = ("mean", "first", "max", "last")
 PROBLEMS = {
     "single_label_classification": "classification",
@@ -51,9 +49,7 @@ def add_classifier(
 ) -> str:
     """Add a head that reads the first token, or the mean of the tokens. Returns its description."""
     fields = _described(names, config)
-    if f"{names.hidden}.weight" in tensors and names.norm and not config.flag("classifier_bias", default=False):
-        tensors[f"{names.hidden}.bias"] = np.zeros(len(tensors[f"{names.hidden}.weight"]), np.float32)
-    weights = moved(tensors, {names.hidden: "head_layers.0", names.last: "head"})
+    weights = _hidden_layer(names, config, tensors) | moved(tensors, {names.last: "head"})
     if names.norm:
         weights |= moved_norm(tensors, names.norm, "head_norm", body.fields["norm_bias"])
     outputs, width = len(weights["head.weight"]), len(weights["head_layers.0.weight"])
@@ -65,6 +61,13 @@ def add_classifier(
     read = "first token" if fields["pooling"] == "first" else "mean of the tokens"
     hidden = f"{names.hidden}, {fields['head_activation']}" + (f" → {names.norm}" if names.norm else "")
     return f"{read} → {hidden} → {names.last} → {ending[body.fields['task']]}"
+
+
+def _hidden_layer(names: HeadNames, config: SourceConfig, tensors: Tensors) -> Tensors:
+    if not names.norm or config.flag("classifier_bias", default=False):
+        return moved(tensors, {names.hidden: "head_layers.0"})
+    weight = take(tensors, f"{names.hidden}.weight")  # `drop_unused` refuses a bias
+    return {"head_layers.0.weight": weight, "head_layers.0.bias": np.zeros(len(weight), np.float32)}
 
 
 def _described(names: HeadNames, config: SourceConfig) -> dict[str, Any]:
@@ -107,10 +110,13 @@ def add_pooling(body: ForeignBody, pooling: str | None, answers: Answers) -> str
     return f"{pooling} of the tokens, scaled to length 1"
 
 
-def drop_unused(tensors: Tensors, answers: Answers) -> None:
-    """Drop the tensors of heads that the import does not use. Raises ForeignFileInvalid for any other tensor."""
-    dropped = [name for name in tensors if UNUSED.fullmatch(name)]
-    if rest := [name for name in tensors if not UNUSED.fullmatch(name)]:
+def drop_unused(tensors: Tensors, answers: Answers, names: str = UNUSED) -> None:
+    """Drop the tensors of heads that the import does not use. Raises ForeignFileInvalid for any other tensor.
+
+    `names` is a regular expression for the names of these tensors.
+    """
+    dropped = [name for name in tensors if re.fullmatch(names, name)]
+    if rest := [name for name in tensors if not re.fullmatch(names, name)]:
         raise ForeignFileInvalid(
             f"the weights contain tensors that cannot be imported: {', '.join(n[:80] for n in rest[:20])}"
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from app.checkpoint.configuration import CEILINGS
+from app.importing.huggingface import heads
 from app.importing.huggingface.parts import ForeignBody, moved_norm, table, take
 from app.importing.huggingface.source_config import SourceConfig
 from app.importing.pytorch.tensors import Tensors
@@ -17,6 +19,8 @@ PARTS = {
     "mlp.Wo": "mlp.down",
 }
 ACTIVATIONS = {"gelu": "geglu", "gelu_python": "geglu", "silu": "swiglu"}  # the activation of the gate -> our name
+UNUSED = rf"{heads.UNUSED}|head\.(dense|norm)\..+|decoder\.(weight|bias)"  # the layers that predict tokens
+LONGEST = CEILINGS["attention_window"]
 GLOBAL, LOCAL = "full_attention", "sliding_attention"
 # Entries that do not affect the output. The shapes of the tensors determine the size of the vocabulary, and
 # transformers reads the epsilon of the norms from norm_eps only.
@@ -32,8 +36,8 @@ def read_modernbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
     config.get(*UNREAD)
     config.expect("position_embedding_type", "absolute", None)
     width, layers = config.count("hidden_size"), config.count("num_hidden_layers")
-    heads = config.count("num_attention_heads")
-    config.expect("head_dim", width // heads, None)
+    attention_heads = config.count("num_attention_heads")
+    config.expect("head_dim", width // attention_heads, None)
     biases = {
         "attn": config.flag("attention_bias", default=False), "mlp": config.flag("mlp_bias", default=False),
     }  # fmt: skip
@@ -46,14 +50,15 @@ def read_modernbert(config: SourceConfig, tensors: Tensors) -> ForeignBody:
         weights |= _layer(tensors, layer, biases, normed)
     fields: dict[str, Any] = {
         "architecture": "transformer", "input": "tokens", "vocab_size": len(words), "layers": layers, "width": width,
-        "heads": heads, "inner": config.count("intermediate_size"), "norm": "layer", "norm_first": True,
+        "heads": attention_heads, "inner": config.count("intermediate_size"), "norm": "layer", "norm_first": True,
         "final_norm": True, "input_norm": True, "first_norm": False, "norm_bias": normed, "bias": any(biases.values()),
         "norm_eps": config.number("norm_eps", default=1e-5), "tie_embeddings": False,
         "activation": config.choice("hidden_activation", options=ACTIVATIONS, default="gelu"),
         "dropout": config.number("mlp_dropout", default=0.0),
         "context_length": config.count("max_position_embeddings", default=8192),
     }  # fmt: skip
-    return ForeignBody(fields | _windows(config, layers) | _positions(config), weights)
+    windows = _windows(config, layers)
+    return ForeignBody(fields | windows | _positions(config, local=bool(windows)), weights)
 
 
 def _layer(tensors: Tensors, layer: int, biases: dict[str, bool], normed: bool) -> Tensors:
@@ -85,6 +90,8 @@ def _windows(config: SourceConfig, layers: int) -> dict[str, Any]:
         return {}
     if window < 2:
         config.refuse("local_attention", "must be an integer of 2 or more")
+    if window // 2 > LONGEST:
+        config.refuse("local_attention", f"must be at most {2 * LONGEST + 1}")
     return {"attention_window": window // 2, "global_every": every}
 
 
@@ -92,8 +99,8 @@ def _kinds(every: int, layers: int) -> list[str]:
     return [GLOBAL if every and layer % every == 0 else LOCAL for layer in range(layers)]
 
 
-def _positions(config: SourceConfig) -> dict[str, Any]:
-    """Return the rotary bases of global and local layers, from the keys of transformers 4 or 5."""
+def _positions(config: SourceConfig, *, local: bool) -> dict[str, Any]:
+    """Return the rotary bases of global and, if there are any, local layers, from the keys of transformers 4 or 5."""
     config.expect("rope_scaling", None, {})
     given = config.get("rope_parameters", default={})
     if not isinstance(given, dict) or set(given) - {GLOBAL, LOCAL}:
@@ -101,8 +108,8 @@ def _positions(config: SourceConfig) -> dict[str, Any]:
     base = _base(config, given.get(GLOBAL), config.number("global_rope_theta", default=160_000.0))
     # In transformers 4, local layers have the base of global layers if local_rope_theta is null.
     usual = base if "local_rope_theta" in config.values else 10_000.0
-    local = _base(config, given.get(LOCAL), config.number("local_rope_theta", default=usual))
-    return {"positions": "rotary", "rotary_base": base, "local_rotary_base": local}
+    near = _base(config, given.get(LOCAL), config.number("local_rope_theta", default=usual))
+    return {"positions": "rotary", "rotary_base": base} | ({"local_rotary_base": near} if local else {})
 
 
 def _base(config: SourceConfig, entry: object, default: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.importing.huggingface.heads import UNUSED
 from app.importing.huggingface.parts import ForeignBody
 from app.importing.huggingface.sentence import SentenceModules
 from app.importing.huggingface.source_config import SourceConfig
@@ -51,8 +52,12 @@ def tokenizer_folder(source: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """A converted model, a description of its head or pooling, and additional entries for our config.json."""
+    """A converted model, a description of its head or pooling, and additional entries for our config.json.
+
+    `unused` is a regular expression for the names of the tensors that have no effect.
+    """
 
     body: ForeignBody
     described: str
     extra: dict[str, Any] = field(default_factory=dict)
+    unused: str = UNUSED

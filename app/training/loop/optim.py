@@ -199,7 +199,7 @@ def build(network: nn.Module, settled: Settled) -> Optimizer:
     return _KINDS[settled.optimizer]([group for group in groups if group.parameters])
 
 
-HEAD = ("head.", "head_layers.", "pooling.")  # parameters with the learning rate `head_rate`
+HEAD = ("head.", "head_layers.", "head_norm.", "pooling.")  # parameters with the learning rate `head_rate`
 _KINDS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "muon": Muon}
 
 

@@ -16,7 +16,8 @@ from models.tasks import TaskNetwork
 
 OUTPUTS = ("head.", "ngrams.weight", "ngrams.bias")  # parameters that contain values for each label
 EMBEDDING = "input.embedding.weight"
-HEADS = ("head_layers.", "pooling.", *OUTPUTS)  # the only parameters trained with `head_only`, except for generation
+# The only parameters trained with `head_only`, except for generation.
+HEADS = ("head_layers.", "head_norm.", "pooling.", *OUTPUTS)
 
 
 def take_over(network: TaskNetwork, base: BaseCheckpoint, settled: Settled, labels: list[str]) -> str:

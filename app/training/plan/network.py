@@ -17,7 +17,7 @@ from app.wire.training_options import TrainingOptions
 from app.wire.training_rules import heads_and_width
 from models.choices import POSITIONED
 from models.config import ModelConfig
-from models.constraints import ConfigError
+from models.constraints import WITHOUT_WINDOW, ConfigError
 
 LONGEST_CONTEXT = 1024  # the default maximum context, in tokens or steps, except for one long text
 LINEAR_CONTEXT = 65_536  # tokens; serves only to limit the length of an input
@@ -136,7 +136,7 @@ def _tuned(options: TrainingOptions, facts: Facts, recipe: Recipe, base: BaseChe
         tied = before.tie_embeddings and before.vector_width == before.width
         changes["tie_embeddings"] = tied and not options.head_only
         changes |= {"head_widths": (), "output_activation": "none", "pooling_width": 0, "token_types": 0}
-        changes |= {"head_norm": False, "attention_window": 0, "global_every": 0}
+        changes |= {"head_norm": False, "attention_window": 0, **WITHOUT_WINDOW}
         if before.output_norm == "pooled":
             changes["output_norm"] = "none"
     elif before.task == "generation":

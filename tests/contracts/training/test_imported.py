@@ -54,11 +54,23 @@ def test_an_encoder_learns_labels(name: str, tmp_path: Path) -> None:
     assert 0 < distance < 0.1
 
 
-def test_only_the_head_of_an_encoder_learns(tmp_path: Path) -> None:
-    base, new = tuned("minilm", tmp_path, "rows.csv", ROWS, head_only=True)
+@pytest.mark.parametrize(
+    ("name", "parts"), [("minilm", {"head"}), ("modernbert", {"head_layers", "head_norm", "head"})]
+)
+def test_only_the_head_of_an_encoder_learns(name: str, parts: set[str], tmp_path: Path) -> None:
+    base, new = tuned(name, tmp_path, "rows.csv", ROWS, head_only=True)
     old, weights = load_file(base / "model.safetensors"), load_file(new / "model.safetensors")
-    assert set(weights) - set(old) == {"head.weight", "head.bias"}
-    assert all(torch.equal(weights[name], value) for name, value in old.items())
+    changed = {key for key in weights if key not in old or not torch.equal(weights[key], old[key])}
+    assert changed == {key for key in weights if key.partition(".")[0] in parts}
+
+
+@pytest.mark.parametrize("name", ["modernbert", "modernbert-sentences"])
+def test_an_encoder_with_local_layers_becomes_a_language_model_without_them(name: str, tmp_path: Path) -> None:
+    base, new = tuned(name, tmp_path, "story.jsonl", STORY)
+    before, after = checkpoint.validate(base).config, checkpoint.validate(new).config
+    assert before.attention_window and before.global_every
+    assert (after.attention_window, after.global_every, after.local_rotary_base) == (0, 0, 10_000.0)
+    assert (after.task, after.rotary_base, after.head_norm) == ("generation", before.rotary_base, False)
 
 
 def test_a_decoder_continues_texts_and_keeps_its_end_token(tmp_path: Path) -> None:

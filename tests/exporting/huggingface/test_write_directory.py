@@ -180,9 +180,31 @@ def test_more_labels_than_half_the_width_become_a_module(tmp_path: Path) -> None
     assert (tmp_path / "out" / "2_Dense" / "model.safetensors").is_file()
 
 
+BERT_LAYERS = {
+    "architecture": "transformer", "task": "classification", "classes": 2, "norm": "layer", "norm_first": False,
+    "final_norm": False, "input_norm": True, "positions": "learned", "bias": True, "activation": "gelu",
+}  # fmt: skip
+EUROBERT_LAYERS = {"architecture": "transformer", "task": "classification", "classes": 2}
+MODERNBERT_LAYERS = EUROBERT_LAYERS | {"norm": "layer", "input_norm": True, "first_norm": False}
+GPT2_LAYERS = {
+    "architecture": "transformer", "task": "generation", "norm": "layer", "positions": "learned", "bias": True,
+    "activation": "gelu", "head_bias": False,
+}  # fmt: skip
+LLAMA_LAYERS = {"architecture": "transformer", "task": "generation", "head_bias": False}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        (BERT_LAYERS | {"attention_window": 2}, r"layers of this version: attention_window is 2;"),
+        (BERT_LAYERS | {"norm_bias": False}, r"layers of this version: norm_bias is false;"),
+        (BERT_LAYERS | {"head_widths": (16,), "head_norm": True}, r"layers of this version: head_norm is true;"),
+        (EUROBERT_LAYERS | {"attention_window": 2}, r"layers of this version: attention_window is 2;"),
+        (EUROBERT_LAYERS | {"first_norm": False}, r"layers of this version: first_norm is false;"),
+        (EUROBERT_LAYERS | {"head_widths": (16,), "head_norm": True}, r"version: head_widths is \(16,\);"),
+        (MODERNBERT_LAYERS | {"attention_window": 2}, r"layers of this version: global_every is 0 \(.*transformers 4"),
+        (GPT2_LAYERS | {"norm_bias": False}, r"layers of this version: norm_bias is false;"),
+        (LLAMA_LAYERS | {"first_norm": False}, r"layers of this version: first_norm is false;"),
         ({"architecture": "lstm", "task": "classification", "classes": 2}, r"architecture lstm; use --format onnx"),
         ({"architecture": "gru", "task": "generation"}, r"architecture gru; use --format checkpoint"),
         (
