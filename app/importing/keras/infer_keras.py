@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.importing.keras.heads import read_head
-from app.importing.keras.layers import KerasLayer, read_layers, unsupported, unsupported_layer
+from app.importing.keras.chain import read_layers
+from app.importing.keras.layers import KerasLayer, unsupported, unsupported_layer
 from app.importing.keras.outputs import add_head
 from app.importing.keras.padding import ask_padding, input_length, set_length
 from app.importing.keras.recurrent_layers import RecurrentLayer, is_recurrent, read_recurrent, stack, width_of
