@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.importing.keras.heads import read_head
 from app.importing.keras.chain import read_layers
+from app.importing.keras.heads import read_head
 from app.importing.keras.layers import KerasLayer, unsupported, unsupported_layer
 from app.importing.keras.outputs import add_head
-from app.importing.keras.padding import ask_padding, input_length, set_length
+from app.importing.keras.padding import ask_padding, input_length, output_length, set_length
 from app.importing.keras.recurrent_layers import RecurrentLayer, is_recurrent, read_recurrent, stack, width_of
 from app.importing.keras.sources import FORWARD, KerasFile, open_keras
 from app.importing.keras.vectorization import KIND, read_tokenizer
@@ -47,10 +47,10 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
         layers = read_layers(file.config)
         length = input_length(layers)
         used = [layer for layer in layers if layer.kind not in IGNORED]
+        splitter = used.pop(0) if used and used[0].kind == KIND else None
         tokenizer = None
-        if used and used[0].kind == KIND:
-            tokenizer, length = read_tokenizer(used[0], file), used[0].settings.get("output_sequence_length")
-            used = used[1:]
+        if splitter is not None:
+            tokenizer, length = read_tokenizer(splitter, file), output_length(splitter)
         if not used or used[0].kind != "Embedding":
             raise unsupported("its first layer must be an Embedding, which reads token ids")
         embedding, rest = used[0], used[1:]
@@ -70,8 +70,8 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
     shown = [f"tokens, {embedding.name} {fields['vocab_size']}×{fields['input_width']}", _shown(recurrent)]
     shown.append(POOLED["last_step" if pooling == "last" and not fields["bidirectional"] else pooling])
     shown += add_head(fields, tensors, recurrent[-1], head, answers)
-    ask_padding(masked, pooling, length, answers)
-    set_length(fields, length, answers)
+    ask_padding(masked, pooling, length, splitter, answers)
+    set_length(fields, length, splitter, answers)
     return KerasModel(InferredNetwork(fields, tensors, " → ".join(shown)), masked, tokenizer)
 
 
