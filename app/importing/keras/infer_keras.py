@@ -8,10 +8,17 @@ from typing import Any
 
 from app.importing.keras.chain import read_layers
 from app.importing.keras.heads import read_head
-from app.importing.keras.layers import KerasLayer, unsupported, unsupported_layer
+from app.importing.keras.layers import KerasLayer, shown, unsupported, unsupported_layer
 from app.importing.keras.outputs import add_head
 from app.importing.keras.padding import ask_padding, input_length, output_length, set_length
-from app.importing.keras.recurrent_layers import RecurrentLayer, is_recurrent, read_recurrent, stack, width_of
+from app.importing.keras.recurrent_layers import (
+    RecurrentLayer,
+    is_recurrent,
+    read_recurrent,
+    stack,
+    widened_bytes,
+    width_of,
+)
 from app.importing.keras.sources import FORWARD, KerasFile, open_keras
 from app.importing.keras.vectorization import KIND, read_tokenizer
 from app.importing.pytorch.network import POOLINGS as POOLED
@@ -44,6 +51,8 @@ class KerasModel:
 def read_model(path: Path, answers: Answers) -> KerasModel:
     """Convert a Keras model. Raises UnknownNetwork for a model whose results our networks cannot compute exactly."""
     with open_keras(path) as file:
+        if file.config_file is not None:
+            answers.assumed.append(f"configuration={shown(file.config_file)}: the file beside the weights")
         layers = read_layers(file.config)
         length = input_length(layers)
         used = [layer for layer in layers if layer.kind not in IGNORED]
@@ -64,15 +73,16 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
         rest = rest[len(body) :]
         pooling = _pooling(recurrent, rest[:1])
         head = read_head(rest[pooling != "last" :], file)
+        file.weights.reserve(widened_bytes(recurrent, head[0].linear.outputs), "the network with layers of one width")
         tensors, fields = _body(embedding, recurrent, file, answers)
     masked = embedding.settings.get("mask_zero") is True
     fields["pooling"] = pooling
-    shown = [f"tokens, {embedding.name} {fields['vocab_size']}×{fields['input_width']}", _shown(recurrent)]
-    shown.append(POOLED["last_step" if pooling == "last" and not fields["bidirectional"] else pooling])
-    shown += add_head(fields, tensors, recurrent[-1], head, answers)
+    parts = [f"tokens, {shown(embedding.name)} {fields['vocab_size']}×{fields['input_width']}", _shown(recurrent)]
+    parts.append(POOLED["last_step" if pooling == "last" and not fields["bidirectional"] else pooling])
+    parts += add_head(fields, tensors, recurrent[-1], head, answers)
     ask_padding(masked, pooling, length, splitter, answers)
     set_length(fields, length, splitter, answers)
-    return KerasModel(InferredNetwork(fields, tensors, " → ".join(shown)), masked, tokenizer)
+    return KerasModel(InferredNetwork(fields, tensors, " → ".join(parts)), masked, tokenizer)
 
 
 def _misplaced(rest: list[KerasLayer]) -> Exception:
@@ -147,4 +157,4 @@ def _shown(recurrent: list[RecurrentLayer]) -> str:
 
 
 def _part(layer: RecurrentLayer) -> str:
-    return f"{'both directions of ' if len(layer.directions) > 1 else ''}{layer.layer.name!r} of {layer.units}"
+    return f"{'both directions of ' if len(layer.directions) > 1 else ''}'{shown(layer.layer.name)}' of {layer.units}"

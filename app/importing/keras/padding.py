@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.errors import InvalidRequest
-from app.importing.keras.layers import KerasLayer, unsupported
+from app.importing.keras.layers import KerasLayer, shown, unsupported
 from app.importing.questions import Answers, Question
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import NAMES, UNKNOWN
@@ -92,7 +92,7 @@ def check_masked_id(tokenizer: Tokenizer) -> None:
     word = tokenizer.token_text(0)
     if word not in ("", UNKNOWN.decode(), *NAMES["pad"]):
         raise InvalidRequest(
-            f"the word {word!r} has the id 0, which the model skips as padding (mask_zero=True): the first word must "
-            "have the id 1 or more (first_id), and unknown words must be skipped (unknown=skip) or have another id",
+            f"the word '{shown(word)}' has the id 0, which the model skips as padding (mask_zero=True): the first word "
+            "must have the id 1 or more (first_id), and unknown words must be skipped (unknown=skip) or have another",
             param="vocabulary",
         )
