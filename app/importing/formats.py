@@ -54,7 +54,7 @@ def _describe_zip(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
         return None
     if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in names):
         return TORCHSCRIPT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
@@ -15,9 +15,16 @@ from app.checkpoint.tokenizer_rules import PARTS_LIMIT
 from app.errors import InvalidRequest
 from app.tokenization.tokenizer import Tokenizer
 from app.tokenization.vocabulary import SKIPPED
+from app.wording import counted
 
 SPACES = "\t\n\v\f\r"  # the whitespace at which TensorFlow splits texts, apart from the space
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'  # the usual filters of a Keras Tokenizer, which keeps apostrophes
+FILTERS_LIMIT = 2 * PARTS_LIMIT - 2  # maximum number of filters, so that a tokenizer.json can contain them
+FINAL_SIGMA = "ς"  # Python lowercases Σ at the end of a word to this letter, the tokenizers library to σ
+SIGMA_TEXT = (
+    f"a capital Σ at the end of a word becomes σ, but Python's lower() writes {FINAL_SIGMA}, which words of the "
+    "vocabulary contain; lowercase texts with a Σ before you send them"
+)
 EXPECTED = {"num_words", "filters", "lower", "split", "char_level", "oov_token", "word_index"}
 
 
@@ -40,26 +47,59 @@ def is_keras_tokenizer(value: Any) -> bool:
     return isinstance(_unquoted(value), dict)
 
 
-def keras_tokenizer(value: Any, source: str) -> tuple[Tokenizer, str]:
+def keras_tokenizer(value: Any, source: str, rows: int) -> tuple[Tokenizer, str]:
     """Return the tokenizer that a Keras Tokenizer describes, and a description of how it splits texts.
 
-    Raises InvalidRequest for settings that cannot be reproduced. `source` is the name of the file.
+    Raises InvalidRequest for settings that cannot be reproduced, and for ids without one of the `rows` rows of the
+    embedding. `source` is the name of the file.
     """
     config = _unquoted(value)
     assert config is not None
     if missing := sorted(EXPECTED - config.keys()):
         raise _invalid(f"{source}: the Keras Tokenizer has no {missing[0]!r}")
+    _check_types(config, source)
     words, unknown = _words(config, source), config["oov_token"]
+    if (last := max(words.values())) >= rows:
+        raise _invalid(f"{source} has ids up to {last}, but the embedding has only {counted(rows, 'row')}")
     if unknown is not None and unknown not in words:
         raise _invalid(f"{source}: the oov_token of the Keras Tokenizer is not one of its words; fit it again")
-    by_character = config["char_level"] is True
+    by_character, lowercase = config["char_level"], config["lower"]
     if not by_character and config["split"] != " ":
-        raise _invalid(f"{source}: the Keras Tokenizer has split={config['split']!r}; it must be a space")
-    separators = "" if by_character else str(config["filters"] or "")
-    rules = TextRules(config["lower"] is True, separators, by_character)
-    others = "skipped" if unknown is None else f"replaced by {unknown!r}"
+        raise _invalid(f"{source}: the Keras Tokenizer has split={_shown(config['split'])}; it must be a space")
+    separators = "" if by_character else "".join(dict.fromkeys(config["filters"] or ""))
+    if len(separators) > FILTERS_LIMIT:
+        raise _invalid(f"{source}: the Keras Tokenizer has more than {FILTERS_LIMIT} characters in its filters")
+    others = "skipped" if unknown is None else f"replaced by {_shown(unknown)}"
     text = f"texts are split as by the Keras Tokenizer in {source}; other words are {others}"
+    if lowercase and has_final_sigma(words):
+        text += f"; {SIGMA_TEXT}"
+    rules = TextRules(lowercase, separators, by_character)
     return make_tokenizer(words, SKIPPED if unknown is None else unknown, rules), text
+
+
+def has_final_sigma(words: Iterable[str]) -> bool:
+    """Whether a word contains the letter that the lowercasing of a tokenizer never writes."""
+    return any(FINAL_SIGMA in word for word in words)
+
+
+def _check_types(config: Mapping[str, Any], source: str) -> None:
+    """Raise InvalidRequest unless the settings have the types that Keras writes."""
+    filters, most = config["filters"], config["num_words"]
+    listed = isinstance(filters, list) and all(isinstance(mark, str) and len(mark) == 1 for mark in filters)
+    valid = {
+        "num_words": (most is None or type(most) is int, "an integer or null"),
+        "filters": (listed or isinstance(filters, str | None), "a string, a list of single characters, or null"),
+        "lower": (isinstance(config["lower"], bool), "true or false"),
+        "char_level": (isinstance(config["char_level"], bool), "true or false"),
+        "oov_token": (isinstance(config["oov_token"], str | None), "a string or null"),
+    }
+    for name, (right, expected) in valid.items():
+        if not right:
+            raise _invalid(f"{source}: the Keras Tokenizer has {name}={_shown(config[name])}; it must be {expected}")
+
+
+def _shown(value: Any) -> str:
+    return repr(value if isinstance(value, int | float | bool | None) else str(value)[:100])[:100]
 
 
 def make_tokenizer(words: dict[str, int], unknown: str, rules: TextRules) -> Tokenizer:

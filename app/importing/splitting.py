@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import decoders, normalizers, pre_tokenizers
 
 from app.checkpoint.patterns import WORDS
-from app.importing.keras_texts import FILTERS, TextRules, add_rules
+from app.importing.keras_texts import FILTERS, SIGMA_TEXT, TextRules, add_rules, has_final_sigma
 from app.importing.questions import Answers, Question
 
 SPLITS = ("whitespace", "characters", "basic_english", *WORDS)
@@ -87,4 +87,7 @@ def _lowercases(words: list[str], answers: Answers) -> bool:
     """
     if any(word != word.lower() for word in words):
         return answers.assume("lowercase", "no", "the vocabulary has capital letters", ("yes", "no")) == "yes"
-    return answers.ask(Question("lowercase", "does the program lowercase the text first?", ("yes", "no"))) == "yes"
+    answer = answers.ask(Question("lowercase", "does the program lowercase the text first?", ("yes", "no")))
+    if answer == "yes" and has_final_sigma(words):
+        answers.assumed.append(f"lowercase=yes: {SIGMA_TEXT}")
+    return answer == "yes"

@@ -50,7 +50,7 @@ def tokenizer_of(path: Path, rows: int, answers: Answers) -> Tokenizer:
         _check_size(value.vocab_size, rows, path.name, answers)
         return value
     if is_keras_tokenizer(value):
-        tokenizer, text = keras_tokenizer(value, path.name)
+        tokenizer, text = keras_tokenizer(value, path.name, rows)
         _check_size(tokenizer.vocab_size, rows, path.name, answers)
         answers.assumed.append(f"split=keras: {text}")
         return tokenizer

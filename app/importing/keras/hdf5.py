@@ -18,9 +18,10 @@ from app.importing.pytorch.tensors import Array, ForeignFileInvalid, to_float32
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FILTERS = (1, 2, 3)  # deflate, shuffle and fletcher32, which HDF5 itself contains
-INFLATION = 64  # the arrays of a file may be this many times as large as the file, if they are compressed
+INFLATION = 64  # everything that is read from a file may be this many times as large as the file on disk
 ENTRY_LIMIT = 2**16  # maximum number of entries that are read from a file
 DEPTH_LIMIT = 8  # levels of groups inside a layer's group
+HDF5_ERRORS = (OSError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError, AttributeError)
 ITEM_SIZES = (2, 4, 8)  # bytes of float16, float32 and float64
 
 
@@ -33,11 +34,11 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextmanager
-def open_hdf5(source: Path | bytes, name: str) -> Iterator[Hdf5File]:
+def open_hdf5(source: Path | bytes, name: str, size: int | None = None) -> Iterator[Hdf5File]:
     """Open an HDF5 file, given its path or its content. `name` is the name of the file in messages.
 
-    Raises InvalidRequest if h5py is not installed, and ForeignFileInvalid, also while the file is read, if the file is
-    damaged.
+    `size` is the size of the file on disk that contains it; without it, that of the HDF5 file. Raises InvalidRequest if
+    h5py is not installed, and ForeignFileInvalid if the file is damaged.
     """
     try:
         import h5py
@@ -45,15 +46,30 @@ def open_hdf5(source: Path | bytes, name: str) -> Iterator[Hdf5File]:
         raise InvalidRequest(
             "Keras files can only be read with the library h5py, which is not installed: pip install 'ostinato[keras]'"
         ) from None
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        size = stream.seek(0, io.SEEK_END) if size is None else size
+        stream.seek(0)
+        with damaged(name):
+            file = h5py.File(stream, "r")  # h5py reads through this stream, so HDF5 opens no file itself
+        try:
+            yield Hdf5File(file, h5py, size, name)
+        finally:
+            with damaged(name):
+                file.close()
+
+
+@contextmanager
+def damaged(name: str) -> Iterator[None]:
+    """Convert the exceptions that h5py raises for a damaged file. Our own errors pass unchanged."""
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
-            size = stream.seek(0, io.SEEK_END)
-            stream.seek(0)
-            # h5py reads through this stream, so HDF5 opens no file itself.
-            with h5py.File(stream, "r") as file:
-                yield Hdf5File(file, h5py, size, name)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        yield
+    except HDF5_ERRORS as error:
         raise ForeignFileInvalid(f"{name} is damaged: {str(error)[:200]}") from None
+
+
+def shown(path: str) -> str:
+    """Return a path in the file for a message: without control characters, and with at most 100 characters."""
+    return f"{path[:98]!a}"[:100]
 
 
 class Hdf5File:
@@ -66,68 +82,94 @@ class Hdf5File:
     def has(self, path: str) -> bool:
         return self._find(path) is not None
 
+    def reserve(self, size: int, what: str) -> None:
+        """Count `size` bytes of memory. Raises ForeignFileInvalid if the file is too small to need that many."""
+        self._budget -= size
+        if self._budget < 0:
+            limit = f"all parts together may need at most {INFLATION} times the size of the file"
+            raise ForeignFileInvalid(f"{self.name}: {what} needs {size} bytes, but {limit}")
+
     def text(self, path: str, attribute: str) -> bytes | None:
         """Return an attribute that consists of one string, as bytes, or None if there is no such attribute."""
         place = self._find(path)
-        if place is None or attribute not in place.attrs:
-            return None
-        stored = place.attrs.get_id(attribute)
-        if stored.shape != () or stored.dtype.itemsize > self._size or stored.dtype.kind not in "SO":
-            raise ForeignFileInvalid(f"{self.name}: the attribute {attribute!r} must be one string")
-        value = place.attrs[attribute]
+        with damaged(self.name):
+            if place is None or attribute not in place.attrs:
+                return None
+            stored = place.attrs.get_id(attribute)
+            if stored.shape != () or stored.dtype.itemsize > self._size or stored.dtype.kind not in "SO":
+                raise ForeignFileInvalid(f"{self.name}: the attribute {attribute!r} must be one string")
+            value = place.attrs[attribute]
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
         if not isinstance(value, bytes):
             raise ForeignFileInvalid(f"{self.name}: the attribute {attribute!r} must be one string")
         return bytes(value)
 
-    def arrays(self, path: str, depth: int = DEPTH_LIMIT) -> Iterator[tuple[str, Array]]:
+    def arrays(self, path: str) -> Iterator[tuple[str, Array]]:
         """Yield the path, relative to the group `path`, and the content of every array inside the group."""
-        place = self._find(path)
+        return self._walk(self._find(path), path, DEPTH_LIMIT)
+
+    def _walk(self, place: Any, path: str, depth: int) -> Iterator[tuple[str, Array]]:
         if isinstance(place, self._h5py.Dataset):
             yield "", self._read(place, path)
         if not isinstance(place, self._h5py.Group):
             return
-        self._entries += len(place)
-        if self._entries > ENTRY_LIMIT or not depth:
-            raise ForeignFileInvalid(f"{self.name}: the group {path[:100]!r} has too many entries or levels")
-        for name in place:
-            for inner, array in self.arrays(f"{path}/{name}", depth - 1):
+        with damaged(self.name):
+            self._entries += len(place)
+            if self._entries > ENTRY_LIMIT or not depth:
+                raise ForeignFileInvalid(f"{self.name}: the group {shown(path)} has too many entries or levels")
+            names = list(place)
+        for name in names:
+            for inner, array in self._walk(self._child(place, name, path), f"{path}/{name}", depth - 1):
                 yield f"{name}/{inner}".rstrip("/"), array
 
     def _find(self, path: str) -> Any:
         """Return the group or dataset at `path`, or None if there is none."""
-        place = self._file["/"]
+        place: Any = self._file
         for name in filter(None, path.split("/")):
+            place = self._child(place, name, path)
+        return place
+
+    def _child(self, place: Any, name: str, path: str) -> Any:
+        """Return an entry of the group `place`, or None. Raises ForeignFileInvalid for a link to another place."""
+        with damaged(self.name):
             link = place.get(name, getlink=True) if isinstance(place, self._h5py.Group) else None
             if link is None:
                 return None
-            if not isinstance(link, self._h5py.HardLink):
-                raise ForeignFileInvalid(
-                    f"{self.name}: {path!r} is a link to another place or file, which is not read; save the model "
-                    "again with Keras"
-                )
-            place = place[name]
-        return place
+            if isinstance(link, self._h5py.HardLink):
+                return place[name]
+        raise ForeignFileInvalid(
+            f"{self.name}: {shown(name)} in {shown(path)} is a link to another place or file, which is not read; save "
+            "the model again with Keras"
+        )
 
     def _read(self, dataset: Any, path: str) -> Array:
         """Return a dataset as float32. Raises ForeignFileInvalid unless its sizes are plausible."""
-        shape, dtype = dataset.shape, dataset.dtype
-        if shape is None or dtype.kind != "f" or dtype.itemsize not in ITEM_SIZES:
-            raise ForeignFileInvalid(f"{self.name}: {path!r} must be an array of float16, float32 or float64 numbers")
-        if dataset.is_virtual or dataset.external:
-            raise ForeignFileInvalid(f"{self.name}: {path!r} refers to data outside the file, which is not read")
+        with damaged(self.name):
+            shape, dtype = dataset.shape, dataset.dtype
+            if shape is None or dtype.kind != "f" or dtype.itemsize not in ITEM_SIZES:
+                raise ForeignFileInvalid(
+                    f"{self.name}: {shown(path)} must be an array of float16, float32 or float64 numbers"
+                )
+            if dataset.is_virtual or dataset.external:
+                raise ForeignFileInvalid(
+                    f"{self.name}: {shown(path)} refers to data outside the file, which is not read"
+                )
+            self._check_size(dataset, path)
+            return to_float32(dataset[()])
+
+    def _check_size(self, dataset: Any, path: str) -> None:
+        """Count the memory that a dataset needs. Raises ForeignFileInvalid if its sizes are not plausible."""
+        count, item = math.prod(dataset.shape), dataset.dtype.itemsize
         filters = self._filters(dataset, path)
-        declared = math.prod(shape) * dtype.itemsize
-        chunk = math.prod(dataset.chunks or ()) * dtype.itemsize
+        chunk = math.prod(dataset.chunks or ()) * item
         stored = int(dataset.id.get_storage_size())
         limit = INFLATION * stored if filters else stored
-        self._budget -= declared
-        if declared > limit or chunk > INFLATION * self._size or self._budget < 0:
+        if count * item > limit or chunk > INFLATION * self._size:
             raise ForeignFileInvalid(
-                f"{self.name}: {path!r} declares {declared} bytes, but the file stores {stored} bytes for it"
+                f"{self.name}: {shown(path)} declares {count * item} bytes, but the file stores {stored} bytes for it"
             )
-        return to_float32(dataset[()])
+        self.reserve(count * max(item, 4), shown(path))
 
     def _filters(self, dataset: Any, path: str) -> list[int]:
         """Return the numbers of a dataset's filters. Raises ForeignFileInvalid for a filter that HDF5 must load."""
@@ -139,8 +181,8 @@ class Hdf5File:
     def _refuse_plugins(self, filters: list[int], path: str) -> None:
         if filters:
             raise ForeignFileInvalid(
-                f"{self.name}: {path!r} is compressed with the HDF5 filter {filters[0]}, which may need a plug-in; "
-                "save the model again with Keras"
+                f"{self.name}: {shown(path)} is compressed with the HDF5 filter {filters[0]}, which may need a "
+                "plug-in; save the model again with Keras"
             )
 
 

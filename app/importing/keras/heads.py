@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.importing.keras.layers import KerasLayer, unsupported, unsupported_layer
+from app.importing.keras.layers import KerasLayer, shown, unsupported, unsupported_layer
 from app.importing.keras.sources import FORWARD, KerasFile, shapes_of
 from app.importing.pytorch.parts import Layer
 from app.importing.pytorch.tensors import ForeignFileInvalid
@@ -60,9 +60,9 @@ def _function_of(layer: KerasLayer) -> str:
 
 def _function(layer: KerasLayer, name: Any) -> str:
     if not isinstance(name, str | None) or name not in FUNCTIONS:
-        shown = repr(name) if isinstance(name, str) else "that is an object"
+        given = f"'{shown(name)}'" if isinstance(name, str) else "that is an object"
         names = ", ".join(str(function) for function in FUNCTIONS if function)
-        raise unsupported(f"{layer} has the activation {shown}; it must be one of {names}")
+        raise unsupported(f"{layer} has the activation {given}; it must be one of {names}")
     return FUNCTIONS[name]
 
 
@@ -74,4 +74,4 @@ def _linear(layer: KerasLayer, file: KerasFile) -> Layer:
     if wrong or (bias is None and layer.settings.get("use_bias", True)) or len(weights) > 2:
         raise ForeignFileInvalid(f"the weights of {layer} are not a kernel and a bias: {shapes_of(weights)}")
     assert kernel is not None
-    return Layer(layer.name, kernel.T.copy(), bias)
+    return Layer(shown(layer.name), kernel.T.copy(), bias)

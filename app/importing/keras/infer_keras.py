@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.importing.keras.chain import read_layers
 from app.importing.keras.heads import read_head
-from app.importing.keras.layers import KerasLayer, read_layers, unsupported, unsupported_layer
+from app.importing.keras.layers import KerasLayer, shown, unsupported, unsupported_layer
 from app.importing.keras.outputs import add_head
-from app.importing.keras.padding import ask_padding, input_length, set_length
-from app.importing.keras.recurrent_layers import RecurrentLayer, is_recurrent, read_recurrent, stack, width_of
+from app.importing.keras.padding import ask_padding, input_length, output_length, set_length
+from app.importing.keras.recurrent_layers import (
+    RecurrentLayer,
+    is_recurrent,
+    read_recurrent,
+    stack,
+    widened_bytes,
+    width_of,
+)
 from app.importing.keras.sources import FORWARD, KerasFile, open_keras
 from app.importing.keras.vectorization import KIND, read_tokenizer
 from app.importing.pytorch.network import POOLINGS as POOLED
@@ -43,13 +51,15 @@ class KerasModel:
 def read_model(path: Path, answers: Answers) -> KerasModel:
     """Convert a Keras model. Raises UnknownNetwork for a model whose results our networks cannot compute exactly."""
     with open_keras(path) as file:
+        if file.config_file is not None:
+            answers.assumed.append(f"configuration={shown(file.config_file)}: the file beside the weights")
         layers = read_layers(file.config)
         length = input_length(layers)
         used = [layer for layer in layers if layer.kind not in IGNORED]
+        splitter = used.pop(0) if used and used[0].kind == KIND else None
         tokenizer = None
-        if used and used[0].kind == KIND:
-            tokenizer, length = read_tokenizer(used[0], file), used[0].settings.get("output_sequence_length")
-            used = used[1:]
+        if splitter is not None:
+            tokenizer, length = read_tokenizer(splitter, file), output_length(splitter)
         if not used or used[0].kind != "Embedding":
             raise unsupported("its first layer must be an Embedding, which reads token ids")
         embedding, rest = used[0], used[1:]
@@ -63,15 +73,16 @@ def read_model(path: Path, answers: Answers) -> KerasModel:
         rest = rest[len(body) :]
         pooling = _pooling(recurrent, rest[:1])
         head = read_head(rest[pooling != "last" :], file)
+        file.weights.reserve(widened_bytes(recurrent, head[0].linear.outputs), "the network with layers of one width")
         tensors, fields = _body(embedding, recurrent, file, answers)
     masked = embedding.settings.get("mask_zero") is True
     fields["pooling"] = pooling
-    shown = [f"tokens, {embedding.name} {fields['vocab_size']}×{fields['input_width']}", _shown(recurrent)]
-    shown.append(POOLED["last_step" if pooling == "last" and not fields["bidirectional"] else pooling])
-    shown += add_head(fields, tensors, recurrent[-1], head, answers)
-    ask_padding(masked, pooling, length, answers)
-    set_length(fields, length, answers)
-    return KerasModel(InferredNetwork(fields, tensors, " → ".join(shown)), masked, tokenizer)
+    parts = [f"tokens, {shown(embedding.name)} {fields['vocab_size']}×{fields['input_width']}", _shown(recurrent)]
+    parts.append(POOLED["last_step" if pooling == "last" and not fields["bidirectional"] else pooling])
+    parts += add_head(fields, tensors, recurrent[-1], head, answers)
+    ask_padding(masked, pooling, length, splitter, answers)
+    set_length(fields, length, splitter, answers)
+    return KerasModel(InferredNetwork(fields, tensors, " → ".join(parts)), masked, tokenizer)
 
 
 def _misplaced(rest: list[KerasLayer]) -> Exception:
@@ -146,4 +157,4 @@ def _shown(recurrent: list[RecurrentLayer]) -> str:
 
 
 def _part(layer: RecurrentLayer) -> str:
-    return f"{'both directions of ' if len(layer.directions) > 1 else ''}{layer.layer.name!r} of {layer.units}"
+    return f"{'both directions of ' if len(layer.directions) > 1 else ''}'{shown(layer.layer.name)}' of {layer.units}"

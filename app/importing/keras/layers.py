@@ -1,4 +1,4 @@
-"""Reads the layers of a model from its configuration, in the order in which the model applies them."""
+"""Reads the layers of a model from its configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from app.importing.pytorch.parts import UnknownNetwork
 
 MOST_LAYERS = 256
+NAME_LIMIT = 100  # characters of a name from a file in a message
 MASK = "NotEqual"  # with mask_zero, Keras 3 stores the comparison of the ids with 0 as an operation of its own
 EXECUTABLE = ("Lambda", "PyDataset", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer")
 # What to do instead, for layers that classifiers often have.
@@ -36,7 +37,12 @@ class KerasLayer:
     key: str
 
     def __str__(self) -> str:
-        return f"the layer {self.name!r} ({self.kind})"
+        return f"the layer '{shown(self.name)}' ({shown(self.kind)})"
+
+
+def shown(name: object) -> str:
+    """Return a name from a file for a message: without control characters, and not longer than NAME_LIMIT."""
+    return repr(str(name)[:NAME_LIMIT])[1:-1][:NAME_LIMIT]
 
 
 def unsupported(reason: str) -> UnknownNetwork:
@@ -54,10 +60,10 @@ def unsupported_layer(layer: KerasLayer) -> UnknownNetwork:
     return unsupported(f"{layer} cannot be imported{advice}")
 
 
-def read_layers(model: Any) -> list[KerasLayer]:
-    """Return the layers of a Sequential model, or of a functional model that applies its layers one after another.
+def read_entries(model: Any) -> tuple[bool, list[KerasLayer], list[Any]]:
+    """Return whether a model is Sequential, its layers, and their entries in the configuration, in the same order.
 
-    `model` is the parsed configuration. Raises UnknownNetwork for any other model.
+    `model` is the parsed configuration. Raises UnknownNetwork unless the model is Sequential or functional.
     """
     kind = model.get("class_name") if isinstance(model, dict) else None
     settings = model.get("config") if isinstance(model, dict) else None
@@ -65,11 +71,10 @@ def read_layers(model: Any) -> list[KerasLayer]:
         settings = {"layers": settings}
     entries = settings.get("layers") if isinstance(settings, dict) else None
     if kind not in ("Sequential", "Functional", "Model") or not isinstance(entries, list) or not entries:
-        raise unsupported(f"its configuration describes a {kind!r}, not a Sequential or functional model")
+        raise unsupported(f"its configuration describes a '{shown(kind)}', not a Sequential or functional model")
     if len(entries) > MOST_LAYERS or not all(_is_layer(entry) for entry in entries):
         raise unsupported(f"its configuration must list at most {MOST_LAYERS} layers, each with a class and a config")
-    layers = list(_number(entries))
-    return layers if kind == "Sequential" else _chain(layers, entries)
+    return kind == "Sequential", list(_number(entries)), entries
 
 
 def read_layer(entry: Any, key: str = "") -> KerasLayer:
@@ -107,66 +112,3 @@ def _snake_case(name: str) -> str:
 def _operation(entry: Any) -> KerasLayer | None:
     """Return the comparison that finds padding, or None for any other entry."""
     return KerasLayer(MASK, str(entry.get("name")), {}, "") if entry["class_name"] == MASK else None
-
-
-def _chain(layers: list[KerasLayer], entries: list[Any]) -> list[KerasLayer]:
-    """Order the layers of a functional model. Raises UnknownNetwork if they do not form a single chain."""
-    names = [str(entry.get("name", layer.name)) for layer, entry in zip(layers, entries, strict=True)]
-    inputs = {name for name, layer in zip(names, layers, strict=True) if layer.kind == "InputLayer"}
-    masks = set()
-    after: dict[str, KerasLayer] = {}
-    begin = None
-    for name, layer, entry in zip(names, layers, entries, strict=True):
-        nodes = entry.get("inbound_nodes")
-        if name in inputs and not nodes and begin is None:
-            begin = (name, layer)
-            continue
-        read = list(_sources(nodes)) if isinstance(nodes, list) and len(nodes) == 1 else []
-        if layer.kind == MASK:
-            if set(read) != inputs or nodes[0].get("args", [])[1:] != [0]:
-                raise unsupported(f"{layer} compares something other than token ids with 0")
-            masks.add(name)
-            continue
-        read = [source for source in read if source not in masks]
-        if len(read) != 1 or read[0] in after:
-            raise unsupported(
-                f"{layer} reads several inputs, or shares its input with another layer; only models that apply their "
-                "layers one after another can be imported"
-            )
-        after[read[0]] = layer
-    by_layer = {id(layer): name for name, layer in zip(names, layers, strict=True)}
-    return _follow(begin, after, by_layer, len(layers) - len(masks))
-
-
-def _follow(
-    begin: tuple[str, KerasLayer] | None, after: Mapping[str, KerasLayer], names: Mapping[int, str], count: int
-) -> list[KerasLayer]:
-    if begin is None:
-        raise unsupported("its configuration has no input layer")
-    name, layer = begin
-    chain = [layer]
-    while name in after and len(chain) <= count:
-        layer = after[name]
-        chain.append(layer)
-        name = names[id(layer)]
-    if len(chain) != count:
-        raise unsupported("its layers do not form a single chain from one input to one output")
-    return chain
-
-
-def _sources(value: Any) -> Iterator[str]:
-    """Yield the names of the layers whose outputs a node reads, in the formats of Keras 2 and 3."""
-    if isinstance(value, dict):
-        history = value.get("keras_history")
-        if isinstance(history, list) and history:
-            yield str(history[0])
-            return
-        for inner in value.values():
-            yield from _sources(inner)
-    elif isinstance(value, list):
-        if len(value) in (3, 4) and isinstance(value[0], str) and value[1] == 0 and value[2] == 0:  # Keras 2
-            yield value[0]
-            yield from _sources(value[3:])
-            return
-        for inner in value:
-            yield from _sources(inner)

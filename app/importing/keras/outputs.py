@@ -27,7 +27,7 @@ def add_head(
     chosen = places(last, fields["width"])
     first = head[0].linear
     if first.inputs != len(chosen):
-        raise ForeignFileInvalid(f"the layer {first.name!r} reads {first.inputs} numbers instead of {len(chosen)}")
+        raise ForeignFileInvalid(f"the layer '{first.name}' reads {first.inputs} numbers instead of {len(chosen)}")
     wide = np.zeros((first.outputs, fields["width"] * (1 + fields["bidirectional"])), np.float32)
     wide[:, chosen] = first.weight
     matrices = [wide, *(layer.linear.weight for layer in head[1:])]
@@ -46,7 +46,7 @@ def add_head(
 def _add_outputs(fields: dict[str, Any], tensors: Tensors, matrix: Any, final: HeadLayer, answers: Answers) -> str:
     """Add the last layer and the task. Returns the description of the output function."""
     count, bias = final.linear.outputs, final.linear.some_bias
-    name = f"{final.linear.name!r} has {counted(count, 'output')}"
+    name = f"'{final.linear.name}' has {counted(count, 'output')}"
     options = _options(final.function, count)
     if not options:
         raise unsupported(f"{name} with {final.function}; a classifier must end with softmax or sigmoid")

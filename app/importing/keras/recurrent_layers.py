@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from app.importing.keras.layers import KerasLayer, read_layer, unsupported, unsupported_layer
+from app.importing.keras.layers import KerasLayer, read_layer, shown, unsupported, unsupported_layer
 from app.importing.keras.sources import BACKWARD, FORWARD, KerasFile, NamedWeights, shapes_of
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid, Tensors
 from models.parameters import GATES
@@ -81,7 +81,7 @@ def read_recurrent(layer: KerasLayer, file: KerasFile) -> RecurrentLayer:
 def _cell_of(layer: KerasLayer) -> KerasLayer:
     """Return the layer that a Bidirectional applies in both directions."""
     if layer.settings.get("merge_mode", "concat") != "concat":
-        raise unsupported(f"{layer} has merge_mode={layer.settings.get('merge_mode')!r}; it must be 'concat'")
+        raise unsupported(f"{layer} has merge_mode='{shown(layer.settings['merge_mode'])}'; it must be 'concat'")
     cell = read_layer(layer.settings.get("layer"))
     if (other := layer.settings.get("backward_layer")) is not None:
         back = read_layer(other)
@@ -101,12 +101,12 @@ def _check_settings(layer: KerasLayer, cell: KerasLayer) -> str:
     activation = cell.settings.get("activation", "tanh")
     allowed = ("tanh", "relu") if cell.kind == "SimpleRNN" else ("tanh",)
     if activation not in allowed:
-        raise unsupported(f"{layer} has the activation {_shown(activation)}; it must be {' or '.join(allowed)}")
+        raise unsupported(f"{layer} has the activation {_function_name(activation)}; it must be {' or '.join(allowed)}")
     gates = cell.settings.get("recurrent_activation", "hard_sigmoid")
     if cell.kind != "SimpleRNN" and gates != "sigmoid":
         raise unsupported(
-            f"{layer} has the recurrent_activation {_shown(gates)}, which the service does not compute; it must be "
-            "sigmoid, so the model must be trained again with recurrent_activation='sigmoid'"
+            f"{layer} has the recurrent_activation {_function_name(gates)}, which the service does not compute; it "
+            "must be sigmoid, so the model must be trained again with recurrent_activation='sigmoid'"
         )
     if cell.kind == "GRU" and cell.settings.get("reset_after") is not True:
         raise unsupported(
@@ -116,8 +116,8 @@ def _check_settings(layer: KerasLayer, cell: KerasLayer) -> str:
     return str(activation)
 
 
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else "that is an object"
+def _function_name(value: Any) -> str:
+    return f"'{shown(value)}'" if isinstance(value, str) else "that is an object"
 
 
 def _direction(
@@ -161,6 +161,14 @@ def stack(layers: Iterable[RecurrentLayer]) -> Tensors:
             tensors |= {f"body.rnn.{part}_l{number}{suffix}": array for part, array in new.items()}
         inputs = places(layer, width)
     return tensors
+
+
+def widened_bytes(layers: list[RecurrentLayer], outputs: int) -> int:
+    """Return the size of the arrays that `stack` creates, and of a matrix that turns their output into `outputs`."""
+    width, both = width_of(layers)
+    rows = GATES[layers[0].architecture] * width
+    columns = int(layers[0].directions[FORWARD].read.shape[2]) + (len(layers) - 1) * width * (1 + both)
+    return 4 * (1 + both) * (rows * (columns + len(layers) * (width + 2)) + outputs * width)
 
 
 def width_of(layers: list[RecurrentLayer]) -> tuple[int, bool]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app import strict_json
 from app.importing.keras.hdf5 import INFLATION, Hdf5File, is_hdf5, open_hdf5, read_entry
-from app.importing.keras.layers import KerasLayer
+from app.importing.keras.layers import KerasLayer, shown
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # entries of an archive
 VOCABULARY = "vocabulary.txt"
-MOST_ASSETS = 16  # maximum number of vocabulary files in an archive
-CONFIG_LIMIT = 64 * 2**20  # maximum size of a configuration, in bytes
+CONFIG_LIMIT = 64 * 2**20  # maximum size of a configuration or a vocabulary, in bytes
+MOST_WORDS = 2**20  # maximum number of words in a vocabulary
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, OSError, EOFError, RuntimeError, ValueError,
+)  # fmt: skip
 CONFIG_DEPTH = 64
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the groups with all layers, in Keras 3 and 2.12 to 2.15
 CELL = ("kernel", "recurrent_kernel", "bias")
@@ -37,7 +42,7 @@ def _is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return {CONFIG, WEIGHTS} <= set(archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError):
+    except ARCHIVE_ERRORS:
         return False
 
 
@@ -46,14 +51,16 @@ class KerasFile:
     """The parsed configuration of a model, and its open weights file. `root` is the group with all layers.
 
     In the layout of Keras 3 (`numbered`), a layer's weights are numbered; in the older layout, they have names.
-    `assets` contains the vocabulary files of an archive by their names.
+    `asset` returns the content of an archive's entry, or None if there is no such entry. `config_file` is the name of
+    the file that contains the configuration, if that is another file.
     """
 
     config: Any
     weights: Hdf5File
     root: str
     numbered: bool
-    assets: Mapping[str, bytes] = field(default_factory=dict)
+    asset: Callable[[str], bytes | None] = lambda name: None
+    config_file: str | None = None
 
     def read(self, layer: KerasLayer) -> dict[str, NamedWeights]:
         """Return the weights of a layer for each direction; layers other than Bidirectional only have FORWARD.
@@ -65,7 +72,7 @@ class KerasFile:
         for path, array in self.weights.arrays(place):
             direction, name = self._identify(layer, path)
             if name in weights.setdefault(direction, {}):
-                raise ForeignFileInvalid(f"{self.weights.name}: {layer} has the weight {name!r} twice")
+                raise ForeignFileInvalid(f"{self.weights.name}: {layer} has the weight '{shown(name)}' twice")
             weights[direction][name] = array
         if not weights:
             raise ForeignFileInvalid(
@@ -74,9 +81,19 @@ class KerasFile:
         return dict(weights)
 
     def words(self, layer: KerasLayer) -> list[str] | None:
-        """Return the words in the vocabulary file of a layer, or None if there is no such file, as Keras reads it."""
-        content = self.assets.get(f"assets/{CONTAINERS[0]}/{layer.key}/{VOCABULARY}")
-        return None if content is None else content.decode("utf-8", "replace").rstrip("\n").splitlines()
+        """Return the words in the vocabulary file of a layer, or None if there is no such file.
+
+        The file has one word on each line. Raises ForeignFileInvalid if it is not UTF-8, or has too many words.
+        """
+        content = self.asset(f"assets/{CONTAINERS[0]}/{layer.key}/{VOCABULARY}")
+        if content is None:
+            return None
+        if content.count(b"\n") >= MOST_WORDS:
+            raise ForeignFileInvalid(f"the vocabulary of {layer} has more than {MOST_WORDS} words")
+        try:
+            return content.decode().split("\n")
+        except UnicodeDecodeError:
+            raise ForeignFileInvalid(f"the vocabulary of {layer} is not UTF-8; save the model again") from None
 
     def _identify(self, layer: KerasLayer, path: str) -> tuple[str, str]:
         """Return the direction and the name of a weight, given its path inside the layer's group."""
@@ -86,13 +103,16 @@ class KerasFile:
         if self.numbered:
             kind = layer.settings["layer"]["class_name"] if layer.kind == "Bidirectional" else layer.kind
             names = NUMBERED.get(kind, ())
-            name = names[int(name)] if name.isdecimal() and int(name) < len(names) else path
+            name = dict(zip("0123", names, strict=False)).get(name, path)
         return (BACKWARD if backward else FORWARD), name
 
 
 def shapes_of(weights: NamedWeights) -> str:
     """Return the names and shapes of weights, for messages."""
-    return ", ".join(f"{name} {tuple(weight.shape)}" for name, weight in weights.items()) or "there are none"
+    return (
+        ", ".join(f"{shown(name)} {tuple(weight.shape)}" for name, weight in list(weights.items())[:8])
+        or "there are none"
+    )
 
 
 @contextmanager
@@ -101,19 +121,31 @@ def open_keras(path: Path) -> Iterator[KerasFile]:
 
     Raises ForeignFileInvalid if the file is damaged, or if it is a file of weights without a configuration beside it.
     """
-    config: bytes | None
     if is_hdf5(path):
         with open_hdf5(path, path.name) as weights:
-            config = weights.text("", "model_config")
-            yield _keras_file(_parse(config if config is not None else _config_beside(path)), weights)
+            content, beside = weights.text("", "model_config"), None
+            if content is None:
+                beside = _config_beside(path)
+                content = beside.read_bytes()
+            yield replace(_keras_file(_parse(content), weights), config_file=beside.name if beside else None)
         return
-    with zipfile.ZipFile(path) as archive:
-        config = _entry(archive, path, CONFIG, CONFIG_LIMIT)
+    with _open_archive(path) as archive:
+        config = _parse(_entry(archive, path, CONFIG, CONFIG_LIMIT))
         content = _entry(archive, path, WEIGHTS, INFLATION * path.stat().st_size)
-        names = [name for name in archive.namelist() if name.endswith(f"/{VOCABULARY}")][:MOST_ASSETS]
-        assets = {name: _entry(archive, path, name, CONFIG_LIMIT) for name in names}
-    with open_hdf5(content, f"{path.name}/{WEIGHTS}") as weights:
-        yield replace(_keras_file(_parse(config), weights), assets=assets)
+        present = set(archive.namelist())
+        with open_hdf5(content, f"{path.name}/{WEIGHTS}", path.stat().st_size) as weights:
+            weights.reserve(len(content), WEIGHTS)
+            yield replace(
+                _keras_file(config, weights),
+                asset=lambda name: _entry(archive, path, name, CONFIG_LIMIT) if name in present else None,
+            )
+
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except ARCHIVE_ERRORS as error:
+        raise ForeignFileInvalid(f"{path.name} is damaged: {str(error)[:200]}") from None
 
 
 def _keras_file(config: Any, weights: Hdf5File) -> KerasFile:
@@ -125,23 +157,33 @@ def _keras_file(config: Any, weights: Hdf5File) -> KerasFile:
 
 def _entry(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> bytes:
     """Return the content of an archive's entry. Raises ForeignFileInvalid if it is damaged or larger than `limit`."""
+    entry = archive.getinfo(name)
+    place = f"{path.name}: {shown(name)}"
+    if entry.file_size > limit:
+        raise ForeignFileInvalid(f"{place} declares {entry.file_size} bytes, but the limit is {limit}")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may need much memory
+        raise ForeignFileInvalid(f"{place} must be stored or deflated; save the model again with Keras")
     try:
-        size = archive.getinfo(name).file_size
-        if size > limit:
-            raise ForeignFileInvalid(f"{path.name}: {name} declares {size} bytes, but the limit is {limit}")
-        with archive.open(name) as file:
-            return read_entry(file, size, f"{path.name}: {name}")  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, RuntimeError, ValueError) as error:
-        raise ForeignFileInvalid(f"{path.name}: {name} cannot be read: {str(error)[:200]}") from None
+        with archive.open(entry) as file:
+            return read_entry(file, entry.file_size, place)  # type: ignore[arg-type]
+    except ARCHIVE_ERRORS as error:
+        raise ForeignFileInvalid(f"{place} cannot be read: {str(error)[:200]}") from None
 
 
-def _config_beside(path: Path) -> bytes:
-    """Return the configuration beside a file of weights: `NAME.json`, `model.json` or `config.json`."""
+def _config_beside(path: Path) -> Path:
+    """Return the configuration beside a file of weights: `NAME.json`, `model.json` or `config.json`.
+
+    Raises ForeignFileInvalid if there is no such file, or if the first one is too large.
+    """
     stem = path.name.removesuffix(path.suffix).removesuffix(".weights")
     for name in (f"{stem}.json", "model.json", CONFIG):
         file = path.with_name(name)
-        if file.is_file() and file.stat().st_size <= CONFIG_LIMIT:
-            return file.read_bytes()
+        if file.is_file():
+            if (size := file.stat().st_size) > CONFIG_LIMIT:
+                raise ForeignFileInvalid(
+                    f"{name} beside {path.name} has {size} bytes, but a configuration has at most {CONFIG_LIMIT}"
+                )
+            return file
     raise ForeignFileInvalid(
         f"{path.name} contains weights without the model's configuration; save the whole model with "
         f"model.save('{stem}.keras'), or write model.to_json() to {stem}.json beside the weights"

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.checkpoint.patterns import KERAS_PUNCTUATION
 from app.errors import InvalidRequest
-from app.importing.keras.layers import KerasLayer, unsupported
+from app.importing.keras.layers import NAME_LIMIT, KerasLayer, unsupported
 from app.importing.keras.sources import KerasFile
 from app.importing.keras_texts import SPACES, TextRules, make_tokenizer
 from app.importing.pytorch.tensors import ForeignFileInvalid
@@ -33,8 +33,8 @@ def read_tokenizer(layer: KerasLayer, file: KerasFile) -> Tokenizer:
     for name, allowed in ALLOWED.items():
         value = layer.settings.get(name)
         if value not in allowed:
-            shown = repr(value) if isinstance(value, str | int) else "that is a function or an object"
-            raise unsupported(f"{layer} has {name} {shown}; it must be one of {', '.join(map(repr, allowed))}")
+            given = repr(value)[:NAME_LIMIT] if isinstance(value, str | int) else "that is a function or an object"
+            raise unsupported(f"{layer} has {name} {given}; it must be one of {', '.join(map(repr, allowed))}")
     standardize = layer.settings.get("standardize")
     rules = TextRules(
         lowercase=False,
@@ -58,6 +58,12 @@ def _words(layer: KerasLayer, file: KerasFile) -> list[str]:
     words = words if words[:2] == special else special + words
     if len(set(words)) < len(words):
         raise ForeignFileInvalid(f"{layer} has a word twice")
+    count = layer.settings.get("vocabulary_size")
+    if count is not None and count != len(words):
+        raise ForeignFileInvalid(
+            f"{layer} has a vocabulary_size of {repr(count)[:NAME_LIMIT]}, but the file contains {len(words)} words; "
+            "save the model again"
+        )
     return words
 
 

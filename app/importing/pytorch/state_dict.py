@@ -42,7 +42,7 @@ def _is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(_is_pickle_entry(name) for name in archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         return False
 
 
@@ -102,7 +102,7 @@ def _read_archive(path: Path, answers: Answers) -> tuple[Tensors, dict[str, Any]
     try:
         with zipfile.ZipFile(path) as archive:
             return _Archive(archive).weights(answers)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, UnicodeDecodeError) as error:
         raise ForeignFileInvalid(f"{path.name} is not a PyTorch archive ({error}); {ADVICE}") from None
 
 

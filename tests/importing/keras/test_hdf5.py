@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 
 from app.errors import InvalidRequest
+from app.importing.formats import describe
 from app.importing.keras.hdf5 import open_hdf5
-from app.importing.keras.sources import open_keras
+from app.importing.keras.sources import is_keras, open_keras
+from app.importing.pytorch import state_dict
 from app.importing.pytorch.tensors import ForeignFileInvalid
+from app.importing.questions import Answers
 
 SMALL = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -73,7 +76,7 @@ def _loop(file: Any) -> None:
         (lambda file: file.create_dataset("a/x", (2**40,), "f4"), "declares"),
         (lambda file: file.create_dataset("a/x", (2**36,), "f4", chunks=(2**20,), compression="gzip"), "declares"),
         (lambda file: file.create_dataset("a/x", data=np.zeros(2**22, "f4"), compression="gzip"), "declares"),
-        (_alias, "declares"),
+        (_alias, "needs"),
         (_loop, "too many entries"),
         (_virtual, "refers to data outside the file"),
         (lambda file: file.create_dataset("a/x", (4,), "f4", external=[("/etc/passwd", 0, 16)]), "outside the file"),
@@ -110,15 +113,70 @@ def test_attributes_that_are_not_text(value: Any) -> None:
         file.text("", "model_config")
 
 
-def test_an_archive_that_unpacks_to_much_more(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+def packed(path: Path, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Write an archive of Keras around an HDF5 file."""
+    with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", bytes(2**24))
-    with (
-        pytest.raises(ForeignFileInvalid, match=r"model.weights.h5 declares 16777216 bytes"),
-        open_keras(tmp_path / "x.keras"),
-    ):
+        archive.writestr("model.weights.h5", content)
+    return path
+
+
+def test_an_archive_that_unpacks_to_much_more(tmp_path: Path) -> None:
+    source = packed(tmp_path / "x.keras", bytes(2**24))
+    with pytest.raises(ForeignFileInvalid, match=r"model.weights.h5 declares 16777216 bytes"), open_keras(source):
         pass
+
+
+def test_an_archive_whose_arrays_unpack_again(tmp_path: Path) -> None:
+    """The limit for the archive and for the arrays in it is a single one: their ratios are not multiplied."""
+    noise = np.random.default_rng(1).random(2**13).astype("f4")
+    rows = np.repeat(noise.reshape(-1, 1), 48, 1).reshape(-1)
+
+    def fill(file: Any) -> None:
+        for number in range(8):
+            file.create_dataset(f"a/x{number}", data=rows, compression="gzip", compression_opts=9)
+
+    source = packed(tmp_path / "x.keras", written(fill), zipfile.ZIP_STORED)
+    with open_keras(source) as file:
+        assert len(dict(file.weights.arrays("a"))) == 8
+    content = written(fill)
+    source = packed(tmp_path / "x.keras", content + bytes(len(content) * 30))
+    with pytest.raises(ForeignFileInvalid, match=r"needs .* at most 64 times the size"), open_keras(source) as file:
+        list(file.weights.arrays("a"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_other_compression(method: int, tmp_path: Path) -> None:
+    source = packed(tmp_path / "x.keras", bytes(200), method)
+    with pytest.raises(ForeignFileInvalid, match="must be stored or deflated"), open_keras(source):
+        pass
+
+
+def test_damaged_archives(tmp_path: Path) -> None:
+    source = packed(tmp_path / "x.keras", np.arange(99).tobytes())
+    content = bytearray(source.read_bytes())
+    start = content.index(b"model.weights.h5") + len(b"model.weights.h5")
+    content[start : start + 20] = b"\xff" * 20
+    source.write_bytes(content)
+    with pytest.raises(ForeignFileInvalid, match=r"model.weights.h5 cannot be read"), open_keras(source):
+        pass
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """An archive may mark a name as UTF-8 that is not. Every source of an import is checked, so nothing is raised."""
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("\u00e9\u00e9", b"")
+    content = (tmp_path / "x.pt").read_bytes().replace("\u00e9\u00e9".encode(), b"\xff\xff\xff\xff")
+    (tmp_path / "x.pt").write_bytes(content)
+    assert not is_keras(tmp_path / "x.pt") and describe(tmp_path / "x.pt") is None
+    with pytest.raises(InvalidRequest):
+        state_dict.read(tmp_path / "x.pt", Answers({}), allow_pickle_tensors=True)
+
+
+def test_our_own_errors_are_not_called_damage() -> None:
+    content = written(lambda file: file.update({"a/x": SMALL}))
+    with pytest.raises(KeyError), open_hdf5(content, "x.h5"):
+        raise KeyError
 
 
 def test_without_h5py_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -167,6 +168,47 @@ def test_words_of_a_keras_tokenizer_without_its_settings(tmp_path: Path) -> None
         convert(source, tmp_path / "out", labels=labels, vocabulary=words, fields=plain)
     convert(source, tmp_path / "out", labels=labels, vocabulary=words, fields=plain | {"split": "keras"})
     assert Tokenizer.load(tmp_path / "out").encode("Good, (don't)! unknown-bad") == [1, 2, 3]
+
+
+def test_the_configuration_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that was used is recorded. A file that is too large is named, and no other one is used instead."""
+    source = unpack(tmp_path) / "lstm.weights.h5"
+    assert run(source, "lstm").assumed[0] == "configuration=lstm.json: the file beside the weights"
+    monkeypatch.setattr("app.importing.keras.sources.CONFIG_LIMIT", 100)
+    with pytest.raises(InvalidRequest, match=r"lstm.json beside lstm.weights.h5 has .* at most 100"):
+        run(source, "lstm")
+
+
+def test_widths_that_make_the_network_much_larger_than_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All layers get the width of the widest, so 16 layers with one wide layer need much more than the file."""
+    source = unpack(tmp_path) / "wide.h5"
+    config = json.loads((tmp_path / "two.json").read_text())
+    first, cell, *_, last = config["config"]["layers"][1:]
+    sizes = [1] * 14 + [128, 1]
+    names = [f"layer_{number}" for number in range(16)]
+    settings = [
+        {"name": name, "units": size, "return_sequences": True} for name, size in zip(names, sizes, strict=True)
+    ]
+    settings[-1]["return_sequences"] = False
+    inner = cell["config"]["layer"]
+    layers = [inner | {"config": inner["config"] | changes} for changes in settings]
+    config["config"]["layers"] = [first, *layers, last]
+    with h5py.File(source, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        file[f"model_weights/{first['config']['name']}/embeddings"] = np.zeros((12, 4), "f4")
+        inputs = 4
+        for name, size in zip(names, sizes, strict=True):
+            place = file.create_group(f"model_weights/{name}")
+            place["kernel"], place["bias"] = np.zeros((inputs, 4 * size), "f4"), np.zeros(4 * size, "f4")
+            place["recurrent_kernel"] = np.zeros((size, 4 * size), "f4")
+            inputs = size
+        file[f"model_weights/{last['config']['name']}/kernel"] = np.zeros((1, 3), "f4")
+        file[f"model_weights/{last['config']['name']}/bias"] = np.zeros(3, "f4")
+    monkeypatch.setattr("app.importing.keras.hdf5.INFLATION", 16)
+    with pytest.raises(InvalidRequest, match=r"layers of one width needs .* at most 16 times"):
+        run(source, "two")
 
 
 def test_weights_without_a_configuration(tmp_path: Path) -> None:
