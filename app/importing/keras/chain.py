@@ -15,10 +15,7 @@ SEVERAL = (
 
 
 def read_layers(model: Any) -> list[KerasLayer]:
-    """Return the layers of a Sequential model, or of a functional model that applies its layers one after another.
-
-    `model` is the parsed configuration. Raises UnknownNetwork for any other model.
-    """
+    """Return the layers in a parsed configuration. Raises UnknownNetwork unless they are applied one after another."""
     sequential, layers, entries = read_entries(model)
     return layers if sequential else _chain(layers, entries)
 
@@ -68,10 +65,9 @@ def _follow(
 def _compared(layer: KerasLayer, node: Any) -> str:
     """Return the name of the layer whose output is compared with 0. Raises UnknownNetwork for any other comparison."""
     args, named = _arguments(node)
-    source = _tensor(args[0]) if len(args) == 2 else None
-    if source is None or named or isinstance(args[1], bool) or args[1] != 0:
+    if len(args) != 2 or named or isinstance(args[1], bool) or args[1] != 0 or _tensor(args[0]) is None:
         raise unsupported(f"{layer} compares something other than token ids with 0")
-    return source
+    return str(_tensor(args[0]))
 
 
 def _source(layer: KerasLayer, node: Any, masks: Collection[str]) -> str:
@@ -108,7 +104,6 @@ def _arguments(node: Any) -> tuple[list[Any], Mapping[str, Any]]:
 def _tensor(value: Any) -> str | None:
     """Return the name of the layer whose first call and output a tensor is, or None for anything else."""
     config = value.get("config") if isinstance(value, dict) else None
-    history = config.get("keras_history") if isinstance(config, dict) else value
-    if not isinstance(history, list) or len(history) != 3 or not isinstance(history[0], str):
-        return None
-    return history[0] if history[1:] == [0, 0] else None
+    history: Any = config.get("keras_history") if isinstance(config, dict) else value
+    valid = isinstance(history, list) and len(history) == 3 and isinstance(history[0], str) and history[1:] == [0, 0]
+    return history[0] if valid else None

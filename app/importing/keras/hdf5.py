@@ -86,10 +86,8 @@ class Hdf5File:
         """Count `size` bytes of memory. Raises ForeignFileInvalid if the file is too small to need that many."""
         self._budget -= size
         if self._budget < 0:
-            raise ForeignFileInvalid(
-                f"{self.name}: {what} needs {size} bytes, but all parts together may need at most {INFLATION} times "
-                "the size of the file"
-            )
+            limit = f"all parts together may need at most {INFLATION} times the size of the file"
+            raise ForeignFileInvalid(f"{self.name}: {what} needs {size} bytes, but {limit}")
 
     def text(self, path: str, attribute: str) -> bytes | None:
         """Return an attribute that consists of one string, as bytes, or None if there is no such attribute."""
@@ -107,9 +105,11 @@ class Hdf5File:
             raise ForeignFileInvalid(f"{self.name}: the attribute {attribute!r} must be one string")
         return bytes(value)
 
-    def arrays(self, path: str, depth: int = DEPTH_LIMIT) -> Iterator[tuple[str, Array]]:
+    def arrays(self, path: str) -> Iterator[tuple[str, Array]]:
         """Yield the path, relative to the group `path`, and the content of every array inside the group."""
-        place = self._find(path)
+        return self._walk(self._find(path), path, DEPTH_LIMIT)
+
+    def _walk(self, place: Any, path: str, depth: int) -> Iterator[tuple[str, Array]]:
         if isinstance(place, self._h5py.Dataset):
             yield "", self._read(place, path)
         if not isinstance(place, self._h5py.Group):
@@ -120,24 +120,28 @@ class Hdf5File:
                 raise ForeignFileInvalid(f"{self.name}: the group {shown(path)} has too many entries or levels")
             names = list(place)
         for name in names:
-            for inner, array in self.arrays(f"{path}/{name}", depth - 1):
+            for inner, array in self._walk(self._child(place, name, path), f"{path}/{name}", depth - 1):
                 yield f"{name}/{inner}".rstrip("/"), array
 
     def _find(self, path: str) -> Any:
         """Return the group or dataset at `path`, or None if there is none."""
+        place: Any = self._file
+        for name in filter(None, path.split("/")):
+            place = self._child(place, name, path)
+        return place
+
+    def _child(self, place: Any, name: str, path: str) -> Any:
+        """Return an entry of the group `place`, or None. Raises ForeignFileInvalid for a link to another place."""
         with damaged(self.name):
-            place = self._file["/"]
-            for name in filter(None, path.split("/")):
-                link = place.get(name, getlink=True) if isinstance(place, self._h5py.Group) else None
-                if link is None:
-                    return None
-                if not isinstance(link, self._h5py.HardLink):
-                    raise ForeignFileInvalid(
-                        f"{self.name}: {shown(path)} is a link to another place or file, which is not read; save the "
-                        "model again with Keras"
-                    )
-                place = place[name]
-            return place
+            link = place.get(name, getlink=True) if isinstance(place, self._h5py.Group) else None
+            if link is None:
+                return None
+            if isinstance(link, self._h5py.HardLink):
+                return place[name]
+        raise ForeignFileInvalid(
+            f"{self.name}: {shown(name)} in {shown(path)} is a link to another place or file, which is not read; save "
+            "the model again with Keras"
+        )
 
     def _read(self, dataset: Any, path: str) -> Array:
         """Return a dataset as float32. Raises ForeignFileInvalid unless its sizes are plausible."""

@@ -166,11 +166,9 @@ def stack(layers: Iterable[RecurrentLayer]) -> Tensors:
 def widened_bytes(layers: list[RecurrentLayer], outputs: int) -> int:
     """Return the size of the arrays that `stack` creates, and of a matrix that turns their output into `outputs`."""
     width, both = width_of(layers)
-    sides = 1 + both
-    first = int(layers[0].directions[FORWARD].read.shape[2])
-    columns = [first, *(width * sides for _ in layers[1:])]
-    rows = sides * GATES[layers[0].architecture] * width
-    return 4 * (sum(rows * (count + width + 2) for count in columns) + outputs * width * sides)
+    rows = GATES[layers[0].architecture] * width
+    columns = int(layers[0].directions[FORWARD].read.shape[2]) + (len(layers) - 1) * width * (1 + both)
+    return 4 * (1 + both) * (rows * (columns + len(layers) * (width + 2)) + outputs * width)
 
 
 def width_of(layers: list[RecurrentLayer]) -> tuple[int, bool]:
