@@ -66,7 +66,7 @@ def test_arguments_that_change_the_results(config: Any, message: str) -> None:
         read_layers(config)
 
 
-@pytest.mark.parametrize("node", [[["words", 0, 0, {}]], {"args": [tensor("words"), 1]}, {"args": [tensor("lstm"), 0]}])
+@pytest.mark.parametrize("node", [[["texts", 0, 0, {}]], {"args": [tensor("words"), 1]}, {"args": [tensor("lstm"), 0]}])
 def test_other_comparisons(node: Any) -> None:
     config = model()
     config["config"]["layers"][2]["inbound_nodes"] = [node]
