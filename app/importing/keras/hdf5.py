@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from app.errors import InvalidRequest
+from app.importing.keras.layers import shown
 from app.importing.pytorch.tensors import Array, ForeignFileInvalid, to_float32
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -67,11 +68,6 @@ def damaged(name: str) -> Iterator[None]:
         raise ForeignFileInvalid(f"{name} is damaged: {str(error)[:200]}") from None
 
 
-def shown(path: str) -> str:
-    """Return a path in the file for a message: without control characters, and with at most 100 characters."""
-    return f"{path[:98]!a}"[:100]
-
-
 class Hdf5File:
     """An open HDF5 file. Paths consist of the names of groups, separated by `/`."""
 
@@ -117,7 +113,7 @@ class Hdf5File:
         with damaged(self.name):
             self._entries += len(place)
             if self._entries > ENTRY_LIMIT or not depth:
-                raise ForeignFileInvalid(f"{self.name}: the group {shown(path)} has too many entries or levels")
+                raise ForeignFileInvalid(f"{self.name}: the group '{shown(path)}' has too many entries or levels")
             names = list(place)
         for name in names:
             for inner, array in self._walk(self._child(place, name, path), f"{path}/{name}", depth - 1):
@@ -139,8 +135,8 @@ class Hdf5File:
             if isinstance(link, self._h5py.HardLink):
                 return place[name]
         raise ForeignFileInvalid(
-            f"{self.name}: {shown(name)} in {shown(path)} is a link to another place or file, which is not read; save "
-            "the model again with Keras"
+            f"{self.name}: '{shown(name)}' in '{shown(path)}' is a link to another place or file, which is not read; "
+            "save the model again with Keras"
         )
 
     def _read(self, dataset: Any, path: str) -> Array:
@@ -149,11 +145,11 @@ class Hdf5File:
             shape, dtype = dataset.shape, dataset.dtype
             if shape is None or dtype.kind != "f" or dtype.itemsize not in ITEM_SIZES:
                 raise ForeignFileInvalid(
-                    f"{self.name}: {shown(path)} must be an array of float16, float32 or float64 numbers"
+                    f"{self.name}: '{shown(path)}' must be an array of float16, float32 or float64 numbers"
                 )
             if dataset.is_virtual or dataset.external:
                 raise ForeignFileInvalid(
-                    f"{self.name}: {shown(path)} refers to data outside the file, which is not read"
+                    f"{self.name}: '{shown(path)}' refers to data outside the file, which is not read"
                 )
             self._check_size(dataset, path)
             return to_float32(dataset[()])
@@ -167,9 +163,9 @@ class Hdf5File:
         limit = INFLATION * stored if filters else stored
         if count * item > limit or chunk > INFLATION * self._size:
             raise ForeignFileInvalid(
-                f"{self.name}: {shown(path)} declares {count * item} bytes, but the file stores {stored} bytes for it"
+                f"{self.name}: '{shown(path)}' declares {count * item} bytes, but the file stores {stored} bytes for it"
             )
-        self.reserve(count * max(item, 4), shown(path))
+        self.reserve(count * max(item, 4), f"'{shown(path)}'")
 
     def _filters(self, dataset: Any, path: str) -> list[int]:
         """Return the numbers of a dataset's filters. Raises ForeignFileInvalid for a filter that HDF5 must load."""
@@ -181,7 +177,7 @@ class Hdf5File:
     def _refuse_plugins(self, filters: list[int], path: str) -> None:
         if filters:
             raise ForeignFileInvalid(
-                f"{self.name}: {shown(path)} is compressed with the HDF5 filter {filters[0]}, which may need a "
+                f"{self.name}: '{shown(path)}' is compressed with the HDF5 filter {filters[0]}, which may need a "
                 "plug-in; save the model again with Keras"
             )
 
