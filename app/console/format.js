@@ -14,6 +14,12 @@ export function number(value, digits = 4) {
 export const percent = (share, digits = 1) =>
   share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)}${NARROW}%`;
 
+// A probability or a threshold. Near 1, it has more digits, so that only 1 is shown as 100 %.
+export function probability(share) {
+  const rest = 100 * (1 - share);
+  return percent(share, rest > 0 && rest < 0.5 ? Math.min(6, Math.ceil(-Math.log10(rest))) : 1);
+}
+
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 export function bytes(count) {
   if (count === null || count === undefined) return "–";

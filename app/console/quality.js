@@ -18,6 +18,10 @@ export const CALIBRATION_ERROR_ROWS = 200;
 export const tooFew = (rows, name = "") => typeof rows === "number" && rows < (/^ece/.test(name) ? CALIBRATION_ERROR_ROWS : MEASURABLE_ROWS);
 export const verdict = (rows) => `${number(rows)} ${rows === 1 ? "row" : "rows"}: too few for meaningful metrics`;
 
+// The metrics of a split or an evaluation that are single numbers, as pairs of a name and a value.
+const DETAILS = new Set(["per_class", "confusion_matrix", "rows_sha256", "rows", "of"]);
+export const metricsOf = (part) => Object.entries(part).filter(([key, value]) => !DETAILS.has(key) && typeof value === "number" && !tooFew(part.rows, key));
+
 // The split whose metrics are shown: the first with enough rows, otherwise the first.
 export function splitOf(version) {
   const splits = ["test", "validation"].filter((split) => version.metrics?.[split]);

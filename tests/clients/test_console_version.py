@@ -72,7 +72,7 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("")
     assert '"max_risk"' not in read(page, "Threshold for answers")
     limit.fill("2")
-    limit.press("Tab")
+    page.get_by_role("slider", name="Measured thresholds").focus()
     page.keyboard.press("ArrowLeft")  # the slider: another threshold, to which the note does not apply
     assert "97.5 % confidence, at most 2.0 %" not in read(page, "Threshold for answers") and limit.input_value() == ""
     assert '"abstain_below": 0.5' in read(page, "Threshold for answers")
@@ -80,3 +80,29 @@ def test_the_worst_confusion_and_the_threshold_of_a_limit_are_found(page: Page) 
     limit.fill("2")
     page.get_by_role("link", name="Try it in the playground").click()
     expect(page.get_by_label("Maximum error rate")).to_have_value("2")
+
+
+def test_a_threshold_between_two_measured_ones_has_the_figures_of_both(page: Page) -> None:
+    threshold = page.get_by_label("Threshold, in %")
+    expect(threshold).to_have_value("50")  # the lowest measured threshold, which answers all rows
+    shown = read(page, "Threshold for answers")
+    assert "The slider has 3 positions: the measured thresholds from 50.0 % to 90.0 %." in shown
+    assert "On 2 000 held-out rows of the training run." in shown and "Measured at\n50.0 %" in shown
+    threshold.fill("70")
+    shown = read(page, "Threshold for answers")
+    assert "Next lower measured threshold\n50.0 %\nAnswered\n100.0 %\nWrong answers\n11.0 %" in shown
+    assert "Next higher measured threshold\n81.2 %\nAnswered\n50.0 %\nWrong answers\n1.0 %" in shown
+    assert '"abstain_below": 0.7' in shown
+    threshold.fill("81.2")  # as displayed
+    shown = read(page, "Threshold for answers")
+    assert "Measured at\n81.2 %" in shown and "Next" not in shown and '"abstain_below": 0.812' in shown
+    threshold.fill("20")
+    assert "Lowest measured threshold\n50.0 %" in read(page, "Threshold for answers")
+    threshold.fill("95")
+    assert "Next lower measured threshold\n90.0 %" in read(page, "Threshold for answers")
+    threshold.fill("120")
+    assert "Enter a percentage above 0 and below 100." in read(page, "Threshold for answers")
+    assert threshold.get_attribute("aria-invalid") == "true"
+    page.get_by_text("All measured thresholds").first.click()
+    expect(page.get_by_role("region", name="All measured thresholds").get_by_role("row")).to_have_count(4)
+    assert serious_problems(page) == []

@@ -16,7 +16,7 @@ export function confusion(labels, matrix, open) {
   const kept = labels.length <= MOST ? order : order.filter((i) => mistakes[i]).sort((a, b) => mistakes[b] - mistakes[a]).slice(0, MOST).sort((a, b) => a - b);
   const totals = matrix.map((row) => row.reduce((a, b) => a + b, 0));
   const cell = (i, j) => h("td", {}, matrix[i][j] === 0 ? h("span", { class: "cell muted" }, "·") : h("button", {
-    type: "button", class: "cell", style: shade(matrix[i][j] / Math.max(1, totals[i]), i === j ? "--accent" : "--second"), "aria-label": `${labels[i]} answered as ${labels[j]}: ${matrix[i][j]} rows`,
+    type: "button", class: "cell", style: shade(matrix[i][j] / Math.max(1, totals[i]), i === j ? "--accent" : "--second"), "aria-label": `${labels[i]} answered as ${labels[j]}: ${counted(matrix[i][j], "row")}`,
     onclick: () => open(labels[i], labels[j]),
   }, number(matrix[i][j])));
   return [

@@ -79,7 +79,7 @@ function results(evaluation, report, signal) {
   const open = (truth, predicted) => evidence(examples, [evaluation], cellOf({ ...report.metrics, rows_sha256: report.rows_sha256 }, truth, predicted, "evaluated rows"), signal);
   return [
     card("Result", report.comparison ? h("p", { class: "notice" }, comparedVersions(evaluation)) : null,
-      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value), remark(key, value)))), h("p", { class: "small muted" }, "Measured on ", rowsOf(evaluation, signal), "."), warnings(evaluation)),
+      few ? h("p", {}, `${verdict(report.metrics.rows)}.`) : h("div", { class: "stats" }, plain.map(([key, value]) => stat(title(key), show(key, value), remark(key, value)))), h("p", { class: "small muted" }, "Measured on ", rowsOf(evaluation), "."), warnings(evaluation)),
     matrix ? h("div", { class: matrix.length > 5 ? "stack" : "columns" }, card("Confusions", confusion(Object.keys(report.metrics.per_class), matrix, open)),
       few ? null : card("Labels", perLabel(report.metrics.per_class))) : null,
     examples,
